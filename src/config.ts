@@ -1,0 +1,280 @@
+/** The environment → one frozen `Config`; every problem is reported in one message. */
+import * as z from 'zod/mini'
+import type { Cap } from './usage/bound.ts'
+import { ALL_MODELS, type Limits } from './usage/record.ts'
+
+/** Every variable that is read, in the order of the documentation. */
+export const VARIABLES = [
+  'GROQ_API_KEY',
+  'GROQ_BASE_URL',
+  'DEFAULT_MODEL',
+  'ADMIN_KEY',
+  'USER_HASH_SECRET',
+  'KV_REST_API_URL',
+  'KV_REST_API_TOKEN',
+  'UPSTASH_REDIS_REST_URL',
+  'UPSTASH_REDIS_REST_TOKEN',
+  'REDIS_URL',
+  'USAGE_FILE',
+  'MODEL_LIMITS',
+  'GLOBAL_LIMITS',
+  'ALLOWED_MODELS',
+  'CAP',
+  'MAX_COMPLETION_TOKENS',
+  'MAX_BODY_BYTES',
+  'UPSTREAM_TIMEOUT_MS',
+  'REQUEST_SECONDS',
+  'ALLOWED_ORIGINS',
+  'IP_STORAGE',
+  'TRUST_PROXY',
+  'ON_CLIENT_ABORT',
+  'STORE_TIMEOUT_MS',
+  'USER_RETENTION_DAYS',
+  'STATS_RETENTION_DAYS',
+  'HISTORY_RETENTION_DAYS',
+  'EVENTS_KEPT',
+  'PORT',
+  'LOG_LEVEL',
+] as const
+
+export type Variable = (typeof VARIABLES)[number]
+export type Vars = Partial<Record<Variable, string | undefined>>
+
+/** Where the app runs: edge isolates have a shorter breath than a server. */
+export type Platform = 'edge' | 'node'
+
+export type ModelLimits = {
+  /** For every model without a row of its own. */
+  default?: Limits | undefined
+  /** For all models together. */
+  total?: Limits | undefined
+  models: Record<string, Limits>
+}
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
+
+export type Config = {
+  groqKey: string | undefined
+  groqUrl: string
+  defaultModel: string
+  adminKey: string | undefined
+  userHashSecret: string | undefined
+  redis: { url: string; token: string } | undefined
+  usageFile: string
+  limits: ModelLimits
+  globalLimits: ModelLimits | undefined
+  /** Globs: `*` stands for any characters. */
+  allowedModels: string[]
+  cap: Cap
+  maxCompletionTokens: number
+  maxBodyBytes: number
+  /** To the first byte. */
+  upstreamTimeoutMs: number
+  requestMs: number
+  allowedOrigins: string[]
+  ipStorage: 'full' | 'truncated' | 'off'
+  trustProxy: boolean
+  onClientAbort: 'drain' | 'cancel'
+  storeTimeoutMs: number
+  userDays: number
+  statsDays: number
+  historyDays: number
+  eventsKept: number
+  port: number
+  logLevel: LogLevel
+}
+
+/** The environment cannot be used; the message names every variable that is wrong, and no value of a secret. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+
+  constructor(problems: string[]) {
+    super(
+      `The environment needs mending:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`,
+    )
+  }
+}
+
+/** Limits stay far below the amounts whose sums JSON numbers keep exact. */
+const MAX_LIMIT = 10_000_000_000_000
+
+const amount = z.int().check(z.nonnegative(), z.maximum(MAX_LIMIT))
+const limitRows = z.record(
+  z.string(),
+  z.strictObject({
+    tokensPerDay: amount,
+    requestsPerDay: amount,
+    tokensPerMinute: z.optional(amount),
+    requestsPerMinute: z.optional(amount),
+  }),
+)
+
+/** Reads and checks the environment. Throws `ConfigError`. */
+export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
+  const problems: string[] = []
+  const edge = platform === 'edge'
+
+  const text = (name: Variable) => vars[name]?.trim() || undefined
+  const integer = (name: Variable, fallback: number, [min, max]: [number, number]) => {
+    const value = text(name) ?? String(fallback)
+    const number = /^\d+$/.test(value) ? Number(value) : NaN
+    if (number >= min && number <= max) return number
+    problems.push(`${name} must be a whole number from ${min} to ${max}.`)
+    return fallback
+  }
+  const oneOf = <T extends string>(name: Variable, values: readonly [T, ...T[]]): T => {
+    const value = text(name) ?? values[0]
+    const found = values.find((known) => known === value)
+    if (!found) problems.push(`${name} must be one of: ${values.join(', ')}.`)
+    return found ?? values[0]
+  }
+  const list = (name: Variable) =>
+    (text(name) ?? '*')
+      .split(',')
+      .map((item) => item.trim())
+      .filter(Boolean)
+  const limits = (name: 'MODEL_LIMITS' | 'GLOBAL_LIMITS', fallback: string): ModelLimits => {
+    const rows = limitRows.safeParse(parseJson(text(name) ?? fallback))
+    if (!rows.success) {
+      const issue = rows.error.issues[0]
+      const where = issue?.path.length ? ` (at ${issue.path.join('.')})` : ''
+      problems.push(
+        `${name} must be JSON like {"*":{"tokensPerDay":200000,"requestsPerDay":1000}}, with ` +
+          `tokensPerDay, requestsPerDay and, if wanted, tokensPerMinute, requestsPerMinute${where}.`,
+      )
+      return { models: {} }
+    }
+    const { [ALL_MODELS]: byDefault, total, ...models } = rows.data
+    return { default: byDefault, total, models }
+  }
+
+  const redis = database(text, problems)
+  const adminKey = text('ADMIN_KEY')
+  if (adminKey !== undefined && adminKey.length < 16) {
+    problems.push('ADMIN_KEY must have at least 16 characters.')
+  }
+  const groqUrl = text('GROQ_BASE_URL')?.replace(/\/+$/, '') ?? 'https://api.groq.com'
+  if (!/^https?:$/.test(parseUrl(groqUrl)?.protocol ?? '') || groqUrl.endsWith('/openai/v1')) {
+    problems.push(
+      'GROQ_BASE_URL must be an http(s) address without /openai/v1, such as https://api.groq.com.',
+    )
+  }
+  const modelLimits = limits('MODEL_LIMITS', '{"*":{"tokensPerDay":200000,"requestsPerDay":1000}}')
+  if (!modelLimits.default) {
+    problems.push(
+      'MODEL_LIMITS needs a "*" row: the limits of every model that has no row of its own.',
+    )
+  }
+  const globalLimits = limits(
+    'GLOBAL_LIMITS',
+    '{"total":{"tokensPerDay":2000000,"requestsPerDay":10000}}',
+  )
+  if (globalLimits.default) {
+    problems.push(
+      'GLOBAL_LIMITS takes "total" and model names; a "*" row would count every made-up name.',
+    )
+  }
+
+  const config: Config = {
+    groqKey: text('GROQ_API_KEY'),
+    groqUrl,
+    defaultModel: text('DEFAULT_MODEL') ?? 'openai/gpt-oss-20b',
+    adminKey,
+    userHashSecret: text('USER_HASH_SECRET'),
+    redis,
+    usageFile: text('USAGE_FILE') ?? 'logs/token_usage.json',
+    limits: modelLimits,
+    globalLimits:
+      globalLimits.total || Object.keys(globalLimits.models).length ? globalLimits : undefined,
+    allowedModels: list('ALLOWED_MODELS'),
+    cap: oneOf('CAP', ['balanced', 'strict']),
+    maxCompletionTokens: integer('MAX_COMPLETION_TOKENS', 2500, [1, 1_000_000]),
+    maxBodyBytes: integer('MAX_BODY_BYTES', 4 * 1024 * 1024, [1024, 100 * 1024 * 1024]),
+    upstreamTimeoutMs: integer('UPSTREAM_TIMEOUT_MS', edge ? 25_000 : 120_000, [1, 3_600_000]),
+    requestMs: integer('REQUEST_SECONDS', edge ? 280 : 300, [1, 3600]) * 1000,
+    allowedOrigins: list('ALLOWED_ORIGINS'),
+    ipStorage: oneOf('IP_STORAGE', ['full', 'truncated', 'off']),
+    trustProxy: oneOf('TRUST_PROXY', ['off', 'on']) === 'on',
+    onClientAbort: oneOf('ON_CLIENT_ABORT', ['drain', 'cancel']),
+    storeTimeoutMs: integer('STORE_TIMEOUT_MS', 300, [1, 60_000]),
+    userDays: integer('USER_RETENTION_DAYS', 7, [1, 3650]),
+    statsDays: integer('STATS_RETENTION_DAYS', 2, [1, 3650]),
+    historyDays: integer('HISTORY_RETENTION_DAYS', 90, [2, 3650]),
+    eventsKept: integer('EVENTS_KEPT', 10_000, [0, 1_000_000]),
+    port: integer('PORT', 8787, [0, 65_535]),
+    logLevel: oneOf('LOG_LEVEL', ['info', 'debug', 'warn', 'error', 'silent']),
+  }
+  if (problems.length) throw new ConfigError(problems)
+  return Object.freeze(config)
+}
+
+type Text = (name: Variable) => string | undefined
+
+/** The REST address and token of the database: KV_* or UPSTASH_*, else derived from an Upstash REDIS_URL. */
+function database(text: Text, problems: string[]): Config['redis'] {
+  const pairs = (
+    [
+      ['KV_REST_API_URL', 'KV_REST_API_TOKEN'],
+      ['UPSTASH_REDIS_REST_URL', 'UPSTASH_REDIS_REST_TOKEN'],
+    ] as const
+  ).flatMap(([urlName, tokenName]) => {
+    const [url, token] = [text(urlName)?.replace(/\/+$/, ''), text(tokenName)]
+    if (url === undefined && token === undefined) return []
+    if (url === undefined || token === undefined) {
+      problems.push(`${urlName} and ${tokenName} go together; one of them is missing.`)
+      return []
+    }
+    if (!/^https?:$/.test(parseUrl(url)?.protocol ?? '')) {
+      problems.push(`${urlName} must be an https address.`)
+      return []
+    }
+    return [{ url, token }]
+  })
+  const [first, second] = pairs
+  if (first && second && (first.url !== second.url || first.token !== second.token)) {
+    problems.push('KV_REST_API_* and UPSTASH_REDIS_REST_* name two databases; unset one pair.')
+  }
+  return first ?? fromRedisUrl(text('REDIS_URL'), problems)
+}
+
+/** On *.upstash.io:6379 the REST host is the same and the password is the token. */
+function fromRedisUrl(value: string | undefined, problems: string[]): Config['redis'] {
+  if (value === undefined) return undefined
+  const url = parseUrl(value)
+  if (
+    url &&
+    /^rediss?:$/.test(url.protocol) &&
+    url.hostname.endsWith('.upstash.io') &&
+    url.password
+  ) {
+    if (url.port === '' || url.port === '6379') {
+      const token = decode(url.password)
+      if (token !== undefined) return { url: `https://${url.hostname}`, token }
+    }
+  }
+  problems.push(
+    'REDIS_URL must be an Upstash address (rediss://default:PASSWORD@NAME.upstash.io:6379); ' +
+      'or set KV_REST_API_URL and KV_REST_API_TOKEN.',
+  )
+  return undefined
+}
+
+function parseUrl(value: string): URL | undefined {
+  return URL.canParse(value) ? new URL(value) : undefined
+}
+
+function parseJson(value: string): unknown {
+  try {
+    return JSON.parse(value)
+  } catch {
+    return undefined
+  }
+}
+
+function decode(value: string): string | undefined {
+  try {
+    return decodeURIComponent(value)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,111 @@
+/** The local store: the reducer over documents in memory, with a journal for what must outlive the process. */
+import {
+  DAY_MS,
+  dateOf,
+  minuteOf,
+  settledTokens,
+  type Answer,
+  type Command,
+  type DayDoc,
+} from '../usage/record.ts'
+import type { Event, UserDoc } from '../usage/record.ts'
+import { reduce, type Step } from '../usage/ledger.ts'
+import { openJournal } from './journal.ts'
+import type { Retention, Store } from './store.ts'
+
+export type LocalOptions = {
+  /** Where the snapshot is, `USAGE_FILE`. */
+  file: string
+  retention: Retention
+  now(): number
+  warn(event: string, fields: Record<string, unknown>): void
+}
+
+export type LocalStore = Store & { close(): Promise<void> }
+
+type State = { users: UserDoc[]; days: DayDoc[]; events: Event[] }
+
+/** Opens the store on its files. Throws `StoreError` when they cannot be used. */
+export async function openLocal(options: LocalOptions): Promise<LocalStore> {
+  const { retention, now } = options
+  const users = new Map<string, UserDoc>()
+  const days = new Map<string, DayDoc>()
+  /** Oldest first. */
+  let events: Event[] = []
+
+  function apply(command: Command): Step {
+    const user = users.get(command.user)
+    const step = reduce(user, command, (date) => days.get(date), retention)
+    if (step.user) users.set(step.user.id, step.user)
+    if (step.day) days.set(step.day.date, step.day)
+    if (step.event) keepEvent(step.event)
+    return step
+  }
+
+  function keepEvent(event: Event): void {
+    events.push(event)
+    // Cutting now and then keeps the cost of the cut out of the single request.
+    if (events.length > retention.eventsKept * 1.1 + 64)
+      events = events.slice(-retention.eventsKept)
+  }
+
+  /** What is still to be kept, by age. */
+  function snapshot(): State {
+    const oldestUser = now() - retention.userDays * DAY_MS
+    const oldestDay = dateOf(now() - retention.historyDays * DAY_MS)
+    for (const user of users.values()) {
+      if (user.at < oldestUser && Object.keys(user.blocks).length === 0) users.delete(user.id)
+    }
+    for (const date of days.keys()) if (date < oldestDay) days.delete(date)
+    if (events.length > retention.eventsKept)
+      events = events.slice(-retention.eventsKept || Infinity)
+    return { users: [...users.values()], days: [...days.values()], events }
+  }
+
+  const journal = await openJournal({
+    file: options.file,
+    warn: options.warn,
+    restore(saved) {
+      const state = saved as State
+      for (const user of state.users) users.set(user.id, user)
+      for (const day of state.days) days.set(day.date, day)
+      events = state.events
+    },
+    replay: (command) => void apply(command as Command),
+    snapshot,
+  })
+
+  async function run<A extends Answer>(command: Command): Promise<A> {
+    const step = apply(command)
+    if (step.user) await journal.append(command)
+    return step.answer as A
+  }
+
+  return {
+    admit: run,
+    settle: run,
+    setBlock: run,
+    async listUsers({ sort, limit, now }) {
+      const today = dateOf(now)
+      const score = (user: UserDoc) =>
+        sort === 'tokens' ? tokensOn(user, today) : minuteOf(user.seen ?? 0)
+      return [...users.values()]
+        .filter((user) => score(user) > 0)
+        .sort((a, b) => score(b) - score(a) || (a.id < b.id ? 1 : -1))
+        .slice(0, limit)
+    },
+    async days(dates) {
+      return dates.flatMap((date) => days.get(date) ?? [])
+    },
+    async events(limit) {
+      return events
+        .slice(-retention.eventsKept || Infinity)
+        .slice(-limit || Infinity)
+        .reverse()
+    },
+    close: () => journal.close(),
+  }
+}
+
+const tokensOn = (user: UserDoc, date: string): number =>
+  user.date === date ? settledTokens(user) : 0

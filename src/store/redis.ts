@@ -1,0 +1,150 @@
+/** The store on Redis, over the REST protocol of Upstash: documents as JSON, changed by one script. */
+import { Redis } from '@upstash/redis/cloudflare'
+import type { Answer, Command, DayDoc, Event, UserDoc } from '../usage/record.ts'
+import { DAY_MS, dateOf } from '../usage/record.ts'
+import { gather } from './batch.ts'
+import { LEDGER_SCRIPT } from './ledger.lua.ts'
+import { StoreError, type Retention, type Store } from './store.ts'
+
+/** Kept apart from whatever else is in the database; the number is the version of the layout. */
+const PREFIX = 'weir:1:'
+
+/** Most commands of one script call, so that none holds the database for long. */
+const BATCH = 64
+
+/** How long ended requests wait for others to settle with; nobody waits for a settlement. */
+const SETTLE_GATHER_MS = 10
+
+/** A day's place in the scores of the index by tokens, as in the script. */
+const TOP_DAY = 1e10
+
+export type RedisOptions = {
+  url: string
+  token: string
+  timeoutMs: number
+  retention: Retention
+  /** Whether commands of different requests may share a call; only where the runtime allows it. */
+  batch: boolean
+  warn(event: string, fields: Record<string, unknown>): void
+}
+
+type Reply = { answers: (Answer | { error: true })[]; damaged?: string[] }
+
+/** Builds the store; it connects with the first call. Its errors are `StoreError`s without commands or values. */
+export function createRedisStore(options: RedisOptions): Store {
+  const { retention, warn } = options
+  const redis = new Redis({
+    url: options.url,
+    token: options.token,
+    // A repeated script call could count twice, so nothing is sent a second time.
+    retry: { retries: 0 },
+    signal: () => AbortSignal.timeout(options.timeoutMs),
+    automaticDeserialization: false,
+    enableAutoPipelining: false,
+    enableTelemetry: false,
+    responseEncoding: false,
+  })
+
+  let sha: string | undefined
+
+  async function evalScript(keys: string[], args: string[]): Promise<string> {
+    sha ??= await sha1(LEDGER_SCRIPT)
+    try {
+      return await redis.evalsha<string[], string>(sha, keys, args)
+    } catch (error) {
+      if (!(error instanceof Error && error.message.includes('NOSCRIPT'))) throw error
+      return await redis.eval<string[], string>(LEDGER_SCRIPT, keys, args)
+    }
+  }
+
+  async function run(commands: Command[]): Promise<(Answer | { error: true })[]> {
+    const keys = new Set(commands.map((command) => userKey(command.user)))
+    for (const command of commands) {
+      if (command.op === 'admit' && command.global) keys.add(dayKey(dateOf(command.now)))
+      if (command.op === 'settle') keys.add(dayKey(dateOf(command.event.at)))
+    }
+    const text = JSON.stringify({ prefix: PREFIX, keep: retention, commands })
+    const reply = await guard(() => evalScript([...keys], [text]))
+    const { answers, damaged } = JSON.parse(reply) as Reply
+    if (damaged) warn('store.damaged', { keys: damaged, setAside: `${PREFIX}damaged:` })
+    return answers
+  }
+
+  const together = (schedule: (go: () => void) => void) =>
+    options.batch
+      ? gather({ schedule, size: BATCH, run })
+      : async (command: Command) => (await run([command]))[0]
+  const soon = together((go) => setImmediate(go))
+  const later = together((go) => setTimeout(go, SETTLE_GATHER_MS))
+
+  async function one<A extends Answer>(
+    send: (command: Command) => Promise<Answer | { error: true } | undefined>,
+    command: Command,
+  ): Promise<A> {
+    const answer = await send(command)
+    if (!answer || 'error' in answer) throw new StoreError('the script could not run the command')
+    return answer as A
+  }
+
+  /** Documents by key, those that are missing or unreadable left out. */
+  async function read<T extends { v: 1 }>(keys: string[]): Promise<T[]> {
+    if (keys.length === 0) return []
+    const texts = await guard(() => redis.mget<(string | null)[]>(...keys))
+    return texts.flatMap((text, index) => (text === null ? [] : parse<T>(text, keys[index])))
+  }
+
+  function parse<T extends { v: 1 }>(text: string, key: string | undefined): T[] {
+    try {
+      const value = JSON.parse(text) as T | null
+      if (value?.v === 1) return [value]
+    } catch {
+      // Reported below like any other unreadable document.
+    }
+    warn('store.unreadable', { key })
+    return []
+  }
+
+  return {
+    admit: (command) => one(soon, command),
+    settle: (command) => one(later, command),
+    setBlock: (command) => one(soon, command),
+    async listUsers({ sort, limit, now }) {
+      const today = Math.floor(now / DAY_MS) * TOP_DAY
+      const ids = await guard(() =>
+        sort === 'tokens'
+          ? redis.zrange<string[]>(`${PREFIX}top`, '+inf', today + 1, {
+              byScore: true,
+              rev: true,
+              offset: 0,
+              count: limit,
+            })
+          : redis.zrange<string[]>(`${PREFIX}users`, 0, limit - 1, { rev: true }),
+      )
+      return read<UserDoc>(ids.map(userKey))
+    },
+    days: (dates) => read<DayDoc>(dates.map(dayKey)),
+    async events(limit) {
+      const texts = await guard(() => redis.lrange<string>(`${PREFIX}events`, 0, limit - 1))
+      return texts.flatMap((text) => parse<Event>(text, `${PREFIX}events`))
+    },
+  }
+}
+
+const userKey = (id: string) => `${PREFIX}user:${id}`
+const dayKey = (date: string) => `${PREFIX}day:${date}`
+
+/** The client's errors hold the whole command with its values, so only their kind is kept. */
+async function guard<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    const kind = error instanceof Error ? error.name : 'unknown'
+    const code = error instanceof Error && /^[A-Z]+/.exec(error.message)?.[0]
+    throw new StoreError(`the database call failed (${kind}${code ? `, ${code}` : ''})`)
+  }
+}
+
+async function sha1(text: string): Promise<string> {
+  const digest = await crypto.subtle.digest('SHA-1', new TextEncoder().encode(text))
+  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('')
+}

@@ -1,0 +1,143 @@
+/**
+ * The bound: the most tokens a request can cost, reckoned from its body before it is sent.
+ *
+ * Byte-level BPE never makes more tokens than bytes, and JSON never has fewer bytes than the text in it, so
+ * one byte per token (strict) is a proof; two (balanced) holds for ordinary text.
+ */
+import { ApiError } from '../errors.ts'
+
+/** The metered routes, as they stand after `/openai/v1/`. */
+export type MeteredRoute = 'chat/completions' | 'responses' | 'embeddings'
+
+export type Cap = 'balanced' | 'strict'
+
+export type BoundRules = {
+  cap: Cap
+  /** Completion tokens taken where a client sends no maximum. */
+  maxCompletionTokens: number
+}
+
+export type Bound = {
+  /** Tokens, prompt and completion together. */
+  tokens: number
+  /** Body bytes without image data, for estimates. */
+  promptBytes: number
+  /** The maximum that has to be put into the body for the bound to hold (strict only). */
+  splice?: { field: string; tokens: number }
+}
+
+/** Chat templates add to a prompt (gpt-oss some 70 tokens), and a little for each message. */
+const TOKENS_PER_REQUEST = 128
+const TOKENS_PER_MESSAGE = 16
+
+/** Image data is not text; vision models charge by tiles, a few thousand tokens at most. */
+const TOKENS_PER_IMAGE = 6_400
+
+/** Larger bounds are all alike: far beyond any limit, and still exact in a sum. */
+const MAX_BOUND = 1_000_000_000_000
+
+const BYTES_PER_TOKEN: Record<Cap, number> = { balanced: 2, strict: 1 }
+
+/** The fields that hold the completion maximum, the one to splice in first. */
+const MAXIMUM_FIELDS: Record<MeteredRoute, readonly string[]> = {
+  'chat/completions': ['max_completion_tokens', 'max_tokens'],
+  responses: ['max_output_tokens'],
+  embeddings: [],
+}
+
+type Json = Record<string, unknown>
+
+/**
+ * Reckons the bound of a parsed body of `bytes` bytes.
+ * Throws `invalid_request` for an `n` or a maximum that is no positive integer, and in strict mode
+ * `cost_unbounded` for what the body cannot bound.
+ */
+export function boundOf(route: MeteredRoute, body: Json, bytes: number, rules: BoundRules): Bound {
+  if (rules.cap === 'strict') refuseUnbounded(body)
+  const images = imagesOf(body)
+  const messages = [body.messages, body.input].find(Array.isArray)?.length ?? 1
+  const promptBytes = bytes - images.bytes
+  const prompt =
+    Math.ceil(promptBytes / BYTES_PER_TOKEN[rules.cap]) +
+    images.count * TOKENS_PER_IMAGE +
+    TOKENS_PER_REQUEST +
+    messages * TOKENS_PER_MESSAGE
+
+  const fields = MAXIMUM_FIELDS[route]
+  const given = fields.map((field) => positive(body, field)).filter((value) => value !== undefined)
+  const maximum =
+    fields.length === 0 ? 0 : Math.max(...given, given.length ? 0 : rules.maxCompletionTokens)
+  const tokens = Math.min(prompt + (positive(body, 'n') ?? 1) * maximum, MAX_BOUND)
+
+  const field = fields[0]
+  if (rules.cap === 'balanced' || !field || given.length > 0) return { tokens, promptBytes }
+  if (Object.hasOwn(body, field)) {
+    throw new ApiError('invalid_request', `\`${field}\` must be a positive integer, or left out.`, {
+      param: field,
+    })
+  }
+  return { tokens, promptBytes, splice: { field, tokens: maximum } }
+}
+
+/** A field that must be a positive safe integer where it is given; null counts as not given. */
+function positive(body: Json, field: string): number | undefined {
+  const value = body[field]
+  if (value === undefined || value === null) return undefined
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value > 0) return value
+  throw new ApiError('invalid_request', `\`${field}\` must be a positive integer.`, {
+    param: field,
+  })
+}
+
+/** The parts of the messages (chat) or of the input (responses). */
+function* partsOf(body: Json): Generator<Json> {
+  for (const items of [body.messages, body.input]) {
+    if (!Array.isArray(items)) continue
+    for (const item of items as unknown[]) {
+      const content = isJson(item) ? item.content : undefined
+      if (!Array.isArray(content)) continue
+      for (const part of content as unknown[]) if (isJson(part)) yield part
+    }
+  }
+}
+
+function imagesOf(body: Json): { count: number; bytes: number } {
+  const images = { count: 0, bytes: 0 }
+  for (const part of partsOf(body)) {
+    if (part.type !== 'image_url' && part.type !== 'input_image') continue
+    const image = part.image_url
+    const url = isJson(image) ? image.url : image
+    images.count += 1
+    if (typeof url === 'string' && url.startsWith('data:image/')) images.bytes += url.length
+  }
+  return images
+}
+
+/** Refuses what makes upstream read or write more than the body says. */
+function refuseUnbounded(body: Json): void {
+  const refuse = (what: string, param: string) => {
+    throw new ApiError(
+      'cost_unbounded',
+      `This gateway holds a strict cap, and the cost of ${what} cannot be bounded in advance.`,
+      { param },
+    )
+  }
+  if (typeof body.model === 'string' && /^(groq\/)?compound/i.test(body.model)) {
+    refuse('compound models, which call tools and models of their own,', 'model')
+  }
+  for (const field of ['previous_response_id', 'conversation', 'prompt']) {
+    if (body[field] != null) refuse(`\`${field}\`, which refers to text kept upstream,`, field)
+  }
+  for (const tool of Array.isArray(body.tools) ? (body.tools as unknown[]) : []) {
+    const type = isJson(tool) ? tool.type : undefined
+    if (type !== 'function' && type !== 'custom') refuse('built-in and remote tools', 'tools')
+  }
+  for (const part of partsOf(body)) {
+    if (part.file_id != null || part.file_url != null || part.type === 'file') {
+      refuse('files kept elsewhere', 'messages')
+    }
+  }
+}
+
+const isJson = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -1,0 +1,151 @@
+/**
+ * The meter: finds the usage in an answer while its bytes flow by. It never holds back or changes a byte.
+ *
+ * Groq repeats usage up to three times in a stream (`x_groq.usage`, top level, and the extra chunk of
+ * include_usage): the last readable one wins, nothing is ever added up.
+ */
+import type { MeteredRoute } from './bound.ts'
+import { MAX_TOKENS, type Usage } from './record.ts'
+
+export type Metered = {
+  usage?: Usage
+  /** Streamed deltas seen, for an estimate where usage is missing. */
+  deltas: number
+}
+
+export type Meter = {
+  /** Takes the next bytes, split anywhere. */
+  write(chunk: Uint8Array): void
+  /** Takes the end of the body. */
+  end(): Metered
+}
+
+/** An answer or a single stream event larger than this is passed on but no longer read. */
+const MAX_BUFFER = 8 * 1024 * 1024
+
+/** The meter for a 2xx answer, by its route and content type. */
+export function createMeter(route: MeteredRoute, contentType: string | null): Meter {
+  const type = contentType?.split(';', 1)[0]?.trim().toLowerCase()
+  return type === 'text/event-stream' ? streamMeter() : jsonMeter(route === 'embeddings')
+}
+
+function jsonMeter(promptOnly: boolean): Meter {
+  const decoder = new TextDecoder()
+  let text = ''
+  let over = false
+  return {
+    write(chunk) {
+      if (over) return
+      text += decoder.decode(chunk, { stream: true })
+      over = text.length > MAX_BUFFER
+      if (over) text = ''
+    },
+    end() {
+      const usage = over ? undefined : usageOf(parse(text + decoder.decode()), promptOnly)
+      return usage ? { usage, deltas: 0 } : { deltas: 0 }
+    },
+  }
+}
+
+/** Reads server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream */
+function streamMeter(): Meter {
+  const decoder = new TextDecoder()
+  const metered: Metered = { deltas: 0 }
+  let rest = ''
+  let data = ''
+  let over = false
+
+  /** An event's data: only the few that can hold usage are parsed. */
+  const event = () => {
+    const text = data
+    data = ''
+    if (text.includes('"delta"')) metered.deltas += 1
+    if (!text.includes('"usage"')) return
+    const usage = usageOf(parse(text))
+    if (usage) metered.usage = usage
+  }
+  const line = (text: string) => {
+    if (text === '') return data && event()
+    if (!text.startsWith('data:')) return
+    const value = text.slice(text.startsWith('data: ') ? 6 : 5)
+    data = data ? `${data}\n${value}` : value
+  }
+
+  return {
+    write(chunk) {
+      if (over) return
+      const text = rest + decoder.decode(chunk, { stream: true })
+      let from = 0
+      LINE_END.lastIndex = Math.max(0, rest.length - 1)
+      for (let end = LINE_END.exec(text); end; end = LINE_END.exec(text)) {
+        // The LF of a CRLF may come with the next chunk.
+        if (end[0] === '\r' && end.index === text.length - 1) break
+        line(text.slice(from, end.index))
+        from = LINE_END.lastIndex
+      }
+      rest = text.slice(from)
+      over = rest.length + data.length > MAX_BUFFER
+      if (over) rest = data = ''
+    },
+    end() {
+      if (!over) {
+        line(rest.endsWith('\r') ? rest.slice(0, -1) : rest)
+        line('')
+      }
+      return metered
+    },
+  }
+}
+
+const LINE_END = /\r\n|\n|\r/g
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * The usage in an answer, a chunk or an event of the Responses API, if it has a readable one.
+ * With `promptOnly` (embeddings) a missing completion is none.
+ */
+export function usageOf(body: unknown, promptOnly = false): Usage | undefined {
+  const at = (value: unknown, key: string): unknown =>
+    typeof value === 'object' && value !== null && Object.hasOwn(value, key)
+      ? (value as Record<string, unknown>)[key]
+      : undefined
+  const read = (usage: unknown): Usage | undefined => {
+    const prompt = count(at(usage, 'prompt_tokens') ?? at(usage, 'input_tokens'))
+    const written = at(usage, 'completion_tokens') ?? at(usage, 'output_tokens')
+    const stated = count(at(usage, 'total_tokens'))
+    const completion = promptOnly ? (count(written) ?? 0) : count(written)
+    if (prompt === undefined || completion === undefined) return undefined
+    const result: Usage = { prompt, completion, total: prompt + completion }
+    if (stated !== undefined && stated !== result.total) result.mismatch = true
+    const cached = count(
+      at(at(usage, 'prompt_tokens_details') ?? at(usage, 'input_tokens_details'), 'cached_tokens'),
+    )
+    const reasoning = count(
+      at(
+        at(usage, 'completion_tokens_details') ?? at(usage, 'output_tokens_details'),
+        'reasoning_tokens',
+      ),
+    )
+    if (cached !== undefined) result.cached = cached
+    if (reasoning !== undefined) result.reasoning = reasoning
+    return result
+  }
+  return (
+    read(at(body, 'usage')) ??
+    read(at(at(body, 'response'), 'usage')) ??
+    read(at(at(body, 'x_groq'), 'usage'))
+  )
+}
+
+/** A whole number of tokens; anything else counts as missing, and zero is not missing. */
+const count = (value: unknown): number | undefined =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0 && value <= MAX_TOKENS
+    ? value
+    : undefined

@@ -1,0 +1,234 @@
+/**
+ * The data sheet: every shape that is counted, stored or passed between the parts.
+ *
+ * Times are epoch milliseconds (integers), dates are UTC `YYYY-MM-DD`, amounts are whole tokens.
+ * One UUIDv7 per request is at once the request id, the lease id and the event id.
+ */
+
+export const SECOND_MS = 1000
+export const MINUTE_MS = 60 * SECOND_MS
+export const HOUR_MS = 60 * MINUTE_MS
+export const DAY_MS = 24 * HOUR_MS
+
+/** A settle that comes later than this after its admission changes nothing. */
+export const LATE_SETTLE_MS = DAY_MS
+
+/** A user may use this many different models a day; names are user input and must not grow a document. */
+export const MODELS_PER_USER = 64
+
+/**
+ * The largest amount of tokens taken at face value, for one request.
+ * No model comes near it, and sums of it stay exact in JSON as Redis writes it (14 digits).
+ */
+export const MAX_TOKENS = 1_000_000_000
+
+/** Stands for "all models" in blocks and in the counters of everyone together. */
+export const ALL_MODELS = '*'
+
+/** What a user, or everyone together, may use of a model. */
+export type Limits = {
+  tokensPerDay: number
+  requestsPerDay: number
+  tokensPerMinute?: number | undefined
+  requestsPerMinute?: number | undefined
+}
+
+export type Count = { tokens: number; requests: number }
+
+/** Tokens as upstream reported them; cached is part of prompt, reasoning is part of completion. */
+export type Usage = {
+  prompt: number
+  completion: number
+  total: number
+  cached?: number
+  reasoning?: number
+  /** Upstream's own total was not prompt + completion. */
+  mismatch?: true
+}
+
+/** How a request ended: see `outcome.ts`. A lease that never settles has no outcome and is shown as expired. */
+export type Outcome = 'settled' | 'partial' | 'failed'
+
+/** One user's day with one model. `requests` counts admissions, so unsettled = requests − the three outcomes. */
+export type Row = {
+  requests: number
+  settled: number
+  partial: number
+  failed: number
+  /** Tokens charged: real charges of what has ended, bounds of what has not. */
+  charged: number
+  /** The part of `charged` that is bounds of unsettled leases. */
+  held: number
+  prompt: number
+  completion: number
+  /** Tokens that upstream reported beyond the bounds. */
+  overshoot: number
+}
+
+/** A past day with a model, short once nothing of it is unsettled. */
+export type PastRow = Row | { requests: number; charged: number }
+
+/** The permission to charge once. */
+export type Lease = {
+  model: string
+  at: number
+  bound: number
+  /** Until then the request may still be running, afterwards an unsettled lease is shown as expired. */
+  until: number
+  /** The counters of everyone together that hold this bound: `*` and perhaps the model. */
+  scopes?: string[]
+}
+
+export type Block = { at: number; reason?: string | undefined; until?: number | undefined }
+
+/** All that is kept of one user, as one document. */
+export type UserDoc = {
+  v: 1
+  id: string
+  ip?: string
+  /** Last active. Never goes backwards, and with it neither do the user's day and minute. */
+  at: number
+  /** When a request of theirs last ended; without one the user is not listed. */
+  seen?: number
+  /** The day of `rows`. */
+  date: string
+  rows: Record<string, Row>
+  past: Record<string, Record<string, PastRow>>
+  /** The current minute (epoch minutes) per model. */
+  minute: { n: number; rows: Record<string, Count> }
+  leases: Record<string, Lease>
+  /** By model, or `*` for all of them. */
+  blocks: Record<string, Block>
+}
+
+/** A day of everyone together, with one model or with all. Only what has ended is in it. */
+export type DayRow = {
+  requests: number
+  settled: number
+  partial: number
+  failed: number
+  charged: number
+  prompt: number
+  completion: number
+  overshoot: number
+  /** Users with at least one answered request. */
+  users: number
+  /** Tokens by UTC hour, "0" to "23". */
+  hours: Record<string, number>
+  /** When it last changed. */
+  at: number
+}
+
+/** One day of everyone together. */
+export type DayDoc = {
+  v: 1
+  date: string
+  total: DayRow
+  models: Record<string, DayRow>
+  /** What GLOBAL_LIMITS hold on to: admissions at their bounds, corrected when they settle. */
+  quota: Record<string, Count>
+  minute: { n: number; rows: Record<string, Count> }
+}
+
+/** One finished request. No address and no text, by intention. */
+export type Event = {
+  v: 1
+  id: string
+  at: number
+  user: string
+  session?: string
+  route: string
+  model: string
+  outcome: Outcome
+  /** The HTTP status the client got. */
+  status: number
+  prompt?: number
+  completion?: number
+  total?: number
+  cached?: number
+  reasoning?: number
+  mismatch?: true
+  bound: number
+  charged: number
+  /** The charge is our estimate, not upstream's report. */
+  estimated: boolean
+  ttfbMs?: number
+  totalMs: number
+  /** It settled after its lease had been shown as expired. */
+  late?: true
+}
+
+/** Ask to start a request that will cost at most `bound` tokens. */
+export type Admit = {
+  op: 'admit'
+  id: string
+  user: string
+  model: string
+  bound: number
+  now: number
+  /** Milliseconds after which the request will have been cut. */
+  lasts: number
+  ip?: string
+  /** The user's own limits: for this model, and for all models together. */
+  limits: { model: Limits; total?: Limits | undefined }
+  /** Limits of everyone together; absent when there are none. */
+  global?: { total?: Limits | undefined; model?: Limits | undefined }
+}
+
+/** Say how an admitted request ended. Only `charged`, the outcome and what was observed are taken from the event. */
+export type Settle = { op: 'settle'; now: number; user: string; event: Event }
+
+/** Block a user from a model (or `*`), or lift it with `block: null`. */
+export type SetBlock = {
+  op: 'block'
+  now: number
+  user: string
+  model: string
+  block: Block | null
+}
+
+export type Command = Admit | Settle | SetBlock
+
+/** `at` is the moment of admission by the ledger's clock; the counts are the user's with this model, this request included. */
+export type Admitted = { ok: true; at: number; day: Count; minute: Count }
+
+export type Refusal =
+  | { ok: false; reason: 'blocked'; model: string; why?: string; until?: number }
+  | { ok: false; reason: 'models' }
+  | {
+      ok: false
+      reason: 'limit'
+      of: 'user' | 'everyone'
+      /** The model of the limit, `*` for all together. */
+      model: string
+      per: 'day' | 'minute'
+      unit: 'tokens' | 'requests'
+      limit: number
+      used: number
+      asked: number
+      resetAt: number
+    }
+
+export type Settled = { applied: boolean }
+export type BlockSet = { ok: true }
+export type Answer = Admitted | Refusal | Settled | BlockSet
+
+/** The UTC date of a moment, `YYYY-MM-DD`. */
+export const dateOf = (at: number): string => new Date(at).toISOString().slice(0, 10)
+
+/** The start of the UTC day after the one of a moment. */
+export const nextDay = (at: number): number => (Math.floor(at / DAY_MS) + 1) * DAY_MS
+
+/** Minutes since the epoch. */
+export const minuteOf = (at: number): number => Math.floor(at / MINUTE_MS)
+
+/** Requests of a row that have been admitted and have not ended. */
+export const unsettled = (row: Row): number => row.requests - row.settled - row.partial - row.failed
+
+/** Tokens of the user's day that are charged for good. */
+export const settledTokens = (user: UserDoc): number =>
+  Object.values(user.rows).reduce((sum, row) => sum + row.charged - row.held, 0)
+
+/** A property of the record itself: names come from users, and `constructor` is a fine model name. */
+export const own = <T>(record: Record<string, T>, key: string): T | undefined =>
+  Object.hasOwn(record, key) ? record[key] : undefined

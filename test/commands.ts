@@ -1,0 +1,140 @@
+/** Random ledger commands: few users and models, so that they meet; clocks that step and days that end. */
+import fc from 'fast-check'
+import type { Admit, Command, Event, Limits, Settle } from '../src/usage/record.ts'
+
+/** Ten seconds before midnight UTC, so that days roll over within a run. */
+export const START = Date.UTC(2026, 10, 22, 23, 59, 50)
+
+const USERS = ['alice', 'bob', 'carol']
+const MODELS = ['a/one', 'constructor', 'total']
+
+export const eventOf = (fields: Partial<Event> & Pick<Event, 'id' | 'user'>): Event => ({
+  v: 1,
+  at: START,
+  route: 'chat/completions',
+  model: 'a/one',
+  outcome: 'settled',
+  status: 200,
+  prompt: 10,
+  completion: 5,
+  total: 15,
+  bound: 100,
+  charged: 15,
+  estimated: false,
+  totalMs: 7,
+  ...fields,
+})
+
+const limits: fc.Arbitrary<Limits> = fc.record(
+  {
+    tokensPerDay: fc.constantFrom(500, 2000, 10_000),
+    requestsPerDay: fc.constantFrom(5, 20, 1000),
+    tokensPerMinute: fc.constantFrom(300, 1500),
+    requestsPerMinute: fc.constantFrom(3, 50),
+  },
+  { requiredKeys: ['tokensPerDay', 'requestsPerDay'] },
+)
+
+const rarely = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined, freq: 3 })
+
+/** Steps of the clock in ms: mostly forward and small, sometimes back, a minute, or more than a day. */
+const clock = fc.oneof(
+  { arbitrary: fc.integer({ min: 0, max: 3000 }), weight: 12 },
+  { arbitrary: fc.constantFrom(-5000, -90_000, 61_000, 3_600_000), weight: 3 },
+  { arbitrary: fc.constantFrom(90_000_000, -90_000_000, 8 * 86_400_000), weight: 1 },
+)
+
+const ids = fc.integer({ min: 0, max: 40 }).map((n) => `id-${n}`)
+
+const admit = fc.record({
+  id: ids,
+  user: fc.constantFrom(...USERS),
+  model: fc.constantFrom(...MODELS),
+  bound: fc.integer({ min: 1, max: 400 }),
+  lasts: fc.constantFrom(1000, 300_000),
+  ip: rarely(fc.constant('192.0.2.7')),
+  limits: fc.record({ model: limits, total: rarely(limits) }),
+  global: rarely(fc.record({ total: rarely(limits), model: rarely(limits) })),
+})
+
+const settle = fc.record({
+  id: ids,
+  user: fc.constantFrom(...USERS),
+  outcome: fc.constantFrom('settled' as const, 'partial' as const, 'failed' as const),
+  charged: fc.integer({ min: 0, max: 600 }),
+})
+
+const block = fc.record({
+  user: fc.constantFrom(...USERS, 'dave'),
+  model: fc.constantFrom(...MODELS, '*'),
+  lift: fc.boolean(),
+  reason: rarely(fc.constantFrom('spam', 'ü "quoted" \u2028')),
+  lasts: rarely(fc.constantFrom(1000, 100_000)),
+})
+
+type Draw = { step: number } & (
+  | { kind: 'admit'; value: typeof admit extends fc.Arbitrary<infer T> ? T : never }
+  | { kind: 'settle'; value: typeof settle extends fc.Arbitrary<infer T> ? T : never }
+  | { kind: 'block'; value: typeof block extends fc.Arbitrary<infer T> ? T : never }
+)
+
+function toCommand(draw: Draw, now: number): Command {
+  if (draw.kind === 'admit')
+    return JSON.parse(JSON.stringify({ op: 'admit', now, ...draw.value })) as Admit
+  if (draw.kind === 'settle') {
+    const { id, user, outcome, charged } = draw.value
+    const usage = outcome === 'settled' ? { prompt: charged, completion: 0, total: charged } : {}
+    const { prompt: _p, completion: _c, total: _t, ...bare } = eventOf({ id, user })
+    const event = {
+      ...bare,
+      ...usage,
+      at: now,
+      outcome,
+      charged: outcome === 'failed' ? 0 : charged,
+      estimated: outcome === 'partial',
+    }
+    return { op: 'settle', now, user, event } satisfies Settle
+  }
+  const { user, model, lift, reason, lasts } = draw.value
+  const until = lasts === undefined ? {} : { until: now + lasts }
+  const why = reason === undefined ? {} : { reason }
+  return {
+    op: 'block',
+    now,
+    user,
+    model,
+    ...(lift ? {} : { block: { at: now, ...why, ...until } }),
+  }
+}
+
+/** A sequence of commands, each with the clock of its moment. */
+export const commandSequence = (maxLength: number): fc.Arbitrary<Command[]> =>
+  fc
+    .array(
+      fc.oneof(
+        {
+          arbitrary: fc.record({ kind: fc.constant('admit' as const), step: clock, value: admit }),
+          weight: 10,
+        },
+        {
+          arbitrary: fc.record({
+            kind: fc.constant('settle' as const),
+            step: clock,
+            value: settle,
+          }),
+          weight: 9,
+        },
+        {
+          arbitrary: fc.record({ kind: fc.constant('block' as const), step: clock, value: block }),
+          weight: 2,
+        },
+      ),
+      { minLength: 1, maxLength },
+    )
+    .map((draws) => {
+      let now = START
+      return draws.map((draw) => {
+        now = Math.max(0, now + draw.step)
+        return toCommand(draw as Draw, now)
+      })
+    })

@@ -1,0 +1,60 @@
+import fc from 'fast-check'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { reduce } from '../src/usage/ledger.ts'
+import { dateOf, type DayDoc, type UserDoc } from '../src/usage/record.ts'
+import { commandSequence } from './commands.ts'
+import { startRedis, type Redis } from './redis.ts'
+import { localStore, redisStore, RETENTION, send } from './stores.ts'
+import { startUpstash, type Upstash } from './upstash.ts'
+
+let redis: Redis
+let upstash: Upstash
+
+beforeAll(async () => {
+  redis = await startRedis()
+  upstash = await startUpstash(redis)
+})
+
+afterAll(async () => {
+  await upstash.close()
+  await redis.stop()
+})
+
+test('redis and local give the same answers and end in the same documents as the reducer', async () => {
+  await fc.assert(
+    fc.asyncProperty(commandSequence(60), async (commands) => {
+      await redis.flush()
+      const remote = redisStore(upstash)
+      const now = Math.max(...commands.map((command) => command.now))
+      const local = await localStore(() => now)
+      const users = new Map<string, UserDoc>()
+      const days = new Map<string, DayDoc>()
+      try {
+        for (const command of commands) {
+          const step = reduce(users.get(command.user), command, (date) => days.get(date), RETENTION)
+          if (step.user) users.set(step.user.id, step.user)
+          if (step.day) days.set(step.day.date, step.day)
+          expect(await send(remote, command)).toEqual(step.answer)
+          expect(await send(local, command)).toEqual(step.answer)
+        }
+        for (const [id, doc] of users) {
+          expect(JSON.parse(String(await redis.command(['GET', `weir:1:user:${id}`])))).toEqual(doc)
+        }
+        const dates = [...days.keys()]
+        for (const store of [remote, local]) {
+          const found = await store.days(dates)
+          expect(new Map(found.map((day) => [day.date, day]))).toEqual(days)
+        }
+        expect(await remote.events(1000)).toEqual(await local.events(1000))
+        for (const sort of ['lastActive', 'tokens'] as const) {
+          const query = { sort, limit: 10, now }
+          expect(await remote.listUsers(query)).toEqual(await local.listUsers(query))
+        }
+        expect(dates.map((date) => dateOf(Date.parse(date)))).toEqual(dates)
+      } finally {
+        await local.remove()
+      }
+    }),
+    { numRuns: 150 },
+  )
+}, 120_000)

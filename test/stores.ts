@@ -1,0 +1,48 @@
+/** The stores under test, each fresh, each on the real thing. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { openLocal, type LocalStore } from '../src/store/local.ts'
+import { createRedisStore } from '../src/store/redis.ts'
+import type { Retention, Store } from '../src/store/store.ts'
+import type { Upstash } from './upstash.ts'
+
+export const RETENTION: Retention = { userDays: 7, historyDays: 90, eventsKept: 10_000 }
+
+export type Warning = { event: string; fields: Record<string, unknown> }
+
+export const redisStore = (
+  upstash: Upstash,
+  options: { batch?: boolean; warnings?: Warning[] } = {},
+): Store =>
+  createRedisStore({
+    url: upstash.url,
+    token: upstash.token,
+    timeoutMs: 10_000,
+    retention: RETENTION,
+    batch: options.batch ?? false,
+    warn: (event, fields) => options.warnings?.push({ event, fields }),
+  })
+
+export type TemporaryLocal = LocalStore & { file: string; remove(): Promise<void> }
+
+/** A local store in a folder of its own. */
+export async function localStore(now: () => number = Date.now): Promise<TemporaryLocal> {
+  const folder = await mkdtemp(join(tmpdir(), 'weir-'))
+  const file = join(folder, 'logs', 'token_usage.json')
+  const store = await openLocal({ file, retention: RETENTION, now, warn: () => undefined })
+  return {
+    ...store,
+    file,
+    async remove() {
+      await store.close()
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Sends one command to the verb it belongs to. */
+export function send(store: Store, command: Parameters<Store['admit' | 'settle' | 'setBlock']>[0]) {
+  if (command.op === 'admit') return store.admit(command)
+  return command.op === 'settle' ? store.settle(command) : store.setBlock(command)
+}
