@@ -1,7 +1,7 @@
 /** The environment → one frozen `Config`; every problem is reported in one message. */
 import * as z from 'zod/mini'
 import type { Cap } from './usage/bound.ts'
-import { ALL_MODELS, type Limits } from './usage/record.ts'
+import { ALL_MODELS, type ModelLimits } from './usage/record.ts'
 
 /** Every variable that is read, in the order of the documentation. */
 export const VARIABLES = [
@@ -42,14 +42,6 @@ export type Vars = Partial<Record<Variable, string | undefined>>
 
 /** Where the app runs: edge isolates have a shorter breath than a server. */
 export type Platform = 'edge' | 'node'
-
-export type ModelLimits = {
-  /** For every model without a row of its own. */
-  default?: Limits | undefined
-  /** For all models together. */
-  total?: Limits | undefined
-  models: Record<string, Limits>
-}
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 

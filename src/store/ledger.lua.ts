@@ -403,8 +403,10 @@ end
 
 local function set_block(user, command)
   local doc = copy(user or new_user(command.user, command.now))
-  doc.blocks = with(doc.blocks, command.model, command.block)
-  return { user = doc, block = command, answer = { ok = true } }
+  local block = command.block ~= cjson.null and command.block or nil
+  doc.blocks = with(doc.blocks, command.model, block)
+  local member = command.user .. ' ' .. command.model
+  return { user = doc, block = { member = member, set = block }, answer = { ok = true } }
 end
 
 local REDUCE = { admit = admit, settle = settle, block = set_block }
@@ -495,12 +497,11 @@ for id, score in pairs(spent) do
   top[#top + 1] = id
 end
 if #top > 0 then redis.call('ZADD', prefix .. 'top', unpack(top)) end
-for _, command in ipairs(blocks) do
-  local member = command.user .. ' ' .. command.model
-  if command.block then
-    redis.call('ZADD', prefix .. 'blocks', string.format('%.0f', command.block['until'] or 0), member)
+for _, block in ipairs(blocks) do
+  if block.set then
+    redis.call('ZADD', prefix .. 'blocks', string.format('%.0f', block.set['until'] or 0), block.member)
   else
-    redis.call('ZREM', prefix .. 'blocks', member)
+    redis.call('ZREM', prefix .. 'blocks', block.member)
   end
 end
 

@@ -168,8 +168,8 @@ export function settle(
 /** Sets or lifts a block; a user who was never seen can be blocked. It is not activity of the user's. */
 export function setBlock(user: UserDoc | undefined, command: SetBlock): Step<BlockSet> {
   const doc = user ?? newUser(command.user, command.now)
-  const { [command.model]: _, ...blocks } = doc.blocks
-  if (command.block) blocks[command.model] = command.block
+  const { [command.model]: _, ...others } = doc.blocks
+  const blocks = command.block ? { ...others, [command.model]: command.block } : others
   return { user: { ...doc, blocks }, answer: { ok: true } }
 }
 
@@ -185,7 +185,8 @@ const newUser = (id: string, now: number): UserDoc => ({
   blocks: {},
 })
 
-const newRow = (): Row => ({
+/** A row without any use. */
+export const newRow = (): Row => ({
   requests: 0,
   settled: 0,
   partial: 0,

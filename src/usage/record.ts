@@ -33,6 +33,13 @@ export type Limits = {
   requestsPerMinute?: number | undefined
 }
 
+/** The limits in force: per model, for every model without a row, and for all models together. */
+export type ModelLimits = {
+  default?: Limits | undefined
+  total?: Limits | undefined
+  models: Record<string, Limits>
+}
+
 export type Count = { tokens: number; requests: number }
 
 /** Tokens as upstream reported them; cached is part of prompt, reasoning is part of completion. */
@@ -178,13 +185,13 @@ export type Admit = {
 /** Say how an admitted request ended. Only `charged`, the outcome and what was observed are taken from the event. */
 export type Settle = { op: 'settle'; now: number; user: string; event: Event }
 
-/** Block a user from a model (or `*`), or lift it with `block: null`. */
+/** Block a user from a model (or `*`); without a block, lift it. */
 export type SetBlock = {
   op: 'block'
   now: number
   user: string
   model: string
-  block: Block | null
+  block?: Block | undefined
 }
 
 export type Command = Admit | Settle | SetBlock
@@ -228,6 +235,10 @@ export const unsettled = (row: Row): number => row.requests - row.settled - row.
 /** Tokens of the user's day that are charged for good. */
 export const settledTokens = (user: UserDoc): number =>
   Object.values(user.rows).reduce((sum, row) => sum + row.charged - row.held, 0)
+
+/** The row of a model, or the one for models without a row. */
+export const limitsOf = (limits: ModelLimits, model: string): Limits | undefined =>
+  own(limits.models, model) ?? limits.default
 
 /** A property of the record itself: names come from users, and `constructor` is a fine model name. */
 export const own = <T>(record: Record<string, T>, key: string): T | undefined =>

@@ -1,0 +1,114 @@
+/**
+ * `npm run dev`: the edge bundle in workerd, with usage in a file and, where no key is set, a demo model.
+ * Needs no database, no key and no network; rebuilds on change.
+ */
+import { context, type BuildResult } from 'esbuild'
+import { Log, LogLevel, Miniflare, Response, type MiniflareOptions, type Request } from 'miniflare'
+import { randomBytes } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { ConfigError, readConfig, VARIABLES, type Vars } from '../src/config.ts'
+import { startupLines } from '../src/startup.ts'
+import { serveStore } from '../src/store/binding.ts'
+import { openLocal } from '../src/store/local.ts'
+import { StoreError } from '../src/store/store.ts'
+import { edgeBundle } from './bundle.ts'
+import { answerDemo } from './demo-model.ts'
+
+for (const file of ['.env.local', '.env']) if (existsSync(file)) process.loadEnvFile(file)
+
+try {
+  await develop()
+} catch (error) {
+  if (!(error instanceof ConfigError || error instanceof StoreError)) throw error
+  console.error(error.message)
+  process.exit(1)
+}
+
+async function develop(): Promise<void> {
+  const generatedKey = process.env.ADMIN_KEY ? undefined : randomBytes(18).toString('base64url')
+  const vars: Vars = { ...process.env, ...(generatedKey && { ADMIN_KEY: generatedKey }) }
+  const config = readConfig(vars, 'edge')
+  const demo = config.groqKey === undefined
+  const warn = (event: string, fields: Record<string, unknown>) => console.warn(event, fields)
+  const store = config.redis
+    ? undefined
+    : await openLocal({ file: config.usageFile, retention: config, now: Date.now, warn })
+
+  const bindings: Record<string, string> = demo ? { GROQ_API_KEY: 'demo' } : {}
+  for (const name of VARIABLES) {
+    const value = vars[name]
+    if (value) bindings[name] = value
+  }
+  const serviceBindings: NonNullable<MiniflareOptions['serviceBindings']> = {}
+  if (store) {
+    serviceBindings.STORE = async (request: Request) =>
+      new Response(await serveStore(store, await request.text()))
+  }
+  if (demo) {
+    serviceBindings.UPSTREAM = async (request: Request) => {
+      const { pathname } = new URL(request.url)
+      const { status, type, body } = answerDemo(request.method, pathname, await request.text())
+      return new Response(body, { status, headers: { 'content-type': type } })
+    }
+  }
+
+  const options = (script: string): MiniflareOptions => ({
+    name: 'weir',
+    modules: true,
+    script,
+    compatibilityDate: '2026-04-01',
+    host: '127.0.0.1',
+    port: config.port,
+    bindings,
+    serviceBindings,
+    // Otherwise it asks the network where this machine is.
+    cf: false,
+    log: new Log(LogLevel.WARN),
+  })
+
+  let miniflare: Miniflare | undefined
+  async function show({ outputFiles, errors }: BuildResult): Promise<void> {
+    const script = outputFiles?.[0]?.text
+    if (errors.length || script === undefined) return
+    if (miniflare) {
+      await miniflare.setOptions(options(script))
+      console.log('Rebuilt.')
+      return
+    }
+    miniflare = new Miniflare(options(script))
+    const { origin } = await miniflare.ready
+    const storage = store ? `the file ${config.usageFile}` : 'Redis over REST'
+    for (const line of greeting(origin, storage)) console.log(line)
+  }
+
+  function* greeting(origin: string, storage: string) {
+    // In this script a missing provider key means the demo model, and an admin key is made up.
+    yield* startupLines({ ...config, groqKey: 'set' }, storage)
+    if (demo) yield 'Upstream: the built-in demo model, since GROQ_API_KEY is not set.'
+    if (generatedKey) yield `Admin key, made up for this run: ${generatedKey}`
+    yield `Weir listens on ${origin}`
+    yield 'Try it:'
+    yield `  curl ${origin}/api/groq -H 'x-user-token: my-first-user' -d '{"prompt":"Hello"}'`
+    yield `  curl ${origin}/api/admin/usage -H 'Authorization: Bearer ${generatedKey ?? '$ADMIN_KEY'}'`
+  }
+
+  const bundle = await context({
+    ...edgeBundle('src/worker.ts', 'worker.js'),
+    minify: false,
+    write: false,
+    plugins: [{ name: 'show', setup: (build) => build.onEnd(show) }],
+  })
+  await bundle.watch()
+
+  let stopping = false
+  const stop = async () => {
+    if (stopping) process.exit(1)
+    stopping = true
+    await bundle.dispose()
+    await miniflare?.dispose()
+    await store?.close()
+    process.exit(0)
+  }
+  process.on('SIGINT', () => void stop())
+  process.on('SIGTERM', () => void stop())
+}

@@ -1,0 +1,65 @@
+/** The whole app on one screen: middleware order and the URL map. */
+import { Hono } from 'hono'
+import { cors } from 'hono/cors'
+import { v7 as uuidv7 } from 'uuid'
+import type { AppEnv, Deps } from './context.ts'
+import { ApiError, asApiError, errorResponse } from './errors.ts'
+import { adminRoutes } from './routes/admin.ts'
+import { proxyRoutes } from './routes/proxy.ts'
+
+/** What a page of another origin may read. */
+const EXPOSED = [
+  'retry-after',
+  'x-should-retry',
+  'x-request-id',
+  ...['limit', 'remaining', 'reset'].flatMap((name) =>
+    ['requests', 'tokens'].map((unit) => `x-ratelimit-${name}-${unit}`),
+  ),
+  'ratelimit',
+  'ratelimit-policy',
+  'server-timing',
+  'x-weir-id',
+  'x-weir-max-completion-tokens',
+]
+
+/** Builds the app; `deps` is all it knows of the world. */
+export function createApp(deps: Deps): Hono<AppEnv> {
+  const { config, log, now } = deps
+  const app = new Hono<AppEnv>()
+
+  app.use(async function requestId(c, next) {
+    c.set('id', uuidv7({ msecs: now() }))
+    await next()
+    c.header('x-weir-id', c.var.id)
+  })
+
+  const { allowedOrigins } = config
+  const crossOrigin = cors({
+    origin: allowedOrigins.includes('*') ? '*' : allowedOrigins,
+    exposeHeaders: EXPOSED,
+    maxAge: 600,
+  })
+  app.use('/api/groq', crossOrigin)
+  app.use('/api/groq/*', crossOrigin)
+
+  app.route('/api/groq', proxyRoutes(deps))
+  app.route('/api/admin', adminRoutes(deps))
+
+  app.notFound((c) =>
+    errorResponse(
+      c,
+      new ApiError('not_found', `There is nothing at ${c.req.method} of this path.`),
+    ),
+  )
+  app.onError((thrown, c) => {
+    const gone = c.req.raw.signal.aborted
+    const error = gone
+      ? new ApiError('invalid_request', 'The request broke off.')
+      : asApiError(thrown)
+    const fields = { id: c.var.id, code: error.code, status: error.status }
+    if (error.status >= 500) log.error('request.failed', { ...fields, error: error.cause })
+    else log.debug('request.refused', fields)
+    return errorResponse(c, error)
+  })
+  return app
+}

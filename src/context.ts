@@ -1,0 +1,30 @@
+/** What the app knows of the world, and what a handler finds in its context. */
+import type { Context } from 'hono'
+import type { Config } from './config.ts'
+import type { Log } from './log.ts'
+import type { DrainLimits } from './proxy/relay.ts'
+import type { Store } from './store/store.ts'
+
+export type Deps = {
+  config: Readonly<Config>
+  /** Absent when nothing to store in is configured. */
+  store: Store | undefined
+  /** Calls upstream. */
+  fetch: typeof fetch
+  /** Epoch ms. */
+  now(): number
+  log: Log
+  /** The client's address as the platform vouches for it. */
+  clientIp(c: Context): string | undefined
+  /** How far an answer is read on after its client has gone. */
+  drain: DrainLimits
+}
+
+export type AppEnv = {
+  Variables: {
+    /** Request id, lease id and event id at once: a UUIDv7. */
+    id: string
+  }
+}
+
+export type AppContext = Context<AppEnv>

@@ -1,0 +1,46 @@
+/** What the two edge entries share: an app per isolate, on Redis or on a store that is bound to it. */
+import type { Context, Hono } from 'hono'
+import { createApp } from './app.ts'
+import { ConfigError, readConfig, type Vars } from './config.ts'
+import type { AppEnv } from './context.ts'
+import { ApiError } from './errors.ts'
+import { createLog } from './log.ts'
+import { createRedisStore } from './store/redis.ts'
+import type { Store } from './store/store.ts'
+
+export type EdgeOptions = {
+  vars: Vars
+  /** Calls upstream. */
+  fetch: typeof fetch
+  clientIp(c: Context): string | undefined
+  /** Used instead of a database. */
+  store?: Store | undefined
+}
+
+type App = Pick<Hono<AppEnv>, 'fetch'>
+
+/** Waiting after the answer is bounded on the edge, and so is memory. */
+const DRAIN = { ms: 20_000, bytes: 1024 * 1024, atOnce: 64 }
+
+/** Builds the app of an isolate. With an environment that cannot be used it answers `not_configured` and logs why. */
+export function createEdgeApp({ vars, fetch, clientIp, store }: EdgeOptions): App {
+  const write = (line: string) => console.log(line)
+  try {
+    const config = readConfig(vars, 'edge')
+    const log = createLog({ level: config.logLevel, format: 'json', write })
+    const { redis, storeTimeoutMs: timeoutMs } = config
+    if (!store && !redis) {
+      log.error('start.no_store', { help: 'set KV_REST_API_URL and KV_REST_API_TOKEN' })
+    }
+    const chosen =
+      store ??
+      (redis &&
+        createRedisStore({ ...redis, timeoutMs, retention: config, batch: false, warn: log.warn }))
+    return createApp({ config, store: chosen, fetch, now: Date.now, log, clientIp, drain: DRAIN })
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    createLog({ level: 'error', format: 'json', write }).error('start.config', { error })
+    const failure = new ApiError('not_configured', 'This gateway is not configured: see its log.')
+    return { fetch: () => Response.json(failure, { status: failure.status }) }
+  }
+}

@@ -1,0 +1,96 @@
+/** Who asks: a user token → the user's id. The raw token is never stored and never logged. */
+import { ApiError } from '../errors.ts'
+import type { AppContext, Deps } from '../context.ts'
+import type { Config } from '../config.ts'
+
+export type Caller = { id: string; ip?: string }
+
+/** Tells the caller of a request, from its headers or from a token in its body. Throws `missing_token`, `invalid_token`, `invalid_request`. */
+export type Identify = (c: AppContext, bodyToken?: string) => Promise<Caller>
+
+const PRINTABLE = /^[\x20-\x7e]{8,512}$/
+
+/** Builds `identify`; ids are 22 characters, the base64url of half an HMAC-SHA256 of the token. */
+export function createIdentify({ config, clientIp }: Pick<Deps, 'config' | 'clientIp'>): Identify {
+  const hash = createHash(config.userHashSecret)
+
+  return async function identify(c, bodyToken) {
+    const tokens = new Set(
+      [bearer(c.req.header('authorization')), c.req.header('x-user-token'), bodyToken]
+        .map((token) => token?.trim())
+        .filter((token) => token !== undefined && token !== ''),
+    )
+    const [token, other] = tokens
+    if (other !== undefined) {
+      throw new ApiError('invalid_request', 'Two different user tokens were sent; send one.')
+    }
+    if (token === undefined) {
+      throw new ApiError(
+        'missing_token',
+        'No user token: send it as `Authorization: Bearer TOKEN` or in the `x-user-token` header.',
+      )
+    }
+    if (!PRINTABLE.test(token)) {
+      throw new ApiError('invalid_token', 'A user token has 8 to 512 printable ASCII characters.')
+    }
+    const id = await hash(token)
+    // Hashes are compared, so the time it takes tells nothing about the key.
+    if (config.adminKey !== undefined && id === (await hash(config.adminKey))) {
+      throw new ApiError('invalid_token', 'The admin key is not a user token.')
+    }
+    const ip = storedIp(clientIp(c), config.ipStorage)
+    return ip === undefined ? { id } : { id, ip }
+  }
+}
+
+function bearer(header: string | undefined): string | undefined {
+  if (header === undefined) return undefined
+  const [, token] = /^bearer +(.*)$/i.exec(header) ?? []
+  if (token !== undefined) return token
+  if (header.trim() === '') return undefined
+  throw new ApiError('invalid_token', 'The Authorization header must be `Bearer TOKEN`.')
+}
+
+/** Only finished values are kept between requests: on workerd a request must not wait for another's promise. */
+function createHash(secret: string | undefined): (token: string) => Promise<string> {
+  const encoder = new TextEncoder()
+  let key: CryptoKey | undefined
+  return async (token) => {
+    const bytes = encoder.encode(token)
+    if (secret === undefined) return short(await crypto.subtle.digest('SHA-256', bytes))
+    key ??= await crypto.subtle.importKey(
+      'raw',
+      encoder.encode(secret),
+      { name: 'HMAC', hash: 'SHA-256' },
+      false,
+      ['sign'],
+    )
+    return short(await crypto.subtle.sign('HMAC', key, bytes))
+  }
+}
+
+/** Base64url (RFC 4648, section 5) of the first 16 bytes. */
+function short(digest: ArrayBuffer): string {
+  const text = btoa(String.fromCharCode(...new Uint8Array(digest, 0, 16)))
+  return text.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')
+}
+
+/** An address as `IP_STORAGE` wants it kept: whole, its network only (/24, /48), or not at all. */
+export function storedIp(
+  address: string | undefined,
+  storage: Config['ipStorage'],
+): string | undefined {
+  // A socket that takes both families writes IPv4 as ::ffff:192.0.2.1.
+  const ip = address
+    ?.trim()
+    .toLowerCase()
+    .replace(/^::ffff:(?=\d+\.)/, '')
+  if (!ip || storage === 'off' || !/^[0-9a-f.:]{2,45}$/.test(ip)) return undefined
+  if (storage === 'full') return ip
+  if (!ip.includes(':')) return `${ip.split('.').slice(0, 3).join('.')}.0`
+  const [head = '', tail] = ip.split('::')
+  const before = head === '' ? [] : head.split(':')
+  const after = tail ? tail.split(':') : []
+  const zeros = Array<string>(Math.max(0, 8 - before.length - after.length)).fill('0')
+  return `${[...before, ...zeros, ...after].slice(0, 3).join(':')}::`
+}

@@ -1,0 +1,127 @@
+/** The gate: admits a request or refuses it, before upstream is called, and remembers refusals for a moment. */
+import type { Config } from '../config.ts'
+import type { AppEnv, Deps } from '../context.ts'
+import { ApiError } from '../errors.ts'
+import type { Store } from '../store/store.ts'
+import {
+  ALL_MODELS,
+  MODELS_PER_USER,
+  limitsOf,
+  type Admit,
+  type Admitted,
+  type Limits,
+  type Refusal,
+} from '../usage/record.ts'
+import type { Caller } from './caller.ts'
+
+export type Gate = (entrant: Entrant) => Promise<Admitted>
+
+export type Entrant = {
+  id: AppEnv['Variables']['id']
+  caller: Caller
+  model: string
+  /** Tokens. */
+  bound: number
+}
+
+/** So long a door stays closed without asking again; unblocking is seen within it. */
+const REMEMBER_MS = 2000
+const REMEMBERED = 1000
+
+/**
+ * Builds the gate. It throws the refusal as `ApiError`, and `StoreError` when the store did not answer, in
+ * which case the lease may or may not be there.
+ */
+export function createGate({ config, now }: Pick<Deps, 'config' | 'now'>, store: Store): Gate {
+  const refusals = new Map<string, { refusal: Refusal; bound: number; until: number }>()
+
+  function remembered({ caller, model, bound }: Entrant): Refusal | undefined {
+    for (const reason of ['blocked', 'limit'] as const) {
+      const key = `${caller.id} ${model} ${reason}`
+      const known = refusals.get(key)
+      if (!known) continue
+      if (known.until <= now()) refusals.delete(key)
+      // A smaller request may still fit where a larger one did not.
+      else if (reason === 'blocked' || bound >= known.bound) return known.refusal
+    }
+    return undefined
+  }
+
+  function remember({ caller, model, bound }: Entrant, refusal: Refusal): void {
+    if (refusal.reason === 'models') return
+    const end = refusal.reason === 'blocked' ? refusal.until : refusal.resetAt
+    const until = Math.min(now() + REMEMBER_MS, end ?? Infinity)
+    const [oldest] = refusals.keys()
+    if (refusals.size >= REMEMBERED && oldest !== undefined) refusals.delete(oldest)
+    refusals.set(`${caller.id} ${model} ${refusal.reason}`, { refusal, bound, until })
+  }
+
+  return async function admit(entrant) {
+    const known = remembered(entrant)
+    if (known) throw refusalError(known, entrant.model, now())
+    const answer = await store.admit(command(config, entrant, now()))
+    if (answer.ok) return answer
+    remember(entrant, answer)
+    throw refusalError(answer, entrant.model, now())
+  }
+}
+
+function command(
+  config: Readonly<Config>,
+  { id, caller, model, bound }: Entrant,
+  now: number,
+): Admit {
+  const { limits, globalLimits } = config
+  const admit: Admit = {
+    op: 'admit',
+    id,
+    user: caller.id,
+    model,
+    bound,
+    now,
+    lasts: config.requestMs,
+    limits: { model: limitsOf(limits, model) as Limits, total: limits.total },
+  }
+  if (caller.ip !== undefined) admit.ip = caller.ip
+  if (globalLimits) {
+    admit.global = { total: globalLimits.total, model: limitsOf(globalLimits, model) }
+  }
+  return admit
+}
+
+const number = (value: number) => value.toLocaleString('en-US')
+const time = (at: number) => new Date(at).toISOString().replace('.000Z', 'Z')
+
+function refusalError(refusal: Refusal, model: string, now: number): ApiError {
+  if (refusal.reason === 'blocked') {
+    const what = refusal.model === ALL_MODELS ? 'all models' : `the model ${refusal.model}`
+    const until = refusal.until === undefined ? '' : ` until ${time(refusal.until)}`
+    const why = refusal.why === undefined ? '.' : `: ${refusal.why}`
+    return new ApiError('user_blocked', `You are blocked from ${what}${until}${why}`)
+  }
+  if (refusal.reason === 'models') {
+    return new ApiError(
+      'model_not_allowed',
+      `You have used ${MODELS_PER_USER} different models today, which is the most; ${model} would be one more.`,
+      { param: 'model' },
+    )
+  }
+  const { of, per, unit, limit, used, asked, resetAt } = refusal
+  const scope = refusal.model === ALL_MODELS ? 'all models together' : refusal.model
+  const whose = of === 'user' ? 'your' : "everyone's"
+  const message =
+    `This request asks for ${unit === 'tokens' ? 'up to ' : ''}${number(asked)} ${unit === 'tokens' ? 'tokens' : 'request'} ` +
+    `of ${scope}, and ${number(Math.max(0, limit - used))} of ${whose} ${number(limit)} ${unit} a ${per} are left. ` +
+    `They reset at ${time(resetAt)}.`
+  const never = asked > limit
+  if (per === 'minute' && !never) {
+    const seconds = Math.max(1, Math.ceil((resetAt - now) / 1000))
+    return new ApiError('rate_limit_exceeded', message, {
+      headers: { 'retry-after': String(seconds) },
+    })
+  }
+  // Without a retry-after: groq-sdk would sleep until then, however long.
+  const code =
+    per === 'minute' ? 'rate_limit_exceeded' : of === 'user' ? 'insufficient_quota' : 'global_quota'
+  return new ApiError(code, message, { headers: { 'x-should-retry': 'false' } })
+}

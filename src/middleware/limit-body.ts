@@ -1,0 +1,11 @@
+/** Refuses a body of more bytes than allowed, with or without a Content-Length. */
+import { bodyLimit } from 'hono/body-limit'
+import { ApiError } from '../errors.ts'
+
+export const limitBody = (maxSize: number) =>
+  bodyLimit({
+    maxSize,
+    onError: () => {
+      throw new ApiError('body_too_large', `The body may have at most ${maxSize} bytes.`)
+    },
+  })

@@ -1,0 +1,189 @@
+/** Reads a request body once, to learn what it asks for; the same bytes go upstream. */
+import type { Config } from '../config.ts'
+import { ApiError } from '../errors.ts'
+import { boundOf, type Bound, type MeteredRoute } from '../usage/bound.ts'
+
+export type Json = Record<string, unknown>
+
+export type ProxyRequest = {
+  route: MeteredRoute
+  /** What goes upstream: the client's bytes, unless strict mode had to splice a maximum in. */
+  bytes: Uint8Array<ArrayBuffer>
+  model: string
+  bound: Bound
+}
+
+/** A model name becomes part of keys and log lines. */
+export const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/
+
+const MAX_MESSAGES = 5000
+
+/** What we read of a body; upstream's parser may ignore case, so for these ours must not be fooled by it. */
+const READ_FIELDS = new Set([
+  'model',
+  'stream',
+  'n',
+  'messages',
+  'input',
+  'prompt',
+  'max_tokens',
+  'max_completion_tokens',
+  'max_output_tokens',
+  'tools',
+  'previous_response_id',
+  'conversation',
+  'usertoken',
+])
+
+/** Parses a body that must be a JSON object in UTF-8 with each top-level key once. Throws `invalid_json`, `invalid_request`. */
+export function parseBody(bytes: Uint8Array): Json {
+  let text: string
+  let value: unknown
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    value = JSON.parse(text)
+  } catch {
+    throw new ApiError('invalid_json', 'The body must be a JSON object in UTF-8.')
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new ApiError('invalid_json', 'The body must be a JSON object.')
+  }
+  const seen = new Set<string>()
+  for (const key of topLevelKeys(text)) {
+    // Folds case as Go's parser does, the long s and the Kelvin sign included.
+    const folded = key.toUpperCase().toLowerCase()
+    if (seen.has(folded)) {
+      throw new ApiError(
+        'invalid_request',
+        'A key of the body is there twice; send each key once.',
+        {
+          param: key.slice(0, 64),
+        },
+      )
+    }
+    seen.add(folded)
+    if (READ_FIELDS.has(folded) && folded !== key && key !== 'userToken') {
+      throw new ApiError('invalid_request', `A key is misspelt: write it as \`${folded}\`.`, {
+        param: key.slice(0, 64),
+      })
+    }
+  }
+  return value as Json
+}
+
+/** The keys of the outermost object, repeated ones too, of a text that is known to be valid JSON. */
+function* topLevelKeys(text: string): Generator<string> {
+  let depth = 0
+  let expectKey = false
+  for (let i = 0; i < text.length; i += 1) {
+    switch (text.charCodeAt(i)) {
+      case 0x22: {
+        const end = closingQuote(text, i + 1)
+        if (depth === 1 && expectKey) {
+          yield JSON.parse(text.slice(i, end + 1)) as string
+          expectKey = false
+        }
+        i = end
+        break
+      }
+      case 0x7b: // {
+      case 0x5b: // [
+        depth += 1
+        expectKey = depth === 1
+        break
+      case 0x7d: // }
+      case 0x5d: // ]
+        depth -= 1
+        break
+      case 0x2c: // ,
+        expectKey = depth === 1
+        break
+    }
+  }
+}
+
+function closingQuote(text: string, from: number): number {
+  for (let end = text.indexOf('"', from); ; end = text.indexOf('"', end + 1)) {
+    let backslashes = 0
+    while (text.charCodeAt(end - 1 - backslashes) === 0x5c) backslashes += 1
+    if (backslashes % 2 === 0) return end
+  }
+}
+
+/** Checks what the gate needs of a body and reckons its bound. Throws `ApiError`. */
+export function readProxyRequest(
+  route: MeteredRoute,
+  bytes: Uint8Array<ArrayBuffer>,
+  config: Readonly<Config>,
+): ProxyRequest {
+  const body = parseBody(bytes)
+  const wrong = (param: string, message: string) =>
+    new ApiError('invalid_request', message, { param })
+
+  const { model, stream, messages, input } = body
+  if (typeof model !== 'string') throw wrong('model', '`model` must be the name of a model.')
+  checkModel(model, config)
+  if (stream !== undefined && stream !== null && typeof stream !== 'boolean') {
+    throw wrong('stream', '`stream` must be true or false.')
+  }
+  if (route === 'chat/completions' && !Array.isArray(messages)) {
+    throw wrong('messages', '`messages` must be a list of messages.')
+  }
+  if (route === 'embeddings' && typeof input !== 'string' && !Array.isArray(input)) {
+    throw wrong('input', '`input` must be a text or a list.')
+  }
+  for (const [param, list] of Object.entries({ messages, input })) {
+    if (Array.isArray(list) && list.length > MAX_MESSAGES && route !== 'embeddings') {
+      throw wrong(param, `\`${param}\` has ${list.length} entries; ${MAX_MESSAGES} are the most.`)
+    }
+  }
+
+  const bound = boundOf(route, body, bytes.length, config)
+  return { route, bytes: bound.splice ? splice(bytes, bound.splice) : bytes, model, bound }
+}
+
+/** Throws unless the name can be a model's and is one of `ALLOWED_MODELS`. */
+function checkModel(model: string, { allowedModels }: Readonly<Config>): void {
+  if (!MODEL_NAME.test(model)) {
+    throw new ApiError(
+      'invalid_request',
+      '`model` must have 1 to 128 of the characters A-Z a-z 0-9 . _ / - and begin with a letter or digit.',
+      { param: 'model' },
+    )
+  }
+  if (!allowedModels.some((glob) => matches(glob, model))) {
+    throw new ApiError('model_not_allowed', `The model ${model} is not offered here.`, {
+      param: 'model',
+    })
+  }
+}
+
+/** Whether a glob, in which `*` stands for any characters, fits a whole name. */
+function matches(glob: string, name: string): boolean {
+  const [head = '', ...rest] = glob.split('*')
+  const tail = rest.pop()
+  if (tail === undefined) return glob === name
+  if (!name.startsWith(head) || name.length < head.length + tail.length) return false
+  if (!name.endsWith(tail)) return false
+  let from = head.length
+  for (const part of rest) {
+    const at = name.indexOf(part, from)
+    if (at < 0) return false
+    from = at + part.length
+  }
+  return from <= name.length - tail.length
+}
+
+/** Puts a field in front of an object's first key; the object is known not to be empty. */
+function splice(
+  bytes: Uint8Array<ArrayBuffer>,
+  { field, tokens }: NonNullable<Bound['splice']>,
+): Uint8Array<ArrayBuffer> {
+  const at = bytes.indexOf(0x7b) + 1
+  const insert = new TextEncoder().encode(`"${field}":${tokens},`)
+  const result = new Uint8Array(bytes.length + insert.length)
+  result.set(bytes.subarray(0, at))
+  result.set(insert, at)
+  result.set(bytes.subarray(at), at + insert.length)
+  return result
+}

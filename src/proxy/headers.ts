@@ -1,0 +1,51 @@
+/** Which headers go up and which come down. */
+
+/** Fixed names and prefixes that a client's request may carry upstream. */
+const UP = new Set(['accept', 'user-agent', 'idempotency-key'])
+const UP_PREFIXES = ['x-stainless-', 'x-groq-', 'openai-']
+
+/** Hop-by-hop (RFC 9110, section 7.6.1), or about a connection or a site that is not ours. */
+const NOT_DOWN = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'set-cookie',
+  'alt-svc',
+  'strict-transport-security',
+  'nel',
+  'report-to',
+])
+
+/** The headers of an upstream request: what the client may say, and our key. */
+export function headersUp(client: Headers, key: string): Headers {
+  const up = new Headers()
+  for (const [name, value] of client) {
+    if (UP.has(name) || UP_PREFIXES.some((prefix) => name.startsWith(prefix))) up.set(name, value)
+  }
+  up.set('authorization', `Bearer ${key}`)
+  // What was sent to us as JSON has been read as JSON in UTF-8, so nothing else may be made of it upstream.
+  up.set('content-type', 'application/json')
+  // Bytes as they are: a compressed stream would be held back and unpacked on the way.
+  up.set('accept-encoding', 'identity')
+  return up
+}
+
+/** The headers of the answer, as upstream gave them. */
+export function headersDown(upstream: Headers): Headers {
+  const down = new Headers()
+  const hops = (upstream.get('connection') ?? '').toLowerCase().split(/[\s,]+/)
+  // `fetch` has decoded the body, so its length and encoding are no longer true.
+  const decoded = upstream.has('content-encoding') ? ['content-encoding', 'content-length'] : []
+  for (const [name, value] of upstream) {
+    if (NOT_DOWN.has(name) || name.startsWith('access-control-')) continue
+    if (hops.includes(name) || decoded.includes(name)) continue
+    down.append(name, value)
+  }
+  return down
+}

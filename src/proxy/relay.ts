@@ -1,0 +1,83 @@
+/**
+ * The relay: one pump that reads upstream, writes to the client and lets the meter listen.
+ *
+ * Its promise goes to waitUntil before the response is returned. Neither tee() nor a pull/cancel stream will
+ * do: on workerd an aborted one takes the settlement with it.
+ */
+import type { Meter, Metered } from '../usage/meter.ts'
+
+/** How far upstream is read on after the client has gone, so that its usage is known exactly. */
+export type DrainLimits = { ms: number; bytes: number; atOnce: number }
+
+export type RelayOptions = {
+  body: ReadableStream<Uint8Array<ArrayBuffer>>
+  meter: Meter | undefined
+  /** Ends the upstream request; also aborted from outside when the request's time is up. */
+  upstream: AbortController
+  onClientAbort: 'drain' | 'cancel'
+}
+
+export type Relayed = { metered: Metered; /** We stopped reading upstream. */ cut: boolean }
+
+export type Relay = (options: RelayOptions) => {
+  body: ReadableStream<Uint8Array<ArrayBuffer>>
+  done: Promise<Relayed>
+}
+
+/** Builds the relay of one app; the limit on drains at once is the app's. */
+export function createRelay(limits: DrainLimits): Relay {
+  let draining = 0
+
+  return function relay({ body, meter, upstream, onClientAbort }) {
+    const { readable, writable } = new TransformStream<
+      Uint8Array<ArrayBuffer>,
+      Uint8Array<ArrayBuffer>
+    >()
+    const reader = body.getReader()
+    const writer = writable.getWriter()
+    let gone = false
+    let drains = false
+    let drained = 0
+    let timer: ReturnType<typeof setTimeout> | undefined
+
+    const cut = () => upstream.abort()
+    const leave = () => {
+      if (gone) return
+      gone = true
+      if (onClientAbort === 'cancel' || draining >= limits.atOnce) return cut()
+      drains = true
+      draining += 1
+      if (Number.isFinite(limits.ms)) timer = setTimeout(cut, limits.ms)
+    }
+    // The client's leaving shows here even while upstream is silent.
+    writer.closed.catch(leave)
+    // Frees a pump that waits, for upstream or for a client that does not read.
+    upstream.signal.addEventListener('abort', () => {
+      writer.abort().catch(() => undefined)
+      reader.cancel().catch(() => undefined)
+    })
+
+    async function pump(): Promise<Relayed> {
+      try {
+        for (;;) {
+          const { done, value } = await reader.read()
+          if (done) break
+          if (!gone) await writer.write(value).catch(leave)
+          meter?.write(value)
+          if (!gone) continue
+          drained += value.length
+          if (drained > limits.bytes) cut()
+        }
+        await writer.close().catch(leave)
+      } catch (error) {
+        await writer.abort(error).catch(() => undefined)
+      } finally {
+        clearTimeout(timer)
+        if (drains) draining -= 1
+      }
+      return { metered: meter?.end() ?? { deltas: 0 }, cut: upstream.signal.aborted }
+    }
+
+    return { body: readable, done: pump() }
+  }
+}

@@ -1,0 +1,47 @@
+/** One call to upstream, up to its status and headers. */
+import type { AppContext, Deps } from '../context.ts'
+import { ApiError } from '../errors.ts'
+import { headersUp } from './headers.ts'
+
+export type UpstreamCall = {
+  method: 'GET' | 'POST'
+  /** After `/openai/v1/`, as it is to be sent. */
+  path: string
+  body?: Uint8Array<ArrayBuffer>
+  controller: AbortController
+}
+
+/**
+ * Calls upstream. Throws `upstream_unreachable`, `upstream_not_configured`, or with the controller aborted `upstream_timeout`.
+ */
+export async function callUpstream(
+  c: AppContext,
+  { config, fetch }: Pick<Deps, 'config' | 'fetch'>,
+  { method, path, body, controller }: UpstreamCall,
+): Promise<Response> {
+  if (config.groqKey === undefined) throw notConfigured()
+  const timer = setTimeout(() => controller.abort(), config.upstreamTimeoutMs)
+  try {
+    const { search } = new URL(c.req.url)
+    return await fetch(`${config.groqUrl}/openai/v1/${path}${search}`, {
+      method,
+      headers: headersUp(c.req.raw.headers, config.groqKey),
+      body: body ?? null,
+      signal: controller.signal,
+      redirect: 'manual',
+    })
+  } catch (cause) {
+    throw controller.signal.aborted
+      ? new ApiError('upstream_timeout', 'The model provider did not answer in time.', { cause })
+      : new ApiError('upstream_unreachable', 'The model provider cannot be reached.', { cause })
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+/** What is said where no provider key is set. */
+export const notConfigured = () =>
+  new ApiError(
+    'upstream_not_configured',
+    'This gateway has no provider key yet: its operator has to set GROQ_API_KEY.',
+  )

@@ -1,0 +1,214 @@
+/** `/api/groq`: the simple form, and the transparent proxy under `/openai/v1/`. */
+import { Hono } from 'hono'
+import * as z from 'zod/mini'
+import type { AppContext, AppEnv, Deps } from '../context.ts'
+import { ApiError } from '../errors.ts'
+import { createIdentify } from '../middleware/caller.ts'
+import { createGate } from '../middleware/gate.ts'
+import { limitBody } from '../middleware/limit-body.ts'
+import { parseBody, readProxyRequest, type Json } from '../proxy/body.ts'
+import { exchange, type Parts } from '../proxy/exchange.ts'
+import { headersDown } from '../proxy/headers.ts'
+import { createRelay } from '../proxy/relay.ts'
+import { callUpstream, notConfigured } from '../proxy/upstream.ts'
+import type { MeteredRoute } from '../usage/bound.ts'
+
+const METERED: MeteredRoute[] = ['chat/completions', 'responses', 'embeddings']
+const UNMETERED = ['audio', 'batches', 'files', 'fine_tuning', 'images', 'reranking']
+
+/** The part of a models path that names one model, decoded. */
+const MODEL_PATH = /^[A-Za-z0-9._:/-]{1,256}$/
+
+const simpleForm = z.strictObject({
+  prompt: z.string().check(z.minLength(1)),
+  model: z.optional(z.string()),
+  temperature: z.optional(z.number()),
+  max_tokens: z.optional(z.int().check(z.positive())),
+  top_p: z.optional(z.number()),
+  frequency_penalty: z.optional(z.number()),
+  presence_penalty: z.optional(z.number()),
+  userToken: z.optional(z.string()),
+})
+
+export function proxyRoutes(deps: Deps): Hono<AppEnv> {
+  const { config, store } = deps
+  const app = new Hono<AppEnv>()
+  const identify = createIdentify(deps)
+  const relay = createRelay(deps.drain)
+  const parts: Parts | undefined = store && { deps, store, gate: createGate(deps, store), relay }
+
+  const limited = limitBody(config.maxBodyBytes)
+
+  /** The parts, where everything that a metered call needs is configured. */
+  function ready(): Parts {
+    if (!parts) {
+      throw new ApiError(
+        'not_configured',
+        'This gateway has no database yet: see its start-up log.',
+      )
+    }
+    if (config.groqKey === undefined) throw notConfigured()
+    return parts
+  }
+
+  async function readBytes(c: AppContext): Promise<Uint8Array<ArrayBuffer>> {
+    const encoding = c.req.header('content-encoding')
+    if (encoding !== undefined && encoding.trim().toLowerCase() !== 'identity') {
+      throw new ApiError(
+        'unsupported_encoding',
+        'Send the body as it is, without a Content-Encoding.',
+      )
+    }
+    return new Uint8Array(await c.req.arrayBuffer())
+  }
+
+  app.post('/', limited, async (c) => {
+    const bytes = await readBytes(c)
+    const body = parseBody(bytes)
+    if ('messages' in body) {
+      if ('userToken' in body) {
+        throw new ApiError(
+          'invalid_request',
+          'With `messages` the body goes to the provider as it is: send the user token in the `x-user-token` header.',
+          { param: 'userToken' },
+        )
+      }
+      const caller = await identify(c)
+      return exchange(c, ready(), caller, readProxyRequest('chat/completions', bytes, config))
+    }
+    const { userToken, ...form } = readSimpleForm(body)
+    const caller = await identify(c, userToken)
+    const chat = new TextEncoder().encode(JSON.stringify(toChat(form, config.defaultModel)))
+    const answer = await exchange(
+      c,
+      ready(),
+      caller,
+      readProxyRequest('chat/completions', chat, config),
+    )
+    return answer.ok ? simpleAnswer(answer) : answer
+  })
+
+  for (const route of METERED) {
+    app.post(`/openai/v1/${route}`, limited, async (c) => {
+      const caller = await identify(c)
+      const bytes = await readBytes(c)
+      return exchange(c, ready(), caller, readProxyRequest(route, bytes, config))
+    })
+  }
+
+  const models = async (c: AppContext) => {
+    await identify(c)
+    const path = new URL(c.req.url).pathname.replace(/^.*?\/openai\/v1\//, '')
+    checkModelsPath(path)
+    const upstream = new AbortController()
+    const deadline = setTimeout(() => upstream.abort(), config.requestMs)
+    const answer = await callUpstream(c, deps, { method: 'GET', path, controller: upstream })
+    const { status, statusText } = answer
+    const headers = headersDown(answer.headers)
+    if (!answer.body) return new Response(null, { status, statusText, headers })
+    const relayed = relay({
+      body: answer.body,
+      meter: undefined,
+      upstream,
+      onClientAbort: 'cancel',
+    })
+    c.executionCtx.waitUntil(relayed.done.finally(() => clearTimeout(deadline)))
+    return new Response(relayed.body, { status, statusText, headers })
+  }
+  app.get('/openai/v1/models', models)
+  app.get('/openai/v1/models/*', models)
+
+  for (const path of ['/', '/openai/v1/models', ...METERED.map((route) => `/openai/v1/${route}`)]) {
+    app.all(path, (c) => {
+      throw methodNotAllowed(path.endsWith('models') ? 'GET' : 'POST', c.req.method)
+    })
+  }
+  app.all('/openai/v1/models/*', (c) => {
+    throw methodNotAllowed('GET', c.req.method)
+  })
+  for (const path of UNMETERED) {
+    for (const pattern of [`/openai/v1/${path}`, `/openai/v1/${path}/*`]) {
+      app.all(pattern, () => {
+        throw new ApiError(
+          'not_found',
+          `${path} calls carry no token usage, so they cannot be metered and are not passed on here.`,
+        )
+      })
+    }
+  }
+  return app
+}
+
+const methodNotAllowed = (allowed: string, method: string) =>
+  new ApiError('method_not_allowed', `${method} is not possible here; use ${allowed}.`, {
+    headers: { allow: allowed },
+  })
+
+/** `models` or `models/{id}`, where the id stays encoded as the client sent it. */
+function checkModelsPath(path: string): void {
+  const id = path.slice('models/'.length)
+  if (id === '') return
+  let name: string
+  try {
+    name = decodeURIComponent(id)
+  } catch {
+    name = ''
+  }
+  if (!MODEL_PATH.test(name) || name.includes('..')) {
+    throw new ApiError('invalid_request', 'That is no name of a model: A-Z a-z 0-9 . _ : / - only.')
+  }
+}
+
+function readSimpleForm(body: Json) {
+  const form = simpleForm.safeParse(body)
+  if (form.success) return form.data
+  const issue = form.error.issues[0]
+  const unknown = issue?.code === 'unrecognized_keys' ? issue.keys[0] : undefined
+  const param = String(unknown ?? issue?.path[0] ?? 'prompt').slice(0, 64)
+  const message =
+    unknown === undefined
+      ? `\`${param}\` is missing or of the wrong type.`
+      : `\`${param}\` is not a field of the simple form; send \`messages\` for the full API.`
+  throw new ApiError('invalid_request', message, { param })
+}
+
+type SimpleForm = Omit<z.infer<typeof simpleForm>, 'userToken'>
+
+/** The simple form as a chat request. */
+const toChat = ({ prompt, model, ...rest }: SimpleForm, defaultModel: string) => ({
+  model: model ?? defaultModel,
+  messages: [{ role: 'user', content: prompt }],
+  ...rest,
+})
+
+const chatAnswer = z.object({
+  model: z.string(),
+  choices: z.array(z.object({ message: z.object({ content: z.nullish(z.string()) }) })),
+  usage: z.optional(
+    z.object({
+      prompt_tokens: z.number(),
+      completion_tokens: z.number(),
+      total_tokens: z.number(),
+    }),
+  ),
+})
+
+/** A chat answer as `{content, usage, model}`. */
+async function simpleAnswer(answer: Response): Promise<Response> {
+  let value: unknown
+  try {
+    value = JSON.parse(await answer.text())
+  } catch (cause) {
+    throw new ApiError('upstream_unreachable', "The model provider's answer broke off.", { cause })
+  }
+  const chat = chatAnswer.safeParse(value)
+  if (!chat.success) {
+    throw new ApiError('upstream_unreachable', "The model provider's answer cannot be read.")
+  }
+  const { choices, usage, model } = chat.data
+  const headers = new Headers(answer.headers)
+  headers.delete('content-length')
+  headers.set('content-type', 'application/json')
+  const content = choices[0]?.message.content ?? ''
+  return new Response(JSON.stringify({ content, usage, model }), { status: answer.status, headers })
+}

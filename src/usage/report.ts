@@ -1,0 +1,64 @@
+/** What an admin is told: pure functions from documents to rows. */
+import { newRow } from './ledger.ts'
+import {
+  ALL_MODELS,
+  dateOf,
+  limitsOf,
+  own,
+  unsettled,
+  type Block,
+  type DayDoc,
+  type ModelLimits,
+  type UserDoc,
+} from './record.ts'
+
+/** A user's day per model; models they are blocked from are told even without use, `*` among them. */
+export function userReport(user: UserDoc, limits: ModelLimits, now: number) {
+  const rows = user.date === dateOf(now) ? user.rows : {}
+  const inForce = (block: Block | undefined) =>
+    block && (block.until === undefined || block.until > now) ? block : undefined
+  const blockedModels = Object.keys(user.blocks).filter((model) => inForce(own(user.blocks, model)))
+  const models = [...new Set([...Object.keys(rows), ...blockedModels])].map((model) => {
+    const row = own(rows, model) ?? newRow()
+    const block = inForce(own(user.blocks, model) ?? own(user.blocks, ALL_MODELS))
+    const limit = model === ALL_MODELS ? limits.total : limitsOf(limits, model)
+    return {
+      model,
+      tokensUsedDay: row.charged,
+      tokensRemainingDay: limit ? Math.max(0, limit.tokensPerDay - row.charged) : null,
+      requestsDay: row.requests,
+      settled: row.settled,
+      partial: row.partial,
+      failed: row.failed,
+      unsettled: unsettled(row),
+      heldTokens: row.held,
+      overshoot: row.overshoot,
+      blocked: block !== undefined,
+      blockReason: block?.reason ?? null,
+      blockedUntil: block?.until ?? null,
+    }
+  })
+  return { userId: user.id, ipAddress: user.ip ?? null, lastActive: user.at, models }
+}
+
+/** Everyone's day per model; the totals are over the days given. */
+export function modelStats(days: DayDoc[], limits: ModelLimits | undefined, now: number) {
+  const today = days.find((day) => day.date === dateOf(now))
+  const names = new Set(days.flatMap((day) => Object.keys(day.models)))
+  return [...names].map((model) => {
+    const row = today && own(today.models, model)
+    const all = days.flatMap((day) => own(day.models, model) ?? [])
+    const held = today ? (own(today.quota, model)?.tokens ?? row?.charged ?? 0) : 0
+    const limit = limits && own(limits.models, model)
+    return {
+      model,
+      tokensUsedDay: row?.charged ?? 0,
+      tokensRemainingDay: limit ? Math.max(0, limit.tokensPerDay - held) : null,
+      requestsDay: row?.requests ?? 0,
+      totalTokensUsed: all.reduce((sum, day) => sum + day.charged, 0),
+      totalRequests: all.reduce((sum, day) => sum + day.requests, 0),
+      activeUsers: row?.users ?? 0,
+      lastUpdated: Math.max(...all.map((day) => day.at)),
+    }
+  })
+}

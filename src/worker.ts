@@ -1,0 +1,26 @@
+/** The entry for workerd: Cloudflare Workers, and Miniflare in development. */
+import type { ExecutionContext } from 'hono'
+import type { Vars } from './config.ts'
+import { createEdgeApp } from './edge.ts'
+import { bindingStore, type Fetcher } from './store/binding.ts'
+
+/** Text variables, and in development two services: the store, and the demo model in place of upstream. */
+type Env = Vars & { STORE?: Fetcher; UPSTREAM?: { fetch: typeof fetch } }
+
+let app: ReturnType<typeof createEdgeApp> | undefined
+
+export default {
+  fetch(request: Request, env: Env, context: ExecutionContext) {
+    const { STORE, UPSTREAM, ...vars } = env
+    app ??= createEdgeApp({
+      vars,
+      store: STORE && bindingStore(STORE),
+      fetch: UPSTREAM
+        ? (input, init) => UPSTREAM.fetch(input, init)
+        : (input, init) => fetch(input, init),
+      // Cloudflare overwrites it: https://developers.cloudflare.com/fundamentals/reference/http-headers/#cf-connecting-ip
+      clientIp: (c) => c.req.header('cf-connecting-ip'),
+    })
+    return app.fetch(request, {}, context)
+  },
+}
