@@ -2,7 +2,7 @@
 import type { Context } from 'hono'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
-import type { DrainLimits } from './proxy/relay.ts'
+import type { RelayPlatform } from './proxy/relay.ts'
 import type { Store } from './store/store.ts'
 
 export type Deps = {
@@ -16,8 +16,7 @@ export type Deps = {
   log: Log
   /** The client's address as the platform vouches for it. */
   clientIp(c: Context): string | undefined
-  /** How far an answer is read on after its client has gone. */
-  drain: DrainLimits
+  relay: RelayPlatform
 }
 
 export type AppEnv = {

@@ -5,6 +5,7 @@ import { ConfigError, readConfig, type Vars } from './config.ts'
 import type { AppEnv } from './context.ts'
 import { ApiError } from './errors.ts'
 import { createLog } from './log.ts'
+import { standardPipe, type Pipe, type RelayPlatform } from './proxy/relay.ts'
 import { createRedisStore } from './store/redis.ts'
 import type { Store } from './store/store.ts'
 
@@ -19,8 +20,26 @@ export type EdgeOptions = {
 
 type App = Pick<Hono<AppEnv>, 'fetch'>
 
-/** Waiting after the answer is bounded on the edge, and so is memory. */
-const DRAIN = { ms: 20_000, bytes: 1024 * 1024, atOnce: 64 }
+const RELAY: RelayPlatform = {
+  pipe: 'IdentityTransformStream' in globalThis ? workerdPipe : standardPipe,
+  headers: {},
+  // Waiting after the answer is bounded on the edge, and so is memory.
+  drain: { ms: 20_000, bytes: 1024 * 1024, atOnce: 64 },
+}
+
+/**
+ * On workerd a write to a standard TransformStream may hang for ever once the client has gone (seen with
+ * compatibility dates of 2026); to its own kind of pipe it fails as it should.
+ * https://developers.cloudflare.com/workers/runtime-apis/streams/transformstream/#identitytransformstream
+ */
+function workerdPipe(): Pipe {
+  const { IdentityTransformStream } = globalThis as unknown as {
+    IdentityTransformStream: typeof TransformStream
+  }
+  const { readable, writable } = new IdentityTransformStream()
+  const writer = writable.getWriter()
+  return { readable, writer, fail: (error) => void writer.abort(error).catch(() => undefined) }
+}
 
 /** Builds the app of an isolate. With an environment that cannot be used it answers `not_configured` and logs why. */
 export function createEdgeApp({ vars, fetch, clientIp, store }: EdgeOptions): App {
@@ -36,7 +55,7 @@ export function createEdgeApp({ vars, fetch, clientIp, store }: EdgeOptions): Ap
       store ??
       (redis &&
         createRedisStore({ ...redis, timeoutMs, retention: config, batch: false, warn: log.warn }))
-    return createApp({ config, store: chosen, fetch, now: Date.now, log, clientIp, drain: DRAIN })
+    return createApp({ config, store: chosen, fetch, now: Date.now, log, clientIp, relay: RELAY })
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     createLog({ level: 'error', format: 'json', write }).error('start.config', { error })

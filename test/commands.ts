@@ -1,4 +1,4 @@
-/** Random ledger commands: few users and models, so that they meet; clocks that step and days that end. */
+/** Ledger commands: plain ones to write out, and random ones of few users and models, whose clocks step and days end. */
 import fc from 'fast-check'
 import type { Admit, Command, Event, Limits, Settle } from '../src/usage/record.ts'
 
@@ -6,7 +6,7 @@ import type { Admit, Command, Event, Limits, Settle } from '../src/usage/record.
 export const START = Date.UTC(2026, 10, 22, 23, 59, 50)
 
 const USERS = ['alice', 'bob', 'carol']
-const MODELS = ['a/one', 'constructor', 'total']
+const MODELS = ['a/one', 'constructor', '__proto__']
 
 export const eventOf = (fields: Partial<Event> & Pick<Event, 'id' | 'user'>): Event => ({
   v: 1,
@@ -24,6 +24,45 @@ export const eventOf = (fields: Partial<Event> & Pick<Event, 'id' | 'user'>): Ev
   totalMs: 7,
   ...fields,
 })
+
+/** Noon UTC, far from the end of a day. */
+export const NOON = Date.UTC(2026, 10, 22, 12)
+
+/** Limits that nothing in a test meets. */
+export const AMPLE: Limits = { tokensPerDay: 1e9, requestsPerDay: 1e6 }
+
+export const admitOf = (fields: Partial<Admit> & Pick<Admit, 'id'>): Admit => ({
+  op: 'admit',
+  user: 'alice',
+  model: 'a/one',
+  bound: 100,
+  now: NOON,
+  lasts: 300_000,
+  limits: { model: AMPLE },
+  ...fields,
+})
+
+/** The end of an admitted request: 15 tokens after a second, unless told. */
+export function settleOf(
+  admit: Admit,
+  fields: Partial<Event> = {},
+  now = admit.now + 1000,
+): Settle {
+  const { id, user, model } = admit
+  const base = eventOf({ id, user, model, at: admit.now, bound: admit.bound, ...fields })
+  return { op: 'settle', now, user, event: base }
+}
+
+/** The end of a request that upstream refused. */
+export const failureOf = (admit: Admit, now = admit.now + 1000): Settle => {
+  const { prompt: _p, completion: _c, total: _t, ...event } = settleOf(admit).event
+  return {
+    op: 'settle',
+    now,
+    user: admit.user,
+    event: { ...event, outcome: 'failed', status: 500, charged: 0 },
+  }
+}
 
 const limits: fc.Arbitrary<Limits> = fc.record(
   {

@@ -11,26 +11,40 @@ export const RETENTION: Retention = { userDays: 7, historyDays: 90, eventsKept: 
 
 export type Warning = { event: string; fields: Record<string, unknown> }
 
-export const redisStore = (
-  upstash: Upstash,
-  options: { batch?: boolean; warnings?: Warning[] } = {},
-): Store =>
+type RedisStoreOptions = {
+  batch?: boolean
+  retention?: Partial<Retention>
+  timeoutMs?: number
+  warnings?: Warning[]
+}
+
+export const redisStore = (upstash: Upstash, options: RedisStoreOptions = {}): Store =>
   createRedisStore({
     url: upstash.url,
     token: upstash.token,
-    timeoutMs: 10_000,
-    retention: RETENTION,
+    timeoutMs: options.timeoutMs ?? 10_000,
+    retention: { ...RETENTION, ...options.retention },
     batch: options.batch ?? false,
     warn: (event, fields) => options.warnings?.push({ event, fields }),
   })
 
 export type TemporaryLocal = LocalStore & { file: string; remove(): Promise<void> }
 
+type LocalStoreOptions = { retention?: Partial<Retention>; warnings?: Warning[] }
+
 /** A local store in a folder of its own. */
-export async function localStore(now: () => number = Date.now): Promise<TemporaryLocal> {
+export async function localStore(
+  now: () => number = Date.now,
+  options: LocalStoreOptions = {},
+): Promise<TemporaryLocal> {
   const folder = await mkdtemp(join(tmpdir(), 'weir-'))
   const file = join(folder, 'logs', 'token_usage.json')
-  const store = await openLocal({ file, retention: RETENTION, now, warn: () => undefined })
+  const store = await openLocal({
+    file,
+    retention: { ...RETENTION, ...options.retention },
+    now,
+    warn: (event, fields) => options.warnings?.push({ event, fields }),
+  })
   return {
     ...store,
     file,

@@ -85,7 +85,7 @@ export function storedIp(
     ?.trim()
     .toLowerCase()
     .replace(/^::ffff:(?=\d+\.)/, '')
-  if (!ip || storage === 'off' || !/^[0-9a-f.:]{2,45}$/.test(ip)) return undefined
+  if (!ip || storage === 'off' || !isAddress(ip)) return undefined
   if (storage === 'full') return ip
   if (!ip.includes(':')) return `${ip.split('.').slice(0, 3).join('.')}.0`
   const [head = '', tail] = ip.split('::')
@@ -94,3 +94,9 @@ export function storedIp(
   const zeros = Array<string>(Math.max(0, 8 - before.length - after.length)).fill('0')
   return `${[...before, ...zeros, ...after].slice(0, 3).join(':')}::`
 }
+
+/** Anything else, an address with a port among it, would not be shortened as it should. */
+const isAddress = (ip: string): boolean =>
+  ip.includes(':')
+    ? /^[0-9a-f.:]{2,45}$/.test(ip) && URL.canParse(`http://[${ip}]`)
+    : /^\d{1,3}(\.\d{1,3}){3}$/.test(ip) && URL.canParse(`http://${ip}`)

@@ -19,21 +19,23 @@ export const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/
 const MAX_MESSAGES = 5000
 
 /** What we read of a body; upstream's parser may ignore case, so for these ours must not be fooled by it. */
-const READ_FIELDS = new Set([
-  'model',
-  'stream',
-  'n',
-  'messages',
-  'input',
-  'prompt',
-  'max_tokens',
-  'max_completion_tokens',
-  'max_output_tokens',
-  'tools',
-  'previous_response_id',
-  'conversation',
-  'usertoken',
-])
+const READ_FIELDS = new Map(
+  [
+    'model',
+    'stream',
+    'n',
+    'messages',
+    'input',
+    'prompt',
+    'max_tokens',
+    'max_completion_tokens',
+    'max_output_tokens',
+    'tools',
+    'previous_response_id',
+    'conversation',
+    'userToken',
+  ].map((field) => [field.toLowerCase(), field]),
+)
 
 /** Parses a body that must be a JSON object in UTF-8 with each top-level key once. Throws `invalid_json`, `invalid_request`. */
 export function parseBody(bytes: Uint8Array): Json {
@@ -62,8 +64,9 @@ export function parseBody(bytes: Uint8Array): Json {
       )
     }
     seen.add(folded)
-    if (READ_FIELDS.has(folded) && folded !== key && key !== 'userToken') {
-      throw new ApiError('invalid_request', `A key is misspelt: write it as \`${folded}\`.`, {
+    const field = READ_FIELDS.get(folded)
+    if (field !== undefined && field !== key) {
+      throw new ApiError('invalid_request', `A key is misspelt: write it as \`${field}\`.`, {
         param: key.slice(0, 64),
       })
     }

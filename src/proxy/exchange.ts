@@ -68,7 +68,7 @@ export async function exchange(
   }
 
   const ttfbMs = performance.now() - gated
-  const headers = headersDown(answer.headers)
+  const headers = headersDown(answer.headers, deps.relay)
   headers.append(
     'server-timing',
     `gate;dur=${(gated - arrived).toFixed(1)}, upstream;dur=${ttfbMs.toFixed(1)}`,
@@ -130,8 +130,8 @@ function settlement(c: AppContext, { deps, store }: Parts, caller: Caller, reque
     }
     if (ttfbMs !== undefined) event.ttfbMs = Math.round(ttfbMs)
     const settled = store.settle({ op: 'settle', now: deps.now(), user: caller.id, event }).then(
-      () => deps.log.debug('usage.settled', { event }),
-      (error: unknown) => deps.log.error('usage.unrecorded', { event, error }),
+      () => deps.log.debug('usage.settled', { usage: event }),
+      (error: unknown) => deps.log.error('usage.unrecorded', { usage: event, error }),
     )
     c.executionCtx.waitUntil(settled)
     return settled

@@ -1,5 +1,7 @@
 /** Which headers go up and which come down. */
 
+import type { RelayPlatform } from './relay.ts'
+
 /** Fixed names and prefixes that a client's request may carry upstream. */
 const UP = new Set(['accept', 'user-agent', 'idempotency-key'])
 const UP_PREFIXES = ['x-stainless-', 'x-groq-', 'openai-']
@@ -15,6 +17,9 @@ const NOT_DOWN = new Set([
   'trailer',
   'transfer-encoding',
   'upgrade',
+  // `fetch` has decoded the body.
+  'content-encoding',
+  'content-length',
   'set-cookie',
   'alt-svc',
   'strict-transport-security',
@@ -36,15 +41,13 @@ export function headersUp(client: Headers, key: string): Headers {
   return up
 }
 
-/** The headers of the answer, as upstream gave them. */
-export function headersDown(upstream: Headers): Headers {
-  const down = new Headers()
+/** The headers of the answer, as upstream gave them; the body comes as a stream, so without its length. */
+export function headersDown(upstream: Headers, platform: Pick<RelayPlatform, 'headers'>): Headers {
+  const down = new Headers(platform.headers)
   const hops = (upstream.get('connection') ?? '').toLowerCase().split(/[\s,]+/)
-  // `fetch` has decoded the body, so its length and encoding are no longer true.
-  const decoded = upstream.has('content-encoding') ? ['content-encoding', 'content-length'] : []
   for (const [name, value] of upstream) {
     if (NOT_DOWN.has(name) || name.startsWith('access-control-')) continue
-    if (hops.includes(name) || decoded.includes(name)) continue
+    if (hops.includes(name)) continue
     down.append(name, value)
   }
   return down

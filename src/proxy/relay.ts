@@ -6,11 +6,37 @@
  */
 import type { Meter, Metered } from '../usage/meter.ts'
 
-/** How far upstream is read on after the client has gone, so that its usage is known exactly. */
-export type DrainLimits = { ms: number; bytes: number; atOnce: number }
+type Bytes = Uint8Array<ArrayBuffer>
+
+export type Pipe = {
+  readable: ReadableStream<Bytes>
+  /** Its writes fail once the client has gone. */
+  writer: WritableStreamDefaultWriter<Bytes>
+  /** Breaks the answer off, and ends a write that waits. */
+  fail(error: unknown): void
+}
+
+/** The pipe of the standard. An abort of its writer would wait for the write that waits for the client. */
+export function standardPipe(): Pipe {
+  let fail = (_: unknown) => {}
+  const { readable, writable } = new TransformStream<Bytes, Bytes>({
+    start: (controller) => void (fail = (error) => controller.error(error)),
+  })
+  return { readable, writer: writable.getWriter(), fail }
+}
+
+/** What relaying takes on a platform. */
+export type RelayPlatform = {
+  /** Makes a pipe to the client. */
+  pipe(): Pipe
+  /** Headers that an answer needs to be streamed. */
+  headers: Record<string, string>
+  /** How far upstream is read on after the client has gone, so that its usage is known exactly. */
+  drain: { ms: number; bytes: number; atOnce: number }
+}
 
 export type RelayOptions = {
-  body: ReadableStream<Uint8Array<ArrayBuffer>>
+  body: ReadableStream<Bytes>
   meter: Meter | undefined
   /** Ends the upstream request; also aborted from outside when the request's time is up. */
   upstream: AbortController
@@ -20,21 +46,17 @@ export type RelayOptions = {
 export type Relayed = { metered: Metered; /** We stopped reading upstream. */ cut: boolean }
 
 export type Relay = (options: RelayOptions) => {
-  body: ReadableStream<Uint8Array<ArrayBuffer>>
+  body: ReadableStream<Bytes>
   done: Promise<Relayed>
 }
 
 /** Builds the relay of one app; the limit on drains at once is the app's. */
-export function createRelay(limits: DrainLimits): Relay {
+export function createRelay({ pipe, drain: limits }: RelayPlatform): Relay {
   let draining = 0
 
   return function relay({ body, meter, upstream, onClientAbort }) {
-    const { readable, writable } = new TransformStream<
-      Uint8Array<ArrayBuffer>,
-      Uint8Array<ArrayBuffer>
-    >()
+    const { readable, writer, fail } = pipe()
     const reader = body.getReader()
-    const writer = writable.getWriter()
     let gone = false
     let drains = false
     let drained = 0
@@ -53,7 +75,7 @@ export function createRelay(limits: DrainLimits): Relay {
     writer.closed.catch(leave)
     // Frees a pump that waits, for upstream or for a client that does not read.
     upstream.signal.addEventListener('abort', () => {
-      writer.abort().catch(() => undefined)
+      fail(new Error('upstream was cut'))
       reader.cancel().catch(() => undefined)
     })
 
@@ -70,7 +92,7 @@ export function createRelay(limits: DrainLimits): Relay {
         }
         await writer.close().catch(leave)
       } catch (error) {
-        await writer.abort(error).catch(() => undefined)
+        fail(error)
       } finally {
         clearTimeout(timer)
         if (drains) draining -= 1

@@ -34,7 +34,7 @@ export function proxyRoutes(deps: Deps): Hono<AppEnv> {
   const { config, store } = deps
   const app = new Hono<AppEnv>()
   const identify = createIdentify(deps)
-  const relay = createRelay(deps.drain)
+  const relay = createRelay(deps.relay)
   const parts: Parts | undefined = store && { deps, store, gate: createGate(deps, store), relay }
 
   const limited = limitBody(config.maxBodyBytes)
@@ -104,7 +104,7 @@ export function proxyRoutes(deps: Deps): Hono<AppEnv> {
     const deadline = setTimeout(() => upstream.abort(), config.requestMs)
     const answer = await callUpstream(c, deps, { method: 'GET', path, controller: upstream })
     const { status, statusText } = answer
-    const headers = headersDown(answer.headers)
+    const headers = headersDown(answer.headers, deps.relay)
     if (!answer.body) return new Response(null, { status, statusText, headers })
     const relayed = relay({
       body: answer.body,

@@ -8,7 +8,7 @@
 import { constants } from 'node:fs'
 import { appendFile, mkdir, open, readFile, rename, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { acquireLock } from './lock.ts'
+import { acquireLock, type Lock } from './lock.ts'
 import { StoreError } from './store.ts'
 
 /** The journal is folded into the snapshot when it is at least this large, and larger than the snapshot. */
@@ -17,9 +17,9 @@ const COMPACT_BYTES = 4 * 1024 * 1024
 export type JournalOptions = {
   /** The snapshot's path; journal and lock are beside it. */
   file: string
-  /** Takes the state of the snapshot, if there is one. */
+  /** Takes the state of the snapshot, if there is one; throws when it is none of ours. */
   restore(state: unknown): void
-  /** Takes each command journaled since, in order. */
+  /** Takes each command journaled since, in order; throws, changing nothing, when it cannot be applied. */
   replay(command: unknown): void
   /** The state with all commands applied so far. */
   snapshot(): unknown
@@ -29,38 +29,59 @@ export type JournalOptions = {
 export type Journal = {
   /** Writes a command that has been applied; resolves when it is in the file, rejects with `StoreError`. */
   append(command: unknown): Promise<void>
+  /** Resolves when all that was to be appended until now is in the file. */
+  written(): Promise<void>
   /** Writes what is waiting and a last snapshot, and gives the files up. */
   close(): Promise<void>
 }
 
 type Waiter = { done(): void; fail(error: StoreError): void }
-type Line = { seq: number; command: unknown }
 
 /** Becomes the one owner of the files and hands over what they hold. Throws `StoreError`. */
 export async function openJournal(options: JournalOptions): Promise<Journal> {
+  const { file } = options
+  const failed = (cause: unknown): StoreError =>
+    cause instanceof StoreError ? cause : new StoreError(`cannot use ${file}`, { cause })
+  try {
+    await mkdir(dirname(file), { recursive: true })
+  } catch (error) {
+    throw failed(error)
+  }
+  const lock = await acquireLock(`${file}.lock`)
+  try {
+    return await openFiles(options, lock)
+  } catch (error) {
+    await lock.release()
+    throw failed(error)
+  }
+}
+
+async function openFiles(options: JournalOptions, lock: Lock): Promise<Journal> {
   const { file, warn } = options
   const path = `${file}.journal`
-  await mkdir(dirname(file), { recursive: true })
-  const lock = await acquireLock(`${file}.lock`)
-
   const saved = await readIfThere(file)
-  const snapshot = saved === undefined ? undefined : readSnapshot(saved, file)
-  let seq = snapshot?.seq ?? 0
-  if (snapshot) options.restore(snapshot.state)
-  const journal = readLines((await readIfThere(path)) ?? '')
-  if (journal.damaged.length) {
-    await appendFile(`${file}.damaged`, journal.damaged.map(({ text }) => `${text}\n`).join(''))
-    const lines = journal.damaged.map(({ position }) => position)
-    warn('journal.damaged', { file: path, lines, setAside: `${file}.damaged` })
-  }
+  let seq = saved ? restore(saved, options) : 0
+  const journal = readLines((await readIfThere(path)) ?? Buffer.alloc(0))
+  const damaged: Line[] = []
   for (const line of journal.lines) {
-    if (line.seq <= seq) continue
-    options.replay(line.command)
-    seq = line.seq
+    const entry = readEntry(line)
+    if (entry && entry.seq <= seq) continue
+    try {
+      if (!entry) throw new Error('not an entry')
+      options.replay(entry.command)
+      seq = entry.seq
+    } catch {
+      damaged.push(line)
+    }
+  }
+  if (damaged.length) {
+    const setAside = `${file}.damaged`
+    await appendFile(setAside, Buffer.concat(damaged.map(({ bytes }) => bytes)))
+    warn('journal.damaged', { file: path, lines: damaged.map(({ number }) => number), setAside })
   }
 
   const handle = await open(path, constants.O_RDWR | constants.O_CREAT)
-  let written = journal.bytes
+  let written = journal.size
   await handle.truncate(written)
   let compactAt = Math.max(COMPACT_BYTES, saved?.length ?? 0)
 
@@ -68,6 +89,8 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   let pending = ''
   let waiters: Waiter[] = []
   let flushing: Promise<void> | undefined
+  let closing: Promise<void> | undefined
+  let closed = false
 
   /** Takes what is pending out and writes it by `how`; if that fails it is pending again, for the next try. */
   async function write(how: (text: string) => Promise<void>): Promise<boolean> {
@@ -100,12 +123,13 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   /** The snapshot holds what is pending too, since that has been applied. */
   async function compact(): Promise<void> {
     const text = `${JSON.stringify({ v: 1, seq, state: options.snapshot() })}\n`
-    const ok = await write(() => replaceFile(file, text))
-    if (!ok) {
+    try {
+      if (!(await write(() => replaceFile(file, text)))) throw new Error('no snapshot')
+      await handle.truncate(0)
+    } catch {
       compactAt = written * 2
       return warn('journal.not_compacted', { file })
     }
-    await handle.truncate(0)
     written = 0
     compactAt = Math.max(COMPACT_BYTES, text.length)
   }
@@ -118,60 +142,76 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
     flushing = undefined
   }
 
+  const flushed = (): Promise<void> =>
+    new Promise((done, fail) => {
+      if (closed) return fail(new StoreError(`${file} is closed`))
+      waiters.push({ done, fail })
+      flushing ??= new Promise(setImmediate).then(flush)
+    })
+
+  async function shut(): Promise<void> {
+    while (flushing) await flushing
+    closed = true
+    await compact()
+    await handle.close()
+    await lock.release()
+  }
+
   return {
     append(command) {
       seq += 1
       pending += `${JSON.stringify({ seq, command })}\n`
-      return new Promise((done, fail) => {
-        waiters.push({ done, fail })
-        flushing ??= new Promise(setImmediate).then(flush)
-      })
+      return flushed()
     },
-    async close() {
-      await flushing
-      await compact()
-      await handle.close()
-      await lock.release()
+    written: async () => {
+      if (pending || flushing) await flushed()
     },
+    close: () => (closing ??= shut()),
   }
 }
 
-async function readIfThere(path: string): Promise<string | undefined> {
+async function readIfThere(path: string): Promise<Buffer | undefined> {
   try {
-    return await readFile(path, 'utf8')
+    return await readFile(path)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw new StoreError(`cannot read ${path}`, { cause: error })
   }
 }
 
-function readSnapshot(text: string, file: string): { seq: number; state: unknown } {
-  const value = parse(text)
-  const snapshot = value as { v?: unknown; seq?: unknown; state?: unknown } | undefined
-  if (snapshot?.v !== 1 || typeof snapshot.seq !== 'number' || snapshot.state === undefined) {
-    throw new StoreError(`${file} is not a usage file of Weir; move it away to start afresh`)
+/** Hands the snapshot over and gives its sequence number. */
+function restore(saved: Buffer, { file, restore }: JournalOptions): number {
+  try {
+    const { v, seq, state } = JSON.parse(saved.toString()) as Record<string, unknown>
+    if (v !== 1 || typeof seq !== 'number') throw new Error('not a snapshot')
+    restore(state)
+    return seq
+  } catch (cause) {
+    const advice = 'move it away to start afresh'
+    throw new StoreError(`${file} is not a usage file of Weir; ${advice}`, { cause })
   }
-  return { seq: snapshot.seq, state: snapshot.state }
 }
 
-type Damage = { position: number; text: string }
+/** One line of the journal, with its end. */
+type Line = { number: number; bytes: Buffer }
 
 /** The whole lines; a last line without its end was never acknowledged and is cut off. */
-function readLines(text: string): { lines: Line[]; damaged: Damage[]; bytes: number } {
-  const whole = text.slice(0, text.lastIndexOf('\n') + 1)
+function readLines(bytes: Buffer): { lines: Line[]; size: number } {
   const lines: Line[] = []
-  const damaged: Damage[] = []
-  for (const [index, line] of whole.split('\n').slice(0, -1).entries()) {
-    const value = parse(line) as Partial<Line> | undefined
-    if (typeof value?.seq === 'number') lines.push({ seq: value.seq, command: value.command })
-    else damaged.push({ position: index + 1, text: line })
+  let size = 0
+  for (let end; (end = bytes.indexOf(LINE_END, size)) >= 0; size = end + 1) {
+    lines.push({ number: lines.length + 1, bytes: bytes.subarray(size, end + 1) })
   }
-  return { lines, damaged, bytes: Buffer.byteLength(whole) }
+  return { lines, size }
 }
 
-function parse(text: string): unknown {
+const LINE_END = 0x0a
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+function readEntry({ bytes }: Line): { seq: number; command: unknown } | undefined {
   try {
-    return JSON.parse(text)
+    const { seq, command } = JSON.parse(utf8.decode(bytes)) as Record<string, unknown>
+    return typeof seq === 'number' ? { seq, command } : undefined
   } catch {
     return undefined
   }

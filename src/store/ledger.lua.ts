@@ -1,7 +1,8 @@
 /**
  * `usage/ledger.ts` in Lua, function by function, for Redis 7 and Upstash: a batch of commands in one atomic step.
  *
- * KEYS are the documents the commands are known to touch. ARGV[1] is `{prefix, keep, commands}` as JSON.
+ * KEYS are the documents the commands are known to touch. ARGV[1] is `{prefix, keep}` as JSON, each
+ * further argument one command, so that one that cannot be read does not fail the others.
  * Everything is decoded and reckoned before the first write, since Redis does not roll back; tables are copied, never changed
  * in place, so that a refused or failed command leaves nothing behind. A document that cannot be read is
  * moved to `…:damaged:…` and reported.
@@ -68,10 +69,15 @@ local function each(record, holds)
   return true
 end
 
+-- cjson reads numbers that it cannot write, such as 1e999.
+local function is_number(value) return type(value) == 'number' and value > -1e16 and value < 1e16 end
+local function is_text(value) return type(value) == 'string' end
+local function optional(value, holds) return value == nil or holds(value) end
+
 local function numbers(record, fields)
   if type(record) ~= 'table' then return false end
   for _, field in ipairs(fields) do
-    if type(record[field]) ~= 'number' then return false end
+    if not is_number(record[field]) then return false end
   end
   return true
 end
@@ -84,23 +90,26 @@ local DAY_ROW = { 'requests', 'settled', 'partial', 'failed', 'charged', 'prompt
 local function is_count(value) return numbers(value, COUNT) end
 local function is_row(value) return numbers(value, ROW) end
 local function is_past_row(value) return is_row(value) or numbers(value, SHORT) and value.held == nil end
-local function is_lease(value) return numbers(value, { 'at', 'bound', 'until' }) and type(value.model) == 'string' end
-local function is_block(value) return numbers(value, { 'at' }) end
+local function is_scopes(value) return each(value, is_text) end
+local function is_lease(value)
+  return numbers(value, { 'at', 'bound', 'until' }) and is_text(value.model) and optional(value.scopes, is_scopes)
+end
+local function is_block(value) return numbers(value, { 'at' }) and optional(value['until'], is_number) end
 local function is_minute(value) return numbers(value, { 'n' }) and each(value.rows, is_count) end
 local function is_day_row(value)
-  return numbers(value, DAY_ROW) and each(value.hours, function(hour) return type(hour) == 'number' end)
+  return numbers(value, DAY_ROW) and each(value.hours, is_number)
 end
 
 local function is_user(doc)
   return numbers(doc, { 'v', 'at' }) and doc.v == 1
-    and type(doc.id) == 'string' and type(doc.date) == 'string'
+    and is_text(doc.id) and is_text(doc.date) and optional(doc.seen, is_number)
     and each(doc.rows, is_row)
     and each(doc.past, function(rows) return each(rows, is_past_row) end)
     and is_minute(doc.minute) and each(doc.leases, is_lease) and each(doc.blocks, is_block)
 end
 
 local function is_day(doc)
-  return numbers(doc, { 'v' }) and doc.v == 1 and type(doc.date) == 'string'
+  return numbers(doc, { 'v' }) and doc.v == 1 and is_text(doc.date)
     and is_day_row(doc.total) and each(doc.models, is_day_row)
     and each(doc.quota, is_count) and is_minute(doc.minute)
 end
@@ -155,8 +164,13 @@ end
 
 local function unsettled(row) return row.requests - row.settled - row.partial - row.failed end
 
+local function answered(row)
+  if row.held then return row.settled + row.partial > 0 end
+  return row.charged > 0
+end
+
 local function shorten(row)
-  if unsettled(row) > 0 then return row end
+  if unsettled(row) > 0 or row.charged == 0 and answered(row) then return row end
   return { requests = row.requests, charged = row.charged }
 end
 
@@ -335,11 +349,6 @@ local function end_day_row(row, event, first, at)
   return next
 end
 
-local function answered(row)
-  if row.held then return row.settled + row.partial > 0 end
-  return row.charged > 0
-end
-
 local function first_answer(rows, row, event)
   if event.outcome == 'failed' then return { user = false, model = false } end
   local first = { user = true, model = not answered(row) }
@@ -403,10 +412,8 @@ end
 
 local function set_block(user, command)
   local doc = copy(user or new_user(command.user, command.now))
-  local block = command.block ~= cjson.null and command.block or nil
-  doc.blocks = with(doc.blocks, command.model, block)
-  local member = command.user .. ' ' .. command.model
-  return { user = doc, block = { member = member, set = block }, answer = { ok = true } }
+  doc.blocks = with(doc.blocks, command.model, command.block)
+  return { user = doc, block = command, answer = { ok = true } }
 end
 
 local REDUCE = { admit = admit, settle = settle, block = set_block }
@@ -414,7 +421,7 @@ local REDUCE = { admit = admit, settle = settle, block = set_block }
 -- The batch: reckon all, then write.
 
 local users, days, events, blocks, answers = {}, {}, {}, {}, {}
-local last_seen, spent, chores = {}, {}, false
+local last_seen, spent, chores_at = {}, {}, nil
 
 local function settled_tokens(doc)
   local tokens = 0
@@ -434,7 +441,8 @@ local function index(before, doc)
   if tokens > 0 then spent[doc.id] = math.floor(doc.at / DAY) * TOP_DAY + math.min(tokens, TOP_DAY - 1) end
 end
 
-local function run(command)
+local function run(text)
+  local command = cjson.decode(text)
   local before = load_user(command.user)
   local step = REDUCE[command.op](before, command)
   if step.user then
@@ -448,15 +456,15 @@ local function run(command)
   if step.event then
     events[#events + 1] = cjson.encode(step.event)
     index(before, step.user)
-    chores = chores or step.day.total.requests % 64 == 0
+    if step.day.total.requests % 64 == 0 then chores_at = command.now end
   end
   if step.block then blocks[#blocks + 1] = step.block end
   return step.answer
 end
 
-for i, command in ipairs(args.commands) do
-  local ok, answer = pcall(run, command)
-  answers[i] = ok and answer or { error = true }
+for i = 2, #ARGV do
+  local ok, answer = pcall(run, ARGV[i])
+  answers[i - 1] = ok and answer or { error = true }
 end
 
 local function user_seconds(doc)
@@ -497,20 +505,20 @@ for id, score in pairs(spent) do
   top[#top + 1] = id
 end
 if #top > 0 then redis.call('ZADD', prefix .. 'top', unpack(top)) end
-for _, block in ipairs(blocks) do
-  if block.set then
-    redis.call('ZADD', prefix .. 'blocks', string.format('%.0f', block.set['until'] or 0), block.member)
+for _, command in ipairs(blocks) do
+  local member = command.user .. ' ' .. command.model
+  if command.block then
+    redis.call('ZADD', prefix .. 'blocks', string.format('%.0f', command.block['until'] or 0), member)
   else
-    redis.call('ZREM', prefix .. 'blocks', block.member)
+    redis.call('ZREM', prefix .. 'blocks', member)
   end
 end
 
 -- Now and then, so that it costs a request next to nothing: what has aged leaves the indexes.
-if chores then
-  local now = args.commands[1].now
+if chores_at then
   local seconds = string.format('%d', keep.userDays * SECONDS_PER_DAY)
-  redis.call('ZREMRANGEBYSCORE', prefix .. 'users', '-inf', string.format('%d', minute_of(now) - keep.userDays * 1440))
-  redis.call('ZREMRANGEBYSCORE', prefix .. 'top', '-inf', string.format('%.0f', (math.floor(now / DAY) - 1) * TOP_DAY))
+  redis.call('ZREMRANGEBYSCORE', prefix .. 'users', '-inf', string.format('%d', minute_of(chores_at) - keep.userDays * 1440))
+  redis.call('ZREMRANGEBYSCORE', prefix .. 'top', '-inf', string.format('%.0f', (math.floor(chores_at / DAY) - 1) * TOP_DAY))
   redis.call('EXPIRE', prefix .. 'users', seconds)
   redis.call('EXPIRE', prefix .. 'top', seconds)
   redis.call('EXPIRE', prefix .. 'events', string.format('%d', keep.historyDays * SECONDS_PER_DAY))

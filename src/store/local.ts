@@ -54,7 +54,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     const oldestUser = now() - retention.userDays * DAY_MS
     const oldestDay = dateOf(now() - retention.historyDays * DAY_MS)
     for (const user of users.values()) {
-      if (user.at < oldestUser && Object.keys(user.blocks).length === 0) users.delete(user.id)
+      if (user.at < oldestUser && !isBlocked(user, now())) users.delete(user.id)
     }
     for (const date of days.keys()) if (date < oldestDay) days.delete(date)
     if (events.length > retention.eventsKept)
@@ -69,7 +69,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
       const state = saved as State
       for (const user of state.users) users.set(user.id, user)
       for (const day of state.days) days.set(day.date, day)
-      events = state.events
+      events = [...state.events]
     },
     replay: (command) => void apply(command as Command),
     snapshot,
@@ -78,6 +78,8 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
   async function run<A extends Answer>(command: Command): Promise<A> {
     const step = apply(command)
     if (step.user) await journal.append(command)
+    // What is said to be done already may still be on its way to the file.
+    else if (!('reason' in step.answer)) await journal.written()
     return step.answer as A
   }
 
@@ -109,3 +111,6 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
 
 const tokensOn = (user: UserDoc, date: string): number =>
   user.date === date ? settledTokens(user) : 0
+
+const isBlocked = (user: UserDoc, now: number): boolean =>
+  Object.values(user.blocks).some(({ until }) => until === undefined || until > now)

@@ -1,34 +1,55 @@
 /** One process owns the files: a lock file names it, and a lock whose process is gone is taken over. */
 import { readFileSync } from 'node:fs'
-import { open, readFile, unlink } from 'node:fs/promises'
+import { open, readFile, stat, unlink, writeFile } from 'node:fs/promises'
+import { setTimeout as delay } from 'node:timers/promises'
 import { StoreError } from './store.ts'
 
 export type Lock = { release(): Promise<void> }
 
 type Owner = { pid: number; started: string | undefined }
 
+/** A guard that is older than this was left behind by a crash. */
+const GUARD_MS = 5000
+const RETRY_MS = 20
+const MAX_TRIES = (2 * GUARD_MS) / RETRY_MS
+
 /** Takes the lock. Throws `StoreError` naming the process that has it. */
 export async function acquireLock(path: string): Promise<Lock> {
-  for (let attempt = 0; attempt < 3; attempt += 1) {
-    try {
-      const handle = await open(path, 'wx')
-      await handle.writeFile(JSON.stringify({ pid: process.pid, started: startTime(process.pid) }))
-      await handle.close()
-      return { release: () => unlink(path).catch(() => undefined) }
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
-        throw new StoreError(`cannot write ${path}`, { cause: error })
-      }
-    }
+  const release = await acquireGuard(`${path}.guard`)
+  try {
     const owner = await readOwner(path)
     if (owner && isAlive(owner)) {
       throw new StoreError(
         `process ${owner.pid} already uses these files (${path}); stop it, or set another USAGE_FILE`,
       )
     }
-    await unlink(path).catch(() => undefined)
+    await writeFile(path, JSON.stringify({ pid: process.pid, started: startTime(process.pid) }))
+    return { release: () => unlink(path).catch(() => undefined) }
+  } catch (cause) {
+    if (cause instanceof StoreError) throw cause
+    throw new StoreError(`cannot write ${path}`, { cause })
+  } finally {
+    await release()
   }
-  throw new StoreError(`cannot take the lock ${path}; another process is taking it too`)
+}
+
+/** Looking at the lock and taking it is one step under a guard, so that of two who find a stale lock one gets it. */
+async function acquireGuard(path: string): Promise<() => Promise<void>> {
+  const remove = () => unlink(path).catch(() => undefined)
+  for (let attempt = 0; attempt < MAX_TRIES; attempt += 1) {
+    try {
+      await (await open(path, 'wx')).close()
+      return remove
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') {
+        throw new StoreError(`cannot write ${path}`, { cause })
+      }
+    }
+    const made = await stat(path).catch(() => undefined)
+    if (made && Math.abs(Date.now() - made.mtimeMs) > GUARD_MS) await remove()
+    await delay(RETRY_MS)
+  }
+  throw new StoreError(`${path} is in the way; remove it`)
 }
 
 async function readOwner(path: string): Promise<Owner | undefined> {

@@ -63,9 +63,14 @@ export function createRedisStore(options: RedisOptions): Store {
       if (command.op === 'admit' && command.global) keys.add(dayKey(dateOf(command.now)))
       if (command.op === 'settle') keys.add(dayKey(dateOf(command.event.at)))
     }
-    const text = JSON.stringify({ prefix: PREFIX, keep: retention, commands })
-    const reply = await guard(() => evalScript([...keys], [text]))
-    const { answers, damaged } = JSON.parse(reply) as Reply
+    const args = [{ prefix: PREFIX, keep: retention }, ...commands].map((arg) =>
+      JSON.stringify(arg),
+    )
+    const { answers, damaged } = await guard(async () => {
+      const reply = JSON.parse(await evalScript([...keys], args)) as Reply | null
+      if (reply?.answers?.length !== commands.length) throw new Error('not an answer of the script')
+      return reply
+    })
     if (damaged) warn('store.damaged', { keys: damaged, setAside: `${PREFIX}damaged:` })
     return answers
   }
@@ -89,7 +94,7 @@ export function createRedisStore(options: RedisOptions): Store {
   /** Documents by key, those that are missing or unreadable left out. */
   async function read<T extends { v: 1 }>(keys: string[]): Promise<T[]> {
     if (keys.length === 0) return []
-    const texts = await guard(() => redis.mget<(string | null)[]>(...keys))
+    const texts = await list(() => redis.mget<(string | null)[]>(...keys))
     return texts.flatMap((text, index) => (text === null ? [] : parse<T>(text, keys[index])))
   }
 
@@ -109,10 +114,11 @@ export function createRedisStore(options: RedisOptions): Store {
     settle: (command) => one(later, command),
     setBlock: (command) => one(soon, command),
     async listUsers({ sort, limit, now }) {
+      if (limit < 1) return []
       const today = Math.floor(now / DAY_MS) * TOP_DAY
-      const ids = await guard(() =>
+      const ids = await list(() =>
         sort === 'tokens'
-          ? redis.zrange<string[]>(`${PREFIX}top`, '+inf', today + 1, {
+          ? redis.zrange<string[]>(`${PREFIX}top`, today + TOP_DAY - 1, today + 1, {
               byScore: true,
               rev: true,
               offset: 0,
@@ -124,7 +130,9 @@ export function createRedisStore(options: RedisOptions): Store {
     },
     days: (dates) => read<DayDoc>(dates.map(dayKey)),
     async events(limit) {
-      const texts = await guard(() => redis.lrange<string>(`${PREFIX}events`, 0, limit - 1))
+      const count = Math.min(limit, retention.eventsKept)
+      if (count < 1) return []
+      const texts = await list(() => redis.lrange<string>(`${PREFIX}events`, 0, count - 1))
       return texts.flatMap((text) => parse<Event>(text, `${PREFIX}events`))
     },
   }
@@ -139,10 +147,18 @@ async function guard<T>(call: () => Promise<T>): Promise<T> {
     return await call()
   } catch (error) {
     const kind = error instanceof Error ? error.name : 'unknown'
-    const code = error instanceof Error && /^[A-Z]+/.exec(error.message)?.[0]
+    const code = error instanceof Error && /^[A-Z]+\b/.exec(error.message)?.[0]
     throw new StoreError(`the database call failed (${kind}${code ? `, ${code}` : ''})`)
   }
 }
+
+/** A guarded call whose answer is a list. */
+const list = <T>(call: () => Promise<T[]>): Promise<T[]> =>
+  guard(async () => {
+    const items = await call()
+    if (!Array.isArray(items)) throw new Error('not a list')
+    return items
+  })
 
 async function sha1(text: string): Promise<string> {
   const digest = await crypto.subtle.digest('SHA-1', new TextEncoder().encode(text))

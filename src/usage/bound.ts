@@ -55,7 +55,7 @@ type Json = Record<string, unknown>
 export function boundOf(route: MeteredRoute, body: Json, bytes: number, rules: BoundRules): Bound {
   if (rules.cap === 'strict') refuseUnbounded(body)
   const images = imagesOf(body)
-  const messages = [body.messages, body.input].find(Array.isArray)?.length ?? 1
+  const messages = Math.max(1, listOf(body.messages).length + listOf(body.input).length)
   const promptBytes = bytes - images.bytes
   const prompt =
     Math.ceil(promptBytes / BYTES_PER_TOKEN[rules.cap]) +
@@ -89,17 +89,17 @@ function positive(body: Json, field: string): number | undefined {
   })
 }
 
-/** The parts of the messages (chat) or of the input (responses). */
-function* partsOf(body: Json): Generator<Json> {
-  for (const items of [body.messages, body.input]) {
-    if (!Array.isArray(items)) continue
-    for (const item of items as unknown[]) {
-      const content = isJson(item) ? item.content : undefined
-      if (!Array.isArray(content)) continue
-      for (const part of content as unknown[]) if (isJson(part)) yield part
-    }
-  }
-}
+const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
+
+/** The messages (chat) and the items of the input (responses). */
+const itemsOf = (body: Json): Json[] =>
+  [...listOf(body.messages), ...listOf(body.input)].filter(isJson)
+
+/** Their parts; in the Responses API what a tool gave back can have parts too. */
+const partsOf = (body: Json): Json[] =>
+  itemsOf(body).flatMap(({ content, output }) =>
+    [...listOf(content), ...listOf(output)].filter(isJson),
+  )
 
 function imagesOf(body: Json): { count: number; bytes: number } {
   const images = { count: 0, bytes: 0 }
@@ -112,6 +112,9 @@ function imagesOf(body: Json): { count: number; bytes: number } {
   }
   return images
 }
+
+/** The type of an item that is told by its id only, which is also what an item without a type is. */
+const REFERENCE = 'item_reference'
 
 /** Refuses what makes upstream read or write more than the body says. */
 function refuseUnbounded(body: Json): void {
@@ -128,13 +131,18 @@ function refuseUnbounded(body: Json): void {
   for (const field of ['previous_response_id', 'conversation', 'prompt']) {
     if (body[field] != null) refuse(`\`${field}\`, which refers to text kept upstream,`, field)
   }
-  for (const tool of Array.isArray(body.tools) ? (body.tools as unknown[]) : []) {
+  for (const tool of listOf(body.tools)) {
     const type = isJson(tool) ? tool.type : undefined
     if (type !== 'function' && type !== 'custom') refuse('built-in and remote tools', 'tools')
   }
-  for (const part of partsOf(body)) {
-    if (part.file_id != null || part.file_url != null || part.type === 'file') {
-      refuse('files kept elsewhere', 'messages')
+  for (const { type, id, role } of itemsOf(body)) {
+    if ((type ?? REFERENCE) === REFERENCE && id != null && role == null) {
+      refuse('items kept upstream', 'input')
+    }
+  }
+  for (const { type, file_id, file_url } of partsOf(body)) {
+    if (type === 'file' || type === 'input_file' || file_id != null || file_url != null) {
+      refuse('files, which may be packed or kept elsewhere,', 'messages')
     }
   }
 }

@@ -243,9 +243,11 @@ function advance(doc: UserDoc, now: number, keep: Keep): UserDoc {
   return next
 }
 
-/** A past row is kept in full as long as a lease of it may still settle. */
+/** A past row is kept in full as long as a lease of it may still settle, or if only so it shows that it answered. */
 const shorten = (row: Row): PastRow =>
-  unsettled(row) > 0 ? row : { requests: row.requests, charged: row.charged }
+  unsettled(row) > 0 || (row.charged === 0 && answered(row))
+    ? row
+    : { requests: row.requests, charged: row.charged }
 
 /** A day's minute counters at a moment; the clocks of the users differ, the latest one rules. */
 function advanceDay(doc: DayDoc | undefined, at: number): DayDoc {

@@ -54,6 +54,7 @@ function streamMeter(): Meter {
   let rest = ''
   let data = ''
   let over = false
+  let afterCr = false
 
   /** An event's data: only the few that can hold usage are parsed. */
   const event = () => {
@@ -74,22 +75,25 @@ function streamMeter(): Meter {
   return {
     write(chunk) {
       if (over) return
-      const text = rest + decoder.decode(chunk, { stream: true })
-      let from = 0
-      LINE_END.lastIndex = Math.max(0, rest.length - 1)
+      // Only the new bytes are searched: going over a long event again with each chunk would take its square.
+      const text = decoder.decode(chunk, { stream: true })
+      if (text === '') return
+      // The LF of a CRLF may come with the next chunk; it ends no second line.
+      let from = afterCr && text.startsWith('\n') ? 1 : 0
+      afterCr = text.endsWith('\r')
+      LINE_END.lastIndex = from
       for (let end = LINE_END.exec(text); end; end = LINE_END.exec(text)) {
-        // The LF of a CRLF may come with the next chunk.
-        if (end[0] === '\r' && end.index === text.length - 1) break
-        line(text.slice(from, end.index))
+        line(rest + text.slice(from, end.index))
+        rest = ''
         from = LINE_END.lastIndex
       }
-      rest = text.slice(from)
+      rest += text.slice(from)
       over = rest.length + data.length > MAX_BUFFER
       if (over) rest = data = ''
     },
     end() {
       if (!over) {
-        line(rest.endsWith('\r') ? rest.slice(0, -1) : rest)
+        line(rest)
         line('')
       }
       return metered

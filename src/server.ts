@@ -1,0 +1,67 @@
+/** The app as a server on Node: addresses from sockets, and work after the answer is waited for at the end. */
+import { serve, type HttpBindings } from '@hono/node-server'
+import type { Server as HttpServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createApp } from './app.ts'
+import type { Config } from './config.ts'
+import type { Log } from './log.ts'
+import { standardPipe, type RelayPlatform } from './proxy/relay.ts'
+import type { Store } from './store/store.ts'
+
+export type ServerOptions = { config: Readonly<Config>; store: Store; log: Log }
+
+export type Server = {
+  port: number
+  /** Takes no more connections, lets what is running end and settle. */
+  close(): Promise<void>
+}
+
+const RELAY: RelayPlatform = {
+  pipe: standardPipe,
+  // Otherwise @hono/node-server waits for the first bytes before it sends the status, and turns an answer
+  // that breaks off there into an error of its own.
+  headers: { 'transfer-encoding': 'chunked' },
+  // An answer whose client has gone is read on until the request's deadline, which is what bounds it here.
+  drain: { ms: Infinity, bytes: Infinity, atOnce: 64 },
+}
+
+/** Listens on `config.port`; rejects when that is not possible. */
+export async function startServer({ config, store, log }: ServerOptions): Promise<Server> {
+  const pending = new Set<Promise<unknown>>()
+  const context = {
+    waitUntil(promise: Promise<unknown>) {
+      const tracked = promise.catch(() => undefined).finally(() => pending.delete(tracked))
+      pending.add(tracked)
+    },
+    passThroughOnException() {},
+    props: {},
+  }
+  const app = createApp({
+    config,
+    store,
+    fetch,
+    now: Date.now,
+    log,
+    clientIp(c) {
+      const forwarded = config.trustProxy && c.req.header('x-forwarded-for')?.split(',').at(-1)
+      return forwarded || (c.env as HttpBindings).incoming.socket.remoteAddress
+    },
+    relay: RELAY,
+  })
+
+  let server: HttpServer | undefined
+  const { port } = await new Promise<AddressInfo>((resolve, reject) => {
+    server = serve(
+      { fetch: (request, env) => app.fetch(request, env, context), port: config.port },
+      resolve,
+    ) as HttpServer
+    server.once('error', reject)
+  })
+  return {
+    port,
+    async close() {
+      await new Promise((resolve) => server?.close(resolve))
+      while (pending.size) await Promise.all(pending)
+    },
+  }
+}

@@ -1,0 +1,202 @@
+import { describe, expect, test } from 'vitest'
+import type { Vars } from '../src/config.ts'
+import { eventOf, KINDS } from './gateways.ts'
+import { transcripts } from './transcripts.ts'
+import { useWorld } from './world.ts'
+
+const world = useWorld()
+
+const transcript = transcripts.stream
+const text = new TextDecoder().decode(transcript.body)
+const events = text.split(/(?<=\n\n)/)
+/** The finish chunk with usage, and [DONE], as piece numbers. */
+const USAGE = events.findIndex((event) => event.includes('"usage"'))
+const DONE = events.findIndex((event) => event.includes('[DONE]'))
+
+/** Asks for the stream and leaves once `pieces` of its events have come. */
+async function leaveAfter(url: string, pieces: number): Promise<string | null> {
+  const controller = new AbortController()
+  const response = await fetch(`${url}/api/groq/openai/v1/chat/completions`, {
+    method: 'POST',
+    headers: { 'x-user-token': 'token-of-a-user' },
+    body: JSON.stringify({
+      model: 'abort/stream',
+      stream: true,
+      max_tokens: 2000,
+      messages: [{ role: 'user', content: 'hi' }],
+    }),
+    signal: controller.signal,
+  })
+  const wanted = events.slice(0, pieces).join('').length
+  let got = 0
+  const reader = response.body?.getReader()
+  while (reader && got < wanted) got += (await reader.read()).value?.length ?? Infinity
+  controller.abort()
+  return response.headers.get('x-weir-id')
+}
+
+describe.each(KINDS)('on %s', (kind) => {
+  describe.each(['drain', 'cancel'] as const)('with ON_CLIENT_ABORT=%s', (mode) => {
+    const vars: Vars = { ON_CLIENT_ABORT: mode }
+
+    test.each([
+      ['at the first chunk', 1],
+      ['in the middle', 3],
+      ['after usage', USAGE + 1],
+      ['after [DONE]', DONE + 1],
+    ])('a client that leaves %s is charged by the rules', async (_, pieces) => {
+      const gateway = await world.gateway(kind, vars)
+      let leave = () => {}
+      const left = new Promise<void>((resolve) => (leave = resolve))
+      // What comes after the client's leaving waits for it.
+      world.upstream.on('abort/stream', {
+        transcript,
+        gate: async (piece) => (piece >= pieces ? left : undefined),
+        pause: 5,
+      })
+      const seen = world.upstream.next()
+      const id = await leaveAfter(gateway.url, pieces)
+      leave()
+      const event = await eventOf(world.store, id)
+      const request = await seen
+      await request.done
+      if (mode === 'drain' || pieces > USAGE) {
+        expect(event).toMatchObject({
+          outcome: 'settled',
+          charged: 397,
+          total: 397,
+          estimated: false,
+        })
+      } else {
+        expect(event).toMatchObject({ outcome: 'partial', charged: event.bound, estimated: true })
+      }
+      if (mode === 'drain') expect(request.finished).toBe(true)
+      const [user] = await world.store.listUsers({ sort: 'lastActive', limit: 1, now: Date.now() })
+      expect(Object.values(user?.leases ?? {})).toEqual([])
+      expect(user?.rows['abort/stream']).toMatchObject({
+        requests: 1,
+        charged: event.charged,
+        held: 0,
+      })
+    })
+  })
+
+  test('with cancel, upstream is let go although it is silent', async () => {
+    // workerd learns of a client's leaving with its next write, so there the request's time is the bound.
+    const gateway = await world.gateway(kind, {
+      ON_CLIENT_ABORT: 'cancel',
+      REQUEST_SECONDS: kind === 'workerd' ? '2' : '60',
+    })
+    world.upstream.on('abort/stream', { transcript, stall: events.slice(0, 3).join('').length })
+    const seen = world.upstream.next()
+    const id = await leaveAfter(gateway.url, 3)
+    await (
+      await seen
+    ).gone
+    expect(await eventOf(world.store, id)).toMatchObject({ outcome: 'partial', estimated: true })
+  })
+
+  test('a drained answer that does not end is cut at the limit and charged its bound', async () => {
+    const vars: Vars = { REQUEST_SECONDS: '3' }
+    const gateway = await world.gateway(kind, vars)
+    world.upstream.on('abort/stream', { transcript, endless: true, pause: 0 })
+    const seen = world.upstream.next()
+    const id = await leaveAfter(gateway.url, 1)
+    await (
+      await seen
+    ).gone
+    const event = await eventOf(world.store, id)
+    expect(event).toMatchObject({ outcome: 'partial', charged: event.bound, estimated: true })
+    expect(event.totalMs).toBeLessThan(6000)
+  })
+
+  test('a request whose time is up is cut, and charged its bound', async () => {
+    const gateway = await world.gateway(kind, { REQUEST_SECONDS: '1' })
+    world.upstream.on('abort/stream', { transcript, stall: 700 })
+    const seen = world.upstream.next()
+    const response = await fetch(`${gateway.url}/api/groq`, {
+      method: 'POST',
+      headers: { 'x-user-token': 'token-of-a-user' },
+      body: JSON.stringify({ model: 'abort/stream', stream: true, messages: [] }),
+    })
+    // workerd ends such an answer cleanly, whatever the worker does.
+    if (kind === 'node') await expect(response.text()).rejects.toThrow()
+    else expect(text.startsWith(await response.text())).toBe(true)
+    await (
+      await seen
+    ).gone
+    const event = await eventOf(world.store, response.headers.get('x-weir-id'))
+    expect(event).toMatchObject({ outcome: 'partial', charged: event.bound, estimated: true })
+  })
+
+  test('a client that reads nothing holds its request until its time is up, not longer', async () => {
+    const gateway = await world.gateway(kind, { REQUEST_SECONDS: '2' })
+    world.upstream.on('abort/stream', { transcript, endless: true })
+    const seen = world.upstream.next()
+    const response = await fetch(`${gateway.url}/api/groq`, {
+      method: 'POST',
+      headers: { 'x-user-token': 'token-of-a-user' },
+      body: JSON.stringify({ model: 'abort/stream', stream: true, messages: [] }),
+    })
+    await (
+      await seen
+    ).gone
+    const event = await eventOf(world.store, response.headers.get('x-weir-id'))
+    expect(event).toMatchObject({ outcome: 'partial', estimated: true })
+    await response.body?.cancel().catch(() => undefined)
+  })
+
+  test('an upstream that does not answer in time is a 504 that is charged its bound', async () => {
+    const gateway = await world.gateway(kind, { UPSTREAM_TIMEOUT_MS: '300' })
+    let release = () => {}
+    world.upstream.on('abort/stream', { hold: new Promise<void>((resolve) => (release = resolve)) })
+    const response = await fetch(`${gateway.url}/api/groq`, {
+      method: 'POST',
+      headers: { 'x-user-token': 'token-of-a-user' },
+      body: JSON.stringify({ model: 'abort/stream', messages: [] }),
+    })
+    release()
+    expect(response.status).toBe(504)
+    expect(await response.json()).toMatchObject({ error: { code: 'upstream_timeout' } })
+    const event = await eventOf(world.store, response.headers.get('x-weir-id'))
+    expect(event).toMatchObject({ outcome: 'partial', charged: event.bound, status: 504 })
+  })
+
+  test('32 requests at once all answer, whether their clients stay or leave', async () => {
+    const gateway = await world.gateway(kind, {})
+    world.upstream.on('abort/stream', { transcript, pause: 3 })
+    const calls = Array.from({ length: 32 }, async (_, index) => {
+      const response = await fetch(`${gateway.url}/api/groq`, {
+        method: 'POST',
+        headers: { 'x-user-token': `token-of-user-${index % 5}` },
+        body: JSON.stringify({ model: 'abort/stream', stream: true, messages: [] }),
+      })
+      if (index % 4 === 0) await response.body?.cancel()
+      else expect(await response.text()).toBe(text)
+      return eventOf(world.store, response.headers.get('x-weir-id'))
+    })
+    for (const event of await Promise.all(calls)) {
+      expect(event).toMatchObject({ outcome: 'settled', charged: 397 })
+    }
+  })
+})
+
+describe('the limit on drains at once', () => {
+  test('lets further answers go whose clients have left', async () => {
+    const gateway = await world.gateway('node', {})
+    let release = () => {}
+    const held = new Promise<void>((resolve) => (release = resolve))
+    world.upstream.on('abort/stream', {
+      transcript,
+      gate: async (piece) => (piece >= 2 ? held : undefined),
+    })
+    const ids = await Promise.all(Array.from({ length: 70 }, () => leaveAfter(gateway.url, 1)))
+    // Those beyond the limit settle although upstream is still silent.
+    const isCut = async (id: string | null) =>
+      eventOf(world.store, id, 1).then(Boolean, () => false)
+    const cut = (await Promise.all(ids.map(isCut))).filter(Boolean)
+    expect(cut).toHaveLength(70 - 64)
+    release()
+    for (const id of ids) await eventOf(world.store, id)
+  })
+})

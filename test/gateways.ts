@@ -1,0 +1,102 @@
+/** The gateway as it is run: on Node over sockets, and as the edge bundle in workerd. */
+import { build } from 'esbuild'
+import { Log as MiniflareLog, LogLevel, Miniflare } from 'miniflare'
+import type { Readable } from 'node:stream'
+import { edgeBundle } from '../scripts/bundle.ts'
+import { readConfig, type Vars } from '../src/config.ts'
+import { createLog } from '../src/log.ts'
+import { startServer } from '../src/server.ts'
+import { createRedisStore } from '../src/store/redis.ts'
+import type { Store } from '../src/store/store.ts'
+import type { Event } from '../src/usage/record.ts'
+
+export type Gateway = { kind: Kind; url: string; log: string[]; close(): Promise<void> }
+export type Kind = 'node' | 'workerd'
+export const KINDS: Kind[] = ['node', 'workerd']
+
+export const ADMIN_KEY = 'admin-key-of-the-tests'
+
+/** A generous environment; what a test is about, it sets itself. */
+const VARS: Vars = {
+  GROQ_API_KEY: 'gsk_server_key',
+  ADMIN_KEY,
+  USER_HASH_SECRET: 'secret-of-the-tests',
+  MODEL_LIMITS: '{"*":{"tokensPerDay":1000000000,"requestsPerDay":1000000}}',
+  GLOBAL_LIMITS: '{}',
+  STORE_TIMEOUT_MS: '10000',
+  LOG_LEVEL: 'debug',
+  PORT: '0',
+}
+
+export async function startGateway(kind: Kind, vars: Vars, store?: Store): Promise<Gateway> {
+  const all = { ...VARS, ...vars }
+  return kind === 'node' ? startNode(all, store) : startWorkerd(all)
+}
+
+async function startNode(vars: Vars, given?: Store): Promise<Gateway> {
+  const config = readConfig(vars, 'node')
+  const lines: string[] = []
+  const log = createLog({
+    level: config.logLevel,
+    format: 'json',
+    write: (line) => lines.push(line),
+  })
+  const rest = config.redis && {
+    ...config.redis,
+    timeoutMs: config.storeTimeoutMs,
+    retention: config,
+    warn: log.warn,
+    batch: true,
+  }
+  const store = given ?? (rest && createRedisStore(rest))
+  if (!store) throw new Error('the gateway on Node needs a store or a database')
+  const server = await startServer({ config, store, log })
+  return {
+    kind: 'node',
+    url: `http://127.0.0.1:${server.port}`,
+    log: lines,
+    close: () => server.close(),
+  }
+}
+
+let bundle: Promise<string> | undefined
+
+async function edgeScript(): Promise<string> {
+  const { outputFiles } = await build({ ...edgeBundle('src/worker.ts', 'worker.js'), write: false })
+  return outputFiles[0]?.text ?? ''
+}
+
+async function startWorkerd(vars: Vars): Promise<Gateway> {
+  bundle ??= edgeScript()
+  const lines: string[] = []
+  const bindings: Record<string, string> = {}
+  for (const [name, value] of Object.entries(vars)) if (value !== undefined) bindings[name] = value
+  const miniflare = new Miniflare({
+    modules: true,
+    script: await bundle,
+    compatibilityDate: '2026-04-01',
+    host: '127.0.0.1',
+    port: 0,
+    cf: false,
+    bindings,
+    log: new MiniflareLog(LogLevel.NONE),
+    handleRuntimeStdio(stdout: Readable, stderr: Readable) {
+      for (const stream of [stdout, stderr]) {
+        stream.on('data', (data: Buffer) => lines.push(...data.toString().trimEnd().split('\n')))
+      }
+    },
+  })
+  const { origin } = await miniflare.ready
+  return { kind: 'workerd', url: origin, log: lines, close: () => miniflare.dispose() }
+}
+
+/** Waits until the event of a request is there: settling goes on after the answer. */
+export async function eventOf(store: Store, id: string | null, seconds = 20): Promise<Event> {
+  for (const end = Date.now() + seconds * 1000; Date.now() < end;) {
+    const events = await store.events(1000)
+    const event = events.find((one) => one.id === id)
+    if (event) return event
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  throw new Error(`request ${id} did not settle within ${seconds} s`)
+}

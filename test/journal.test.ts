@@ -1,0 +1,627 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { cp, mkdir, mkdtemp, open, readFile, rm, utimes, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { openLocal, type LocalStore } from '../src/store/local.ts'
+import { StoreError, type Retention } from '../src/store/store.ts'
+import { DAY_MS, type Admit } from '../src/usage/record.ts'
+import { admitOf, NOON, settleOf } from './commands.ts'
+import { RETENTION, type Warning } from './stores.ts'
+
+let root: string
+let script: string
+let folder: string
+let warnings: Warning[]
+const stores: LocalStore[] = []
+const children: ChildProcess[] = []
+
+/** Opens the store on demand, or admits and settles for ever and says what was acknowledged. */
+const CHILD = `
+import { writeSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { openLocal } from '${new URL('../src/store/local.ts', import.meta.url)}'
+import { admitOf, settleOf } from '${new URL('./commands.ts', import.meta.url)}'
+
+const say = (...words) => writeSync(1, words.join(' ') + '\\n')
+const retention = { userDays: 7, historyDays: 90, eventsKept: 1e6 }
+const open = (file) => openLocal({ file, retention, now: Date.now, warn: () => undefined })
+
+async function work(store, round, lane) {
+  for (let n = 0; ; n += 1) {
+    const admit = admitOf({ id: [round, lane, n].join('-'), user: 'user-' + lane })
+    await store.admit(admit)
+    say('admitted', admit.id)
+    if (n % 3 === 0) continue
+    await store.settle(settleOf(admit, { charged: 10 + lane }))
+    say('settled', admit.id)
+  }
+}
+
+let store
+for await (const line of createInterface(process.stdin)) {
+  const [word, file, round] = line.split(' ')
+  if (word === 'open') {
+    store = undefined
+    try {
+      store = await open(file)
+      say('opened')
+    } catch (error) {
+      say('refused', error.name, error.message)
+    }
+  }
+  if (word === 'close') {
+    await store?.close()
+    say('closed')
+  }
+  if (word === 'work') {
+    store = await open(file)
+    for (const lane of [0, 1, 2, 3, 4, 5, 6, 7]) void work(store, round, lane)
+  }
+}
+`
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'weir-journal-'))
+  script = join(root, 'child.mts')
+  await writeFile(script, CHILD)
+})
+
+afterAll(() => rm(root, { recursive: true, force: true }))
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(root, 'case-'))
+  warnings = []
+})
+
+afterEach(async () => {
+  vi.restoreAllMocks()
+  for (const store of stores.splice(0)) await store.close()
+  for (const child of children.splice(0)) child.kill('SIGKILL')
+})
+
+const fileIn = (place: string) => join(place, 'logs', 'token_usage.json')
+
+type Options = { place?: string; retention?: Partial<Retention>; now?: number }
+
+async function openStore({ place = folder, retention = {}, now = NOON }: Options = {}) {
+  const store = await openLocal({
+    file: fileIn(place),
+    retention: { ...RETENTION, ...retention },
+    now: () => now,
+    warn: (event, fields) => warnings.push({ event, fields }),
+  })
+  stores.push(store)
+  return store
+}
+
+/** The files as they are right now, in a place of their own: what kill -9 at this moment leaves. */
+async function crash(place = folder): Promise<string> {
+  const copy = await mkdtemp(join(root, 'crash-'))
+  await cp(place, copy, { recursive: true })
+  await rm(`${fileIn(copy)}.lock`, { force: true })
+  return copy
+}
+
+const stateOf = async (store: LocalStore) => ({
+  users: await store.listUsers({ sort: 'lastActive', limit: 1e6, now: NOON }),
+  days: await store.days(['2026-11-22']),
+  events: await store.events(1e6),
+})
+
+/** Admits and settles. */
+async function spend(store: LocalStore, id: string, fields: Partial<Admit> = {}): Promise<void> {
+  const admit = admitOf({ id, ...fields })
+  await store.admit(admit)
+  await store.settle(settleOf(admit))
+}
+
+const journalOf = (place = folder) => `${fileIn(place)}.journal`
+const linesOf = (place = folder) => readFileSync(journalOf(place), 'utf8').split('\n').slice(0, -1)
+const writeLines = (place: string, lines: string[]) =>
+  writeFile(journalOf(place), lines.map((line) => `${line}\n`).join(''))
+
+/** Answers of a child, one by one. */
+function launch() {
+  const child = spawn(process.execPath, ['--import', 'tsx', script], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  children.push(child)
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
+  return {
+    pid: child.pid,
+    async kill() {
+      child.kill('SIGKILL')
+      await once(child, 'exit')
+    },
+    say: (words: string) => void child.stdin.write(`${words}\n`),
+    /** The next line; undefined after the last. */
+    hear: async (): Promise<string | undefined> => {
+      const { value, done } = await lines.next()
+      return done ? undefined : (value as string)
+    },
+  }
+}
+
+test('usage is still there after close and reopen, and the journal is folded away', async () => {
+  const store = await openStore()
+  await spend(store, '1')
+  const open = admitOf({ id: '2', bound: 70 })
+  await store.admit(open)
+  await store.setBlock({ op: 'block', now: NOON, user: 'bob', model: '*', block: { at: NOON } })
+  const before = await stateOf(store)
+  await store.close()
+  expect(statSync(journalOf()).size).toBe(0)
+  expect(existsSync(`${fileIn(folder)}.lock`)).toBe(false)
+  const again = await openStore()
+  expect(await stateOf(again)).toEqual(before)
+  expect(await again.settle(settleOf(open))).toEqual({ applied: true })
+  expect(await again.admit(admitOf({ id: '3', user: 'bob' }))).toMatchObject({ reason: 'blocked' })
+})
+
+test('usage is still there after a crash, and after a second one', async () => {
+  const store = await openStore()
+  await spend(store, '1')
+  await store.close()
+  const second = await openStore()
+  await spend(second, '2')
+  const third = await openStore({ place: await crash() })
+  expect(await stateOf(third)).toEqual(await stateOf(second))
+})
+
+test('refusals and replays are not written', async () => {
+  const store = await openStore()
+  const admit = admitOf({ id: '1' })
+  await store.admit(admit)
+  const before = readFileSync(journalOf(), 'utf8')
+  await store.admit(admit)
+  await store.admit(admitOf({ id: '2', limits: { model: { tokensPerDay: 1, requestsPerDay: 1 } } }))
+  await store.settle(settleOf(admitOf({ id: 'unknown' })))
+  expect(readFileSync(journalOf(), 'utf8')).toBe(before)
+})
+
+test('kill -9 loses nothing that was acknowledged and doubles nothing', async () => {
+  const admitted = new Set<string>()
+  const settled = new Set<string>()
+  for (let round = 0; round < 5; round += 1) {
+    const child = launch()
+    child.say(`work ${fileIn(folder)} ${round}`)
+    const count = 40 + Math.floor(Math.random() * 700)
+    let line: string | undefined
+    for (let n = 0; (line = await child.hear()) !== undefined; n += 1) {
+      const [word = '', id = ''] = line.split(' ')
+      if (word === 'admitted') admitted.add(id)
+      if (word === 'settled') settled.add(id)
+      if (n === count) void child.kill()
+    }
+    const store = await openStore({ retention: { eventsKept: 1e6 } })
+    const { users, days, events } = await stateOf(store)
+    const ended = events.map(({ id }) => id)
+    const open = users.flatMap(({ leases }) => Object.keys(leases))
+    expect(new Set([...ended, ...open]).size).toBe(ended.length + open.length)
+    expect([...settled].filter((id) => !ended.includes(id))).toEqual([])
+    expect([...admitted].filter((id) => !ended.includes(id) && !open.includes(id))).toEqual([])
+    // At most the one command of each lane that was under way is there without having been told.
+    expect(ended.length + open.length).toBeLessThanOrEqual(admitted.size + 8 * (round + 1))
+    for (const user of users) {
+      const mine = events.filter((event) => event.user === user.id)
+      const charged = mine.reduce((sum, event) => sum + event.charged, 0)
+      const held = 100 * Object.keys(user.leases).length
+      expect(user.rows['a/one']).toMatchObject({
+        requests: mine.length + Object.keys(user.leases).length,
+        charged: charged + held,
+        held,
+      })
+    }
+    expect(days[0]?.total.requests).toBe(ended.length)
+    await store.close()
+  }
+}, 60_000)
+
+test('a last line that was cut anywhere is cut off, and what follows is kept', async () => {
+  const store = await openStore()
+  await spend(store, '1')
+  const before = await stateOf(store)
+  const size = statSync(journalOf()).size
+  const reason = 'zażółć 🦢'
+  const block = { at: NOON, reason }
+  await store.setBlock({ op: 'block', now: NOON, user: 'alice', model: 'x', block })
+  const whole = readFileSync(journalOf())
+  for (let cut = size; cut < whole.length; cut += 1) {
+    const place = await crash()
+    await writeFile(journalOf(place), whole.subarray(0, cut))
+    const again = await openStore({ place })
+    expect(await stateOf(again)).toEqual(before)
+    expect(statSync(journalOf(place)).size).toBe(size)
+    await spend(again, '2')
+    const third = await openStore({ place: await crash(place) })
+    expect(await stateOf(third)).toEqual(await stateOf(again))
+  }
+  expect(warnings).toEqual([])
+}, 30_000)
+
+const DAMAGE: [string, (line: string) => string | Buffer][] = [
+  ['is garbage', () => 'garbage'],
+  ['is empty', () => ''],
+  ['is cut', (line) => line.slice(0, -9)],
+  ['is not UTF-8', (line) => Buffer.from(line.replace('bob', '\xff\xfe\xff'), 'latin1')],
+  ['has no number', (line) => line.replace('"seq"', '"sec"')],
+  ['has no command', (line) => line.replace('"command"', '"comment"')],
+  ['has a command that is null', () => '{"seq":3,"command":null}'],
+  ['has a command of an unknown kind', (line) => line.replace('"admit"', '"adnit"')],
+  ['has a command without limits', (line) => line.replace('"limits"', '"limitz"')],
+]
+
+test.each(DAMAGE)('a line that %s is set aside and the rest is kept', async (_, spoil) => {
+  const store = await openStore()
+  await spend(store, '1')
+  const before = await stateOf(store)
+  await store.admit(admitOf({ id: '2', user: 'bob' }))
+  const after = settleOf(admitOf({ id: '3', user: 'carol' }))
+  await spend(store, '3', { user: 'carol' })
+  const place = await crash()
+  const lines = linesOf(place).map((line) => Buffer.from(line))
+  const damaged = Buffer.from(spoil(String(lines[2])))
+  lines[2] = damaged
+  await writeFile(
+    journalOf(place),
+    Buffer.concat(lines.flatMap((line) => [line, Buffer.from('\n')])),
+  )
+
+  const again = await openStore({ place })
+  const setAside = `${fileIn(place)}.damaged`
+  expect(warnings).toEqual([
+    { event: 'journal.damaged', fields: { file: journalOf(place), lines: [3], setAside } },
+  ])
+  expect(await readFile(setAside)).toEqual(Buffer.concat([damaged, Buffer.from('\n')]))
+  const { users, events } = await stateOf(again)
+  expect(users.find(({ id }) => id === 'alice')).toEqual(before.users[0])
+  expect(events.map(({ id }) => id)).toEqual([after.event.id, '1'])
+  expect(await again.settle(settleOf(admitOf({ id: '2', user: 'bob' })))).toEqual({
+    applied: false,
+  })
+
+  await spend(again, '4')
+  const third = await openStore({ place: await crash(place) })
+  expect(await stateOf(third)).toEqual(await stateOf(again))
+})
+
+test('a second open in the same process is refused and names the owner', async () => {
+  const store = await openStore()
+  const error = await openStore().catch((cause: unknown) => cause)
+  expect(error).toBeInstanceOf(StoreError)
+  expect((error as StoreError).message).toContain(`process ${process.pid} already uses`)
+  await spend(store, '1')
+  await store.close()
+  expect((await stateOf(await openStore())).events).toHaveLength(1)
+})
+
+test('a second process is refused and is told the owner, in either direction', async () => {
+  const child = launch()
+  const store = await openStore()
+  child.say(`open ${fileIn(folder)}`)
+  expect(await child.hear()).toMatch(`refused StoreError process ${process.pid} already uses`)
+  await store.close()
+  child.say(`open ${fileIn(folder)}`)
+  expect(await child.hear()).toBe('opened')
+  await expect(openStore()).rejects.toThrow(`process ${child.pid} already uses these files`)
+  await child.kill()
+  expect(await stateOf(await openStore())).toMatchObject({ users: [] })
+}, 20_000)
+
+test('of processes that open at once, over a stale lock or none, one gets the files', async () => {
+  const gone = launch()
+  await gone.kill()
+  const contenders = Array.from({ length: 4 }, launch)
+  for (let round = 0; round < 30; round += 1) {
+    const place = join(folder, `${round}`)
+    await mkdir(dirname(fileIn(place)), { recursive: true })
+    const stale = JSON.stringify({ pid: gone.pid, started: '1' })
+    if (round % 2) await writeFile(`${fileIn(place)}.lock`, stale)
+    for (const one of contenders) one.say(`open ${fileIn(place)}`)
+    const heard = await Promise.all(contenders.map((one) => one.hear()))
+    expect(heard.filter((line) => line === 'opened')).toHaveLength(1)
+    for (const one of contenders) one.say('close')
+    await Promise.all(contenders.map((one) => one.hear()))
+  }
+}, 60_000)
+
+const started = () => {
+  const stat = readFileSync(`/proc/${process.pid}/stat`, 'utf8')
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+}
+const onLinux = test.runIf(existsSync(`/proc/${process.pid}/stat`))
+
+test('a lock of a process that is gone is taken over', async () => {
+  const child = launch()
+  await child.kill()
+  await mkdir(dirname(fileIn(folder)))
+  await writeFile(`${fileIn(folder)}.lock`, JSON.stringify({ pid: child.pid, started: '1' }))
+  await spend(await openStore(), '1')
+  const lock = JSON.parse(await readFile(`${fileIn(folder)}.lock`, 'utf8')) as unknown
+  expect(lock).toMatchObject({ pid: process.pid })
+})
+
+onLinux('a lock with our own pid from an earlier life is taken over', async () => {
+  await mkdir(dirname(fileIn(folder)))
+  const lock = { pid: process.pid, started: '1' }
+  await writeFile(`${fileIn(folder)}.lock`, JSON.stringify(lock))
+  await spend(await openStore(), '1')
+})
+
+onLinux('a lock with our own pid and life is respected', async () => {
+  await mkdir(dirname(fileIn(folder)))
+  const lock = { pid: process.pid, started: started() }
+  await writeFile(`${fileIn(folder)}.lock`, JSON.stringify(lock))
+  await expect(openStore()).rejects.toThrow(`process ${process.pid} already uses`)
+})
+
+test('a guard that a crash left behind is taken over', async () => {
+  const guard = `${fileIn(folder)}.lock.guard`
+  await mkdir(dirname(guard))
+  await writeFile(guard, '')
+  await utimes(guard, new Date(0), new Date(0))
+  await spend(await openStore(), '1')
+  expect(existsSync(guard)).toBe(false)
+})
+
+test.each(['', '{', 'null', '[]', '{"pid":"1"}'])(
+  'a lock that says %j is taken over',
+  async (text) => {
+    await mkdir(dirname(fileIn(folder)))
+    await writeFile(`${fileIn(folder)}.lock`, text)
+    await spend(await openStore(), '1')
+  },
+)
+
+test('a journal of 4 MB is folded into the snapshot, and nothing is lost', async () => {
+  const store = await openStore()
+  const reason = 'x'.repeat(100_000)
+  const block = (n: number) =>
+    store.setBlock({
+      op: 'block',
+      now: NOON,
+      user: `user-${n}`,
+      model: '*',
+      block: { at: NOON, reason },
+    })
+  for (let n = 0; n < 41; n += 1) {
+    await spend(store, `${n}`, { user: `user-${n}` })
+    await block(n)
+  }
+  expect(existsSync(fileIn(folder))).toBe(false)
+  await block(41)
+  // Written while the journal is folded, and after.
+  await Promise.all(['a', 'b', 'c'].map((id) => spend(store, id)))
+  await spend(store, 'd')
+  expect(statSync(fileIn(folder)).size).toBeGreaterThan(4_000_000)
+  expect(statSync(journalOf()).size).toBeLessThan(10_000)
+  expect(existsSync(`${fileIn(folder)}.tmp`)).toBe(false)
+  const again = await openStore({ place: await crash() })
+  expect(await stateOf(again)).toEqual(await stateOf(store))
+})
+
+test('a journal that outlived its snapshot is not applied twice', async () => {
+  const store = await openStore()
+  await spend(store, '1')
+  const admit = admitOf({ id: '2' })
+  await store.admit(admit)
+  const old = linesOf()
+  const before = await stateOf(store)
+  await store.close()
+  await writeLines(folder, old)
+  const again = await openStore()
+  expect(await stateOf(again)).toEqual(before)
+  await again.settle(settleOf(admit))
+  const third = await openStore({ place: await crash() })
+  expect(await stateOf(third)).toEqual(await stateOf(again))
+})
+
+type HandlePrototype = {
+  write(
+    bytes: Buffer,
+    offset: number,
+    length: number,
+    position: number,
+  ): Promise<{ bytesWritten: number }>
+  truncate(length: number): Promise<void>
+}
+
+/** The methods of all file handles, to make them fail: a full disk is not at hand everywhere. */
+async function handles(): Promise<HandlePrototype> {
+  const probe = await open(script)
+  await probe.close()
+  return Object.getPrototypeOf(probe) as HandlePrototype
+}
+
+const full = () => Object.assign(new Error('no space left on device'), { code: 'ENOSPC' })
+
+test('a failed append rejects, the next one goes through, and nothing is lost', async () => {
+  const store = await openStore()
+  await spend(store, '1')
+  vi.spyOn(await handles(), 'write').mockRejectedValueOnce(full())
+  const error = await store.admit(admitOf({ id: '2' })).catch((cause: unknown) => cause)
+  expect(error).toBeInstanceOf(StoreError)
+  expect((error as StoreError).cause).toMatchObject({ code: 'ENOSPC' })
+  await spend(store, '3')
+  const again = await openStore({ place: await crash() })
+  expect(await stateOf(again)).toEqual(await stateOf(store))
+  expect(await again.settle(settleOf(admitOf({ id: '2' })))).toEqual({ applied: true })
+})
+
+test('an append that fails half way leaves no half line', async () => {
+  const store = await openStore()
+  await spend(store, '1')
+  const size = statSync(journalOf()).size
+  const prototype = await handles()
+  const { write } = prototype
+  vi.spyOn(prototype, 'write')
+    .mockImplementationOnce(function (this: HandlePrototype, bytes, offset, length, position) {
+      return write.call(this, bytes, offset, Math.floor(length / 2), position)
+    })
+    .mockRejectedValueOnce(full())
+  await expect(store.admit(admitOf({ id: '2' }))).rejects.toBeInstanceOf(StoreError)
+  expect(statSync(journalOf()).size).toBe(size)
+  const torn = await openStore({ place: await crash() })
+  expect(await torn.settle(settleOf(admitOf({ id: '2' })))).toEqual({ applied: false })
+  await spend(store, '3')
+  const again = await openStore({ place: await crash() })
+  expect(await stateOf(again)).toEqual(await stateOf(store))
+  expect(warnings).toEqual([])
+})
+
+test('what failed to be written is in the last snapshot', async () => {
+  const store = await openStore()
+  vi.spyOn(await handles(), 'write').mockRejectedValueOnce(full())
+  await expect(store.admit(admitOf({ id: '1' }))).rejects.toBeInstanceOf(StoreError)
+  await store.close()
+  const again = await openStore()
+  expect(await again.settle(settleOf(admitOf({ id: '1' })))).toEqual({ applied: true })
+})
+
+test('a replay is not answered before what it repeats is written', async () => {
+  const store = await openStore()
+  await spend(store, '0')
+  vi.spyOn(await handles(), 'write').mockRejectedValueOnce(full())
+  const admit = admitOf({ id: '1' })
+  const answers = await Promise.allSettled([store.admit(admit), store.admit(admit)])
+  expect(answers.map(({ status }) => status)).toEqual(['rejected', 'rejected'])
+  expect(await store.admit(admit)).toMatchObject({ ok: true })
+  const again = await openStore({ place: await crash() })
+  expect(await again.settle(settleOf(admit))).toEqual({ applied: true })
+})
+
+test('a snapshot that cannot be written leaves the journal as it is', async () => {
+  await mkdir(`${fileIn(folder)}.tmp`, { recursive: true })
+  const store = await openStore()
+  await spend(store, '1')
+  const before = await stateOf(store)
+  await store.close()
+  expect(warnings).toMatchObject([{ event: 'journal.not_compacted' }])
+  expect(await stateOf(await openStore())).toEqual(before)
+})
+
+test('a journal that cannot be emptied after its snapshot does no harm', async () => {
+  const store = await openStore()
+  await spend(store, '1')
+  vi.spyOn(await handles(), 'truncate').mockRejectedValueOnce(full())
+  const before = await stateOf(store)
+  await store.close()
+  expect(existsSync(`${fileIn(folder)}.lock`)).toBe(false)
+  expect(await stateOf(await openStore())).toEqual(before)
+})
+
+test('what is acknowledged while the store closes is kept', async () => {
+  for (let round = 0; round < 20; round += 1) {
+    const store = await openStore()
+    const ids = Array.from({ length: 30 }, (_, n) => `${round}-${n}`)
+    const closing = ids.map(async (id, n) => {
+      for (let tick = 0; tick < n; tick += 1) await new Promise(setImmediate)
+      if (n === 5) void store.close()
+      return store.admit(admitOf({ id, user: `user-${round}` }))
+    })
+    const answers = await Promise.allSettled(closing)
+    await store.close()
+    const again = await openStore()
+    for (const [n, { status }] of answers.entries()) {
+      if (status === 'rejected') continue
+      const settle = settleOf(admitOf({ id: ids[n] as string, user: `user-${round}` }))
+      expect(await again.settle(settle), ids[n]).toEqual({ applied: true })
+    }
+    await again.close()
+  }
+})
+
+test('a closed store writes nothing any more, whoever has the files then', async () => {
+  const store = await openStore()
+  await spend(store, '1')
+  await store.close()
+  const next = await openStore()
+  await spend(next, '2')
+  const before = readFileSync(fileIn(folder), 'utf8')
+  await store.close()
+  await expect(store.admit(admitOf({ id: '3' }))).rejects.toBeInstanceOf(StoreError)
+  expect(readFileSync(fileIn(folder), 'utf8')).toBe(before)
+  await expect(openStore()).rejects.toThrow('already uses')
+})
+
+test.each([
+  '',
+  'not json',
+  '[]',
+  'null',
+  '{"v":2,"seq":1,"state":{"users":[],"days":[],"events":[]}}',
+  '{"v":1,"seq":"1","state":{"users":[],"days":[],"events":[]}}',
+  '{"v":1,"seq":1}',
+  '{"v":1,"seq":1,"state":{"users":[],"days":[]}}',
+])('a snapshot that says %j is refused, left alone, and can be moved away', async (text) => {
+  await mkdir(dirname(fileIn(folder)))
+  await writeFile(fileIn(folder), text)
+  const error = await openStore().catch((cause: unknown) => cause)
+  expect(error).toBeInstanceOf(StoreError)
+  expect((error as StoreError).message).toBe(
+    `${fileIn(folder)} is not a usage file of Weir; move it away to start afresh`,
+  )
+  expect(readFileSync(fileIn(folder), 'utf8')).toBe(text)
+  await rm(fileIn(folder))
+  await spend(await openStore(), '1')
+})
+
+test('a folder that cannot be had is a StoreError', async () => {
+  await writeFile(join(folder, 'logs'), 'a file')
+  await expect(openStore()).rejects.toBeInstanceOf(StoreError)
+})
+
+test('a journal that cannot be opened is a StoreError', async () => {
+  await mkdir(journalOf(), { recursive: true })
+  await expect(openStore()).rejects.toBeInstanceOf(StoreError)
+  await rm(journalOf(), { recursive: true })
+  await spend(await openStore(), '1')
+})
+
+test('the snapshot leaves out what has aged, but no block in force', async () => {
+  const store = await openStore()
+  const block = (user: string, until?: number) =>
+    store.setBlock({
+      op: 'block',
+      now: NOON,
+      user,
+      model: '*',
+      block: { at: NOON, ...(until === undefined ? {} : { until }) },
+    })
+  await spend(store, '1', { user: 'old' })
+  await block('endless')
+  await block('timed', NOON + 30 * DAY_MS)
+  await block('brief', NOON + 1000)
+  await spend(store, '2', { user: 'young', now: NOON + 6 * DAY_MS })
+  await store.close()
+  const saved = async () => {
+    const { state } = JSON.parse(await readFile(fileIn(folder), 'utf8')) as {
+      state: { users: { id: string }[]; days: { date: string }[]; events: { id: string }[] }
+    }
+    return {
+      users: state.users.map(({ id }) => id).sort(),
+      days: state.days.map(({ date }) => date).sort(),
+      events: state.events.map(({ id }) => id).sort(),
+    }
+  }
+  expect((await saved()).users).toEqual(['brief', 'endless', 'old', 'timed', 'young'])
+  const retention = { userDays: 7, historyDays: 10, eventsKept: 1 }
+  await (await openStore({ now: NOON + 12 * DAY_MS, retention })).close()
+  expect(await saved()).toEqual({
+    users: ['endless', 'timed', 'young'],
+    days: ['2026-11-28'],
+    events: ['2'],
+  })
+})
+
+test('lines are appended together, in order', async () => {
+  const store = await openStore()
+  await Promise.all(Array.from({ length: 50 }, (_, n) => store.admit(admitOf({ id: `${n}` }))))
+  const lines = linesOf().map((line) => JSON.parse(line) as { seq: number; command: Admit })
+  expect(lines.map(({ seq }) => seq)).toEqual(Array.from({ length: 50 }, (_, n) => n + 1))
+  expect(lines.map(({ command }) => command.id)).toEqual(lines.map((_, n) => `${n}`))
+})

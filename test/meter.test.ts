@@ -1,0 +1,445 @@
+import fc from 'fast-check'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import { expect, test } from 'vitest'
+import type { MeteredRoute } from '../src/usage/bound.ts'
+import { createMeter, usageOf, type Metered } from '../src/usage/meter.ts'
+import { transcripts, type Transcript } from './transcripts.ts'
+
+const METERED: readonly string[] = ['chat/completions', 'responses', 'embeddings']
+const isMetered = (route: string): route is MeteredRoute => METERED.includes(route)
+
+/** The transcripts a meter gets to see, each with what it has to find. */
+const answers = Object.values<Transcript>(transcripts).flatMap(
+  ({ name, route, status, headers, body, usage, deltas }) =>
+    isMetered(route) && status === 200
+      ? [
+          {
+            name,
+            route,
+            body,
+            type: headers['content-type'] ?? null,
+            expected: { ...(usage && { usage }), deltas },
+          },
+        ]
+      : [],
+)
+
+const SSE = 'text/event-stream'
+const JSON_TYPE = 'application/json'
+const MB = 1024 * 1024
+
+const encode = (text: string) => new TextEncoder().encode(text)
+
+/** Cuts bytes at the given places, which may repeat: that makes empty chunks. */
+function cut(bytes: Uint8Array, places: number[]): Uint8Array[] {
+  const sorted = [0, ...places.toSorted((a, b) => a - b), bytes.length]
+  return sorted.slice(1).map((place, i) => bytes.subarray(sorted[i], place))
+}
+
+function read(chunks: Uint8Array[], type: string | null, route: MeteredRoute = 'chat/completions') {
+  const meter = createMeter(route, type)
+  for (const chunk of chunks) meter.write(chunk)
+  return meter.end()
+}
+
+const readStream = (text: string, places: number[] = []) => read(cut(encode(text), places), SSE)
+const readJson = (body: unknown, route?: MeteredRoute) =>
+  read([encode(JSON.stringify(body))], JSON_TYPE, route)
+
+const places = (length: number) => fc.array(fc.nat(length), { maxLength: 12 })
+
+/** A chunk of a chat stream with usage at the top level. */
+const data = (prompt: number, completion: number) =>
+  `data: {"usage":{"prompt_tokens":${prompt},"completion_tokens":${completion}}}`
+const counted = (prompt: number, completion: number): Metered => ({
+  usage: { prompt, completion, total: prompt + completion },
+  deltas: 0,
+})
+
+test.each(answers)('finds the usage and the deltas of $name', ({ body, type, route, expected }) => {
+  expect(read([body], type, route)).toEqual(expected)
+})
+
+test.each(answers)('finds the same in $name byte by byte', ({ body, type, route, expected }) => {
+  const bytes = Array.from(body, (_, i) => body.subarray(i, i + 1))
+  expect(read(bytes, type, route)).toEqual(expected)
+})
+
+test.each(answers)('finds the same in $name cut in two', ({ body, type, route, expected }) => {
+  for (let at = 0; at <= body.length; at += 1) {
+    expect(read(cut(body, [at]), type, route)).toEqual(expected)
+  }
+})
+
+test.each(answers)('finds the same in $name cut anywhere', ({ body, type, route, expected }) => {
+  fc.assert(
+    fc.property(places(body.length), (at) => {
+      expect(read(cut(body, at), type, route)).toEqual(expected)
+    }),
+  )
+})
+
+test.each(answers.filter(({ type }) => type === SSE))(
+  'finds the same in $name with any line ends, a BOM and comments',
+  ({ body, route, expected }) => {
+    const lines = new TextDecoder().decode(body).split(/\r?\n/)
+    for (const end of ['\n', '\r\n', '\r']) {
+      const comment = `${end}: a comment with "usage" and "delta"${end}`
+      const bytes = encode(`\ufeff:${end}${lines.join(comment)}`)
+      fc.assert(
+        fc.property(places(bytes.length), (at) => {
+          expect(read(cut(bytes, at), SSE, route)).toEqual(expected)
+        }),
+        { numRuns: 30 },
+      )
+    }
+  },
+)
+
+test.each(answers.filter(({ type }) => type === SSE))(
+  'never finds more in $name when it breaks off',
+  ({ body, route, expected }) => {
+    for (let end = 0; end <= body.length; end += 1) {
+      const { usage, deltas } = read([body.subarray(0, end)], SSE, route)
+      expect(deltas).toBeLessThanOrEqual(expected.deltas)
+      if (usage) expect(usage).toEqual(expected.usage)
+    }
+  },
+)
+
+test.each([
+  ['LF', `${data(3, 4)}\n\n`],
+  ['CR only', `${data(3, 4)}\r\r`],
+  ['CRLF', `${data(3, 4)}\r\n\r\n`],
+  ['a mix of line ends', `:\r\n\n\r${data(3, 4)}\r\n\r`],
+  ['a BOM', `\ufeff${data(3, 4)}\n\n`],
+  ['comments in between', `: "usage"\n${data(3, 4)}\n: more\n\n`],
+  ['other fields', `id: 7\nevent: chunk\nretry: 10\n${data(3, 4)}\n\n`],
+  ['no blank after the colon', `${data(3, 4).replace('data: ', 'data:')}\n\n`],
+  ['data over several lines', `${data(3, 4).replaceAll(',', ',\ndata: ')}\n\n`],
+  ['an empty data line before', `data:\n${data(3, 4)}\n\n`],
+  ['no blank line at the end', `${data(3, 4)}\n`],
+  ['no line end at the end', data(3, 4)],
+  ['a lone CR at the end', `${data(3, 4)}\r`],
+  ['[DONE] after it', `${data(3, 4)}\n\ndata: [DONE]\n\n`],
+  ['broken JSON after it', `${data(3, 4)}\n\ndata: {"usage":{"prompt_tokens":\n\n`],
+])('reads a stream with %s, cut anywhere', (_, text) => {
+  const { length } = encode(text)
+  for (let at = 0; at <= length; at += 1) expect(readStream(text, [at])).toEqual(counted(3, 4))
+  const everyByte = Array.from({ length }, (_, i) => i)
+  expect(readStream(text, everyByte)).toEqual(counted(3, 4))
+})
+
+test.each([
+  ['nothing', ''],
+  ['an event that breaks off', data(3, 4).slice(0, -1)],
+  ['a line that is no field', data(3, 4).replace('data: ', '')],
+  ['a field that only begins like data', data(3, 4).replace('data', 'database')],
+  ['an indented field', ` ${data(3, 4)}`],
+  ['usage in a string', 'data: {"choices":[{"text":"\\"usage\\":{\\"prompt_tokens\\":1}"}]}'],
+  ['usage in a choice', `data: {"choices":[${data(3, 4).slice(6)}]}`],
+])('finds no usage in a stream of %s', (_, text) => {
+  expect(readStream(`${text}\n\n`)).toEqual({ deltas: 0 })
+})
+
+test('counts no delta for the word in a text', () => {
+  const text = JSON.stringify({ choices: [{ message: { content: 'a "delta" \\"delta\\"' } }] })
+  expect(readStream(`data: ${text}\n\n`).deltas).toBe(0)
+})
+
+test('takes the last readable usage of a stream and adds nothing up', () => {
+  const events = [data(1, 2), data(3, 4), data(3, 5), 'data: {"usage":null}', data(9, -1)]
+  expect(readStream(events.join('\n\n'))).toEqual(counted(3, 5))
+})
+
+test.each([
+  ['only cache counters', { x_groq: { usage: { dram_cached_tokens: 0, sram_cached_tokens: 64 } } }],
+  ['null', { usage: null }],
+  ['a list', { usage: [] }],
+  ['a text', { usage: '{"prompt_tokens":1,"completion_tokens":1}' }],
+  ['nothing in it', { usage: {} }],
+  ['no prompt', { usage: { completion_tokens: 4, total_tokens: 7 } }],
+  ['no completion', { usage: { prompt_tokens: 3, total_tokens: 7 } }],
+])('ignores usage that is or has %s', (_, body) => {
+  expect(readJson(body)).toEqual({ deltas: 0 })
+  const text = `${data(3, 4)}\n\ndata: ${JSON.stringify(body)}\n\n`
+  expect(readStream(text)).toEqual(counted(3, 4))
+})
+
+test('reads usage from x_groq where it is nowhere else', () => {
+  const usage = { prompt_tokens: 3, completion_tokens: 4, total_tokens: 7 }
+  expect(readJson({ x_groq: { usage } })).toEqual(counted(3, 4))
+  expect(readJson({ x_groq: { usage }, usage: null })).toEqual(counted(3, 4))
+  expect(
+    readJson({ x_groq: { usage }, usage: { prompt_tokens: 3, completion_tokens: 5 } }),
+  ).toEqual(counted(3, 5))
+})
+
+test.each([
+  ['response.completed', {}],
+  ['response.incomplete', { incomplete_details: { reason: 'max_output_tokens' } }],
+  ['response.failed', { error: { code: 'server_error', message: 'x' } }],
+])('reads the usage of the Responses API from %s', (type, fields) => {
+  const usage = {
+    input_tokens: 77,
+    input_tokens_details: { cached_tokens: 64 },
+    output_tokens: 8,
+    output_tokens_details: { reasoning_tokens: 3 },
+    total_tokens: 85,
+  }
+  const event = (value: unknown) =>
+    `event: ${type}\ndata: ${JSON.stringify({ type, response: { ...fields, usage: value } })}\n\n`
+  expect(readStream(event(null) + event(usage))).toEqual({
+    usage: { prompt: 77, completion: 8, total: 85, cached: 64, reasoning: 3 },
+    deltas: 0,
+  })
+})
+
+test('needs no completion of embeddings, and of nothing else', () => {
+  const body = { usage: { prompt_tokens: 6, total_tokens: 6 } }
+  expect(readJson(body, 'embeddings')).toEqual(counted(6, 0))
+  expect(readJson(body, 'chat/completions')).toEqual({ deltas: 0 })
+  expect(readJson(body, 'responses')).toEqual({ deltas: 0 })
+})
+
+test('takes zero as a number and not as missing', () => {
+  const zero = { prompt_tokens: 0, completion_tokens: 0, total_tokens: 0 }
+  const details = {
+    prompt_tokens_details: { cached_tokens: 0 },
+    completion_tokens_details: { reasoning_tokens: 0 },
+  }
+  expect(readJson({ usage: { ...zero, ...details } })).toEqual({
+    usage: { prompt: 0, completion: 0, total: 0, cached: 0, reasoning: 0 },
+    deltas: 0,
+  })
+  expect(readStream(`${data(3, 4)}\n\n${data(0, 0)}\n\n`)).toEqual(counted(0, 0))
+})
+
+test('keeps cached and reasoning tokens out of the sums', () => {
+  const usage = usageOf({
+    usage: {
+      prompt_tokens: 100,
+      completion_tokens: 50,
+      total_tokens: 150,
+      prompt_tokens_details: { cached_tokens: 90 },
+      completion_tokens_details: { reasoning_tokens: 40 },
+    },
+  })
+  expect(usage).toEqual({ prompt: 100, completion: 50, total: 150, cached: 90, reasoning: 40 })
+})
+
+test.each([
+  [7, undefined],
+  [8, true],
+  [0, true],
+  [undefined, undefined],
+  [null, undefined],
+  ['8', undefined],
+  [-7, undefined],
+])('with a stated total of %j beside 3 and 4, flags a mismatch: %j', (total_tokens, mismatch) => {
+  const usage = usageOf({ usage: { prompt_tokens: 3, completion_tokens: 4, total_tokens } })
+  expect(usage?.total).toBe(7)
+  expect(usage?.mismatch).toBe(mismatch)
+})
+
+/** JSON for numbers that are no whole number of tokens, and for what is no number. */
+const UNREADABLE = [
+  'null',
+  '-1',
+  '1.5',
+  '1e-3',
+  '1e308',
+  '1e999',
+  '-1e999',
+  '1000000001',
+  '9007199254740993',
+  '"12"',
+  '""',
+  'true',
+  'false',
+  '[]',
+  '[3]',
+  '{}',
+]
+
+test.each(UNREADABLE)('counts %s as missing wherever it stands', (value) => {
+  const usage = (fields: string) => `{"usage":{${fields}}}`
+  const unreadable = [
+    usage(`"prompt_tokens":${value},"completion_tokens":4`),
+    usage(`"prompt_tokens":3,"completion_tokens":${value}`),
+    usage(`"input_tokens":${value},"output_tokens":${value}`),
+  ]
+  for (const body of unreadable) {
+    expect(read([encode(body)], JSON_TYPE)).toEqual({ deltas: 0 })
+    expect(readStream(`${data(3, 4)}\n\ndata: ${body}\n\n`)).toEqual(counted(3, 4))
+  }
+  const details = `"prompt_tokens_details":{"cached_tokens":${value}},"completion_tokens_details":{"reasoning_tokens":${value}}`
+  const body = usage(`"prompt_tokens":3,"completion_tokens":4,"total_tokens":${value},${details}`)
+  expect(read([encode(body)], JSON_TYPE)).toEqual(counted(3, 4))
+  const prompt = usage(`"prompt_tokens":${value},"total_tokens":${value}`)
+  expect(read([encode(prompt)], JSON_TYPE, 'embeddings')).toEqual({ deltas: 0 })
+})
+
+test('takes the largest amount at face value', () => {
+  expect(readStream(data(1e9, 1e9))).toEqual(counted(1e9, 1e9))
+  expect(readStream('data: {"usage":{"prompt_tokens":16.0,"completion_tokens":1e2}}')).toEqual(
+    counted(16, 100),
+  )
+})
+
+test.each([
+  [SSE, true],
+  ['text/event-stream; charset=utf-8', true],
+  ['Text/Event-Stream ;charset=utf-8', true],
+  ['application/json', false],
+  ['application/json; charset=utf-8', false],
+  ['text/plain', false],
+  ['', false],
+  [null, false],
+])('takes the content type %j for a stream: %j', (type, stream) => {
+  expect(read([encode(`${data(3, 4)}\n\n`)], type)).toEqual(stream ? counted(3, 4) : { deltas: 0 })
+  expect(read([encode(data(3, 4).slice(6))], type)).toEqual(stream ? { deltas: 0 } : counted(3, 4))
+})
+
+test('reads JSON with a BOM and white space around it', () => {
+  expect(read([encode(`\ufeff\r\n ${data(3, 4).slice(6)} \n`)], JSON_TYPE)).toEqual(counted(3, 4))
+})
+
+const filler = encode('x'.repeat(64 * 1024))
+
+/** Writes more than the meter's buffer takes, between two texts. */
+function writeMuch(type: string, before: string, after: string, megabytes: number) {
+  const meter = createMeter('chat/completions', type)
+  meter.write(encode(before))
+  for (let i = 0; i < megabytes * 16; i += 1) meter.write(filler)
+  meter.write(encode(after))
+  return meter
+}
+
+test.each([
+  ['JSON of 7 MB', JSON_TYPE, '{"text":"', `",${data(3, 4).slice(7)}`, 7, counted(3, 4)],
+  ['JSON of 9 MB', JSON_TYPE, '{"text":"', `",${data(3, 4).slice(7)}`, 9, { deltas: 0 }],
+  ['an event of 7 MB', SSE, 'data: {"text":"', `",${data(3, 4).slice(7)}\n\n`, 7, counted(3, 4)],
+  ['an event of 9 MB', SSE, 'data: {"text":"', `",${data(3, 4).slice(7)}\n\n`, 9, { deltas: 0 }],
+  ['a comment of 9 MB', SSE, ': ', `\n${data(3, 4)}\n\n`, 9, { deltas: 0 }],
+])('reads an answer of up to 8 MB: %s', (_, type, before, after, megabytes, expected) => {
+  expect(writeMuch(type, before, after, megabytes).end()).toEqual(expected)
+})
+
+test('gives up an event of many lines that together are too long', () => {
+  const meter = createMeter('chat/completions', SSE)
+  const line = encode(`data: ${'x'.repeat(64 * 1024)}\n`)
+  for (let i = 0; i < 9 * 16; i += 1) meter.write(line)
+  meter.write(encode(`\n${data(3, 4)}\n\n`))
+  expect(meter.end()).toEqual({ deltas: 0 })
+})
+
+test('keeps what it had found before an event that is too long', () => {
+  const before = `data: {"delta":1}\n\n${data(3, 4)}\n\ndata: `
+  expect(writeMuch(SSE, before, '\n\n', 9).end()).toEqual({ ...counted(3, 4), deltas: 1 })
+})
+
+test.each([JSON_TYPE, SSE])('keeps no memory of a %s answer that it has given up', (type) => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  collect()
+  const before = process.memoryUsage().heapUsed
+  const meter = writeMuch(type, '', '', 64)
+  collect()
+  expect(process.memoryUsage().heapUsed - before).toBeLessThan(4 * MB)
+  expect(meter.end()).toEqual({ deltas: 0 })
+})
+
+test('takes time in proportion to an event that comes in many small chunks', () => {
+  const chunk = encode('x'.repeat(256))
+  const time = (bytes: number) => {
+    const meter = createMeter('responses', SSE)
+    const from = performance.now()
+    meter.write(encode('data: '))
+    for (let i = 0; i < bytes / chunk.length; i += 1) meter.write(chunk)
+    meter.end()
+    return performance.now() - from
+  }
+  time(MB)
+  // In proportion is 8; going over all of it again with each chunk would be 64.
+  expect(time(4 * MB)).toBeLessThan(32 * Math.max(time(MB / 2), 1))
+})
+
+const word = fc.constantFrom(
+  'data: ',
+  'data:',
+  'data',
+  '\n',
+  '\r',
+  '\r\n',
+  '\n\n',
+  ':',
+  '\ufeff',
+  '{"usage":',
+  '{"response":',
+  '{"x_groq":{"usage":',
+  '"prompt_tokens":1,',
+  '"completion_tokens":2',
+  '"delta"',
+  '{',
+  '}',
+  '}}',
+  '[DONE]',
+  'null',
+  '\u{1f9ee}',
+)
+
+test.each([SSE, JSON_TYPE])('never throws for any bytes as %s, and cuts change nothing', (type) => {
+  const bytes = fc.oneof(
+    fc.uint8Array({ maxLength: 200 }),
+    fc.array(word, { maxLength: 40 }).map((words) => encode(words.join(''))),
+  )
+  fc.assert(
+    fc.property(bytes, fc.array(fc.nat(200), { maxLength: 20 }), (body, at) => {
+      const inside = at.map((place) => Math.min(place, body.length))
+      for (const route of METERED.filter(isMetered)) {
+        expect(read(cut(body, inside), type, route)).toEqual(read([body], type, route))
+      }
+    }),
+    { numRuns: 1000 },
+  )
+})
+
+test('never throws for any JSON, and what it counts is whole, small and adds up', () => {
+  const amount = fc.oneof(fc.nat(1000), fc.constantFrom(0, 1e9), fc.jsonValue(), fc.double())
+  const details = fc.record(
+    { cached_tokens: amount, reasoning_tokens: amount },
+    { requiredKeys: [] },
+  )
+  const usage = fc.record(
+    {
+      prompt_tokens: amount,
+      completion_tokens: amount,
+      input_tokens: amount,
+      output_tokens: amount,
+      total_tokens: amount,
+      prompt_tokens_details: fc.oneof(details, fc.jsonValue()),
+      completion_tokens_details: fc.oneof(details, fc.jsonValue()),
+    },
+    { requiredKeys: [] },
+  )
+  const holder = fc.record({ usage: fc.oneof(usage, fc.jsonValue()) }, { requiredKeys: [] })
+  const body = fc.oneof(
+    fc.jsonValue(),
+    holder,
+    fc.record({ response: holder, x_groq: holder }, { requiredKeys: [] }),
+  )
+  fc.assert(
+    fc.property(body, fc.boolean(), (value, promptOnly) => {
+      const found = usageOf(value, promptOnly)
+      if (!found) return
+      const { prompt, completion, total, cached = 0, reasoning = 0 } = found
+      expect(total).toBe(prompt + completion)
+      for (const count of [prompt, completion, cached, reasoning]) {
+        expect(Number.isSafeInteger(count) && count >= 0 && count <= 1e9).toBe(true)
+      }
+    }),
+    { numRuns: 1000 },
+  )
+})

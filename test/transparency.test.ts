@@ -1,0 +1,104 @@
+import fc from 'fast-check'
+import { createHash } from 'node:crypto'
+import { describe, expect, test } from 'vitest'
+import { eventOf, KINDS } from './gateways.ts'
+import { transcripts, type Transcript } from './transcripts.ts'
+import { useWorld } from './world.ts'
+
+const world = useWorld()
+
+const metered = Object.values(transcripts).filter(({ route }) => !route.startsWith('models'))
+const hash = (bytes: ArrayBuffer | Uint8Array<ArrayBuffer>) =>
+  createHash('sha256').update(new Uint8Array(bytes)).digest('hex')
+
+function call(base: string, transcript: Transcript): Promise<Response> {
+  const { route, stream } = transcript
+  const model = `transcript/${transcript.name}`
+  const ask =
+    route === 'chat/completions' ? { messages: [{ role: 'user', content: 'hi' }] } : { input: 'hi' }
+  return fetch(`${base}/openai/v1/${route}`, {
+    method: 'POST',
+    // Otherwise the front of workerd compresses, as Cloudflare's does.
+    headers: { authorization: 'Bearer token-of-a-user', 'accept-encoding': 'identity' },
+    body: JSON.stringify({ model, stream, ...ask }),
+  })
+}
+
+/** Headers without those that a hop makes, and without ours. */
+function plainHeaders(response: Response): Record<string, string> {
+  const drop =
+    /^(date|connection|keep-alive|transfer-encoding|content-length|set-cookie|alt-svc|strict-transport-security|server-timing|ratelimit.*|x-weir-.*|access-control-.*)$/
+  return Object.fromEntries([...response.headers].filter(([name]) => !drop.test(name)))
+}
+
+describe.each(KINDS)('on %s', (kind) => {
+  test.each(metered.map((transcript) => [transcript.name, transcript] as const))(
+    '%s arrives byte for byte however it is split, and its usage is recorded once',
+    async (_, transcript) => {
+      const gateway = await world.gateway(kind)
+      const sizes = fc.oneof(
+        fc.integer({ min: 1, max: 64 }),
+        fc.integer({ min: 65, max: transcript.body.length + 1 }),
+      )
+      let total = 0
+      let count = 0
+      await fc.assert(
+        fc.asyncProperty(sizes, async (chunk) => {
+          world.upstream.on(`transcript/${transcript.name}`, { transcript, chunk })
+          const direct = await call(world.upstream.url, transcript)
+          const through = await call(`${gateway.url}/api/groq`, transcript)
+          expect(through.status).toBe(direct.status)
+          expect(plainHeaders(through)).toEqual(plainHeaders(direct))
+          expect(hash(await through.arrayBuffer())).toBe(hash(await direct.arrayBuffer()))
+          const event = await eventOf(world.store, through.headers.get('x-weir-id'))
+          const { prompt, completion, total: sum, cached, reasoning } = event
+          const usage = JSON.parse(
+            JSON.stringify({ prompt, completion, total: sum, cached, reasoning }),
+          ) as object
+          expect(usage).toEqual(transcript.usage ?? {})
+          expect(event.outcome).toBe(
+            transcript.status !== 200 ? 'failed' : transcript.usage ? 'settled' : 'partial',
+          )
+          total += event.charged
+          count += 1
+        }),
+        { numRuns: kind === 'node' ? 12 : 6, examples: [[1], [3]] },
+      )
+      const [user] = await world.store.listUsers({ sort: 'lastActive', limit: 9, now: Date.now() })
+      const [row] = Object.values(user?.rows ?? {})
+      expect(row).toMatchObject({ requests: count, charged: total, held: 0 })
+      expect(row?.prompt).toBe(count * (transcript.usage?.prompt ?? 0))
+    },
+    60_000,
+  )
+
+  test('an answer of 100 MB passes through and is charged an estimate', async () => {
+    const gateway = await world.gateway(kind)
+    const body = new Uint8Array(100 * 1024 * 1024).fill(0x20)
+    world.upstream.on('transcript/plain', { transcript: transcripts.plain, body })
+    const through = await call(`${gateway.url}/api/groq`, transcripts.plain)
+    expect(hash(await through.arrayBuffer())).toBe(hash(body))
+    const event = await eventOf(world.store, through.headers.get('x-weir-id'))
+    expect(event).toMatchObject({ outcome: 'partial', estimated: true })
+  }, 60_000)
+
+  test('a stream that upstream cuts off is cut off for the client too', async () => {
+    const gateway = await world.gateway(kind)
+    const transcript = transcripts.stream
+    for (const cut of [0, 1, 700, transcript.body.length - 1]) {
+      world.upstream.on('transcript/stream', { transcript, cut })
+      const through = await call(`${gateway.url}/api/groq`, transcript)
+      const id = through.headers.get('x-weir-id')
+      // workerd ends such an answer cleanly, whatever the worker does; there a client sees only what is missing.
+      if (kind === 'node') await expect(through.arrayBuffer()).rejects.toThrow()
+      else expect((await through.arrayBuffer()).byteLength).toBeLessThan(transcript.body.length)
+      const event = await eventOf(world.store, id)
+      // Of the last cut the usage has gone by, only the end is missing.
+      const whole = cut === transcript.body.length - 1
+      expect(event).toMatchObject(
+        whole ? { outcome: 'settled', charged: 397 } : { outcome: 'partial', estimated: true },
+      )
+      expect(event.charged).toBeLessThanOrEqual(event.bound)
+    }
+  }, 30_000)
+})
