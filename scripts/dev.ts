@@ -32,7 +32,7 @@ async function develop(): Promise<void> {
   const warn = (event: string, fields: Record<string, unknown>) => console.warn(event, fields)
   const store = config.redis
     ? undefined
-    : await openLocal({ file: config.usageFile, retention: config, now: Date.now, warn })
+    : await openLocal({ file: config.usageFile, retention: config.retention, now: Date.now, warn })
 
   const bindings: Record<string, string> = demo ? { GROQ_API_KEY: 'demo' } : {}
   for (const name of VARIABLES) {

@@ -1,5 +1,6 @@
 /** The environment → one frozen `Config`; every problem is reported in one message. */
 import * as z from 'zod/mini'
+import type { Retention } from './store/store.ts'
 import type { Cap } from './usage/bound.ts'
 import { ALL_MODELS, type ModelLimits } from './usage/record.ts'
 
@@ -68,10 +69,9 @@ export type Config = {
   trustProxy: boolean
   onClientAbort: 'drain' | 'cancel'
   storeTimeoutMs: number
-  userDays: number
+  retention: Retention
+  /** The days that model stats sum up. */
   statsDays: number
-  historyDays: number
-  eventsKept: number
   port: number
   logLevel: LogLevel
 }
@@ -131,13 +131,13 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
       const issue = rows.error.issues[0]
       const where = issue?.path.length ? ` (at ${issue.path.join('.')})` : ''
       problems.push(
-        `${name} must be JSON like {"*":{"tokensPerDay":200000,"requestsPerDay":1000}}, with ` +
+        `${name} must be JSON like ${fallback}, with ` +
           `tokensPerDay, requestsPerDay and, if wanted, tokensPerMinute, requestsPerMinute${where}.`,
       )
-      return { models: {} }
+      // One problem is enough to be told of them.
+      return limitsIn(limitRows.parse(JSON.parse(fallback)))
     }
-    const { [ALL_MODELS]: byDefault, total, ...models } = rows.data
-    return { default: byDefault, total, models }
+    return limitsIn(rows.data)
   }
 
   const redis = database(text, problems)
@@ -189,16 +189,24 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     trustProxy: oneOf('TRUST_PROXY', ['off', 'on']) === 'on',
     onClientAbort: oneOf('ON_CLIENT_ABORT', ['drain', 'cancel']),
     storeTimeoutMs: integer('STORE_TIMEOUT_MS', 300, [1, 60_000]),
-    userDays: integer('USER_RETENTION_DAYS', 7, [1, 3650]),
+    retention: {
+      userDays: integer('USER_RETENTION_DAYS', 7, [1, 3650]),
+      historyDays: integer('HISTORY_RETENTION_DAYS', 90, [2, 3650]),
+      eventsKept: integer('EVENTS_KEPT', 10_000, [0, 1_000_000]),
+    },
     statsDays: integer('STATS_RETENTION_DAYS', 2, [1, 3650]),
-    historyDays: integer('HISTORY_RETENTION_DAYS', 90, [2, 3650]),
-    eventsKept: integer('EVENTS_KEPT', 10_000, [0, 1_000_000]),
     port: integer('PORT', 8787, [0, 65_535]),
     logLevel: oneOf('LOG_LEVEL', ['info', 'debug', 'warn', 'error', 'silent']),
   }
   if (problems.length) throw new ConfigError(problems)
   return Object.freeze(config)
 }
+
+const limitsIn = ({
+  [ALL_MODELS]: byDefault,
+  total,
+  ...models
+}: z.infer<typeof limitRows>): ModelLimits => ({ default: byDefault, total, models })
 
 type Text = (name: Variable) => string | undefined
 

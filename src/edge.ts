@@ -54,7 +54,13 @@ export function createEdgeApp({ vars, fetch, clientIp, store }: EdgeOptions): Ap
     const chosen =
       store ??
       (redis &&
-        createRedisStore({ ...redis, timeoutMs, retention: config, batch: false, warn: log.warn }))
+        createRedisStore({
+          ...redis,
+          timeoutMs,
+          retention: config.retention,
+          batch: false,
+          warn: log.warn,
+        }))
     return createApp({ config, store: chosen, fetch, now: Date.now, log, clientIp, relay: RELAY })
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error

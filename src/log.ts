@@ -30,7 +30,10 @@ export function createLog({ level, format, write }: LogOptions): Log {
         ]),
       )
       const time = new Date().toISOString()
-      if (format === 'json') return write(JSON.stringify({ time, level: name, event, ...plain }))
+      if (format === 'json') {
+        // Not `event`, which is what usage is called among the fields.
+        return write(JSON.stringify({ time, level: name, msg: event, ...plain }))
+      }
       const details = Object.entries(plain).map(
         ([key, value]) => ` ${key}=${JSON.stringify(value)}`,
       )
@@ -40,7 +43,10 @@ export function createLog({ level, format, write }: LogOptions): Log {
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
 
-function describe(error: Error): string {
-  const cause = error.cause instanceof Error ? `; caused by ${describe(error.cause)}` : ''
-  return `${error.name}: ${error.message}${cause}`
+/** Causes may go in a circle, and the first few say enough. */
+function describe(error: Error, causes = 4): string {
+  const { name, message, cause } = error
+  const more =
+    cause instanceof Error && causes > 0 ? `; caused by ${describe(cause, causes - 1)}` : ''
+  return `${name}: ${message}${more}`
 }

@@ -47,10 +47,15 @@ type Opened = { store: Store; storage: string; close(): Promise<void> }
 async function openStore(config: Readonly<Config>, log: Log): Promise<Opened> {
   const { redis, storeTimeoutMs: timeoutMs, usageFile: file } = config
   if (redis) {
-    const rest = { ...redis, timeoutMs, retention: config, warn: log.warn }
+    const rest = { ...redis, timeoutMs, retention: config.retention, warn: log.warn }
     const store = createRedisStore({ ...rest, batch: true })
     return { store, storage: 'Redis over REST', close: async () => undefined }
   }
-  const store = await openLocal({ file, retention: config, now: Date.now, warn: log.warn })
+  const store = await openLocal({
+    file,
+    retention: config.retention,
+    now: Date.now,
+    warn: log.warn,
+  })
   return { store, storage: `the file ${file}`, close: () => store.close() }
 }

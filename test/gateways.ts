@@ -44,7 +44,7 @@ async function startNode(vars: Vars, given?: Store): Promise<Gateway> {
   const rest = config.redis && {
     ...config.redis,
     timeoutMs: config.storeTimeoutMs,
-    retention: config,
+    retention: config.retention,
     warn: log.warn,
     batch: true,
   }

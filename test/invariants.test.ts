@@ -9,6 +9,7 @@ import {
   ALL_MODELS,
   DAY_MS,
   dateOf,
+  minuteOf,
   unsettled,
   type Admit,
   type Admitted,
@@ -379,12 +380,18 @@ function checkUser(user: UserDoc, plan: Plan, truth: Truth): void {
     holds(`${user.id} ${date}`, plan.limits.total, total, ofDay.overshoot)
   }
 
+  for (const [model, count] of Object.entries(user.minute.rows)) {
+    const { leases, charged } = part(
+      truth,
+      (lease) =>
+        lease.user === user.id && lease.model === model && minuteOf(lease.at) === user.minute.n,
+    )
+    expect(count, `${user.id} ${model}`).toEqual({ tokens: charged, requests: leases.length })
+  }
+
   const kept = mine.open.filter(({ at }) => user.at - at < DAY_MS).map(({ id }) => id)
-  const left = Object.keys(user.leases)
-  expect(kept.filter((id) => !left.includes(id))).toEqual([])
-  const known = mine.open.map(({ id }) => id)
-  expect(left.filter((id) => !known.includes(id))).toEqual([])
-  if (known.length > kept.length) truth.notes.add('a lease that is too old')
+  expect(Object.keys(user.leases).sort()).toEqual(kept.sort())
+  if (mine.open.length > kept.length) truth.notes.add('a lease that is too old')
 }
 
 function checkDay(day: DayDoc, plan: Plan, truth: Truth): void {

@@ -5,6 +5,7 @@ import { cp, mkdir, mkdtemp, open, readFile, rm, utimes, writeFile } from 'node:
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { openLocal, type LocalStore } from '../src/store/local.ts'
 import { StoreError, type Retention } from '../src/store/store.ts'
@@ -191,12 +192,14 @@ test('kill -9 loses nothing that was acknowledged and doubles nothing', async ()
     child.say(`work ${fileIn(folder)} ${round}`)
     const count = 40 + Math.floor(Math.random() * 700)
     let line: string | undefined
+    let killed: Promise<void> | undefined
     for (let n = 0; (line = await child.hear()) !== undefined; n += 1) {
       const [word = '', id = ''] = line.split(' ')
       if (word === 'admitted') admitted.add(id)
       if (word === 'settled') settled.add(id)
-      if (n === count) void child.kill()
+      if (n === count) killed = child.kill()
     }
+    await killed
     const store = await openStore({ retention: { eventsKept: 1e6 } })
     const { users, days, events } = await stateOf(store)
     const ended = events.map(({ id }) => id)
@@ -329,9 +332,11 @@ test('of processes that open at once, over a stale lock or none, one gets the fi
   }
 }, 60_000)
 
-const started = () => {
-  const stat = readFileSync(`/proc/${process.pid}/stat`, 'utf8')
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+/** State and start of a process, fields 3 and 22. */
+const lifeOf = (pid: number) => {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return { state: fields[0], started: fields[19] }
 }
 const onLinux = test.runIf(existsSync(`/proc/${process.pid}/stat`))
 
@@ -354,9 +359,22 @@ onLinux('a lock with our own pid from an earlier life is taken over', async () =
 
 onLinux('a lock with our own pid and life is respected', async () => {
   await mkdir(dirname(fileIn(folder)))
-  const lock = { pid: process.pid, started: started() }
+  const lock = { pid: process.pid, started: lifeOf(process.pid).started }
   await writeFile(`${fileIn(folder)}.lock`, JSON.stringify(lock))
   await expect(openStore()).rejects.toThrow(`process ${process.pid} already uses`)
+})
+
+onLinux('a lock of a process that is dead but not buried is taken over', async () => {
+  const shell = spawn('sh', ['-c', 'sleep 60 & echo $!; exec sleep 60'])
+  children.push(shell)
+  const [line] = (await once(shell.stdout, 'data')) as [Buffer]
+  const pid = Number(line.toString())
+  const { started } = lifeOf(pid)
+  process.kill(pid, 'SIGKILL')
+  while (lifeOf(pid).state !== 'Z') await new Promise(setImmediate)
+  await mkdir(dirname(fileIn(folder)))
+  await writeFile(`${fileIn(folder)}.lock`, JSON.stringify({ pid, started }))
+  await spend(await openStore(), '1')
 })
 
 test('a guard that a crash left behind is taken over', async () => {
@@ -428,6 +446,7 @@ type HandlePrototype = {
     position: number,
   ): Promise<{ bytesWritten: number }>
   truncate(length: number): Promise<void>
+  sync(): Promise<void>
 }
 
 /** The methods of all file handles, to make them fail: a full disk is not at hand everywhere. */
@@ -450,6 +469,20 @@ test('a failed append rejects, the next one goes through, and nothing is lost', 
   const again = await openStore({ place: await crash() })
   expect(await stateOf(again)).toEqual(await stateOf(store))
   expect(await again.settle(settleOf(admitOf({ id: '2' })))).toEqual({ applied: true })
+})
+
+test('what comes while an append fails is written after it', async () => {
+  const store = await openStore()
+  await spend(store, '1')
+  let second: Promise<unknown> | undefined
+  vi.spyOn(await handles(), 'write').mockImplementationOnce(() => {
+    second = store.admit(admitOf({ id: '3' }))
+    return Promise.reject(full())
+  })
+  await expect(store.admit(admitOf({ id: '2' }))).rejects.toBeInstanceOf(StoreError)
+  expect(await second).toMatchObject({ ok: true })
+  const again = await openStore({ place: await crash() })
+  expect(await stateOf(again)).toEqual(await stateOf(store))
 })
 
 test('an append that fails half way leaves no half line', async () => {
@@ -514,22 +547,62 @@ test('a journal that cannot be emptied after its snapshot does no harm', async (
   expect(await stateOf(await openStore())).toEqual(before)
 })
 
-test('what is acknowledged while the store closes is kept', async () => {
-  for (let round = 0; round < 20; round += 1) {
+test('a store that closes waits for what is being written', async () => {
+  const store = await openStore()
+  await spend(store, '1')
+  const prototype = await handles()
+  const { write } = prototype
+  let closing: Promise<void> | undefined
+  vi.spyOn(prototype, 'write').mockImplementationOnce(async function (
+    this: HandlePrototype,
+    bytes,
+    offset,
+    length,
+    position,
+  ) {
+    closing = store.close()
+    // Long enough for a store that does not wait to close.
+    await Promise.race([closing, delay(50)])
+    return write.call(this, bytes, offset, length, position)
+  })
+  expect(await store.admit(admitOf({ id: '2' }))).toMatchObject({ ok: true })
+  await closing
+  const again = await openStore()
+  expect(await again.settle(settleOf(admitOf({ id: '2' })))).toEqual({ applied: true })
+})
+
+test('what is acknowledged while the last snapshot is written is kept', async () => {
+  const store = await openStore()
+  await spend(store, '1')
+  const late = admitOf({ id: '2' })
+  let acknowledged: boolean | undefined
+  vi.spyOn(await handles(), 'sync').mockImplementationOnce(async () => {
+    acknowledged = await store.admit(late).then(
+      () => true,
+      () => false,
+    )
+  })
+  await store.close()
+  const again = await openStore()
+  expect(await again.settle(settleOf(late))).toEqual({ applied: acknowledged })
+})
+
+test('what is acknowledged around the close of the store is kept', async () => {
+  for (let round = 0; round < 10; round += 1) {
     const store = await openStore()
-    const ids = Array.from({ length: 30 }, (_, n) => `${round}-${n}`)
-    const closing = ids.map(async (id, n) => {
-      for (let tick = 0; tick < n; tick += 1) await new Promise(setImmediate)
-      if (n === 5) void store.close()
-      return store.admit(admitOf({ id, user: `user-${round}` }))
-    })
-    const answers = await Promise.allSettled(closing)
+    const admits = Array.from({ length: 30 }, (_, n) => admitOf({ id: `${round}-${n}` }))
+    const answers = await Promise.allSettled(
+      admits.map(async (admit, n) => {
+        for (let tick = 0; tick < n; tick += 1) await new Promise(setImmediate)
+        if (n === 5) void store.close()
+        return store.admit(admit)
+      }),
+    )
     await store.close()
     const again = await openStore()
     for (const [n, { status }] of answers.entries()) {
       if (status === 'rejected') continue
-      const settle = settleOf(admitOf({ id: ids[n] as string, user: `user-${round}` }))
-      expect(await again.settle(settle), ids[n]).toEqual({ applied: true })
+      expect(await again.settle(settleOf(admits[n] as Admit))).toEqual({ applied: true })
     }
     await again.close()
   }

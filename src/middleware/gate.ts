@@ -42,7 +42,7 @@ export function createGate({ config, now }: Pick<Deps, 'config' | 'now'>, store:
       if (!known) continue
       if (known.until <= now()) refusals.delete(key)
       // A smaller request may still fit where a larger one did not.
-      else if (reason === 'blocked' || bound >= known.bound) return known.refusal
+      else if (reason === 'blocked' || bound >= known.bound) return asking(known.refusal, bound)
     }
     return undefined
   }
@@ -88,6 +88,10 @@ function command(
   }
   return admit
 }
+
+/** A remembered refusal, as it is told to a request that may ask for more than the one that met it. */
+const asking = (refusal: Refusal, bound: number): Refusal =>
+  refusal.reason === 'limit' && refusal.unit === 'tokens' ? { ...refusal, asked: bound } : refusal
 
 const number = (value: number) => value.toLocaleString('en-US')
 const time = (at: number) => new Date(at).toISOString().replace('.000Z', 'Z')

@@ -72,12 +72,14 @@ function isAlive({ pid, started }: Owner): boolean {
 
 /**
  * When a process started, in clock ticks since boot, where /proc tells: in a container the next process
- * often has the pid of the last. https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html (field 22)
+ * often has the pid of the last. One that has ended and only waits to be noticed by its parent has none.
+ * https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html (fields 3 and 22)
  */
 function startTime(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return fields[0] === 'Z' ? undefined : fields[19]
   } catch {
     return undefined
   }

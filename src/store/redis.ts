@@ -32,7 +32,10 @@ type Reply = { answers: (Answer | { error: true })[]; damaged?: string[] }
 
 /** Builds the store; it connects with the first call. Its errors are `StoreError`s without commands or values. */
 export function createRedisStore(options: RedisOptions): Store {
-  const { retention, warn } = options
+  const { warn } = options
+  const { userDays, historyDays, eventsKept } = options.retention
+  /** Field by field: whatever else were in it would be sent along. */
+  const keep = { userDays, historyDays, eventsKept }
   const redis = new Redis({
     url: options.url,
     token: options.token,
@@ -63,9 +66,7 @@ export function createRedisStore(options: RedisOptions): Store {
       if (command.op === 'admit' && command.global) keys.add(dayKey(dateOf(command.now)))
       if (command.op === 'settle') keys.add(dayKey(dateOf(command.event.at)))
     }
-    const args = [{ prefix: PREFIX, keep: retention }, ...commands].map((arg) =>
-      JSON.stringify(arg),
-    )
+    const args = [{ prefix: PREFIX, keep }, ...commands].map((arg) => JSON.stringify(arg))
     const { answers, damaged } = await guard(async () => {
       const reply = JSON.parse(await evalScript([...keys], args)) as Reply | null
       if (reply?.answers?.length !== commands.length) throw new Error('not an answer of the script')
@@ -130,7 +131,7 @@ export function createRedisStore(options: RedisOptions): Store {
     },
     days: (dates) => read<DayDoc>(dates.map(dayKey)),
     async events(limit) {
-      const count = Math.min(limit, retention.eventsKept)
+      const count = Math.min(limit, eventsKept)
       if (count < 1) return []
       const texts = await list(() => redis.lrange<string>(`${PREFIX}events`, 0, count - 1))
       return texts.flatMap((text) => parse<Event>(text, `${PREFIX}events`))

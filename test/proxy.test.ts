@@ -1,0 +1,721 @@
+import { request } from 'node:http'
+import { describe, expect, test } from 'vitest'
+import type { Vars } from '../src/config.ts'
+import { ADMIN_KEY, eventOf, KINDS } from './gateways.ts'
+import { transcripts } from './transcripts.ts'
+import { useWorld } from './world.ts'
+
+const world = useWorld()
+
+const MODEL = 'openai/gpt-oss-20b'
+const CHAT = '/api/groq/openai/v1/chat/completions'
+const TOKEN = { authorization: 'Bearer token-of-a-user' }
+const messages = [{ role: 'user', content: 'hi' }]
+
+type Ask = {
+  path?: string
+  method?: string
+  headers?: Record<string, string>
+  body?: BodyInit
+  json?: unknown
+}
+
+function ask(url: string, { path = CHAT, method = 'POST', headers = TOKEN, body, json }: Ask) {
+  const sent = json === undefined ? body : JSON.stringify(json)
+  return fetch(`${url}${path}`, { method, headers, ...(sent !== undefined && { body: sent }) })
+}
+
+/** What the database was asked, without settlements of the test before. */
+const asked = () =>
+  world.upstash.log.filter(({ commands }) => !JSON.stringify(commands).includes('settle'))
+
+const limits = (row: object, total?: object) =>
+  JSON.stringify({
+    '*': { tokensPerDay: 1e9, requestsPerDay: 1e6, ...row },
+    ...(total && { total }),
+  })
+
+describe.each(KINDS)('on %s', (kind) => {
+  const big = 'x'.repeat(5 * 1024 * 1024)
+  const chat = (fields: object) => ({ json: { model: MODEL, messages, ...fields } })
+
+  test.each<[string, Ask, number, string, string?]>([
+    ['no token', { headers: {}, ...chat({}) }, 401, 'missing_token'],
+    [
+      'two different tokens',
+      { headers: { ...TOKEN, 'x-user-token': 'another-token' }, ...chat({}) },
+      400,
+      'invalid_request',
+    ],
+    [
+      'a token of seven characters',
+      { headers: { 'x-user-token': 'seven77' }, ...chat({}) },
+      401,
+      'invalid_token',
+    ],
+    [
+      'a token of 513 characters',
+      { headers: { 'x-user-token': 'x'.repeat(513) }, ...chat({}) },
+      401,
+      'invalid_token',
+    ],
+    [
+      'the admin key as a token',
+      { headers: { 'x-user-token': ADMIN_KEY }, ...chat({}) },
+      401,
+      'invalid_token',
+    ],
+    [
+      'a scheme other than Bearer',
+      { headers: { authorization: 'Basic dXNlcjpwYXNz' }, ...chat({}) },
+      401,
+      'invalid_token',
+    ],
+    ['an empty body', { body: '' }, 400, 'invalid_json'],
+    ['a body that is not JSON', { body: '{"model":' }, 400, 'invalid_json'],
+    ['a body that is a list', { body: '[]' }, 400, 'invalid_json'],
+    [
+      'a body that is not UTF-8',
+      { body: new Uint8Array([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d]) },
+      400,
+      'invalid_json',
+    ],
+    [
+      'a key that is there twice',
+      { body: `{"model":"${MODEL}","model":"x","messages":[]}` },
+      400,
+      'invalid_request',
+      'model',
+    ],
+    [
+      'a key twice in another case',
+      { body: `{"model":"${MODEL}","MODEL":"x","messages":[]}` },
+      400,
+      'invalid_request',
+      'MODEL',
+    ],
+    [
+      'a key in another case',
+      { body: `{"model":"${MODEL}","Max_Tokens":1,"messages":[]}` },
+      400,
+      'invalid_request',
+      'Max_Tokens',
+    ],
+    [
+      'a gzip body',
+      { headers: { ...TOKEN, 'content-encoding': 'gzip' }, ...chat({}) },
+      415,
+      'unsupported_encoding',
+    ],
+    ['a body over the limit', { body: big }, 413, 'body_too_large'],
+    ['no model', { json: { messages } }, 400, 'invalid_request', 'model'],
+    ['a model that is a number', chat({ model: 7 }), 400, 'invalid_request', 'model'],
+    ['a model name with a colon', chat({ model: 'a:b' }), 400, 'invalid_request', 'model'],
+    ['a model name with NUL', chat({ model: 'a\0b' }), 400, 'invalid_request', 'model'],
+    ['a model name with a newline', chat({ model: 'a\nb' }), 400, 'invalid_request', 'model'],
+    [
+      'a model name of 300 characters',
+      chat({ model: 'a'.repeat(300) }),
+      400,
+      'invalid_request',
+      'model',
+    ],
+    ['stream that is a text', chat({ stream: 'yes' }), 400, 'invalid_request', 'stream'],
+    ['messages that are a text', chat({ messages: 'hi' }), 400, 'invalid_request', 'messages'],
+    [
+      '10,000 messages',
+      chat({ messages: Array(10_000).fill(messages[0]) }),
+      400,
+      'invalid_request',
+      'messages',
+    ],
+    ['n of -1', chat({ n: -1 }), 400, 'invalid_request', 'n'],
+    ['n of 1.5', chat({ n: 1.5 }), 400, 'invalid_request', 'n'],
+    ['n of 1e308', chat({ n: 1e308 }), 400, 'invalid_request', 'n'],
+    ['max_tokens of 0', chat({ max_tokens: 0 }), 400, 'invalid_request', 'max_tokens'],
+    [
+      'max_completion_tokens that is a text',
+      chat({ max_completion_tokens: '9' }),
+      400,
+      'invalid_request',
+      'max_completion_tokens',
+    ],
+    [
+      'embeddings without input',
+      { path: '/api/groq/openai/v1/embeddings', json: { model: MODEL } },
+      400,
+      'invalid_request',
+      'input',
+    ],
+    [
+      'the simple form with a field too many',
+      { path: '/api/groq', json: { prompt: 'x', tools: [] } },
+      400,
+      'invalid_request',
+      'tools',
+    ],
+    [
+      'the simple form with an empty prompt',
+      { path: '/api/groq', json: { prompt: '' } },
+      400,
+      'invalid_request',
+      'prompt',
+    ],
+    [
+      'the simple form with no prompt',
+      { path: '/api/groq', json: { model: MODEL } },
+      400,
+      'invalid_request',
+      'prompt',
+    ],
+    [
+      'the simple form with max_tokens of -1',
+      { path: '/api/groq', json: { prompt: 'x', max_tokens: -1 } },
+      400,
+      'invalid_request',
+      'max_tokens',
+    ],
+    [
+      'a token in the body of the messages form',
+      { path: '/api/groq', json: { model: MODEL, messages, userToken: 'token-of-a-user' } },
+      400,
+      'invalid_request',
+      'userToken',
+    ],
+    [
+      'two tokens, one in the body',
+      { path: '/api/groq', json: { prompt: 'x', userToken: 'another-token' } },
+      400,
+      'invalid_request',
+    ],
+    ['GET where POST is meant', { method: 'GET' }, 405, 'method_not_allowed'],
+    [
+      'DELETE of a model',
+      { method: 'DELETE', path: '/api/groq/openai/v1/models/x' },
+      405,
+      'method_not_allowed',
+    ],
+    ['POST to models', { path: '/api/groq/openai/v1/models', json: {} }, 405, 'method_not_allowed'],
+    [
+      'a models path that climbs',
+      { method: 'GET', path: '/api/groq/openai/v1/models/..%2f..%2fv1' },
+      400,
+      'invalid_request',
+    ],
+    [
+      'a models path with NUL',
+      { method: 'GET', path: '/api/groq/openai/v1/models/a%00b' },
+      400,
+      'invalid_request',
+    ],
+    [
+      'a models path that is badly escaped',
+      { method: 'GET', path: '/api/groq/openai/v1/models/a%zz' },
+      400,
+      'invalid_request',
+    ],
+    ['audio', { path: '/api/groq/openai/v1/audio/transcriptions', json: {} }, 404, 'not_found'],
+    ['batches', { path: '/api/groq/openai/v1/batches', json: {} }, 404, 'not_found'],
+    ['files', { method: 'GET', path: '/api/groq/openai/v1/files/x/content' }, 404, 'not_found'],
+    ['an unknown path', { path: '/api/groq/openai/v1/nothing', json: {} }, 404, 'not_found'],
+    [
+      'a doubled slash',
+      { path: '/api/groq/openai/v1//chat/completions', json: {} },
+      404,
+      'not_found',
+    ],
+    [
+      'an encoded slash',
+      { path: '/api/groq/openai/v1/chat%2fcompletions', json: {} },
+      404,
+      'not_found',
+    ],
+  ])(
+    '%s is refused with a clear error, and nothing reaches upstream',
+    async (_, request, status, code, param) => {
+      const gateway = await world.gateway(kind)
+      const response = await ask(gateway.url, request)
+      const body = (await response.json()) as { error: Record<string, unknown> }
+      expect([response.status, body.error.code]).toEqual([status, code])
+      expect(typeof body.error.type).toBe('string')
+      expect(String(body.error.message).length).toBeGreaterThan(10)
+      expect(body.error.param).toBe(param)
+      expect(response.headers.get('x-weir-id')).toMatch(/^[0-9a-f-]{36}$/)
+      expect(world.upstream.seen).toEqual([])
+      expect(asked()).toEqual([])
+    },
+  )
+
+  test('a body over the limit without a Content-Length is refused', async () => {
+    const gateway = await world.gateway(kind)
+    // A connection of its own: the server closes it, since it reads no further.
+    const { hostname, port } = new URL(gateway.url)
+    const options = { method: 'POST', hostname, port, path: CHAT, headers: TOKEN, agent: false }
+    const status = await new Promise((resolve, reject) => {
+      const upload = request(options, (response) => resolve(response.resume().statusCode))
+      upload.once('error', reject)
+      for (let i = 0; i < 20; i += 1) upload.write(Buffer.alloc(256 * 1024))
+      upload.end()
+    })
+    expect(status).toBe(413)
+    expect(world.upstream.seen).toEqual([])
+  })
+
+  test('the request goes up as the same bytes, with allowed headers and our key only', async () => {
+    const gateway = await world.gateway(kind)
+    const body = `{ "messages" : [{"role":"user","content":"\\u00fc \u{1F9EE}"}],\n "model":"${MODEL}", "seed": 1.0 }`
+    await ask(gateway.url, {
+      path: `${CHAT}?trace=1`,
+      headers: {
+        ...TOKEN,
+        'x-user-token': 'token-of-a-user',
+        'content-type': 'application/json',
+        'x-stainless-lang': 'js',
+        'x-groq-region': 'eu',
+        'openai-organization': 'org',
+        'idempotency-key': 'key',
+        'user-agent': 'Groq/JS 1.6.0',
+        cookie: 'secret=1',
+        'x-forwarded-for': '1.2.3.4',
+        'x-custom': 'no',
+        accept: 'application/json',
+      },
+      body,
+    })
+    const [seen] = world.upstream.seen
+    expect(new TextDecoder().decode(seen?.body)).toBe(body)
+    expect(seen?.path).toBe('/openai/v1/chat/completions?trace=1')
+    const own =
+      /^(host|connection|content-length|transfer-encoding|accept-language|sec-fetch-mode|cf-.*|mf-.*)$/
+    const headers = Object.entries(seen?.headers ?? {}).filter(([name]) => !own.test(name))
+    expect(Object.fromEntries(headers)).toEqual({
+      accept: 'application/json',
+      'accept-encoding': 'identity',
+      authorization: 'Bearer gsk_server_key',
+      'content-type': 'application/json',
+      'idempotency-key': 'key',
+      'openai-organization': 'org',
+      'user-agent': 'Groq/JS 1.6.0',
+      'x-groq-region': 'eu',
+      'x-stainless-lang': 'js',
+    })
+  })
+
+  test('the simple form answers content, usage and model', async () => {
+    const gateway = await world.gateway(kind)
+    const response = await ask(gateway.url, {
+      path: '/api/groq',
+      headers: {},
+      json: {
+        prompt: 'two and two?',
+        temperature: 0.5,
+        max_tokens: 9,
+        userToken: 'token-of-a-user',
+      },
+    })
+    expect(response.status).toBe(200)
+    expect(await response.json()).toEqual({
+      content: 'Four. 🧮\n\nAnything else?',
+      usage: { prompt_tokens: 16, completion_tokens: 19, total_tokens: 35 },
+      model: 'qwen/qwen3.8-27b',
+    })
+    expect(JSON.parse(new TextDecoder().decode(world.upstream.seen[0]?.body))).toEqual({
+      model: MODEL,
+      messages: [{ role: 'user', content: 'two and two?' }],
+      temperature: 0.5,
+      max_tokens: 9,
+    })
+    const event = await eventOf(world.store, response.headers.get('x-weir-id'))
+    expect(event).toMatchObject({ outcome: 'settled', charged: 35 })
+  })
+
+  test("the simple form passes upstream's errors on as they are", async () => {
+    const gateway = await world.gateway(kind)
+    world.upstream.on(MODEL, { transcript: transcripts['rate-limited'] })
+    const response = await ask(gateway.url, { path: '/api/groq', json: { prompt: 'x' } })
+    expect(response.status).toBe(429)
+    expect(response.headers.get('retry-after')).toBe('6')
+    expect(new Uint8Array(await response.arrayBuffer())).toEqual(transcripts['rate-limited'].body)
+  })
+
+  test('models are passed through undecoded, without a look at the database', async () => {
+    const gateway = await world.gateway(kind)
+    const paths = ['models', 'models/openai%2Fgpt-oss-20b', 'models/qwen/qwen3.8-27b']
+    for (const path of paths) {
+      const response = await ask(gateway.url, {
+        method: 'GET',
+        path: `/api/groq/openai/v1/${path}`,
+      })
+      expect(response.status).toBe(200)
+      await response.arrayBuffer()
+    }
+    expect(world.upstream.seen.map(({ path }) => path)).toEqual(
+      paths.map((path) => `/openai/v1/${path}`),
+    )
+    expect(asked()).toEqual([])
+    const refused = await ask(gateway.url, {
+      method: 'GET',
+      path: '/api/groq/openai/v1/models',
+      headers: {},
+    })
+    expect(refused.status).toBe(401)
+  })
+
+  test('an answer says what is left and how long it took', async () => {
+    const gateway = await world.gateway(kind, {
+      MODEL_LIMITS: limits({ tokensPerDay: 100_000, requestsPerDay: 50, requestsPerMinute: 10 }),
+    })
+    const response = await ask(gateway.url, chat({ max_tokens: 100 }))
+    const { bound } = await eventOf(world.store, response.headers.get('x-weir-id'))
+    expect(response.headers.get('ratelimit-policy')).toBe(
+      '"requests-day";q=50;w=86400, "tokens-day";q=100000;w=86400, "requests-minute";q=10;w=60',
+    )
+    const left = response.headers.get('ratelimit') ?? ''
+    expect(left.replace(/t=\d+/g, 't=…')).toBe(
+      `"requests-day";r=49;t=…, "tokens-day";r=${100_000 - bound};t=…, "requests-minute";r=9;t=…`,
+    )
+    expect(response.headers.get('server-timing')).toMatch(
+      /^gate;dur=\d+\.\d, upstream;dur=\d+\.\d$/,
+    )
+  })
+
+  test('a page of another origin may call and read what it needs', async () => {
+    const gateway = await world.gateway(kind)
+    const preflight = await ask(gateway.url, {
+      method: 'OPTIONS',
+      headers: {
+        origin: 'https://app.example',
+        'access-control-request-method': 'POST',
+        'access-control-request-headers': 'x-user-token,content-type',
+      },
+    })
+    expect(preflight.status).toBe(204)
+    expect(preflight.headers.get('access-control-allow-origin')).toBe('*')
+    expect(preflight.headers.get('access-control-allow-headers')).toBe('x-user-token,content-type')
+    for (const request of [chat({}), { headers: {}, ...chat({}) }]) {
+      const response = await ask(gateway.url, request)
+      expect(response.headers.get('access-control-allow-origin')).toBe('*')
+      expect(response.headers.get('access-control-expose-headers')).toContain('x-weir-id')
+    }
+  })
+
+  test('only allowed origins are told that they may', async () => {
+    const gateway = await world.gateway(kind, {
+      ALLOWED_ORIGINS: 'https://a.example, https://b.example',
+    })
+    const origin = async (origin: string) => {
+      const response = await ask(gateway.url, { headers: { ...TOKEN, origin }, ...chat({}) })
+      return response.headers.get('access-control-allow-origin')
+    }
+    expect(await origin('https://b.example')).toBe('https://b.example')
+    expect(await origin('https://evil.example')).toBeNull()
+  })
+
+  test('models outside ALLOWED_MODELS are refused', async () => {
+    const gateway = await world.gateway(kind, { ALLOWED_MODELS: 'openai/*, qwen/qwen3*' })
+    expect((await ask(gateway.url, chat({}))).status).toBe(200)
+    const response = await ask(gateway.url, chat({ model: 'groq/compound' }))
+    expect(response.status).toBe(403)
+    expect(await response.json()).toMatchObject({
+      error: { code: 'model_not_allowed', param: 'model' },
+    })
+  })
+
+  test('without a provider key a call answers 503 and is not counted', async () => {
+    const gateway = await world.gateway(kind, { GROQ_API_KEY: '' })
+    const response = await ask(gateway.url, chat({}))
+    expect(response.status).toBe(503)
+    expect(await response.json()).toMatchObject({ error: { code: 'upstream_not_configured' } })
+    expect(asked()).toEqual([])
+  })
+
+  test('an upstream that cannot be reached is a 502 that costs nothing but a request', async () => {
+    const gateway = await world.gateway(kind, { GROQ_BASE_URL: 'http://127.0.0.1:1' })
+    const response = await ask(gateway.url, chat({}))
+    expect(response.status).toBe(502)
+    expect(await response.json()).toMatchObject({ error: { code: 'upstream_unreachable' } })
+    const event = await eventOf(world.store, response.headers.get('x-weir-id'))
+    expect(event).toMatchObject({ outcome: 'failed', status: 502, charged: 0 })
+  })
+
+  test.each([400, 401, 404, 413, 422, 424, 498, 499, 500, 502, 503])(
+    "upstream's %d comes through as it is and costs nothing but a request",
+    async (status) => {
+      const gateway = await world.gateway(kind)
+      const body =
+        '{"error":{"message":"no","type":"x"},"usage":{"prompt_tokens":9,"completion_tokens":9}}'
+      world.upstream.on(MODEL, { status, body })
+      const response = await ask(gateway.url, chat({}))
+      expect(response.status).toBe(status)
+      expect(await response.text()).toBe(body)
+      const event = await eventOf(world.store, response.headers.get('x-weir-id'))
+      expect(event).toMatchObject({ outcome: 'failed', status, charged: 0 })
+    },
+  )
+
+  test('a database that does not answer is a 503, and nothing reaches upstream', async () => {
+    const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '200' })
+    world.upstash.fault(() => ({ hang: true }))
+    const response = await ask(gateway.url, chat({}))
+    expect(response.status).toBe(503)
+    expect(await response.json()).toMatchObject({ error: { code: 'store_unavailable' } })
+    expect(world.upstream.seen).toEqual([])
+  })
+
+  test('an admission whose answer was lost is given back', async () => {
+    const gateway = await world.gateway(kind)
+    let first = true
+    world.upstash.fault(() => {
+      const lost = first
+      first = false
+      return lost ? { apply: true, reset: true } : undefined
+    })
+    await ask(gateway.url, chat({})).then((response) => expect(response.status).toBe(503))
+    await expect
+      .poll(async () => (await world.store.events(1))[0], { timeout: 5000 })
+      .toMatchObject({ outcome: 'failed', charged: 0 })
+  })
+
+  test('strict mode puts a missing maximum into the body and says so', async () => {
+    const gateway = await world.gateway(kind, { CAP: 'strict', MAX_COMPLETION_TOKENS: '77' })
+    const response = await ask(gateway.url, chat({}))
+    expect(response.headers.get('x-weir-max-completion-tokens')).toBe('77')
+    const sent = new TextDecoder().decode(world.upstream.seen[0]?.body)
+    expect(JSON.parse(sent)).toEqual({ model: MODEL, messages, max_completion_tokens: 77 })
+    const given = await ask(gateway.url, chat({ max_tokens: 5 }))
+    expect(given.headers.get('x-weir-max-completion-tokens')).toBeNull()
+  })
+
+  test.each([
+    ['a compound model', { model: 'groq/compound-mini' }],
+    ['a built-in tool', { tools: [{ type: 'browser_search' }] }],
+    ['a remote tool', { tools: [{ type: 'mcp', server_url: 'https://x' }] }],
+    ['a text kept upstream', { previous_response_id: 'resp_1' }],
+  ])('strict mode refuses %s', async (_, fields) => {
+    const gateway = await world.gateway(kind, { CAP: 'strict' })
+    const response = await ask(gateway.url, chat(fields))
+    expect(response.status).toBe(400)
+    expect(await response.json()).toMatchObject({ error: { code: 'cost_unbounded' } })
+    expect(world.upstream.seen).toEqual([])
+  })
+
+  test.each<[string, Vars, object, number, string, RegExp]>([
+    [
+      'tokens of the day',
+      { MODEL_LIMITS: limits({ tokensPerDay: 300 }) },
+      { max_tokens: 500 },
+      429,
+      'insufficient_quota',
+      /asks for up to \d+ tokens of openai\/gpt-oss-20b, and 300 of your 300 tokens a day are left. They reset at 20/,
+    ],
+    [
+      'requests of the day',
+      { MODEL_LIMITS: limits({ requestsPerDay: 0 }) },
+      {},
+      429,
+      'insufficient_quota',
+      /asks for 1 request/,
+    ],
+    [
+      'tokens of all models',
+      { MODEL_LIMITS: limits({}, { tokensPerDay: 9, requestsPerDay: 9 }) },
+      {},
+      429,
+      'insufficient_quota',
+      /of all models together/,
+    ],
+    [
+      "everyone's tokens",
+      { GLOBAL_LIMITS: '{"total":{"tokensPerDay":9,"requestsPerDay":9}}' },
+      {},
+      429,
+      'global_quota',
+      /everyone's 9 tokens a day/,
+    ],
+    [
+      "everyone's requests of a model",
+      { GLOBAL_LIMITS: `{"${MODEL}":{"tokensPerDay":1000000,"requestsPerDay":0}}` },
+      {},
+      429,
+      'global_quota',
+      /0 of everyone's 0 requests/,
+    ],
+    [
+      'tokens of a minute, more than it ever has',
+      { MODEL_LIMITS: limits({ tokensPerMinute: 9 }) },
+      {},
+      429,
+      'rate_limit_exceeded',
+      /tokens a minute/,
+    ],
+  ])('%s spent: refused without a retry-after', async (_, vars, fields, status, code, message) => {
+    const gateway = await world.gateway(kind, vars)
+    const response = await ask(gateway.url, chat(fields))
+    expect(response.status).toBe(status)
+    expect(response.headers.get('x-should-retry')).toBe('false')
+    expect(response.headers.get('retry-after')).toBeNull()
+    const { error } = (await response.json()) as { error: { code: string; message: string } }
+    expect(error.code).toBe(code)
+    expect(error.message).toMatch(message)
+    expect(world.upstream.seen).toEqual([])
+  })
+
+  test('requests of a minute spent: refused with a small retry-after', async () => {
+    const gateway = await world.gateway(kind, { MODEL_LIMITS: limits({ requestsPerMinute: 1 }) })
+    const [first, second] = [await ask(gateway.url, chat({})), await ask(gateway.url, chat({}))]
+    // A minute may have ended between the two.
+    const last = second.status === 200 ? await ask(gateway.url, chat({})) : second
+    expect(first.status).toBe(200)
+    expect(last.status).toBe(429)
+    expect(Number(last.headers.get('retry-after'))).toBeGreaterThanOrEqual(1)
+    expect(Number(last.headers.get('retry-after'))).toBeLessThanOrEqual(60)
+    expect(last.headers.get('x-should-retry')).toBeNull()
+    expect(await last.json()).toMatchObject({ error: { code: 'rate_limit_exceeded' } })
+  })
+
+  test('hammering on a closed door asks the database once', async () => {
+    const gateway = await world.gateway(kind, { MODEL_LIMITS: limits({ requestsPerDay: 0 }) })
+    for (let i = 0; i < 20; i += 1) expect((await ask(gateway.url, chat({}))).status).toBe(429)
+    expect(
+      world.upstash.log.filter(({ commands }) => commands[0]?.[0] === 'evalsha').length,
+    ).toBeLessThanOrEqual(2)
+  })
+
+  test('the admin sees what was counted, blocks and unblocks', async () => {
+    const gateway = await world.gateway(kind)
+    const admin = { authorization: `Bearer ${ADMIN_KEY}` }
+    const usage = () =>
+      ask(gateway.url, { method: 'GET', path: '/api/admin/usage', headers: admin })
+    const block = (json: object) =>
+      ask(gateway.url, { path: '/api/admin/usage', headers: admin, json })
+    const fresh = { authorization: `Bearer token-blocked-on-${kind}` }
+
+    const call = await ask(gateway.url, { headers: fresh, ...chat({}) })
+    await call.arrayBuffer()
+    await eventOf(world.store, call.headers.get('x-weir-id'))
+    const seen = (await (await usage()).json()) as { users: { userId: string }[]; stats: unknown[] }
+    const userId = seen.users[0]?.userId ?? ''
+    expect(seen.users[0]).toMatchObject({
+      models: [{ model: MODEL, tokensUsedDay: 35, requestsDay: 1, blocked: false }],
+    })
+    expect(seen.stats).toMatchObject([
+      {
+        model: MODEL,
+        tokensUsedDay: 35,
+        requestsDay: 1,
+        totalTokensUsed: 35,
+        totalRequests: 1,
+        activeUsers: 1,
+      },
+    ])
+
+    const until = new Date(Date.now() + 3_600_000).toISOString()
+    for (const model of [MODEL, '*']) {
+      expect(
+        (await block({ userId, model, blocked: true, reason: 'too loud', until })).status,
+      ).toBe(200)
+      const refused = await ask(gateway.url, { headers: fresh, ...chat({}) })
+      expect(refused.status).toBe(403)
+      const { error } = (await refused.json()) as { error: { code: string; message: string } }
+      expect(error.code).toBe('user_blocked')
+      expect(error.message).toContain('too loud')
+      expect(error.message).toContain(until.slice(0, 16))
+      const { users } = (await (await usage()).json()) as { users: { models: object[] }[] }
+      expect(users[0]?.models).toContainEqual(
+        expect.objectContaining({ model, blocked: true, blockReason: 'too loud' }),
+      )
+      await block({ userId, model, blocked: false })
+      // A refusal is remembered for two seconds at most.
+      await expect
+        .poll(async () => (await ask(gateway.url, { headers: fresh, ...chat({}) })).status, {
+          timeout: 4000,
+          interval: 200,
+        })
+        .toBe(200)
+    }
+  }, 15_000)
+
+  test.each<[string, Record<string, string>, Vars, number, string]>([
+    ['no key', {}, {}, 401, 'missing_token'],
+    ['a wrong key', { authorization: 'Bearer wrong-key-wrong-key' }, {}, 401, 'invalid_token'],
+    ['a user token', TOKEN, {}, 401, 'invalid_token'],
+    ['no ADMIN_KEY set', { authorization: 'Bearer ' }, { ADMIN_KEY: '' }, 503, 'not_configured'],
+  ])('the admin routes are closed with %s', async (_, headers, vars, status, code) => {
+    const gateway = await world.gateway(kind, vars)
+    for (const method of ['GET', 'POST']) {
+      const response = await ask(gateway.url, {
+        method,
+        path: '/api/admin/usage',
+        headers,
+        ...(method === 'POST' && { json: {} }),
+      })
+      expect(response.status).toBe(status)
+      expect(await response.json()).toMatchObject({ error: { code } })
+    }
+  })
+
+  test.each([
+    ['no user', {}, 'userId'],
+    ['a user id of another shape', { userId: 'x' }, 'userId'],
+    ['a model with a colon', { model: 'a:b' }, 'model'],
+    ['blocked as a text', { blocked: 'yes' }, 'blocked'],
+    ['an end in the past', { until: 1000 }, 'until'],
+    ['an end that is no time', { until: 'tomorrow' }, 'until'],
+    ['an end beyond time', { until: 9e15 }, 'until'],
+    ['a reason of 501 characters', { reason: 'x'.repeat(501) }, 'reason'],
+  ])('blocking with %s is refused', async (_, fields, param) => {
+    const gateway = await world.gateway(kind)
+    const good = { userId: 'A'.repeat(22), model: MODEL, blocked: true }
+    const json =
+      param === 'userId' ? { model: MODEL, blocked: true, ...fields } : { ...good, ...fields }
+    const response = await ask(gateway.url, {
+      path: '/api/admin/usage',
+      headers: { authorization: `Bearer ${ADMIN_KEY}` },
+      json,
+    })
+    expect(response.status).toBe(400)
+    expect(await response.json()).toMatchObject({ error: { code: 'invalid_request', param } })
+    expect(asked()).toEqual([])
+  })
+
+  test('neither a log line nor the database gets a token, a key, a prompt or an answer', async () => {
+    const gateway = await world.gateway(kind)
+    world.upstream.on('secret/cut', { transcript: transcripts.stream, cut: 900 })
+    const secret = { headers: { 'x-user-token': 'SECRET-TOKEN-1' } }
+    const prompt = [{ role: 'user', content: 'SECRET-PROMPT' }]
+    const calls: Ask[] = [
+      { ...secret, ...chat({ messages: prompt }) },
+      { ...secret, ...chat({ messages: prompt, model: 'secret/cut', stream: true }) },
+      { ...secret, ...chat({ messages: prompt, n: -1 }) },
+      { ...secret, body: '{"SECRET-PROMPT' },
+      { path: '/api/admin/usage', headers: { authorization: 'Bearer SECRET-ADMIN-KEY' } },
+    ]
+    for (const call of calls) await (await ask(gateway.url, call)).text().catch(() => undefined)
+    world.upstash.fault(() => ({ status: 500, body: 'SECRET-ANSWER of the database' }))
+    await (await ask(gateway.url, { ...secret, ...chat({ messages: prompt }) })).text()
+    const log = gateway.log.join('\n')
+    expect(log).toContain('request.failed')
+    expect(log).not.toMatch(/SECRET|gsk_server_key|Hello|Four/)
+    expect(log).not.toContain(ADMIN_KEY)
+    const sent = JSON.stringify(world.upstash.log)
+    expect(sent).not.toMatch(/SECRET|gsk_server_key|Hello|Four/)
+    expect(sent).not.toContain(ADMIN_KEY)
+    expect(log).not.toContain(world.upstash.token)
+  })
+})
+
+test('without a database the worker answers 503 and keeps nothing in memory', async () => {
+  const vars = { KV_REST_API_URL: '', KV_REST_API_TOKEN: '' }
+  const gateway = await world.gateway('workerd', vars)
+  const response = await ask(gateway.url, { json: { model: MODEL, messages } })
+  expect(response.status).toBe(503)
+  expect(await response.json()).toMatchObject({ error: { code: 'not_configured' } })
+})
+
+test('a worker whose environment is wrong answers 503 and logs every problem', async () => {
+  const gateway = await world.gateway('workerd', { CAP: 'soft', PORT: 'x' })
+  const response = await ask(gateway.url, { json: { model: MODEL, messages } })
+  expect(response.status).toBe(503)
+  expect(await response.json()).toMatchObject({ error: { code: 'not_configured' } })
+  await expect.poll(() => gateway.log.join('\n')).toMatch(/CAP must be one of.*PORT must be/)
+})
