@@ -66,38 +66,24 @@ async function develop(): Promise<void> {
     log: new Log(LogLevel.WARN),
   })
 
+  let running = ''
   let miniflare: Miniflare | undefined
-  async function show({ outputFiles, errors }: BuildResult): Promise<void> {
+  async function rebuilt({ outputFiles, errors }: BuildResult): Promise<void> {
     const script = outputFiles?.[0]?.text
-    if (errors.length || script === undefined) return
-    if (miniflare) {
-      await miniflare.setOptions(options(script))
-      console.log('Rebuilt.')
-      return
-    }
-    miniflare = new Miniflare(options(script))
-    const { origin } = await miniflare.ready
-    const storage = store ? `the file ${config.usageFile}` : 'Redis over REST'
-    for (const line of greeting(origin, storage)) console.log(line)
+    if (errors.length || script === undefined || script === running) return
+    running = script
+    await miniflare?.setOptions(options(script))
+    if (miniflare) console.log('Rebuilt.')
   }
-
-  function* greeting(origin: string, storage: string) {
-    // In this script a missing provider key means the demo model, and an admin key is made up.
-    yield* startupLines({ ...config, groqKey: 'set' }, storage)
-    if (demo) yield 'Upstream: the built-in demo model, since GROQ_API_KEY is not set.'
-    if (generatedKey) yield `Admin key, made up for this run: ${generatedKey}`
-    yield `Weir listens on ${origin}`
-    yield 'Try it:'
-    yield `  curl ${origin}/api/groq -H 'x-user-token: my-first-user' -d '{"prompt":"Hello"}'`
-    yield `  curl ${origin}/api/admin/usage -H 'Authorization: Bearer ${generatedKey ?? '$ADMIN_KEY'}'`
-  }
-
   const bundle = await context({
     ...edgeBundle('src/worker.ts', 'worker.js'),
     minify: false,
     write: false,
-    plugins: [{ name: 'show', setup: (build) => build.onEnd(show) }],
+    plugins: [{ name: 'rebuilt', setup: (build) => build.onEnd(rebuilt) }],
   })
+  await bundle.rebuild()
+  miniflare = new Miniflare(options(running))
+  const { origin } = await miniflare.ready
   await bundle.watch()
 
   let stopping = false
@@ -109,6 +95,22 @@ async function develop(): Promise<void> {
     await store?.close()
     process.exit(0)
   }
-  process.on('SIGINT', () => void stop())
-  process.on('SIGTERM', () => void stop())
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    // Miniflare would end the process at once, and the store needs a moment.
+    process.removeAllListeners(signal)
+    process.on(signal, () => void stop())
+  }
+
+  const storage = store ? `the file ${config.usageFile}` : 'Redis over REST'
+  // In this script a missing provider key means the demo model, and an admin key is made up.
+  const lines = startupLines({ ...config, groqKey: 'set', adminKey: 'set' }, storage)
+  if (demo) lines.push('Upstream: the built-in demo model, since GROQ_API_KEY is not set.')
+  if (generatedKey) lines.push(`Admin key, made up for this run: ${generatedKey}`)
+  lines.push(
+    `Weir listens on ${origin}`,
+    'Try it:',
+    `  curl ${origin}/api/groq -H 'x-user-token: my-first-user' -d '{"prompt":"Hello"}'`,
+    `  curl ${origin}/api/admin/usage -H 'Authorization: Bearer ${generatedKey ?? '$ADMIN_KEY'}'`,
+  )
+  for (const line of lines) console.log(line)
 }

@@ -37,12 +37,10 @@ const blockedOf = (blocks: Record<string, Block>, rows = { 'a/one': newRow() }) 
   ])
 
 test('tells of a user what their requests have done', () => {
-  const [done, broken, failed, running] = ['1', '2', '3', '4'].map((id) => admitOf({ id })) as [
-    ReturnType<typeof admitOf>,
-    ReturnType<typeof admitOf>,
-    ReturnType<typeof admitOf>,
-    ReturnType<typeof admitOf>,
-  ]
+  const done = admitOf({ id: '1' })
+  const broken = admitOf({ id: '2' })
+  const failed = admitOf({ id: '3' })
+  const running = admitOf({ id: '4' })
   const commands: Command[] = [
     { ...done, ip: '192.0.2.7' },
     broken,

@@ -5,6 +5,7 @@ import type { Admit, Limits, Row, UserDoc } from '../src/usage/record.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../src/usage/record.ts'
 import { admitOf, AMPLE, failureOf, NOON, settleOf } from './commands.ts'
 import { startRedis, type Redis } from './redis.ts'
+import { bindingStore, serveStore } from '../src/store/binding.ts'
 import { localStore, redisStore, type Warning } from './stores.ts'
 import { startUpstash, type Upstash } from './upstash.ts'
 
@@ -46,6 +47,16 @@ const subjects: [string, Open][] = [
       const store = await localStore(() => NOON, { retention })
       opened.push(store)
       return store
+    },
+  ],
+  [
+    'local behind a service binding',
+    async (retention = {}) => {
+      const store = await localStore(() => NOON, { retention })
+      opened.push(store)
+      return bindingStore({
+        fetch: async (_, init) => new Response(await serveStore(store, String(init?.body))),
+      })
     },
   ],
 ]

@@ -4,44 +4,44 @@
  */
 import { StoreError, type Store } from './store.ts'
 
-/** The far end of a service binding. */
+/** The near end of a service binding. */
 export type Fetcher = { fetch(input: string, init?: RequestInit): Promise<Response> }
 
-const VERBS = [
-  'admit',
-  'settle',
-  'setBlock',
-  'listUsers',
-  'days',
-  'events',
-] as const satisfies (keyof Store)[]
+const VERBS = ['admit', 'settle', 'setBlock', 'listUsers', 'days', 'events'] as const
 
 type Verb = (typeof VERBS)[number]
 type Call = { verb: Verb; args: unknown[] }
-type Reply = { result: unknown } | { error: string }
+type Reply = { result?: unknown; error?: string }
 
-/** The near end: a store whose verbs are calls through the binding. */
+/** A store whose verbs are calls through the binding. */
 export function bindingStore(binding: Fetcher): Store {
   const call =
     (verb: Verb) =>
-    async (...args: unknown[]) => {
-      const body = JSON.stringify({ verb, args })
-      const response = await binding.fetch('http://store/', { method: 'POST', body })
-      const reply = (await response.json()) as Reply
-      if ('error' in reply) throw new StoreError(reply.error)
+    async (...args: unknown[]): Promise<unknown> => {
+      let reply: Reply
+      try {
+        const body = JSON.stringify({ verb, args } satisfies Call)
+        const response = await binding.fetch('http://store/', { method: 'POST', body })
+        reply = (await response.json()) as Reply
+      } catch (cause) {
+        throw new StoreError('the store behind the binding does not answer', { cause })
+      }
+      if (reply.error !== undefined) throw new StoreError(reply.error)
       return reply.result
     }
-  // Each verb is a call of the same shape, so the types are those of the far end's store.
-  return Object.fromEntries(VERBS.map((verb) => [verb, call(verb)])) as unknown as Store
+  // Each verb is the same call, so what it takes and gives is what the store at the far end does.
+  return Object.fromEntries(VERBS.map((verb) => [verb, call(verb)])) as Record<Verb, never>
 }
 
-/** The far end: answers the calls of a binding from a store. */
+/** Answers the body of one call from a store, at the far end. */
 export async function serveStore(store: Store, body: string): Promise<string> {
-  const { verb, args } = JSON.parse(body) as Call
-  const run = store[verb] as (...args: unknown[]) => Promise<unknown>
-  const reply: Reply = await run(...args).then(
-    (result) => ({ result }),
-    (error: unknown) => ({ error: error instanceof Error ? error.message : 'unknown error' }),
-  )
-  return JSON.stringify(reply)
+  try {
+    const { verb, args } = JSON.parse(body) as Call
+    if (!VERBS.includes(verb)) throw new StoreError('the store has no such verb')
+    const run = store[verb] as (...args: unknown[]) => Promise<unknown>
+    return JSON.stringify({ result: await run(...args) } satisfies Reply)
+  } catch (error) {
+    const message = error instanceof StoreError ? error.message : 'the store failed'
+    return JSON.stringify({ error: message } satisfies Reply)
+  }
 }

@@ -479,6 +479,7 @@ end
 local reported = {}
 for key, text in pairs(damaged) do
   redis.call('SET', prefix .. 'damaged:' .. string.sub(key, #prefix + 1), text, 'EX', DAMAGED_SECONDS)
+  redis.call('DEL', key)
   reported[#reported + 1] = key
 end
 for id, doc in pairs(users) do

@@ -13,7 +13,7 @@ const PREFIX = 'weir:1:'
 const BATCH = 64
 
 /** How long ended requests wait for others to settle with; nobody waits for a settlement. */
-const SETTLE_GATHER_MS = 10
+const SETTLE_GATHER_MS = 25
 
 /** A day's place in the scores of the index by tokens, as in the script. */
 const TOP_DAY = 1e10

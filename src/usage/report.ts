@@ -15,17 +15,20 @@ import {
 /** A user's day per model; models they are blocked from are told even without use, `*` among them. */
 export function userReport(user: UserDoc, limits: ModelLimits, now: number) {
   const rows = user.date === dateOf(now) ? user.rows : {}
+  const sum = Object.values(rows).reduce((total, row) => total + row.charged, 0)
   const inForce = (block: Block | undefined) =>
     block && (block.until === undefined || block.until > now) ? block : undefined
   const blockedModels = Object.keys(user.blocks).filter((model) => inForce(own(user.blocks, model)))
   const models = [...new Set([...Object.keys(rows), ...blockedModels])].map((model) => {
     const row = own(rows, model) ?? newRow()
-    const block = inForce(own(user.blocks, model) ?? own(user.blocks, ALL_MODELS))
+    const block = inForce(own(user.blocks, model)) ?? inForce(own(user.blocks, ALL_MODELS))
     const limit = model === ALL_MODELS ? limits.total : limitsOf(limits, model)
+    // `*` has no use of its own, so that the models add up.
+    const used = model === ALL_MODELS ? sum : row.charged
     return {
       model,
       tokensUsedDay: row.charged,
-      tokensRemainingDay: limit ? Math.max(0, limit.tokensPerDay - row.charged) : null,
+      tokensRemainingDay: limit ? Math.max(0, limit.tokensPerDay - used) : null,
       requestsDay: row.requests,
       settled: row.settled,
       partial: row.partial,

@@ -1,0 +1,53 @@
+import { execFile } from 'node:child_process'
+import { readFile, stat } from 'node:fs/promises'
+import { promisify } from 'node:util'
+import { gunzipSync, gzipSync } from 'node:zlib'
+import { beforeAll, expect, test } from 'vitest'
+
+const OUTPUT = '.vercel/output'
+let printed: string
+
+beforeAll(async () => {
+  printed = (await promisify(execFile)('npx', ['tsx', 'scripts/build.ts'])).stdout
+}, 60_000)
+
+test('the build is one edge function, the static files and a route to each', async () => {
+  const json = async (path: string) =>
+    JSON.parse(await readFile(`${OUTPUT}/${path}`, 'utf8')) as unknown
+  expect(await json('functions/index.func/.vc-config.json')).toEqual({
+    runtime: 'edge',
+    deploymentTarget: 'v8-worker',
+    entrypoint: 'index.js',
+  })
+  expect(await json('config.json')).toEqual({
+    version: 3,
+    routes: [{ handle: 'filesystem' }, { src: '/(.*)', dest: '/index' }],
+  })
+  expect((await stat(`${OUTPUT}/static/favicon.svg`)).size).toBeGreaterThan(0)
+})
+
+test('the edge bundle has at most 60 KB gzip, and the build says how many', async () => {
+  const bundle = await readFile(`${OUTPUT}/functions/index.func/index.js`)
+  const gzip = gzipSync(bundle)
+  expect(gunzipSync(gzip)).toEqual(bundle)
+  expect(gzip.length).toBeLessThanOrEqual(60 * 1024)
+  expect(printed).toContain(`${(gzip.length / 1024).toFixed(1)} KB gzip`)
+})
+
+test('the edge bundle exports a handler and its runtime, and needs no module of Node', async () => {
+  const text = await readFile(`${OUTPUT}/functions/index.func/index.js`, 'utf8')
+  expect(text).toMatch(/export\{\w+ as config,\w+ as default\}/)
+  expect(text).not.toMatch(/(^|[;}])import\b|\brequire\(/)
+})
+
+test('the edge function answers', async () => {
+  const url = new URL(`../${OUTPUT}/functions/index.func/index.js`, import.meta.url).href
+  const { default: handler, config } = (await import(/* @vite-ignore */ url)) as {
+    default: (request: Request, context: object) => Promise<Response>
+    config: { runtime: string }
+  }
+  expect(config.runtime).toBe('edge')
+  const request = new Request('https://weir.example/api/groq', { method: 'POST', body: '{}' })
+  const response = await handler(request, { waitUntil: () => undefined })
+  expect(response.headers.get('x-weir-id')).toMatch(/^[0-9a-f-]{36}$/)
+})

@@ -1,0 +1,180 @@
+/** The commands of the README, as processes of their own on an empty folder. */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { startUpstream, type Upstream } from './upstream.ts'
+
+const ADMIN_KEY = 'admin-key-of-the-tests'
+
+let folder: string
+let upstream: Upstream
+let running: Running[]
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'weir-run-'))
+  upstream = await startUpstream()
+  running = []
+})
+
+afterEach(async () => {
+  for (const one of running) await one.end('SIGKILL')
+  await upstream.close()
+  await rm(folder, { recursive: true, force: true })
+})
+
+type Running = {
+  url: string
+  output(): string
+  end(signal: NodeJS.Signals): Promise<number | null>
+}
+
+type Vars = Record<string, string>
+
+/** Starts a script and waits for its address, or for its end. */
+async function run(script: string, vars: Vars = {}): Promise<Running> {
+  const { PATH, HOME } = process.env
+  const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', script], {
+    env: { PATH, HOME, PORT: '0', USAGE_FILE: join(folder, 'logs/token_usage.json'), ...vars },
+  })
+  let output = ''
+  const ended = once(child, 'exit')
+  const ready = new Promise<string>((resolve, reject) => {
+    const read = (data: Buffer) => {
+      output += data.toString()
+      const [, url] = /Weir listens on (\S+)/.exec(output) ?? []
+      if (url && (script !== 'scripts/dev.ts' || output.includes('Authorization'))) resolve(url)
+    }
+    child.stdout?.on('data', read)
+    child.stderr?.on('data', read)
+    void ended.then(() => reject(new Error(`${script} ended: ${output}`)))
+  })
+  const one: Running = {
+    url: '',
+    output: () => output,
+    async end(signal) {
+      if (child.exitCode === null && child.signalCode === null) child.kill(signal)
+      await ended
+      return child.exitCode
+    },
+  }
+  running.push(one)
+  one.url = await ready
+  return one
+}
+
+const chat = (url: string, user: string) =>
+  fetch(`${url}/api/groq`, {
+    method: 'POST',
+    headers: { 'x-user-token': `token-of-${user}` },
+    body: '{"prompt":"Hello"}',
+  })
+
+type Totals = { days: { requests: number; settled: number; charged: number }[] }
+
+async function totals(url: string, key = ADMIN_KEY): Promise<Totals['days'][number] | undefined> {
+  const response = await fetch(`${url}/api/admin/usage`, {
+    headers: { authorization: `Bearer ${key}` },
+  })
+  return ((await response.json()) as Totals).days[0]
+}
+
+const SERVED: [string, string, Vars][] = [
+  ['npm run dev', 'scripts/dev.ts', {}],
+  ['npm start', 'src/node.ts', {}],
+]
+
+test.each(SERVED)(
+  '%s keeps usage over a restart and over kill -9',
+  async (_, script) => {
+    const vars = { ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url }
+    let settled = 0
+    for (const signal of ['SIGTERM', 'SIGKILL', 'SIGINT'] as const) {
+      const weir = await run(script, vars)
+      if (settled) expect(await totals(weir.url)).toMatchObject({ settled, charged: 35 * settled })
+      for (const user of ['one', 'two']) expect((await chat(weir.url, user)).status).toBe(200)
+      settled += 2
+      await expect.poll(async () => (await totals(weir.url))?.settled).toBe(settled)
+      const code = await weir.end(signal)
+      if (signal !== 'SIGKILL') expect(code).toBe(0)
+    }
+  },
+  60_000,
+)
+
+test('npm run dev works with nothing set, and what it prints can be pasted', async () => {
+  const weir = await run('scripts/dev.ts')
+  const output = weir.output()
+  expect(output).toMatch(/Storage: the file .*token_usage\.json/)
+  expect(output).toContain('demo model')
+  expect(output).toContain('not verified')
+  const [, key = ''] = /made up for this run: (\S+)/.exec(output) ?? []
+  const lines = output.split('\n').filter((line) => line.startsWith('  curl '))
+  expect(lines).toHaveLength(2)
+
+  const shell = async (line: string) => {
+    const child = spawn('sh', ['-c', line.replace('curl', 'curl -s')])
+    let text = ''
+    child.stdout.on('data', (data: Buffer) => (text += data.toString()))
+    await once(child, 'close')
+    return JSON.parse(text) as { content?: string; users?: unknown[] }
+  }
+  const answer = await shell(lines[0] ?? '')
+  expect(answer.content).toContain('demo model')
+  await expect.poll(() => totals(weir.url, key)).toMatchObject({ settled: 1 })
+  expect((await shell(lines[1] ?? '')).users).toHaveLength(1)
+
+  const stream = await fetch(`${weir.url}/api/groq/openai/v1/chat/completions`, {
+    method: 'POST',
+    headers: { authorization: 'Bearer token-of-one' },
+    body: '{"model":"openai/gpt-oss-20b","stream":true,"messages":[{"role":"user","content":"Hi"}]}',
+  })
+  expect(stream.headers.get('content-type')).toBe('text/event-stream')
+  expect(await stream.text()).toMatch(/"usage":\{.*\n\ndata: \[DONE\]\n\n$/s)
+  await expect.poll(() => totals(weir.url, key)).toMatchObject({ settled: 2 })
+}, 30_000)
+
+test('npm start without a provider key says so and answers 503', async () => {
+  const weir = await run('src/node.ts')
+  expect(weir.output()).toContain('GROQ_API_KEY is not set')
+  const response = await chat(weir.url, 'one')
+  expect(response.status).toBe(503)
+  expect(await response.json()).toMatchObject({ error: { code: 'upstream_not_configured' } })
+})
+
+test.each(SERVED)('%s with a wrong environment names every problem and ends', async (_, script) => {
+  const failure = run(script, { CAP: 'soft', EVENTS_KEPT: '1e3', ADMIN_KEY: 'short' })
+  await expect(failure).rejects.toThrow(/ADMIN_KEY must[^]*CAP must[^]*EVENTS_KEPT must/)
+  await expect(failure).rejects.not.toThrow(/at .*\.ts:/)
+})
+
+test.each(SERVED)('%s on files that are in use says by whom and ends', async (_, script) => {
+  await run('src/node.ts')
+  await expect(run(script)).rejects.toThrow(/process \d+ already uses these files/)
+})
+
+test('npm start on a port that is taken says so and ends', async () => {
+  const { port } = new URL(upstream.url)
+  await expect(run('src/node.ts', { PORT: port })).rejects.toThrow(/EADDRINUSE/)
+})
+
+test('SIGTERM lets a running stream end and settle', async () => {
+  let release = () => {}
+  const held = new Promise<void>((resolve) => (release = resolve))
+  upstream.on('openai/gpt-oss-20b', { gate: (piece) => (piece > 1 ? held : Promise.resolve()) })
+  const vars = { ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url }
+  const weir = await run('src/node.ts', vars)
+  const response = await fetch(`${weir.url}/api/groq`, {
+    method: 'POST',
+    headers: { 'x-user-token': 'token-of-one' },
+    body: '{"model":"openai/gpt-oss-20b","stream":true,"messages":[]}',
+  })
+  const ended = weir.end('SIGTERM')
+  release()
+  expect(await response.text()).toContain('[DONE]')
+  expect(await ended).toBe(0)
+  const again = await run('src/node.ts', vars)
+  expect(await totals(again.url)).toMatchObject({ requests: 1, settled: 1, charged: 397 })
+}, 20_000)
