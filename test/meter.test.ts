@@ -118,6 +118,7 @@ test.each([
   ['other fields', `id: 7\nevent: chunk\nretry: 10\n${data(3, 4)}\n\n`],
   ['no blank after the colon', `${data(3, 4).replace('data: ', 'data:')}\n\n`],
   ['data over several lines', `${data(3, 4).replaceAll(',', ',\ndata: ')}\n\n`],
+  ['data over several lines with CRLF', `${data(3, 4).replaceAll(',', ',\r\ndata: ')}\r\n\r\n`],
   ['an empty data line before', `data:\n${data(3, 4)}\n\n`],
   ['no blank line at the end', `${data(3, 4)}\n`],
   ['no line end at the end', data(3, 4)],

@@ -36,7 +36,6 @@ const limits = (row: object, total?: object) =>
   })
 
 describe.each(KINDS)('on %s', (kind) => {
-  const big = 'x'.repeat(5 * 1024 * 1024)
   const chat = (fields: object) => ({ json: { model: MODEL, messages, ...fields } })
 
   test.each<[string, Ask, number, string, string?]>([
@@ -107,7 +106,6 @@ describe.each(KINDS)('on %s', (kind) => {
       415,
       'unsupported_encoding',
     ],
-    ['a body over the limit', { body: big }, 413, 'body_too_large'],
     ['no model', { json: { messages } }, 400, 'invalid_request', 'model'],
     ['a model that is a number', chat({ model: 7 }), 400, 'invalid_request', 'model'],
     ['a model name with a colon', chat({ model: 'a:b' }), 400, 'invalid_request', 'model'],
@@ -245,6 +243,16 @@ describe.each(KINDS)('on %s', (kind) => {
       expect(asked()).toEqual([])
     },
   )
+
+  test('a body over the limit is refused', async () => {
+    const gateway = await world.gateway(kind)
+    const body = 'x'.repeat(5 * 1024 * 1024)
+    // workerd answers and hangs up while the body is still on its way, and a client may see the hanging up first.
+    await expect
+      .poll(() => ask(gateway.url, { body }).then(({ status }) => status), { timeout: 5000 })
+      .toBe(413)
+    expect(world.upstream.seen).toEqual([])
+  })
 
   test('a body over the limit without a Content-Length is refused', async () => {
     const gateway = await world.gateway(kind)

@@ -162,6 +162,13 @@ test.each<[string, Record<string, Block>, unknown[]]>([
   expect(blockedOf(blocks)).toEqual(expected)
 })
 
+test.each(['constructor', '__proto__'])('tells of a block from a model named %s', (model) => {
+  const blocks = JSON.parse(`{"${model}":{"at":1}}`) as UserDoc['blocks']
+  expect(modelsOf(userOf({ blocks }))).toMatchObject([
+    { model, tokensUsedDay: 0, tokensRemainingDay: 1000, unsettled: 0, blocked: true },
+  ])
+})
+
 test('reckons what is left of all models together from all of them', () => {
   const user = userOf({
     rows: { 'a/one': rowOf(300), 'b/two': rowOf(200) },
