@@ -4,16 +4,16 @@ import type { Vars } from './config.ts'
 import { createEdgeApp } from './edge.ts'
 import { bindingStore, type Fetcher } from './store/binding.ts'
 
-/** Text variables, and in development two services: the store, and the demo model in place of upstream. */
+/** Variables, and in development two services: the store, and the demo model in place of upstream. */
 type Env = Vars & { STORE?: Fetcher; UPSTREAM?: { fetch: typeof fetch } }
 
 let app: ReturnType<typeof createEdgeApp> | undefined
 
 export default {
   fetch(request: Request, env: Env, context: ExecutionContext) {
-    const { STORE, UPSTREAM, ...vars } = env
+    const { STORE, UPSTREAM, ...rest } = env
     app ??= createEdgeApp({
-      vars,
+      vars: asText(rest),
       store: STORE && bindingStore(STORE),
       fetch: UPSTREAM
         ? (input, init) => UPSTREAM.fetch(input, init)
@@ -24,3 +24,12 @@ export default {
     return app.fetch(request, {}, context)
   },
 }
+
+/** The [vars] of a wrangler.toml may be numbers and tables as well. */
+const asText = (vars: Record<string, unknown>): Vars =>
+  Object.fromEntries(
+    Object.entries(vars).map(([name, value]) => [
+      name,
+      typeof value === 'string' ? value : JSON.stringify(value),
+    ]),
+  )

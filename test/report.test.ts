@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { newRow, reduce } from '../src/usage/ledger.ts'
+import { newRow } from '../src/usage/documents.ts'
+import { reduce } from '../src/usage/ledger.ts'
 import type { Block, Command, DayDoc, DayRow, ModelLimits, UserDoc } from '../src/usage/record.ts'
 import { modelStats, userReport } from '../src/usage/report.ts'
 import { admitOf, failureOf, NOON, settleOf } from './commands.ts'

@@ -119,7 +119,8 @@ function refusalError(refusal: Refusal, model: string, now: number): ApiError {
     `They reset at ${time(resetAt)}.`
   const never = asked > limit
   if (per === 'minute' && !never) {
-    const seconds = Math.max(1, Math.ceil((resetAt - now) / 1000))
+    // The minute is that of the ledger's clock, which may be ahead of ours.
+    const seconds = Math.min(60, Math.max(1, Math.ceil((resetAt - now) / 1000)))
     return new ApiError('rate_limit_exceeded', message, {
       headers: { 'retry-after': String(seconds) },
     })

@@ -55,7 +55,9 @@ type Json = Record<string, unknown>
 export function boundOf(route: MeteredRoute, body: Json, bytes: number, rules: BoundRules): Bound {
   if (rules.cap === 'strict') refuseUnbounded(body)
   const images = imagesOf(body)
-  const messages = Math.max(1, listOf(body.messages).length + listOf(body.input).length)
+  // The numbers of an embeddings input are tokens already.
+  const items = [...listOf(body.messages), ...listOf(body.input)]
+  const messages = Math.max(1, items.filter((item) => typeof item !== 'number').length)
   const promptBytes = bytes - images.bytes
   const prompt =
     Math.ceil(promptBytes / BYTES_PER_TOKEN[rules.cap]) +

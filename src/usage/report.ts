@@ -1,5 +1,5 @@
 /** What an admin is told: pure functions from documents to rows. */
-import { newRow } from './ledger.ts'
+import { newRow } from './documents.ts'
 import {
   ALL_MODELS,
   dateOf,
