@@ -1,0 +1,92 @@
+/** A part of the benchmark as a process of its own, asked over IPC; both ends of it. */
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+
+export type Child<Question, Answer> = {
+  /** The address that the process announced. */
+  url: string
+  ask(question: Question): Promise<Answer>
+  stop(): Promise<void>
+}
+
+/** Starts a file of this folder with options and waits until it listens. One question at a time. */
+export async function startChild<Question extends object, Answer>(
+  file: string,
+  options: object,
+  flags: string[] = [],
+): Promise<Child<Question, Answer>> {
+  const child = fork(new URL(file, import.meta.url), [JSON.stringify(options)], {
+    execArgv: [...process.execArgv, ...flags],
+  })
+  const ended = once(child, 'exit').then(([code, signal]) => {
+    throw new Error(`${file} ended (${String(code ?? signal)})`)
+  })
+  // Somebody may be asking when it ends, or nobody.
+  ended.catch(() => undefined)
+  const message = async () => {
+    const [value] = (await Promise.race([once(child, 'message'), ended])) as [unknown]
+    return value
+  }
+  const url = (await message()) as string
+  return {
+    url,
+    async ask(question) {
+      const answer = message()
+      child.send(question)
+      return (await answer) as Answer
+    },
+    async stop() {
+      child.kill('SIGKILL')
+      await ended.catch(() => undefined)
+    },
+  }
+}
+
+/** What the parent gave to `startChild`. */
+export const optionsOfParent = <Options>(): Options =>
+  JSON.parse(process.argv[2] ?? '{}') as Options
+
+/** Announces an address to the parent and answers its questions until it is gone. */
+export function answerParent<Question, Answer>(
+  url: string,
+  answer: (question: Question) => Answer | Promise<Answer>,
+): void {
+  process.on('message', (question) => {
+    void Promise.resolve(answer(question as Question)).then((value) => process.send?.(value))
+  })
+  process.on('disconnect', () => process.exit())
+  process.send?.(url)
+}
+
+/** Listens on loopback, on a free port, and never closes a connection of its own accord. */
+export async function listen(server: Server): Promise<string> {
+  server.keepAliveTimeout = 0
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  return urlOf(server.address() as AddressInfo)
+}
+
+export const urlOf = ({ port }: Pick<AddressInfo, 'port'>) => `http://127.0.0.1:${port}`
+
+/** What a process has used so far. */
+export type Usage = {
+  /** User and system time in µs. */
+  cpu: number
+  /** Resident memory in bytes, after garbage collection if that was asked for. */
+  rss: number
+  heap: number
+}
+
+export type UsageQuestion = { gc: boolean }
+
+/** Lets the parent ask what this process has used; for the servers that are compared. */
+export function answerUsage(url: string): void {
+  answerParent<UsageQuestion, Usage>(url, ({ gc }) => {
+    if (gc) globalThis.gc?.()
+    const { user, system } = process.cpuUsage()
+    const { rss, heapUsed: heap } = process.memoryUsage()
+    return { cpu: user + system, rss, heap }
+  })
+}

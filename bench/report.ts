@@ -1,0 +1,33 @@
+/** The arithmetic and the tables of the benchmark. */
+
+/** The value below which so many percent of the others are. */
+export function percentile(values: number[], percent: number): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  const at = Math.ceil((percent / 100) * sorted.length) - 1
+  return sorted[Math.max(0, at)] ?? NaN
+}
+
+export const median = (values: number[]): number => percentile(values, 50)
+
+/** The median of the rounds' ratios, with the least and the greatest. */
+export function ratioOf(ours: number[], theirs: number[]): string {
+  const ratios = ours.map((value, round) => value / (theirs[round] ?? NaN))
+  const [low, high] = [Math.min(...ratios), Math.max(...ratios)]
+  return `${median(ratios).toFixed(2)}× (${low.toFixed(2)}–${high.toFixed(2)})`
+}
+
+export const ms = (value: number): string => value.toFixed(2)
+
+/** Columns as wide as they need to be, the first to the left and the others to the right. */
+export function table(head: string[], rows: string[][]): string {
+  const all = [head, ...rows]
+  const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))
+  const line = (row: string[]) =>
+    row
+      .map((cell, column) =>
+        column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0),
+      )
+      .join('   ')
+      .trimEnd()
+  return all.map((row) => `  ${line(row)}`).join('\n')
+}
