@@ -46,13 +46,16 @@ export type Platform = 'edge' | 'node'
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
 
+/** Where the database is, and by which protocol it is spoken to; TCP is for Node. */
+export type Database = { kind: 'rest'; url: string; token: string } | { kind: 'tcp'; url: string }
+
 export type Config = {
   groqKey: string | undefined
   groqUrl: string
   defaultModel: string
   adminKey: string | undefined
   userHashSecret: string | undefined
-  redis: { url: string; token: string } | undefined
+  redis: Database | undefined
   usageFile: string
   limits: ModelLimits
   globalLimits: ModelLimits | undefined
@@ -86,6 +89,14 @@ export class ConfigError extends Error {
     )
   }
 }
+
+/** What is sent in headers. */
+const HEADER_VALUES = [
+  'GROQ_API_KEY',
+  'ADMIN_KEY',
+  'KV_REST_API_TOKEN',
+  'UPSTASH_REDIS_REST_TOKEN',
+] as const satisfies Variable[]
 
 /** Limits stay far below the amounts whose sums JSON numbers keep exact. */
 const MAX_LIMIT = 10_000_000_000_000
@@ -140,7 +151,13 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     return limitsIn(rows.data)
   }
 
-  const redis = database(text, problems)
+  const redis = database(text, edge, problems)
+  for (const name of HEADER_VALUES) {
+    // A line break in it would end up in an error message, the value beside it.
+    if (!/^[\x21-\x7e]*$/.test(text(name) ?? '')) {
+      problems.push(`${name} must be printable ASCII without blanks.`)
+    }
+  }
   const adminKey = text('ADMIN_KEY')
   if (adminKey !== undefined && adminKey.length < 16) {
     problems.push('ADMIN_KEY must have at least 16 characters.')
@@ -182,8 +199,8 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     cap: oneOf('CAP', ['balanced', 'strict']),
     maxCompletionTokens: integer('MAX_COMPLETION_TOKENS', 2500, [1, 1_000_000]),
     maxBodyBytes: integer('MAX_BODY_BYTES', 4 * 1024 * 1024, [1024, 100 * 1024 * 1024]),
-    upstreamTimeoutMs: integer('UPSTREAM_TIMEOUT_MS', edge ? 25_000 : 120_000, [1, 3_600_000]),
-    requestMs: integer('REQUEST_SECONDS', edge ? 280 : 300, [1, 3600]) * 1000,
+    upstreamTimeoutMs: integer('UPSTREAM_TIMEOUT_MS', edge ? 25_000 : 120_000, [1, 300_000]),
+    requestMs: integer('REQUEST_SECONDS', edge ? 280 : 300, [1, 300]) * 1000,
     allowedOrigins: list('ALLOWED_ORIGINS'),
     ipStorage: oneOf('IP_STORAGE', ['full', 'truncated', 'off']),
     trustProxy: oneOf('TRUST_PROXY', ['off', 'on']) === 'on',
@@ -210,8 +227,8 @@ const limitsIn = ({
 
 type Text = (name: Variable) => string | undefined
 
-/** The REST address and token of the database: KV_* or UPSTASH_*, else derived from an Upstash REDIS_URL. */
-function database(text: Text, problems: string[]): Config['redis'] {
+/** The database by KV_* or UPSTASH_*, else by REDIS_URL. */
+function database(text: Text, edge: boolean, problems: string[]): Database | undefined {
   const pairs = (
     [
       ['KV_REST_API_URL', 'KV_REST_API_TOKEN'],
@@ -228,33 +245,39 @@ function database(text: Text, problems: string[]): Config['redis'] {
       problems.push(`${urlName} must be an https address.`)
       return []
     }
-    return [{ url, token }]
+    return [{ kind: 'rest' as const, url, token }]
   })
   const [first, second] = pairs
   if (first && second && (first.url !== second.url || first.token !== second.token)) {
     problems.push('KV_REST_API_* and UPSTASH_REDIS_REST_* name two databases; unset one pair.')
   }
-  return first ?? fromRedisUrl(text('REDIS_URL'), problems)
+  return first ?? fromRedisUrl(text('REDIS_URL'), edge, problems)
 }
 
-/** On *.upstash.io:6379 the REST host is the same and the password is the token. */
-function fromRedisUrl(value: string | undefined, problems: string[]): Config['redis'] {
+/** On *.upstash.io:6379 the REST host is the same and the password is the token; any other host speaks TCP. */
+function fromRedisUrl(
+  value: string | undefined,
+  edge: boolean,
+  problems: string[],
+): Database | undefined {
   if (value === undefined) return undefined
   const url = parseUrl(value)
-  if (
-    url &&
-    /^rediss?:$/.test(url.protocol) &&
-    url.hostname.endsWith('.upstash.io') &&
-    url.password
-  ) {
-    if (url.port === '' || url.port === '6379') {
-      const token = decode(url.password)
-      if (token !== undefined) return { url: `https://${url.hostname}`, token }
+  const password = url && decode(url.password)
+  const redis = url && /^rediss?:$/.test(url.protocol) && url.hostname && password !== undefined
+  if (redis && url.hostname.endsWith('.upstash.io')) {
+    if (password && (url.port === '' || url.port === '6379')) {
+      return { kind: 'rest', url: `https://${url.hostname}`, token: password }
     }
+  } else if (redis && !edge) {
+    const numbered = /^(\/\d*)?$/.test(url.pathname)
+    if (numbered && decode(url.username) !== undefined) return { kind: 'tcp', url: value }
   }
   problems.push(
-    'REDIS_URL must be an Upstash address (rediss://default:PASSWORD@NAME.upstash.io:6379); ' +
-      'or set KV_REST_API_URL and KV_REST_API_TOKEN.',
+    edge
+      ? 'REDIS_URL must be an Upstash address (rediss://default:PASSWORD@NAME.upstash.io:6379), ' +
+          'since Redis over TCP works only on Node; or set KV_REST_API_URL and KV_REST_API_TOKEN.'
+      : 'REDIS_URL must be an address of Redis (redis://HOST:6379/0, or rediss://USER:PASSWORD@HOST:6379/0 ' +
+          'with TLS), on upstash.io with a password and port 6379.',
   )
   return undefined
 }

@@ -2,14 +2,16 @@
 import type { Context, Hono } from 'hono'
 import { createApp } from './app.ts'
 import { ConfigError, readConfig, type Vars } from './config.ts'
-import type { AppEnv } from './context.ts'
+import type { AppEnv, Environment } from './context.ts'
 import { ApiError } from './errors.ts'
 import { createLog } from './log.ts'
 import { standardPipe, type Pipe, type RelayPlatform } from './proxy/relay.ts'
 import { createRedisStore } from './store/redis.ts'
+import { restClient } from './store/rest.ts'
 import type { Store } from './store/store.ts'
 
 export type EdgeOptions = {
+  platform: Environment['platform']
   vars: Vars
   /** Calls upstream. */
   fetch: typeof fetch
@@ -42,26 +44,37 @@ function workerdPipe(): Pipe {
 }
 
 /** Builds the app of an isolate. With an environment that cannot be used it answers `not_configured` and logs why. */
-export function createEdgeApp({ vars, fetch, clientIp, store }: EdgeOptions): App {
+export function createEdgeApp({ platform, vars, fetch, clientIp, store }: EdgeOptions): App {
   const write = (line: string) => console.log(line)
   try {
     const config = readConfig(vars, 'edge')
     const log = createLog({ level: config.logLevel, format: 'json', write })
-    const { redis, storeTimeoutMs: timeoutMs } = config
-    if (!store && !redis) {
+    const { storeTimeoutMs: timeoutMs, retention } = config
+    // Here it is never anything else.
+    const rest = config.redis?.kind === 'rest' ? config.redis : undefined
+    if (!store && !rest) {
       log.error('start.no_store', { help: 'set KV_REST_API_URL and KV_REST_API_TOKEN' })
     }
     const chosen =
       store ??
-      (redis &&
+      (rest &&
         createRedisStore({
-          ...redis,
-          timeoutMs,
-          retention: config.retention,
+          redis: restClient({ ...rest, timeoutMs }),
+          retention,
           batch: false,
           warn: log.warn,
         }))
-    return createApp({ config, store: chosen, fetch, now: Date.now, log, clientIp, relay: RELAY })
+    const storage = store ? 'file' : rest ? 'database' : 'none'
+    return createApp({
+      config,
+      store: chosen,
+      fetch,
+      now: Date.now,
+      log,
+      clientIp,
+      relay: RELAY,
+      environment: { platform, storage },
+    })
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     createLog({ level: 'error', format: 'json', write }).error('start.config', { error })

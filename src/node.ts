@@ -1,14 +1,15 @@
 /** The entry for Node: a server of its own, on Redis or on files. */
-import { existsSync } from 'node:fs'
-import { ConfigError, readConfig, type Config } from './config.ts'
+import { ConfigError, readConfig, type Config, type Database } from './config.ts'
+import { loadEnvFiles } from './env-files.ts'
 import { createLog, type Log } from './log.ts'
 import { startServer } from './server.ts'
 import { startupLines } from './startup.ts'
 import { openLocal } from './store/local.ts'
 import { createRedisStore } from './store/redis.ts'
+import { restClient } from './store/rest.ts'
 import { StoreError, type Store } from './store/store.ts'
 
-for (const file of ['.env.local', '.env']) if (existsSync(file)) process.loadEnvFile(file)
+loadEnvFiles()
 
 try {
   await start(readConfig(process.env, 'node'))
@@ -45,17 +46,23 @@ async function start(config: Readonly<Config>): Promise<void> {
 type Opened = { store: Store; storage: string; close(): Promise<void> }
 
 async function openStore(config: Readonly<Config>, log: Log): Promise<Opened> {
-  const { redis, storeTimeoutMs: timeoutMs, usageFile: file } = config
-  if (redis) {
-    const rest = { ...redis, timeoutMs, retention: config.retention, warn: log.warn }
-    const store = createRedisStore({ ...rest, batch: true })
-    return { store, storage: 'Redis over REST', close: async () => undefined }
+  const { redis: database, storeTimeoutMs, retention, usageFile: file } = config
+  const { warn } = log
+  if (database) {
+    const { redis, storage, close } = await openRedis(database, storeTimeoutMs)
+    return { store: createRedisStore({ redis, retention, batch: true, warn }), storage, close }
   }
-  const store = await openLocal({
-    file,
-    retention: config.retention,
-    now: Date.now,
-    warn: log.warn,
-  })
+  const store = await openLocal({ file, retention, now: Date.now, warn })
   return { store, storage: `the file ${file}`, close: () => store.close() }
+}
+
+async function openRedis(database: Database, timeoutMs: number) {
+  if (database.kind === 'rest') {
+    const redis = restClient({ ...database, timeoutMs })
+    return { redis, storage: 'Redis over REST', close: async () => undefined }
+  }
+  // Only here, since it takes longer to load than everything else.
+  const { tcpClient } = await import('./store/tcp.ts')
+  const { redis, close } = tcpClient({ ...database, timeoutMs })
+  return { redis, storage: 'Redis over TCP', close: async () => close() }
 }

@@ -1,14 +1,21 @@
 import { readFileSync } from 'node:fs'
 import { parseEnv } from 'node:util'
 import { expect, test } from 'vitest'
-import { ConfigError, readConfig, VARIABLES, type Config, type Vars } from '../src/config.ts'
+import {
+  ConfigError,
+  readConfig,
+  VARIABLES,
+  type Config,
+  type Platform,
+  type Vars,
+} from '../src/config.ts'
 
 const PLATFORMS = ['edge', 'node'] as const
 
 /** The problems told, one a line. */
-function problems(vars: Vars): string[] {
+function problems(vars: Vars, platform: Platform = 'node'): string[] {
   try {
-    readConfig(vars, 'node')
+    readConfig(vars, platform)
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     return error.message.split('\n').slice(1)
@@ -110,7 +117,7 @@ test('reads every variable', () => {
     defaultModel: 'a/one',
     adminKey: '0123456789abcdef',
     userHashSecret: 's',
-    redis: { url: 'https://db.upstash.io', token: 'tok' },
+    redis: { kind: 'rest', url: 'https://db.upstash.io', token: 'tok' },
     usageFile: '/data/usage.json',
     limits: {
       default: { tokensPerDay: 1, requestsPerDay: 2, tokensPerMinute: 3, requestsPerMinute: 4 },
@@ -162,7 +169,7 @@ const WRONG: Vars = {
   ADMIN_KEY: 'short',
   KV_REST_API_URL: 'https://a.upstash.io',
   UPSTASH_REDIS_REST_URL: 'https://a.upstash.io',
-  REDIS_URL: 'redis://localhost',
+  REDIS_URL: 'localhost:6379',
   MODEL_LIMITS: '{"*":{}}',
   GLOBAL_LIMITS: '[]',
   CAP: 'loose',
@@ -188,16 +195,18 @@ test('tells no value in a message, least of all a secret', () => {
     { ...wrong, ADMIN_KEY: 'a-SECRET', KV_REST_API_URL: undefined },
     { KV_REST_API_URL: `https://${secret}:${secret}@a.test`, UPSTASH_REDIS_REST_TOKEN: secret },
     { KV_REST_API_URL: secret, KV_REST_API_TOKEN: secret },
-    { REDIS_URL: `redis://default:${secret}@localhost:6379` },
+    { REDIS_URL: `redis://default:${secret}@localhost:6379/x` },
     { REDIS_URL: `rediss://default:${secret}%zz@a.upstash.io` },
     { REDIS_URL: `rediss://default:${secret}@a.upstash.io:1` },
     { GROQ_BASE_URL: `https://user:${secret}@api.groq.com/openai/v1` },
     { MODEL_LIMITS: `{"*":{"tokensPerDay":"${secret}"}}` },
   ]
   for (const vars of rows) {
-    const lines = problems(vars)
-    expect(lines).not.toEqual([])
-    expect(lines.join('\n')).not.toMatch(/secret/i)
+    for (const platform of PLATFORMS) {
+      const lines = problems(vars, platform)
+      expect(lines).not.toEqual([])
+      expect(lines.join('\n')).not.toMatch(/secret/i)
+    }
   }
 })
 
@@ -214,8 +223,8 @@ test.each(
 test.each([
   ['MAX_COMPLETION_TOKENS', 1, 1_000_000],
   ['MAX_BODY_BYTES', 1024, 104_857_600],
-  ['UPSTREAM_TIMEOUT_MS', 1, 3_600_000],
-  ['REQUEST_SECONDS', 1, 3600],
+  ['UPSTREAM_TIMEOUT_MS', 1, 300_000],
+  ['REQUEST_SECONDS', 1, 300],
   ['STORE_TIMEOUT_MS', 1, 60_000],
   ['USER_RETENTION_DAYS', 1, 3650],
   ['STATS_RETENTION_DAYS', 1, 3650],
@@ -315,7 +324,7 @@ const UPSTASH: Vars = {
   UPSTASH_REDIS_REST_URL: 'https://a.upstash.io',
   UPSTASH_REDIS_REST_TOKEN: 'secret',
 }
-const A = { url: 'https://a.upstash.io', token: 'secret' }
+const A = { kind: 'rest', url: 'https://a.upstash.io', token: 'secret' }
 
 test.each<[string, Vars, object]>([
   ['KV_*', KV, A],
@@ -325,7 +334,7 @@ test.each<[string, Vars, object]>([
   [
     'http, for a database of one’s own',
     { ...KV, KV_REST_API_URL: 'http://localhost:1/' },
-    { url: 'http://localhost:1', token: 'secret' },
+    { kind: 'rest', url: 'http://localhost:1', token: 'secret' },
   ],
   ['KV_* beside any REDIS_URL', { ...KV, REDIS_URL: 'redis://localhost:6379' }, A],
   ['REDIS_URL', { REDIS_URL: 'rediss://default:secret@a.upstash.io:6379' }, A],
@@ -339,15 +348,36 @@ test.each<[string, Vars, object]>([
   [
     'REDIS_URL in UTF-8',
     { REDIS_URL: 'rediss://:%C3%BC@eu1-a.upstash.io' },
-    { url: 'https://eu1-a.upstash.io', token: 'ü' },
+    { kind: 'rest', url: 'https://eu1-a.upstash.io', token: 'ü' },
   ],
 ])('finds the database by %s', (_, vars, redis) => {
-  expect(on(vars).redis).toEqual(redis)
+  for (const platform of PLATFORMS) expect(readConfig(vars, platform).redis).toEqual(redis)
+})
+
+const OVER_TCP = [
+  'redis://localhost',
+  'redis://localhost:6379/',
+  'redis://:secret@10.0.0.1:6380/15',
+  'rediss://default:p%40s@redis.test:6379',
+  'rediss://user@redis.test/1?family=6',
+  'redis://[::1]:6379',
+  'rediss://default:secret@evil-upstash.io:6379',
+  'rediss://default:secret@a.upstash.io.test',
+]
+
+test.each(OVER_TCP)('speaks TCP with REDIS_URL=%s on Node', (url) => {
+  expect(on({ REDIS_URL: ` ${url} ` }).redis).toEqual({ kind: 'tcp', url })
+})
+
+test.each(OVER_TCP)('refuses REDIS_URL=%s on the edge, and says where it works', (REDIS_URL) => {
+  expect(problems({ REDIS_URL }, 'edge')).toEqual([
+    expect.stringMatching(/REDIS_URL must be an Upstash address .* TCP works only on Node/),
+  ])
 })
 
 const TWO = 'name two databases'
 const TOGETHER = 'go together'
-const DERIVED = 'REDIS_URL must be an Upstash address'
+const ADDRESS = 'REDIS_URL must be an '
 
 test.each<[string, Vars, string]>([
   ['two addresses', { ...KV, ...UPSTASH, KV_REST_API_URL: 'https://b.upstash.io' }, TWO],
@@ -362,24 +392,25 @@ test.each<[string, Vars, string]>([
     { ...UPSTASH, UPSTASH_REDIS_REST_URL: 'rediss://a.upstash.io' },
     'an https address',
   ],
-  ['another port', { REDIS_URL: 'rediss://default:secret@a.upstash.io:6380' }, DERIVED],
-  ['another host', { REDIS_URL: 'rediss://default:secret@redis.test:6379' }, DERIVED],
-  [
-    'a host that ends alike',
-    { REDIS_URL: 'rediss://default:secret@evil-upstash.io:6379' },
-    DERIVED,
-  ],
-  ['a host that begins alike', { REDIS_URL: 'rediss://default:secret@a.upstash.io.test' }, DERIVED],
-  ['no password', { REDIS_URL: 'rediss://default@a.upstash.io:6379' }, DERIVED],
-  ['an empty password', { REDIS_URL: 'rediss://default:@a.upstash.io:6379' }, DERIVED],
-  ['malformed escapes', { REDIS_URL: 'rediss://default:a%zz@a.upstash.io:6379' }, DERIVED],
-  ['escapes of no UTF-8', { REDIS_URL: 'rediss://default:a%ff@a.upstash.io:6379' }, DERIVED],
-  ['https', { REDIS_URL: 'https://default:secret@a.upstash.io' }, DERIVED],
-  ['no address', { REDIS_URL: 'localhost' }, DERIVED],
+  ['another port', { REDIS_URL: 'rediss://default:secret@a.upstash.io:6380' }, ADDRESS],
+  ['no password', { REDIS_URL: 'rediss://default@a.upstash.io:6379' }, ADDRESS],
+  ['an empty password', { REDIS_URL: 'rediss://default:@a.upstash.io:6379' }, ADDRESS],
+  ['malformed escapes', { REDIS_URL: 'rediss://default:a%zz@a.upstash.io:6379' }, ADDRESS],
+  ['escapes of no UTF-8', { REDIS_URL: 'rediss://default:a%ff@a.upstash.io:6379' }, ADDRESS],
+  ['https', { REDIS_URL: 'https://default:secret@a.upstash.io' }, ADDRESS],
+  ['no address', { REDIS_URL: 'localhost' }, ADDRESS],
+  ['a host with a port and no scheme', { REDIS_URL: 'localhost:6379' }, ADDRESS],
+  ['no host', { REDIS_URL: 'redis:///0' }, ADDRESS],
+  ['a database that is no number', { REDIS_URL: 'redis://localhost:6379/zero' }, ADDRESS],
+  ['a path', { REDIS_URL: 'redis://localhost:6379/0/' }, ADDRESS],
+  ['malformed escapes in a user', { REDIS_URL: 'redis://a%zz:secret@localhost' }, ADDRESS],
+  ['malformed escapes in a password', { REDIS_URL: 'redis://:a%zz@localhost' }, ADDRESS],
 ])('refuses a database by %s', (_, vars, problem) => {
-  const lines = problems(vars)
-  expect(lines.length).toBeGreaterThan(0)
-  for (const line of lines) expect(line).toContain(problem)
+  for (const platform of PLATFORMS) {
+    const lines = problems(vars, platform)
+    expect(lines.length).toBeGreaterThan(0)
+    for (const line of lines) expect(line).toContain(problem)
+  }
 })
 
 const example = readFileSync(new URL('../.env.example', import.meta.url), 'utf8')

@@ -2,12 +2,14 @@
 import { build } from 'esbuild'
 import { Log as MiniflareLog, LogLevel, Miniflare } from 'miniflare'
 import type { Readable } from 'node:stream'
-import { edgeBundle } from '../scripts/bundle.ts'
+import { COMPATIBILITY_DATE, edgeBundle } from '../scripts/bundle.ts'
 import { readConfig, type Vars } from '../src/config.ts'
 import { createLog } from '../src/log.ts'
 import { startServer } from '../src/server.ts'
 import { createRedisStore } from '../src/store/redis.ts'
+import { restClient } from '../src/store/rest.ts'
 import type { Store } from '../src/store/store.ts'
+import { tcpClient } from '../src/store/tcp.ts'
 import type { Event } from '../src/usage/record.ts'
 
 export type Gateway = { kind: Kind; url: string; log: string[]; close(): Promise<void> }
@@ -41,21 +43,22 @@ async function startNode(vars: Vars, given?: Store): Promise<Gateway> {
     format: 'json',
     write: (line) => lines.push(line),
   })
-  const rest = config.redis && {
-    ...config.redis,
-    timeoutMs: config.storeTimeoutMs,
-    retention: config.retention,
-    warn: log.warn,
-    batch: true,
-  }
-  const store = given ?? (rest && createRedisStore(rest))
+  const database = config.redis
+  const { storeTimeoutMs: timeoutMs, retention } = config
+  const tcp = database?.kind === 'tcp' ? tcpClient({ ...database, timeoutMs }) : undefined
+  const redis = database?.kind === 'rest' ? restClient({ ...database, timeoutMs }) : tcp?.redis
+  const store =
+    given ?? (redis && createRedisStore({ redis, retention, batch: true, warn: log.warn }))
   if (!store) throw new Error('the gateway on Node needs a store or a database')
   const server = await startServer({ config, store, log })
   return {
     kind: 'node',
     url: `http://127.0.0.1:${server.port}`,
     log: lines,
-    close: () => server.close(),
+    async close() {
+      await server.close()
+      tcp?.close()
+    },
   }
 }
 
@@ -74,7 +77,7 @@ async function startWorkerd(vars: Vars): Promise<Gateway> {
   const miniflare = new Miniflare({
     modules: true,
     script: await bundle,
-    compatibilityDate: '2026-04-01',
+    compatibilityDate: COMPATIBILITY_DATE,
     host: '127.0.0.1',
     port: 0,
     cf: false,

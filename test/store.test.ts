@@ -6,7 +6,7 @@ import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../src/usage/record.ts'
 import { admitOf, AMPLE, failureOf, NOON, settleOf } from './commands.ts'
 import { startRedis, type Redis } from './redis.ts'
 import { bindingStore, serveStore } from '../src/store/binding.ts'
-import { localStore, redisStore, type Warning } from './stores.ts'
+import { localStore, redisStore, tcpStore, type Warning } from './stores.ts'
 import { startUpstash, type Upstash } from './upstash.ts'
 
 const TODAY = '2026-11-22'
@@ -41,6 +41,14 @@ type Open = (retention?: Partial<Retention>) => Promise<Store>
 const subjects: [string, Open][] = [
   ['redis', async (retention = {}) => redisStore(upstash, { retention })],
   ['redis in batches', async (retention = {}) => redisStore(upstash, { retention, batch: true })],
+  [
+    'redis over TCP',
+    async (retention = {}) => {
+      const store = tcpStore(redis.url, { retention })
+      opened.push(store)
+      return store
+    },
+  ],
   [
     'local',
     async (retention = {}) => {

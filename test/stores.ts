@@ -4,6 +4,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openLocal, type LocalStore } from '../src/store/local.ts'
 import { createRedisStore } from '../src/store/redis.ts'
+import { restClient } from '../src/store/rest.ts'
+import { tcpClient } from '../src/store/tcp.ts'
+import type { Command } from '../src/usage/record.ts'
 import type { Retention, Store } from '../src/store/store.ts'
 import type { Upstash } from './upstash.ts'
 
@@ -20,13 +23,29 @@ type RedisStoreOptions = {
 
 export const redisStore = (upstash: Upstash, options: RedisStoreOptions = {}): Store =>
   createRedisStore({
-    url: upstash.url,
-    token: upstash.token,
-    timeoutMs: options.timeoutMs ?? 10_000,
-    retention: { ...RETENTION, ...options.retention },
-    batch: options.batch ?? false,
-    warn: (event, fields) => options.warnings?.push({ event, fields }),
+    redis: restClient({
+      url: upstash.url,
+      token: upstash.token,
+      timeoutMs: options.timeoutMs ?? 10_000,
+    }),
+    ...redisOptions(options),
   })
+
+const redisOptions = (options: RedisStoreOptions) => ({
+  retention: { ...RETENTION, ...options.retention },
+  batch: options.batch ?? false,
+  warn: (event: string, fields: Record<string, unknown>) =>
+    void options.warnings?.push({ event, fields }),
+})
+
+export type TcpStore = Store & { remove(): Promise<void> }
+
+/** A Redis store on a connection of its own. */
+export function tcpStore(url: string, options: RedisStoreOptions = {}): TcpStore {
+  const { redis, close } = tcpClient({ url, timeoutMs: options.timeoutMs ?? 10_000 })
+  const store = createRedisStore({ redis, ...redisOptions(options) })
+  return { ...store, remove: async () => close() }
+}
 
 export type TemporaryLocal = LocalStore & { file: string; remove(): Promise<void> }
 
@@ -56,7 +75,8 @@ export async function localStore(
 }
 
 /** Sends one command to the verb it belongs to. */
-export function send(store: Store, command: Parameters<Store['admit' | 'settle' | 'setBlock']>[0]) {
+export function send(store: Store, command: Command) {
+  if (command.op === 'clear') return store.clear(command)
   if (command.op === 'admit') return store.admit(command)
   return command.op === 'settle' ? store.settle(command) : store.setBlock(command)
 }

@@ -1,5 +1,5 @@
-/** The store on Redis, over the REST protocol of Upstash: documents as JSON, changed by one script. */
-import { Redis } from '@upstash/redis/cloudflare'
+/** The store on Redis: documents as JSON, changed by one script. */
+import type { Redis } from '@upstash/redis'
 import type { Answer, Command, DayDoc, Event, UserDoc } from '../usage/record.ts'
 import { DAY_MS, dateOf } from '../usage/record.ts'
 import { gather } from './batch.ts'
@@ -18,10 +18,14 @@ const SETTLE_GATHER_MS = 25
 /** A day's place in the scores of the index by tokens, as in the script. */
 const TOP_DAY = 1e10
 
+/** What is needed of a client: that each call ends in time, and that answers come as they are. */
+export type RedisCommands = Pick<
+  Redis,
+  'evalsha' | 'eval' | 'mget' | 'zrange' | 'lrange' | 'set' | 'get' | 'del'
+>
+
 export type RedisOptions = {
-  url: string
-  token: string
-  timeoutMs: number
+  redis: RedisCommands
   retention: Retention
   /** Whether commands of different requests may share a call; only where the runtime allows it. */
   batch: boolean
@@ -30,23 +34,12 @@ export type RedisOptions = {
 
 type Reply = { answers: (Answer | { error: true })[]; damaged?: string[] }
 
-/** Builds the store; it connects with the first call. Its errors are `StoreError`s without commands or values. */
+/** Builds the store. Its errors are `StoreError`s without commands or values. */
 export function createRedisStore(options: RedisOptions): Store {
-  const { warn } = options
+  const { redis, warn } = options
   const { userDays, historyDays, eventsKept } = options.retention
   /** Field by field: whatever else were in it would be sent along. */
   const keep = { userDays, historyDays, eventsKept }
-  const redis = new Redis({
-    url: options.url,
-    token: options.token,
-    // A repeated script call could count twice, so nothing is sent a second time.
-    retry: { retries: 0 },
-    signal: () => AbortSignal.timeout(options.timeoutMs),
-    automaticDeserialization: false,
-    enableAutoPipelining: false,
-    enableTelemetry: false,
-    responseEncoding: false,
-  })
 
   let sha: string | undefined
 
@@ -61,8 +54,10 @@ export function createRedisStore(options: RedisOptions): Store {
   }
 
   async function run(commands: Command[]): Promise<(Answer | { error: true })[]> {
-    const keys = new Set(commands.map((command) => userKey(command.user)))
+    const keys = new Set<string>()
     for (const command of commands) {
+      if (command.op === 'clear') keys.add(dayKey(dateOf(command.now)))
+      else keys.add(userKey(command.user))
       if (command.op === 'admit' && command.global) keys.add(dayKey(dateOf(command.now)))
       if (command.op === 'settle') keys.add(dayKey(dateOf(command.event.at)))
     }
@@ -76,10 +71,9 @@ export function createRedisStore(options: RedisOptions): Store {
     return answers
   }
 
+  const alone = async (command: Command) => (await run([command]))[0]
   const together = (schedule: (go: () => void) => void) =>
-    options.batch
-      ? gather({ schedule, size: BATCH, run })
-      : async (command: Command) => (await run([command]))[0]
+    options.batch ? gather({ schedule, size: BATCH, run }) : alone
   const soon = together((go) => setImmediate(go))
   const later = together((go) => setTimeout(go, SETTLE_GATHER_MS))
 
@@ -113,7 +107,8 @@ export function createRedisStore(options: RedisOptions): Store {
   return {
     admit: (command) => one(soon, command),
     settle: (command) => one(later, command),
-    setBlock: (command) => one(soon, command),
+    setBlock: (command) => one(alone, command),
+    clear: (command) => one(alone, command),
     async listUsers({ sort, limit, now }) {
       if (limit < 1) return []
       const today = Math.floor(now / DAY_MS) * TOP_DAY
@@ -136,6 +131,17 @@ export function createRedisStore(options: RedisOptions): Store {
       const texts = await list(() => redis.lrange<string>(`${PREFIX}events`, 0, count - 1))
       return texts.flatMap((text) => parse<Event>(text, `${PREFIX}events`))
     },
+    async probe() {
+      const key = `${PREFIX}probe:${crypto.randomUUID()}`
+      const found = await guard(async () => {
+        await redis.set(key, 'here', { ex: 60 })
+        const value = await redis.get<string>(key)
+        await redis.del(key)
+        return value
+      })
+      if (found !== 'here')
+        throw new StoreError('the database does not give back what it was given')
+    },
   }
 }
 
@@ -148,7 +154,7 @@ async function guard<T>(call: () => Promise<T>): Promise<T> {
     return await call()
   } catch (error) {
     const kind = error instanceof Error ? error.name : 'unknown'
-    const code = error instanceof Error && /^[A-Z]+\b/.exec(error.message)?.[0]
+    const code = error instanceof Error && /^[A-Z][A-Z\d_]*\b/.exec(error.message)?.[0]
     throw new StoreError(`the database call failed (${kind}${code ? `, ${code}` : ''})`)
   }
 }
