@@ -17,6 +17,13 @@ export type Deps = {
   /** The client's address as the platform vouches for it. */
   clientIp(c: Context): string | undefined
   relay: RelayPlatform
+  environment: Environment
+}
+
+/** Where the app runs and keeps its counts. */
+export type Environment = {
+  platform: 'vercel' | 'workerd' | 'node'
+  storage: 'database' | 'file' | 'none'
 }
 
 export type AppEnv = {

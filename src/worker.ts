@@ -13,6 +13,7 @@ export default {
   fetch(request: Request, env: Env, context: ExecutionContext) {
     const { STORE, UPSTREAM, ...rest } = env
     app ??= createEdgeApp({
+      platform: 'workerd',
       vars: asText(rest),
       store: STORE && bindingStore(STORE),
       fetch: UPSTREAM

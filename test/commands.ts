@@ -101,6 +101,7 @@ const settle = fc.record({
   user: fc.constantFrom(...USERS),
   outcome: fc.constantFrom('settled' as const, 'partial' as const, 'failed' as const),
   charged: fc.integer({ min: 0, max: 600 }),
+  session: rarely(fc.constantFrom('s1', 's2', 'constructor')),
 })
 
 const block = fc.record({
@@ -115,18 +116,21 @@ type Draw = { step: number } & (
   | { kind: 'admit'; value: typeof admit extends fc.Arbitrary<infer T> ? T : never }
   | { kind: 'settle'; value: typeof settle extends fc.Arbitrary<infer T> ? T : never }
   | { kind: 'block'; value: typeof block extends fc.Arbitrary<infer T> ? T : never }
+  | { kind: 'clear' }
 )
 
 function toCommand(draw: Draw, now: number): Command {
+  if (draw.kind === 'clear') return { op: 'clear', now }
   if (draw.kind === 'admit')
     return JSON.parse(JSON.stringify({ op: 'admit', now, ...draw.value })) as Admit
   if (draw.kind === 'settle') {
-    const { id, user, outcome, charged } = draw.value
+    const { id, user, outcome, charged, session } = draw.value
     const usage = outcome === 'settled' ? { prompt: charged, completion: 0, total: charged } : {}
     const { prompt: _p, completion: _c, total: _t, ...bare } = eventOf({ id, user })
     const event = {
       ...bare,
       ...usage,
+      ...(session !== undefined && { session }),
       at: now,
       outcome,
       charged: outcome === 'failed' ? 0 : charged,
@@ -166,6 +170,10 @@ export const commandSequence = (maxLength: number): fc.Arbitrary<Command[]> =>
         {
           arbitrary: fc.record({ kind: fc.constant('block' as const), step: clock, value: block }),
           weight: 2,
+        },
+        {
+          arbitrary: fc.record({ kind: fc.constant('clear' as const), step: clock }),
+          weight: 1,
         },
       ),
       { minLength: 1, maxLength },

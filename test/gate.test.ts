@@ -43,9 +43,11 @@ function world(vars: Vars = {}) {
     },
     settle: unused,
     setBlock: unused,
+    clear: unused,
     listUsers: unused,
     days: unused,
     events: unused,
+    probe: unused,
   }
   const gate = createGate({ config: readConfig(vars, 'node'), now: () => state.now }, store)
   const enter = (fields: Partial<Entrant> & { user?: string } = {}) => {

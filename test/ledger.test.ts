@@ -1,14 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { reduce } from '../src/usage/ledger.ts'
-import {
-  dateOf,
-  type Command,
-  type DayDoc,
-  type Limits,
-  type UserDoc,
-} from '../src/usage/record.ts'
+import { dateOf, type Limits } from '../src/usage/record.ts'
 import { admitOf, AMPLE, commandSequence, failureOf, NOON, settleOf } from './commands.ts'
+import { reducerState } from './state.ts'
 
 const HOUR = 3_600_000
 const KEEP = { userDays: 7 }
@@ -16,15 +10,9 @@ const TODAY = dateOf(NOON)
 
 /** The state of a few users and days, to which commands are applied one after another. */
 function ledger() {
-  const users = new Map<string, UserDoc>()
-  const days = new Map<string, DayDoc>()
+  const { users, days, ...state } = reducerState(KEEP)
   return {
-    do(command: Command) {
-      const step = reduce(users.get(command.user), command, (date) => days.get(date), KEEP)
-      if (step.user) users.set(step.user.id, step.user)
-      if (step.day) days.set(step.day.date, step.day)
-      return step.answer
-    },
+    do: state.do,
     user: (id = 'alice') => users.get(id),
     row: (model = 'a/one') => users.get('alice')?.rows[model],
     day: (date = TODAY) => days.get(date),
@@ -240,15 +228,10 @@ function freeze<T>(value: T): T {
 test('changes nothing that it is given, and gives the same for the same', () => {
   fc.assert(
     fc.property(commandSequence(60), (commands) => {
-      const users = new Map<string, UserDoc>()
-      const days = new Map<string, DayDoc>()
-      for (const command of freeze(commands)) {
-        const user = users.get(command.user)
-        const step = freeze(reduce(user, command, (date) => days.get(date), KEEP))
-        expect(reduce(user, command, (date) => days.get(date), KEEP)).toEqual(step)
-        if (step.user) users.set(step.user.id, step.user)
-        if (step.day) days.set(step.day.date, step.day)
-      }
+      const [first, second] = [reducerState(KEEP, freeze), reducerState(KEEP, freeze)]
+      for (const command of freeze(commands)) expect(first.do(command)).toEqual(second.do(command))
+      expect(first.users).toEqual(second.users)
+      expect(first.days).toEqual(second.days)
     }),
     { numRuns: 300 },
   )

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { reduce } from '../src/usage/ledger.ts'
-import { dateOf, type DayDoc, type UserDoc } from '../src/usage/record.ts'
+import { dateOf } from '../src/usage/record.ts'
 import { commandSequence } from './commands.ts'
+import { reducerState } from './state.ts'
 import { startRedis, type Redis } from './redis.ts'
 import { localStore, redisStore, RETENTION, send } from './stores.ts'
 import { startUpstash, type Upstash } from './upstash.ts'
@@ -27,15 +27,12 @@ test('redis and local give the same answers and end in the same documents as the
       const remote = redisStore(upstash)
       const now = Math.max(...commands.map((command) => command.now))
       const local = await localStore(() => now)
-      const users = new Map<string, UserDoc>()
-      const days = new Map<string, DayDoc>()
+      const { users, days, ...state } = reducerState(RETENTION)
       try {
         for (const command of commands) {
-          const step = reduce(users.get(command.user), command, (date) => days.get(date), RETENTION)
-          if (step.user) users.set(step.user.id, step.user)
-          if (step.day) days.set(step.day.date, step.day)
-          expect(await send(remote, command)).toEqual(step.answer)
-          expect(await send(local, command)).toEqual(step.answer)
+          const answer = state.do(command)
+          expect(await send(remote, command)).toEqual(answer)
+          expect(await send(local, command)).toEqual(answer)
         }
         for (const [id, doc] of users) {
           expect(JSON.parse(String(await redis.command(['GET', `weir:1:user:${id}`])))).toEqual(doc)

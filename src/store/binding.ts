@@ -7,7 +7,16 @@ import { StoreError, type Store } from './store.ts'
 /** The near end of a service binding. */
 export type Fetcher = { fetch(input: string, init?: RequestInit): Promise<Response> }
 
-const VERBS = ['admit', 'settle', 'setBlock', 'listUsers', 'days', 'events'] as const
+const VERBS = [
+  'admit',
+  'settle',
+  'setBlock',
+  'clear',
+  'listUsers',
+  'days',
+  'events',
+  'probe',
+] as const
 
 type Verb = (typeof VERBS)[number]
 type Call = { verb: Verb; args: unknown[] }

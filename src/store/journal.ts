@@ -6,7 +6,16 @@
  * the renaming from being applied twice.
  */
 import { constants } from 'node:fs'
-import { appendFile, mkdir, open, readFile, rename, type FileHandle } from 'node:fs/promises'
+import {
+  appendFile,
+  mkdir,
+  open,
+  readFile,
+  rename,
+  unlink,
+  writeFile,
+  type FileHandle,
+} from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { acquireLock, type Lock } from './lock.ts'
 import { StoreError } from './store.ts'
@@ -31,6 +40,8 @@ export type Journal = {
   append(command: unknown): Promise<void>
   /** Resolves when all that was to be appended until now is in the file. */
   written(): Promise<void>
+  /** Writes, reads and deletes a file beside the others; rejects with `StoreError`. */
+  probe(): Promise<void>
   /** Writes what is waiting and a last snapshot, and gives the files up. */
   close(): Promise<void>
 }
@@ -165,6 +176,16 @@ async function openFiles(options: JournalOptions, lock: Lock): Promise<Journal> 
     },
     written: async () => {
       if (pending || flushing) await flushed()
+    },
+    async probe() {
+      const path = `${file}.probe`
+      try {
+        await writeFile(path, 'here')
+        if ((await readFile(path, 'utf8')) !== 'here') throw new Error('not what was written')
+        await unlink(path)
+      } catch (cause) {
+        throw new StoreError(`cannot write beside ${file}`, { cause })
+      }
     },
     close: () => (closing ??= shut()),
   }

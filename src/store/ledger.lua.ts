@@ -10,7 +10,7 @@
 export const LEDGER_SCRIPT = String.raw`
 local SECONDS_PER_DAY = 86400
 local MINUTE, HOUR, DAY = 60000, 3600000, 86400000
-local LATE_SETTLE, MODELS_PER_USER = DAY, 64
+local LATE_SETTLE, MODELS_PER_USER, SESSIONS_PER_USER = DAY, 64, 64
 local DAMAGED_SECONDS = 30 * SECONDS_PER_DAY
 local TOP_DAY = 1e10
 
@@ -105,11 +105,12 @@ local function is_user(doc)
     and is_text(doc.id) and is_text(doc.date) and optional(doc.seen, is_number)
     and each(doc.rows, is_row)
     and each(doc.past, function(rows) return each(rows, is_past_row) end)
+    and each(doc.sessions, is_number)
     and is_minute(doc.minute) and each(doc.leases, is_lease) and each(doc.blocks, is_block)
 end
 
 local function is_day(doc)
-  return numbers(doc, { 'v' }) and doc.v == 1 and is_text(doc.date)
+  return numbers(doc, { 'v', 'sessions' }) and doc.v == 1 and is_text(doc.date)
     and is_day_row(doc.total) and each(doc.models, is_day_row)
     and each(doc.quota, is_count) and is_minute(doc.minute)
 end
@@ -139,7 +140,7 @@ local function load_day(date) return load(day_key(date), is_day) end
 
 local function new_user(id, now)
   return {
-    v = 1, id = id, at = now, date = date_of(now), rows = {}, past = {},
+    v = 1, id = id, at = now, date = date_of(now), rows = {}, past = {}, sessions = {},
     minute = { n = minute_of(now), rows = {} }, leases = {}, blocks = {}
   }
 end
@@ -159,7 +160,7 @@ local function new_day_row()
 end
 
 local function new_day(date)
-  return { v = 1, date = date, total = new_day_row(), models = {}, quota = {}, minute = { n = 0, rows = {} } }
+  return { v = 1, date = date, total = new_day_row(), sessions = 0, models = {}, quota = {}, minute = { n = 0, rows = {} } }
 end
 
 local function unsettled(row) return row.requests - row.settled - row.partial - row.failed end
@@ -193,6 +194,7 @@ local function advance(doc, now)
     next.past = filter(past, function(_, day) return day >= oldest end)
     next.date = date
     next.rows = {}
+    next.sessions = {}
   end
   return next
 end
@@ -350,8 +352,8 @@ local function end_day_row(row, event, first, at)
 end
 
 local function first_answer(rows, row, event)
-  if event.outcome == 'failed' then return { user = false, model = false } end
-  local first = { user = true, model = not answered(row) }
+  if event.outcome == 'failed' then return { user = false, model = false, session = false } end
+  local first = { user = true, model = not answered(row), session = false }
   for _, one in pairs(rows) do
     if answered(one) then first.user = false end
   end
@@ -372,6 +374,7 @@ local function end_day(day, lease, event, first, at)
     next.models = with(day.models, model, end_day_row(known or new_day_row(), event, first.model, at))
   end
   next.total = end_day_row(day.total, event, first.user, at)
+  next.sessions = day.sessions + (first.session and 1 or 0)
   next.minute = { n = day.minute.n, rows = rows }
   return next
 end
@@ -389,7 +392,7 @@ local function settle(user, command)
   doc.leases = with(doc.leases, event.id, nil)
   doc.seen = doc.at
 
-  local date, first = date_of(lease.at), { user = false, model = false }
+  local date, first = date_of(lease.at), { user = false, model = false, session = false }
   local rows = date == doc.date and doc.rows or doc.past[date] or {}
   local row = rows[lease.model]
   if row and row.held then
@@ -406,6 +409,13 @@ local function settle(user, command)
       n = doc.minute.n, rows = add_count(doc.minute.rows, lease.model, event.charged - lease.bound, 0)
     }
   end
+  local session = event.session
+  if session and date == doc.date and event.outcome ~= 'failed' then
+    if not doc.sessions[session] and size(doc.sessions) < SESSIONS_PER_USER then
+      first.session = true
+      doc.sessions = with(doc.sessions, session, 1)
+    end
+  end
   local day = end_day(load_day(date) or new_day(date), lease, event, first, doc.at)
   return { user = doc, day = day, event = event, answer = { applied = true } }
 end
@@ -416,12 +426,22 @@ local function set_block(user, command)
   return { user = doc, block = command, answer = { ok = true } }
 end
 
-local REDUCE = { admit = admit, settle = settle, block = set_block }
+local function clear(_, command)
+  local date = date_of(command.now)
+  local today, day = load_day(date), nil
+  if today then
+    day = new_day(date)
+    day.quota, day.minute = today.quota, today.minute
+  end
+  return { day = day, cleared = command.now, answer = { ok = true } }
+end
+
+local REDUCE = { admit = admit, settle = settle, block = set_block, clear = clear }
 
 -- The batch: reckon all, then write.
 
 local users, days, events, blocks, answers = {}, {}, {}, {}, {}
-local last_seen, spent, chores_at = {}, {}, nil
+local last_seen, spent, chores_at, cleared = {}, {}, nil, nil
 
 local function settled_tokens(doc)
   local tokens = 0
@@ -443,7 +463,7 @@ end
 
 local function run(text)
   local command = cjson.decode(text)
-  local before = load_user(command.user)
+  local before = command.user and load_user(command.user)
   local step = REDUCE[command.op](before, command)
   if step.user then
     docs[user_key(command.user)] = step.user
@@ -459,6 +479,7 @@ local function run(text)
     if step.day.total.requests % 64 == 0 then chores_at = command.now end
   end
   if step.block then blocks[#blocks + 1] = step.block end
+  cleared = step.cleared or cleared
   return step.answer
 end
 
@@ -481,6 +502,13 @@ for key, text in pairs(damaged) do
   redis.call('SET', prefix .. 'damaged:' .. string.sub(key, #prefix + 1), text, 'EX', DAMAGED_SECONDS)
   redis.call('DEL', key)
   reported[#reported + 1] = key
+end
+if cleared then
+  local keys = { prefix .. 'events' }
+  for ago = -1, keep.historyDays do
+    if ago ~= 0 then keys[#keys + 1] = day_key(date_of(cleared - ago * DAY)) end
+  end
+  redis.call('DEL', unpack(keys))
 end
 for id, doc in pairs(users) do
   local seconds = user_seconds(doc)

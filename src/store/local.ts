@@ -34,8 +34,12 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
   let events: Event[] = []
 
   function apply(command: Command): Step {
-    const user = users.get(command.user)
+    const user = command.op === 'clear' ? undefined : users.get(command.user)
     const step = reduce(user, command, (date) => days.get(date), retention)
+    if (step.cleared) {
+      days.clear()
+      events = []
+    }
     if (step.user) users.set(step.user.id, step.user)
     if (step.day) days.set(step.day.date, step.day)
     if (step.event) keepEvent(step.event)
@@ -77,7 +81,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
 
   async function run<A extends Answer>(command: Command): Promise<A> {
     const step = apply(command)
-    if (step.user) await journal.append(command)
+    if (step.user || step.cleared) await journal.append(command)
     // What is said to be done already may still be on its way to the file.
     else if (!('reason' in step.answer)) await journal.written()
     return step.answer as A
@@ -87,6 +91,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     admit: run,
     settle: run,
     setBlock: run,
+    clear: run,
     async listUsers({ sort, limit, now }) {
       const today = dateOf(now)
       const score = (user: UserDoc) =>
@@ -105,6 +110,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
         .slice(-limit || Infinity)
         .reverse()
     },
+    probe: () => journal.probe(),
     close: () => journal.close(),
   }
 }

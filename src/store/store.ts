@@ -2,7 +2,8 @@
 import type {
   Admit,
   Admitted,
-  BlockSet,
+  Clear,
+  Done,
   DayDoc,
   Event,
   Refusal,
@@ -18,13 +19,17 @@ export interface Store {
   /** Replaces a lease's bound by the real charge, in one atomic step; does nothing without the lease. */
   settle(command: Settle): Promise<Settled>
   /** Sets or lifts a block. */
-  setBlock(command: SetBlock): Promise<BlockSet>
+  setBlock(command: SetBlock): Promise<Done>
+  /** Forgets days and events; users, blocks and what quotas hold on to stay. */
+  clear(command: Clear): Promise<Done>
   /** The most recently active users, or those with the most tokens today, at most `limit`. */
   listUsers(query: UserQuery): Promise<UserDoc[]>
   /** The days asked for that have anything to say. */
   days(dates: string[]): Promise<DayDoc[]>
   /** The newest events first, at most `limit`. */
   events(limit: number): Promise<Event[]>
+  /** Writes, reads and deletes something of no meaning; rejects when that does not work. */
+  probe(): Promise<void>
 }
 
 export type UserQuery = { sort: 'lastActive' | 'tokens'; limit: number; now: number }

@@ -133,6 +133,14 @@ function refuseUnbounded(body: Json): void {
   for (const field of ['previous_response_id', 'conversation', 'prompt']) {
     if (body[field] != null) refuse(`\`${field}\`, which refers to text kept upstream,`, field)
   }
+  for (const field of ['documents', 'search_settings', 'compound_custom', 'background']) {
+    if (body[field] != null && body[field] !== false) refuse(`\`${field}\``, field)
+  }
+  if (body.tools != null && !Array.isArray(body.tools)) refuse('tools that are no list', 'tools')
+  if (isJson(body.input)) refuse('an input that is neither text nor list', 'input')
+  if (itemsOf(body).some(({ content, output }) => isJson(content) || isJson(output))) {
+    refuse('content that is neither text nor list', 'messages')
+  }
   for (const tool of listOf(body.tools)) {
     const type = isJson(tool) ? tool.type : undefined
     if (type !== 'function' && type !== 'custom') refuse('built-in and remote tools', 'tools')

@@ -23,6 +23,7 @@ export const newUser = (id: string, now: number): UserDoc => ({
   date: dateOf(now),
   rows: {},
   past: {},
+  sessions: {},
   minute: { n: minuteOf(now), rows: {} },
   leases: {},
   blocks: {},
@@ -61,6 +62,7 @@ export const newDay = (date: string): DayDoc => ({
   v: 1,
   date,
   total: newDayRow(),
+  sessions: 0,
   models: {},
   quota: {},
   minute: { n: 0, rows: {} },
@@ -84,6 +86,7 @@ export function advance(doc: UserDoc, now: number, keep: Keep): UserDoc {
     next.past = filter(past, (_, day) => day >= oldest)
     next.date = date
     next.rows = {}
+    next.sessions = {}
   }
   return next
 }

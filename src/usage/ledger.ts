@@ -10,6 +10,7 @@ import { checks, refuse } from './limits.ts'
 import {
   ALL_MODELS,
   MODELS_PER_USER,
+  SESSIONS_PER_USER,
   dateOf,
   minuteOf,
   own,
@@ -17,7 +18,8 @@ import {
   type Admitted,
   type Answer,
   type Block,
-  type BlockSet,
+  type Clear,
+  type Done,
   type Command,
   type DayDoc,
   type Event,
@@ -36,6 +38,8 @@ export type Step<A extends Answer = Answer> = {
   user?: UserDoc
   day?: DayDoc
   event?: Event
+  /** All other days and all events are forgotten. */
+  cleared?: true
   answer: A
 }
 
@@ -56,6 +60,8 @@ export function reduce(
       return settle(user, command, loadDay, keep)
     case 'block':
       return setBlock(user, command)
+    case 'clear':
+      return clear(command, loadDay)
   }
 }
 
@@ -137,7 +143,7 @@ export function settle(
   const date = dateOf(lease.at)
   const rows: Record<string, PastRow> = (date === doc.date ? doc.rows : own(doc.past, date)) ?? {}
   const row = own(rows, lease.model)
-  let first: First = { user: false, model: false }
+  let first: First = { user: false, model: false, session: false }
   if (row && 'held' in row) {
     first = firstAnswer(rows, row, event)
     const ended = end(row, event)
@@ -150,16 +156,34 @@ export function settle(
       rows: addCount(doc.minute.rows, lease.model, event.charged - lease.bound, 0),
     }
   }
+  const { session } = event
+  if (session !== undefined && date === doc.date && event.outcome !== 'failed') {
+    const known =
+      own(doc.sessions, session) ?? Object.keys(doc.sessions).length >= SESSIONS_PER_USER
+    if (!known) {
+      first.session = true
+      next.sessions = { ...doc.sessions, [session]: 1 }
+    }
+  }
   const day = endDay(loadDay(date) ?? newDay(date), lease, event, { first, at: doc.at })
   return { user: next, day, event, answer: { applied: true } }
 }
 
 /** Sets or lifts a block; a user who was never seen can be blocked. It is not activity of the user's. */
-export function setBlock(user: UserDoc | undefined, command: SetBlock): Step<BlockSet> {
+export function setBlock(user: UserDoc | undefined, command: SetBlock): Step<Done> {
   const doc = user ?? newUser(command.user, command.now)
   const { [command.model]: _, ...others } = doc.blocks
   const blocks = command.block ? { ...others, [command.model]: command.block } : others
   return { user: { ...doc, blocks }, answer: { ok: true } }
+}
+
+/** Forgets history and events; of today what the quotas hold on to stays. */
+export function clear({ now }: Clear, loadDay: LoadDay): Step<Done> {
+  const date = dateOf(now)
+  const today = loadDay(date)
+  const step: Step<Done> = { cleared: true, answer: { ok: true } }
+  if (today) step.day = { ...newDay(date), quota: today.quota, minute: today.minute }
+  return step
 }
 
 const blocked = (model: string, block: Block): Refusal => {

@@ -11,6 +11,8 @@ export type Metered = {
   usage?: Usage
   /** Streamed deltas seen, for an estimate where usage is missing. */
   deltas: number
+  /** The answer was too large to be read to its end, so an estimate would be too small. */
+  over?: boolean
 }
 
 export type Meter = {
@@ -41,7 +43,8 @@ function jsonMeter(promptOnly: boolean): Meter {
       if (over) text = ''
     },
     end() {
-      const usage = over ? undefined : usageOf(parse(text + decoder.decode()), promptOnly)
+      if (over) return { deltas: 0, over }
+      const usage = usageOf(parse(text + decoder.decode()), promptOnly)
       return usage ? { usage, deltas: 0 } : { deltas: 0 }
     },
   }
@@ -92,10 +95,9 @@ function streamMeter(): Meter {
       if (over) rest = data = ''
     },
     end() {
-      if (!over) {
-        line(rest)
-        line('')
-      }
+      if (over) return { ...metered, over }
+      line(rest)
+      line('')
       return metered
     },
   }

@@ -20,7 +20,7 @@ const BYTES_PER_TOKEN = 4
 
 /**
  * Settled at what upstream reported; partial at an estimate of at most the bound, or at the whole bound
- * where we cut upstream ourselves; failed at nothing.
+ * where we cut upstream ourselves or the answer was too large to be read; failed at nothing.
  */
 export function chargeOf({ status, metered, cut, bound, promptBytes }: Ending): Charge {
   if (metered?.usage) {
@@ -31,7 +31,7 @@ export function chargeOf({ status, metered, cut, bound, promptBytes }: Ending): 
   if (!answered && (status !== undefined || !cut)) {
     return { outcome: 'failed', charged: 0, estimated: false }
   }
-  if (cut) return { outcome: 'partial', charged: bound, estimated: true }
+  if (cut || metered?.over) return { outcome: 'partial', charged: bound, estimated: true }
   const estimate = Math.ceil(promptBytes / BYTES_PER_TOKEN) + (metered?.deltas ?? 0)
   return { outcome: 'partial', charged: Math.min(estimate, bound), estimated: true }
 }

@@ -16,6 +16,9 @@ export const LATE_SETTLE_MS = DAY_MS
 /** A user may use this many different models a day; names are user input and must not grow a document. */
 export const MODELS_PER_USER = 64
 
+/** So many sessions of a user are told apart in a day; further ones are not counted. */
+export const SESSIONS_PER_USER = 64
+
 /**
  * The largest amount of tokens taken at face value, for one request.
  * No model comes near it, and sums of it stay exact in JSON as Redis writes it (14 digits).
@@ -97,10 +100,12 @@ export type UserDoc = {
   at: number
   /** When a request of theirs last ended; without one the user is not listed. */
   seen?: number
-  /** The day of `rows`. */
+  /** The day of `rows` and `sessions`. */
   date: string
   rows: Record<string, Row>
   past: Record<string, Record<string, PastRow>>
+  /** Sessions with an answered request today, at most `SESSIONS_PER_USER`. */
+  sessions: Record<string, 1>
   /** The current minute (epoch minutes) per model. */
   minute: { n: number; rows: Record<string, Count> }
   leases: Record<string, Lease>
@@ -131,6 +136,8 @@ export type DayDoc = {
   v: 1
   date: string
   total: DayRow
+  /** Sessions with at least one answered request. */
+  sessions: number
   models: Record<string, DayRow>
   /** What GLOBAL_LIMITS hold on to: admissions at their bounds, corrected when they settle. */
   quota: Record<string, Count>
@@ -194,7 +201,12 @@ export type SetBlock = {
   block?: Block | undefined
 }
 
-export type Command = Admit | Settle | SetBlock
+/** Forget days and events. Users, blocks and what quotas hold on to stay. */
+export type Clear = { op: 'clear'; now: number }
+
+/** What one user does or has done to them. */
+export type UserCommand = Admit | Settle | SetBlock
+export type Command = UserCommand | Clear
 
 /** `at` is the moment of admission by the ledger's clock; the counts are the user's with this model, this request included. */
 export type Admitted = { ok: true; at: number; day: Count; minute: Count }
@@ -217,8 +229,9 @@ export type Refusal =
     }
 
 export type Settled = { applied: boolean }
-export type BlockSet = { ok: true }
-export type Answer = Admitted | Refusal | Settled | BlockSet
+/** A block was set, or history was cleared. */
+export type Done = { ok: true }
+export type Answer = Admitted | Refusal | Settled | Done
 
 /** The UTC date of a moment, `YYYY-MM-DD`. */
 export const dateOf = (at: number): string => new Date(at).toISOString().slice(0, 10)

@@ -81,12 +81,12 @@ const endDayRow = (row: DayRow, event: Event, first: boolean, at: number): DayRo
   }
 }
 
-export type First = { user: boolean; model: boolean }
+export type First = { user: boolean; model: boolean; session: boolean }
 
 /** Whether this is the user's first answer of the day, and the first with this model: so unique users are counted. */
 export function firstAnswer(rows: Record<string, PastRow>, row: Row, event: Event): First {
-  if (event.outcome === 'failed') return { user: false, model: false }
-  return { user: !Object.values(rows).some(answered), model: !answered(row) }
+  if (event.outcome === 'failed') return { user: false, model: false, session: false }
+  return { user: !Object.values(rows).some(answered), model: !answered(row), session: false }
 }
 
 /** Adds what has ended to its day. A model enters the day only once it has answered. */
@@ -114,6 +114,7 @@ export function endDay(
   return {
     ...day,
     total: endDayRow(day.total, event, first.user, at),
+    sessions: day.sessions + (first.session ? 1 : 0),
     models,
     quota,
     minute: { n: day.minute.n, rows },

@@ -1,0 +1,22 @@
+/** What a route says where there is no store, or where it does not answer. */
+import type { Deps } from '../context.ts'
+import { ApiError } from '../errors.ts'
+import { StoreError, type Store } from '../store/store.ts'
+
+/** The store, or `not_configured`. */
+export function storeOf({ store }: Pick<Deps, 'store'>): Store {
+  if (store) return store
+  throw new ApiError('not_configured', 'This gateway has no database yet: see its start-up log.')
+}
+
+/** What the store answers, or `store_unavailable`: that it does not is no fault of the caller's. */
+export async function answered<T>(answer: Promise<T>): Promise<T> {
+  try {
+    return await answer
+  } catch (cause) {
+    if (!(cause instanceof StoreError)) throw cause
+    throw new ApiError('store_unavailable', 'The database does not answer; try again soon.', {
+      cause,
+    })
+  }
+}

@@ -1,0 +1,52 @@
+/** `/api/test`: whether the database answers, and where this runs. No secret and no address. */
+import { Hono } from 'hono'
+import { version } from '../../package.json'
+import type { AppEnv, Deps } from '../context.ts'
+import { ApiError } from '../errors.ts'
+import { StoreError } from '../store/store.ts'
+
+/** It writes, and anyone may ask, so an answer serves for so long. */
+const REMEMBER_MS = 10_000
+
+type Database = { connected: boolean; latencyMs: number | null }
+
+export function healthRoutes(deps: Deps): Hono<AppEnv> {
+  const { store, environment, now } = deps
+  const app = new Hono<AppEnv>()
+  let known: { database: Database; checkedAt: number } | undefined
+
+  async function check(): Promise<Database> {
+    const started = performance.now()
+    try {
+      await store?.probe()
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error
+      return { connected: false, latencyMs: null }
+    }
+    const latencyMs = Math.round((performance.now() - started) * 10) / 10
+    return store ? { connected: true, latencyMs } : { connected: false, latencyMs: null }
+  }
+
+  app.get('/', async (c) => {
+    const timestamp = now()
+    if (!known || timestamp - known.checkedAt >= REMEMBER_MS) {
+      known = { database: await check(), checkedAt: timestamp }
+    }
+    const { platform, storage } = environment
+    c.header('cache-control', 'no-store')
+    return c.json({
+      ...known,
+      storageType: storage,
+      environment: { platform, isVercel: platform === 'vercel' },
+      version,
+      timestamp,
+    })
+  })
+
+  app.all('/', (c) => {
+    throw new ApiError('method_not_allowed', `${c.req.method} is not possible here; use GET.`, {
+      headers: { allow: 'GET' },
+    })
+  })
+  return app
+}

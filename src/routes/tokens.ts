@@ -1,0 +1,82 @@
+/** `/api/tokens`: the history of tokens by day. */
+import { Hono } from 'hono'
+import * as z from 'zod/mini'
+import type { AppEnv, Deps } from '../context.ts'
+import { ApiError } from '../errors.ts'
+import { adminOnly } from '../middleware/admin.ts'
+import { answered, storeOf } from '../middleware/store.ts'
+import { historyRow, historyStats, type HistoryRow } from '../usage/history.ts'
+import { DAY_MS, dateOf } from '../usage/record.ts'
+
+export function tokensRoutes(deps: Deps): Hono<AppEnv> {
+  const { config, now, environment } = deps
+  const { historyDays } = config.retention
+  const app = new Hono<AppEnv>()
+  app.use(adminOnly(deps))
+
+  const query = z.object({
+    action: z._default(z.enum(['all', 'today', 'history', 'stats']), 'all'),
+    days: z._default(
+      z.coerce.number().check(z.int(), z.minimum(1), z.maximum(historyDays)),
+      historyDays,
+    ),
+  })
+
+  app.get('/', async (c) => {
+    const asked = query.safeParse(c.req.query())
+    if (!asked.success) {
+      throw new ApiError(
+        'invalid_request',
+        `\`action\` is all, today, history or stats, \`days\` 1 to ${historyDays}.`,
+      )
+    }
+    const { action, days } = asked.data
+    const timestamp = now()
+    const today = dateOf(timestamp)
+    const wanted = action === 'today' ? 1 : action === 'history' ? days : historyDays
+    const dates = Array.from({ length: wanted }, (_, ago) => dateOf(timestamp - ago * DAY_MS))
+    const kept = await answered(storeOf(deps).days(dates))
+    /** Newest first, days without any request left out. */
+    const history: HistoryRow[] = kept
+      .filter(({ total }) => total.requests > 0)
+      .map((day) => historyRow(day.date, day))
+      .sort((a, b) => (a.date < b.date ? 1 : -1))
+    const todayUsage = historyRow(
+      today,
+      kept.find(({ date }) => date === today),
+    )
+    switch (action) {
+      case 'today':
+        return c.json({ todayUsage, timestamp })
+      case 'history':
+        return c.json({ history, timestamp })
+      case 'stats':
+        return c.json({ stats: historyStats(history), timestamp })
+      case 'all':
+        return c.json({
+          todayUsage,
+          history,
+          stats: historyStats(history),
+          environment: {
+            isVercel: environment.platform === 'vercel',
+            storageType: environment.storage,
+          },
+          timestamp,
+        })
+    }
+  })
+
+  app.delete('/', async (c) => {
+    await answered(storeOf(deps).clear({ op: 'clear', now: now() }))
+    return c.json({ success: true })
+  })
+
+  app.all('/', (c) => {
+    throw new ApiError(
+      'method_not_allowed',
+      `${c.req.method} is not possible here; use GET or DELETE.`,
+      { headers: { allow: 'GET, DELETE' } },
+    )
+  })
+  return app
+}

@@ -1,0 +1,55 @@
+import { describe, expect, test } from 'vitest'
+import { version } from '../package.json'
+import { KINDS, type Gateway } from './gateways.ts'
+import { useWorld } from './world.ts'
+
+const world = useWorld()
+
+const health = async (gateway: Gateway) => {
+  const response = await fetch(`${gateway.url}/api/test`)
+  return { status: response.status, body: (await response.json()) as Record<string, unknown> }
+}
+
+describe.each(KINDS)('on %s', (kind) => {
+  test('a database that takes a write, a read and a delete is connected; the answer serves for a while', async () => {
+    // A time of its own gives each test a gateway of its own, which remembers nothing yet.
+    const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '5001' })
+    await world.redis.resetStats()
+    const first = await health(gateway)
+    expect(first).toEqual({
+      status: 200,
+      body: {
+        database: { connected: true, latencyMs: expect.any(Number) as number },
+        checkedAt: expect.any(Number) as number,
+        storageType: 'database',
+        environment: { platform: kind, isVercel: false },
+        version,
+        timestamp: expect.any(Number) as number,
+      },
+    })
+    const second = await health(gateway)
+    expect(second.body.checkedAt).toBe(first.body.checkedAt)
+    expect(await world.redis.commandstats()).toEqual({ set: 1, get: 1, del: 1 })
+  })
+
+  test('a database that hangs is not connected, and that is said within the deadline', async () => {
+    const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '202' })
+    world.upstash.fault(() => ({ hang: true }))
+    expect((await health(gateway)).body.database).toEqual({ connected: false, latencyMs: null })
+  })
+
+  test('no answer holds an address or a secret', async () => {
+    const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '5003' })
+    const { body } = await health(gateway)
+    expect(JSON.stringify(body)).not.toMatch(/127\.0\.0\.1|gsk_|admin-key|secret|http/)
+    expect(JSON.stringify(body)).not.toContain(world.upstash.token)
+  })
+})
+
+test('without a database the worker says that nothing is connected', async () => {
+  const gateway = await world.gateway('workerd', { KV_REST_API_URL: '', KV_REST_API_TOKEN: '' })
+  expect((await health(gateway)).body).toMatchObject({
+    database: { connected: false, latencyMs: null },
+    storageType: 'none',
+  })
+})

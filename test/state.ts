@@ -1,0 +1,21 @@
+/** The reducer over maps: what every store has to agree with. */
+import type { Keep } from '../src/usage/documents.ts'
+import { reduce } from '../src/usage/ledger.ts'
+import type { Command, DayDoc, UserDoc } from '../src/usage/record.ts'
+
+export function reducerState(keep: Keep, look: <T>(value: T) => T = (value) => value) {
+  const users = new Map<string, UserDoc>()
+  const days = new Map<string, DayDoc>()
+  return {
+    users,
+    days,
+    do(command: Command) {
+      const user = command.op === 'clear' ? undefined : users.get(command.user)
+      const step = look(reduce(user, command, (date) => days.get(date), keep))
+      if (step.cleared) days.clear()
+      if (step.user) users.set(step.user.id, step.user)
+      if (step.day) days.set(step.day.date, step.day)
+      return step.answer
+    },
+  }
+}
