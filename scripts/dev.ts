@@ -5,26 +5,30 @@
 import { context, type BuildResult } from 'esbuild'
 import { Log, LogLevel, Miniflare, Response, type MiniflareOptions, type Request } from 'miniflare'
 import { randomBytes } from 'node:crypto'
-import { existsSync } from 'node:fs'
 import { ConfigError, readConfig, VARIABLES, type Vars } from '../src/config.ts'
+import { loadEnvFiles } from '../src/env-files.ts'
 import { startupLines } from '../src/startup.ts'
 import { serveStore } from '../src/store/binding.ts'
 import { openLocal } from '../src/store/local.ts'
 import { StoreError } from '../src/store/store.ts'
-import { edgeBundle } from './bundle.ts'
+import { COMPATIBILITY_DATE, edgeBundle } from './bundle.ts'
 import { answerDemo } from './demo-model.ts'
+import { reapChildren } from './reaper.ts'
 
-for (const file of ['.env.local', '.env']) if (existsSync(file)) process.loadEnvFile(file)
+loadEnvFiles()
 
 try {
   await develop()
 } catch (error) {
-  if (!(error instanceof ConfigError || error instanceof StoreError)) throw error
+  const expected = error instanceof ConfigError || error instanceof StoreError
+  const taken = error instanceof Error && 'code' in error && error.code === 'ERR_ADDRESS_IN_USE'
+  if (!expected && !taken) throw error
   console.error(error.message)
   process.exit(1)
 }
 
 async function develop(): Promise<void> {
+  reapChildren()
   const generatedKey = process.env.ADMIN_KEY ? undefined : randomBytes(18).toString('base64url')
   const vars: Vars = { ...process.env, ...(generatedKey && { ADMIN_KEY: generatedKey }) }
   const config = readConfig(vars, 'edge')
@@ -56,7 +60,7 @@ async function develop(): Promise<void> {
     name: 'weir',
     modules: true,
     script,
-    compatibilityDate: '2026-04-01',
+    compatibilityDate: COMPATIBILITY_DATE,
     host: '127.0.0.1',
     port: config.port,
     bindings,

@@ -5,6 +5,8 @@ import { v7 as uuidv7 } from 'uuid'
 import type { AppEnv, Deps } from './context.ts'
 import { ApiError, asApiError, errorResponse } from './errors.ts'
 import { adminRoutes } from './routes/admin.ts'
+import { healthRoutes } from './routes/health.ts'
+import { tokensRoutes } from './routes/tokens.ts'
 import { proxyRoutes } from './routes/proxy.ts'
 
 /** What a page of another origin may read. */
@@ -44,11 +46,16 @@ export function createApp(deps: Deps): Hono<AppEnv> {
 
   app.route('/api/groq', proxyRoutes(deps))
   app.route('/api/admin', adminRoutes(deps))
+  app.route('/api/tokens', tokensRoutes(deps))
+  app.route('/api/test', healthRoutes(deps))
 
   app.notFound((c) =>
     errorResponse(
       c,
-      new ApiError('not_found', `There is nothing at ${c.req.method} of this path.`),
+      new ApiError(
+        'not_found',
+        'No such route. Calls go to POST /api/groq or to /api/groq/openai/v1/…',
+      ),
     ),
   )
   app.onError((thrown, c) => {

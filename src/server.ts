@@ -1,6 +1,6 @@
 /** The app as a server on Node: addresses from sockets, and work after the answer is waited for at the end. */
 import { serve, type HttpBindings } from '@hono/node-server'
-import type { Server as HttpServer } from 'node:http'
+import type { Server as HttpServer, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { createApp } from './app.ts'
 import type { Config } from './config.ts'
@@ -47,21 +47,41 @@ export async function startServer({ config, store, log }: ServerOptions): Promis
       return forwarded || (c.env as HttpBindings).incoming.socket.remoteAddress
     },
     relay: RELAY,
+    environment: { platform: 'node', storage: config.redis ? 'database' : 'file' },
   })
 
+  /** Answers that are not out yet. */
+  const running = new Set<ServerResponse>()
+  let idle = () => {}
+  const fetchApp = async (request: Request, env: HttpBindings) => {
+    const response = await app.fetch(request, env, context)
+    // HTTP/1.0 knows no chunks: its answers end with the connection (RFC 9112, section 6.1).
+    if (env.incoming.httpVersion === '1.0') response.headers.delete('transfer-encoding')
+    return response
+  }
   let server: HttpServer | undefined
   const { port } = await new Promise<AddressInfo>((resolve, reject) => {
     server = serve(
-      { fetch: (request, env) => app.fetch(request, env, context), port: config.port },
+      { fetch: (request, env) => fetchApp(request, env as HttpBindings), port: config.port },
       resolve,
     ) as HttpServer
     server.once('error', reject)
+    server.on('request', (_, response: ServerResponse) => {
+      running.add(response)
+      response.once('close', () => {
+        running.delete(response)
+        if (running.size === 0) idle()
+      })
+    })
   })
   return {
     port,
     async close() {
-      await new Promise((resolve) => server?.close(resolve))
+      server?.close()
+      if (running.size) await new Promise<void>((resolve) => (idle = resolve))
       while (pending.size) await Promise.all(pending)
+      // Those that have sent nothing, or half a request, would keep the server open for ever.
+      server?.closeAllConnections()
     },
   }
 }

@@ -208,7 +208,7 @@ test.each([
   ['a text as message', { messages: ['a', null, 7, [dataUrl(10)]] }],
   ['a message without content', { messages: [{}, { content: null }, { content: 7 }] }],
   ['parts that are no objects', { messages: say(['a', null, 7, []]) }],
-  ['messages that are no list', { messages: { content: [{ type: 'image_url' }] }, tools: 'a' }],
+  ['messages that are no list', { messages: { content: [{ type: 'image_url' }] } }],
 ])('reads on over %s', (_, fields) => {
   for (const rules of CAPS)
     expect(bound(CHAT, { model, ...fields }, rules).tokens).toBeGreaterThan(0)
@@ -220,6 +220,17 @@ const tool = { type: 'function', function: { name: 'f', parameters: {} } }
 
 test.each([
   ['groq/compound', { model: 'groq/compound' }, 'model'],
+  ['tools that are no list', { tools: { type: 'mcp' } }, 'tools'],
+  ['an input that is an object', { input: { type: 'input_file' } }, 'input'],
+  [
+    'content that is an object',
+    { messages: [{ role: 'user', content: { file_id: 'f' } }] },
+    'messages',
+  ],
+  ['documents', { documents: [{}] }, 'documents'],
+  ['search settings', { search_settings: {} }, 'search_settings'],
+  ['compound settings', { compound_custom: {} }, 'compound_custom'],
+  ['background work', { background: true }, 'background'],
   ['groq/compound-mini', { model: 'groq/compound-mini' }, 'model'],
   ['compound-beta', { model: 'compound-beta' }, 'model'],
   ['Groq/Compound', { model: 'Groq/Compound' }, 'model'],

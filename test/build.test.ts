@@ -48,6 +48,17 @@ test('the edge function answers', async () => {
   }
   expect(config.runtime).toBe('edge')
   const request = new Request('https://weir.example/api/groq', { method: 'POST', body: '{}' })
-  const response = await handler(request, { waitUntil: () => undefined })
+  // The context of a platform may be an object of a class.
+  const context = new (class {
+    waitUntil() {}
+  })()
+  const response = await handler(request, context)
   expect(response.headers.get('x-weir-id')).toMatch(/^[0-9a-f-]{36}$/)
+})
+
+test('wrangler.toml and the development server want the same behaviour of workerd', async () => {
+  const { COMPATIBILITY_DATE } = await import('../scripts/bundle.ts')
+  expect(await readFile('wrangler.toml', 'utf8')).toContain(
+    `compatibility_date = "${COMPATIBILITY_DATE}"`,
+  )
 })

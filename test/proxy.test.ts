@@ -215,6 +215,18 @@ describe.each(KINDS)('on %s', (kind) => {
     ['audio', { path: '/api/groq/openai/v1/audio/transcriptions', json: {} }, 404, 'not_found'],
     ['batches', { path: '/api/groq/openai/v1/batches', json: {} }, 404, 'not_found'],
     ['files', { method: 'GET', path: '/api/groq/openai/v1/files/x/content' }, 404, 'not_found'],
+    [
+      'a models path that is escaped to reach files',
+      { method: 'GET', path: '/api/groq/open%61i/v1/models/openai/v1/files/file_1/content' },
+      404,
+      'not_found',
+    ],
+    [
+      'a models path with an escaped letter',
+      { method: 'GET', path: '/api/groq/openai/v1/m%6fdels/x' },
+      404,
+      'not_found',
+    ],
     ['an unknown path', { path: '/api/groq/openai/v1/nothing', json: {} }, 404, 'not_found'],
     [
       'a doubled slash',
@@ -344,6 +356,14 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(response.status).toBe(429)
     expect(response.headers.get('retry-after')).toBe('6')
     expect(new Uint8Array(await response.arrayBuffer())).toEqual(transcripts['rate-limited'].body)
+  })
+
+  test('HEAD is not possible, and holds nothing open', async () => {
+    const gateway = await world.gateway(kind)
+    for (const path of ['/api/groq/openai/v1/models', CHAT]) {
+      expect((await ask(gateway.url, { method: 'HEAD', path })).status).toBe(405)
+    }
+    expect(world.upstream.seen).toEqual([])
   })
 
   test('models are passed through undecoded, without a look at the database', async () => {
@@ -497,6 +517,7 @@ describe.each(KINDS)('on %s', (kind) => {
   test.each([
     ['a compound model', { model: 'groq/compound-mini' }],
     ['a built-in tool', { tools: [{ type: 'browser_search' }] }],
+    ['tools that are no list', { tools: { type: 'mcp' } }],
     ['a remote tool', { tools: [{ type: 'mcp', server_url: 'https://x' }] }],
     ['a text kept upstream', { previous_response_id: 'resp_1' }],
   ])('strict mode refuses %s', async (_, fields) => {
@@ -504,6 +525,19 @@ describe.each(KINDS)('on %s', (kind) => {
     const response = await ask(gateway.url, chat(fields))
     expect(response.status).toBe(400)
     expect(await response.json()).toMatchObject({ error: { code: 'cost_unbounded' } })
+    expect(world.upstream.seen).toEqual([])
+  })
+
+  test.each([
+    ['a tool of two types', '"tools":[{"type":"browser_search","type":"function"}]'],
+    ['a tool whose type is misspelt', '"tools":[{"type":"function","Type":"mcp"}]'],
+    ['a part of two types', '"messages":[{"content":[{"type":"file","type":"text"}]}]'],
+  ])('strict mode refuses %s', async (_, fields) => {
+    const gateway = await world.gateway(kind, { CAP: 'strict' })
+    const rest = fields.startsWith('"messages"') ? '' : ',"messages":[]'
+    const response = await ask(gateway.url, { body: `{"model":"${MODEL}",${fields}${rest}}` })
+    expect(response.status).toBe(400)
+    expect(await response.json()).toMatchObject({ error: { code: 'invalid_request' } })
     expect(world.upstream.seen).toEqual([])
   })
 
@@ -670,6 +704,7 @@ describe.each(KINDS)('on %s', (kind) => {
     ['an end in the past', { until: 1000 }, 'until'],
     ['an end that is no time', { until: 'tomorrow' }, 'until'],
     ['an end beyond time', { until: 9e15 }, 'until'],
+    ['a reason with half a surrogate pair', { reason: 'x\ud800y' }, 'reason'],
     ['a reason of 501 characters', { reason: 'x'.repeat(501) }, 'reason'],
   ])('blocking with %s is refused', async (_, fields, param) => {
     const gateway = await world.gateway(kind)
@@ -698,6 +733,9 @@ describe.each(KINDS)('on %s', (kind) => {
       { ...secret, body: '{"SECRET-PROMPT' },
       { path: '/api/admin/usage', headers: { authorization: 'Bearer SECRET-ADMIN-KEY' } },
     ]
+    world.upstream.on('secret/text', { body: 'SECRET-ANSWER that is no JSON' })
+    const text = { path: '/api/groq', ...secret, json: { prompt: 'x', model: 'secret/text' } }
+    expect((await ask(gateway.url, text)).status).toBe(502)
     for (const call of calls) await (await ask(gateway.url, call)).text().catch(() => undefined)
     world.upstash.fault(() => ({ status: 500, body: 'SECRET-ANSWER of the database' }))
     await (await ask(gateway.url, { ...secret, ...chat({ messages: prompt }) })).text()

@@ -1,7 +1,8 @@
 /** The commands of the README, as processes of their own on an empty folder. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -72,6 +73,15 @@ const chat = (url: string, user: string) =>
     body: '{"prompt":"Hello"}',
   })
 
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
 type Totals = { days: { requests: number; settled: number; charged: number }[] }
 
 async function totals(url: string, key = ADMIN_KEY): Promise<Totals['days'][number] | undefined> {
@@ -89,7 +99,9 @@ const SERVED: [string, string, Vars][] = [
 test.each(SERVED)(
   '%s keeps usage over a restart and over kill -9',
   async (_, script) => {
-    const vars = { ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url }
+    // The same port each time: nothing of the last run may be left on it.
+    const PORT = String(await freePort())
+    const vars = { ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url, PORT }
     let settled = 0
     for (const signal of ['SIGTERM', 'SIGKILL', 'SIGINT'] as const) {
       const weir = await run(script, vars)
@@ -155,9 +167,10 @@ test.each(SERVED)('%s on files that are in use says by whom and ends', async (_,
   await expect(run(script)).rejects.toThrow(/process \d+ already uses these files/)
 })
 
-test('npm start on a port that is taken says so and ends', async () => {
-  const { port } = new URL(upstream.url)
-  await expect(run('src/node.ts', { PORT: port })).rejects.toThrow(/EADDRINUSE/)
+test.each(SERVED)('%s on a port that is taken says so and ends', async (_, script) => {
+  const failure = run(script, { PORT: new URL(upstream.url).port })
+  await expect(failure).rejects.toThrow(/EADDRINUSE|Address already in use/i)
+  await expect(failure).rejects.not.toThrow(/\n +at /)
 })
 
 test('SIGTERM lets a running stream end and settle', async () => {
@@ -178,3 +191,43 @@ test('SIGTERM lets a running stream end and settle', async () => {
   const again = await run('src/node.ts', vars)
   expect(await totals(again.url)).toMatchObject({ requests: 1, settled: 1, charged: 397 })
 }, 20_000)
+
+test('npm start ends on a SIGTERM to npm itself, and although somebody is connected and silent', async () => {
+  const port = await freePort()
+  const { PATH, HOME } = process.env
+  const vars = { PATH, HOME, PORT: String(port), USAGE_FILE: join(folder, 'usage.json') }
+  const npm = spawn('npm', ['start'], { env: vars })
+  await expect
+    .poll(
+      () =>
+        fetch(`http://127.0.0.1:${port}/api/test`).then(
+          ({ ok }) => ok,
+          () => false,
+        ),
+      { timeout: 10_000 },
+    )
+    .toBe(true)
+  const silent = connect(port, '127.0.0.1')
+  await once(silent, 'connect')
+  silent.write('POST /api/groq HTTP/1.1\r\n')
+  const closed = once(silent, 'close')
+  npm.kill('SIGTERM')
+  await closed
+  // Files and port are free again.
+  const again = await run('src/node.ts', { PORT: String(port), USAGE_FILE: vars.USAGE_FILE })
+  expect(await again.end('SIGTERM')).toBe(0)
+}, 30_000)
+
+test('an empty variable in .env.local leaves the one in .env in force', async () => {
+  const { PATH, HOME } = process.env
+  await writeFile(join(folder, '.env.local'), 'CAP=\nDEFAULT_MODEL=of-local\n')
+  await writeFile(join(folder, '.env'), 'CAP=strict\nDEFAULT_MODEL=of-env\n')
+  const script = `import { loadEnvFiles } from '${process.cwd()}/src/env-files.ts'; loadEnvFiles(); console.log(process.env.CAP, process.env.DEFAULT_MODEL)`
+  const tsx = import.meta.resolve('tsx')
+  const args = ['--import', tsx, '--input-type=module', '-e', script]
+  const child = spawn(process.execPath, args, { cwd: folder, env: { PATH, HOME } })
+  let output = ''
+  child.stdout.on('data', (data: Buffer) => (output += data.toString()))
+  await once(child, 'close')
+  expect(output.trim()).toBe('strict of-local')
+})

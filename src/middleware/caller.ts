@@ -3,7 +3,7 @@ import { ApiError } from '../errors.ts'
 import type { AppContext, Deps } from '../context.ts'
 import type { Config } from '../config.ts'
 
-export type Caller = { id: string; ip?: string }
+export type Caller = { id: string; ip?: string; session?: string }
 
 /** Tells the caller of a request, from its headers or from a token in its body. Throws `missing_token`, `invalid_token`, `invalid_request`. */
 export type Identify = (c: AppContext, bodyToken?: string) => Promise<Caller>
@@ -38,8 +38,13 @@ export function createIdentify({ config, clientIp }: Pick<Deps, 'config' | 'clie
     if (config.adminKey !== undefined && id === (await hash(config.adminKey))) {
       throw new ApiError('invalid_token', 'The admin key is not a user token.')
     }
+    const caller: Caller = { id }
     const ip = storedIp(clientIp(c), config.ipStorage)
-    return ip === undefined ? { id } : { id, ip }
+    if (ip !== undefined) caller.ip = ip
+    const session = c.req.header('x-session-id')?.slice(0, 512)
+    // Told apart, not known: what an application puts in there may be anything.
+    if (session) caller.session = (await hash(`session ${session}`)).slice(0, 11)
+    return caller
   }
 }
 

@@ -2,6 +2,7 @@
 import { bodyLimit } from 'hono/body-limit'
 import { ApiError } from '../errors.ts'
 
+/** Middleware that answers `body_too_large` for more than `maxSize` bytes. */
 export const limitBody = (maxSize: number) =>
   bodyLimit({
     maxSize,

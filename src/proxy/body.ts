@@ -19,26 +19,53 @@ export const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/
 const MAX_MESSAGES = 5000
 
 /** What we read of a body; upstream's parser may ignore case, so for these ours must not be fooled by it. */
-const READ_FIELDS = new Map(
-  [
-    'model',
-    'stream',
-    'n',
-    'messages',
-    'input',
-    'prompt',
-    'max_tokens',
-    'max_completion_tokens',
-    'max_output_tokens',
-    'tools',
-    'previous_response_id',
-    'conversation',
-    'userToken',
-  ].map((field) => [field.toLowerCase(), field]),
-)
+const READ_FIELDS = fieldsByFold([
+  'model',
+  'stream',
+  'n',
+  'messages',
+  'input',
+  'prompt',
+  'max_tokens',
+  'max_completion_tokens',
+  'max_output_tokens',
+  'tools',
+  'previous_response_id',
+  'conversation',
+  'documents',
+  'search_settings',
+  'compound_custom',
+  'background',
+  'userToken',
+])
 
-/** Parses a body that must be a JSON object in UTF-8 with each top-level key once. Throws `invalid_json`, `invalid_request`. */
-export function parseBody(bytes: Uint8Array): Json {
+/** What strict mode reads inside of messages, their parts and tools. */
+const READ_INSIDE = fieldsByFold([
+  'type',
+  'role',
+  'id',
+  'content',
+  'output',
+  'image_url',
+  'file_id',
+  'file_url',
+])
+
+/** body, list, message, list, part: so deep are the objects that strict mode reads. */
+const STRICT_DEPTH = 5
+
+/** Folds case as Go's parser does, the long s and the Kelvin sign included. */
+const fold = (key: string) => key.toUpperCase().toLowerCase()
+
+function fieldsByFold(fields: string[]): Map<string, string> {
+  return new Map(fields.map((field) => [field.toLowerCase(), field]))
+}
+
+/**
+ * Parses a body that must be a JSON object in UTF-8 with each top-level key once; with `strict` the keys inside that
+ * matter too. Throws `invalid_json`, `invalid_request`.
+ */
+export function parseBody(bytes: Uint8Array, strict = false): Json {
   let text: string
   let value: unknown
   try {
@@ -50,56 +77,60 @@ export function parseBody(bytes: Uint8Array): Json {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new ApiError('invalid_json', 'The body must be a JSON object.')
   }
-  const seen = new Set<string>()
-  for (const key of topLevelKeys(text)) {
-    // Folds case as Go's parser does, the long s and the Kelvin sign included.
-    const folded = key.toUpperCase().toLowerCase()
+  for (const { key, depth, seen } of keysOf(text, strict ? STRICT_DEPTH : 1)) {
+    const folded = fold(key)
+    const field = (depth === 1 ? READ_FIELDS : READ_INSIDE).get(folded)
+    if (depth > 1 && field === undefined) continue
+    const param = key.slice(0, 64)
     if (seen.has(folded)) {
-      throw new ApiError(
-        'invalid_request',
-        'A key of the body is there twice; send each key once.',
-        {
-          param: key.slice(0, 64),
-        },
-      )
+      const message = 'A key of the body is there twice; send each key once.'
+      throw new ApiError('invalid_request', message, { param })
     }
     seen.add(folded)
-    const field = READ_FIELDS.get(folded)
     if (field !== undefined && field !== key) {
-      throw new ApiError('invalid_request', `A key is misspelt: write it as \`${field}\`.`, {
-        param: key.slice(0, 64),
-      })
+      const message = `A key is misspelt: write it as \`${field}\`.`
+      throw new ApiError('invalid_request', message, { param })
     }
   }
   return value as Json
 }
 
-/** The keys of the outermost object, repeated ones too, of a text that is known to be valid JSON. */
-function* topLevelKeys(text: string): Generator<string> {
-  let depth = 0
+type Key = {
+  key: string
+  depth: number
+  /** A set of its own for each object. */ seen: Set<string>
+}
+
+/** The keys of all objects down to a depth, repeated ones too, of a text that is known to be valid JSON. */
+function* keysOf(text: string, maxDepth: number): Generator<Key> {
+  /** The containers we are in, sets for the objects whose keys are wanted. */
+  const open: (Set<string> | undefined)[] = []
   let expectKey = false
   for (let i = 0; i < text.length; i += 1) {
     switch (text.charCodeAt(i)) {
       case 0x22: {
         const end = closingQuote(text, i + 1)
-        if (depth === 1 && expectKey) {
-          yield JSON.parse(text.slice(i, end + 1)) as string
+        const seen = open.at(-1)
+        if (seen && expectKey) {
+          yield { key: JSON.parse(text.slice(i, end + 1)) as string, depth: open.length, seen }
           expectKey = false
         }
         i = end
         break
       }
       case 0x7b: // {
+        open.push(open.length < maxDepth ? new Set() : undefined)
+        expectKey = true
+        break
       case 0x5b: // [
-        depth += 1
-        expectKey = depth === 1
+        open.push(undefined)
         break
       case 0x7d: // }
       case 0x5d: // ]
-        depth -= 1
+        open.pop()
         break
       case 0x2c: // ,
-        expectKey = depth === 1
+        expectKey = true
         break
     }
   }
@@ -119,7 +150,7 @@ export function readProxyRequest(
   bytes: Uint8Array<ArrayBuffer>,
   config: Readonly<Config>,
 ): ProxyRequest {
-  const body = parseBody(bytes)
+  const body = parseBody(bytes, config.cap === 'strict')
   const wrong = (param: string, message: string) =>
     new ApiError('invalid_request', message, { param })
 

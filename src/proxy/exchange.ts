@@ -68,7 +68,7 @@ export async function exchange(
   }
 
   const ttfbMs = performance.now() - gated
-  const headers = headersDown(answer.headers, deps.relay)
+  const headers = headersDown(answer.headers, answer.body ? deps.relay : undefined)
   headers.append(
     'server-timing',
     `gate;dur=${(gated - arrived).toFixed(1)}, upstream;dur=${ttfbMs.toFixed(1)}`,
@@ -128,6 +128,7 @@ function settlement(c: AppContext, { deps, store }: Parts, caller: Caller, reque
       estimated,
       totalMs: Math.max(0, deps.now() - started),
     }
+    if (caller.session !== undefined) event.session = caller.session
     if (ttfbMs !== undefined) event.ttfbMs = Math.round(ttfbMs)
     const settled = store.settle({ op: 'settle', now: deps.now(), user: caller.id, event }).then(
       () => deps.log.debug('usage.settled', { usage: event }),

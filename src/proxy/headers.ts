@@ -41,9 +41,9 @@ export function headersUp(client: Headers, key: string): Headers {
   return up
 }
 
-/** The headers of the answer, as upstream gave them; the body comes as a stream, so without its length. */
-export function headersDown(upstream: Headers, platform: Pick<RelayPlatform, 'headers'>): Headers {
-  const down = new Headers(platform.headers)
+/** The headers of the answer, as upstream gave them; a body comes as a stream, so without its length. */
+export function headersDown(upstream: Headers, platform?: Pick<RelayPlatform, 'headers'>): Headers {
+  const down = new Headers(platform?.headers)
   const hops = (upstream.get('connection') ?? '').toLowerCase().split(/[\s,]+/)
   for (const [name, value] of upstream) {
     if (NOT_DOWN.has(name) || name.startsWith('access-control-')) continue

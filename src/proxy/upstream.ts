@@ -23,14 +23,21 @@ export async function callUpstream(
   const timer = setTimeout(() => controller.abort(), config.upstreamTimeoutMs)
   try {
     const { search } = new URL(c.req.url)
-    return await fetch(`${config.groqUrl}/openai/v1/${path}${search}`, {
+    const answer = await fetch(`${config.groqUrl}/openai/v1/${path}${search}`, {
       method,
       headers: headersUp(c.req.raw.headers, config.groqKey),
       body: body ?? null,
       signal: controller.signal,
       redirect: 'manual',
     })
+    // No Response can have such a status: https://fetch.spec.whatwg.org/#dom-response
+    if (answer.status > 599) {
+      await answer.body?.cancel()
+      throw new ApiError('upstream_unreachable', "The model provider's answer cannot be read.")
+    }
+    return answer
   } catch (cause) {
+    if (cause instanceof ApiError) throw cause
     throw controller.signal.aborted
       ? new ApiError('upstream_timeout', 'The model provider did not answer in time.', { cause })
       : new ApiError('upstream_unreachable', 'The model provider cannot be reached.', { cause })

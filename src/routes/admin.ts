@@ -4,9 +4,9 @@ import * as z from 'zod/mini'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { adminOnly } from '../middleware/admin.ts'
+import { answered, storeOf } from '../middleware/store.ts'
 import { limitBody } from '../middleware/limit-body.ts'
 import { MODEL_NAME, parseBody } from '../proxy/body.ts'
-import { StoreError, type Store } from '../store/store.ts'
 import { ALL_MODELS, DAY_MS, dateOf, type Block } from '../usage/record.ts'
 import { modelStats, userReport } from '../usage/report.ts'
 
@@ -23,19 +23,16 @@ const blockBody = z.strictObject({
   userId: z.string().check(z.regex(/^[A-Za-z0-9_-]{22}$/)),
   model: z.string(),
   blocked: z.boolean(),
-  reason: z.optional(z.string().check(z.maxLength(500))),
+  // Half a surrogate pair cannot be written as UTF-8.
+  reason: z.optional(z.string().check(z.maxLength(500), z.regex(/^\P{Cs}*$/u))),
   until: z.optional(z.union([z.int(), z.iso.datetime({ offset: true })])),
 })
 
+/** The routes of the admin, all behind the admin key. */
 export function adminRoutes(deps: Deps): Hono<AppEnv> {
   const { config, now } = deps
   const app = new Hono<AppEnv>()
   app.use(adminOnly(deps), limitBody(MAX_BODY_BYTES))
-
-  function ready(): Store {
-    if (deps.store) return deps.store
-    throw new ApiError('not_configured', 'This gateway has no database yet: see its start-up log.')
-  }
 
   app.get('/usage', async (c) => {
     const query = usageQuery.safeParse(c.req.query())
@@ -47,7 +44,7 @@ export function adminRoutes(deps: Deps): Hono<AppEnv> {
     }
     const at = now()
     const dates = Array.from({ length: config.statsDays }, (_, ago) => dateOf(at - ago * DAY_MS))
-    const store = ready()
+    const store = storeOf(deps)
     const [users, days, events] = await answered(
       Promise.all([
         store.listUsers({ ...query.data, now: at }),
@@ -92,7 +89,7 @@ export function adminRoutes(deps: Deps): Hono<AppEnv> {
     }
     const block: Block = { at, reason, until }
     await answered(
-      ready().setBlock({
+      storeOf(deps).setBlock({
         op: 'block',
         now: at,
         user: userId,
@@ -113,16 +110,4 @@ export function adminRoutes(deps: Deps): Hono<AppEnv> {
     )
   })
   return app
-}
-
-/** A store that does not answer is no fault of the caller's. */
-async function answered<T>(promise: Promise<T>): Promise<T> {
-  try {
-    return await promise
-  } catch (cause) {
-    if (!(cause instanceof StoreError)) throw cause
-    throw new ApiError('store_unavailable', 'The database does not answer; try again soon.', {
-      cause,
-    })
-  }
 }

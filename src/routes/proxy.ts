@@ -6,6 +6,7 @@ import { ApiError } from '../errors.ts'
 import { createIdentify } from '../middleware/caller.ts'
 import { createGate } from '../middleware/gate.ts'
 import { limitBody } from '../middleware/limit-body.ts'
+import { storeOf } from '../middleware/store.ts'
 import { parseBody, readProxyRequest, type Json } from '../proxy/body.ts'
 import { exchange, type Parts } from '../proxy/exchange.ts'
 import { headersDown } from '../proxy/headers.ts'
@@ -30,25 +31,26 @@ const simpleForm = z.strictObject({
   userToken: z.optional(z.string()),
 })
 
+/** The routes of the proxy; metered ones need a database and a provider key. */
 export function proxyRoutes(deps: Deps): Hono<AppEnv> {
-  const { config, store } = deps
+  const { config } = deps
   const app = new Hono<AppEnv>()
   const identify = createIdentify(deps)
   const relay = createRelay(deps.relay)
-  const parts: Parts | undefined = store && { deps, store, gate: createGate(deps, store), relay }
-
+  let parts: Parts | undefined
   const limited = limitBody(config.maxBodyBytes)
+
+  // A HEAD would be served as a GET whose body nobody reads.
+  app.use(async function noHead(c, next) {
+    if (c.req.method === 'HEAD') throw methodNotAllowed('GET or POST', 'HEAD')
+    await next()
+  })
 
   /** The parts, where everything that a metered call needs is configured. */
   function ready(): Parts {
-    if (!parts) {
-      throw new ApiError(
-        'not_configured',
-        'This gateway has no database yet: see its start-up log.',
-      )
-    }
+    const store = storeOf(deps)
     if (config.groqKey === undefined) throw notConfigured()
-    return parts
+    return (parts ??= { deps, store, gate: createGate(deps, store), relay })
   }
 
   async function readBytes(c: AppContext): Promise<Uint8Array<ArrayBuffer>> {
@@ -98,21 +100,28 @@ export function proxyRoutes(deps: Deps): Hono<AppEnv> {
 
   const models = async (c: AppContext) => {
     await identify(c)
-    const path = new URL(c.req.url).pathname.replace(/^.*?\/openai\/v1\//, '')
-    checkModelsPath(path)
+    const path = modelsPath(new URL(c.req.url).pathname)
     const upstream = new AbortController()
     const deadline = setTimeout(() => upstream.abort(), config.requestMs)
-    const answer = await callUpstream(c, deps, { method: 'GET', path, controller: upstream })
+    const end = () => clearTimeout(deadline)
+    const call = callUpstream(c, deps, { method: 'GET', path, controller: upstream })
+    const answer = await call.catch((error: unknown) => {
+      end()
+      throw error
+    })
     const { status, statusText } = answer
+    if (!answer.body) {
+      end()
+      return new Response(null, { status, statusText, headers: headersDown(answer.headers) })
+    }
     const headers = headersDown(answer.headers, deps.relay)
-    if (!answer.body) return new Response(null, { status, statusText, headers })
     const relayed = relay({
       body: answer.body,
       meter: undefined,
       upstream,
       onClientAbort: 'cancel',
     })
-    c.executionCtx.waitUntil(relayed.done.finally(() => clearTimeout(deadline)))
+    c.executionCtx.waitUntil(relayed.done.finally(end))
     return new Response(relayed.body, { status, statusText, headers })
   }
   app.get('/openai/v1/models', models)
@@ -141,13 +150,21 @@ export function proxyRoutes(deps: Deps): Hono<AppEnv> {
 
 const methodNotAllowed = (allowed: string, method: string) =>
   new ApiError('method_not_allowed', `${method} is not possible here; use ${allowed}.`, {
-    headers: { allow: allowed },
+    headers: { allow: allowed.replace(' or ', ', ') },
   })
 
-/** `models` or `models/{id}`, where the id stays encoded as the client sent it. */
-function checkModelsPath(path: string): void {
-  const id = path.slice('models/'.length)
-  if (id === '') return
+const MODELS = '/api/groq/openai/v1/models'
+
+/**
+ * `models` or `models/{id}`, where the id stays encoded as the client sent it. The router matches decoded paths,
+ * so the raw one is held against the prefix once more: nothing else may be reached with the provider's key.
+ */
+function modelsPath(pathname: string): string {
+  if (pathname === MODELS) return 'models'
+  if (!pathname.startsWith(`${MODELS}/`)) {
+    throw new ApiError('not_found', 'Write the path of a models call without escapes.')
+  }
+  const id = pathname.slice(MODELS.length + 1)
   let name: string
   try {
     name = decodeURIComponent(id)
@@ -157,6 +174,7 @@ function checkModelsPath(path: string): void {
   if (!MODEL_PATH.test(name) || name.includes('..')) {
     throw new ApiError('invalid_request', 'That is no name of a model: A-Z a-z 0-9 . _ : / - only.')
   }
+  return `models/${id}`
 }
 
 function readSimpleForm(body: Json) {
@@ -198,8 +216,9 @@ async function simpleAnswer(answer: Response): Promise<Response> {
   let value: unknown
   try {
     value = JSON.parse(await answer.text())
-  } catch (cause) {
-    throw new ApiError('upstream_unreachable', "The model provider's answer broke off.", { cause })
+  } catch {
+    // What JSON.parse says quotes the answer, so it is no cause to be logged.
+    throw new ApiError('upstream_unreachable', "The model provider's answer cannot be read.")
   }
   const chat = chatAnswer.safeParse(value)
   if (!chat.success) {
