@@ -1,28 +1,13 @@
 /** The whole app on one screen: middleware order and the URL map. */
 import { Hono } from 'hono'
-import { cors } from 'hono/cors'
 import { v7 as uuidv7 } from 'uuid'
 import type { AppEnv, Deps } from './context.ts'
 import { ApiError, asApiError, errorResponse } from './errors.ts'
+import { crossOrigin } from './middleware/cross-origin.ts'
 import { adminRoutes } from './routes/admin.ts'
 import { healthRoutes } from './routes/health.ts'
 import { tokensRoutes } from './routes/tokens.ts'
 import { proxyRoutes } from './routes/proxy.ts'
-
-/** What a page of another origin may read. */
-const EXPOSED = [
-  'retry-after',
-  'x-should-retry',
-  'x-request-id',
-  ...['limit', 'remaining', 'reset'].flatMap((name) =>
-    ['requests', 'tokens'].map((unit) => `x-ratelimit-${name}-${unit}`),
-  ),
-  'ratelimit',
-  'ratelimit-policy',
-  'server-timing',
-  'x-weir-id',
-  'x-weir-max-completion-tokens',
-]
 
 /** Builds the app; `deps` is all it knows of the world. */
 export function createApp(deps: Deps): Hono<AppEnv> {
@@ -32,17 +17,11 @@ export function createApp(deps: Deps): Hono<AppEnv> {
   app.use(async function requestId(c, next) {
     c.set('id', uuidv7({ msecs: now() }))
     await next()
-    c.header('x-weir-id', c.var.id)
+    c.res.headers.set('x-weir-id', c.var.id)
   })
 
-  const { allowedOrigins } = config
-  const crossOrigin = cors({
-    origin: allowedOrigins.includes('*') ? '*' : allowedOrigins,
-    exposeHeaders: EXPOSED,
-    maxAge: 600,
-  })
-  app.use('/api/groq', crossOrigin)
-  app.use('/api/groq/*', crossOrigin)
+  app.use('/api/groq', crossOrigin(config.allowedOrigins))
+  app.use('/api/groq/*', crossOrigin(config.allowedOrigins))
 
   app.route('/api/groq', proxyRoutes(deps))
   app.route('/api/admin', adminRoutes(deps))

@@ -5,7 +5,8 @@ import { ConfigError, readConfig, type Vars } from './config.ts'
 import type { AppEnv, Environment } from './context.ts'
 import { ApiError } from './errors.ts'
 import { createLog } from './log.ts'
-import { standardPipe, type Pipe, type RelayPlatform } from './proxy/relay.ts'
+import { transformPipe, type Pipe } from './proxy/pipe.ts'
+import type { RelayPlatform } from './proxy/relay.ts'
 import { createRedisStore } from './store/redis.ts'
 import { restClient } from './store/rest.ts'
 import type { Store } from './store/store.ts'
@@ -23,7 +24,7 @@ export type EdgeOptions = {
 type App = Pick<Hono<AppEnv>, 'fetch'>
 
 const RELAY: RelayPlatform = {
-  pipe: 'IdentityTransformStream' in globalThis ? workerdPipe : standardPipe,
+  pipe: 'IdentityTransformStream' in globalThis ? workerdPipe : transformPipe,
   headers: {},
   // Waiting after the answer is bounded on the edge, and so is memory.
   drain: { ms: 20_000, bytes: 1024 * 1024, atOnce: 64 },

@@ -5,7 +5,8 @@ import type { AddressInfo } from 'node:net'
 import { createApp } from './app.ts'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
-import { standardPipe, type RelayPlatform } from './proxy/relay.ts'
+import { streamPipe } from './proxy/pipe.ts'
+import type { RelayPlatform } from './proxy/relay.ts'
 import type { Store } from './store/store.ts'
 
 export type ServerOptions = { config: Readonly<Config>; store: Store; log: Log }
@@ -17,7 +18,7 @@ export type Server = {
 }
 
 const RELAY: RelayPlatform = {
-  pipe: standardPipe,
+  pipe: streamPipe,
   // Otherwise @hono/node-server waits for the first bytes before it sends the status, and turns an answer
   // that breaks off there into an error of its own.
   headers: { 'transfer-encoding': 'chunked' },

@@ -210,9 +210,11 @@ test('npm start ends on a SIGTERM to npm itself, and although somebody is connec
   const silent = connect(port, '127.0.0.1')
   await once(silent, 'connect')
   silent.write('POST /api/groq HTTP/1.1\r\n')
-  const closed = once(silent, 'close')
+  // Closes once no process holds its pipes any more.
+  const ended = once(npm, 'close')
   npm.kill('SIGTERM')
-  await closed
+  await ended
+  silent.destroy()
   // Files and port are free again.
   const again = await run('src/node.ts', { PORT: String(port), USAGE_FILE: vars.USAGE_FILE })
   expect(await again.end('SIGTERM')).toBe(0)

@@ -1,12 +1,22 @@
 /** Refuses a body of more bytes than allowed, with or without a Content-Length. */
+import type { MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { ApiError } from '../errors.ts'
 
 /** Middleware that answers `body_too_large` for more than `maxSize` bytes. */
-export const limitBody = (maxSize: number) =>
-  bodyLimit({
-    maxSize,
-    onError: () => {
-      throw new ApiError('body_too_large', `The body may have at most ${maxSize} bytes.`)
-    },
-  })
+export function limitBody(maxSize: number): MiddlewareHandler {
+  const refuse = (): never => {
+    throw new ApiError('body_too_large', `The body may have at most ${maxSize} bytes.`)
+  }
+  const counted = bodyLimit({ maxSize, onError: refuse })
+
+  return async function limitBody(c, next) {
+    const length = c.req.header('content-length')
+    // Where the length is told it is enough, and the server holds the client to it (RFC 9112, section 6.3).
+    if (length === undefined || c.req.header('transfer-encoding') !== undefined) {
+      return counted(c, next)
+    }
+    if (Number(length) > maxSize) refuse()
+    await next()
+  }
+}

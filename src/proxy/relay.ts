@@ -5,25 +5,7 @@
  * do: on workerd an aborted one takes the settlement with it.
  */
 import type { Meter, Metered } from '../usage/meter.ts'
-
-type Bytes = Uint8Array<ArrayBuffer>
-
-export type Pipe = {
-  readable: ReadableStream<Bytes>
-  /** Its writes fail once the client has gone. */
-  writer: WritableStreamDefaultWriter<Bytes>
-  /** Breaks the answer off, and ends a write that waits. */
-  fail(error: unknown): void
-}
-
-/** The pipe of the standard. An abort of its writer would wait for the write that waits for the client. */
-export function standardPipe(): Pipe {
-  let fail = (_: unknown) => {}
-  const { readable, writable } = new TransformStream<Bytes, Bytes>({
-    start: (controller) => void (fail = (error) => controller.error(error)),
-  })
-  return { readable, writer: writable.getWriter(), fail }
-}
+import type { Bytes, Pipe } from './pipe.ts'
 
 /** What relaying takes on a platform. */
 export type RelayPlatform = {

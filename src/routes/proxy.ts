@@ -226,7 +226,7 @@ async function simpleAnswer(answer: Response): Promise<Response> {
   }
   const { choices, usage, model } = chat.data
   const headers = new Headers(answer.headers)
-  headers.delete('content-length')
+  headers.delete('transfer-encoding')
   headers.set('content-type', 'application/json')
   const content = choices[0]?.message.content ?? ''
   return new Response(JSON.stringify({ content, usage, model }), { status: answer.status, headers })

@@ -1,0 +1,38 @@
+/** CORS for what pages of other origins may call. */
+import type { MiddlewareHandler } from 'hono'
+import { cors } from 'hono/cors'
+
+/** What such a page may read of an answer's headers. */
+const EXPOSED = [
+  'retry-after',
+  'x-should-retry',
+  'x-request-id',
+  ...['limit', 'remaining', 'reset'].flatMap((name) =>
+    ['requests', 'tokens'].map((unit) => `x-ratelimit-${name}-${unit}`),
+  ),
+  'ratelimit',
+  'ratelimit-policy',
+  'server-timing',
+  'x-weir-id',
+  'x-weir-max-completion-tokens',
+].join(',')
+
+/**
+ * Builds the middleware; `origins` is a list, or `*` in it for all. Preflights are Hono's; to other answers the headers
+ * are added when they are there, since headers set before would have Hono build the answer anew.
+ */
+export function crossOrigin(origins: string[]): MiddlewareHandler {
+  const all = origins.includes('*')
+  const preflight = cors({ origin: all ? '*' : origins, maxAge: 600 })
+
+  return async function crossOrigin(c, next) {
+    if (c.req.method === 'OPTIONS') return preflight(c, next)
+    await next()
+    const { headers } = c.res
+    const origin = c.req.header('origin')
+    if (!all) headers.append('vary', 'Origin')
+    if (all) headers.set('access-control-allow-origin', '*')
+    else if (origin && origins.includes(origin)) headers.set('access-control-allow-origin', origin)
+    headers.set('access-control-expose-headers', EXPOSED)
+  }
+}
