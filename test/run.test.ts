@@ -209,6 +209,7 @@ test('npm start ends on a SIGTERM to npm itself, and although somebody is connec
     .toBe(true)
   const silent = connect(port, '127.0.0.1')
   await once(silent, 'connect')
+  silent.on('error', () => undefined)
   silent.write('POST /api/groq HTTP/1.1\r\n')
   // Closes once no process holds its pipes any more.
   const ended = once(npm, 'close')
