@@ -12,7 +12,7 @@ export function reducerState(keep: Keep, look: <T>(value: T) => T = (value) => v
     do(command: Command) {
       const user = command.op === 'clear' ? undefined : users.get(command.user)
       const step = look(reduce(user, command, (date) => days.get(date), keep))
-      if (step.cleared) days.clear()
+      for (const date of days.keys()) if (step.cleared && date < step.cleared) days.delete(date)
       if (step.user) users.set(step.user.id, step.user)
       if (step.day) days.set(step.day.date, step.day)
       return step.answer

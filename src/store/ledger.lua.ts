@@ -505,9 +505,7 @@ for key, text in pairs(damaged) do
 end
 if cleared then
   local keys = { prefix .. 'events' }
-  for ago = -1, keep.historyDays do
-    if ago ~= 0 then keys[#keys + 1] = day_key(date_of(cleared - ago * DAY)) end
-  end
+  for ago = 1, keep.historyDays do keys[#keys + 1] = day_key(date_of(cleared - ago * DAY)) end
   redis.call('DEL', unpack(keys))
 end
 for id, doc in pairs(users) do

@@ -37,7 +37,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     const user = command.op === 'clear' ? undefined : users.get(command.user)
     const step = reduce(user, command, (date) => days.get(date), retention)
     if (step.cleared) {
-      days.clear()
+      for (const date of days.keys()) if (date < step.cleared) days.delete(date)
       events = []
     }
     if (step.user) users.set(step.user.id, step.user)

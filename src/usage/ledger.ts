@@ -38,8 +38,8 @@ export type Step<A extends Answer = Answer> = {
   user?: UserDoc
   day?: DayDoc
   event?: Event
-  /** All other days and all events are forgotten. */
-  cleared?: true
+  /** All days before this date and all events are forgotten. */
+  cleared?: string
   answer: A
 }
 
@@ -177,11 +177,11 @@ export function setBlock(user: UserDoc | undefined, command: SetBlock): Step<Don
   return { user: { ...doc, blocks }, answer: { ok: true } }
 }
 
-/** Forgets history and events; of today what the quotas hold on to stays. */
+/** Forgets history and events; of today what the quotas hold on to stays, and so does a day that clocks ahead have begun. */
 export function clear({ now }: Clear, loadDay: LoadDay): Step<Done> {
   const date = dateOf(now)
   const today = loadDay(date)
-  const step: Step<Done> = { cleared: true, answer: { ok: true } }
+  const step: Step<Done> = { cleared: date, answer: { ok: true } }
   if (today) step.day = { ...newDay(date), quota: today.quota, minute: today.minute }
   return step
 }
