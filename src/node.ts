@@ -28,9 +28,6 @@ async function start(config: Readonly<Config>): Promise<void> {
   const log = createLog({ level: config.logLevel, format, write })
   const { store, storage, close } = await openStore(config, log)
   const server = await startServer({ config, store, log })
-  for (const line of startupLines(config, storage)) console.log(line)
-  console.log(`Weir listens on http://localhost:${server.port}`)
-
   let stopping = false
   const stop = async () => {
     if (stopping) process.exit(1)
@@ -41,6 +38,10 @@ async function start(config: Readonly<Config>): Promise<void> {
   }
   process.on('SIGTERM', () => void stop())
   process.on('SIGINT', () => void stop())
+
+  // Last, so that whoever waits for it may stop us from then on.
+  for (const line of startupLines(config, storage)) console.log(line)
+  console.log(`Weir listens on http://localhost:${server.port}`)
 }
 
 type Opened = { store: Store; storage: string; close(): Promise<void> }
