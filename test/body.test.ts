@@ -376,6 +376,11 @@ test.each([
   expect(request.bound.splice).toBeUndefined()
 })
 
+test('leaves the keys of what it does not read alone when strict', () => {
+  const body = { model: 'a', messages, max_tokens: 1, metadata: { iD: 'a', Type: [{ ROLE: 1 }] } }
+  expect(read(body, { CAP: 'strict' }).model).toBe('a')
+})
+
 test('puts a missing maximum in front when strict, and changes nothing else', () => {
   fc.assert(
     fc.property(

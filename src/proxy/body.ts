@@ -39,7 +39,10 @@ const READ_FIELDS = fieldsByFold([
   'userToken',
 ])
 
-/** What strict mode reads inside of messages, their parts and tools. */
+/** The top-level fields that strict mode reads the inside of: messages, their parts, and tools. */
+const READ_THROUGH = new Set(['messages', 'input', 'tools'])
+
+/** What it reads there. */
 const READ_INSIDE = fieldsByFold([
   'type',
   'role',
@@ -77,10 +80,12 @@ export function parseBody(bytes: Uint8Array, strict = false): Json {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw new ApiError('invalid_json', 'The body must be a JSON object.')
   }
+  let within = ''
   for (const { key, depth, seen } of keysOf(text, strict ? STRICT_DEPTH : 1)) {
     const folded = fold(key)
+    if (depth === 1) within = folded
     const field = (depth === 1 ? READ_FIELDS : READ_INSIDE).get(folded)
-    if (depth > 1 && field === undefined) continue
+    if (depth > 1 && (field === undefined || !READ_THROUGH.has(within))) continue
     const param = key.slice(0, 64)
     if (seen.has(folded)) {
       const message = 'A key of the body is there twice; send each key once.'
