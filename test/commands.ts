@@ -1,6 +1,6 @@
 /** Ledger commands: plain ones to write out, and random ones of few users and models, whose clocks step and days end. */
 import fc from 'fast-check'
-import type { Admit, Command, Event, Limits, Settle } from '../src/usage/record.ts'
+import type { Admit, Command, Enter, Event, Limits, Settle } from '../src/usage/record.ts'
 
 /** Ten seconds before midnight UTC, so that days roll over within a run. */
 export const START = Date.UTC(2026, 10, 22, 23, 59, 50)
@@ -104,6 +104,15 @@ const settle = fc.record({
   session: rarely(fc.constantFrom('s1', 's2', 'constructor')),
 })
 
+const enter = fc.record({
+  ended: settle,
+  model: fc.constantFrom(...MODELS),
+  bound: fc.integer({ min: 1, max: 400 }),
+  /** How long ago it was served. */
+  ago: fc.constantFrom(0, 500, 70_000, 90_000_000, 6.9 * 86_400_000, 7 * 86_400_000),
+  scopes: rarely(fc.constantFrom<string[]>(['*'], ['*', 'a/one'])),
+})
+
 const block = fc.record({
   user: fc.constantFrom(...USERS, 'dave'),
   model: fc.constantFrom(...MODELS, '*'),
@@ -115,28 +124,40 @@ const block = fc.record({
 type Draw = { step: number } & (
   | { kind: 'admit'; value: typeof admit extends fc.Arbitrary<infer T> ? T : never }
   | { kind: 'settle'; value: typeof settle extends fc.Arbitrary<infer T> ? T : never }
+  | { kind: 'enter'; value: typeof enter extends fc.Arbitrary<infer T> ? T : never }
   | { kind: 'block'; value: typeof block extends fc.Arbitrary<infer T> ? T : never }
   | { kind: 'clear' }
 )
+
+type Ended = typeof settle extends fc.Arbitrary<infer T> ? T : never
+
+function ended({ id, user, outcome, charged, session }: Ended, at: number): Event {
+  const usage = outcome === 'settled' ? { prompt: charged, completion: 0, total: charged } : {}
+  const { prompt: _p, completion: _c, total: _t, ...bare } = eventOf({ id, user })
+  return {
+    ...bare,
+    ...usage,
+    ...(session !== undefined && { session }),
+    at,
+    outcome,
+    charged: outcome === 'failed' ? 0 : charged,
+    estimated: outcome === 'partial',
+  }
+}
 
 function toCommand(draw: Draw, now: number): Command {
   if (draw.kind === 'clear') return { op: 'clear', now }
   if (draw.kind === 'admit')
     return JSON.parse(JSON.stringify({ op: 'admit', now, ...draw.value })) as Admit
   if (draw.kind === 'settle') {
-    const { id, user, outcome, charged, session } = draw.value
-    const usage = outcome === 'settled' ? { prompt: charged, completion: 0, total: charged } : {}
-    const { prompt: _p, completion: _c, total: _t, ...bare } = eventOf({ id, user })
-    const event = {
-      ...bare,
-      ...usage,
-      ...(session !== undefined && { session }),
-      at: now,
-      outcome,
-      charged: outcome === 'failed' ? 0 : charged,
-      estimated: outcome === 'partial',
-    }
-    return { op: 'settle', now, user, event } satisfies Settle
+    const event = ended(draw.value, now)
+    return { op: 'settle', now, user: event.user, event } satisfies Settle
+  }
+  if (draw.kind === 'enter') {
+    const { model, bound, ago, scopes } = draw.value
+    const event = { ...ended(draw.value.ended, Math.max(0, now - ago)), model, bound }
+    const command: Enter = { op: 'enter', now, user: event.user, event }
+    return scopes === undefined ? command : { ...command, scopes }
   }
   const { user, model, lift, reason, lasts } = draw.value
   const until = lasts === undefined ? {} : { until: now + lasts }
@@ -166,6 +187,10 @@ export const commandSequence = (maxLength: number): fc.Arbitrary<Command[]> =>
             value: settle,
           }),
           weight: 9,
+        },
+        {
+          arbitrary: fc.record({ kind: fc.constant('enter' as const), step: clock, value: enter }),
+          weight: 3,
         },
         {
           arbitrary: fc.record({ kind: fc.constant('block' as const), step: clock, value: block }),

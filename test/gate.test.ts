@@ -42,6 +42,7 @@ function world(vars: Vars = {}) {
       return Promise.resolve(state.answer)
     },
     settle: unused,
+    enter: unused,
     setBlock: unused,
     clear: unused,
     listUsers: unused,

@@ -52,9 +52,10 @@ test('tells of a user what their requests have done', () => {
     settleOf(broken, { outcome: 'partial', charged: 40 }),
     failureOf(failed),
   ]
+  const empty = { day: () => undefined, entered: () => false }
   let user: UserDoc | undefined
   for (const command of commands) {
-    user = reduce(user, command, () => undefined, { userDays: 7 }).user ?? user
+    user = reduce(user, command, empty, { userDays: 7 }).user ?? user
   }
   if (!user) throw new Error('Nobody was admitted.')
   expect(userReport(user, LIMITS, NOON + 2000)).toEqual({

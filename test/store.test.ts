@@ -1,7 +1,7 @@
 import { inspect } from 'node:util'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { StoreError, type Retention, type Store } from '../src/store/store.ts'
-import type { Admit, Limits, Row, UserDoc } from '../src/usage/record.ts'
+import type { Admit, Enter, Limits, Row, UserDoc } from '../src/usage/record.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../src/usage/record.ts'
 import { admitOf, AMPLE, failureOf, NOON, settleOf } from './commands.ts'
 import { startRedis, type Redis } from './redis.ts'
@@ -89,7 +89,91 @@ async function spend(store: Store, fields: Partial<Admit> & Pick<Admit, 'id'>, c
   expect(await store.settle(settleOf(admit, usage))).toEqual({ applied: true })
 }
 
+/** The entry of a request that was served at the moment of its admission, but without a lease. */
+const enterOf = (fields: Partial<Admit> & Pick<Admit, 'id'>, now = NOON + SECOND_MS): Enter => {
+  const { user, event } = settleOf(admitOf(fields))
+  return { op: 'enter', now, user, event }
+}
+
 describe.each(subjects)('%s', (_, open) => {
+  test('what was served without a lease is entered once, as if it had been admitted then', async () => {
+    const [store, admit] = [await open(), admitOf({ id: '1', user: 'bob' })]
+    await store.admit(admit)
+    await store.settle(settleOf(admit))
+    const enter = enterOf({ id: '2' })
+    expect(await store.enter(enter)).toEqual({ applied: true })
+    expect(await store.enter(enter)).toEqual({ applied: false })
+    const same = [store.enter(enterOf({ id: '3' })), store.enter(enterOf({ id: '3' }))]
+    expect((await Promise.all(same)).filter(({ applied }) => applied)).toHaveLength(1)
+    const [entered, settled] = (
+      await store.listUsers({ sort: 'tokens', limit: 10, now: NOON })
+    ).sort((a, b) => (a.id < b.id ? -1 : 1))
+    const once = settled?.rows['a/one'] as Row
+    expect(entered?.rows['a/one']).toEqual({
+      ...once,
+      requests: 2,
+      settled: 2,
+      charged: 30,
+      prompt: 20,
+      completion: 10,
+    })
+    expect(await todayOf(store)).toMatchObject({
+      total: { requests: 3, settled: 3, charged: 45, users: 2 },
+    })
+    expect((await store.events(10)).map(({ id }) => id)).toEqual(['3', '2', '1'])
+  })
+
+  test('an entry whose lease is there after all settles it', async () => {
+    const [store, admit] = [await open(), admitOf({ id: '1', global: { total: AMPLE } })]
+    await store.admit(admit)
+    expect(await store.enter({ ...enterOf({ id: '1' }), scopes: ['*'] })).toEqual({ applied: true })
+    expect(await rowOf(store)).toMatchObject({ requests: 1, settled: 1, charged: 15, held: 0 })
+    expect((await onlyUser(store)).leases).toEqual({})
+    expect((await todayOf(store))?.quota).toEqual({ '*': { tokens: 15, requests: 1 } })
+  })
+
+  test('an admission that arrives after its entry leaves no lease behind', async () => {
+    const store = await open()
+    await store.enter({ ...enterOf({ id: '1' }), scopes: ['*'] })
+    const late = admitOf({ id: '1', now: NOON + SECOND_MS, global: { total: AMPLE } })
+    expect(await store.admit(late)).toMatchObject({ ok: true, day: { tokens: 15, requests: 1 } })
+    expect(await rowOf(store)).toMatchObject({ requests: 1, charged: 15, held: 0 })
+    expect((await todayOf(store))?.quota).toEqual({ '*': { tokens: 15, requests: 1 } })
+  })
+
+  test('an entry counts for the day of its request, and for what everyone together has used', async () => {
+    const store = await open()
+    await spend(store, { id: '1', now: NOON - DAY_MS })
+    await spend(store, { id: '2' })
+    await store.enter({ ...enterOf({ id: '3', now: NOON - DAY_MS }), scopes: ['*', 'a/one'] })
+    const user = await onlyUser(store)
+    expect(user.rows['a/one']).toMatchObject({ requests: 1, charged: 15 })
+    expect(user.past['2026-11-21']).toEqual({ 'a/one': { requests: 2, charged: 30 } })
+    expect(await todayOf(store, '2026-11-21')).toMatchObject({
+      total: { requests: 2, charged: 30, users: 1 },
+      quota: { '*': { tokens: 15, requests: 1 }, 'a/one': { tokens: 15, requests: 1 } },
+    })
+  })
+
+  test('an entry counts beyond every limit, since its tokens are spent', async () => {
+    const store = await open()
+    const limits = { model: { tokensPerDay: 100, requestsPerDay: 2 } }
+    for (const id of ['1', '2', '3']) await store.enter(enterOf({ id, bound: 100 }))
+    expect(await rowOf(store)).toMatchObject({ requests: 3, charged: 45 })
+    expect(await store.admit(admitOf({ id: '4', bound: 1, limits }))).toMatchObject({
+      ok: false,
+      unit: 'requests',
+      used: 3,
+    })
+  })
+
+  test('after seven days nothing is entered any more', async () => {
+    const store = await open()
+    const inTime = enterOf({ id: '1' }, NOON + 7 * DAY_MS - 1)
+    expect(await store.enter(inTime)).toEqual({ applied: true })
+    expect(await store.enter(enterOf({ id: '2' }, NOON + 7 * DAY_MS))).toEqual({ applied: false })
+  })
+
   test('an admit charges the bound at once and a settle replaces it', async () => {
     const store = await open()
     const first = admitOf({ id: '1', bound: 100 })
@@ -1102,7 +1186,8 @@ describe('redis only', () => {
     await Promise.all(admits.map((admit) => store.admit(admit)))
     const sizes = upstash.log
       .filter(({ commands }) => /^evalsha$/i.test(commands[0]?.[0] ?? ''))
-      .map(({ commands }) => Number(commands[0]?.[2]))
+      // evalsha, sha, number of keys, the keys, what holds for all, and a command each
+      .map(({ commands: [call = []] }) => call.length - Number(call[2]) - 4)
     expect(sizes.length).toBeGreaterThanOrEqual(3)
     expect(Math.max(...sizes)).toBeLessThanOrEqual(64)
   })

@@ -78,5 +78,6 @@ export async function localStore(
 export function send(store: Store, command: Command) {
   if (command.op === 'clear') return store.clear(command)
   if (command.op === 'admit') return store.admit(command)
+  if (command.op === 'enter') return store.enter(command)
   return command.op === 'settle' ? store.settle(command) : store.setBlock(command)
 }

@@ -10,6 +10,7 @@ export type Fetcher = { fetch(input: string, init?: RequestInit): Promise<Respon
 const VERBS = [
   'admit',
   'settle',
+  'enter',
   'setBlock',
   'clear',
   'listUsers',

@@ -10,7 +10,7 @@
 export const LEDGER_SCRIPT = String.raw`
 local SECONDS_PER_DAY = 86400
 local MINUTE, HOUR, DAY = 60000, 3600000, 86400000
-local LATE_SETTLE, MODELS_PER_USER, SESSIONS_PER_USER = DAY, 64, 64
+local LATE_SETTLE, ENTER_SECONDS, MODELS_PER_USER, SESSIONS_PER_USER = DAY, 7 * SECONDS_PER_DAY, 64, 64
 local DAMAGED_SECONDS = 30 * SECONDS_PER_DAY
 local TOP_DAY = 1e10
 
@@ -19,6 +19,7 @@ local prefix, keep = args.prefix, args.keep
 
 local function user_key(id) return prefix .. 'user:' .. id end
 local function day_key(date) return prefix .. 'day:' .. date end
+local function once_key(id) return prefix .. 'once:' .. id end
 
 -- Days since the epoch to a civil date: http://howardhinnant.github.io/date_algorithms.html#civil_from_days
 local function date_of(at)
@@ -136,6 +137,10 @@ end
 local function load_user(id) return load(user_key(id), is_user) end
 local function load_day(date) return load(day_key(date), is_day) end
 
+-- Events that must not be entered again. MGET gives false for a key that is not there.
+local once = {}
+local function entered(id) return once[id] or raw[once_key(id)] and true or false end
+
 -- The rules.
 
 local function new_user(id, now)
@@ -171,7 +176,7 @@ local function answered(row)
 end
 
 local function shorten(row)
-  if unsettled(row) > 0 or row.charged == 0 and answered(row) then return row end
+  if row.held and (unsettled(row) > 0 or row.charged == 0 and answered(row)) then return row end
   return { requests = row.requests, charged = row.charged }
 end
 
@@ -291,11 +296,31 @@ local function hold(day, scopes, bound)
   return next
 end
 
+local function rows_of(doc, date) return date == doc.date and doc.rows or doc.past[date] or {} end
+
+local function with_row(doc, date, model, row)
+  if date == doc.date then return with(doc, 'rows', with(doc.rows, model, row)) end
+  return with(doc, 'past', with(doc.past, date, with(rows_of(doc, date), model, shorten(row))))
+end
+
+local function open(row, bound)
+  local next = copy(row or new_row())
+  if row and not row.held and row.charged == 0 then
+    next = new_row()
+    next.requests, next.failed = row.requests, row.requests
+  end
+  next.requests = next.requests + 1
+  next.charged = next.charged + bound
+  if next.held then next.held = next.held + bound end
+  return next
+end
+
 local function admit(user, command)
   local doc = advance(user or new_user(command.user, command.now), command.now)
   local model, bound = command.model, command.bound
-  local open = doc.leases[command.id]
-  if open then return { answer = admitted(doc, open) } end
+  local held = doc.leases[command.id]
+  if held then return { answer = admitted(doc, held) } end
+  if entered(command.id) then return { answer = admitted(doc, { model = model, at = doc.at }) } end
 
   if doc.blocks['*'] then return { answer = blocked('*', doc.blocks['*']) } end
   if doc.blocks[model] then return { answer = blocked(model, doc.blocks[model]) } end
@@ -313,11 +338,7 @@ local function admit(user, command)
   local scopes = command.global and command.global.model and { '*', model } or { '*' }
   local lease = { model = model, at = doc.at, bound = bound, ['until'] = doc.at + command.lasts }
   if day then lease.scopes = scopes end
-  row = copy(row or new_row())
-  row.requests = row.requests + 1
-  row.charged = row.charged + bound
-  row.held = row.held + bound
-  doc.rows = with(doc.rows, model, row)
+  doc = with_row(doc, doc.date, model, open(row, bound))
   doc.minute = { n = doc.minute.n, rows = add_count(doc.minute.rows, model, bound, 1) }
   doc.leases = with(doc.leases, command.id, lease)
   if command.ip then doc.ip = command.ip end
@@ -334,9 +355,9 @@ local function tally(row, event)
 end
 
 local function end_row(row, event)
-  local next = tally(row, event)
+  local next = row.held and tally(row, event) or copy(row)
   next.charged = row.charged - event.bound + event.charged
-  next.held = row.held - event.bound
+  if row.held then next.held = row.held - event.bound end
   return next
 end
 
@@ -379,33 +400,22 @@ local function end_day(day, lease, event, first, at)
   return next
 end
 
-local function settle(user, command)
-  local nothing = { answer = { applied = false } }
-  if not user or not user.leases[command.event.id] then return nothing end
-  local doc = advance(user, command.now)
-  local lease = doc.leases[command.event.id]
-  if not lease then return nothing end
-
-  local event = copy(command.event)
+local function close(doc, lease, ended, load)
+  local event = copy(ended)
   event.at, event.user, event.model, event.bound = lease.at, doc.id, lease.model, lease.bound
   if doc.at > lease['until'] then event.late = true end
-  doc.leases = with(doc.leases, event.id, nil)
-  doc.seen = doc.at
 
-  local date, first = date_of(lease.at), { user = false, model = false, session = false }
-  local rows = date == doc.date and doc.rows or doc.past[date] or {}
+  local date, first, next = date_of(lease.at), { user = false, model = false, session = false }, copy(doc)
+  local rows = rows_of(doc, date)
   local row = rows[lease.model]
-  if row and row.held then
+  if row then
     first = first_answer(rows, row, event)
-    local ended = end_row(row, event)
-    if date == doc.date then
-      doc.rows = with(rows, lease.model, ended)
-    else
-      doc.past = with(doc.past, date, with(rows, lease.model, shorten(ended)))
-    end
+    next = with_row(doc, date, lease.model, end_row(row, event))
   end
+  next.leases = with(doc.leases, event.id, nil)
+  next.seen = doc.at
   if minute_of(lease.at) == doc.minute.n then
-    doc.minute = {
+    next.minute = {
       n = doc.minute.n, rows = add_count(doc.minute.rows, lease.model, event.charged - lease.bound, 0)
     }
   end
@@ -413,11 +423,46 @@ local function settle(user, command)
   if session and date == doc.date and event.outcome ~= 'failed' then
     if not doc.sessions[session] and size(doc.sessions) < SESSIONS_PER_USER then
       first.session = true
-      doc.sessions = with(doc.sessions, session, 1)
+      next.sessions = with(doc.sessions, session, 1)
     end
   end
-  local day = end_day(load_day(date) or new_day(date), lease, event, first, doc.at)
-  return { user = doc, day = day, event = event, answer = { applied = true } }
+  local day = end_day(load(date) or new_day(date), lease, event, first, doc.at)
+  return { user = next, day = day, event = event, answer = { applied = true } }
+end
+
+local function settle(user, command)
+  local nothing = { answer = { applied = false } }
+  if not user or not user.leases[command.event.id] then return nothing end
+  local doc = advance(user, command.now)
+  local lease = doc.leases[command.event.id]
+  if not lease then return nothing end
+  return close(doc, lease, command.event, load_day)
+end
+
+local function enter(user, command)
+  local event, scopes = command.event, command.scopes
+  if entered(event.id) or command.now - event.at >= ENTER_SECONDS * 1000 then
+    return { answer = { applied = false } }
+  end
+  local doc = advance(user or new_user(command.user, event.at), event.at)
+  local held = doc.leases[event.id]
+  if held then return with(close(doc, held, event, load_day), 'entered', event.id) end
+
+  local model, at, bound = event.model, event.at, event.bound
+  local date = date_of(at)
+  local lease = { model = model, at = at, bound = bound, ['until'] = doc.at, scopes = scopes }
+  doc = with_row(doc, date, model, open(rows_of(doc, date)[model], bound))
+  if minute_of(at) == doc.minute.n then
+    doc.minute = { n = doc.minute.n, rows = add_count(doc.minute.rows, model, bound, 1) }
+  end
+  local load = load_day
+  if scopes then
+    local day = advance_day(load_day(date), at)
+    local charged = hold(day, scopes, bound)
+    if minute_of(at) ~= day.minute.n then charged.minute = day.minute end
+    load = function() return charged end
+  end
+  return with(close(doc, lease, event, load), 'entered', event.id)
 end
 
 local function set_block(user, command)
@@ -436,7 +481,7 @@ local function clear(_, command)
   return { day = day, cleared = command.now, answer = { ok = true } }
 end
 
-local REDUCE = { admit = admit, settle = settle, block = set_block, clear = clear }
+local REDUCE = { admit = admit, settle = settle, enter = enter, block = set_block, clear = clear }
 
 -- The batch: reckon all, then write.
 
@@ -453,7 +498,7 @@ end
 -- A score of top is the day and the day's tokens in one number, exact below 2^53.
 local function index(before, doc)
   local minute = minute_of(doc.seen)
-  if not before.seen or minute_of(before.seen) ~= minute then
+  if not before or not before.seen or minute_of(before.seen) ~= minute then
     last_seen[#last_seen + 1] = string.format('%d', minute)
     last_seen[#last_seen + 1] = doc.id
   end
@@ -473,6 +518,7 @@ local function run(text)
     docs[day_key(step.day.date)] = step.day
     days[step.day.date] = step.day
   end
+  if step.entered then once[step.entered] = true end
   if step.event then
     events[#events + 1] = cjson.encode(step.event)
     index(before, step.user)
@@ -519,6 +565,7 @@ end
 for date, doc in pairs(days) do
   redis.call('SET', day_key(date), cjson.encode(doc), 'EX', string.format('%d', keep.historyDays * SECONDS_PER_DAY))
 end
+for id in pairs(once) do redis.call('SET', once_key(id), '1', 'EX', string.format('%d', ENTER_SECONDS)) end
 if #events > 0 and keep.eventsKept > 0 then
   local length = redis.call('LPUSH', prefix .. 'events', unpack(events))
   if length > keep.eventsKept * 1.1 + 64 then

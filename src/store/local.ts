@@ -1,6 +1,7 @@
 /** The local store: the reducer over documents in memory, with a journal for what must outlive the process. */
 import {
   DAY_MS,
+  ENTER_MS,
   dateOf,
   minuteOf,
   settledTokens,
@@ -9,7 +10,7 @@ import {
   type DayDoc,
 } from '../usage/record.ts'
 import type { Event, UserDoc } from '../usage/record.ts'
-import { reduce, type Step } from '../usage/ledger.ts'
+import { reduce, type Step, type View } from '../usage/ledger.ts'
 import { openJournal } from './journal.ts'
 import type { Retention, Store } from './store.ts'
 
@@ -23,19 +24,28 @@ export type LocalOptions = {
 
 export type LocalStore = Store & { close(): Promise<void> }
 
-type State = { users: UserDoc[]; days: DayDoc[]; events: Event[] }
+type State = {
+  users: UserDoc[]
+  days: DayDoc[]
+  events: Event[]
+  /** Ids of events that must not be entered again, and when these were. */
+  entered?: [id: string, at: number][]
+}
 
 /** Opens the store on its files. Throws `StoreError` when they cannot be used. */
 export async function openLocal(options: LocalOptions): Promise<LocalStore> {
   const { retention, now } = options
   const users = new Map<string, UserDoc>()
   const days = new Map<string, DayDoc>()
+  const entered = new Map<string, number>()
   /** Oldest first. */
   let events: Event[] = []
 
+  const view: View = { day: (date) => days.get(date), entered: (id) => entered.has(id) }
+
   function apply(command: Command): Step {
     const user = command.op === 'clear' ? undefined : users.get(command.user)
-    const step = reduce(user, command, (date) => days.get(date), retention)
+    const step = reduce(user, command, view, retention)
     if (step.cleared) {
       for (const date of days.keys()) if (date < step.cleared) days.delete(date)
       events = []
@@ -43,6 +53,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     if (step.user) users.set(step.user.id, step.user)
     if (step.day) days.set(step.day.date, step.day)
     if (step.event) keepEvent(step.event)
+    if (step.entered !== undefined) entered.set(step.entered, step.event?.at ?? now())
     return step
   }
 
@@ -61,9 +72,15 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
       if (user.at < oldestUser && !isBlocked(user, now())) users.delete(user.id)
     }
     for (const date of days.keys()) if (date < oldestDay) days.delete(date)
+    for (const [id, at] of entered) if (now() - at >= ENTER_MS) entered.delete(id)
     if (events.length > retention.eventsKept)
       events = events.slice(-retention.eventsKept || Infinity)
-    return { users: [...users.values()], days: [...days.values()], events }
+    return {
+      users: [...users.values()],
+      days: [...days.values()],
+      events,
+      entered: [...entered],
+    }
   }
 
   const journal = await openJournal({
@@ -74,6 +91,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
       for (const user of state.users) users.set(user.id, user)
       for (const day of state.days) days.set(day.date, day)
       events = [...state.events]
+      for (const [id, at] of state.entered ?? []) entered.set(id, at)
     },
     replay: (command) => void apply(command as Command),
     snapshot,
@@ -90,6 +108,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
   return {
     admit: run,
     settle: run,
+    enter: run,
     setBlock: run,
     clear: run,
     async listUsers({ sort, limit, now }) {

@@ -59,7 +59,11 @@ export function createRedisStore(options: RedisOptions): Store {
       if (command.op === 'clear') keys.add(dayKey(dateOf(command.now)))
       else keys.add(userKey(command.user))
       if (command.op === 'admit' && command.global) keys.add(dayKey(dateOf(command.now)))
-      if (command.op === 'settle') keys.add(dayKey(dateOf(command.event.at)))
+      if (command.op === 'settle' || command.op === 'enter') {
+        keys.add(dayKey(dateOf(command.event.at)))
+      }
+      if (command.op === 'admit') keys.add(onceKey(command.id))
+      if (command.op === 'enter') keys.add(onceKey(command.event.id))
     }
     const args = [{ prefix: PREFIX, keep }, ...commands].map((arg) => JSON.stringify(arg))
     const { answers, damaged } = await guard(async () => {
@@ -107,6 +111,7 @@ export function createRedisStore(options: RedisOptions): Store {
   return {
     admit: (command) => one(soon, command),
     settle: (command) => one(later, command),
+    enter: (command) => one(soon, command),
     setBlock: (command) => one(alone, command),
     clear: (command) => one(alone, command),
     async listUsers({ sort, limit, now }) {
@@ -146,6 +151,7 @@ export function createRedisStore(options: RedisOptions): Store {
 }
 
 const userKey = (id: string) => `${PREFIX}user:${id}`
+const onceKey = (id: string) => `${PREFIX}once:${id}`
 const dayKey = (date: string) => `${PREFIX}day:${date}`
 
 /** The client's errors hold the whole command with its values, so only their kind is kept. */

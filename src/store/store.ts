@@ -5,6 +5,7 @@ import type {
   Clear,
   Done,
   DayDoc,
+  Enter,
   Event,
   Refusal,
   SetBlock,
@@ -18,6 +19,8 @@ export interface Store {
   admit(command: Admit): Promise<Admitted | Refusal>
   /** Replaces a lease's bound by the real charge, in one atomic step; does nothing without the lease. */
   settle(command: Settle): Promise<Settled>
+  /** Counts, once, what was served without a sure lease. */
+  enter(command: Enter): Promise<Settled>
   /** Sets or lifts a block. */
   setBlock(command: SetBlock): Promise<Done>
   /** Forgets days and events; users, blocks and what quotas hold on to stay. */

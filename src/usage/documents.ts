@@ -92,8 +92,8 @@ export function advance(doc: UserDoc, now: number, keep: Keep): UserDoc {
 }
 
 /** A past row is kept in full as long as a lease of it may still settle, or if only so it shows that it answered. */
-export const shorten = (row: Row): PastRow =>
-  unsettled(row) > 0 || (row.charged === 0 && answered(row))
+export const shorten = (row: PastRow): PastRow =>
+  'held' in row && (unsettled(row) > 0 || (row.charged === 0 && answered(row)))
     ? row
     : { requests: row.requests, charged: row.charged }
 

@@ -5,10 +5,11 @@
  * a day. The local store runs this file; `store/ledger.lua.ts` is the port of it and of
  * what it calls, function by function.
  */
-import { advance, advanceDay, newDay, newRow, newUser, shorten, type Keep } from './documents.ts'
+import { advance, advanceDay, newDay, newUser, shorten, type Keep } from './documents.ts'
 import { checks, refuse } from './limits.ts'
 import {
   ALL_MODELS,
+  ENTER_MS,
   MODELS_PER_USER,
   SESSIONS_PER_USER,
   dateOf,
@@ -22,60 +23,79 @@ import {
   type Done,
   type Command,
   type DayDoc,
+  type Enter,
   type Event,
   type Lease,
   type PastRow,
   type Refusal,
+  type Row,
   type SetBlock,
   type Settle,
   type Settled,
   type UserDoc,
 } from './record.ts'
-import { addCount, dayCount, end, endDay, firstAnswer, hold, NOTHING, type First } from './tally.ts'
+import {
+  addCount,
+  dayCount,
+  end,
+  endDay,
+  firstAnswer,
+  hold,
+  NOTHING,
+  open,
+  type First,
+} from './tally.ts'
 
 /** What a reducer step leaves behind; an absent document is unchanged. */
 export type Step<A extends Answer = Answer> = {
   user?: UserDoc
   day?: DayDoc
   event?: Event
+  /** An event id that must not be entered again. */
+  entered?: string
   /** All days before this date and all events are forgotten. */
   cleared?: string
   answer: A
 }
 
-/** Reads a day's document; a lookup in the same state, not I/O. */
-export type LoadDay = (date: string) => DayDoc | undefined
+/** What else of the state a command may look at; lookups, not I/O. */
+export type View = {
+  day(date: string): DayDoc | undefined
+  /** Whether an event with this id has been entered. */
+  entered(id: string): boolean
+}
 
 /** Applies one command to the state in view. */
-export function reduce(
-  user: UserDoc | undefined,
-  command: Command,
-  loadDay: LoadDay,
-  keep: Keep,
-): Step {
+export function reduce(user: UserDoc | undefined, command: Command, view: View, keep: Keep): Step {
   switch (command.op) {
     case 'admit':
-      return admit(user, command, loadDay, keep)
+      return admit(user, command, view, keep)
     case 'settle':
-      return settle(user, command, loadDay, keep)
+      return settle(user, command, view, keep)
+    case 'enter':
+      return enter(user, command, view, keep)
     case 'block':
       return setBlock(user, command)
     case 'clear':
-      return clear(command, loadDay)
+      return clear(command, view)
   }
 }
 
-/** Refuses, or charges the bound at once and records the lease. The same id again gets the same answer. */
+/**
+ * Refuses, or charges the bound at once and records the lease. The same id again gets the same answer; one that
+ * has been entered, since the store was slow and the request served without it, gets no lease any more.
+ */
 export function admit(
   user: UserDoc | undefined,
   command: Admit,
-  loadDay: LoadDay,
+  view: View,
   keep: Keep,
 ): Step<Admitted | Refusal> {
   const doc = advance(user ?? newUser(command.user, command.now), command.now, keep)
   const { model, bound } = command
   const held = own(doc.leases, command.id)
   if (held) return { answer: admitted(doc, held) }
+  if (view.entered(command.id)) return { answer: admitted(doc, { model, at: doc.at }) }
 
   const block = own(doc.blocks, ALL_MODELS) ?? own(doc.blocks, model)
   if (block) {
@@ -87,7 +107,7 @@ export function admit(
     return { answer: { ok: false, reason: 'models' } }
   }
 
-  const day = command.global && advanceDay(loadDay(dateOf(doc.at)), doc.at)
+  const day = command.global && advanceDay(view.day(dateOf(doc.at)), doc.at)
   for (const check of checks(doc, day, command)) {
     const refusal = refuse(check, bound, doc.at)
     if (refusal) return { answer: refusal }
@@ -96,18 +116,8 @@ export function admit(
   const scopes = command.global?.model ? [ALL_MODELS, model] : [ALL_MODELS]
   const lease: Lease = { model, at: doc.at, bound, until: doc.at + command.lasts }
   if (day) lease.scopes = scopes
-  const old = row ?? newRow()
   const next: UserDoc = {
-    ...doc,
-    rows: {
-      ...doc.rows,
-      [model]: {
-        ...old,
-        requests: old.requests + 1,
-        charged: old.charged + bound,
-        held: old.held + bound,
-      },
-    },
+    ...withRow(doc, doc.date, model, open(row, bound)),
     minute: { n: doc.minute.n, rows: addCount(doc.minute.rows, model, bound, 1) },
     leases: { ...doc.leases, [command.id]: lease },
   }
@@ -121,16 +131,50 @@ export function admit(
 export function settle(
   user: UserDoc | undefined,
   command: Settle,
-  loadDay: LoadDay,
+  view: View,
   keep: Keep,
 ): Step<Settled> {
   if (!user || !own(user.leases, command.event.id)) return { answer: { applied: false } }
   const doc = advance(user, command.now, keep)
   const lease = own(doc.leases, command.event.id)
   if (!lease) return { answer: { applied: false } }
+  return close(doc, lease, command.event, view)
+}
 
+/** Counts what was served without a sure lease, as if it had been admitted at its own time; limits do not stop it. */
+export function enter(
+  user: UserDoc | undefined,
+  command: Enter,
+  view: View,
+  keep: Keep,
+): Step<Settled> {
+  const { event, now, scopes } = command
+  if (view.entered(event.id) || now - event.at >= ENTER_MS) return { answer: { applied: false } }
+  const doc = advance(user ?? newUser(command.user, event.at), event.at, keep)
+  const held = own(doc.leases, event.id)
+  if (held) return { ...close(doc, held, event, view), entered: event.id }
+
+  const { model, at, bound } = event
+  const date = dateOf(at)
+  const lease: Lease = { model, at, bound, until: doc.at }
+  const opened = withRow(doc, date, model, open(own(rowsOf(doc, date), model), bound))
+  if (minuteOf(at) === doc.minute.n) {
+    opened.minute = { n: doc.minute.n, rows: addCount(doc.minute.rows, model, bound, 1) }
+  }
+  if (!scopes) return { ...close(opened, lease, event, view), entered: event.id }
+  lease.scopes = scopes
+  const day = advanceDay(view.day(date), at)
+  const charged = hold(day, scopes, bound)
+  // The minute of a day may be past.
+  const kept = minuteOf(at) === day.minute.n ? charged : { ...charged, minute: day.minute }
+  const step = close(opened, lease, event, { ...view, day: () => kept })
+  return { ...step, entered: event.id }
+}
+
+/** Ends an admitted request: its charge takes the place of its bound in the day and minute of admission. */
+function close(doc: UserDoc, lease: Lease, ended: Event, view: View): Step<Settled> {
   const event: Event = {
-    ...command.event,
+    ...ended,
     at: lease.at,
     user: doc.id,
     model: lease.model,
@@ -138,18 +182,17 @@ export function settle(
   }
   if (doc.at > lease.until) event.late = true
   const { [event.id]: _, ...leases } = doc.leases
-  const next: UserDoc = { ...doc, leases, seen: doc.at }
 
   const date = dateOf(lease.at)
-  const rows: Record<string, PastRow> = (date === doc.date ? doc.rows : own(doc.past, date)) ?? {}
+  const rows = rowsOf(doc, date)
   const row = own(rows, lease.model)
+  let next = doc
   let first: First = { user: false, model: false, session: false }
-  if (row && 'held' in row) {
+  if (row) {
     first = firstAnswer(rows, row, event)
-    const ended = end(row, event)
-    if (date === doc.date) next.rows = { ...doc.rows, [lease.model]: ended }
-    else next.past = { ...doc.past, [date]: { ...rows, [lease.model]: shorten(ended) } }
+    next = withRow(doc, date, lease.model, end(row, event))
   }
+  next = { ...next, leases, seen: doc.at }
   if (minuteOf(lease.at) === doc.minute.n) {
     next.minute = {
       n: doc.minute.n,
@@ -165,7 +208,7 @@ export function settle(
       next.sessions = { ...doc.sessions, [session]: 1 }
     }
   }
-  const day = endDay(loadDay(date) ?? newDay(date), lease, event, { first, at: doc.at })
+  const day = endDay(view.day(date) ?? newDay(date), lease, event, { first, at: doc.at })
   return { user: next, day, event, answer: { applied: true } }
 }
 
@@ -178,13 +221,23 @@ export function setBlock(user: UserDoc | undefined, command: SetBlock): Step<Don
 }
 
 /** Forgets history and events; of today what the quotas hold on to stays, and so does a day that clocks ahead have begun. */
-export function clear({ now }: Clear, loadDay: LoadDay): Step<Done> {
+export function clear({ now }: Clear, view: View): Step<Done> {
   const date = dateOf(now)
-  const today = loadDay(date)
+  const today = view.day(date)
   const step: Step<Done> = { cleared: date, answer: { ok: true } }
   if (today) step.day = { ...newDay(date), quota: today.quota, minute: today.minute }
   return step
 }
+
+/** A user's rows of a day. */
+const rowsOf = (doc: UserDoc, date: string): Record<string, PastRow> =>
+  (date === doc.date ? doc.rows : own(doc.past, date)) ?? {}
+
+/** The document with one row of a day replaced; the rows of today are always in full. */
+const withRow = (doc: UserDoc, date: string, model: string, row: PastRow): UserDoc =>
+  date === doc.date
+    ? { ...doc, rows: { ...doc.rows, [model]: row as Row } }
+    : { ...doc, past: { ...doc.past, [date]: { ...rowsOf(doc, date), [model]: shorten(row) } } }
 
 const blocked = (model: string, block: Block): Refusal => {
   const refusal: Refusal = { ok: false, reason: 'blocked', model }
@@ -193,7 +246,7 @@ const blocked = (model: string, block: Block): Refusal => {
   return refusal
 }
 
-const admitted = (doc: UserDoc, lease: Lease): Admitted => ({
+const admitted = (doc: UserDoc, lease: Pick<Lease, 'model' | 'at'>): Admitted => ({
   ok: true,
   at: lease.at,
   day: dayCount(own(doc.rows, lease.model)),

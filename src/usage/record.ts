@@ -13,6 +13,9 @@ export const DAY_MS = 24 * HOUR_MS
 /** A settle that comes later than this after its admission changes nothing. */
 export const LATE_SETTLE_MS = DAY_MS
 
+/** An event is entered at most once, and only so long after its request was served. */
+export const ENTER_MS = 7 * DAY_MS
+
 /** A user may use this many different models a day; names are user input and must not grow a document. */
 export const MODELS_PER_USER = 64
 
@@ -192,6 +195,19 @@ export type Admit = {
 /** Say how an admitted request ended. Only `charged`, the outcome and what was observed are taken from the event. */
 export type Settle = { op: 'settle'; now: number; user: string; event: Event }
 
+/**
+ * Count a request that was served without a sure lease: the store was away, or its answer to the admission was
+ * lost. Once for each event id; if the lease is there after all, this settles it.
+ */
+export type Enter = {
+  op: 'enter'
+  now: number
+  user: string
+  event: Event
+  /** The counters of everyone together that it belongs to: `*` and perhaps the model. */
+  scopes?: string[]
+}
+
 /** Block a user from a model (or `*`); without a block, lift it. */
 export type SetBlock = {
   op: 'block'
@@ -205,7 +221,7 @@ export type SetBlock = {
 export type Clear = { op: 'clear'; now: number }
 
 /** What one user does or has done to them. */
-export type UserCommand = Admit | Settle | SetBlock
+export type UserCommand = Admit | Settle | Enter | SetBlock
 export type Command = UserCommand | Clear
 
 /** `at` is the moment of admission by the ledger's clock; the counts are the user's with this model, this request included. */

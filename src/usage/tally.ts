@@ -1,5 +1,5 @@
 /** The arithmetic of rows and counters: holding a bound, and replacing it by what a request cost. */
-import { answered, newDayRow } from './documents.ts'
+import { answered, newDayRow, newRow } from './documents.ts'
 import {
   DAY_MS,
   HOUR_MS,
@@ -62,12 +62,22 @@ const tally = <T extends Row | DayRow>(row: T, event: Event): T => ({
   overshoot: row.overshoot + Math.max(0, event.charged - event.bound),
 })
 
+/** A user's row with one more request, charged at its bound. */
+export function open(row: PastRow | undefined, bound: number): PastRow {
+  const old = row ?? newRow()
+  const charged = { requests: old.requests + 1, charged: old.charged + bound }
+  if ('held' in old) return { ...old, ...charged, held: old.held + bound }
+  // Nothing charged, and short: every request of it had failed.
+  if (old.charged === 0) return { ...newRow(), ...charged, failed: old.requests, held: bound }
+  return charged
+}
+
 /** A user's row after a request of it has ended. */
-export const end = (row: Row, event: Event): Row => ({
-  ...tally(row, event),
-  charged: row.charged - event.bound + event.charged,
-  held: row.held - event.bound,
-})
+export function end(row: PastRow, event: Event): PastRow {
+  const charged = row.charged - event.bound + event.charged
+  if (!('held' in row)) return { ...row, charged }
+  return { ...tally(row, event), charged, held: row.held - event.bound }
+}
 
 const endDayRow = (row: DayRow, event: Event, first: boolean, at: number): DayRow => {
   const hour = String(Math.floor((event.at % DAY_MS) / HOUR_MS))
@@ -84,7 +94,7 @@ const endDayRow = (row: DayRow, event: Event, first: boolean, at: number): DayRo
 export type First = { user: boolean; model: boolean; session: boolean }
 
 /** Whether this is the user's first answer of the day, and the first with this model: so unique users are counted. */
-export function firstAnswer(rows: Record<string, PastRow>, row: Row, event: Event): First {
+export function firstAnswer(rows: Record<string, PastRow>, row: PastRow, event: Event): First {
   if (event.outcome === 'failed') return { user: false, model: false, session: false }
   return { user: !Object.values(rows).some(answered), model: !answered(row), session: false }
 }
