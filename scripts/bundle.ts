@@ -1,5 +1,6 @@
 /** One esbuild call for the edge: what Vercel and workerd run, and the development server too. */
 import type { BuildOptions } from 'esbuild'
+import { pruneRedis } from './prune-redis.ts'
 
 /** The behaviour of workerd that is built for; wrangler.toml says the same. */
 export const COMPATIBILITY_DATE = '2026-04-01'
@@ -15,4 +16,5 @@ export const edgeBundle = (entry: string, outfile: string): BuildOptions => ({
   platform: 'browser',
   conditions: ['edge-light', 'workerd', 'worker', 'browser'],
   legalComments: 'none',
+  plugins: [pruneRedis],
 })
