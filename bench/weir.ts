@@ -1,9 +1,8 @@
 /** The gateway as `npm start` runs it on a database, with every limit checked and none ever met. */
 import { readConfig } from '../src/config.ts'
 import { createLog } from '../src/log.ts'
+import { openStore } from '../src/node-store.ts'
 import { startServer } from '../src/server.ts'
-import { createRedisStore } from '../src/store/redis.ts'
-import { restClient } from '../src/store/rest.ts'
 import { answerUsage, optionsOfParent, urlOf } from './child.ts'
 
 const { upstream, database } = optionsOfParent<{
@@ -41,11 +40,6 @@ const log = createLog({
   format: 'json',
   write: (line) => console.log(line),
 })
-const store = createRedisStore({
-  redis: restClient({ ...database, timeoutMs: config.storeTimeoutMs }),
-  retention: config.retention,
-  batch: true,
-  warn: log.warn,
-})
+const { store } = await openStore(config, log)
 
 answerUsage(urlOf(await startServer({ config, store, log })))

@@ -19,6 +19,11 @@ export function createApp(deps: Deps): Hono<AppEnv> {
     await next()
     c.res.headers.set('x-weir-id', c.var.id)
   })
+  app.use(async function tendStore(c, next) {
+    await next()
+    const work = deps.store?.tend()
+    if (work) c.executionCtx.waitUntil(work)
+  })
 
   app.use('/api/groq', crossOrigin(config.allowedOrigins))
   app.use('/api/groq/*', crossOrigin(config.allowedOrigins))

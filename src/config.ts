@@ -29,6 +29,7 @@ export const VARIABLES = [
   'IP_STORAGE',
   'TRUST_PROXY',
   'ON_CLIENT_ABORT',
+  'ON_STORE_DOWN',
   'STORE_TIMEOUT_MS',
   'USER_RETENTION_DAYS',
   'STATS_RETENTION_DAYS',
@@ -71,6 +72,7 @@ export type Config = {
   ipStorage: 'full' | 'truncated' | 'off'
   trustProxy: boolean
   onClientAbort: 'drain' | 'cancel'
+  onStoreDown: 'open' | 'closed'
   storeTimeoutMs: number
   retention: Retention
   /** The days that model stats sum up. */
@@ -205,6 +207,7 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     ipStorage: oneOf('IP_STORAGE', ['full', 'truncated', 'off']),
     trustProxy: oneOf('TRUST_PROXY', ['off', 'on']) === 'on',
     onClientAbort: oneOf('ON_CLIENT_ABORT', ['drain', 'cancel']),
+    onStoreDown: oneOf('ON_STORE_DOWN', ['open', 'closed']),
     storeTimeoutMs: integer('STORE_TIMEOUT_MS', 300, [1, 60_000]),
     retention: {
       userDays: integer('USER_RETENTION_DAYS', 7, [1, 3650]),

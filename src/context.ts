@@ -3,12 +3,12 @@ import type { Context } from 'hono'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
 import type { RelayPlatform } from './proxy/relay.ts'
-import type { Store } from './store/store.ts'
+import type { FallbackStore } from './store/fallback.ts'
 
 export type Deps = {
   config: Readonly<Config>
   /** Absent when nothing to store in is configured. */
-  store: Store | undefined
+  store: FallbackStore | undefined
   /** Calls upstream. */
   fetch: typeof fetch
   /** Epoch ms. */

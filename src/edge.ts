@@ -7,7 +7,9 @@ import { ApiError } from './errors.ts'
 import { createLog } from './log.ts'
 import { transformPipe, type Pipe } from './proxy/pipe.ts'
 import type { RelayPlatform } from './proxy/relay.ts'
-import { createRedisStore } from './store/redis.ts'
+import { withFallback } from './store/fallback.ts'
+import { memoryQueue } from './store/queue.ts'
+import { CONNECTED, createRedisStore } from './store/redis.ts'
 import { restClient } from './store/rest.ts'
 import type { Store } from './store/store.ts'
 
@@ -65,10 +67,21 @@ export function createEdgeApp({ platform, vars, fetch, clientIp, store }: EdgeOp
           batch: false,
           warn: log.warn,
         }))
+    const fallback =
+      chosen &&
+      withFallback({
+        store: chosen,
+        mode: config.onStoreDown,
+        queue: memoryQueue(log),
+        retention,
+        connected: store ? undefined : CONNECTED,
+        now: Date.now,
+        log,
+      })
     const storage = store ? 'file' : rest ? 'database' : 'none'
     return createApp({
       config,
-      store: chosen,
+      store: fallback,
       fetch,
       now: Date.now,
       log,

@@ -7,9 +7,9 @@ import type { Config } from './config.ts'
 import type { Log } from './log.ts'
 import { streamPipe } from './proxy/pipe.ts'
 import type { RelayPlatform } from './proxy/relay.ts'
-import type { Store } from './store/store.ts'
+import type { FallbackStore } from './store/fallback.ts'
 
-export type ServerOptions = { config: Readonly<Config>; store: Store; log: Log }
+export type ServerOptions = { config: Readonly<Config>; store: FallbackStore; log: Log }
 
 export type Server = {
   port: number
@@ -25,6 +25,9 @@ const RELAY: RelayPlatform = {
   // An answer whose client has gone is read on until the request's deadline, which is what bounds it here.
   drain: { ms: Infinity, bytes: Infinity, atOnce: 64 },
 }
+
+/** How often a store that is away is thought of where no requests come. */
+const TEND_MS = 250
 
 /** Listens on `config.port`; rejects when that is not possible. */
 export async function startServer({ config, store, log }: ServerOptions): Promise<Server> {
@@ -50,6 +53,11 @@ export async function startServer({ config, store, log }: ServerOptions): Promis
     relay: RELAY,
     environment: { platform: 'node', storage: config.redis ? 'database' : 'file' },
   })
+
+  const tending = setInterval(() => {
+    const work = store.tend()
+    if (work) context.waitUntil(work)
+  }, TEND_MS).unref()
 
   /** Answers that are not out yet. */
   const running = new Set<ServerResponse>()
@@ -80,6 +88,7 @@ export async function startServer({ config, store, log }: ServerOptions): Promis
     async close() {
       server?.close()
       if (running.size) await new Promise<void>((resolve) => (idle = resolve))
+      clearInterval(tending)
       while (pending.size) await Promise.all(pending)
       // Those that have sent nothing, or half a request, would keep the server open for ever.
       server?.closeAllConnections()

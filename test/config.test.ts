@@ -53,6 +53,7 @@ const DEFAULTS: Config = {
   ipStorage: 'full',
   trustProxy: false,
   onClientAbort: 'drain',
+  onStoreDown: 'open',
   storeTimeoutMs: 300,
   retention: { userDays: 7, historyDays: 90, eventsKept: 10_000 },
   statsDays: 2,
@@ -101,6 +102,7 @@ test('reads every variable', () => {
       IP_STORAGE: 'truncated',
       TRUST_PROXY: 'on',
       ON_CLIENT_ABORT: 'cancel',
+      ON_STORE_DOWN: 'closed',
       STORE_TIMEOUT_MS: '13',
       USER_RETENTION_DAYS: '14',
       STATS_RETENTION_DAYS: '15',
@@ -135,6 +137,7 @@ test('reads every variable', () => {
     ipStorage: 'truncated',
     trustProxy: true,
     onClientAbort: 'cancel',
+    onStoreDown: 'closed',
     storeTimeoutMs: 13,
     retention: { userDays: 14, historyDays: 16, eventsKept: 0 },
     statsDays: 15,
@@ -176,6 +179,7 @@ const WRONG: Vars = {
   IP_STORAGE: 'yes',
   TRUST_PROXY: 'true',
   ON_CLIENT_ABORT: 'ignore',
+  ON_STORE_DOWN: 'ajar',
   LOG_LEVEL: 'INFO',
 }
 
@@ -246,6 +250,7 @@ test.each([
   ['IP_STORAGE', 'none'],
   ['TRUST_PROXY', '1'],
   ['ON_CLIENT_ABORT', 'drain,cancel'],
+  ['ON_STORE_DOWN', 'half'],
   ['LOG_LEVEL', 'trace'],
 ] as const)('refuses %s=%s, and says what there is', (name, value) => {
   expect(problems({ [name]: value })).toEqual([expect.stringContaining(`${name} must be one of: `)])

@@ -42,7 +42,7 @@ function world(vars: Vars = {}) {
       return Promise.resolve(state.answer)
     },
     settle: unused,
-    enter: unused,
+    replay: unused,
     setBlock: unused,
     clear: unused,
     listUsers: unused,

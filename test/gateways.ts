@@ -1,15 +1,16 @@
 /** The gateway as it is run: on Node over sockets, and as the edge bundle in workerd. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { build } from 'esbuild'
 import { Log as MiniflareLog, LogLevel, Miniflare } from 'miniflare'
 import type { Readable } from 'node:stream'
 import { COMPATIBILITY_DATE, edgeBundle } from '../scripts/bundle.ts'
 import { readConfig, type Vars } from '../src/config.ts'
 import { createLog } from '../src/log.ts'
+import { openStore } from '../src/node-store.ts'
 import { startServer } from '../src/server.ts'
-import { createRedisStore } from '../src/store/redis.ts'
-import { restClient } from '../src/store/rest.ts'
 import type { Store } from '../src/store/store.ts'
-import { tcpClient } from '../src/store/tcp.ts'
 import type { Event } from '../src/usage/record.ts'
 
 export type Gateway = { kind: Kind; url: string; log: string[]; close(): Promise<void> }
@@ -30,12 +31,12 @@ const VARS: Vars = {
   PORT: '0',
 }
 
-export async function startGateway(kind: Kind, vars: Vars, store?: Store): Promise<Gateway> {
+export async function startGateway(kind: Kind, vars: Vars): Promise<Gateway> {
   const all = { ...VARS, ...vars }
-  return kind === 'node' ? startNode(all, store) : startWorkerd(all)
+  return kind === 'node' ? startNode(all) : startWorkerd(all)
 }
 
-async function startNode(vars: Vars, given?: Store): Promise<Gateway> {
+async function startNode(vars: Vars): Promise<Gateway> {
   const config = readConfig(vars, 'node')
   const lines: string[] = []
   const log = createLog({
@@ -43,13 +44,11 @@ async function startNode(vars: Vars, given?: Store): Promise<Gateway> {
     format: 'json',
     write: (line) => lines.push(line),
   })
-  const database = config.redis
-  const { storeTimeoutMs: timeoutMs, retention } = config
-  const tcp = database?.kind === 'tcp' ? tcpClient({ ...database, timeoutMs }) : undefined
-  const redis = database?.kind === 'rest' ? restClient({ ...database, timeoutMs }) : tcp?.redis
-  const store =
-    given ?? (redis && createRedisStore({ redis, retention, batch: true, warn: log.warn }))
-  if (!store) throw new Error('the gateway on Node needs a store or a database')
+  const folder = await mkdtemp(join(tmpdir(), 'weir-'))
+  const { store, close } = await openStore(
+    { ...config, usageFile: join(folder, 'usage.json') },
+    log,
+  )
   const server = await startServer({ config, store, log })
   return {
     kind: 'node',
@@ -57,7 +56,8 @@ async function startNode(vars: Vars, given?: Store): Promise<Gateway> {
     log: lines,
     async close() {
       await server.close()
-      tcp?.close()
+      await close()
+      await rm(folder, { recursive: true })
     },
   }
 }

@@ -22,6 +22,8 @@ describe.each(KINDS)('on %s', (kind) => {
         database: { connected: true, latencyMs: expect.any(Number) as number },
         checkedAt: expect.any(Number) as number,
         storageType: 'database',
+        degraded: false,
+        queued: 0,
         environment: { platform: kind, isVercel: false },
         version,
         timestamp: expect.any(Number) as number,

@@ -481,8 +481,8 @@ describe.each(KINDS)('on %s', (kind) => {
     },
   )
 
-  test('a database that does not answer is a 503, and nothing reaches upstream', async () => {
-    const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '200' })
+  test('closed, a database that does not answer is a 503, and nothing reaches upstream', async () => {
+    const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '200', ON_STORE_DOWN: 'closed' })
     world.upstash.fault(() => ({ hang: true }))
     const response = await ask(gateway.url, chat({}))
     expect(response.status).toBe(503)
@@ -490,8 +490,8 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(world.upstream.seen).toEqual([])
   })
 
-  test('an admission whose answer was lost is given back', async () => {
-    const gateway = await world.gateway(kind)
+  test('closed, an admission whose answer was lost is given back', async () => {
+    const gateway = await world.gateway(kind, { ON_STORE_DOWN: 'closed' })
     let first = true
     world.upstash.fault(() => {
       const lost = first

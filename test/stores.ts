@@ -6,7 +6,7 @@ import { openLocal, type LocalStore } from '../src/store/local.ts'
 import { createRedisStore } from '../src/store/redis.ts'
 import { restClient } from '../src/store/rest.ts'
 import { tcpClient } from '../src/store/tcp.ts'
-import type { Command } from '../src/usage/record.ts'
+import type { Answer, Command } from '../src/usage/record.ts'
 import type { Retention, Store } from '../src/store/store.ts'
 import type { Upstash } from './upstash.ts'
 
@@ -75,9 +75,12 @@ export async function localStore(
 }
 
 /** Sends one command to the verb it belongs to. */
-export function send(store: Store, command: Command) {
+export async function send(store: Store, command: Command): Promise<Answer> {
   if (command.op === 'clear') return store.clear(command)
   if (command.op === 'admit') return store.admit(command)
-  if (command.op === 'enter') return store.enter(command)
-  return command.op === 'settle' ? store.settle(command) : store.setBlock(command)
+  if (command.op === 'settle') return store.settle(command)
+  if (command.op === 'block') return store.setBlock(command)
+  const [answer] = await store.replay([command])
+  if (!answer || 'error' in answer) throw new Error('The store could not run the command.')
+  return answer
 }

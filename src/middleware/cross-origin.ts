@@ -14,6 +14,7 @@ const EXPOSED = [
   'ratelimit-policy',
   'server-timing',
   'x-weir-id',
+  'x-weir-degraded',
   'x-weir-max-completion-tokens',
 ].join(',')
 

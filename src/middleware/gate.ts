@@ -2,7 +2,7 @@
 import type { Config } from '../config.ts'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import type { Store } from '../store/store.ts'
+import type { Degraded, FallbackStore } from '../store/fallback.ts'
 import {
   ALL_MODELS,
   MODELS_PER_USER,
@@ -14,7 +14,7 @@ import {
 } from '../usage/record.ts'
 import type { Caller } from './caller.ts'
 
-export type Gate = (entrant: Entrant) => Promise<Admitted>
+export type Gate = (entrant: Entrant) => Promise<Admitted & Degraded>
 
 export type Entrant = {
   id: AppEnv['Variables']['id']
@@ -32,10 +32,13 @@ const REMEMBERED = 1000
  * Builds the gate. It throws the refusal as `ApiError`, and `StoreError` when the store did not answer, in
  * which case the lease may or may not be there.
  */
-export function createGate({ config, now }: Pick<Deps, 'config' | 'now'>, store: Store): Gate {
-  const refusals = new Map<string, { refusal: Refusal; bound: number; until: number }>()
+export function createGate(
+  { config, now }: Pick<Deps, 'config' | 'now'>,
+  store: Pick<FallbackStore, 'admit'>,
+): Gate {
+  const refusals = new Map<string, { refusal: Refusal & Degraded; bound: number; until: number }>()
 
-  function remembered({ caller, model, bound }: Entrant): Refusal | undefined {
+  function remembered({ caller, model, bound }: Entrant): (Refusal & Degraded) | undefined {
     for (const reason of ['blocked', 'limit'] as const) {
       const key = `${caller.id} ${model} ${reason}`
       const known = refusals.get(key)
@@ -47,7 +50,7 @@ export function createGate({ config, now }: Pick<Deps, 'config' | 'now'>, store:
     return undefined
   }
 
-  function remember({ caller, model, bound }: Entrant, refusal: Refusal): void {
+  function remember({ caller, model, bound }: Entrant, refusal: Refusal & Degraded): void {
     if (refusal.reason === 'models') return
     const end = refusal.reason === 'blocked' ? refusal.until : refusal.resetAt
     const until = Math.min(now() + REMEMBER_MS, end ?? Infinity)
@@ -56,13 +59,19 @@ export function createGate({ config, now }: Pick<Deps, 'config' | 'now'>, store:
     refusals.set(`${caller.id} ${model} ${refusal.reason}`, { refusal, bound, until })
   }
 
+  function refused(refusal: Refusal & Degraded, model: string): ApiError {
+    const error = refusalError(refusal, model, now())
+    if (refusal.degraded) error.headers['x-weir-degraded'] = '1'
+    return error
+  }
+
   return async function admit(entrant) {
     const known = remembered(entrant)
-    if (known) throw refusalError(known, entrant.model, now())
+    if (known) throw refused(known, entrant.model)
     const answer = await store.admit(command(config, entrant, now()))
     if (answer.ok) return answer
     remember(entrant, answer)
-    throw refusalError(answer, entrant.model, now())
+    throw refused(answer, entrant.model)
   }
 }
 
@@ -90,7 +99,7 @@ function command(
 }
 
 /** A remembered refusal, as it is told to a request that may ask for more than the one that met it. */
-const asking = (refusal: Refusal, bound: number): Refusal =>
+const asking = (refusal: Refusal & Degraded, bound: number): Refusal & Degraded =>
   refusal.reason === 'limit' && refusal.unit === 'tokens' ? { ...refusal, asked: bound } : refusal
 
 const number = (value: number) => value.toLocaleString('en-US')

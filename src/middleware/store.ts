@@ -1,10 +1,11 @@
 /** What a route says where there is no store, or where it does not answer. */
 import type { Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import { StoreError, type Store } from '../store/store.ts'
+import type { FallbackStore } from '../store/fallback.ts'
+import { StoreError } from '../store/store.ts'
 
 /** The store, or `not_configured`. */
-export function storeOf({ store }: Pick<Deps, 'store'>): Store {
+export function storeOf({ store }: Pick<Deps, 'store'>): FallbackStore {
   if (store) return store
   throw new ApiError('not_configured', 'This gateway has no database yet: see its start-up log.')
 }

@@ -1,9 +1,10 @@
 /** One metered exchange: admit, call upstream, relay the answer, settle. */
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError, asApiError } from '../errors.ts'
+import type { Degraded, FallbackStore } from '../store/fallback.ts'
 import type { Caller } from '../middleware/caller.ts'
 import type { Gate } from '../middleware/gate.ts'
-import type { Store } from '../store/store.ts'
+import { StoreError } from '../store/store.ts'
 import { createMeter } from '../usage/meter.ts'
 import { chargeOf, type Ending } from '../usage/outcome.ts'
 import {
@@ -20,7 +21,7 @@ import { headersDown } from './headers.ts'
 import type { Relay } from './relay.ts'
 import { callUpstream } from './upstream.ts'
 
-export type Parts = { deps: Deps; store: Store; gate: Gate; relay: Relay }
+export type Parts = { deps: Deps; store: FallbackStore; gate: Gate; relay: Relay }
 
 /** Serves one metered request; throws `ApiError` where there is no answer of upstream's to pass on. */
 export async function exchange(
@@ -29,22 +30,20 @@ export async function exchange(
   caller: Caller,
   request: ProxyRequest,
 ): Promise<Response> {
-  const { deps, gate, relay } = parts
+  const { deps, store, gate, relay } = parts
   const { config } = deps
   const { route, model, bound } = request
   const arrived = performance.now()
   const settle = settlement(c, parts, caller, request)
 
-  let admission: Admitted
+  let admission: Admitted & Degraded
   try {
     admission = await gate({ id: c.var.id, caller, model, bound: bound.tokens })
   } catch (error) {
-    if (error instanceof ApiError) throw error
+    const refusal = error instanceof StoreError ? uncounted(error) : asApiError(error)
     // The lease may be there although its answer was lost.
-    settle({ cut: false }, 503)
-    throw new ApiError('store_unavailable', 'Usage cannot be counted right now; try again soon.', {
-      cause: error,
-    })
+    if (store.isUnsure(c.var.id)) settle({ cut: false }, refusal.status)
+    throw refusal
   }
 
   const gated = performance.now()
@@ -76,6 +75,7 @@ export async function exchange(
   for (const [name, value] of rateLimitHeaders(admission, limitsOf(config.limits, model))) {
     headers.set(name, value)
   }
+  if (admission.degraded) headers.set('x-weir-degraded', '1')
   const { splice } = bound
   if (splice) headers.set('x-weir-max-completion-tokens', String(splice.tokens))
 
@@ -99,6 +99,9 @@ export async function exchange(
   c.executionCtx.waitUntil(ended)
   return new Response(body, { status, statusText, headers })
 }
+
+const uncounted = (cause: StoreError) =>
+  new ApiError('store_unavailable', 'Usage cannot be counted right now; try again soon.', { cause })
 
 type Seen = Pick<Ending, 'status' | 'metered' | 'cut'> & { ttfbMs?: number }
 
@@ -130,9 +133,14 @@ function settlement(c: AppContext, { deps, store }: Parts, caller: Caller, reque
     }
     if (caller.session !== undefined) event.session = caller.session
     if (ttfbMs !== undefined) event.ttfbMs = Math.round(ttfbMs)
+    const { log, environment } = deps
+    const place = environment.storage === 'database' ? 'Database' : 'File'
     const settled = store.settle({ op: 'settle', now: deps.now(), user: caller.id, event }).then(
-      () => deps.log.debug('usage.settled', { usage: event }),
-      (error: unknown) => deps.log.error('usage.unrecorded', { usage: event, error }),
+      ({ applied }) => {
+        if (!applied) return
+        log.info(`📊 Logged ${charged} tokens for model ${model} (${place})`, { usage: event })
+      },
+      (error: unknown) => log.error('usage.refused', { usage: event, error }),
     )
     c.executionCtx.waitUntil(settled)
     return settled

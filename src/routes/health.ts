@@ -8,6 +8,7 @@ import { StoreError } from '../store/store.ts'
 /** It writes, and anyone may ask, so an answer serves for so long. */
 const REMEMBER_MS = 10_000
 
+/** `degraded`: the store is away, and requests are served or refused without it. `queued`: usage that waits for it. */
 type Database = { connected: boolean; latencyMs: number | null }
 
 export function healthRoutes(deps: Deps): Hono<AppEnv> {
@@ -36,6 +37,7 @@ export function healthRoutes(deps: Deps): Hono<AppEnv> {
     c.header('cache-control', 'no-store')
     return c.json({
       ...known,
+      ...(store?.health() ?? { degraded: false, queued: 0 }),
       storageType: storage,
       environment: { platform, isVercel: platform === 'vercel' },
       version,

@@ -10,7 +10,7 @@ export type Fetcher = { fetch(input: string, init?: RequestInit): Promise<Respon
 const VERBS = [
   'admit',
   'settle',
-  'enter',
+  'replay',
   'setBlock',
   'clear',
   'listUsers',

@@ -8,6 +8,7 @@ import {
   type Answer,
   type Command,
   type DayDoc,
+  type Settled,
 } from '../usage/record.ts'
 import type { Event, UserDoc } from '../usage/record.ts'
 import { reduce, type Step, type View } from '../usage/ledger.ts'
@@ -108,7 +109,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
   return {
     admit: run,
     settle: run,
-    enter: run,
+    replay: (entries) => Promise.all(entries.map((entry) => run<Settled>(entry))),
     setBlock: run,
     clear: run,
     async listUsers({ sort, limit, now }) {

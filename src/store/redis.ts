@@ -1,16 +1,26 @@
 /** The store on Redis: documents as JSON, changed by one script. */
 import type { Redis } from '@upstash/redis'
-import type { Answer, Command, DayDoc, Event, UserDoc } from '../usage/record.ts'
+import type { Answer, Command, DayDoc, Event, Settled, UserDoc } from '../usage/record.ts'
 import { DAY_MS, dateOf } from '../usage/record.ts'
 import { gather } from './batch.ts'
 import { LEDGER_SCRIPT } from './ledger.lua.ts'
-import { StoreError, type Retention, type Store } from './store.ts'
+import {
+  CommandError,
+  REPLAY_BATCH,
+  StoreError,
+  type Failed,
+  type Retention,
+  type Store,
+} from './store.ts'
+
+/** What operators look for in the log. */
+export const CONNECTED = '✅ Redis client connected for token usage'
 
 /** Kept apart from whatever else is in the database; the number is the version of the layout. */
 const PREFIX = 'weir:1:'
 
 /** Most commands of one script call, so that none holds the database for long. */
-const BATCH = 64
+const BATCH = REPLAY_BATCH
 
 /** How long ended requests wait for others to settle with; nobody waits for a settlement. */
 const SETTLE_GATHER_MS = 25
@@ -32,7 +42,7 @@ export type RedisOptions = {
   warn(event: string, fields: Record<string, unknown>): void
 }
 
-type Reply = { answers: (Answer | { error: true })[]; damaged?: string[] }
+type Reply = { answers: (Answer | Failed)[]; damaged?: string[] }
 
 /** Builds the store. Its errors are `StoreError`s without commands or values. */
 export function createRedisStore(options: RedisOptions): Store {
@@ -53,7 +63,7 @@ export function createRedisStore(options: RedisOptions): Store {
     }
   }
 
-  async function run(commands: Command[]): Promise<(Answer | { error: true })[]> {
+  async function run(commands: Command[]): Promise<(Answer | Failed)[]> {
     const keys = new Set<string>()
     for (const command of commands) {
       if (command.op === 'clear') keys.add(dayKey(dateOf(command.now)))
@@ -82,11 +92,11 @@ export function createRedisStore(options: RedisOptions): Store {
   const later = together((go) => setTimeout(go, SETTLE_GATHER_MS))
 
   async function one<A extends Answer>(
-    send: (command: Command) => Promise<Answer | { error: true } | undefined>,
+    send: (command: Command) => Promise<Answer | Failed | undefined>,
     command: Command,
   ): Promise<A> {
     const answer = await send(command)
-    if (!answer || 'error' in answer) throw new StoreError('the script could not run the command')
+    if (!answer || 'error' in answer) throw new CommandError('the script could not run the command')
     return answer as A
   }
 
@@ -111,7 +121,9 @@ export function createRedisStore(options: RedisOptions): Store {
   return {
     admit: (command) => one(soon, command),
     settle: (command) => one(later, command),
-    enter: (command) => one(soon, command),
+    async replay(entries) {
+      return (await run(entries)) as (Settled | Failed)[]
+    },
     setBlock: (command) => one(alone, command),
     clear: (command) => one(alone, command),
     async listUsers({ sort, limit, now }) {

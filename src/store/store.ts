@@ -19,8 +19,8 @@ export interface Store {
   admit(command: Admit): Promise<Admitted | Refusal>
   /** Replaces a lease's bound by the real charge, in one atomic step; does nothing without the lease. */
   settle(command: Settle): Promise<Settled>
-  /** Counts, once, what was served without a sure lease. */
-  enter(command: Enter): Promise<Settled>
+  /** Settles and enters, in one step, what could not be counted at its time; at most `REPLAY_BATCH` entries, an answer for each. */
+  replay(entries: Entry[]): Promise<(Settled | Failed)[]>
   /** Sets or lifts a block. */
   setBlock(command: SetBlock): Promise<Done>
   /** Forgets days and events; users, blocks and what quotas hold on to stay. */
@@ -35,6 +35,14 @@ export interface Store {
   probe(): Promise<void>
 }
 
+/** What is kept until the store can take it. Each may be sent any number of times and counts once. */
+export type Entry = Settle | Enter
+
+/** The store could not run this command, though others of the same step. */
+export type Failed = { error: true }
+
+export const REPLAY_BATCH = 64
+
 export type UserQuery = { sort: 'lastActive' | 'tokens'; limit: number; now: number }
 
 /** How long things are kept. */
@@ -42,5 +50,10 @@ export type Retention = { userDays: number; historyDays: number; eventsKept: num
 
 /** The store did not do what it was asked: it is slow, gone or broken. Whether the command was applied is unknown. */
 export class StoreError extends Error {
-  override readonly name = 'StoreError'
+  override readonly name: string = 'StoreError'
+}
+
+/** The store is well and could not run this very command, which was not applied. */
+export class CommandError extends StoreError {
+  override readonly name = 'CommandError'
 }

@@ -113,9 +113,9 @@ export function admit(
     if (refusal) return { answer: refusal }
   }
 
-  const scopes = command.global?.model ? [ALL_MODELS, model] : [ALL_MODELS]
+  const scopes = scopesOf(command)
   const lease: Lease = { model, at: doc.at, bound, until: doc.at + command.lasts }
-  if (day) lease.scopes = scopes
+  if (scopes) lease.scopes = scopes
   const next: UserDoc = {
     ...withRow(doc, doc.date, model, open(row, bound)),
     minute: { n: doc.minute.n, rows: addCount(doc.minute.rows, model, bound, 1) },
@@ -123,7 +123,7 @@ export function admit(
   }
   if (command.ip !== undefined) next.ip = command.ip
   const step: Step<Admitted> = { user: next, answer: admitted(next, lease) }
-  if (day) step.day = hold(day, scopes, bound)
+  if (day && scopes) step.day = hold(day, scopes, bound)
   return step
 }
 
@@ -211,6 +211,10 @@ function close(doc: UserDoc, lease: Lease, ended: Event, view: View): Step<Settl
   const day = endDay(view.day(date) ?? newDay(date), lease, event, { first, at: doc.at })
   return { user: next, day, event, answer: { applied: true } }
 }
+
+/** The counters of everyone together that an admission is charged to. */
+export const scopesOf = ({ model, global }: Admit): string[] | undefined =>
+  global && (global.model ? [ALL_MODELS, model] : [ALL_MODELS])
 
 /** Sets or lifts a block; a user who was never seen can be blocked. It is not activity of the user's. */
 export function setBlock(user: UserDoc | undefined, command: SetBlock): Step<Done> {

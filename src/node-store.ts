@@ -1,0 +1,51 @@
+/** The store of a process on Node: Redis over REST or TCP, or files; behind the fallback in each case. */
+import type { Config, Database } from './config.ts'
+import type { Log } from './log.ts'
+import { withFallback, type FallbackStore } from './store/fallback.ts'
+import { openLocal } from './store/local.ts'
+import { fileQueue } from './store/queue-file.ts'
+import { memoryQueue } from './store/queue.ts'
+import { CONNECTED, createRedisStore } from './store/redis.ts'
+import { restClient } from './store/rest.ts'
+import type { Store } from './store/store.ts'
+
+export type NodeStore = {
+  store: FallbackStore
+  /** The store itself, for work that may wait. */
+  direct: Store
+  /** Where usage is kept, for people. */
+  storage: string
+  close(): Promise<void>
+}
+
+/** Opens what the configuration names. Throws `StoreError` when the files cannot be used; a database may be away. */
+export async function openStore(config: Readonly<Config>, log: Log): Promise<NodeStore> {
+  const { redis: database, storeTimeoutMs, retention, usageFile: file, onStoreDown: mode } = config
+  const { warn } = log
+  const options = { mode, retention, now: Date.now, log }
+  if (!database) {
+    const local = await openLocal({ file, retention, now: Date.now, warn })
+    const store = withFallback({ ...options, store: local, queue: memoryQueue(log) })
+    return { store, direct: local, storage: `the file ${file}`, close: () => local.close() }
+  }
+  const { redis, storage, disconnect } = await connect(database, storeTimeoutMs)
+  const direct = createRedisStore({ redis, retention, batch: true, warn })
+  const queue = await fileQueue(file, log)
+  const store = withFallback({ ...options, store: direct, queue, connected: CONNECTED })
+  const close = async () => {
+    await queue.close()
+    disconnect()
+  }
+  return { store, direct, storage, close }
+}
+
+async function connect(database: Database, timeoutMs: number) {
+  if (database.kind === 'rest') {
+    const redis = restClient({ ...database, timeoutMs })
+    return { redis, storage: 'Redis over REST', disconnect: () => undefined }
+  }
+  // Only here, since it takes longer to load than everything else.
+  const { tcpClient } = await import('./store/tcp.ts')
+  const { redis, close } = tcpClient({ ...database, timeoutMs })
+  return { redis, storage: 'Redis over TCP', disconnect: close }
+}

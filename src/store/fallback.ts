@@ -1,0 +1,183 @@
+/**
+ * What happens when the store is slow or gone: a breaker, a count of the isolate's own, and a queue.
+ *
+ * Calls that fail one after the other open the breaker, and from then on nobody waits for the store. When it is open
+ * to serving (`ON_STORE_DOWN=open`), requests go on under what the isolate remembers; what they used is queued and handed
+ * over when the store is back. An admission whose answer was lost may have left a lease or may still do so: such
+ * requests are entered, which settles the lease or keeps it from ever being there, so nothing counts twice.
+ */
+import type { Log } from '../log.ts'
+import { scopesOf } from '../usage/ledger.ts'
+import type { Admit, Admitted, Refusal, Settle, Settled } from '../usage/record.ts'
+import { createMemory } from './memory.ts'
+import type { Queue } from './queue.ts'
+import { CommandError, StoreError, type Entry, type Retention, type Store } from './store.ts'
+
+/** So many calls that failed in a row open the breaker. */
+const FAILURES = 3
+
+/** The wait before the store is tried again doubles with every try that fails. */
+const RETRY_MS = { first: 250, most: 5000 }
+
+/** A try that has not ended after this was cut off with the request that ran it. */
+const TRY_MS = 30_000
+
+export type FallbackOptions = {
+  store: Store
+  /** Whether requests are served while the store is away. */
+  mode: 'open' | 'closed'
+  queue: Queue
+  retention: Retention
+  /** What an operator is told once the store has answered for the first time. */
+  connected?: string | undefined
+  now(): number
+  log: Log
+}
+
+/** Answered from the isolate's own count, since the store is away. */
+export type Degraded = { degraded?: true }
+
+export type StoreHealth = { degraded: boolean; queued: number }
+
+export type FallbackStore = Omit<Store, 'admit' | 'settle'> & {
+  /** Rejects only when closed, or when the store is well and cannot run the command. */
+  admit(command: Admit): Promise<(Admitted | Refusal) & Degraded>
+  /** Whether an admission may have been applied, or may still be, without its answer being known: it must be settled. */
+  isUnsure(id: string): boolean
+  /** Never waits for a store that is away; what it cannot take is `queued`. */
+  settle(command: Settle): Promise<Settled & { queued?: true }>
+  health(): StoreHealth
+  /** Tries the store again and hands over what is queued, when that is due; to be called now and then. */
+  tend(): Promise<void> | undefined
+}
+
+/** Puts a store behind the fallback. */
+export function withFallback(options: FallbackOptions): FallbackStore {
+  const { store, mode, queue, now, log } = options
+  const memory = createMemory(options.retention)
+  /** Admissions without a sure answer, by id. */
+  const unsure = new Map<string, Admit>()
+  let failures = 0
+  let downSince: number | undefined
+  let retry = { at: 0, wait: RETRY_MS.first }
+  let tryingUntil = 0
+  let connected = false
+
+  function succeeded(): void {
+    failures = 0
+    if (!connected && options.connected !== undefined) log.info(options.connected)
+    connected = true
+  }
+
+  function failed(error: StoreError): void {
+    failures += 1
+    if (failures < FAILURES || downSince !== undefined) return
+    downSince = now()
+    retry = { at: now() + RETRY_MS.first, wait: RETRY_MS.first }
+    log.error('store.down', { mode, error })
+  }
+
+  async function call<T>(run: () => Promise<T>): Promise<T> {
+    if (downSince !== undefined) throw new StoreError('the store is away; it is tried again soon')
+    try {
+      const result = await run()
+      succeeded()
+      return result
+    } catch (error) {
+      if (error instanceof CommandError) succeeded()
+      else if (error instanceof StoreError) failed(error)
+      throw error
+    }
+  }
+
+  async function send(entries: Entry[]): Promise<void> {
+    const answers = await store.replay(entries)
+    for (const [index, answer] of answers.entries()) {
+      const entry = entries[index]
+      // It would fail for ever, and others wait behind it.
+      if ('error' in answer && entry)
+        log.error('usage.refused', { op: entry.op, usage: entry.event })
+    }
+  }
+
+  async function recover(): Promise<void> {
+    try {
+      if (downSince !== undefined) {
+        await store.probe()
+        log.info('store.up', { downMs: now() - downSince, queued: queue.length })
+        downSince = undefined
+        succeeded()
+      }
+      const { length } = queue
+      await queue.drain(send)
+      if (queue.length < length) log.info('usage.replayed', { events: length - queue.length })
+      retry = { at: 0, wait: RETRY_MS.first }
+    } catch (error) {
+      if (!(error instanceof StoreError)) log.error('store.tend', { error })
+      const wait = Math.min(retry.wait * 2, RETRY_MS.most)
+      retry = { at: now() + wait, wait }
+    } finally {
+      tryingUntil = 0
+    }
+  }
+
+  return {
+    async admit(command) {
+      const sent = downSince === undefined
+      try {
+        const answer = await call(() => store.admit(command))
+        memory.learn(command, answer)
+        return answer
+      } catch (error) {
+        if (!(error instanceof StoreError) || error instanceof CommandError) throw error
+        if (sent || mode === 'open') unsure.set(command.id, command)
+        if (mode === 'closed') throw error
+        const answer = memory.run(command) as Admitted | Refusal
+        if (!answer.ok && !sent) unsure.delete(command.id)
+        return { ...answer, degraded: true }
+      }
+    },
+    isUnsure: (id) => unsure.has(id),
+    async settle(command) {
+      const { id } = command.event
+      const admit = unsure.get(id)
+      const entry = admit ? entryOf(command, admit) : command
+      unsure.delete(id)
+      if (admit) memory.run(command)
+      try {
+        return await call(() => (entry.op === 'settle' ? store.settle(entry) : enter(entry)))
+      } catch (error) {
+        if (!(error instanceof StoreError) || error instanceof CommandError) throw error
+        await queue.add(entry)
+        return { applied: false, queued: true }
+      }
+    },
+    replay: (entries) => call(() => store.replay(entries)),
+    setBlock: (command) => call(() => store.setBlock(command)),
+    clear: (command) => call(() => store.clear(command)),
+    listUsers: (query) => call(() => store.listUsers(query)),
+    days: (dates) => call(() => store.days(dates)),
+    events: (limit) => call(() => store.events(limit)),
+    probe: () => store.probe(),
+    health: () => ({ degraded: downSince !== undefined, queued: queue.length }),
+    tend() {
+      const idle = downSince === undefined && queue.length === 0
+      if (idle || now() < retry.at || now() < tryingUntil) return undefined
+      tryingUntil = now() + TRY_MS
+      return recover()
+    },
+  }
+
+  async function enter(entry: Entry): Promise<Settled> {
+    const [answer] = await store.replay([entry])
+    if (!answer || 'error' in answer) throw new CommandError('the store could not run the command')
+    return answer
+  }
+}
+
+/** The entry of a request without a sure lease, for the counters its admission was meant for. */
+function entryOf({ now, user, event }: Settle, admit: Admit): Entry {
+  const entry: Entry = { op: 'enter', now, user, event: { ...event, at: admit.now } }
+  const scopes = scopesOf(admit)
+  return scopes ? { ...entry, scopes } : entry
+}
