@@ -1,0 +1,66 @@
+/** Reads the log lines of usage that could not be counted when it happened. */
+import * as z from 'zod/mini'
+import { UNRECORDED } from '../src/store/queue.ts'
+import type { Entry } from '../src/store/store.ts'
+
+const amount = z.int().check(z.nonnegative())
+const optional = z.optional(amount)
+const event = z.object({
+  v: z.literal(1),
+  id: z.string().check(z.minLength(1)),
+  at: amount,
+  user: z.string().check(z.minLength(1)),
+  session: z.optional(z.string()),
+  route: z.string(),
+  model: z.string().check(z.minLength(1)),
+  outcome: z.enum(['settled', 'partial', 'failed']),
+  status: amount,
+  prompt: optional,
+  completion: optional,
+  total: optional,
+  cached: optional,
+  reasoning: optional,
+  mismatch: z.optional(z.literal(true)),
+  bound: amount,
+  charged: amount,
+  estimated: z.boolean(),
+  ttfbMs: optional,
+  totalMs: amount,
+})
+const line = z.object({
+  op: z.enum(['settle', 'enter']),
+  usage: event,
+  scopes: z.optional(z.array(z.string())),
+})
+
+/**
+ * The entry that a line of a log tells of: undefined where it is about something else, and `unreadable` where it is
+ * one of these lines and damaged. Collectors that wrap a line keep it whole under `message` or `msg`.
+ */
+export function readUnrecorded(text: string, now: number): Entry | 'unreadable' | undefined {
+  if (!text.includes(UNRECORDED)) return undefined
+  const fields = fieldsOf(text)
+  if (fields === undefined) return 'unreadable'
+  if (fields.msg !== UNRECORDED) return undefined
+  const read = line.safeParse(fields)
+  if (!read.success) return 'unreadable'
+  const { op, usage, scopes } = read.data
+  const entry = { now, user: usage.user, event: usage as Entry['event'] }
+  if (op === 'settle') return { op, ...entry }
+  return { op, ...entry, ...(scopes && { scopes }) }
+}
+
+function fieldsOf(text: string): Record<string, unknown> | undefined {
+  let value: unknown
+  try {
+    value = JSON.parse(text.slice(text.indexOf('{')))
+  } catch {
+    return undefined
+  }
+  if (typeof value !== 'object' || value === null) return undefined
+  const fields = value as Record<string, unknown>
+  const wrapped = [fields.message, fields.msg].find(
+    (inner) => typeof inner === 'string' && inner.includes('{'),
+  )
+  return typeof wrapped === 'string' ? fieldsOf(wrapped) : fields
+}
