@@ -107,13 +107,10 @@ const exists = (path: string): Promise<boolean> =>
   )
 
 async function countEntries(path: string): Promise<number> {
-  const bytes = await readFile(path).catch(() => Buffer.alloc(0))
-  let lines = 0
-  for (let at = -1; (at = bytes.indexOf(0x0a, at + 1)) >= 0;) lines += 1
-  return lines
+  const text = await readFile(path, 'utf8').catch(() => '')
+  return text.split('\n').filter((line) => line !== '').length
 }
 
-/** A last line that a crash cut off was not acknowledged by anyone. */
 function readEntry(line: string): Entry | undefined {
   try {
     const entry = JSON.parse(line) as Partial<Entry> | null

@@ -1,0 +1,119 @@
+import { appendFile, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createLog } from '../src/log.ts'
+import { fileQueue } from '../src/store/queue-file.ts'
+import { StoreError, type Entry } from '../src/store/store.ts'
+import { admitOf, settleOf } from './commands.ts'
+
+let folder: string
+let file: string
+let lines: string[]
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'weir-'))
+  file = join(folder, 'logs', 'usage.json')
+  lines = []
+})
+afterEach(() => rm(folder, { recursive: true }))
+
+const open = () =>
+  fileQueue(file, createLog({ level: 'info', format: 'json', write: (line) => lines.push(line) }))
+
+const entryOf = (id: string): Entry => settleOf(admitOf({ id }))
+const numbers = (count: number, from = 0) =>
+  Array.from({ length: count }, (_, n) => String(from + n))
+
+/** What a queue hands over, in batches of ids. */
+async function drained(queue: Awaited<ReturnType<typeof open>>): Promise<string[][]> {
+  const batches: string[][] = []
+  await queue.drain(async (entries) => void batches.push(entries.map(({ event }) => event.id)))
+  return batches
+}
+
+test('nothing is written before there is something to keep', async () => {
+  const queue = await open()
+  expect(await drained(queue)).toEqual([])
+  await queue.close()
+  expect(await readdir(folder)).toEqual([])
+})
+
+test('entries are handed over in order, in batches of 64, and then the files are gone', async () => {
+  const queue = await open()
+  await Promise.all(numbers(150).map((id) => queue.add(entryOf(id))))
+  expect(queue.length).toBe(150)
+  const batches = await drained(queue)
+  expect(batches.map((batch) => batch.length)).toEqual([64, 64, 22])
+  expect(batches.flat()).toEqual(numbers(150))
+  expect(queue.length).toBe(0)
+  await queue.close()
+  expect(await readdir(dirname(file))).toEqual([])
+})
+
+test('what another process left behind is handed over', async () => {
+  const first = await open()
+  for (const id of numbers(3)) await first.add(entryOf(id))
+  await first.close()
+  const second = await open()
+  expect(second.length).toBe(3)
+  expect(await drained(second)).toEqual([numbers(3)])
+})
+
+test('what was not taken is handed over again, and what came meanwhile after it', async () => {
+  const queue = await open()
+  for (const id of numbers(100)) await queue.add(entryOf(id))
+  let calls = 0
+  const broken = queue.drain(async () => {
+    calls += 1
+    await queue.add(entryOf(`new-${calls}`))
+    if (calls === 2) throw new StoreError('away again')
+  })
+  await expect(broken).rejects.toThrow('away again')
+  expect(queue.length).toBe(102)
+  expect((await drained(queue)).flat()).toEqual(numbers(100))
+  expect((await drained(queue)).flat()).toEqual(['new-1', 'new-2'])
+  expect(queue.length).toBe(0)
+})
+
+test('a line that a crash cut off takes no other line with it, and is set aside', async () => {
+  const first = await open()
+  await first.add(entryOf('1'))
+  await first.close()
+  const cut = JSON.stringify(entryOf('2')).slice(0, 40)
+  await appendFile(`${file}.queue`, cut)
+  const second = await open()
+  await second.add(entryOf('3'))
+  expect(await drained(second)).toEqual([['1', '3']])
+  expect(await readFile(`${file}.queue.damaged`, 'utf8')).toBe(`${cut}\n`)
+  expect(lines.join()).toContain('queue.damaged')
+})
+
+test('where files cannot be written, entries are kept in memory and in the log', async () => {
+  await writeFile(join(folder, 'logs'), 'in the way')
+  const queue = await open()
+  await queue.add(entryOf('1'))
+  expect(queue.length).toBe(1)
+  expect(lines.join()).toContain('usage.unrecorded')
+  expect(await drained(queue)).toEqual([['1']])
+  expect(queue.length).toBe(0)
+})
+
+test('a second process on the same files keeps its entries in memory', async () => {
+  const [first, second] = [await open(), await open()]
+  await first.add(entryOf('1'))
+  await second.add(entryOf('2'))
+  expect(await drained(second)).toEqual([['2']])
+  expect(await drained(first)).toEqual([['1']])
+})
+
+test('a queue file that cannot be written any more does not lose an entry', async () => {
+  const queue = await open()
+  await queue.add(entryOf('1'))
+  await rm(`${file}.queue`)
+  await mkdir(`${file}.queue`)
+  await queue.add(entryOf('2'))
+  expect(lines.join()).toContain('queue.not_written')
+  expect(await drained(queue).catch(() => [])).toEqual([])
+  expect(queue.length).toBeGreaterThan(0)
+})
