@@ -1198,7 +1198,16 @@ describe('redis only', () => {
   test('what has aged leaves the indexes now and then', async () => {
     const store = redisStore(upstash)
     await spend(store, { id: 'old', user: 'old', now: NOON - 9 * DAY_MS })
+    const block = { op: 'block', now: NOON - HOUR_MS, user: 'bob' } as const
+    const over = { at: NOON - HOUR_MS, until: NOON - MINUTE_MS }
+    await store.setBlock({ ...block, model: 'over', block: over })
+    await store.setBlock({ ...block, model: 'timed', block: { ...over, until: NOON + HOUR_MS } })
+    await store.setBlock({ ...block, model: 'for good', block: { at: NOON } })
     for (let n = 0; n < 64; n += 1) await spend(store, { id: `${n}` })
+    expect(await redis.command(['ZRANGE', 'weir:1:blocks', '0', '-1'])).toEqual([
+      'bob for good',
+      'bob timed',
+    ])
     expect(await redis.command(['ZRANGE', 'weir:1:users', '0', '-1'])).toEqual(['alice'])
     expect(await redis.command(['ZRANGE', 'weir:1:top', '0', '-1'])).toEqual(['alice'])
     for (const key of ['weir:1:users', 'weir:1:top', 'weir:1:events']) {

@@ -593,6 +593,7 @@ if chores_at then
   local seconds = string.format('%d', keep.userDays * SECONDS_PER_DAY)
   redis.call('ZREMRANGEBYSCORE', prefix .. 'users', '-inf', string.format('%d', minute_of(chores_at) - keep.userDays * 1440))
   redis.call('ZREMRANGEBYSCORE', prefix .. 'top', '-inf', string.format('%.0f', (math.floor(chores_at / DAY) - 1) * TOP_DAY))
+  redis.call('ZREMRANGEBYSCORE', prefix .. 'blocks', '(0', string.format('%.0f', chores_at))
   redis.call('EXPIRE', prefix .. 'users', seconds)
   redis.call('EXPIRE', prefix .. 'top', seconds)
   redis.call('EXPIRE', prefix .. 'events', string.format('%d', keep.historyDays * SECONDS_PER_DAY))
