@@ -1,4 +1,4 @@
-import { spawn, type ChildProcess } from 'node:child_process'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, open, readFile, rm, utimes, writeFile } from 'node:fs/promises'
@@ -20,16 +20,25 @@ let warnings: Warning[]
 const stores: LocalStore[] = []
 const children: ChildProcess[] = []
 
-/** Opens the store on demand, or admits and settles for ever and says what was acknowledged. */
+/** Does to the store what it is told, or admits and settles for ever and says what was acknowledged. */
 const CHILD = `
-import { writeSync } from 'node:fs'
+import { appendFileSync, cpSync, unlinkSync, writeFileSync, writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { openLocal } from '${new URL('../src/store/local.ts', import.meta.url)}'
-import { admitOf, settleOf } from '${new URL('./commands.ts', import.meta.url)}'
+import { admitOf, NOON, settleOf } from '${new URL('./commands.ts', import.meta.url)}'
 
-const say = (...words) => writeSync(1, words.join(' ') + '\\n')
+function say(...words) {
+  for (let text = words.join(' ') + '\\n'; text;) {
+    try {
+      text = text.slice(writeSync(1, text))
+    } catch (error) {
+      // The pipe is full: nobody has read for a while.
+      if (error.code !== 'EAGAIN') throw error
+    }
+  }
+}
 const retention = { userDays: 7, historyDays: 90, eventsKept: 1e6 }
-const open = (file) => openLocal({ file, retention, now: Date.now, warn: () => undefined })
+const open = (file) => openLocal({ file, retention, now: () => NOON, warn: () => undefined })
 
 async function work(store, round, lane) {
   for (let n = 0; ; n += 1) {
@@ -42,9 +51,31 @@ async function work(store, round, lane) {
   }
 }
 
+async function each(ids, act) {
+  const results = await Promise.allSettled(ids.map((id) => act(admitOf({ id }))))
+  const told = ({ status, reason }) => (reason ? reason.name + ' ' + reason.cause.code : status)
+  say([...new Set(results.map(told))].join(' and '))
+}
+
+/** Writes until the disk is full. */
+function fill(file) {
+  writeFileSync(file, '')
+  for (let size = 4096; size >= 1; size = Math.floor(size / 2)) {
+    try {
+      for (;;) appendFileSync(file, 'x'.repeat(size))
+    } catch {}
+  }
+}
+
 let store
 for await (const line of createInterface(process.stdin)) {
   const [word, file, round] = line.split(' ')
+  const ids = line.split(' ').slice(1)
+  if (word === 'admit') await each(ids, (admit) => store.admit(admit))
+  if (word === 'settle') await each(ids, (admit) => store.settle(settleOf(admit)))
+  if (word === 'fill') say('filled', fill(file))
+  if (word === 'free') say('freed', unlinkSync(file))
+  if (word === 'copy') say('copied', cpSync(file, round, { recursive: true }))
   if (word === 'open') {
     store = undefined
     try {
@@ -125,11 +156,12 @@ const linesOf = (place = folder) => readFileSync(journalOf(place), 'utf8').split
 const writeLines = (place: string, lines: string[]) =>
   writeFile(journalOf(place), lines.map((line) => `${line}\n`).join(''))
 
+type Child = ReturnType<typeof launch>
+
 /** Answers of a child, one by one. */
-function launch() {
-  const child = spawn(process.execPath, ['--import', 'tsx', script], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  })
+function launch(before: string[] = []) {
+  const [command = '', ...args] = [...before, process.execPath, '--import', 'tsx', script]
+  const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] })
   children.push(child)
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]()
   return {
@@ -199,6 +231,7 @@ test('kill -9 loses nothing that was acknowledged and doubles nothing', async ()
       if (word === 'settled') settled.add(id)
       if (n === count) killed = child.kill()
     }
+    expect(killed).toBeDefined()
     await killed
     const store = await openStore({ retention: { eventsKept: 1e6 } })
     const { users, days, events } = await stateOf(store)
@@ -506,6 +539,124 @@ test('an append that fails half way leaves no half line', async () => {
   expect(warnings).toEqual([])
 })
 
+type Disk = {
+  name: string
+  /** Whether it can be had here. */
+  able: () => boolean
+  code: string
+  before(place: string): string[]
+  /** Leaves so many bytes for the journal, where that can be said, and less than a page of 4 KB elsewhere. */
+  fill(child: Child, place: string, left: number): Promise<void>
+  free(child: Child, place: string): Promise<void>
+}
+
+const works = (command: string, ...args: string[]) => spawnSync(command, args).status === 0
+const prlimit = (child: Child, size: number | string) =>
+  expect(works('prlimit', '--pid', `${child.pid}`, `--fsize=${size}:`)).toBe(true)
+
+/** Disks that get full. Each leaves it to the kernel to write a part and fail then. */
+const DISKS: Disk[] = [
+  {
+    name: 'a limit to the size of files',
+    able: () => works('prlimit', '--version'),
+    code: 'EFBIG',
+    before: () => [],
+    fill: async (child, place, left) =>
+      prlimit(child, Math.max(1, statSync(journalOf(place)).size + left)),
+    free: async (child) => prlimit(child, 'unlimited'),
+  },
+  {
+    name: 'a small disk of its own',
+    able: () => works('unshare', '-rm', 'mount', '-t', 'tmpfs', 'none', tmpdir()),
+    code: 'ENOSPC',
+    before: (place) => {
+      const mount = 'mount -t tmpfs -o size=256k none "$0" && exec "$@"'
+      return ['unshare', '-rm', 'sh', '-c', mount, place]
+    },
+    async fill(child, place) {
+      child.say(`fill ${join(place, 'filler')}`)
+      expect(await child.hear()).toMatch('filled')
+    },
+    async free(child, place) {
+      child.say(`free ${join(place, 'filler')}`)
+      expect(await child.hear()).toMatch('freed')
+    },
+  },
+]
+
+for (const disk of DISKS) {
+  const ids = (from: number, to: number) =>
+    Array.from({ length: to - from }, (_, n) => `${from + n}`)
+
+  test.runIf(disk.able())(
+    `on ${disk.name} that is full appends reject, and once there is room nothing is lost or doubled`,
+    async () => {
+      const place = await mkdtemp(join(folder, 'disk-'))
+      const child = launch(disk.before(place))
+      const ask = async (words: string) => {
+        child.say(words)
+        return child.hear()
+      }
+      /** What is on the disk, opened as after a crash. */
+      const open = async () => {
+        const copy = await mkdtemp(join(folder, 'copy-'))
+        expect(await ask(`copy ${place} ${copy}`)).toMatch('copied')
+        await rm(`${fileIn(copy)}.lock`)
+        const store = await openStore({ place: copy })
+        return { copy, ...(await stateOf(store)), store }
+      }
+      const leasesIn = async () => {
+        const { copy, store } = await open()
+        await store.close()
+        const { state } = JSON.parse(await readFile(fileIn(copy), 'utf8')) as {
+          state: { users: { leases: Record<string, unknown>; rows: Record<string, unknown> }[] }
+        }
+        expect(state.users).toHaveLength(1)
+        return state.users[0]
+      }
+
+      expect(await ask(`open ${fileIn(place)}`)).toBe('opened')
+      let count = 10
+      expect(await ask(`admit ${ids(0, count).join(' ')}`)).toBe('fulfilled')
+      for (const left of [0, 1, 200, 1000]) {
+        await disk.fill(child, place, left)
+        // More than a page, of which a part may fit.
+        const more = count + 40
+        const failure = `StoreError ${disk.code}`
+        expect(await ask(`admit ${ids(count, more).join(' ')}`)).toBe(failure)
+        // Again, as somebody might who was refused.
+        expect(await ask(`admit ${ids(count, more).join(' ')}`)).toBe(failure)
+        const full = await leasesIn()
+        expect(Object.keys(full?.leases ?? {})).toEqual(ids(0, count))
+        expect(full?.rows['a/one']).toMatchObject({ requests: count, charged: 100 * count })
+
+        await disk.free(child, place)
+        expect(await ask(`admit ${more}`)).toBe('fulfilled')
+        count = more + 1
+        const free = await leasesIn()
+        expect(Object.keys(free?.leases ?? {})).toEqual(ids(0, count))
+        expect(free?.rows['a/one']).toMatchObject({ requests: count, charged: 100 * count })
+      }
+
+      expect(await ask(`settle ${ids(0, count).join(' ')}`)).toBe('fulfilled')
+      const { events } = await open()
+      expect(events.map(({ id }) => id).toSorted((a, b) => +a - +b)).toEqual(ids(0, count))
+
+      // The last snapshot has no room either: the journal stays, and nothing half-written is in its way.
+      await disk.fill(child, place, -Infinity)
+      expect(await ask('close')).toBe('closed')
+      await disk.free(child, place)
+      const copy = await mkdtemp(join(folder, 'copy-'))
+      expect(await ask(`copy ${place} ${copy}`)).toMatch('copied')
+      expect(existsSync(fileIn(copy))).toBe(false)
+      expect(existsSync(`${fileIn(copy)}.tmp`)).toBe(false)
+      expect((await stateOf(await openStore({ place: copy }))).events).toEqual(events)
+      expect(warnings).toEqual([])
+    },
+    30_000,
+  )
+}
+
 test('what failed to be written is in the last snapshot', async () => {
   const store = await openStore()
   vi.spyOn(await handles(), 'write').mockRejectedValueOnce(full())
@@ -525,6 +676,27 @@ test('a replay is not answered before what it repeats is written', async () => {
   expect(await store.admit(admit)).toMatchObject({ ok: true })
   const again = await openStore({ place: await crash() })
   expect(await again.settle(settleOf(admit))).toEqual({ applied: true })
+})
+
+test('what is read is in the file by then, or cannot be written', async () => {
+  const store = await openStore()
+  await spend(store, '1')
+  const prototype = await handles()
+  const { write } = prototype
+  const slow = vi.spyOn(prototype, 'write')
+  slow.mockImplementationOnce(async function (this: HandlePrototype, ...args) {
+    await delay(50)
+    return write.apply(this, args)
+  })
+  const ends = spend(store, '2')
+  const { users } = await stateOf(store)
+  expect(users[0]?.rows['a/one']).toMatchObject({ requests: 2 })
+  const again = await openStore({ place: await crash() })
+  expect((await stateOf(again)).users[0]?.rows['a/one']).toMatchObject({ requests: 2 })
+  await ends
+  slow.mockRejectedValue(full())
+  await expect(store.admit(admitOf({ id: '3' }))).rejects.toBeInstanceOf(StoreError)
+  expect((await stateOf(store)).users[0]?.rows['a/one']).toMatchObject({ requests: 3 })
 })
 
 test('a snapshot that cannot be written leaves the journal as it is', async () => {
@@ -621,8 +793,68 @@ test('a closed store writes nothing any more, whoever has the files then', async
   await expect(openStore()).rejects.toThrow('already uses')
 })
 
+test('an empty snapshot is refused, and moved away it leaves what the journal holds', async () => {
+  const store = await openStore()
+  await spend(store, '1')
+  const before = await stateOf(store)
+  const place = await crash()
+  await writeFile(fileIn(place), '')
+  const journal = readFileSync(journalOf(place))
+  const error = await openStore({ place }).catch((cause: unknown) => cause)
+  expect(error).toBeInstanceOf(StoreError)
+  expect((error as StoreError).message).toBe(
+    `${fileIn(place)} is empty; put a copy of it back, or move it away to go on with what ${journalOf(place)} holds`,
+  )
+  expect(readFileSync(fileIn(place), 'utf8')).toBe('')
+  expect(readFileSync(journalOf(place))).toEqual(journal)
+  await rm(fileIn(place))
+  expect(await stateOf(await openStore({ place }))).toEqual(before)
+})
+
+test('an empty journal is as good as none', async () => {
+  const store = await openStore()
+  await spend(store, '1')
+  const before = await stateOf(store)
+  await store.close()
+  expect(statSync(journalOf()).size).toBe(0)
+  const again = await openStore()
+  expect(await stateOf(again)).toEqual(before)
+  await again.close()
+  await rm(journalOf())
+  expect(await stateOf(await openStore())).toEqual(before)
+})
+
+test('what is acknowledged while the journal is folded is in the files at each moment', async () => {
+  await mkdir(dirname(fileIn(folder)))
+  const ended = { op: 'settle', now: NOON, user: 'nobody', event: { id: 'x'.repeat(4 << 20) } }
+  await writeLines(folder, [JSON.stringify({ seq: 0, command: ended })])
+  const store = await openStore()
+  const prototype = await handles()
+  const { write, sync } = prototype
+  const acknowledged: string[] = []
+  const admit = (id: string) => store.admit(admitOf({ id })).then(() => acknowledged.push(id))
+  let during: Promise<unknown> | undefined
+  vi.spyOn(prototype, 'write').mockImplementationOnce(function (this: HandlePrototype, ...args) {
+    // Applied already when the snapshot is made, and not in the journal.
+    during = admit('2')
+    return write.apply(this, args)
+  })
+  let copy: string | undefined
+  vi.spyOn(prototype, 'sync').mockImplementationOnce(async function (this: HandlePrototype) {
+    // Long enough to acknowledge what must not be yet.
+    await delay(50)
+    acknowledged.push('the copy is made')
+    copy = await crash()
+    return sync.call(this)
+  })
+  await admit('1')
+  await during
+  expect(acknowledged).toEqual(['1', 'the copy is made', '2'])
+  const again = await openStore({ place: String(copy) })
+  expect(await again.settle(settleOf(admitOf({ id: '1' })))).toEqual({ applied: true })
+})
+
 test.each([
-  '',
   'not json',
   '[]',
   'null',

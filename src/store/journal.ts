@@ -4,6 +4,14 @@
  * A line is in the file before its command is answered, so kill -9 loses nothing acknowledged (power loss may).
  * The snapshot is written to a temporary file and renamed; sequence numbers keep a journal that outlived
  * the renaming from being applied twice.
+ *
+ * What a crash can leave is put right at opening: half a last line is cut off, and lines that make no sense are set
+ * aside and reported. A snapshot that is empty or none of ours is refused, also where the journal might stand in
+ * for it: a crash of this process leaves none, and to go on without it would lift blocks and give quotas anew, which
+ * is for a person to decide.
+ *
+ * While nothing can be written, say on a full disk, each append rejects, leaves no half line, and stays in line: what
+ * has been applied is written before all else once that is possible again.
  */
 import { constants } from 'node:fs'
 import {
@@ -17,7 +25,7 @@ import {
   type FileHandle,
 } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { acquireLock, type Lock } from './lock.ts'
+import { acquireLock, unusable, type Lock } from './lock.ts'
 import { StoreError } from './store.ts'
 
 /** The journal is folded into the snapshot when it is at least this large, and larger than the snapshot. */
@@ -32,6 +40,8 @@ export type JournalOptions = {
   replay(command: unknown): void
   /** The state with all commands applied so far. */
   snapshot(): unknown
+  /** Whether a new snapshot is wanted, however short the journal. */
+  stale(): boolean
   warn(event: string, fields: Record<string, unknown>): void
 }
 
@@ -52,7 +62,7 @@ type Waiter = { done(): void; fail(error: StoreError): void }
 export async function openJournal(options: JournalOptions): Promise<Journal> {
   const { file } = options
   const failed = (cause: unknown): StoreError =>
-    cause instanceof StoreError ? cause : new StoreError(`cannot use ${file}`, { cause })
+    cause instanceof StoreError ? cause : unusable('use', file, cause)
   try {
     await mkdir(dirname(file), { recursive: true })
   } catch (error) {
@@ -148,7 +158,7 @@ async function openFiles(options: JournalOptions, lock: Lock): Promise<Journal> 
   async function flush(): Promise<void> {
     while (waiters.length) {
       await write(appendText)
-      if (written >= compactAt) await compact()
+      if (written >= compactAt || options.stale()) await compact()
     }
     flushing = undefined
   }
@@ -196,12 +206,17 @@ async function readIfThere(path: string): Promise<Buffer | undefined> {
     return await readFile(path)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw new StoreError(`cannot read ${path}`, { cause: error })
+    throw unusable('read', path, error)
   }
 }
 
 /** Hands the snapshot over and gives its sequence number. */
 function restore(saved: Buffer, { file, restore }: JournalOptions): number {
+  if (saved.length === 0) {
+    throw new StoreError(
+      `${file} is empty; put a copy of it back, or move it away to go on with what ${file}.journal holds`,
+    )
+  }
   try {
     const { v, seq, state } = JSON.parse(saved.toString()) as Record<string, unknown>
     if (v !== 1 || typeof seq !== 'number') throw new Error('not a snapshot')
@@ -247,14 +262,20 @@ async function writeAll(handle: FileHandle, bytes: Buffer, position: number): Pr
   }
 }
 
-async function replaceFile(path: string, text: string): Promise<void> {
+export async function replaceFile(path: string, text: string): Promise<void> {
   const temporary = `${path}.tmp`
   const handle = await open(temporary, 'w')
   try {
-    await handle.writeFile(text)
-    await handle.sync()
-  } finally {
-    await handle.close()
+    try {
+      await handle.writeFile(text)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+    await rename(temporary, path)
+  } catch (error) {
+    // On a full disk it would keep the room that the journal needs.
+    await unlink(temporary).catch(() => undefined)
+    throw error
   }
-  await rename(temporary, path)
 }

@@ -65,8 +65,12 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
       events = events.slice(-retention.eventsKept)
   }
 
+  /** The day on which the last snapshot was made. */
+  let snapshotOn = dateOf(now())
+
   /** What is still to be kept, by age. */
   function snapshot(): State {
+    snapshotOn = dateOf(now())
     const oldestUser = now() - retention.userDays * DAY_MS
     const oldestDay = dateOf(now() - retention.historyDays * DAY_MS)
     for (const user of users.values()) {
@@ -96,6 +100,8 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     },
     replay: (command) => void apply(command as Command),
     snapshot,
+    // What has aged leaves the files within a day.
+    stale: () => dateOf(now()) !== snapshotOn,
   })
 
   async function run<A extends Answer>(command: Command): Promise<A> {
@@ -104,6 +110,12 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     // What is said to be done already may still be on its way to the file.
     else if (!('reason' in step.answer)) await journal.written()
     return step.answer as A
+  }
+
+  /** What is told has to be there after a crash; where it cannot be written, it is told all the same. */
+  async function told<T>(value: T): Promise<T> {
+    await journal.written().catch(() => undefined)
+    return value
   }
 
   return {
@@ -116,19 +128,16 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
       const today = dateOf(now)
       const score = (user: UserDoc) =>
         sort === 'tokens' ? tokensOn(user, today) : minuteOf(user.seen ?? 0)
-      return [...users.values()]
+      const listed = [...users.values()]
         .filter((user) => score(user) > 0)
         .sort((a, b) => score(b) - score(a) || (a.id < b.id ? 1 : -1))
         .slice(0, limit)
+      return told(listed)
     },
-    async days(dates) {
-      return dates.flatMap((date) => days.get(date) ?? [])
-    },
-    async events(limit) {
-      return events
-        .slice(-retention.eventsKept || Infinity)
-        .slice(-limit || Infinity)
-        .reverse()
+    days: (dates) => told(dates.flatMap((date) => days.get(date) ?? [])),
+    events(limit) {
+      const kept = events.slice(-retention.eventsKept || Infinity)
+      return told(kept.slice(-limit || Infinity).reverse())
     },
     probe: () => journal.probe(),
     close: () => journal.close(),

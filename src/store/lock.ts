@@ -13,6 +13,14 @@ const GUARD_MS = 5000
 const RETRY_MS = 20
 const MAX_TRIES = (2 * GUARD_MS) / RETRY_MS
 
+/** Says why a file cannot be had, and the way out. */
+export function unusable(verb: 'use' | 'read' | 'write', path: string, cause: unknown): StoreError {
+  const { code } = cause as NodeJS.ErrnoException
+  const why = code === undefined ? '' : ` (${code})`
+  const message = `cannot ${verb} ${path}${why}; make that possible, or set another USAGE_FILE`
+  return new StoreError(message, { cause })
+}
+
 /** Takes the lock. Throws `StoreError` naming the process that has it. */
 export async function acquireLock(path: string): Promise<Lock> {
   const release = await acquireGuard(`${path}.guard`)
@@ -27,7 +35,7 @@ export async function acquireLock(path: string): Promise<Lock> {
     return { release: () => unlink(path).catch(() => undefined) }
   } catch (cause) {
     if (cause instanceof StoreError) throw cause
-    throw new StoreError(`cannot write ${path}`, { cause })
+    throw unusable('write', path, cause)
   } finally {
     await release()
   }
@@ -42,7 +50,7 @@ async function acquireGuard(path: string): Promise<() => Promise<void>> {
       return remove
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code !== 'EEXIST') {
-        throw new StoreError(`cannot write ${path}`, { cause })
+        throw unusable('write', path, cause)
       }
     }
     const made = await stat(path).catch(() => undefined)

@@ -1,0 +1,600 @@
+/** kill -9 of the server on Node under load, again and again on the same files: what it had said is true afterwards. */
+import { build } from 'esbuild'
+import { spawn, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import { existsSync, statSync, watch } from 'node:fs'
+import {
+  appendFile,
+  chmod,
+  chown,
+  cp,
+  mkdtemp,
+  readFile,
+  readdir,
+  rm,
+  writeFile,
+} from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { readConfig } from '../src/config.ts'
+import { openLocal } from '../src/store/local.ts'
+import type { DayDoc, Event, UserDoc } from '../src/usage/record.ts'
+import { userReport } from '../src/usage/report.ts'
+import { ADMIN_KEY } from './gateways.ts'
+import { transcripts } from './transcripts.ts'
+import { startUpstream, type Upstream } from './upstream.ts'
+
+const KILLS = 50
+const USERS = 4
+/** Requests at once; every other one is a stream. */
+const LANES_PER_USER = 4
+const MODEL = 'a/one'
+/** A model that nobody uses, to block. */
+const OTHER = 'b/two'
+const PLAIN = transcripts.plain.usage?.total ?? 0
+const STREAM = transcripts.stream.usage?.total ?? 0
+
+let root: string
+let entry: string
+let upstream: Upstream
+let folder: string
+let file: string
+const lives: Life[] = []
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'weir-crash-'))
+  // For a server that another user runs, who has to come this far.
+  await chmod(root, 0o755)
+  entry = join(root, 'node.mjs')
+  // Bundled: with tsx a start takes four times as long, and there are many.
+  await build({
+    entryPoints: ['src/node.ts'],
+    outfile: entry,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node20',
+  })
+  upstream = await startUpstream()
+})
+
+afterAll(async () => {
+  await upstream.close()
+  await rm(root, { recursive: true, force: true })
+})
+
+beforeEach(async () => {
+  upstream.reset()
+  folder = await mkdtemp(join(root, 'case-'))
+  file = join(folder, 'logs', 'token_usage.json')
+})
+
+afterEach(async () => {
+  for (const life of lives.splice(0)) await life.end('SIGKILL')
+})
+
+const vars = () => ({
+  PORT: '0',
+  USAGE_FILE: file,
+  ADMIN_KEY,
+  GROQ_API_KEY: 'gsk_key',
+  GROQ_BASE_URL: upstream.url,
+  MODEL_LIMITS: '{"*":{"tokensPerDay":1000000000,"requestsPerDay":1000000}}',
+  GLOBAL_LIMITS: '{"total":{"tokensPerDay":1000000000,"requestsPerDay":1000000}}',
+  EVENTS_KEPT: '1000000',
+  STORE_TIMEOUT_MS: '10000',
+  LOG_LEVEL: 'error',
+})
+
+type Life = {
+  /** Resolves with the address once it listens; rejects when it ends before. */
+  listens: Promise<string>
+  output(): string
+  /** A signal was sent, or the process ended by itself: nothing that fails from then on means anything. */
+  ending(): boolean
+  signal(name: NodeJS.Signals): void
+  /** Sends a signal if it still runs, and gives its exit code. */
+  end(name: NodeJS.Signals): Promise<number | null>
+}
+
+/** Starts the server; `uid` is the user that it runs as. */
+function start(uid?: number): Life {
+  const { PATH, HOME } = process.env
+  const child = spawn(process.execPath, [entry], {
+    env: { PATH, HOME, ...vars() },
+    cwd: root,
+    ...(uid !== undefined && { uid }),
+  })
+  let output = ''
+  let ending = false
+  const ended = once(child, 'close').then(() => (ending = true))
+  const listens = new Promise<string>((resolve, reject) => {
+    const read = (data: Buffer) => {
+      output += data.toString()
+      const [, url] = /Weir listens on (\S+)/.exec(output) ?? []
+      if (url) resolve(url)
+    }
+    child.stdout.on('data', read)
+    child.stderr.on('data', read)
+    void ended.then(() => reject(new Error(`the server ended: ${output}`)))
+  })
+  listens.catch(() => undefined)
+  const signal = (name: NodeJS.Signals) => {
+    ending = true
+    child.kill(name)
+  }
+  const life: Life = {
+    listens,
+    output: () => output,
+    ending: () => ending,
+    signal,
+    async end(name) {
+      if (child.exitCode === null && child.signalCode === null) signal(name)
+      await ended
+      return child.exitCode
+    },
+  }
+  lives.push(life)
+  return life
+}
+
+/** Whole numbers below what is asked for, the same for the same seed. */
+function random(seed: number) {
+  let state = seed
+  return (below: number) => {
+    // https://en.wikipedia.org/wiki/Linear_congruential_generator (Numerical Recipes)
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return Math.floor((state / 2 ** 32) * below)
+  }
+}
+
+const tokenOf = (user: number) => `token-of-user-${user}`
+
+/** The id of a user where no USER_HASH_SECRET is set. */
+const idOf = (user: number) =>
+  createHash('sha256').update(tokenOf(user)).digest().subarray(0, 16).toString('base64url')
+
+type Usage = {
+  users: ReturnType<typeof userReport>[]
+  days: { date: string; requests: number; settled: number; charged: number }[]
+  events: Event[]
+  timestamp: number
+}
+
+async function readUsage(url: string): Promise<Usage> {
+  const response = await fetch(`${url}/api/admin/usage?limit=200`, {
+    headers: { authorization: `Bearer ${ADMIN_KEY}` },
+  })
+  expect(response.status).toBe(200)
+  return (await response.json()) as Usage
+}
+
+type Documents = { users: UserDoc[]; days: DayDoc[]; events: Event[] }
+
+/** What the files of a dead server say, read from a copy of them: the server is to find them as they were left. */
+async function readDocuments(): Promise<Documents> {
+  const copy = await mkdtemp(join(root, 'copy-'))
+  await cp(dirname(file), copy, { recursive: true })
+  const warnings: unknown[] = []
+  const store = await openLocal({
+    file: join(copy, 'token_usage.json'),
+    retention: readConfig(vars(), 'node').retention,
+    now: Date.now,
+    warn: (...warning) => warnings.push(warning),
+  })
+  await store.close()
+  const saved = await readFile(join(copy, 'token_usage.json'), 'utf8')
+  await rm(copy, { recursive: true })
+  expect(warnings).toEqual([])
+  return (JSON.parse(saved) as { state: Documents }).state
+}
+
+/** A server that opened the files again tells what they said. */
+async function expectServed(url: string, { users, days, events }: Documents): Promise<void> {
+  const { limits } = readConfig(vars(), 'node')
+  const told = await readUsage(url)
+  const known = users
+    .filter(({ seen }) => seen !== undefined)
+    .map((user) => userReport(user, limits, told.timestamp))
+  const sorted = (rows: { userId: string }[]) =>
+    rows.toSorted((a, b) => (a.userId < b.userId ? -1 : 1))
+  expect(sorted(told.users)).toEqual(sorted(known))
+  const totals = days.map(({ date, total, quota }) => ({ date, ...total, quota }))
+  expect(told.days).toEqual(totals.toSorted((a, b) => (a.date < b.date ? 1 : -1)))
+  expect(told.events).toEqual(events.slice(-20).reverse())
+}
+
+const sum = <T>(items: Iterable<T>, of: (item: T) => number): number =>
+  [...items].reduce((total, item) => total + of(item), 0)
+
+/**
+ * What clients, the admin and upstream know, each for itself.
+ *
+ * A client does not see its request settle, since that happens after the last byte. What it is told is that it was
+ * admitted: no answer begins, and nothing reaches upstream, before the bound is charged in the file.
+ */
+function openBooks() {
+  const users = Array.from({ length: USERS }, () => ({
+    /** What the files counted when the server was started. */
+    before: 0,
+    /** Requests since then that may have arrived, by name. */
+    sent: new Set<string>(),
+    /** Those of them that upstream was asked. */
+    arrived: new Set<string>(),
+    /** Requests that upstream ever answered to the end. */
+    finished: 0,
+  }))
+  return {
+    users,
+    /** Requests have names, by which upstream can tell them apart. */
+    names: 0,
+    /** By request id: whose answer began, and what it costs once it has ended. */
+    answered: new Map<string, { user: number; tokens: number }>(),
+    /** What the admin was last told, and all events ever. */
+    read: undefined as Usage | undefined,
+    events: new Map<string, Event>(),
+    /** Numbers in the order of asking, each written over the last: the last one asked for and the last one done. */
+    block: { asked: 0, done: 0 },
+    /** What went wrong while the server was well. */
+    problems: [] as string[],
+  }
+}
+
+type Books = ReturnType<typeof openBooks>
+
+function check(books: Books, { users, days, events }: Documents): void {
+  expect(books.problems).toEqual([])
+  const ended = new Map(events.map((event) => [event.id, event]))
+  expect(ended.size).toBe(events.length)
+  let held = 0
+  for (const [n, user] of books.users.entries()) {
+    const id = idOf(n)
+    const doc = users.find((one) => one.id === id)
+    const rows = [doc?.rows ?? {}, ...Object.values(doc?.past ?? {})].flatMap((day) =>
+      Object.values(day),
+    )
+    const leases = Object.entries(doc?.leases ?? {})
+    const mine = events.filter((event) => event.user === id)
+    const counted = sum(rows, ({ requests }) => requests)
+    const bounds = sum(leases, ([, { bound }]) => bound)
+    held += bounds
+
+    // A request is admitted before upstream is asked, so all that arrived there are counted, and none is counted that
+    // was not sent. Between the two are those that were on their way when the server was killed, at most one of a lane.
+    expect(counted - user.before).toBeGreaterThanOrEqual(user.arrived.size)
+    expect(counted - user.before).toBeLessThanOrEqual(user.sent.size)
+    user.before = counted
+    user.sent.clear()
+    user.arrived.clear()
+    // Counted once, as an event or as a lease, and charged for as that.
+    expect(leases.filter(([lease]) => ended.has(lease))).toEqual([])
+    expect(counted).toBe(mine.length + leases.length)
+    expect(sum(rows, ({ charged }) => charged)).toBe(sum(mine, ({ charged }) => charged) + bounds)
+    // None is settled before upstream has said all of it.
+    expect(mine.length).toBeLessThanOrEqual(user.finished)
+    for (const { outcome, charged, bound } of mine) {
+      expect(outcome).toBe('settled')
+      expect([PLAIN, STREAM]).toContain(charged)
+      expect(charged).toBeLessThan(bound)
+    }
+  }
+  for (const [id, { user, tokens }] of books.answered) {
+    const lease = users.find((doc) => doc.id === idOf(user))?.leases[id]
+    if (!lease) expect(ended.get(id)).toMatchObject({ user: idOf(user), charged: tokens })
+  }
+
+  // The document of a day is written with those of the users: it may be neither ahead of them nor behind.
+  const charged = sum(events, (event) => event.charged)
+  const requests = sum(users, ({ leases }) => Object.keys(leases).length) + events.length
+  expect(sum(days, ({ total }) => total.requests)).toBe(events.length)
+  expect(sum(days, ({ total }) => total.charged)).toBe(charged)
+  expect(sum(days, ({ quota }) => quota['*']?.requests ?? 0)).toBe(requests)
+  expect(sum(days, ({ quota }) => quota['*']?.tokens ?? 0)).toBe(charged + held)
+
+  // What the admin has been told stays true.
+  for (const event of books.events.values()) expect(ended.get(event.id)).toEqual(event)
+  for (const told of books.read?.users ?? []) {
+    const doc = users.find(({ id }) => id === told.userId) as UserDoc
+    const now = userReport(doc, { models: {} }, books.read?.timestamp ?? 0)
+    for (const model of told.models) {
+      const same = now.models.find((one) => one.model === model.model)
+      expect(same?.requestsDay).toBeGreaterThanOrEqual(model.requestsDay)
+      expect(same?.settled).toBeGreaterThanOrEqual(model.settled)
+    }
+  }
+  for (const told of books.read?.days ?? []) {
+    const day = days.find(({ date }) => date === told.date)
+    expect(day?.total.settled).toBeGreaterThanOrEqual(told.settled)
+    expect(day?.total.charged).toBeGreaterThanOrEqual(told.charged)
+  }
+
+  // A write that is said to be done is done; the one that was under way is done or not.
+  const { block } = books
+  const reason = users.find(({ id }) => id === idOf(0))?.blocks[OTHER]?.reason ?? '0'
+  expect([block.done, block.asked]).toContain(Number(reason))
+  block.done = Number(reason)
+}
+
+/** What may be the moment to kill: something is told to somebody, or the server does something. */
+type Moment = 'upstream is asked' | 'an answer begins' | 'the admin is told' | 'a block is done'
+
+const MOMENTS: Moment[] = [
+  'upstream is asked',
+  'an answer begins',
+  'the admin is told',
+  'a block is done',
+]
+
+/** Asks without a pause until the server ends. */
+async function load(
+  life: Life,
+  url: string,
+  books: Books,
+  happened: (moment: Moment) => void,
+): Promise<void> {
+  async function lane(user: number, stream: boolean): Promise<void> {
+    const of = books.users[user] as Books['users'][number]
+    while (!life.ending()) {
+      books.names += 1
+      const content = `${user}/${books.names}`
+      of.sent.add(content)
+      const messages = [{ role: 'user', content }]
+      const response = await fetch(`${url}/api/groq/openai/v1/chat/completions`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${tokenOf(user)}` },
+        body: JSON.stringify({ model: MODEL, stream, messages }),
+      })
+      if (response.status === 200) {
+        const id = response.headers.get('x-weir-id') ?? ''
+        if (books.answered.has(id)) books.problems.push(`two answers with the id ${id}`)
+        books.answered.set(id, { user, tokens: stream ? STREAM : PLAIN })
+        happened('an answer begins')
+      } else if (!life.ending()) {
+        books.problems.push(`status ${response.status}`)
+      }
+      await response.arrayBuffer()
+    }
+  }
+
+  async function admin(): Promise<void> {
+    while (!life.ending()) {
+      const usage = await readUsage(url)
+      books.read = usage
+      for (const event of usage.events) books.events.set(event.id, event)
+      happened('the admin is told')
+      await delay(3)
+    }
+  }
+
+  async function blocker(): Promise<void> {
+    const { block } = books
+    while (!life.ending()) {
+      block.asked += 1
+      const response = await fetch(`${url}/api/admin/usage`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${ADMIN_KEY}` },
+        body: JSON.stringify({
+          userId: idOf(0),
+          model: OTHER,
+          blocked: true,
+          reason: `${block.asked}`,
+        }),
+      })
+      if (response.status === 200) {
+        block.done = block.asked
+        happened('a block is done')
+      } else if (!life.ending()) {
+        books.problems.push(`status ${response.status} of a block`)
+      }
+      await response.arrayBuffer()
+      await delay(1)
+    }
+  }
+
+  const lanes = Array.from({ length: USERS * LANES_PER_USER }, (_, n) =>
+    lane(n % USERS, Math.floor(n / USERS) % 2 === 1),
+  )
+  const workers = [...lanes, admin(), blocker()].map((worker) =>
+    // What fails from then on is a connection of the dead.
+    worker.catch((error: unknown) => {
+      if (!life.ending()) throw error
+    }),
+  )
+  await Promise.all(workers)
+}
+
+/** Fills the journal until only so many bytes are left before it is folded, with what is in the snapshot already. */
+async function fillJournal(left: number): Promise<void> {
+  const size = existsSync(file) ? statSync(file).size : 0
+  const id = 'x'.repeat(Math.max(4 * 1024 * 1024, size) - left)
+  const command = { op: 'settle', now: 0, user: 'nobody', event: { id } }
+  await appendFile(`${file}.journal`, `${JSON.stringify({ seq: 0, command })}\n`)
+}
+
+test(`kill -9 at ${KILLS} moments under load loses nothing that was told to anybody, and doubles nothing`, async ({
+  onTestFailed,
+}) => {
+  const seed = Date.now() % 2 ** 31
+  let kills = 0
+  onTestFailed(() => console.error(`seed ${seed}, after ${kills} kills`))
+  const pick = random(seed)
+  const books = openBooks()
+  const asked = new Set<string>()
+  let happened: (moment: Moment) => void
+
+  upstream.on(MODEL, (seen) => {
+    const { messages } = JSON.parse(Buffer.from(seen.body).toString()) as {
+      messages: { content: string }[]
+    }
+    const name = messages[0]?.content ?? ''
+    const user = books.users[Number(name.split('/')[0])] as Books['users'][number]
+    if (asked.has(name)) books.problems.push(`upstream was asked ${name} twice`)
+    asked.add(name)
+    // What a dead server had written to its socket may still arrive when it has been checked.
+    if (user.sent.has(name)) user.arrived.add(name)
+    void seen.done.then(() => (user.finished += seen.finished ? 1 : 0))
+    happened('upstream is asked')
+    return { delay: pick(8), pause: 1 + pick(4) }
+  })
+
+  /** Sees to it that the server is killed in a moment, and gives what is to be called then. */
+  function killSoon(life: Life, folding: boolean): () => void {
+    const kill = () => life.signal('SIGKILL')
+    let left = 1 + pick(150)
+    const moment = MOMENTS[pick(MOMENTS.length)]
+    happened = (one) => {
+      if (!folding && one === moment && --left === 0) kill()
+    }
+    const timer = setTimeout(kill, folding ? 500 : 1 + pick(500))
+    // The last snapshot is folding too.
+    const stop = folding && pick(2) === 0
+    const stopping = setTimeout(() => stop && life.signal('SIGTERM'), pick(200))
+    if (folding) left = 1 + pick(8)
+    let began = false
+    const files = watch(dirname(file), (_, name) => {
+      began ||= /json(\.tmp)?$/.test(name ?? '')
+      if (folding && began && --left === 0) kill()
+    })
+    return () => {
+      clearTimeout(timer)
+      clearTimeout(stopping)
+      files.close()
+    }
+  }
+
+  let documents: Documents = { users: [], days: [], events: [] }
+  while (kills < KILLS) {
+    const folding = kills > 0 && pick(3) === 0
+    if (folding) await fillJournal(pick(80_000))
+    // Half a line, which was never acknowledged.
+    if (kills > 0 && pick(3) === 0)
+      await appendFile(`${file}.journal`, '{"seq":77,"command":{"op":')
+    if (pick(5) === 0) {
+      const life = start()
+      await delay(pick(100))
+      await life.end('SIGKILL')
+    }
+    const life = start()
+    const url = await life.listens
+    await expectServed(url, documents)
+    const done = killSoon(life, folding)
+    await load(life, url, books, (moment) => happened(moment))
+    if ((await life.end('SIGKILL')) === null) kills += 1
+    done()
+    documents = await readDocuments()
+    check(books, documents)
+  }
+
+  const life = start()
+  await expectServed(await life.listens, documents)
+  expect(await life.end('SIGTERM')).toBe(0)
+  check(books, await readDocuments())
+  expect(statSync(`${file}.journal`).size).toBe(0)
+}, 120_000)
+
+/** One request, and waits until it has settled. */
+async function spend(url: string, settled: number): Promise<void> {
+  const response = await fetch(`${url}/api/groq`, {
+    method: 'POST',
+    headers: { 'x-user-token': tokenOf(0) },
+    body: '{"prompt":"Hello"}',
+  })
+  expect(response.status).toBe(200)
+  await expect
+    .poll(async () => (await readUsage(url)).days[0])
+    .toMatchObject({ requests: settled, settled, charged: PLAIN * settled })
+}
+
+const settledOn = async (life: Life) => (await readUsage(await life.listens)).days[0]?.settled
+
+/** All files of the store and what is in them, but for the lock. */
+async function filesOf(): Promise<Record<string, string>> {
+  const names = (await readdir(dirname(file))).filter((name) => !name.includes('.lock'))
+  const texts = names.map((name) => readFile(join(dirname(file), name), 'utf8'))
+  return Object.fromEntries((await Promise.all(texts)).map((text, n) => [names[n], text]))
+}
+
+/** Does not start, says so in one line, and leaves the files as they are. */
+async function expectRefused(life: Life, message: RegExp): Promise<void> {
+  const before = await filesOf()
+  await expect(life.listens).rejects.toThrow(message)
+  expect(life.output().trim().split('\n')).toHaveLength(1)
+  expect(await life.end('SIGKILL')).toBe(1)
+  expect(await filesOf()).toEqual(before)
+}
+
+test('an empty snapshot keeps the server from starting, which says so and how to go on', async () => {
+  const first = start()
+  await spend(await first.listens, 1)
+  await first.end('SIGKILL')
+  await writeFile(file, '')
+  await expectRefused(start(), /token_usage\.json is empty; put a copy of it back, or move it away/)
+  await rm(file)
+  expect(await settledOn(start())).toBe(1)
+}, 20_000)
+
+test('an empty journal, or none, is no reason not to start', async () => {
+  const first = start()
+  await spend(await first.listens, 1)
+  expect(await first.end('SIGTERM')).toBe(0)
+  expect(statSync(`${file}.journal`).size).toBe(0)
+  const second = start()
+  expect(await settledOn(second)).toBe(1)
+  await second.end('SIGKILL')
+  await rm(`${file}.journal`)
+  expect(await settledOn(start())).toBe(1)
+}, 20_000)
+
+test('a path that cannot be a file keeps the server from starting, which says so', async () => {
+  await writeFile(join(folder, 'logs'), '')
+  const life = start()
+  await expect(life.listens).rejects.toThrow(
+    /cannot use .*token_usage\.json \((ENOTDIR|EEXIST)\); make that possible, or set another USAGE_FILE/,
+  )
+  expect(life.output().trim().split('\n')).toHaveLength(1)
+  expect(await life.end('SIGKILL')).toBe(1)
+}, 20_000)
+
+/** Permissions do not stop root, for whom the server is run as nobody. */
+const NOBODY = process.getuid?.() === 0 ? 65_534 : undefined
+const canLockOut =
+  process.getuid !== undefined &&
+  (NOBODY === undefined || spawnSync(process.execPath, ['-v'], { uid: NOBODY }).status === 0)
+
+test.runIf(canLockOut)(
+  'a folder that becomes read-only does no harm to a running server and keeps the next from starting',
+  async () => {
+    if (NOBODY !== undefined) await chown(folder, NOBODY, -1)
+    await chmod(folder, 0o755)
+    const first = start(NOBODY)
+    const url = await first.listens
+    await spend(url, 1)
+    await chmod(dirname(file), 0o555)
+    await spend(url, 2)
+    // The journal is open and grows; only the last snapshot is missing.
+    expect(await first.end('SIGTERM')).toBe(0)
+    expect(existsSync(file)).toBe(false)
+    await expectRefused(
+      start(NOBODY),
+      /cannot write .*token_usage\.json\.lock\.guard \(EACCES\); make that possible, or set another USAGE_FILE/,
+    )
+    await chmod(dirname(file), 0o755)
+    const again = start(NOBODY)
+    expect(await settledOn(again)).toBe(2)
+    expect(await again.end('SIGTERM')).toBe(0)
+    expect(existsSync(file)).toBe(true)
+  },
+  20_000,
+)
+
+test('a second process is told who has the files, and takes them over once the first is killed', async () => {
+  const first = start()
+  await spend(await first.listens, 1)
+  await expectRefused(start(), /process \d+ already uses these files .*; stop it, or set another/)
+  await spend(await first.listens, 2)
+  await first.end('SIGKILL')
+  expect(await settledOn(start())).toBe(2)
+}, 20_000)
