@@ -1,0 +1,236 @@
+// @ts-check
+/**
+ * Counts what a page uses of Weir, reports it, and tells what is left or blocked.
+ *
+ *   <script type="module" src="https://HOST/tracker.js" data-user-token="TOKEN" data-banner></script>
+ *
+ * wraps `fetch` and is `window.weir`; or import `createTracker` and use its `fetch`.
+ * Events: usage (own), quota (the gateway's), blocked, unblocked, sync, error. Times are epoch ms.
+ */
+
+const quietly = (run) => {
+  try {
+    return run()
+  } catch {}
+}
+
+const isCount = (value) => value >>> 0 === value
+
+// Leaves out what is over.
+const sumOf = (span, ...windows) => {
+  const now = Date.now()
+  const sum = { tokens: 0, requests: 0, resetAt: now - (now % span) + span }
+  for (const { tokens, requests, resetAt = sum.resetAt } of windows.filter(Boolean)) {
+    if (resetAt !== sum.resetAt || !isCount(tokens) || !isCount(requests)) continue
+    sum.tokens += tokens
+    sum.requests += requests
+  }
+  return sum
+}
+
+// Storage may hold anything.
+const merge = (...parts) => {
+  const all = {}
+  for (const part of parts) {
+    for (const model in part) {
+      const minute = sumOf(60_000, all[model]?.minute, part[model]?.minute)
+      const day = sumOf(86_400_000, all[model]?.day, part[model]?.day)
+      if (day.requests && /^[a-z\d][\w./-]{0,127}$/i.test(model)) all[model] = { minute, day }
+    }
+  }
+  return all
+}
+
+/**
+ * `base` is the gateway's origin, unless this file comes from it.
+ * @param {{ userToken: string, base?: string, ipAddress?: string, banner?: boolean }} options
+ */
+export const createTracker = ({ userToken, base = import.meta.url, ipAddress, banner }) => {
+  const tracker = new EventTarget()
+  const alert = document.createElement('div')
+  const closed = new AbortController()
+  const { signal } = closed
+  const { fetch } = globalThis
+  const api = new URL('/api/', base).href
+  let hash = 0
+  for (const one of api + userToken) hash = (hash * 31 + one.charCodeAt(0)) % 2 ** 40
+  const key = 'weir:' + hash
+  const answerKey = key + ':answer'
+
+  // What storage did not take.
+  let unsaved = {}
+  let busy = false
+  let failures = 0
+  let shown = '[]'
+  // When to sync: not within 2 s of free, else soon, when a burst is over, or late.
+  let free = 0
+  let soon = 0
+  let quiet = Infinity
+  let late = 0
+  let timer
+  let release
+
+  const emit = (type, detail) => tracker.dispatchEvent(new CustomEvent(type, { detail }))
+  const load = (key) => quietly(() => JSON.parse(localStorage[key]))
+  const save = (key, value) => quietly(() => (localStorage[key] = JSON.stringify(value)))
+  const usage = () => merge(load(key), unsaved)
+
+  const plan = () => {
+    clearTimeout(timer)
+    const at = Math.max(free + 2000, Math.min(soon, quiet, late))
+    if (release) timer = setTimeout(sync, at - Date.now())
+  }
+  const now = () => {
+    soon = 0
+    plan()
+  }
+  const news = () => {
+    emit('usage', usage())
+    if (quiet === Infinity) late = Math.max(free + 30_000, Date.now() + 25_000)
+    quiet = Date.now() + 5000
+    plan()
+  }
+
+  /** @param {string} model @param {{ total_tokens: number }} used */
+  const record = (model, used) => {
+    const one = { tokens: used?.total_tokens, requests: 1 }
+    unsaved = merge(unsaved, { [model]: { minute: one, day: one } })
+    if (save(key, usage())) unsaved = {}
+    news()
+  }
+
+  const sync = async () => {
+    if (busy || !release || !navigator.onLine) return
+    let wait = 0
+    busy = true
+    soon = quiet = Infinity
+    late = Date.now() + 300_000
+    try {
+      const response = await fetch(api + 'tracking/sync', {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ userToken, ipAddress, modelUsage: usage() }),
+        keepalive: true,
+        signal: AbortSignal.timeout(20_000),
+      })
+      wait = Number(response.headers.get('retry-after')) * 1000 || 0
+      if (!response.ok) throw Error('Sync: ' + response.status)
+      const answer = await response.json()
+      // Unless a call was refused meanwhile.
+      if (soon) share(answer)
+      emit('sync', answer)
+      failures = 0
+    } catch (error) {
+      wait = Math.max(wait, Math.min(300_000, 5000 * 2 ** failures++) * (1 + Math.random() / 2))
+      quiet = 0
+      emit('error', error)
+    }
+    busy = false
+    free = Date.now() + Math.min(wait, 86_400_000)
+    plan()
+  }
+
+  const tell = ({ usage, blocked }) => {
+    if (signal.aborted) return
+    const list = blocked.filter(({ until }) => !until || until > Date.now())
+    for (const { until, message } of list) soon = Math.min(soon, message ? 0 : (until ?? soon))
+    if (usage) emit('quota', usage)
+    if (shown === (shown = JSON.stringify(list))) return
+    emit(list[0] ? 'blocked' : 'unblocked', list)
+    alert.textContent = list
+      .map(({ model, reason, until, message }) => {
+        const end = until ? new Date(until).toLocaleString() : 'further notice'
+        return (
+          message ?? `${model === '*' ? 'All models' : model} blocked until ${end}. ${reason ?? ''}`
+        )
+      })
+      .join(' ')
+    if (banner && list[0]) document.body.prepend(alert)
+    else alert.remove()
+  }
+  const share = (answer) => {
+    tell(answer)
+    save(answerKey, answer)
+  }
+  const recall = () => {
+    quietly(() => tell(load(answerKey)))
+    plan()
+  }
+
+  // Reads a copy; what the page gets is what it would get without us.
+  const read = async (response) => {
+    const text = await response.text()
+    let end = () => {}
+    for (const json of [text, ...text.split(/[\r\n]/)]) {
+      quietly(() => {
+        const said = JSON.parse(json.replace(/^data:/, ''))
+        if (said.error?.code === 'user_blocked' && !response.ok) {
+          if (shown === '[]') share({ blocked: [said.error] })
+          news()
+        }
+        const { model, usage } = said.response ?? said
+        const used = usage ?? said.x_groq.usage
+        if (isCount(used.total_tokens)) end = () => record(model, used)
+      })
+    }
+    end()
+  }
+
+  const start = (done) => {
+    release = done
+    free = Date.now()
+    now()
+  }
+  const lead = async () => {
+    try {
+      await navigator.locks.request(key, { signal }, () => new Promise(start))
+    } catch {
+      signal.aborted || start(() => {})
+    }
+  }
+  const stop = () => (release = release?.())
+  const on = (type, run) => addEventListener(type, run, { signal })
+
+  on('storage', ({ key: changed }) => {
+    if (changed === key) news()
+    if (changed === answerKey) recall()
+  })
+  on('online', now)
+  on('pageshow', (event) => event.persisted && lead())
+  on('pagehide', () => {
+    busy = false
+    if (release && quiet < Infinity) sync()
+    stop()
+  })
+
+  alert.role = 'alert'
+  alert.style.cssText = 'padding:1em;background:#911;color:#fff'
+  // Whoever leads is told soon.
+  setTimeout(() => release || recall(), 500)
+  lead()
+
+  return Object.assign(tracker, {
+    record,
+    usage,
+    /** @type {typeof fetch} */
+    async fetch(input, init) {
+      const response = await fetch(input, init)
+      quietly(() => {
+        if (response.url.startsWith(api + 'groq')) read(response.clone()).catch(() => {})
+      })
+      return response
+    },
+    close() {
+      closed.abort()
+      stop()
+      alert.remove()
+    },
+  })
+}
+
+for (const { src, dataset } of globalThis.document?.scripts ?? []) {
+  const { userToken, banner } = dataset
+  if (src !== import.meta.url || !userToken) continue
+  const weir = createTracker({ ...dataset, userToken, banner: banner != null })
+  Object.assign(window, { weir, fetch: weir.fetch })
+}
