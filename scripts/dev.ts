@@ -5,11 +5,13 @@
 import { context, type BuildResult } from 'esbuild'
 import { Log, LogLevel, Miniflare, Response, type MiniflareOptions, type Request } from 'miniflare'
 import { randomBytes } from 'node:crypto'
-import { ConfigError, readConfig, VARIABLES, type Vars } from '../src/config.ts'
+import { ConfigError, readConfig, VARIABLES, type Config, type Vars } from '../src/config.ts'
 import { loadEnvFiles } from '../src/env-files.ts'
+import { importOld } from '../src/migration/import-old.ts'
+import { fieldsOf, imported } from '../src/migration/report.ts'
 import { startupLines } from '../src/startup.ts'
 import { serveStore } from '../src/store/binding.ts'
-import { openLocal } from '../src/store/local.ts'
+import { openLocal, type LocalStore } from '../src/store/local.ts'
 import { StoreError } from '../src/store/store.ts'
 import { COMPATIBILITY_DATE, edgeBundle } from './bundle.ts'
 import { answerDemo } from './demo-model.ts'
@@ -33,10 +35,7 @@ async function develop(): Promise<void> {
   const vars: Vars = { ...process.env, ...(generatedKey && { ADMIN_KEY: generatedKey }) }
   const config = readConfig(vars, 'edge')
   const demo = config.groqKey === undefined
-  const warn = (event: string, fields: Record<string, unknown>) => console.warn(event, fields)
-  const store = config.redis
-    ? undefined
-    : await openLocal({ file: config.usageFile, retention: config.retention, now: Date.now, warn })
+  const store = config.redis ? undefined : await openUsage(config)
 
   const bindings: Record<string, string> = demo ? { GROQ_API_KEY: 'demo' } : {}
   for (const name of VARIABLES) {
@@ -117,4 +116,13 @@ async function develop(): Promise<void> {
     `  curl ${origin}/api/admin/usage -H 'Authorization: Bearer ${generatedKey ?? '$ADMIN_KEY'}'`,
   )
   for (const line of lines) console.log(line)
+}
+
+/** The store on files, which an old system's file becomes first. */
+async function openUsage(config: Readonly<Config>): Promise<LocalStore> {
+  const { usageFile: file, retention } = config
+  const report = await importOld({ ...config, file, now: Date.now })
+  if (report) console.log(imported(report), fieldsOf(report))
+  const warn = (event: string, fields: Record<string, unknown>) => console.warn(event, fields)
+  return openLocal({ file, retention, now: Date.now, warn })
 }

@@ -1,6 +1,8 @@
 /** The store of a process on Node: Redis over REST or TCP, or files; behind the fallback in each case. */
 import type { Config, Database } from './config.ts'
 import type { Log } from './log.ts'
+import { importOld } from './migration/import-old.ts'
+import { fieldsOf, imported } from './migration/report.ts'
 import { withFallback, type FallbackStore } from './store/fallback.ts'
 import { openLocal } from './store/local.ts'
 import { fileQueue } from './store/queue-file.ts'
@@ -24,6 +26,8 @@ export async function openStore(config: Readonly<Config>, log: Log): Promise<Nod
   const { warn } = log
   const options = { mode, retention, now: Date.now, log }
   if (!database) {
+    const report = await importOld({ ...config, file, now: Date.now })
+    if (report) log.info(imported(report), fieldsOf(report))
     const local = await openLocal({ file, retention, now: Date.now, warn })
     const store = withFallback({ ...options, store: local, queue: memoryQueue(log) })
     return { store, direct: local, storage: `the file ${file}`, close: () => local.close() }
@@ -39,7 +43,8 @@ export async function openStore(config: Readonly<Config>, log: Log): Promise<Nod
   return { store, direct, storage, close }
 }
 
-async function connect(database: Database, timeoutMs: number) {
+/** A client of its own for the database. */
+export async function connect(database: Database, timeoutMs: number) {
   if (database.kind === 'rest') {
     const redis = restClient({ ...database, timeoutMs })
     return { redis, storage: 'Redis over REST', disconnect: () => undefined }

@@ -2,7 +2,8 @@
 import { ConfigError, readConfig, type Config } from './config.ts'
 import { loadEnvFiles } from './env-files.ts'
 import { createLog } from './log.ts'
-import { openStore } from './node-store.ts'
+import { startMigration } from './migration/start.ts'
+import { connect, openStore } from './node-store.ts'
 import { startServer } from './server.ts'
 import { startupLines } from './startup.ts'
 import { StoreError } from './store/store.ts'
@@ -26,11 +27,18 @@ async function start(config: Readonly<Config>): Promise<void> {
   const log = createLog({ level: config.logLevel, format, write })
   const { store, storage, close } = await openStore(config, log)
   const server = await startServer({ config, store, log })
+  const { redis: database } = config
+  const migration = database && startMigration({ config, database, connect, log, now: Date.now })
+  if (database) {
+    // So that the log says at once whether it answers.
+    store.events(1).catch((error: unknown) => log.warn('store.no_answer', { error }))
+  }
   let stopping = false
   const stop = async () => {
     if (stopping) process.exit(1)
     stopping = true
     await server.close()
+    await migration?.stop()
     await close()
     process.exit(0)
   }

@@ -2,6 +2,7 @@
 import { ApiError } from '../errors.ts'
 import type { AppContext, Deps } from '../context.ts'
 import type { Config } from '../config.ts'
+import { createIds } from '../usage/user-id.ts'
 
 export type Caller = { id: string; ip?: string; session?: string }
 
@@ -10,9 +11,9 @@ export type Identify = (c: AppContext, bodyToken?: string) => Promise<Caller>
 
 const PRINTABLE = /^[\x20-\x7e]{8,512}$/
 
-/** Builds `identify`; ids are 22 characters, the base64url of half an HMAC-SHA256 of the token. */
+/** Builds `identify`. */
 export function createIdentify({ config, clientIp }: Pick<Deps, 'config' | 'clientIp'>): Identify {
-  const hash = createHash(config.userHashSecret)
+  const ids = createIds(config.userHashSecret)
   let adminId: string | undefined
 
   return async function identify(c, bodyToken) {
@@ -34,18 +35,17 @@ export function createIdentify({ config, clientIp }: Pick<Deps, 'config' | 'clie
     if (!PRINTABLE.test(token)) {
       throw new ApiError('invalid_token', 'A user token has 8 to 512 printable ASCII characters.')
     }
-    const id = await hash(token)
+    const id = await ids.user(token)
     // Hashes are compared, so the time it takes tells nothing about the key.
-    if (config.adminKey !== undefined) adminId ??= await hash(config.adminKey)
+    if (config.adminKey !== undefined) adminId ??= await ids.user(config.adminKey)
     if (id === adminId) {
       throw new ApiError('invalid_token', 'The admin key is not a user token.')
     }
     const caller: Caller = { id }
     const ip = storedIp(clientIp(c), config.ipStorage)
     if (ip !== undefined) caller.ip = ip
-    const session = c.req.header('x-session-id')?.slice(0, 512)
-    // Told apart, not known: what an application puts in there may be anything.
-    if (session) caller.session = (await hash(`session ${session}`)).slice(0, 11)
+    const session = c.req.header('x-session-id')
+    if (session) caller.session = await ids.session(session)
     return caller
   }
 }
@@ -56,30 +56,6 @@ function bearer(header: string | undefined): string | undefined {
   if (token !== undefined) return token
   if (header.trim() === '') return undefined
   throw new ApiError('invalid_token', 'The Authorization header must be `Bearer TOKEN`.')
-}
-
-/** Only finished values are kept between requests: on workerd a request must not wait for another's promise. */
-function createHash(secret: string | undefined): (token: string) => Promise<string> {
-  const encoder = new TextEncoder()
-  let key: CryptoKey | undefined
-  return async (token) => {
-    const bytes = encoder.encode(token)
-    if (secret === undefined) return short(await crypto.subtle.digest('SHA-256', bytes))
-    key ??= await crypto.subtle.importKey(
-      'raw',
-      encoder.encode(secret),
-      { name: 'HMAC', hash: 'SHA-256' },
-      false,
-      ['sign'],
-    )
-    return short(await crypto.subtle.sign('HMAC', key, bytes))
-  }
-}
-
-/** Base64url (RFC 4648, section 5) of the first 16 bytes. */
-function short(digest: ArrayBuffer): string {
-  const text = btoa(String.fromCharCode(...new Uint8Array(digest, 0, 16)))
-  return text.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')
 }
 
 /** An address as `IP_STORAGE` wants it kept: whole, its network only (/24, /48), or not at all. */

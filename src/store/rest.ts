@@ -1,11 +1,10 @@
 /** The database over the REST protocol of Upstash. */
 import { Redis } from '@upstash/redis/cloudflare'
-import type { RedisCommands } from './redis.ts'
 
 export type RestOptions = { url: string; token: string; timeoutMs: number }
 
 /** A client that connects with each call and gives a call up after `timeoutMs`. */
-export const restClient = ({ url, token, timeoutMs }: RestOptions): RedisCommands =>
+export const restClient = ({ url, token, timeoutMs }: RestOptions): Redis =>
   new Redis({
     url,
     token,

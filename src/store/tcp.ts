@@ -1,7 +1,6 @@
 /** The database over TCP, for Node: the client of Upstash, whose commands go out on one connection of its own. */
 import { createClient, ErrorReply } from '@redis/client'
 import { Redis, type Requester } from '@upstash/redis'
-import type { RedisCommands } from './redis.ts'
 
 /** From the first packet to the first command, with TLS and a far database. */
 const CONNECT_MS = 2000
@@ -15,7 +14,7 @@ export type TcpOptions = {
   timeoutMs: number
 }
 
-export type TcpClient = { redis: RedisCommands; close(): void }
+export type TcpClient = { redis: Redis; close(): void }
 
 /** Why a command was not sent or not answered: a code such as ECONNREFUSED or WRONGPASS, and nothing else. */
 class ConnectionError extends Error {

@@ -1,0 +1,65 @@
+/** The old system's file, read as a stream and frozen as a state of ours. */
+import { createReadStream } from 'node:fs'
+import { open, rm, type FileHandle } from 'node:fs/promises'
+import { v7 } from 'uuid'
+import { StoreError } from '../store/store.ts'
+import { createIds } from '../usage/user-id.ts'
+import { damagedOf, isSame, stampOf, writeFrozen, type Frozen } from './frozen.ts'
+import { gatherRequests, readOldRecord, type OldRequest } from './old-records.ts'
+import { createRebuild, eventOf, type RebuildOptions } from './rebuild.ts'
+import type { Report } from './report.ts'
+import { splitArray } from './split.ts'
+
+export type OldFileOptions = Omit<RebuildOptions, 'now'> & {
+  /** Where the old array is. */
+  file: string
+  userHashSecret: string | undefined
+  now(): number
+}
+
+/** So many places of damaged records are told. */
+const POSITIONS = 100
+
+/** Writes the frozen copy, and beside it what is damaged. Throws `StoreError` when the file changes meanwhile. */
+export async function freezeOld(options: OldFileOptions, copy: string): Promise<Frozen> {
+  const { file } = options
+  const now = options.now()
+  const source = await stampOf(file)
+  const ids = createIds(options.userHashSecret)
+  const requests = gatherRequests()
+  const rebuild = createRebuild({ ...options, now })
+  const report: Report = { records: 0, leftOut: 0, damaged: 0, positions: [] }
+
+  async function enter(request: OldRequest): Promise<void> {
+    const event = await eventOf(v7({ msecs: request.at }), request, ids)
+    if (rebuild.enter(event)) report.records += request.records
+    else report.leftOut += 1
+  }
+
+  await rm(damagedOf(copy), { force: true })
+  let aside: FileHandle | undefined
+  try {
+    for await (const { position, text, value } of splitArray(createReadStream(file))) {
+      const record = readOldRecord(value, now)
+      if (record) {
+        for (const request of requests.add(record)) await enter(request)
+        continue
+      }
+      aside ??= await open(damagedOf(copy), 'w')
+      await aside.writeFile(Buffer.concat([text, Buffer.from('\n')]))
+      report.damaged += 1
+      if (report.damaged <= POSITIONS) report.positions.push(position)
+    }
+    await aside?.sync()
+  } finally {
+    await aside?.close()
+  }
+  for (const request of requests.end()) await enter(request)
+
+  if (!source || !isSame(source, await stampOf(file))) {
+    throw new StoreError(`${file} is being written to`)
+  }
+  const frozen: Frozen = { state: rebuild.state(), id: v7(), source, report }
+  await writeFrozen(copy, frozen)
+  return frozen
+}

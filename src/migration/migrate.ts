@@ -1,0 +1,97 @@
+/** A usage file into the database: ours or the old system's, each record exactly once. */
+import { readFile, unlink } from 'node:fs/promises'
+import { v7 } from 'uuid'
+import type { Import } from '../store/import.ts'
+import { openLocal } from '../store/local.ts'
+import { acquireLock } from '../store/lock.ts'
+import { StoreError } from '../store/store.ts'
+import { chunksOf, type ChunkSize } from './chunks.ts'
+import { freezeOld, type OldFileOptions } from './freeze-old.ts'
+import {
+  importedOf,
+  isOldFile,
+  migratingOf,
+  readFrozen,
+  retire,
+  stampOf,
+  writeFrozen,
+  type Frozen,
+} from './frozen.ts'
+import { importOld } from './import-old.ts'
+import type { State } from './rebuild.ts'
+import type { Report } from './report.ts'
+
+export type MigrateOptions = OldFileOptions & {
+  target: Import
+  warn(event: string, fields: Record<string, unknown>): void
+  /** Ends the migration between two chunks; it can be gone on with later. */
+  signal?: AbortSignal
+  /** How much goes into the database at once. */
+  chunk?: ChunkSize
+}
+
+const journalOf = (file: string) => `${file}.journal`
+
+/** Whether there is anything to move, or to go on moving. */
+export async function canMigrate(file: string): Promise<boolean> {
+  const paths = [file, migratingOf(file), importedOf(file)]
+  if ((await Promise.all(paths.map(stampOf))).some((stamp) => stamp)) return true
+  return ((await stampOf(journalOf(file)))?.size ?? 0) > 0
+}
+
+/**
+ * Moves the file into the database, going on where a crash or an error has left it; undefined when there is nothing to move.
+ * The file gets the suffix `.migrated`. Nothing is written anywhere before the database has answered. Throws `StoreError`.
+ */
+export async function migrateFile(options: MigrateOptions): Promise<Report | undefined> {
+  const { file, target, signal } = options
+  const copy = migratingOf(file)
+  try {
+    await target.progress('none')
+    if (!(await stampOf(copy))) {
+      if (await stampOf(importedOf(file))) await importOld(options)
+      if (!(await isOldFile(file)) && (await canMigrate(file))) await fold(options)
+    }
+    const lock = await acquireLock(`${file}.lock`)
+    try {
+      // Whoever had the lock before may have done it all.
+      if (!(await canMigrate(file))) return undefined
+      const frozen = (await readFrozen(copy)) ?? (await freeze(options, copy))
+      const chunks = chunksOf(frozen.state, options.chunk)
+      let step = await target.progress(frozen.id)
+      while (step < chunks.length) {
+        if (signal?.aborted) throw new StoreError('the migration was stopped')
+        const chunk = chunks[step]
+        if (chunk) step = await target.bring(frozen.id, step, chunk)
+      }
+      const report = await retire(file, copy, frozen)
+      await unlink(copy)
+      return report
+    } finally {
+      await lock.release()
+    }
+  } catch (cause) {
+    if (cause instanceof StoreError) throw cause
+    throw new StoreError(`cannot migrate ${file}`, { cause })
+  }
+}
+
+/** Takes the journal into the snapshot. */
+async function fold({ file, retention, now, warn }: MigrateOptions): Promise<void> {
+  await (await openLocal({ file, retention, now, warn })).close()
+}
+
+async function freeze(options: MigrateOptions, copy: string): Promise<Frozen> {
+  const { file } = options
+  if (await isOldFile(file)) return freezeOld(options, copy)
+  const [source, journal] = [await stampOf(file), await stampOf(journalOf(file))]
+  // Only whoever has the lock may say that a journal is empty.
+  if (!source || journal?.size) throw new StoreError(`${file} is in use`)
+  const { state } = JSON.parse(await readFile(file, 'utf8')) as { state: State }
+  const { users, days, events } = state
+  const records = users.length + days.length + events.length
+  const report: Report = { records, leftOut: 0, damaged: 0, positions: [] }
+  const frozen: Frozen = { state, id: v7(), source, report }
+  await writeFrozen(copy, frozen)
+  return frozen
+}

@@ -1,0 +1,87 @@
+/** The predecessor's keys in a database, `user:TOKEN` and `blocked:TOKEN:MODEL`, read as documents of ours. */
+import * as z from 'zod/mini'
+import { MODEL_NAME } from '../proxy/body.ts'
+import { newRow, newUser } from '../usage/documents.ts'
+import { HOUR_MS, MAX_TOKENS, type Row, type UserDoc } from '../usage/record.ts'
+
+/** Clocks differ. */
+const AHEAD_MS = HOUR_MS
+
+const amount = z.int().check(z.nonnegative(), z.maximum(MAX_TOKENS))
+const oldUser = z.object({
+  ipAddress: z.optional(z.nullable(z.string())),
+  lastActive: z.int().check(z.nonnegative()),
+  modelUsage: z.record(
+    z.string().check(z.regex(MODEL_NAME)),
+    z.object({ tokensUsedDay: amount, requestsDay: amount }),
+  ),
+})
+
+/**
+ * A user's document from the value of their key: their counts are those of the day on which they were last active. The
+ * address is as it was. Undefined when the value cannot be read.
+ */
+export function readOldUser(id: string, text: string, now: number): UserDoc | undefined {
+  const { success, data } = oldUser.safeParse(valueOf(text))
+  if (!success || data.lastActive > now + AHEAD_MS) return undefined
+  const rows = Object.entries(data.modelUsage).map(
+    ([model, { tokensUsedDay: charged, requestsDay: requests }]): [string, Row] => [
+      model,
+      { ...newRow(), requests, settled: requests, charged },
+    ],
+  )
+  const user: UserDoc = {
+    ...newUser(id, data.lastActive),
+    seen: data.lastActive,
+    rows: Object.fromEntries(rows),
+  }
+  if (data.ipAddress) user.ip = data.ipAddress
+  return user
+}
+
+/** Whether a `blocked:` key says that there is a block; undefined when it cannot be read. */
+export function readOldBlock(text: string): boolean | undefined {
+  const value = valueOf(text)
+  return typeof value === 'boolean' ? value : undefined
+}
+
+/** A user of whom nothing is known but a block, and who was never active. */
+export const blockedUser = (id: string, model: string, now: number): UserDoc => ({
+  ...newUser(id, 0),
+  blocks: { [model]: { at: now } },
+})
+
+/**
+ * What is behind `blocked:` is a token and a model, and a colon may be in either: the longest token that is known is
+ * the token, else the last colon is the border, since our names of models have none. Undefined when the model is no name to us.
+ */
+export function splitBlocked(
+  rest: string,
+  isKnown: (token: string) => boolean,
+): { token: string; model: string } | undefined {
+  const last = rest.lastIndexOf(':')
+  let border = last
+  while (border > 0 && !isKnown(rest.slice(0, border))) border = rest.lastIndexOf(':', border - 1)
+  if (border <= 0) border = last
+  const [token, model] = [rest.slice(0, border), rest.slice(border + 1)]
+  return border > 0 && MODEL_NAME.test(model) ? { token, model } : undefined
+}
+
+/** JSON text as it is; a hash comes as a list of its names and values, each of which may be JSON text. */
+function valueOf(text: string): unknown {
+  const value = parse(text)
+  if (!Array.isArray(value)) return value
+  const fields = (value as string[]).flatMap((name, index) =>
+    index % 2 ? [] : [[name, parse(String(value[index + 1]))] as const],
+  )
+  return Object.fromEntries(fields)
+}
+
+/** The value of JSON text, or the text itself. */
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}

@@ -1,0 +1,26 @@
+/** What a migration has to say when it is over. */
+
+/** What became of the records. */
+export type Report = {
+  /** Old records, or documents and events of our own, that were taken over. */
+  records: number
+  /** Requests of days that are not kept any more. */
+  leftOut: number
+  damaged: number
+  /** Places of damaged records in the file, from 1; the first of them. */
+  positions: number[]
+  /** Where the damaged records are now. */
+  setAside?: string
+}
+
+/** What operators look for in the log. */
+export const migrated = ({ records }: Report) =>
+  `📊 Migrated ${records} records from file to database`
+
+export const imported = ({ records }: Report) => `📊 Imported ${records} records of an old file`
+
+/** What else there is to log. */
+export const fieldsOf = ({ leftOut, damaged, positions, setAside }: Report) => ({
+  ...(leftOut && { leftOut }),
+  ...(damaged && { damaged, positions, setAside }),
+})

@@ -1,0 +1,146 @@
+/** Two accounts of the same user or day as one: what was counted apart, added up. */
+import { advance, answered, newRow, shorten, type Keep } from './documents.ts'
+import {
+  own,
+  type Count,
+  type DayDoc,
+  type DayRow,
+  type PastRow,
+  type Row,
+  type UserDoc,
+} from './record.ts'
+
+/** Counted on both sides of a merge, by date: users, users of a model, and sessions. */
+export type Overlap = { users: number; models: Record<string, number>; sessions: number }
+
+/** What both have counted, at the later of the two moments. Where they differ on a block, the first one's is in force. */
+export function mergeUser(first: UserDoc, second: UserDoc, keep: Keep): UserDoc {
+  const at = Math.max(first.at, second.at)
+  const [one, other] = [advance(first, at, keep), advance(second, at, keep)]
+  const merged: UserDoc = {
+    ...one,
+    rows: mergeWith(one.rows, other.rows, sumFields),
+    past: mergeWith(one.past, other.past, (a, b) => mergeWith(a, b, sumPast)),
+    sessions: { ...one.sessions, ...other.sessions },
+    minute: { n: one.minute.n, rows: mergeWith(one.minute.rows, other.minute.rows, sumFields) },
+    leases: { ...one.leases, ...other.leases },
+    blocks: { ...other.blocks, ...one.blocks },
+  }
+  const [later, earlier] = first.at >= second.at ? [first, second] : [second, first]
+  const ip = later.ip ?? earlier.ip
+  if (ip !== undefined) merged.ip = ip
+  const seen = Math.max(first.seen ?? 0, second.seen ?? 0)
+  if (seen > 0) merged.seen = seen
+  return merged
+}
+
+/** What both have counted. Who is in both is counted twice: see `withoutOverlap`. */
+export function mergeDay(first: DayDoc, second: DayDoc): DayDoc {
+  const [later, earlier] = first.minute.n >= second.minute.n ? [first, second] : [second, first]
+  const minute =
+    later.minute.n === earlier.minute.n
+      ? { n: later.minute.n, rows: mergeWith(first.minute.rows, second.minute.rows, sumFields) }
+      : later.minute
+  return {
+    ...first,
+    total: sumDayRows(first.total, second.total),
+    sessions: first.sessions + second.sessions,
+    models: mergeWith(first.models, second.models, sumDayRows),
+    quota: mergeWith(first.quota, second.quota, sumFields),
+    minute,
+  }
+}
+
+/** By date, what of one user both accounts have counted. */
+export function overlapOf(first: UserDoc, second: UserDoc): Record<string, Overlap> {
+  const theirs = daysOf(second)
+  const common: Record<string, Overlap> = {}
+  for (const [date, rows] of Object.entries(daysOf(first))) {
+    const others = own(theirs, date) ?? {}
+    if (!Object.values(rows).some(answered) || !Object.values(others).some(answered)) continue
+    const models = Object.keys(rows).filter((model) =>
+      [rows, others].every((side) => {
+        const row = own(side, model)
+        return row !== undefined && answered(row)
+      }),
+    )
+    const sessions = first.date === second.date && date === first.date
+    common[date] = {
+      users: 1,
+      models: Object.fromEntries(models.map((model) => [model, 1])),
+      sessions: sessions
+        ? Object.keys(first.sessions).filter((id) => own(second.sessions, id)).length
+        : 0,
+    }
+  }
+  return common
+}
+
+/** Overlaps of the same day together. */
+export const addOverlaps = (one: Overlap, other: Overlap): Overlap => ({
+  users: one.users + other.users,
+  models: mergeWith(one.models, other.models, (a, b) => a + b),
+  sessions: one.sessions + other.sessions,
+})
+
+/** The day with those counted once who were counted twice. */
+export function withoutOverlap(day: DayDoc, overlap: Overlap): DayDoc {
+  const fewer = (row: DayRow, users: number): DayRow => ({ ...row, users: row.users - users })
+  return {
+    ...day,
+    total: fewer(day.total, overlap.users),
+    sessions: day.sessions - overlap.sessions,
+    models: Object.fromEntries(
+      Object.entries(day.models).map(([model, row]) => [
+        model,
+        fewer(row, own(overlap.models, model) ?? 0),
+      ]),
+    ),
+  }
+}
+
+const daysOf = (doc: UserDoc): Record<string, Record<string, PastRow>> => ({
+  ...doc.past,
+  [doc.date]: doc.rows,
+})
+
+/** A short row does not tell how its requests ended, unless they all failed; together with a full one it stays short. */
+function sumPast(first: PastRow, second: PastRow): PastRow {
+  const [one, other] = [lengthen(first), lengthen(second)]
+  if ('held' in one && 'held' in other) return shorten(sumFields(one, other))
+  return { requests: one.requests + other.requests, charged: one.charged + other.charged }
+}
+
+const lengthen = (row: PastRow): PastRow =>
+  'held' in row || row.charged > 0
+    ? row
+    : { ...newRow(), requests: row.requests, failed: row.requests }
+
+function sumDayRows(first: DayRow, second: DayRow): DayRow {
+  const { hours, at, ...counts } = first
+  const { hours: otherHours, at: otherAt, ...otherCounts } = second
+  return {
+    ...sumFields(counts, otherCounts),
+    hours: mergeWith(hours, otherHours, (a, b) => a + b),
+    at: Math.max(at, otherAt),
+  }
+}
+
+/** Adds records of numbers, field by field. */
+const sumFields = <T extends Row | Count | Omit<DayRow, 'hours' | 'at'>>(first: T, second: T): T =>
+  mergeWith(first as Record<string, number>, second as Record<string, number>, (a, b) => a + b) as T
+
+/** Both records as one; where both have a key, `merge` makes one value of the two. */
+function mergeWith<T>(
+  first: Record<string, T>,
+  second: Record<string, T>,
+  merge: (one: T, other: T) => T,
+): Record<string, T> {
+  const keys = new Set([...Object.keys(first), ...Object.keys(second)])
+  return Object.fromEntries(
+    [...keys].map((key) => {
+      const [one, other] = [own(first, key), own(second, key)]
+      return [key, one !== undefined && other !== undefined ? merge(one, other) : (one ?? other)]
+    }),
+  ) as Record<string, T>
+}

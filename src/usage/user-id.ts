@@ -1,0 +1,44 @@
+/** Who somebody is told apart by: hashes of tokens and session names, keyed by `USER_HASH_SECRET` where there is one. */
+
+export type Ids = {
+  /** 22 characters: the base64url of half an HMAC-SHA256 of the token. */
+  user(token: string): Promise<string>
+  /** 11 characters: sessions of a user are told apart, not known. */
+  session(name: string): Promise<string>
+}
+
+/** What an application names a session may be anything; so much of it counts. */
+const SESSION_LENGTH = 512
+
+/** Without a secret the ids are plain SHA-256. */
+export function createIds(secret: string | undefined): Ids {
+  const hash = createHash(secret)
+  return {
+    user: hash,
+    session: async (name) => (await hash(`session ${name.slice(0, SESSION_LENGTH)}`)).slice(0, 11),
+  }
+}
+
+/** Only finished values are kept between requests: on workerd a request must not wait for another's promise. */
+function createHash(secret: string | undefined): (text: string) => Promise<string> {
+  const encoder = new TextEncoder()
+  let key: CryptoKey | undefined
+  return async (text) => {
+    const bytes = encoder.encode(text)
+    if (secret === undefined) return short(await crypto.subtle.digest('SHA-256', bytes))
+    key ??= await crypto.subtle.importKey(
+      'raw',
+      encoder.encode(secret),
+      { name: 'HMAC', hash: 'SHA-256' },
+      false,
+      ['sign'],
+    )
+    return short(await crypto.subtle.sign('HMAC', key, bytes))
+  }
+}
+
+/** Base64url (RFC 4648, section 5) of the first 16 bytes. */
+function short(digest: ArrayBuffer): string {
+  const text = btoa(String.fromCharCode(...new Uint8Array(digest, 0, 16)))
+  return text.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')
+}

@@ -1,0 +1,242 @@
+/**
+ * Migrations that are killed and run again: before each step that anybody else can see, and at random moments.
+ * Each record is there exactly once in the end, and each file in its place.
+ */
+import { build } from 'esbuild'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { cp, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { importOld } from '../src/migration/import-old.ts'
+import { migrateFile } from '../src/migration/migrate.ts'
+import { createImport } from '../src/store/import.ts'
+import { openLocal } from '../src/store/local.ts'
+import { restClient } from '../src/store/rest.ts'
+import type { Store } from '../src/store/store.ts'
+import type { DayDoc, Event, UserDoc } from '../src/usage/record.ts'
+import { admitOf, NOON, settleOf } from './commands.ts'
+import { oldRequests } from './old-file.ts'
+import { startRedis, type Redis } from './redis.ts'
+import { redisStore, RETENTION } from './stores.ts'
+import { startUpstash, type Upstash } from './upstash.ts'
+
+/** What the child is told. It dies before it changes a file or calls the database for the `dieAt`th time. */
+type Job = { what: 'migrate' | 'import'; file: string; dieAt?: number }
+
+const CHUNK = { items: 40, bytes: 20_000 }
+const retention = RETENTION
+const now = () => NOON
+const warn = () => undefined
+const client = () => ({ url: upstash.url, token: upstash.token, timeoutMs: 10_000 })
+
+const CHILD = `
+import fs from 'node:fs/promises'
+import { syncBuiltinESMExports } from 'node:module'
+import { migrateFile } from '../src/migration/migrate.ts'
+import { importOld } from '../src/migration/import-old.ts'
+import { createImport } from '../src/store/import.ts'
+import { restClient } from '../src/store/rest.ts'
+
+const { what, file, dieAt, client } = JSON.parse(process.argv[2])
+const retention = ${JSON.stringify(RETENTION)}
+const now = () => ${NOON}
+const warn = () => undefined
+let step = 0
+const dying = (call) => (...args) => {
+  step += 1
+  if (step === dieAt) process.kill(process.pid, 'SIGKILL')
+  return call(...args)
+}
+for (const name of ['open', 'rename', 'unlink', 'rm', 'writeFile', 'appendFile']) {
+  fs[name] = dying(fs[name])
+}
+syncBuiltinESMExports()
+globalThis.fetch = dying(fetch)
+
+const redis = restClient(client)
+const target = createImport({ redis, retention, now, warn })
+const options = { file, retention, globalLimits: undefined, userHashSecret: 'secret', now, warn, target }
+process.stdout.write('here')
+if (what === 'import') await importOld(options)
+else await migrateFile({ ...options, chunk: ${JSON.stringify(CHUNK)} })
+`
+
+let redis: Redis
+let upstash: Upstash
+let store: Store
+let root: string
+let script: string
+
+beforeAll(async () => {
+  redis = await startRedis()
+  upstash = await startUpstash(redis)
+  store = redisStore(upstash)
+  root = await mkdtemp(join(tmpdir(), 'weir-crash-'))
+  script = join(root, 'child.mjs')
+  const stdin = { contents: CHILD, resolveDir: import.meta.dirname, loader: 'ts' as const }
+  const banner = {
+    js: `import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)`,
+  }
+  await build({ stdin, banner, bundle: true, platform: 'node', format: 'esm', outfile: script })
+})
+
+afterAll(async () => {
+  await upstash?.close()
+  await redis?.stop()
+  await rm(root, { recursive: true, force: true })
+})
+
+/** A lock that is left half taken is free after some seconds; here they have passed. */
+async function unguard(file: string): Promise<void> {
+  const guard = `${file}.lock.guard`
+  if (existsSync(guard)) await utimes(guard, 0, 0)
+}
+
+/** Runs the child; false when it was killed, by itself or after so many ms. */
+async function run(job: Job, killAfter?: number): Promise<boolean> {
+  await unguard(job.file)
+  const args = [script, JSON.stringify({ ...job, client: client() })]
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const ended = once(child, 'exit') as Promise<[number | null, string | null]>
+  let timer: ReturnType<typeof setTimeout> | undefined
+  if (killAfter !== undefined) {
+    child.stdout.once('data', () => (timer = setTimeout(() => child.kill('SIGKILL'), killAfter)))
+  }
+  const [code, signal] = await ended
+  clearTimeout(timer)
+  if (signal === null) expect(code).toBe(0)
+  return signal === null
+}
+
+type Source = { name: string; make(file: string): Promise<void> }
+
+const oldFile = (count: number): Source => ({
+  name: 'an old file',
+  async make(file) {
+    const text = JSON.stringify([...oldRequests(count)].flat())
+    await writeFile(file, text.replace('[', '[{"id":"damaged"},'))
+  },
+})
+
+const ownFiles: Source = {
+  name: 'files of our own',
+  async make(file) {
+    const store = await openLocal({ file, retention, now, warn })
+    const spend = async (n: number) => {
+      const admit = admitOf({ id: `id-${n}`, user: `user-${n % 10}`, now: NOON + n })
+      await store.admit(admit)
+      if (n % 4) await store.settle(settleOf(admit, { charged: n }))
+    }
+    for (let n = 0; n < 60; n += 1) await spend(n)
+    // As after kill -9: everything is in the journal.
+    const journal = await readFile(`${file}.journal`)
+    await store.close()
+    await rm(file)
+    await writeFile(`${file}.journal`, journal)
+  },
+}
+
+type State = { users: UserDoc[]; days: DayDoc[]; events: Event[] }
+
+/** In an order of its own and without the ids that a migration gives. */
+const plain = ({ users, days, events }: State) => ({
+  users: users.toSorted((a, b) => (a.id < b.id ? -1 : 1)),
+  days: days.toSorted((a, b) => (a.date < b.date ? -1 : 1)),
+  events: events
+    .map(({ id: _, ...event }) => JSON.stringify(event, Object.keys(event).sort()))
+    .sort(),
+})
+
+async function inDatabase(): Promise<State> {
+  const [keys, dates] = (await Promise.all(
+    ['user', 'day'].map((kind) => redis.command(['KEYS', `weir:1:${kind}:*`])),
+  )) as [string[], string[]]
+  const users = keys.length ? ((await redis.command(['MGET', ...keys])) as string[]) : []
+  const days = await store.days(dates.map((key) => key.slice('weir:1:day:'.length)))
+  return {
+    users: users.map((text) => JSON.parse(text) as UserDoc),
+    days,
+    events: await store.events(10_000),
+  }
+}
+
+async function inFile(file: string): Promise<State> {
+  return (JSON.parse(await readFile(file, 'utf8')) as { state: State }).state
+}
+
+/** Does in this process what a killed one has left. */
+async function goOn({ what, file }: Job): Promise<void> {
+  await unguard(file)
+  const target = createImport({ redis: restClient(client()), retention, now, warn })
+  const options = { file, retention, globalLimits: undefined, userHashSecret: 'secret', now, warn }
+  if (what === 'import') await importOld(options)
+  else await migrateFile({ ...options, target, chunk: CHUNK })
+}
+
+/** A case of its own from the same beginning. */
+async function fresh(source: Source): Promise<(name: string) => Promise<string>> {
+  const origin = await mkdtemp(join(root, 'origin-'))
+  await source.make(join(origin, 'usage.json'))
+  return async (name) => {
+    const place = join(root, `${name}-${Math.random()}`)
+    await cp(origin, place, { recursive: true, preserveTimestamps: true })
+    await redis.flush()
+    return join(place, 'usage.json')
+  }
+}
+
+const placed = async (file: string) =>
+  (await readdir(join(file, '..'))).filter((name) => !name.endsWith('.lock')).sort()
+
+const WHAT: [Job['what'], Source, number][] = [
+  ['migrate', oldFile(60), 20],
+  ['migrate', ownFiles, 20],
+  ['import', oldFile(60), 11],
+]
+
+test.each(WHAT.map(([what, source, least]) => ({ what, source, least, of: source.name })))(
+  '$what of $of that is killed before any of its steps ends as if it had not been',
+  async ({ what, source, least }) => {
+    const begin = await fresh(source)
+    const found = (file: string) => (what === 'import' ? inFile(file) : inDatabase())
+    const undisturbed = await begin('undisturbed')
+    expect(await run({ what, file: undisturbed })).toBe(true)
+    const expected = plain(await found(undisturbed))
+    const files = await placed(undisturbed)
+    expect(expected.days.length).toBeGreaterThan(0)
+    expect(files.join()).not.toMatch(/migrating|imported|tmp/)
+
+    let dieAt = 1
+    for (; ; dieAt += 1) {
+      const file = await begin('killed')
+      const whole = await run({ what, file, dieAt })
+      if (!whole) await goOn({ what, file })
+      expect(plain(await found(file)), `killed before step ${dieAt}`).toEqual(expected)
+      expect(await placed(file), `killed before step ${dieAt}`).toEqual(files)
+      if (source !== ownFiles) {
+        expect(await readFile(`${file}.damaged`, 'utf8')).toBe('{"id":"damaged"}\n')
+      }
+      if (whole) break
+    }
+    expect(dieAt).toBeGreaterThan(least)
+  },
+  60_000,
+)
+
+test('a migration that is killed at random moments goes on until each record is there once', async () => {
+  const begin = await fresh(oldFile(500))
+  const job = async (name: string): Promise<Job> => ({ what: 'migrate', file: await begin(name) })
+  const whole = await job('whole')
+  const started = performance.now()
+  expect(await run(whole)).toBe(true)
+  const lasts = performance.now() - started
+  const expected = plain(await inDatabase())
+  for (let kills = 0; kills < 4;) {
+    const killed = await job('killed')
+    while (!(await run(killed, Math.random() * lasts))) kills += 1
+    expect(plain(await inDatabase())).toEqual(expected)
+  }
+}, 60_000)

@@ -1,0 +1,247 @@
+/** `npm run migrate -- --kv`: the predecessor's keys in the same database, and none of its tokens anywhere else. */
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { readOldUser, splitBlocked } from '../src/migration/old-keys.ts'
+import { rekey, type RekeyOptions } from '../src/migration/rekey.ts'
+import { createImport, type Import } from '../src/store/import.ts'
+import { restClient } from '../src/store/rest.ts'
+import type { Store } from '../src/store/store.ts'
+import { tcpClient } from '../src/store/tcp.ts'
+import { DAY_MS, HOUR_MS } from '../src/usage/record.ts'
+import { createIds } from '../src/usage/user-id.ts'
+import { admitOf, NOON, settleOf } from './commands.ts'
+import { startRedis, type Redis } from './redis.ts'
+import { redisStore, RETENTION } from './stores.ts'
+import { startUpstash, type Upstash } from './upstash.ts'
+
+let redis: Redis
+let upstash: Upstash
+let store: Store
+
+beforeAll(async () => {
+  redis = await startRedis()
+  upstash = await startUpstash(redis)
+  store = redisStore(upstash)
+})
+
+afterAll(async () => {
+  await upstash?.close()
+  await redis?.stop()
+})
+
+beforeEach(async () => {
+  await redis.flush()
+  upstash.reset()
+})
+
+const ids = createIds('secret')
+
+const importTo = (client: Parameters<typeof createImport>[0]['redis']): Import =>
+  createImport({ redis: client, retention: RETENTION, now: () => NOON, warn: () => undefined })
+
+const rest = () => restClient({ url: upstash.url, token: upstash.token, timeoutMs: 10_000 })
+
+function options(more: Partial<RekeyOptions> = {}): RekeyOptions {
+  const client = rest()
+  const common = { retention: RETENTION, now: () => NOON, ids, ipStorage: 'truncated' as const }
+  return { redis: client, target: importTo(client), ...common, ...more }
+}
+
+const oldUser = (token: string, fields: Record<string, unknown> = {}) => ({
+  userToken: token,
+  ipAddress: '192.0.2.7',
+  lastActive: NOON - 1000,
+  modelUsage: {
+    'a/one': { tokensUsedDay: 100, tokensRemainingDay: 900, requestsDay: 4 },
+    constructor: { tokensUsedDay: 1, tokensRemainingDay: 0, requestsDay: 1 },
+  },
+  ...fields,
+})
+
+const set = (key: string, value: unknown) => redis.command(['SET', key, JSON.stringify(value)])
+const keys = async () => ((await redis.command(['KEYS', '*'])) as string[]).sort()
+const oldKeys = async () => (await keys()).filter((key) => !key.startsWith('weir:1:'))
+const users = () => store.listUsers({ sort: 'lastActive', limit: 1000, now: NOON })
+
+test('a user has their day, address and last activity, and the old key is gone', async () => {
+  await set('user:token-of-alice', oldUser('token-of-alice'))
+  const none = { unreadable: [], stats: 0 }
+  expect(await rekey(options())).toEqual({ users: 1, blocks: 0, ...none })
+  expect(await users()).toMatchObject([
+    {
+      id: await ids.user('token-of-alice'),
+      at: NOON - 1000,
+      ip: '192.0.2.0',
+      rows: {
+        'a/one': { requests: 4, settled: 4, charged: 100 },
+        constructor: { requests: 1, settled: 1, charged: 1 },
+      },
+    },
+  ])
+  expect((await keys()).join()).not.toContain('token-of')
+  expect(await rekey(options())).toEqual({ users: 0, blocks: 0, ...none })
+  expect((await users())[0]?.rows['a/one']?.charged).toBe(100)
+})
+
+test('over TCP it is the same, and a hash is read like a string', async () => {
+  const { modelUsage, ...fields } = oldUser('12345678')
+  const flat = Object.entries(fields).flatMap(([name, value]) => [name, String(value)])
+  const hash = ['HSET', 'user:12345678', ...flat, 'modelUsage', JSON.stringify(modelUsage)]
+  await redis.command(hash)
+  const { redis: client, close } = tcpClient({ url: redis.url, timeoutMs: 10_000 })
+  expect(await rekey(options({ redis: client, target: importTo(client) }))).toMatchObject({
+    users: 1,
+  })
+  close()
+  expect((await users())[0]).toMatchObject({ rows: { 'a/one': { charged: 100 } } })
+  expect(await oldKeys()).toEqual([])
+})
+
+test('a user who was last active on another day has it among the past ones', async () => {
+  await set('user:token-of-alice', oldUser('token-of-alice', { lastActive: NOON - DAY_MS }))
+  await rekey(options())
+  const user = await ids.user('token-of-alice')
+  const admit = admitOf({ id: '1', user })
+  await store.admit(admit)
+  await store.settle(settleOf(admit))
+  expect((await users())[0]).toMatchObject({
+    rows: { 'a/one': { charged: 15 } },
+    past: { '2026-11-21': { 'a/one': { requests: 4, charged: 100 } } },
+  })
+})
+
+test('what was counted here already is added to', async () => {
+  const user = await ids.user('token-of-alice')
+  const admit = admitOf({ id: '1', user })
+  await store.admit(admit)
+  await store.settle(settleOf(admit))
+  await set('user:token-of-alice', oldUser('token-of-alice'))
+  await rekey(options())
+  expect((await users())[0]?.rows['a/one']).toMatchObject({ requests: 5, charged: 115 })
+})
+
+test('blocks are in force for users known and unknown, and those that say false are gone', async () => {
+  await set('user:token-of-alice', oldUser('token-of-alice'))
+  await set('blocked:token-of-alice:a/one', true)
+  await set('blocked:token-of-alice:constructor', false)
+  await set('blocked:token:with:colons:a/one', true)
+  expect(await rekey(options())).toMatchObject({ users: 1, blocks: 3, unreadable: [] })
+  const ask = async (token: string, model = 'a/one') =>
+    store.admit(admitOf({ id: `${token} ${model}`, user: await ids.user(token), model }))
+  expect(await ask('token-of-alice')).toMatchObject({ reason: 'blocked' })
+  expect(await ask('token-of-alice', 'constructor')).toMatchObject({ ok: true })
+  expect(await ask('token:with:colons')).toMatchObject({ reason: 'blocked' })
+  expect(await redis.command(['ZCARD', 'weir:1:blocks'])).toBe(2)
+  expect(await oldKeys()).toEqual([])
+})
+
+test('what cannot be read is told without its token and left, and so are model stats', async () => {
+  await set('user:token-of-alice', oldUser('token-of-alice', { lastActive: 'today' }))
+  await redis.command(['SET', 'user:token-of-bob', 'spoilt'])
+  await redis.command(['LPUSH', 'user:token-of-carol', 'a list'])
+  await set('blocked:token-of-dave:a/one', 'maybe')
+  await set('model:stats:a/one', { totalTokensUsed: 5 })
+  const before = await keys()
+  const report = await rekey(options())
+  const dave = await ids.user('token-of-dave')
+  expect(report).toMatchObject({ users: 0, blocks: 0, stats: 1 })
+  expect(report.unreadable.toSorted()).toEqual(
+    [
+      `blocked:${dave}`,
+      ...(await Promise.all(
+        ['alice', 'bob', 'carol'].map(async (name) => `user:${await ids.user(`token-of-${name}`)}`),
+      )),
+    ].toSorted(),
+  )
+  expect(await keys()).toEqual(before)
+})
+
+test('a key that the predecessor changes meanwhile is read again', async () => {
+  await set('user:token-of-alice', oldUser('token-of-alice'))
+  const target = importTo(rest())
+  let changes = 0
+  const replace: Import['replace'] = async (...args) => {
+    if (changes++ < 3)
+      await set('user:token-of-alice', oldUser('token-of-alice', { lastActive: NOON - changes }))
+    return target.replace(...args)
+  }
+  await rekey(options({ target: { ...target, replace } }))
+  expect(changes).toBe(4)
+  expect((await users())[0]).toMatchObject({ at: NOON - 3 })
+})
+
+test('many keys are all replaced, although live traffic goes on, and an interruption doubles nothing', async () => {
+  for (let n = 0; n < 500; n += 1) {
+    await set(`user:token-of-user-${n}`, oldUser(`token-of-user-${n}`))
+    if (n % 5 === 0) await set(`blocked:token-of-user-${n}:b/two`, true)
+  }
+  let calls = 0
+  upstash.fault(() => {
+    calls += 1
+    return calls % 7 === 0 ? { reset: true, apply: true } : undefined
+  })
+  let done = false
+  const live = (async () => {
+    let count = 0
+    for (; !done; count += 1) {
+      const user = await ids.user(`token-of-user-${count % 500}`)
+      const { event } = settleOf(admitOf({ id: `live-${count}`, user }))
+      const entry = { op: 'enter' as const, now: NOON, user, event }
+      while (
+        !(await store.replay([entry]).then(
+          () => true,
+          () => false,
+        ))
+      );
+    }
+    return count
+  })()
+  while (
+    !(await rekey(options()).then(
+      () => true,
+      () => false,
+    ))
+  );
+  done = true
+  const count = await live
+  upstash.fault(undefined)
+  expect(await oldKeys()).toEqual([])
+  const all = await users()
+  expect(all).toHaveLength(500)
+  const charged = all.reduce((sum, { rows }) => sum + (rows['a/one']?.charged ?? 0), 0)
+  expect(charged).toBe(500 * 100 + count * 15)
+  expect(await redis.command(['ZCARD', 'weir:1:blocks'])).toBe(100)
+}, 30_000)
+
+describe('a blocked key', () => {
+  const known = new Set(['token', 'token:one'])
+  const split = (rest: string) => splitBlocked(rest, (token) => known.has(token))
+
+  test('has the longest known token', () => {
+    expect(split('token:a/one')).toEqual({ token: 'token', model: 'a/one' })
+    expect(split('token:one:two')).toEqual({ token: 'token:one', model: 'two' })
+  })
+
+  test('of an unknown token ends with a name of a model', () => {
+    expect(split('un:known:a/one')).toEqual({ token: 'un:known', model: 'a/one' })
+  })
+
+  test.each(['', 'x', ':model', 'token:', 'token:vendor:model', 'a:b c'])(
+    '%j cannot be read',
+    (rest) => {
+      expect(split(rest)).toBeUndefined()
+    },
+  )
+})
+
+test.each<Record<string, unknown>>([
+  { lastActive: NOON + 2 * HOUR_MS },
+  { lastActive: -1 },
+  { modelUsage: undefined },
+  { modelUsage: { 'a/one': { tokensUsedDay: -1, requestsDay: 1 } } },
+  { modelUsage: { 'a/one': { tokensUsedDay: 1e300, requestsDay: 1 } } },
+  { modelUsage: { 'a one': { tokensUsedDay: 1, requestsDay: 1 } } },
+  { ipAddress: 7 },
+])('a user with %j cannot be read', (fields) => {
+  expect(readOldUser('id', JSON.stringify(oldUser('token', fields)), NOON)).toBeUndefined()
+  expect(readOldUser('id', JSON.stringify(oldUser('token')), NOON)).toBeDefined()
+})
