@@ -48,7 +48,9 @@ export function createApp(deps: Deps): Hono<AppEnv> {
       ? new ApiError('invalid_request', 'The request broke off.')
       : asApiError(thrown)
     const fields = { id: c.var.id, code: error.code, status: error.status }
-    if (error.status >= 500) log.error('request.failed', { ...fields, error: error.cause })
+    // That the store is away is in the log already, once.
+    const told = error.code === 'store_unavailable' && deps.store?.health().degraded
+    if (error.status >= 500 && !told) log.error('request.failed', { ...fields, error: error.cause })
     else log.debug('request.refused', fields)
     return errorResponse(c, error)
   })

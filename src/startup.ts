@@ -21,6 +21,13 @@ export function startupLines(config: Readonly<Config>, storage: string): string[
       ? 'User tokens are not verified: anyone may make one up. GLOBAL_LIMITS bounds the bill.'
       : 'User tokens are not verified: anyone may make one up, and without a total in GLOBAL_LIMITS nothing bounds the bill.',
   )
+  if (config.redis) {
+    lines.push(
+      config.onStoreDown === 'open'
+        ? 'While the database is away requests are served and counted later (ON_STORE_DOWN=open).'
+        : 'While the database is away calls answer 503 (ON_STORE_DOWN=closed).',
+    )
+  }
   if (config.userHashSecret === undefined) {
     lines.push('USER_HASH_SECRET is not set: user ids are plain SHA-256 of the tokens.')
   }

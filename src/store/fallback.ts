@@ -20,7 +20,7 @@ const FAILURES = 3
 const RETRY_MS = { first: 250, most: 5000 }
 
 /** A try that has not ended after this was cut off with the request that ran it. */
-const TRY_MS = 30_000
+const TRY_MS = 12_000
 
 export type FallbackOptions = {
   store: Store
@@ -92,6 +92,7 @@ export function withFallback(options: FallbackOptions): FallbackStore {
 
   async function send(entries: Entry[]): Promise<void> {
     const answers = await store.replay(entries)
+    succeeded()
     for (const [index, answer] of answers.entries()) {
       const entry = entries[index]
       // It would fail for ever, and others wait behind it.

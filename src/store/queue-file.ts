@@ -37,12 +37,28 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
 
   /** Whether the last line may have been cut off, by a crash or a full disk. */
   let torn = true
-  async function append(entry: Entry): Promise<void> {
-    const line = `${torn ? '\n' : ''}${JSON.stringify(entry)}\n`
+  async function write(entries: Entry[]): Promise<void> {
+    const lines = entries.map((entry) => `${JSON.stringify(entry)}\n`).join('')
+    const text = torn ? `\n${lines}` : lines
     torn = true
-    await appendFile(path, line)
+    await appendFile(path, text)
     torn = false
-    inFiles += 1
+    inFiles += entries.length
+  }
+
+  /** What comes while a turn is awaited is written together, or a busy process would fall ever further behind. */
+  let batch: { entries: Entry[]; written: Promise<void> } | undefined
+  function append(entry: Entry): Promise<void> {
+    if (!batch) {
+      const entries: Entry[] = []
+      const written = inTurn(() => {
+        batch = undefined
+        return write(entries)
+      })
+      batch = { entries, written }
+    }
+    batch.entries.push(entry)
+    return batch.written
   }
 
   async function replay(send: (entries: Entry[]) => Promise<void>): Promise<void> {
@@ -75,7 +91,7 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
     async add(entry) {
       try {
         if (!(await locked())) return await inMemory.add(entry)
-        await inTurn(() => append(entry))
+        await append(entry)
       } catch (error) {
         log.warn('queue.not_written', { file: path, error })
         await inMemory.add(entry)

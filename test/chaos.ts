@@ -1,0 +1,573 @@
+/**
+ * A gateway under constant load whose database fails, and the books afterwards: what was counted against what
+ * upstream served. The short form is chaos.test.ts, the long one `npm run soak`.
+ */
+import assert from 'node:assert/strict'
+import { Agent, request, type IncomingMessage } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Vars } from '../src/config.ts'
+import { dateOf, type Event, type UserDoc } from '../src/usage/record.ts'
+import { startFaultProxy, type FaultProxy } from './fault-proxy.ts'
+import { startGateway, type Gateway, type Kind } from './gateways.ts'
+import { startRedis, type Redis } from './redis.ts'
+import { tcpStore, type TcpStore } from './stores.ts'
+import { transcripts, type Transcript } from './transcripts.ts'
+import { startUpstash, type FaultAction, type Upstash } from './upstash.ts'
+import { startUpstream, type Seen, type Upstream } from './upstream.ts'
+
+/** How the gateway reaches its database. */
+export type Line = 'rest' | 'tcp'
+export type Mode = 'open' | 'closed'
+
+/** What upstream does with a model's requests. */
+export const MODELS: Record<string, Transcript> = {
+  'm/plain': transcripts.plain,
+  'm/details': transcripts['plain-details'],
+  'm/stream': transcripts.stream,
+  'm/tool': transcripts['tool-call'],
+  'm/limited': transcripts['rate-limited'],
+}
+
+const IN_FLIGHT = 50
+const USERS = 7
+/** Every so many clients one leaves before its answer has ended. */
+const LEAVES = 20
+/** A client that is refused in no time asks again only then. */
+const REFUSED_MS = 20
+
+/** How late a slow database is, which is far beyond the deadline of a call. */
+const SLOW_MS = 5000
+const FLAP_MS = 200
+/** Before the fault, and after the recovery. */
+const CALM_MS = 300
+/** The wait before a database is tried again grows to 5 s, and to 30 s where a request was cut off that tried it. */
+const RECOVERY_MS = 45_000
+/** For whatever comes soon, on a crowded machine. */
+export const PATIENCE_MS = 20_000
+
+export type WorldOptions = {
+  kind: Kind
+  line: Line
+  mode?: Mode
+  /** The database is down when the gateway starts. */
+  down?: boolean
+  /** Most that upstream takes to its headers, in ms. */
+  answerMs?: number
+}
+
+export type ChaosWorld = {
+  redis: Redis
+  upstash: Upstash
+  upstream: Upstream
+  /** In front of Redis, or of its REST server. */
+  proxy: FaultProxy
+  gateway: Gateway
+  /** To look into the database past everything that fails. */
+  store: TcpStore
+  /** Commands that a fault keeps, to run them late. */
+  late: number
+  /** When the last of them will have run, by `performance.now()`. */
+  quietAt: number
+  close(): Promise<void>
+}
+
+/** What a gateway is told of a database behind `proxy`. */
+export const databaseVars = (line: Line, { port }: { port: number }, token: string): Vars =>
+  line === 'tcp'
+    ? { REDIS_URL: `redis://127.0.0.1:${port}` }
+    : { KV_REST_API_URL: `http://127.0.0.1:${port}`, KV_REST_API_TOKEN: token }
+
+/** A world of its own for one run. */
+export async function openWorld(options: WorldOptions): Promise<ChaosWorld> {
+  const { kind, line, mode, down, answerMs = 600 } = options
+  const [redis, upstream] = await Promise.all([startRedis(), startUpstream()])
+  const upstash = await startUpstash(redis)
+  const proxy = await startFaultProxy(
+    line === 'tcp' ? redis.port : Number(new URL(upstash.url).port),
+  )
+  if (down) await proxy.set('refuse')
+  const gateway = await startGateway(kind, {
+    GROQ_BASE_URL: upstream.url,
+    STORE_TIMEOUT_MS: '300',
+    ON_STORE_DOWN: mode ?? 'open',
+    GLOBAL_LIMITS: '{"total":{"tokensPerDay":1000000000,"requestsPerDay":10000000}}',
+    EVENTS_KEPT: '1000000',
+    LOG_LEVEL: 'info',
+    ...databaseVars(line, proxy, upstash.token),
+  })
+  const store = tcpStore(redis.url, { retention: { eventsKept: 1_000_000 } })
+  for (const [model, transcript] of Object.entries(MODELS)) {
+    upstream.on(model, () => ({
+      transcript,
+      delay: (0.2 + 0.8 * Math.random()) * answerMs,
+      pause: Math.random() * 40,
+    }))
+  }
+  return {
+    ...{ redis, upstash, upstream, proxy, gateway, store, late: 0, quietAt: 0 },
+    async close() {
+      // What the gateway still does at its end must not wait for a database that fails.
+      await proxy.set('pass')
+      upstash.reset()
+      await gateway.close()
+      await store.remove()
+      await proxy.close()
+      await upstash.close()
+      await upstream.close()
+      await redis.stop('SIGKILL')
+    },
+  }
+}
+
+/** One request of a client, and what came back; a client that left knows nothing more. */
+export type Sent = {
+  marker: string
+  model: string
+  user: number
+  /** By `performance.now()`. */
+  started: number
+  left: boolean
+  status?: number
+  id?: string
+  degraded?: boolean
+  body?: Buffer
+}
+
+let markers = 0
+
+type SendOptions = {
+  /** When its client goes: so many ms after it was sent, or with the first bytes. */
+  leave?: number | 'first bytes' | undefined
+  agent?: Agent
+}
+
+/** Sends one request, on a connection of its own unless there is an agent. */
+export function send(
+  url: string,
+  model: string,
+  { leave, agent }: SendOptions = {},
+): Promise<Sent> {
+  markers += 1
+  const user = markers % USERS
+  const sent: Sent = {
+    ...{ marker: `request-${markers}`, model, user, started: performance.now(), left: false },
+  }
+  const body = JSON.stringify({
+    model,
+    stream: MODELS[model]?.stream ?? false,
+    max_tokens: 500,
+    user: sent.marker,
+    messages: [{ role: 'user', content: 'Hello' }],
+  })
+  return new Promise((resolve, reject) => {
+    const fail = (error: Error) => {
+      if (sent.left) resolve(sent)
+      else reject(new Error(`${sent.marker} for ${model} broke: ${error.message}`))
+    }
+    const req = request(`${url}/api/groq/openai/v1/chat/completions`, {
+      agent: agent ?? false,
+      method: 'POST',
+      headers: {
+        authorization: `Bearer token-of-user-${user}`,
+        'content-type': 'application/json',
+      },
+    })
+    const go = () => {
+      sent.left = true
+      req.destroy()
+      resolve(sent)
+    }
+    req.on('error', fail)
+    req.on('response', (response: IncomingMessage) => {
+      sent.status = response.statusCode ?? 0
+      sent.id = String(response.headers['x-weir-id'])
+      sent.degraded = response.headers['x-weir-degraded'] === '1'
+      const chunks: Buffer[] = []
+      response.on('data', (chunk: Buffer) => {
+        chunks.push(chunk)
+        if (leave === 'first bytes') go()
+      })
+      response.on('error', fail)
+      response.on('end', () => {
+        sent.body = Buffer.concat(chunks)
+        resolve(sent)
+      })
+    })
+    req.end(body)
+    if (typeof leave === 'number') setTimeout(go, leave)
+  })
+}
+
+/** Keeps so many requests in flight until it is stopped, and then lets them end. */
+function startLoad({ gateway }: ChaosWorld, leaves: boolean) {
+  const agent = new Agent({ keepAlive: true })
+  const all: Sent[] = []
+  const names = Object.keys(MODELS)
+  let stopped = false
+  let turn = 0
+  async function slot(): Promise<void> {
+    while (!stopped) {
+      turn += 1
+      const how = Math.random() < 0.5 ? 'first bytes' : Math.random() * 400
+      const leave = leaves && turn % LEAVES === 0 ? how : undefined
+      const sent = await send(gateway.url, names[turn % names.length] ?? '', { leave, agent })
+      all.push(sent)
+      if (sent.status === 503) await sleep(REFUSED_MS)
+    }
+  }
+  const slots = Promise.all(Array.from({ length: IN_FLIGHT }, slot))
+  // It is awaited in the end, which may be long after.
+  slots.catch(() => undefined)
+  return {
+    all,
+    async stop(): Promise<Sent[]> {
+      stopped = true
+      await slots
+      agent.destroy()
+      return all
+    },
+  }
+}
+
+export type Health = { degraded: boolean; queued: number }
+
+export async function health(url: string): Promise<Health> {
+  return (await (await fetch(`${url}/api/test`)).json()) as Health
+}
+
+/** Waits until something holds; what it throws in the end is thrown on. */
+export async function until(check: () => Promise<void>, ms: number): Promise<void> {
+  for (const end = performance.now() + ms; ;) {
+    try {
+      return await check()
+    } catch (error) {
+      if (performance.now() > end) throw error
+    }
+    await sleep(50)
+  }
+}
+
+/** Until the gateway has its database again; asking it drives that where no timer runs. */
+export const recovered = (url: string, queued?: number): Promise<void> =>
+  until(async () => {
+    const now = await health(url)
+    assert.equal(now.degraded, false, 'the gateway does without its database')
+    if (queued !== undefined) assert.equal(now.queued, queued, 'usage waits for the database')
+  }, RECOVERY_MS)
+
+const markerOf = ({ body }: Seen): string =>
+  String((JSON.parse(Buffer.from(body).toString()) as { user?: unknown }).user)
+
+const chargeOf = (model: string): number => MODELS[model]?.usage?.total ?? 0
+const total = (events: Event[]): number => events.reduce((sum, { charged }) => sum + charged, 0)
+
+type Books = { events: Event[]; users: UserDoc[] }
+
+async function read({ store }: ChaosWorld): Promise<Books> {
+  const events = await store.events(1_000_000)
+  const users = await store.listUsers({ sort: 'lastActive', limit: 100, now: Date.now() })
+  return { events, users }
+}
+
+/** Every counter agrees with the events, no lease is left, and nothing is there twice. */
+async function checkSums({ store }: ChaosWorld, { events, users }: Books): Promise<void> {
+  assert.equal(new Set(events.map(({ id }) => id)).size, events.length, 'an event is there twice')
+  const dates = [...new Set(events.map(({ at }) => dateOf(at)))]
+  const days = await store.days(dates)
+  const add = (pick: (day: (typeof days)[number]) => number) =>
+    days.reduce((sum, day) => sum + pick(day), 0)
+  const failed = events.filter(({ outcome }) => outcome === 'failed').length
+  assert.deepEqual(
+    {
+      requests: add(({ total: { requests } }) => requests),
+      failed: add(({ total }) => total.failed),
+      settled: add(({ total: { settled } }) => settled),
+      charged: add(({ total: { charged } }) => charged),
+      quotaRequests: add(({ quota }) => quota['*']?.requests ?? 0),
+      quotaTokens: add(({ quota }) => quota['*']?.tokens ?? 0),
+    },
+    {
+      ...{ requests: events.length, failed, settled: events.length - failed },
+      ...{ charged: total(events), quotaRequests: events.length, quotaTokens: total(events) },
+    },
+    'the days do not agree with the events',
+  )
+  assert.equal(users.length, new Set(events.map(({ user }) => user)).size, 'users')
+  for (const user of users) {
+    assert.deepEqual(user.leases, {}, 'a lease is left')
+    const own = events.filter((event) => event.user === user.id)
+    const rows = [user.rows, ...Object.values(user.past)].flatMap((day) => Object.values(day))
+    const requests = rows.reduce((sum, row) => sum + row.requests, 0)
+    const charged = rows.reduce((sum, row) => sum + row.charged, 0)
+    const held = Object.values(user.rows).reduce((sum, row) => sum + row.held, 0)
+    assert.deepEqual(
+      { requests, charged, held },
+      { requests: own.length, charged: total(own), held: 0 },
+      'a user does not agree with the events',
+    )
+  }
+}
+
+/** What clients got: upstream's answer to the byte, or in closed mode a refusal, of which upstream knows nothing. */
+export function checkAnswers(mode: Mode, sent: Sent[], seen: Seen[]): void {
+  const served = new Set(seen.map(markerOf))
+  assert.equal(served.size, seen.length, 'upstream was asked twice')
+  for (const { marker, model, left, status, body } of sent) {
+    if (left || status === undefined) continue
+    if (mode === 'closed' && status === 503) {
+      const { error } = JSON.parse(String(body)) as { error: Record<string, unknown> }
+      assert.equal(error.code, 'store_unavailable')
+      assert.match(String(error.message), /^Usage cannot be counted right now/)
+      assert.ok(!served.has(marker), 'a refused request reached upstream')
+      continue
+    }
+    assert.equal(status, MODELS[model]?.status, `status for ${model}: ${String(body)}`)
+    assert.ok(served.has(marker))
+    assert.ok(body?.equals(MODELS[model]?.body ?? Buffer.alloc(0)), `the body for ${model}`)
+  }
+}
+
+/** The counters equal exactly what upstream served; a refusal in closed mode may be counted as a failed request. */
+export async function checkBooks(world: ChaosWorld, sent: Sent[], seen: Seen[]): Promise<void> {
+  const books = await read(world)
+  const refused = books.events.filter(({ status }) => status === 503)
+  const events = books.events.filter(({ status }) => status !== 503)
+  for (const event of refused) assert.deepEqual([event.outcome, event.charged], ['failed', 0])
+  assert.equal(events.length, seen.length, 'events and what upstream was asked')
+  const charges = seen.reduce((sum, { model }) => sum + chargeOf(model ?? ''), 0)
+  assert.equal(total(events), charges, 'tokens charged and tokens served')
+  const byId = new Map(events.map((event) => [event.id, event]))
+  for (const one of sent) {
+    if (one.id === undefined || one.status === 503) continue
+    const event = byId.get(one.id)
+    assert.ok(event, `${one.marker} is not counted`)
+    assert.deepEqual([event.model, event.charged], [one.model, chargeOf(one.model)])
+  }
+  await checkSums(world, books)
+}
+
+/** Of what was running when the database lost everything some may be lost with it, but nothing is there twice. */
+async function checkAfterLoss(world: ChaosWorld, sent: Sent[], lostAt: number): Promise<void> {
+  const { events } = await read(world)
+  const byId = new Map(events.map((event) => [event.id, event]))
+  assert.equal(byId.size, events.length, 'an event is there twice')
+  const known = new Map(sent.map((one) => [one.id, one]))
+  for (const { id, model, charged, status } of events) {
+    assert.equal(known.get(id)?.model, model, 'an event of nobody')
+    assert.equal(charged, status === 503 ? 0 : chargeOf(model))
+  }
+  for (const { id, started, status, marker } of sent) {
+    if (started > lostAt && status !== 503)
+      assert.ok(byId.has(id ?? ''), `${marker} is not counted`)
+  }
+  const days = await world.store.days([...new Set(events.map(({ at }) => dateOf(at)))])
+  const charged = days.reduce((sum, day) => sum + day.total.charged, 0)
+  assert.equal(charged, total(events))
+}
+
+const HTML = '<!DOCTYPE html><html><title>502 Bad Gateway</title></html>'
+const ERRORS: FaultAction[] = [
+  { status: 429, body: '{"error":"ERR max requests limit exceeded. Limit: 500000"}' },
+  { status: 500, apply: true },
+  { status: 502, body: HTML },
+  { status: 200, body: HTML },
+  { status: 200, body: HTML, apply: true },
+  { status: 429, apply: true },
+]
+
+/** Lets the database fail for so long, and makes it well again. */
+type Fault = (world: ChaosWorld, line: Line, ms: number) => Promise<void>
+
+const viaProxy =
+  (mode: Parameters<FaultProxy['set']>[0]): Fault =>
+  async ({ proxy }, _, ms) => {
+    await proxy.set(mode)
+    await sleep(ms)
+    await proxy.set('pass')
+  }
+
+const viaRest = async ({ upstash }: ChaosWorld, ms: number, act: () => FaultAction) => {
+  upstash.fault(act)
+  await sleep(ms)
+  upstash.fault(undefined)
+}
+
+const slow: Fault = async (world, line, ms) => {
+  if (line === 'tcp') await viaProxy({ late: SLOW_MS })(world, line, ms)
+  else {
+    await viaRest(world, ms, () => {
+      world.late += 1
+      return { delay: SLOW_MS }
+    })
+  }
+  world.quietAt = performance.now() + SLOW_MS
+}
+
+const errors: Fault = async (world, line, ms) => {
+  if (line === 'rest') {
+    let turn = 0
+    return viaRest(world, ms, () => ERRORS[(turn += 1) % ERRORS.length] ?? {})
+  }
+  const { command } = world.redis
+  await command(['CONFIG', 'SET', 'maxmemory', '1'])
+  await sleep(ms / 3)
+  await command(['CONFIG', 'SET', 'maxmemory', '0'])
+  await command(['REPLICAOF', '127.0.0.1', '1'])
+  await sleep(ms / 3)
+  await command(['REPLICAOF', 'NO', 'ONE'])
+  await viaProxy('page')(world, line, ms / 3)
+}
+
+const loseScripts: Fault = async ({ redis }, _, ms) => {
+  for (const end = performance.now() + ms; performance.now() < end;) {
+    await redis.command(['SCRIPT', 'FLUSH', 'SYNC'])
+    await sleep(20)
+  }
+}
+
+/** It takes and gives back what it is given, so it looks well, and takes no usage; sometimes it does but does not say so. */
+const noScripts: Fault = async (world, line, ms) => {
+  const { proxy, upstash } = world
+  const runsScript = (command: string) => /eval/i.test(command)
+  let turn = 0
+  if (line === 'rest') {
+    const ways = [{ reset: true }, { reset: true, apply: true }, { hang: true }, { status: 500 }]
+    upstash.fault(({ commands: [[name = ''] = []] }) =>
+      runsScript(name) ? ways[(turn += 1) % ways.length] : undefined,
+    )
+  } else {
+    proxy.tap((piece) => {
+      turn += runsScript(piece) ? 1 : 0
+      void proxy.set(!runsScript(piece) ? 'pass' : turn % 2 === 0 ? 'stall' : 'cut')
+    })
+  }
+  await sleep(ms)
+  upstash.fault(undefined)
+  proxy.tap(undefined)
+  await proxy.set('pass')
+}
+
+/** Gone for 200 ms and there for 200 ms, each time in another way. */
+const flap: Fault = async (world, line, ms) => {
+  const ways = ['refuse', { late: 4.5 * FLAP_MS }, 'cut', 'stall'] as const
+  const end = performance.now() + ms
+  for (let turn = 0; performance.now() < end; turn += 1) {
+    await viaProxy(ways[turn % ways.length] ?? 'refuse')(world, line, FLAP_MS)
+    await sleep(FLAP_MS)
+  }
+  world.quietAt = performance.now() + 4.5 * FLAP_MS
+}
+
+const hang: Fault = (world, line, ms) =>
+  line === 'tcp' ? viaProxy('stall')(world, line, ms) : viaRest(world, ms, () => ({ hang: true }))
+
+const restartEmpty: Fault = async ({ redis }, _, ms) => {
+  await redis.stop('SIGKILL')
+  await sleep(ms)
+  await redis.restart()
+}
+
+export const FAULTS = {
+  'is slow': slow,
+  refuses: viaProxy('refuse'),
+  hangs: hang,
+  'resets mid-answer': viaProxy('cut'),
+  'answers errors': errors,
+  'loses its scripts': loseScripts,
+  'runs no scripts': noScripts,
+  'is killed and restarted empty': restartEmpty,
+  'comes and goes': flap,
+} satisfies Record<string, Fault>
+
+export type FaultName = keyof typeof FAULTS
+
+export type Run = WorldOptions & {
+  mode: Mode
+  fault: FaultName
+  /** How long the fault lasts, in ms. */
+  ms: number
+  /** The database is killed while requests are admitted in it. */
+  underLoad?: boolean
+}
+
+export type Report = { requests: number; degraded: number; refused: number; late: number }
+
+/** One fault under load, and the books afterwards. Throws where something is not as it should be. */
+export async function chaos(run: Run): Promise<Report> {
+  const world = await openWorld(run)
+  try {
+    return await go(world, run)
+  } catch (error) {
+    const lines = world.gateway.log.filter((line) => !/📊|usage.unrecorded/.test(line))
+    throw new Error(
+      `${error instanceof Error ? error.message : String(error)}\nits log ends with\n${lines.slice(-15).join('\n')}`,
+      { cause: error },
+    )
+  } finally {
+    await world.close()
+  }
+}
+
+async function go(world: ChaosWorld, run: Run): Promise<Report> {
+  const { kind, line, mode, fault, ms, underLoad } = run
+  const { gateway, upstream, proxy } = world
+  const { url } = gateway
+  const emptied = fault === 'is killed and restarted empty'
+  // What a client that left knows nothing of cannot be told from what is lost.
+  const leaves = kind === 'node' && !underLoad
+  let load = startLoad(world, leaves)
+  await sleep(CALM_MS)
+  let before = 0
+  if (emptied && !underLoad) {
+    // Leases in the database that is killed are lost with it, so nothing may be running.
+    const sent = await load.stop()
+    await settled(world)
+    await until(() => checkBooks(world, sent, upstream.seen), PATIENCE_MS)
+    before = upstream.seen.length
+    load = startLoad(world, leaves)
+    await world.redis.stop('SIGKILL')
+  }
+  const lostAt = performance.now()
+  await FAULTS[fault](world, line, ms)
+  const backAt = performance.now()
+  await recovered(url)
+  await until(async () => {
+    const served = load.all.some(
+      ({ started, degraded, status }) => started > backAt && !degraded && status === 200,
+    )
+    assert.ok(served, 'no request was served with the database that is back')
+  }, RECOVERY_MS)
+  const sent = await load.stop()
+  await sleep(world.quietAt - performance.now())
+  await until(async () => assert.equal(proxy.late.waiting, 0), SLOW_MS)
+  await settled(world)
+  const seen = upstream.seen.slice(before)
+
+  checkAnswers(mode, sent, seen)
+  const degraded = sent.filter((one) => one.degraded).length
+  const refused = sent.filter(({ status }) => status === 503).length
+  const late = world.late + proxy.late.done
+  if (fault !== 'loses its scripts') {
+    assert.ok((mode === 'open' ? degraded : refused) > 0, 'the fault was not noticed')
+    assert.equal((mode === 'open' ? refused : degraded) > 0, false)
+  }
+  if (fault === 'is slow') assert.ok(late > 0, 'nothing was applied late')
+  for (const text of ['"msg":"usage.refused"', '"msg":"store.tend"', '"status":500']) {
+    assert.deepEqual(gateway.log.filter((one) => one.includes(text)).slice(0, 1), [])
+  }
+  assert.equal(gateway.log.filter((one) => one.includes('✅ Redis client connected')).length, 1)
+
+  const check = () =>
+    underLoad ? checkAfterLoss(world, sent, lostAt) : checkBooks(world, sent, seen)
+  await until(check, PATIENCE_MS)
+  // And nothing comes after.
+  await sleep(CALM_MS)
+  await check()
+  return { requests: sent.length, degraded, refused, late }
+}
+
+/** Every request has ended, and nothing waits for the database. */
+async function settled({ upstream, gateway }: ChaosWorld): Promise<void> {
+  await Promise.all(upstream.seen.map(({ done }) => done))
+  await recovered(gateway.url, 0)
+}
