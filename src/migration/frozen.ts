@@ -7,6 +7,7 @@
 import { createReadStream } from 'node:fs'
 import { readFile, rename, stat } from 'node:fs/promises'
 import { replaceFile } from '../store/journal.ts'
+import { unusable } from '../store/lock.ts'
 import { StoreError } from '../store/store.ts'
 import type { State } from './rebuild.ts'
 import type { Report } from './report.ts'
@@ -34,8 +35,10 @@ export async function stampOf(path: string): Promise<FileStamp | undefined> {
     const { size, mtimeMs } = await stat(path)
     return { size, mtimeMs }
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw new StoreError(`cannot read ${path}`, { cause })
+    const { code } = cause as NodeJS.ErrnoException
+    // Where a folder should be there is a file: so there is nothing at the path.
+    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
+    throw unusable('read', path, cause)
   }
 }
 
