@@ -35,12 +35,13 @@ const line = z.object({
 
 /**
  * The entry that a line of a log tells of: undefined where it is about something else, and `unreadable` where it is
- * one of these lines and damaged. Collectors that wrap a line keep it whole under `message` or `msg`.
+ * one of these lines and damaged. Lines may be JSON, plain or wrapped by a collector under `message` or `msg`, or as
+ * they are written for people.
  */
 export function readUnrecorded(text: string, now: number): Entry | 'unreadable' | undefined {
   if (!text.includes(UNRECORDED)) return undefined
   const fields = fieldsOf(text)
-  if (fields === undefined) return 'unreadable'
+  if (fields?.msg === undefined) return 'unreadable'
   if (fields.msg !== UNRECORDED) return undefined
   const read = line.safeParse(fields)
   if (!read.success) return 'unreadable'
@@ -50,7 +51,18 @@ export function readUnrecorded(text: string, now: number): Entry | 'unreadable' 
   return { op, ...entry, ...(scopes && { scopes }) }
 }
 
+/** A line for people: time, level, name, and fields as name=JSON. */
+const TEXT = new RegExp(
+  `^[\\d:]+ \\w+ +(${UNRECORDED}) op=(".*?") usage=({.*?})(?: scopes=(\\[.*\\]))?$`,
+)
+
 function fieldsOf(text: string): Record<string, unknown> | undefined {
+  const [, msg, op, usage, scopes] = TEXT.exec(text.trim()) ?? []
+  if (msg !== undefined) {
+    return fieldsOf(
+      `{"msg":"${msg}","op":${op},"usage":${usage}${scopes ? `,"scopes":${scopes}` : ''}}`,
+    )
+  }
   let value: unknown
   try {
     value = JSON.parse(text.slice(text.indexOf('{')))

@@ -87,6 +87,7 @@ export async function startServer({ config, store, log }: ServerOptions): Promis
     port,
     async close() {
       server?.close()
+      store.pause()
       if (running.size) await new Promise<void>((resolve) => (idle = resolve))
       clearInterval(tending)
       while (pending.size) await Promise.all(pending)

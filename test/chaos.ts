@@ -40,7 +40,7 @@ const SLOW_MS = 5000
 const FLAP_MS = 200
 /** Before the fault, and after the recovery. */
 const CALM_MS = 300
-/** The wait before a database is tried again grows to 5 s, and to 30 s where a request was cut off that tried it. */
+/** The wait before a database is tried again grows to 5 s, and to 12 s where a request was cut off that tried it. */
 const RECOVERY_MS = 45_000
 /** For whatever comes soon, on a crowded machine. */
 export const PATIENCE_MS = 20_000

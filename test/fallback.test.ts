@@ -10,7 +10,7 @@ import {
   type Retention,
   type Store,
 } from '../src/store/store.ts'
-import { SECOND_MS, type Command, type Limits } from '../src/usage/record.ts'
+import { DAY_MS, SECOND_MS, type Command, type Limits } from '../src/usage/record.ts'
 import { admitOf, AMPLE, NOON, settleOf } from './commands.ts'
 import { reducerState } from './state.ts'
 
@@ -113,6 +113,26 @@ test('failures with successes between them do not open the breaker', async () =>
   expect(it.fallback.health()).toEqual({ degraded: false, queued: 0 })
 })
 
+test('commands that shared a call and failed with it are one failure', async () => {
+  const it = world()
+  const lost = new StoreError('the database call failed')
+  it.store.admit = () => Promise.reject(lost)
+  for (let n = 0; n < 5; n += 1) await it.fallback.admit(admitOf({ id: `${n}` }))
+  expect(it.fallback.health().degraded).toBe(false)
+})
+
+test('what fails of before the store came back does not send it away again', async () => {
+  const it = world()
+  const late: ((error: Error) => void)[] = []
+  it.store.admit = () => new Promise((_, reject) => late.push(reject))
+  const waiting = ['1', '2', '3'].map((id) => it.fallback.admit(admitOf({ id })))
+  await goAway(it)
+  await comeBack(it)
+  for (const reject of late) reject(new StoreError('the database call failed'))
+  await Promise.all(waiting)
+  expect(it.fallback.health().degraded).toBe(false)
+})
+
 test('a command that the store cannot run says nothing about the store', async () => {
   const it = world()
   it.store.admit = () => Promise.reject(new CommandError('no'))
@@ -144,7 +164,7 @@ test('a try that its request took along does not keep others from trying', async
   expect(it.fallback.tend()).toBeInstanceOf(Promise)
   expect(it.fallback.tend()).toBeUndefined()
   it.here.hangs = false
-  it.here.now += 31 * SECOND_MS
+  it.here.now += 13 * SECOND_MS
   it.here.fate = 'works'
   await it.fallback.tend()
   expect(it.fallback.health().degraded).toBe(false)
@@ -219,6 +239,39 @@ test('while the store is away users go on from what it last said they had used',
   const fourth = await it.fallback.admit(admitOf({ id: '4', limits, bound: 100 }))
   expect(fourth).toMatchObject({ ok: false, unit: 'tokens', used: 315, degraded: true })
   expect(it.fallback.isUnsure('4')).toBe(false)
+})
+
+test('a user whom the store refused is refused while it is away', async () => {
+  const it = world()
+  const limits: { model: Limits } = { model: { tokensPerDay: 150, requestsPerDay: 10 } }
+  const other = admitOf({ id: '1', limits, bound: 100 })
+  await it.store.admit(other)
+  expect(await it.fallback.admit(admitOf({ id: '2', limits, bound: 100 }))).toMatchObject({
+    ok: false,
+  })
+  await goAway(it)
+  const again = await it.fallback.admit(admitOf({ id: '3', limits, bound: 100 }))
+  expect(again).toMatchObject({ ok: false, used: 100, degraded: true })
+})
+
+test('how old an event is counts from when it is handed over, however long it waited', async () => {
+  const it = world()
+  await goAway(it)
+  await it.fallback.admit(admitOf({ id: '1' }))
+  await it.fallback.settle(settleOf(admitOf({ id: '1' })))
+  it.here.now += 7 * DAY_MS
+  await comeBack(it)
+  expect(it.ids).toEqual([])
+})
+
+test('a process that ends hands nothing over any more, and what waits stays', async () => {
+  const it = world()
+  await goAway(it)
+  await it.fallback.admit(admitOf({ id: '1' }))
+  await it.fallback.settle(settleOf(admitOf({ id: '1' })))
+  it.fallback.pause()
+  await comeBack(it)
+  expect(it.fallback.health().queued).toBe(1)
 })
 
 test('closed, nothing is admitted while the store is away, and what was admitted before is still settled', async () => {

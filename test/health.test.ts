@@ -34,6 +34,14 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(await world.redis.commandstats()).toEqual({ set: 1, get: 1, del: 1 })
   })
 
+  test('a crowd that asks at once is one that writes', async () => {
+    const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '9003' })
+    await world.redis.resetStats()
+    const answers = await Promise.all(Array.from({ length: 50 }, () => health(gateway)))
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]))
+    expect(await world.redis.commandstats()).toEqual({ set: 1, get: 1, del: 1 })
+  })
+
   test('a database that hangs is not connected, and that is said within the deadline', async () => {
     const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '202' })
     world.upstash.fault(() => ({ hang: true }))

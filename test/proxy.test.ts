@@ -490,6 +490,17 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(world.upstream.seen).toEqual([])
   })
 
+  test('open, a failure of upstream says too that the database was away', async () => {
+    const gateway = await world.gateway(kind, {
+      STORE_TIMEOUT_MS: '201',
+      GROQ_BASE_URL: 'http://127.0.0.1:1',
+    })
+    world.upstash.fault(() => ({ hang: true }))
+    const response = await ask(gateway.url, chat({}))
+    expect(response.status).toBe(502)
+    expect(response.headers.get('x-weir-degraded')).toBe('1')
+  })
+
   test('closed, an admission whose answer was lost is given back', async () => {
     const gateway = await world.gateway(kind, { ON_STORE_DOWN: 'closed' })
     let first = true

@@ -60,7 +60,7 @@ test('what another process left behind is handed over', async () => {
   expect(await drained(second)).toEqual([numbers(3)])
 })
 
-test('what was not taken is handed over again, and what came meanwhile after it', async () => {
+test('what was not taken is handed over again, without what was, and what came meanwhile after it', async () => {
   const queue = await open()
   for (const id of numbers(100)) await queue.add(entryOf(id))
   let calls = 0
@@ -71,7 +71,7 @@ test('what was not taken is handed over again, and what came meanwhile after it'
   })
   await expect(broken).rejects.toThrow('away again')
   expect(queue.length).toBe(102)
-  expect((await drained(queue)).flat()).toEqual(numbers(100))
+  expect((await drained(queue)).flat()).toEqual(numbers(36, 64))
   expect((await drained(queue)).flat()).toEqual(['new-1', 'new-2'])
   expect(queue.length).toBe(0)
 })
@@ -105,6 +105,60 @@ test('a second process on the same files keeps its entries in memory', async () 
   await second.add(entryOf('2'))
   expect(await drained(second)).toEqual([['2']])
   expect(await drained(first)).toEqual([['1']])
+})
+
+test('a process that goes on where another has ended begins with the first line', async () => {
+  const first = await open()
+  for (const id of numbers(100)) await first.add(entryOf(id))
+  let calls = 0
+  const cut = first.drain(async () => {
+    calls += 1
+    if (calls === 2) throw new StoreError('gone')
+  })
+  await expect(cut).rejects.toThrow('gone')
+  await first.close()
+  expect((await drained(await open())).flat()).toEqual(numbers(100))
+})
+
+test('two that hand over at once do it once, and remove nothing that came later', async () => {
+  const queue = await open()
+  for (const id of numbers(3)) await queue.add(entryOf(id))
+  const handed: string[] = []
+  let proceed = () => {}
+  let begun = () => {}
+  const held = new Promise<void>((resolve) => (proceed = resolve))
+  const started = new Promise<void>((resolve) => (begun = resolve))
+  const send = async (entries: Entry[]) => {
+    begun()
+    await held
+    handed.push(...entries.map(({ event }) => event.id))
+  }
+  const both = [queue.drain(send), queue.drain(send)]
+  await started
+  await queue.add(entryOf('later'))
+  proceed()
+  await Promise.all(both)
+  expect(handed).toEqual(numbers(3))
+  expect(queue.length).toBe(1)
+  expect((await drained(queue)).flat()).toEqual(['later'])
+})
+
+test('files that another process had are taken over once it has ended', async () => {
+  const [first, second] = [await open(), await open()]
+  await first.add(entryOf('1'))
+  await second.add(entryOf('2'))
+  await first.close()
+  await second.add(entryOf('3'))
+  expect((await drained(second)).flat().toSorted()).toEqual(['1', '2', '3'])
+  expect(second.length).toBe(0)
+})
+
+test('a queue file that somebody removed is no reason to go on trying', async () => {
+  const queue = await open()
+  await queue.add(entryOf('1'))
+  await rm(`${file}.queue`)
+  expect(await drained(queue)).toEqual([])
+  expect(queue.length).toBe(0)
 })
 
 test('a queue file that cannot be written any more does not lose an entry', async () => {

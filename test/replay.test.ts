@@ -38,6 +38,19 @@ test('a line is read as the entry that it was written for', async () => {
   expect((await linesOf(...entries)).map((line) => readUnrecorded(line, NOW))).toEqual(entries)
 })
 
+test('a line that is written for people is read too', async () => {
+  const lines: string[] = []
+  const log = createLog({ level: 'error', format: 'text', write: (line) => lines.push(line) })
+  const settle = settleOf(admitOf({ id: '1', now: NOW }), {}, NOW)
+  const { scopes: _, ...plain } = entryOf('2') as Entry & { scopes?: string[] }
+  const entries: Entry[] = [settle, entryOf('3'), plain]
+  for (const entry of entries) await memoryQueue(log).add(entry)
+  expect(lines.map((line) => readUnrecorded(line, NOW))).toEqual(entries)
+  expect(lines.map((line) => readUnrecorded(line.slice(0, -4), NOW))).toEqual(
+    entries.map(() => 'unreadable'),
+  )
+})
+
 test.each([
   ['under message', (line: string) => JSON.stringify({ source: 'edge', message: line })],
   ['under msg', (line: string) => JSON.stringify({ msg: line, level: 'error' })],

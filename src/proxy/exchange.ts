@@ -62,8 +62,10 @@ export async function exchange(
     })
   } catch (error) {
     clearTimeout(deadline)
-    settle({ cut: controller.signal.aborted }, asApiError(error).status)
-    throw error
+    const failure = asApiError(error)
+    settle({ cut: controller.signal.aborted }, failure.status)
+    if (admission.degraded) failure.headers['x-weir-degraded'] = '1'
+    throw failure
   }
 
   const ttfbMs = performance.now() - gated

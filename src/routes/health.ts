@@ -9,7 +9,7 @@ import { StoreError } from '../store/store.ts'
 const REMEMBER_MS = 10_000
 
 /** `degraded`: the store is away, and requests are served or refused without it. `queued`: usage that waits for it. */
-type Database = { connected: boolean; latencyMs: number | null }
+type Database = { connected: boolean | null; latencyMs: number | null }
 
 export function healthRoutes(deps: Deps): Hono<AppEnv> {
   const { store, environment, now } = deps
@@ -30,7 +30,10 @@ export function healthRoutes(deps: Deps): Hono<AppEnv> {
 
   app.get('/', async (c) => {
     const timestamp = now()
-    if (!known || timestamp - known.checkedAt >= REMEMBER_MS) {
+    if (timestamp - (known?.checkedAt ?? -Infinity) >= REMEMBER_MS) {
+      // Whoever asks meanwhile is told what was known: a crowd must not become a crowd of writes.
+      const before = known?.database ?? { connected: null, latencyMs: null }
+      known = { database: before, checkedAt: timestamp }
       known = { database: await check(), checkedAt: timestamp }
     }
     const { platform, storage } = environment

@@ -19,7 +19,7 @@ const FAILURES = 3
 /** The wait before the store is tried again doubles with every try that fails. */
 const RETRY_MS = { first: 250, most: 5000 }
 
-/** A try that has not ended after this was cut off with the request that ran it. */
+/** A try that has not been heard of for so long was cut off with the request that ran it. */
 const TRY_MS = 12_000
 
 export type FallbackOptions = {
@@ -47,6 +47,8 @@ export type FallbackStore = Omit<Store, 'admit' | 'settle'> & {
   /** Never waits for a store that is away; what it cannot take is `queued`. */
   settle(command: Settle): Promise<Settled & { queued?: true }>
   health(): StoreHealth
+  /** Hands nothing over any more, since the process is about to end. */
+  pause(): void
   /** Tries the store again and hands over what is queued, when that is due; to be called now and then. */
   tend(): Promise<void> | undefined
 }
@@ -58,6 +60,10 @@ export function withFallback(options: FallbackOptions): FallbackStore {
   /** Admissions without a sure answer, by id. */
   const unsure = new Map<string, Admit>()
   let failures = 0
+  let lastFailure: StoreError | undefined
+  /** How often the store has come back: what was sent before says nothing of it now. */
+  let returns = 0
+  let paused = false
   let downSince: number | undefined
   let retry = { at: 0, wait: RETRY_MS.first }
   let tryingUntil = 0
@@ -70,6 +76,9 @@ export function withFallback(options: FallbackOptions): FallbackStore {
   }
 
   function failed(error: StoreError): void {
+    // Commands that shared a call fail with the same error, and that is one failure.
+    if (error === lastFailure) return
+    lastFailure = error
     failures += 1
     if (failures < FAILURES || downSince !== undefined) return
     downSince = now()
@@ -79,19 +88,24 @@ export function withFallback(options: FallbackOptions): FallbackStore {
 
   async function call<T>(run: () => Promise<T>): Promise<T> {
     if (downSince !== undefined) throw new StoreError('the store is away; it is tried again soon')
+    const sentAt = returns
     try {
       const result = await run()
       succeeded()
       return result
     } catch (error) {
       if (error instanceof CommandError) succeeded()
-      else if (error instanceof StoreError) failed(error)
+      else if (error instanceof StoreError && sentAt === returns) failed(error)
       throw error
     }
   }
 
   async function send(entries: Entry[]): Promise<void> {
-    const answers = await store.replay(entries)
+    if (paused) throw new StoreError('what waits is handed over after the next start')
+    tryingUntil = now() + TRY_MS
+    // How old an event is counts from now on, not from when it was queued.
+    const fresh = entries.map((entry) => (entry.op === 'enter' ? { ...entry, now: now() } : entry))
+    const answers = await store.replay(fresh)
     succeeded()
     for (const [index, answer] of answers.entries()) {
       const entry = entries[index]
@@ -107,6 +121,7 @@ export function withFallback(options: FallbackOptions): FallbackStore {
         await store.probe()
         log.info('store.up', { downMs: now() - downSince, queued: queue.length })
         downSince = undefined
+        returns += 1
         succeeded()
       }
       const { length } = queue
@@ -160,10 +175,13 @@ export function withFallback(options: FallbackOptions): FallbackStore {
     days: (dates) => call(() => store.days(dates)),
     events: (limit) => call(() => store.events(limit)),
     probe: () => store.probe(),
+    pause() {
+      paused = true
+    },
     health: () => ({ degraded: downSince !== undefined, queued: queue.length }),
     tend() {
       const idle = downSince === undefined && queue.length === 0
-      if (idle || now() < retry.at || now() < tryingUntil) return undefined
+      if (paused || idle || now() < retry.at || now() < tryingUntil) return undefined
       tryingUntil = now() + TRY_MS
       return recover()
     },

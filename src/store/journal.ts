@@ -13,6 +13,7 @@
  * While nothing can be written, say on a full disk, each append rejects, leaves no half line, and stays in line: what
  * has been applied is written before all else once that is possible again.
  */
+import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
 import {
   appendFile,
@@ -188,7 +189,7 @@ async function openFiles(options: JournalOptions, lock: Lock): Promise<Journal> 
       if (pending || flushing) await flushed()
     },
     async probe() {
-      const path = `${file}.probe`
+      const path = `${file}.probe.${randomUUID()}`
       try {
         await writeFile(path, 'here')
         if ((await readFile(path, 'utf8')) !== 'here') throw new Error('not what was written')

@@ -5,6 +5,7 @@ import {
   ALL_MODELS,
   DAY_MS,
   dateOf,
+  own,
   type Admit,
   type Admitted,
   type Answer,
@@ -46,11 +47,19 @@ export function createMemory(keep: Keep): Memory {
         const row = { ...newRow(), requests: day.requests, charged: day.tokens }
         const rows = { ...doc.rows, [model]: row }
         const inMinute = { ...doc.minute.rows, [model]: minute }
-        remember({ ...doc, rows, minute: { n: doc.minute.n, rows: inMinute }, blocks })
+        const minutes = { n: doc.minute.n, rows: inMinute }
+        // Leases of an outage that is over are part of what the store counts by now, or will be.
+        remember({ ...doc, rows, minute: minutes, blocks, leases: {} })
       } else if (answer.reason === 'blocked') {
         const doc = known ?? newUser(user, now)
         const block = { at: now, reason: answer.why, until: answer.until }
         remember({ ...doc, blocks: { ...doc.blocks, [answer.model]: block } })
+      } else if (answer.reason === 'limit' && answer.of === 'user' && answer.per === 'day') {
+        if (answer.model !== model) return
+        const doc = advance(known ?? newUser(user, now), now, keep)
+        const spent = { [answer.unit === 'tokens' ? 'charged' : 'requests']: answer.used }
+        const row = { ...(own(doc.rows, model) ?? newRow()), ...spent }
+        remember({ ...doc, rows: { ...doc.rows, [model]: row } })
       }
     },
     run(command) {

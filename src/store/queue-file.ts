@@ -2,9 +2,10 @@
  * The queue of a process with a disk: one line per entry in `FILE.queue`, so that a restart or a crash loses nothing.
  *
  * To hand them over the file is moved to `FILE.queue.replaying` first, and is removed when all of it has been taken. One that
- * was left over begins again with its first line: entries count once however often they are sent.
+ * a process before has left begins again with its first line: entries count once however often they are sent.
  */
-import { appendFile, mkdir, open, readFile, rename, stat, unlink } from 'node:fs/promises'
+import { createReadStream } from 'node:fs'
+import { appendFile, mkdir, open, rename, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Log } from '../log.ts'
 import { acquireLock, type Lock } from './lock.ts'
@@ -16,8 +17,10 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
   const path = `${file}.queue`
   const replaying = `${path}.replaying`
   const inMemory = memoryQueue(log)
-  let inFiles = (await countEntries(path)) + (await countEntries(replaying))
-  let lock: Promise<Lock | undefined> | undefined
+  let inFiles = (await countLines(path)) + (await countLines(replaying))
+  let lock: Lock | undefined
+  let locking: Promise<boolean> | undefined
+  let warned = false
   /** Appending and moving take turns, or a line could be written to a file that has been read already. */
   let turn: Promise<unknown> = Promise.resolve()
   const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
@@ -26,14 +29,27 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
     return result
   }
 
-  /** The files are this process's alone, from the first time they are needed. */
-  const locked = (): Promise<Lock | undefined> =>
-    (lock ??= mkdir(dirname(path), { recursive: true })
-      .then(() => acquireLock(`${path}.lock`))
-      .catch((error: unknown) => {
+  /** Makes the files this process's own, from the first time they are needed, or as soon as nobody else has them. */
+  function locked(): Promise<boolean> {
+    locking ??= acquire().finally(() => {
+      if (!lock) locking = undefined
+    })
+    return locking
+  }
+
+  async function acquire(): Promise<boolean> {
+    try {
+      await mkdir(dirname(path), { recursive: true })
+      lock = await acquireLock(`${path}.lock`)
+      return true
+    } catch (error) {
+      if (!warned) {
         log.warn('queue.no_file', { help: 'what waits is kept in memory and in the log', error })
-        return undefined
-      }))
+      }
+      warned = true
+      return false
+    }
+  }
 
   /** Whether the last line may have been cut off, by a crash or a full disk. */
   let torn = true
@@ -61,29 +77,48 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
     return batch.written
   }
 
+  /** Lines of the file in hand that have been taken. */
+  let taken = 0
   async function replay(send: (entries: Entry[]) => Promise<void>): Promise<void> {
-    let batch: Entry[] = []
+    let entries: Entry[] = []
+    let line = 0
+    const sendAll = async () => {
+      if (entries.length) await send(entries)
+      entries = []
+      taken = line
+    }
     const handle = await open(replaying)
     try {
-      for await (const line of handle.readLines()) {
-        if (line === '') continue
-        const entry = readEntry(line)
-        if (entry) batch.push(entry)
+      for await (const text of handle.readLines()) {
+        line += 1
+        if (line <= taken || text === '') continue
+        const entry = readEntry(text)
+        if (entry) entries.push(entry)
         else {
-          await appendFile(`${path}.damaged`, `${line}\n`)
+          await appendFile(`${path}.damaged`, `${text}\n`)
           log.error('queue.damaged', { file: path, setAside: `${path}.damaged` })
         }
-        if (batch.length === REPLAY_BATCH) {
-          await send(batch)
-          batch = []
-        }
+        if (entries.length === REPLAY_BATCH) await sendAll()
       }
-      if (batch.length) await send(batch)
+      await sendAll()
     } finally {
       await handle.close()
     }
   }
 
+  async function drainFiles(send: (entries: Entry[]) => Promise<void>): Promise<void> {
+    await inTurn(async () => {
+      if (!(await exists(replaying)) && (await exists(path))) await rename(path, replaying)
+    })
+    if (await exists(replaying)) await replay(send)
+    await inTurn(async () => {
+      await unlink(replaying).catch(() => undefined)
+      taken = 0
+      inFiles = await countLines(path)
+    })
+  }
+
+  let draining: Promise<void> | undefined
   return {
     get length() {
       return inFiles + inMemory.length
@@ -100,32 +135,42 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
     async drain(send) {
       await inMemory.drain(send)
       if (inFiles === 0 || !(await locked())) return
-      await inTurn(async () => {
-        if (!(await exists(replaying))) await rename(path, replaying)
-      })
-      await replay(send)
-      await inTurn(async () => {
-        await unlink(replaying)
-        inFiles = await countEntries(path)
-      })
+      // Two at once would each remove what the other has in hand.
+      await (draining ??= drainFiles(send).finally(() => (draining = undefined)))
     },
     async close() {
       await turn
-      await (await lock)?.release()
+      await lock?.release()
     },
   }
+
+  /** Lines with something in them, none where there is no file. */
+  async function countLines(name: string): Promise<number> {
+    let lines = 0
+    let last = LINE_END
+    try {
+      for await (const chunk of createReadStream(name) as AsyncIterable<Buffer>) {
+        for (const byte of chunk) {
+          if (last === LINE_END && byte !== LINE_END) lines += 1
+          last = byte
+        }
+      }
+    } catch (error) {
+      const { code } = error as NodeJS.ErrnoException
+      if (code !== 'ENOENT' && code !== 'ENOTDIR')
+        log.error('queue.unreadable', { file: name, error })
+    }
+    return lines
+  }
 }
+
+const LINE_END = 0x0a
 
 const exists = (path: string): Promise<boolean> =>
   stat(path).then(
     () => true,
     () => false,
   )
-
-async function countEntries(path: string): Promise<number> {
-  const text = await readFile(path, 'utf8').catch(() => '')
-  return text.split('\n').filter((line) => line !== '').length
-}
 
 function readEntry(line: string): Entry | undefined {
   try {

@@ -47,5 +47,5 @@ export function memoryQueue(log: Log): Queue {
 const unrecorded = (entry: Entry): Record<string, unknown> => ({
   op: entry.op,
   usage: entry.event,
-  ...(entry.op === 'enter' && { scopes: entry.scopes }),
+  ...(entry.op === 'enter' && entry.scopes && { scopes: entry.scopes }),
 })
