@@ -1,7 +1,7 @@
 import { request } from 'node:http'
 import { describe, expect, test } from 'vitest'
 import type { Vars } from '../src/config.ts'
-import { ADMIN_KEY, eventOf, KINDS } from './gateways.ts'
+import { ADMIN_KEY, eventOf, KINDS, type Gateway } from './gateways.ts'
 import { transcripts } from './transcripts.ts'
 import { useWorld } from './world.ts'
 
@@ -34,6 +34,16 @@ const limits = (row: object, total?: object) =>
     '*': { tokensPerDay: 1e9, requestsPerDay: 1e6, ...row },
     ...(total && { total }),
   })
+
+/** The database is well again, and what waited for it is there: not in the midst of another test. */
+async function recovered(gateway: Gateway): Promise<void> {
+  world.upstash.fault(undefined)
+  const health = async () => {
+    const response = await ask(gateway.url, { method: 'GET', path: '/api/test' })
+    return (await response.json()) as { degraded: boolean; queued: number }
+  }
+  await expect.poll(health, { timeout: 20_000 }).toMatchObject({ degraded: false, queued: 0 })
+}
 
 describe.each(KINDS)('on %s', (kind) => {
   const chat = (fields: object) => ({ json: { model: MODEL, messages, ...fields } })
@@ -499,6 +509,7 @@ describe.each(KINDS)('on %s', (kind) => {
     const response = await ask(gateway.url, chat({}))
     expect(response.status).toBe(502)
     expect(response.headers.get('x-weir-degraded')).toBe('1')
+    await recovered(gateway)
   })
 
   test('closed, an admission whose answer was lost is given back', async () => {
@@ -758,6 +769,7 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(sent).not.toMatch(/SECRET|gsk_server_key|Hello|Four/)
     expect(sent).not.toContain(ADMIN_KEY)
     expect(log).not.toContain(world.upstash.token)
+    await recovered(gateway)
   })
 })
 
