@@ -26,7 +26,9 @@ import { startUpstash, type Upstash } from './upstash.ts'
 /** What the child is told. It dies before it changes a file or calls the database for the `dieAt`th time. */
 type Job = { what: 'migrate' | 'import'; file: string; dieAt?: number }
 
-const CHUNK = { items: 40, bytes: 20_000 }
+const CHUNK = { items: 20, bytes: 20_000 }
+/** At random moments. */
+const KILLS = 30
 const retention = RETENTION
 const now = () => NOON
 const warn = () => undefined
@@ -95,20 +97,22 @@ async function unguard(file: string): Promise<void> {
   if (existsSync(guard)) await utimes(guard, 0, 0)
 }
 
-/** Runs the child; false when it was killed, by itself or after so many ms. */
-async function run(job: Job, killAfter?: number): Promise<boolean> {
+/** Runs the child: whether it came to its end, or was killed, by itself or after so many ms, and how long it was at work. */
+async function run(job: Job, killAfter?: number): Promise<{ whole: boolean; ms: number }> {
   await unguard(job.file)
   const args = [script, JSON.stringify({ ...job, client: client() })]
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   const ended = once(child, 'exit') as Promise<[number | null, string | null]>
   let timer: ReturnType<typeof setTimeout> | undefined
-  if (killAfter !== undefined) {
-    child.stdout.once('data', () => (timer = setTimeout(() => child.kill('SIGKILL'), killAfter)))
-  }
+  let started = NaN
+  child.stdout.once('data', () => {
+    started = performance.now()
+    if (killAfter !== undefined) timer = setTimeout(() => child.kill('SIGKILL'), killAfter)
+  })
   const [code, signal] = await ended
   clearTimeout(timer)
   if (signal === null) expect(code).toBe(0)
-  return signal === null
+  return { whole: signal === null, ms: performance.now() - started }
 }
 
 type Source = { name: string; make(file: string): Promise<void> }
@@ -191,28 +195,31 @@ async function fresh(source: Source): Promise<(name: string) => Promise<string>>
 const placed = async (file: string) =>
   (await readdir(join(file, '..'))).filter((name) => !name.endsWith('.lock')).sort()
 
-const WHAT: [Job['what'], Source, number][] = [
-  ['migrate', oldFile(60), 20],
-  ['migrate', ownFiles, 20],
-  ['import', oldFile(60), 11],
+/** What, of which files, at least so many steps, of which each or each second one is tried. */
+const WHAT: [Job['what'], Source, least: number, stride: number][] = [
+  ['migrate', oldFile(60), 20, 1],
+  ['migrate', ownFiles, 20, 2],
+  ['import', oldFile(60), 11, 1],
 ]
 
-test.each(WHAT.map(([what, source, least]) => ({ what, source, least, of: source.name })))(
+test.each(
+  WHAT.map(([what, source, least, stride]) => ({ what, source, least, stride, of: source.name })),
+)(
   '$what of $of that is killed before any of its steps ends as if it had not been',
-  async ({ what, source, least }) => {
+  async ({ what, source, least, stride }) => {
     const begin = await fresh(source)
     const found = (file: string) => (what === 'import' ? inFile(file) : inDatabase())
     const undisturbed = await begin('undisturbed')
-    expect(await run({ what, file: undisturbed })).toBe(true)
+    expect(await run({ what, file: undisturbed })).toMatchObject({ whole: true })
     const expected = plain(await found(undisturbed))
     const files = await placed(undisturbed)
     expect(expected.days.length).toBeGreaterThan(0)
     expect(files.join()).not.toMatch(/migrating|imported|tmp/)
 
     let dieAt = 1
-    for (; ; dieAt += 1) {
+    for (; ; dieAt += stride) {
       const file = await begin('killed')
-      const whole = await run({ what, file, dieAt })
+      const { whole } = await run({ what, file, dieAt })
       if (!whole) await goOn({ what, file })
       expect(plain(await found(file)), `killed before step ${dieAt}`).toEqual(expected)
       expect(await placed(file), `killed before step ${dieAt}`).toEqual(files)
@@ -226,17 +233,24 @@ test.each(WHAT.map(([what, source, least]) => ({ what, source, least, of: source
   60_000,
 )
 
-test('a migration that is killed at random moments goes on until each record is there once', async () => {
-  const begin = await fresh(oldFile(500))
+test(`a migration that is killed at random moments, ${KILLS} in all, and run again has each record there once`, async () => {
+  const begin = await fresh(oldFile(200))
   const job = async (name: string): Promise<Job> => ({ what: 'migrate', file: await begin(name) })
-  const whole = await job('whole')
-  const started = performance.now()
-  expect(await run(whole)).toBe(true)
-  const lasts = performance.now() - started
+  const undisturbed = await job('undisturbed')
+  const { ms } = await run(undisturbed)
   const expected = plain(await inDatabase())
-  for (let kills = 0; kills < 4;) {
+  const files = await placed(undisturbed.file)
+  expect(expected.events).toHaveLength(200)
+  let kills = 0
+  while (kills < KILLS) {
     const killed = await job('killed')
-    while (!(await run(killed, Math.random() * lasts))) kills += 1
-    expect(plain(await inDatabase())).toEqual(expected)
+    let whole = false
+    while (!whole && kills < KILLS) {
+      ;({ whole } = await run(killed, Math.random() * ms))
+      if (!whole) kills += 1
+    }
+    if (!whole) await goOn(killed)
+    expect(plain(await inDatabase()), `after ${kills} kills`).toEqual(expected)
+    expect(await placed(killed.file)).toEqual(files)
   }
 }, 60_000)

@@ -117,6 +117,7 @@ test('what was counted here already is added to', async () => {
   await set('user:token-of-alice', oldUser('token-of-alice'))
   await rekey(options())
   expect((await users())[0]?.rows['a/one']).toMatchObject({ requests: 5, charged: 115 })
+  expect((await store.days(['2026-11-22']))[0]).toMatchObject({ total: { users: 1 } })
 })
 
 test('blocks are in force for users known and unknown, and those that say false are gone', async () => {
@@ -167,6 +168,18 @@ test('a key that the predecessor changes meanwhile is read again', async () => {
   await rekey(options({ target: { ...target, replace } }))
   expect(changes).toBe(4)
   expect((await users())[0]).toMatchObject({ at: NOON - 3 })
+})
+
+test('where somebody is always faster with many keys, few are replaced at once', async () => {
+  for (let n = 0; n < 50; n += 1)
+    await set(`user:token-of-user-${n}`, oldUser(`token-of-user-${n}`))
+  const target = importTo(rest())
+  const replace: Import['replace'] = async (users, old) =>
+    old.length <= 4 && target.replace(users, old)
+  const report = await rekey(options({ target: { ...target, replace } }))
+  expect(report).toMatchObject({ users: 50, unreadable: [] })
+  expect(await oldKeys()).toEqual([])
+  expect(await users()).toHaveLength(50)
 })
 
 test('many keys are all replaced, although live traffic goes on, and an interruption doubles nothing', async () => {

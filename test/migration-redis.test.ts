@@ -3,7 +3,8 @@ import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { setTimeout as delay } from 'node:timers/promises'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { readConfig, type Database } from '../src/config.ts'
 import { createLog } from '../src/log.ts'
 import { migrateFile, type MigrateOptions } from '../src/migration/migrate.ts'
@@ -288,6 +289,166 @@ test('what live traffic counts meanwhile and what comes add up exactly', async (
   expect(await redis.command(['LLEN', 'weir:1:events'])).toBe(600 + live)
 }, 30_000)
 
+/** Milliseconds that the database takes longer with each call. */
+const slowly = (delay: number) => upstash.fault(() => ({ delay }))
+
+test('what is of today is moved within seconds, and adds up, while a slow database has 100 requests a second', async () => {
+  const USERS = 100
+  const secret = createIds('secret')
+  const today = Array.from({ length: 600 }, (_, n) =>
+    linesOf(n, { timestamp: NOON - n, userId: `token-of-user-${n % USERS}` }),
+  )
+  await writeOld(today)
+  const global = { total: AMPLE }
+  slowly(20)
+  let done = false
+  const ended: Promise<unknown>[] = []
+  async function spend(n: number): Promise<void> {
+    const user = await secret.user(`token-of-user-${(n * 7) % (USERS + 20)}`)
+    const admit = admitOf({ id: `live-${n}`, user, global, now: NOON + n })
+    await store.admit(admit)
+    await store.settle(settleOf(admit))
+  }
+  const live = (async () => {
+    const started = performance.now()
+    while (!done) {
+      while (ended.length < (performance.now() - started) / 10) ended.push(spend(ended.length))
+      await delay(5)
+    }
+    await Promise.all(ended)
+  })()
+  await expect.poll(() => ended.length).toBeGreaterThan(10)
+  const started = performance.now()
+  const target = importTo()
+  let calls = 0
+  const bring: Import['bring'] = (...args) => {
+    calls += 1
+    return target.bring(...args)
+  }
+  const migrated = await Promise.race([
+    migrateFile(options({ target: { ...target, bring } })),
+    delay(15_000, undefined, { ref: false }),
+  ])
+  const ms = Math.round(performance.now() - started)
+  done = true
+  await live
+  console.log(`${ms} ms and ${calls} attempts beside ${ended.length} requests`)
+  expect(migrated?.records).toBe(today.flat().length)
+  expect(calls).toBeLessThan(150)
+  const requests = 600 + ended.length
+  const charged = 600 * 25 + ended.length * 15
+  expect(await dayTotals()).toEqual({ '2026-11-22': { requests, charged } })
+  const users = await allUsers()
+  expect(sumOf(users)).toEqual([requests, charged])
+  expect((await store.days(['2026-11-22']))[0]?.total.users).toBe(users.length)
+}, 30_000)
+
+test('a user who is always faster is waited for, and after some time it is said', async () => {
+  await writeOld([linesOf(0)])
+  const target = importTo()
+  const id = await createIds('secret').user('token-of-alice')
+  let attempts = 0
+  const bring: Import['bring'] = async (...args) => {
+    if (args[2].kind !== 'users' || attempts === 25) return target.bring(...args)
+    attempts += 1
+    upstash.fault(async ({ commands: [command] }) => {
+      if (command?.[0] !== 'evalsha') return undefined
+      await redis.command(['SET', `weir:1:user:${id}`, `spoilt ${attempts}`])
+      return undefined
+    })
+    const next = await target.bring(...args)
+    upstash.fault(undefined)
+    return next
+  }
+  vi.spyOn(Math, 'random').mockReturnValue(0.05)
+  const started = performance.now()
+  await migrateFile(options({ target: { ...target, bring } }))
+  // Of 5 ms, 10, 20, and so on up to a second.
+  expect(performance.now() - started).toBeGreaterThan(700)
+  vi.restoreAllMocks()
+  expect(attempts).toBe(25)
+  expect(warnings.filter(({ event }) => event !== 'store.damaged')).toEqual([
+    { event: 'migration.contended', fields: { file, misses: 20 } },
+  ])
+  expect(sumOf(await allUsers())).toEqual([1, 25])
+}, 30_000)
+
+/** A user with so many blocks, who has used something. */
+const blockedUser = (id: string, count: number): UserDoc => {
+  const models = Array.from({ length: count }, (_, n) => [`model-${n}`, { at: NOON }] as const)
+  const { user } = reduce(undefined, { ...entry(id), user: id }, NO_VIEW, RETENTION)
+  return { ...(user as UserDoc), id, blocks: Object.fromEntries(models) }
+}
+
+test('a thousand users with blocks are in at once, each once', async () => {
+  const items = Array.from({ length: 1000 }, (_, n) => blockedUser(`user-${n}`, 5))
+  const target = importTo()
+  expect(await target.bring('id', 0, { kind: 'users', items })).toBe(1000)
+  expect(await redis.command(['ZCARD', 'weir:1:blocks'])).toBe(5000)
+  expect(await redis.command(['ZCARD', 'weir:1:users'])).toBe(1000)
+  expect(sumOf(await allUsers())).toEqual([1000, 15_000])
+  const ids = items.map(({ id }) => id)
+  expect(new Set((await allUsers()).map(({ id }) => id))).toEqual(new Set(ids))
+})
+
+test('ten thousand events are in at once, each once', async () => {
+  const items = Array.from({ length: 10_000 }, (_, n) => entry(`event-${n}`).event)
+  expect(await importTo().bring('id', 0, { kind: 'events', items })).toBe(10_000)
+  expect((await store.events(20_000)).map(({ id }) => id)).toEqual(items.map(({ id }) => id))
+})
+
+test.each([
+  ['users', 'weir:1:top'],
+  ['users', 'weir:1:blocks'],
+  ['events', 'weir:1:events'],
+])('of %s nothing is written where %s is something else', async (kind, key) => {
+  await redis.command(['SET', key, 'of somebody else'])
+  const event = { ...entry('1').event }
+  const chunk: Chunk =
+    kind === 'users'
+      ? { kind: 'users', items: [blockedUser('alice', 1)] }
+      : { kind: 'events', items: [event] }
+  await expect(importTo().bring('id', 0, chunk)).rejects.toThrow(/^the database call failed/)
+  expect(await redis.command(['KEYS', '*'])).toEqual([key])
+})
+
+test('a time that is none keeps a chunk from being written', async () => {
+  const user = { ...blockedUser('alice', 1), seen: NaN }
+  const wrong = importTo().bring('id', 0, { kind: 'users', items: [user] })
+  await expect(wrong).rejects.toThrow('a time that is none')
+  expect(await redis.command(['KEYS', '*'])).toEqual([])
+})
+
+test('what a failed call says is its code, and nothing of what was sent', async () => {
+  const body = JSON.stringify({ error: 'OOM command not allowed, command was: ["GET","secret"]' })
+  upstash.fault(() => ({ status: 400, body }))
+  await expect(importTo().progress('id')).rejects.toThrow(/^the database call failed \(\w+, OOM\)$/)
+})
+
+test('a day that cannot be read is set aside, and one that was cleared meanwhile has no less than nobody', async () => {
+  const target = importTo()
+  const { day, user } = reduce(undefined, entry('1'), NO_VIEW, RETENTION)
+  const days: Chunk = { kind: 'days', items: day ? [day] : [] }
+  await redis.command(['SET', 'weir:1:day:2026-11-22', '{"v":1}'])
+  await target.bring('id', 0, days)
+  expect(await redis.command(['GET', 'weir:1:damaged:day:2026-11-22'])).toBe('{"v":1}')
+  expect(warnings).toEqual([
+    {
+      event: 'store.damaged',
+      fields: {
+        keys: ['weir:1:day:2026-11-22'],
+        setAside: 'weir:1:damaged:day:2026-11-22',
+      },
+    },
+  ])
+  expect(await dayTotals()).toEqual({ '2026-11-22': { requests: 1, charged: 15 } })
+  await store.replay([entry('2')])
+  await store.clear({ op: 'clear', now: NOON })
+  await target.bring('id', 1, { kind: 'users', items: user ? [user] : [] })
+  const [cleared] = await store.days(['2026-11-22'])
+  expect(cleared).toMatchObject({ sessions: 0, total: { users: 0 }, models: {} })
+})
+
 const NO_VIEW = { day: () => undefined, entered: () => false }
 
 /** Counts 15 tokens of a request that was served without a lease. */
@@ -336,12 +497,12 @@ test('a database that is lost on the way gets everything again', async () => {
   await writeOld(requests)
   const target = importTo()
   let lost = false
-  const bring: Import['bring'] = async (id, step, chunk) => {
-    if (step === 5 && !lost) {
+  const bring: Import['bring'] = async (id, from, chunk) => {
+    if (from >= 50 && !lost) {
       lost = true
       await redis.flush()
     }
-    return target.bring(id, step, chunk)
+    return target.bring(id, from, chunk)
   }
   const chunk = { items: 10, bytes: 1e6 }
   await migrateFile(options({ target: { ...target, bring }, chunk }))

@@ -1,10 +1,11 @@
 /** What the old system's file says, by rules alone: its array taken apart, its records as requests, requests as a state. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { chunksOf } from '../src/migration/chunks.ts'
+import { queueOf } from '../src/migration/chunks.ts'
 import { gatherRequests, readOldRecord, type OldRequest } from '../src/migration/old-records.ts'
 import { createRebuild, eventOf } from '../src/migration/rebuild.ts'
 import { splitArray } from '../src/migration/split.ts'
+import type { Chunk } from '../src/store/import.ts'
 import { DAY_MS, HOUR_MS, MAX_TOKENS, type Event } from '../src/usage/record.ts'
 import { createIds } from '../src/usage/user-id.ts'
 import { NOON } from './commands.ts'
@@ -316,7 +317,11 @@ test('chunks hold everything once, days first, and keep to their size', async ()
   for (const event of await eventsOf([...oldRequests(200)].flat())) rebuild.enter(event)
   const state = { ...rebuild.state(), entered: [['x', NOON] as [string, number]] }
   const most = { items: 7, bytes: 2000 }
-  const chunks = chunksOf(state, most)
+  const queue = queueOf(state)
+  const chunks: Chunk[] = []
+  for (let done = 0; done < queue.length; done += chunks.at(-1)?.items.length ?? NaN) {
+    chunks.push(queue.from(done, most))
+  }
   const of = (kind: string) =>
     chunks.filter((chunk) => chunk.kind === kind).flatMap(({ items }) => items as unknown[])
   expect(of('users')).toEqual(state.users)

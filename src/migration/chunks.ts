@@ -1,40 +1,54 @@
-/** A state cut into what goes into the database at once. */
+/** A state as one list of items, of which some go into the database at once. */
 import type { Chunk } from '../store/import.ts'
-import type { State } from './rebuild.ts'
+import type { State } from '../store/local.ts'
 
+/** Most items of a chunk, and most bytes of their JSON together; an item that is larger by itself is alone. */
 export type ChunkSize = { items: number; bytes: number }
 
-const CHUNK: ChunkSize = { items: 1000, bytes: 512 * 1024 }
+export const CHUNK: ChunkSize = { items: 1000, bytes: 512 * 1024 }
 
-/** The same state gives the same chunks. */
-export function chunksOf(state: State, most: ChunkSize = CHUNK): Chunk[] {
-  const { users, entered = [], events } = state
-  const days = state.days.toSorted((a, b) => (a.date < b.date ? -1 : 1))
-  // Live requests change the newest day all the time, and with it a chunk is read and merged again.
-  const newest = days.splice(-1)
-  return [
-    ...pack(days, most).map((items): Chunk => ({ kind: 'days', items })),
-    ...pack(newest, most).map((items): Chunk => ({ kind: 'days', items })),
-    ...pack(users, most).map((items): Chunk => ({ kind: 'users', items })),
-    ...pack(entered, most).map((items): Chunk => ({ kind: 'entered', items })),
-    ...pack(events.toReversed(), most).map((items): Chunk => ({ kind: 'events', items })),
-  ]
+export type Queue = {
+  /** Items in all. */
+  length: number
+  /** The items from number `start` on, from 0 to `length` - 1; at least one, and all of one kind. */
+  from(start: number, most: ChunkSize): Chunk
 }
 
-/** Lists of at most so many items and bytes; an item that is larger by itself is alone. */
-function pack<T>(items: T[], most: ChunkSize): T[][] {
-  const lists: T[][] = []
-  let bytes = Infinity
-  for (const item of items) {
-    const size = Buffer.byteLength(JSON.stringify(item))
-    const last = lists.at(-1)
-    if (last && last.length < most.items && bytes + size <= most.bytes) {
-      last.push(item)
-      bytes += size
-    } else {
-      lists.push([item])
-      bytes = size
-    }
+/** The same state gives the same items in the same order, days before the users whose days they are. */
+export function queueOf(state: State): Queue {
+  const { users, entered = [], events } = state
+  const days = state.days.toSorted((a, b) => (a.date < b.date ? -1 : 1))
+  const parts = [
+    part(days, (items) => ({ kind: 'days', items })),
+    part(users, (items) => ({ kind: 'users', items })),
+    part(entered, (items) => ({ kind: 'entered', items })),
+    part(events.toReversed(), (items) => ({ kind: 'events', items })),
+  ]
+  return {
+    length: parts.reduce((sum, { length }) => sum + length, 0),
+    from(start, most) {
+      let rest = start
+      for (const part of parts) {
+        if (rest < part.length) return part.from(rest, most)
+        rest -= part.length
+      }
+      throw new RangeError(`there is no item ${start}`)
+    },
   }
-  return lists
+}
+
+const part = <T>(items: T[], chunkOf: (items: T[]) => Chunk): Queue => ({
+  length: items.length,
+  from: (start, most) => chunkOf(some(items, start, most)),
+})
+
+function some<T>(items: T[], start: number, most: ChunkSize): T[] {
+  let bytes = 0
+  let end = start
+  for (const item of items.slice(start, start + most.items)) {
+    bytes += Buffer.byteLength(JSON.stringify(item))
+    if (bytes > most.bytes && end > start) break
+    end += 1
+  }
+  return items.slice(start, end)
 }

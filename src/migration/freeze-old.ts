@@ -20,6 +20,9 @@ export type OldFileOptions = Omit<RebuildOptions, 'now'> & {
 /** So many places of damaged records are told. */
 const POSITIONS = 100
 
+/** Requests whose ids are made at once: each is a job of another thread, and most of its time is the way there. */
+const HASHED = 100
+
 /** Writes the frozen copy, and beside it what is damaged. Throws `StoreError` when the file changes meanwhile. */
 export async function freezeOld(options: OldFileOptions, copy: string): Promise<Frozen> {
   const { file } = options
@@ -29,11 +32,23 @@ export async function freezeOld(options: OldFileOptions, copy: string): Promise<
   const requests = gatherRequests()
   const rebuild = createRebuild({ ...options, now })
   const report: Report = { records: 0, leftOut: 0, damaged: 0, positions: [] }
+  let waiting: OldRequest[] = []
 
   async function enter(request: OldRequest): Promise<void> {
-    const event = await eventOf(v7({ msecs: request.at }), request, ids)
-    if (rebuild.enter(event)) report.records += request.records
-    else report.leftOut += 1
+    waiting.push(request)
+    if (waiting.length >= HASHED) await enterWaiting()
+  }
+
+  async function enterWaiting(): Promise<void> {
+    const entering = waiting.map(async (request) => ({
+      event: await eventOf(v7({ msecs: request.at }), request, ids),
+      records: request.records,
+    }))
+    waiting = []
+    for (const { event, records } of await Promise.all(entering)) {
+      if (rebuild.enter(event)) report.records += records
+      else report.leftOut += 1
+    }
   }
 
   await rm(damagedOf(copy), { force: true })
@@ -55,6 +70,7 @@ export async function freezeOld(options: OldFileOptions, copy: string): Promise<
     await aside?.close()
   }
   for (const request of requests.end()) await enter(request)
+  await enterWaiting()
 
   if (!source || !isSame(source, await stampOf(file))) {
     throw new StoreError(`${file} is being written to`)

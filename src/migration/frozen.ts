@@ -7,9 +7,9 @@
 import { createReadStream } from 'node:fs'
 import { readFile, rename, stat } from 'node:fs/promises'
 import { replaceFile } from '../store/journal.ts'
+import type { State } from '../store/local.ts'
 import { unusable } from '../store/lock.ts'
 import { StoreError } from '../store/store.ts'
-import type { State } from './rebuild.ts'
 import type { Report } from './report.ts'
 
 /** A file as it was when it was read. */

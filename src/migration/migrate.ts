@@ -2,10 +2,11 @@
 import { readFile, unlink } from 'node:fs/promises'
 import { v7 } from 'uuid'
 import type { Import } from '../store/import.ts'
-import { openLocal } from '../store/local.ts'
+import { openLocal, type State } from '../store/local.ts'
 import { acquireLock } from '../store/lock.ts'
 import { StoreError } from '../store/store.ts'
-import { chunksOf, type ChunkSize } from './chunks.ts'
+import { backOff } from './back-off.ts'
+import { CHUNK, queueOf, type ChunkSize } from './chunks.ts'
 import { freezeOld, type OldFileOptions } from './freeze-old.ts'
 import {
   importedOf,
@@ -18,7 +19,6 @@ import {
   type Frozen,
 } from './frozen.ts'
 import { importOld } from './import-old.ts'
-import type { State } from './rebuild.ts'
 import type { Report } from './report.ts'
 
 export type MigrateOptions = OldFileOptions & {
@@ -26,9 +26,12 @@ export type MigrateOptions = OldFileOptions & {
   warn(event: string, fields: Record<string, unknown>): void
   /** Ends the migration between two chunks; it can be gone on with later. */
   signal?: AbortSignal
-  /** How much goes into the database at once. */
+  /** How much goes into the database at once, at most. */
   chunk?: ChunkSize
 }
+
+/** After so many attempts in a row at the same part it is said that live traffic is in the way. */
+const MISSES_TOLD = 20
 
 const journalOf = (file: string) => `${file}.journal`
 
@@ -44,7 +47,7 @@ export async function canMigrate(file: string): Promise<boolean> {
  * The file gets the suffix `.migrated`. Nothing is written anywhere before the database has answered. Throws `StoreError`.
  */
 export async function migrateFile(options: MigrateOptions): Promise<Report | undefined> {
-  const { file, target, signal } = options
+  const { file, target } = options
   const copy = migratingOf(file)
   try {
     await target.progress('none')
@@ -57,13 +60,7 @@ export async function migrateFile(options: MigrateOptions): Promise<Report | und
       // Whoever had the lock before may have done it all.
       if (!(await canMigrate(file))) return undefined
       const frozen = (await readFrozen(copy)) ?? (await freeze(options, copy))
-      const chunks = chunksOf(frozen.state, options.chunk)
-      let step = await target.progress(frozen.id)
-      while (step < chunks.length) {
-        if (signal?.aborted) throw new StoreError('the migration was stopped')
-        const chunk = chunks[step]
-        if (chunk) step = await target.bring(frozen.id, step, chunk)
-      }
+      await bringAll(options, frozen)
       const report = await retire(file, copy, frozen)
       await unlink(copy)
       return report
@@ -73,6 +70,33 @@ export async function migrateFile(options: MigrateOptions): Promise<Report | und
   } catch (cause) {
     if (cause instanceof StoreError) throw cause
     throw new StoreError(`cannot migrate ${file}`, { cause })
+  }
+}
+
+/**
+ * Brings all of it into the database. Where live traffic is faster, less goes in at once: a part is read and written in
+ * two calls, and the fewer users it has, the fewer requests come in between.
+ */
+async function bringAll(options: MigrateOptions, { state, id }: Frozen): Promise<void> {
+  const { file, target, warn, signal, chunk: most = CHUNK } = options
+  const queue = queueOf(state)
+  let done = await target.progress(id)
+  let { items } = most
+  let misses = 0
+  while (done < queue.length) {
+    if (signal?.aborted) throw new StoreError('the migration was stopped')
+    const chunk = queue.from(done, { ...most, items })
+    const next = await target.bring(id, done, chunk)
+    if (next !== done) {
+      done = next
+      items = Math.min(items * 2, most.items)
+      misses = 0
+      continue
+    }
+    misses += 1
+    items = Math.ceil(chunk.items.length / 2)
+    if (misses % MISSES_TOLD === 0) warn('migration.contended', { file, misses })
+    await backOff(misses, signal)
   }
 }
 

@@ -2,10 +2,8 @@
 import * as z from 'zod/mini'
 import { MODEL_NAME } from '../proxy/body.ts'
 import { newRow, newUser } from '../usage/documents.ts'
-import { HOUR_MS, MAX_TOKENS, type Row, type UserDoc } from '../usage/record.ts'
-
-/** Clocks differ. */
-const AHEAD_MS = HOUR_MS
+import { MAX_TOKENS, type Row, type UserDoc } from '../usage/record.ts'
+import { AHEAD_MS } from './old-records.ts'
 
 const amount = z.int().check(z.nonnegative(), z.maximum(MAX_TOKENS))
 const oldUser = z.object({

@@ -7,7 +7,7 @@ import { HOUR_MS, MAX_TOKENS } from '../usage/record.ts'
 const OPEN_REQUESTS = 10_000
 
 /** Clocks differ; what lies further ahead than this is no time of a request. */
-const AHEAD_MS = HOUR_MS
+export const AHEAD_MS = HOUR_MS
 
 /** What is counted of a record; its `id`, `date` and `metadata` say nothing more. */
 export type OldRecord = {

@@ -1,4 +1,5 @@
 /** The state that requests leave behind, rebuilt by the ledger's own rules from what is told of them. */
+import type { State } from '../store/local.ts'
 import type { Retention } from '../store/store.ts'
 import { reduce } from '../usage/ledger.ts'
 import {
@@ -13,16 +14,6 @@ import {
 } from '../usage/record.ts'
 import type { Ids } from '../usage/user-id.ts'
 import type { OldRequest } from './old-records.ts'
-
-/** All that a store keeps, as in the snapshot of the local one. */
-export type State = {
-  users: UserDoc[]
-  days: DayDoc[]
-  /** Oldest first. */
-  events: Event[]
-  /** Ids of events that must not be entered again, and when these were. */
-  entered?: [id: string, at: number][]
-}
 
 export type RebuildOptions = {
   retention: Retention

@@ -3,11 +3,12 @@ import type { Redis } from '@upstash/redis'
 import { createHash } from 'node:crypto'
 import type { Config } from '../config.ts'
 import { storedIp } from '../middleware/caller.ts'
-import type { Import, Replaced } from '../store/import.ts'
-import { StoreError, type Retention } from '../store/store.ts'
+import { guard, type Import, type Replaced } from '../store/import.ts'
+import type { Retention } from '../store/store.ts'
 import { mergeUser } from '../usage/merge.ts'
 import type { UserDoc } from '../usage/record.ts'
 import type { Ids } from '../usage/user-id.ts'
+import { backOff } from './back-off.ts'
 import { blockedUser, readOldBlock, readOldUser, splitBlocked } from './old-keys.ts'
 
 export type RekeyOptions = {
@@ -52,12 +53,15 @@ export async function rekey(options: RekeyOptions): Promise<RekeyReport> {
     } while (cursor !== '0')
   }
 
-  /** Replaces keys as they are read, again until nobody is faster; gives how many there were. */
+  /**
+   * Replaces keys as they are read, fewer at once where somebody is faster, again until nobody is; gives how many
+   * there were.
+   */
   async function replace(
     keys: string[],
     read: (key: string, text: string) => Promise<Reading>,
   ): Promise<number> {
-    for (;;) {
+    for (let misses = 1; ; misses += 1) {
       const texts = await target.read(keys)
       const users = new Map<string, UserDoc>()
       const old: Replaced[] = []
@@ -76,7 +80,12 @@ export async function rekey(options: RekeyOptions): Promise<RekeyReport> {
         const known = users.get(user.id)
         users.set(user.id, known ? mergeUser(known, user, retention) : user)
       }
-      if (old.length && !(await target.replace([...users.values()], old))) continue
+      if (old.length && !(await target.replace([...users.values()], old))) {
+        await backOff(misses)
+        if (keys.length === 1) continue
+        const half = Math.ceil(keys.length / 2)
+        return (await replace(keys.slice(0, half), read)) + (await replace(keys.slice(half), read))
+      }
       unreadable.push(...failed)
       return old.length
     }
@@ -114,15 +123,8 @@ export async function rekey(options: RekeyOptions): Promise<RekeyReport> {
   return { users, blocks, unreadable: [...new Set(unreadable)], stats }
 }
 
-async function scanOnce(
+const scanOnce = (
   redis: Pick<Redis, 'scan'>,
   cursor: string,
   match: string,
-): Promise<[string, string[]]> {
-  try {
-    return await redis.scan(cursor, { match, count: SCANNED })
-  } catch (error) {
-    const kind = error instanceof Error ? error.name : 'unknown'
-    throw new StoreError(`the database call failed (${kind})`)
-  }
-}
+): Promise<[string, string[]]> => guard(() => redis.scan(cursor, { match, count: SCANNED }))

@@ -1,17 +1,11 @@
 /**
- * Brings documents into a Redis that may be in use: what is there and what comes are merged here, and written by a
- * script that does nothing when somebody else has changed a document in between.
+ * Brings documents into a Redis that may be in use. A user that is there and one that comes are merged here, and
+ * written by a script that does nothing when somebody else has changed the user in between. Days, which every request
+ * changes, are added up in the script, so that nobody can come in between.
  */
 import type { Redis } from '@upstash/redis'
 import { createHash } from 'node:crypto'
-import {
-  addOverlaps,
-  mergeDay,
-  mergeUser,
-  overlapOf,
-  withoutOverlap,
-  type Overlap,
-} from '../usage/merge.ts'
+import { addOverlaps, mergeUser, overlapOf, type Overlap } from '../usage/merge.ts'
 import {
   DAY_MS,
   ENTER_MS,
@@ -48,14 +42,14 @@ export type Chunk =
 export type Replaced = { key: string; sha: string }
 
 export type Import = {
-  /** How many chunks of an import are in; rejects with `StoreError` when the database does not answer. */
+  /** How many items of an import are in; rejects with `StoreError` when the database does not answer. */
   progress(id: string): Promise<number>
   /**
-   * Brings chunk number `step` in and gives the number of the next one to bring. That is the same one again when live
-   * traffic was faster, and whichever is due when `step` is not.
+   * Brings in the items from number `from` on, from 0, and gives the number of the next one to bring. That is the same
+   * one again when live traffic was faster, and whichever is due when `from` is not.
    */
-  bring(id: string, step: number, chunk: Chunk): Promise<number>
-  /** Brings users in and removes the keys they come from; false when something has changed meanwhile, and nothing is done. */
+  bring(id: string, from: number, chunk: Chunk): Promise<number>
+  /** Brings users in without their days and removes the keys they come from; false when something has changed meanwhile, and nothing is done. */
   replace(users: UserDoc[], old: Replaced[]): Promise<boolean>
   /** The texts of keys that hold a string or a hash, empty for those of another type; null where there is nothing. */
   read(keys: string[]): Promise<(string | null)[]>
@@ -84,44 +78,124 @@ for i, key in ipairs(KEYS) do texts[i] = text_of(key) end
 return texts
 `
 
-/** KEYS are those of the writes, ARGV[1] is the plan, and what follows the texts. */
+/** Most values of one command in a script: Lua cannot pass more than some 8000. */
+const SLICE = 2000
+
+/**
+ * KEYS are those of the writes and then of the days, ARGV[1] is the plan, and what follows the texts: of the writes, of
+ * the days, of the list. Everything that can fail comes before the first write, since Redis does not roll back.
+ * Gives how many items are in, and the keys of days that could not be read.
+ */
 const WRITE_SCRIPT = String.raw`${READ_TEXT}
 local plan = cjson.decode(ARGV[1])
+local writes, days = #plan.writes, #plan.days
 
 if plan.marker then
-  local step = tonumber(redis.call('GET', plan.marker.key) or 0)
-  if step ~= plan.marker.step then return step end
+  local done = tonumber(redis.call('GET', plan.marker.key) or 0)
+  if done ~= plan.marker.from then return { done } end
 end
 for _, old in ipairs(plan.old) do
-  if redis.sha1hex(text_of(old.key) or '') ~= old.sha then return ${CHANGED} end
+  if redis.sha1hex(text_of(old.key) or '') ~= old.sha then return { ${CHANGED} } end
 end
-local current = #KEYS > 0 and redis.call('MGET', unpack(KEYS))
+local current = {}
+for from = 1, #KEYS, ${SLICE} do
+  local to = math.min(from + ${SLICE} - 1, #KEYS)
+  for i, text in ipairs(redis.call('MGET', unpack(KEYS, from, to))) do current[from + i - 1] = text end
+end
 for i, write in ipairs(plan.writes) do
-  if write.sha and redis.sha1hex(current[i] or '') ~= write.sha then return ${CHANGED} end
+  if write.sha and redis.sha1hex(current[i] or '') ~= write.sha then return { ${CHANGED} } end
 end
 
-for i, write in ipairs(plan.writes) do
-  if write.seconds then
-    redis.call('SET', KEYS[i], ARGV[i + 1], 'EX', write.seconds)
-  else
-    redis.call('SET', KEYS[i], ARGV[i + 1])
+-- Numbers by name, at any depth; of two moments the later one.
+local function add(one, other)
+  for name, value in pairs(other) do
+    if type(value) == 'table' then
+      one[name] = add(one[name] or {}, value)
+    elseif name == 'at' then
+      one[name] = math.max(one[name] or 0, value)
+    else
+      one[name] = (one[name] or 0) + value
+    end
   end
+  return one
+end
+
+-- What both have counted; of two minutes the later one.
+local function add_day(day, other)
+  add(day.total, other.total)
+  add(day.models, other.models)
+  add(day.quota, other.quota)
+  day.sessions = day.sessions + other.sessions
+  if day.minute.n == other.minute.n then
+    add(day.minute.rows, other.minute.rows)
+  elseif day.minute.n < other.minute.n then
+    day.minute = other.minute
+  end
+end
+
+-- Those counted once who were counted twice. History may have been cleared meanwhile, and then they are not there.
+local function take_overlap(day, overlap)
+  day.total.users = math.max(0, day.total.users - overlap.users)
+  day.sessions = math.max(0, day.sessions - overlap.sessions)
+  for model, users in pairs(overlap.models) do
+    local row = day.models[model]
+    if row then row.users = math.max(0, row.users - users) end
+  end
+end
+
+local function change(text, comes, overlap)
+  local day = cjson.decode(text)
+  if day.v ~= 1 then error('not a day') end
+  if overlap then take_overlap(day, cjson.decode(comes)) else add_day(day, cjson.decode(comes)) end
+  return cjson.encode(day)
+end
+
+local texts, damaged = {}, {}
+for i, day in ipairs(plan.days) do
+  local text, comes = current[writes + i], ARGV[writes + i + 1]
+  local ok, changed = pcall(change, text, comes, day.overlap)
+  if ok then
+    texts[i] = changed
+  elseif not day.overlap then
+    texts[i] = comes
+    damaged[i] = text or nil
+  end
+end
+
+for _, index in ipairs(plan.indexes) do redis.call('ZCARD', index.key) end
+local room = plan.list and plan.list.most - redis.call('LLEN', plan.list.key) or 0
+
+local function set(key, text, seconds)
+  if seconds then redis.call('SET', key, text, 'EX', seconds) else redis.call('SET', key, text) end
+end
+
+local function add_all(name, key, values, from, to)
+  for first = from, to, ${SLICE} do
+    redis.call(name, key, unpack(values, first, math.min(first + ${SLICE} - 1, to)))
+  end
+end
+
+for i, write in ipairs(plan.writes) do set(KEYS[i], ARGV[i + 1], write.seconds) end
+local reply = { plan.marker and plan.marker.next or 0 }
+for i, day in ipairs(plan.days) do
+  if damaged[i] then
+    set(day.setAside, damaged[i], ${DAMAGED_SECONDS})
+    reply[#reply + 1] = KEYS[writes + i]
+  end
+  if texts[i] then set(KEYS[writes + i], texts[i], day.seconds) end
 end
 for _, index in ipairs(plan.indexes) do
-  redis.call('ZADD', index.key, unpack(index.entries))
+  add_all('ZADD', index.key, index.entries, 1, #index.entries)
   if index.seconds then redis.call('EXPIRE', index.key, index.seconds) end
 end
-if plan.list then
-  local room = plan.list.most - redis.call('LLEN', plan.list.key)
-  if room > 0 then
-    redis.call('RPUSH', plan.list.key, unpack(ARGV, 2, math.min(#ARGV, room + 1)))
-    redis.call('EXPIRE', plan.list.key, plan.list.seconds)
-  end
+if room > 0 then
+  local first = writes + days + 2
+  add_all('RPUSH', plan.list.key, ARGV, first, math.min(#ARGV, first + room - 1))
+  redis.call('EXPIRE', plan.list.key, plan.list.seconds)
 end
 for _, old in ipairs(plan.old) do redis.call('DEL', old.key) end
-if not plan.marker then return 0 end
-redis.call('SET', plan.marker.key, plan.marker.step + 1, 'EX', ${MARKER_SECONDS})
-return plan.marker.step + 1
+if plan.marker then redis.call('SET', plan.marker.key, plan.marker.next, 'EX', ${MARKER_SECONDS}) end
+return reply
 `
 
 /** What is under a key now; `doc` is absent when there is nothing or nothing that can be read. */
@@ -129,9 +203,14 @@ type Found<T> = { key: string; sha: string; text: string | undefined; doc: T | u
 
 /** Amounts for Redis are strings, so that Lua does not write them its own way. */
 type Write = { key: string; text: string; sha?: string; seconds?: string }
+/** A day to be added to the one that is there, or `overlap` that is to be taken off it. */
+type DayWrite = { key: string; text: string; seconds: string; setAside: string; overlap?: true }
 type Index = { key: string; entries: string[]; seconds?: string }
+/** How many items are in before a chunk, and after it. */
+type Marker = { key: string; from: number; next: number }
 type Plan = {
   writes: Write[]
+  days: DayWrite[]
   indexes: Index[]
   list?: { key: string; texts: string[]; most: number; seconds: string }
 }
@@ -157,26 +236,28 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
     const { key, sha, text, doc } = found
     const write: Write = { key, text: JSON.stringify(next), sha, ...secondsTo(end) }
     if (text === undefined || doc) return [write]
-    const setAside = `${PREFIX}damaged:${key.slice(PREFIX.length)}`
-    warn('store.damaged', { keys: [key], setAside })
-    return [write, { key: setAside, text, seconds: String(DAMAGED_SECONDS) }]
+    tellDamaged(key)
+    return [write, { key: asideOf(key), text, seconds: String(DAMAGED_SECONDS) }]
   }
 
+  const tellDamaged = (key: string) =>
+    warn('store.damaged', { keys: [key], setAside: asideOf(key) })
+  const secondsUntil = (end: number) => String(Math.max(1, Math.ceil((end - now()) / SECOND_MS)))
   const secondsTo = (end: number | undefined) =>
-    end === undefined ? {} : { seconds: String(Math.max(1, Math.ceil((end - now()) / SECOND_MS))) }
+    end === undefined ? {} : { seconds: secondsUntil(end) }
   const ahead = (end: number | undefined): boolean => end === undefined || end > now()
   const userEnds = (user: UserDoc) => userEnd(user, userDays)
   const dayEnds = (date: string) => Date.parse(date) + (historyDays + 1) * DAY_MS
 
-  async function planDays(all: DayDoc[]): Promise<Plan> {
-    const days = all.filter(({ date }) => ahead(dayEnds(date)))
-    const found = await look<DayDoc>(days.map(({ date }) => dayKey(date)))
-    const writes = days.flatMap((day, index) => {
-      const there = found[index] as Found<DayDoc>
-      const merged = there.doc ? mergeDay(there.doc, day) : day
-      return writesOf(there, merged, dayEnds(day.date))
-    })
-    return { writes, indexes: [] }
+  function dayWrite(date: string, text: string): DayWrite {
+    const key = dayKey(date)
+    return { key, text, seconds: secondsUntil(dayEnds(date)), setAside: asideOf(key) }
+  }
+
+  function planDays(all: DayDoc[]): Plan {
+    const kept = all.filter(({ date }) => ahead(dayEnds(date)))
+    const days = kept.map((day) => dayWrite(day.date, JSON.stringify(day)))
+    return { writes: [], days, indexes: [] }
   }
 
   async function planUsers(all: UserDoc[]): Promise<Plan> {
@@ -194,18 +275,14 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
         overlaps.set(date, known ? addOverlaps(known, overlap) : overlap)
       }
     }
-    const dates = [...overlaps.keys()]
-    const days = dates.length ? await look<DayDoc>(dates.map(dayKey)) : []
-    const writes = [
-      ...merged.flatMap((user, index) =>
-        writesOf(found[index] as Found<UserDoc>, user, userEnds(user)),
-      ),
-      ...days.flatMap((day, index) => {
-        const overlap = overlaps.get(dates[index] ?? '')
-        if (!day.doc || !overlap) return []
-        return writesOf(day, withoutOverlap(day.doc, overlap), dayEnds(day.doc.date))
-      }),
-    ]
+    const days = [...overlaps]
+      .filter(([date]) => ahead(dayEnds(date)))
+      .map(([date, overlap]): DayWrite => {
+        return { ...dayWrite(date, JSON.stringify(overlap)), overlap: true }
+      })
+    const writes = merged.flatMap((user, index) =>
+      writesOf(found[index] as Found<UserDoc>, user, userEnds(user)),
+    )
     const blocks = users.flatMap(({ id, blocks }, index) =>
       Object.entries(blocks)
         .filter(([model]) => !own(found[index]?.doc?.blocks ?? {}, model))
@@ -217,7 +294,7 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
       { key: `${PREFIX}top`, entries: merged.flatMap(spent), seconds },
       { key: `${PREFIX}blocks`, entries: blocks },
     ]
-    return { writes, indexes: indexes.filter(({ entries }) => entries.length) }
+    return { writes, days, indexes: indexes.filter(({ entries }) => entries.length) }
   }
 
   function planEntered(entered: [id: string, at: number][]): Plan {
@@ -225,13 +302,13 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
       .map(([id, at]) => ({ key: onceKey(id), text: '1', end: at + ENTER_MS }))
       .filter(({ end }) => ahead(end))
       .map(({ key, text, end }) => ({ key, text, ...secondsTo(end) }))
-    return { writes, indexes: [] }
+    return { writes, days: [], indexes: [] }
   }
 
   function planEvents(events: Event[]): Plan {
     const texts = events.map((event) => JSON.stringify(event))
     const [key, seconds] = [`${PREFIX}events`, daysAsSeconds(historyDays)]
-    return { writes: [], indexes: [], list: { key, texts, most: eventsKept, seconds } }
+    return { writes: [], days: [], indexes: [], list: { key, texts, most: eventsKept, seconds } }
   }
 
   function plan(chunk: Chunk): Promise<Plan> | Plan {
@@ -247,33 +324,60 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
     }
   }
 
-  function write({ writes, indexes, list }: Plan, also: { marker?: object; old: Replaced[] }) {
+  /** Gives how many items are in, or `CHANGED`. */
+  async function write(plan: Plan, also: { marker?: Marker; old: Replaced[] }): Promise<number> {
+    const { writes, days, indexes, list } = plan
+    checkAmounts(plan)
     const { texts = [], ...place } = list ?? {}
-    const rest = writes.map(({ sha, seconds }) => ({ sha, seconds }))
-    const head = { ...also, writes: rest, indexes, ...(list && { list: place }) }
-    const args = [JSON.stringify(head), ...writes.map(({ text }) => text), ...texts]
-    return runScript<number>(
+    const head = {
+      ...also,
+      writes: writes.map(({ sha, seconds }) => ({ sha, seconds })),
+      days: days.map(({ seconds, setAside, overlap }) => ({ seconds, setAside, overlap })),
+      indexes,
+      ...(list && { list: place }),
+    }
+    const keyed = [...writes, ...days]
+    const args = [JSON.stringify(head), ...keyed.map(({ text }) => text), ...texts]
+    const keys = keyed.map(({ key }) => key)
+    const [next, ...damaged] = await runScript<[number, ...string[]]>(
       redis,
       WRITE_SCRIPT,
-      writes.map(({ key }) => key),
+      keys,
       args,
     )
+    for (const key of damaged) tellDamaged(key)
+    return next
   }
 
   return {
     async progress(id) {
       return Number(await guard(() => redis.get<string>(markerKey(id))))
     },
-    async bring(id, step, chunk) {
-      const marker = { key: markerKey(id), step }
+    async bring(id, from, chunk) {
+      const marker = { key: markerKey(id), from, next: from + chunk.items.length }
       const next = await write(await plan(chunk), { marker, old: [] })
-      return next === CHANGED ? step : next
+      return next === CHANGED ? from : next
     },
     async replace(users, old) {
-      return (await write(await planUsers(users), { old })) !== CHANGED
+      // No day came before these, so nobody is in one twice.
+      const plan = { ...(await planUsers(users)), days: [] }
+      return (await write(plan, { old })) !== CHANGED
     },
     read: (keys) => runScript<(string | null)[]>(redis, READ_SCRIPT, keys, []),
   }
+}
+
+/** Where a document that cannot be read is put. */
+const asideOf = (key: string) => `${PREFIX}damaged:${key.slice(PREFIX.length)}`
+
+/** The script would fail half way on an amount that is none. Throws `StoreError`. */
+function checkAmounts({ writes, days, indexes, list }: Plan): void {
+  const places = [...writes, ...days, ...indexes, ...(list ? [list] : [])]
+  const seconds = places.flatMap((place) => place.seconds ?? [])
+  const scores = indexes.flatMap(({ entries }) => entries.filter((_, index) => index % 2 === 0))
+  const areWhole = seconds.every((amount) => /^\d{1,15}$/.test(amount))
+  if (areWhole && scores.every((score) => Number.isFinite(Number(score)))) return
+  throw new StoreError('what is to be written has a time that is none')
 }
 
 /** When a user's document ends, as if it had been written when they were last active. */
@@ -322,12 +426,13 @@ async function runScript<T>(
   })
 }
 
-/** The client's errors hold the whole command with its values, so only their kind is kept. */
-async function guard<T>(call: () => Promise<T>): Promise<T> {
+/** The client's errors hold the whole command with its values, so only their kind and code are kept. Throws `StoreError`. */
+export async function guard<T>(call: () => Promise<T>): Promise<T> {
   try {
     return await call()
   } catch (error) {
     const kind = error instanceof Error ? error.name : 'unknown'
-    throw new StoreError(`the database call failed (${kind})`)
+    const code = error instanceof Error && /^[A-Z][A-Z\d_]*\b/.exec(error.message)?.[0]
+    throw new StoreError(`the database call failed (${kind}${code ? `, ${code}` : ''})`)
   }
 }

@@ -25,7 +25,7 @@ export type LocalOptions = {
 
 export type LocalStore = Store & { close(): Promise<void> }
 
-type State = {
+export type State = {
   users: UserDoc[]
   days: DayDoc[]
   events: Event[]

@@ -1,16 +1,11 @@
-/** Two accounts of the same user or day as one: what was counted apart, added up. */
+/** Two accounts of the same user as one: what was counted apart, added up. */
 import { advance, answered, newRow, shorten, type Keep } from './documents.ts'
-import {
-  own,
-  type Count,
-  type DayDoc,
-  type DayRow,
-  type PastRow,
-  type Row,
-  type UserDoc,
-} from './record.ts'
+import { own, type Count, type PastRow, type Row, type UserDoc } from './record.ts'
 
-/** Counted on both sides of a merge, by date: users, users of a model, and sessions. */
+/**
+ * Whom both sides of a merge have counted on a day: users, users of a model, and sessions. The sum of the two days
+ * has these twice.
+ */
 export type Overlap = { users: number; models: Record<string, number>; sessions: number }
 
 /** What both have counted, at the later of the two moments. Where they differ on a block, the first one's is in force. */
@@ -32,23 +27,6 @@ export function mergeUser(first: UserDoc, second: UserDoc, keep: Keep): UserDoc 
   const seen = Math.max(first.seen ?? 0, second.seen ?? 0)
   if (seen > 0) merged.seen = seen
   return merged
-}
-
-/** What both have counted. Who is in both is counted twice: see `withoutOverlap`. */
-export function mergeDay(first: DayDoc, second: DayDoc): DayDoc {
-  const [later, earlier] = first.minute.n >= second.minute.n ? [first, second] : [second, first]
-  const minute =
-    later.minute.n === earlier.minute.n
-      ? { n: later.minute.n, rows: mergeWith(first.minute.rows, second.minute.rows, sumFields) }
-      : later.minute
-  return {
-    ...first,
-    total: sumDayRows(first.total, second.total),
-    sessions: first.sessions + second.sessions,
-    models: mergeWith(first.models, second.models, sumDayRows),
-    quota: mergeWith(first.quota, second.quota, sumFields),
-    minute,
-  }
 }
 
 /** By date, what of one user both accounts have counted. */
@@ -83,22 +61,6 @@ export const addOverlaps = (one: Overlap, other: Overlap): Overlap => ({
   sessions: one.sessions + other.sessions,
 })
 
-/** The day with those counted once who were counted twice. */
-export function withoutOverlap(day: DayDoc, overlap: Overlap): DayDoc {
-  const fewer = (row: DayRow, users: number): DayRow => ({ ...row, users: row.users - users })
-  return {
-    ...day,
-    total: fewer(day.total, overlap.users),
-    sessions: day.sessions - overlap.sessions,
-    models: Object.fromEntries(
-      Object.entries(day.models).map(([model, row]) => [
-        model,
-        fewer(row, own(overlap.models, model) ?? 0),
-      ]),
-    ),
-  }
-}
-
 const daysOf = (doc: UserDoc): Record<string, Record<string, PastRow>> => ({
   ...doc.past,
   [doc.date]: doc.rows,
@@ -116,18 +78,8 @@ const lengthen = (row: PastRow): PastRow =>
     ? row
     : { ...newRow(), requests: row.requests, failed: row.requests }
 
-function sumDayRows(first: DayRow, second: DayRow): DayRow {
-  const { hours, at, ...counts } = first
-  const { hours: otherHours, at: otherAt, ...otherCounts } = second
-  return {
-    ...sumFields(counts, otherCounts),
-    hours: mergeWith(hours, otherHours, (a, b) => a + b),
-    at: Math.max(at, otherAt),
-  }
-}
-
 /** Adds records of numbers, field by field. */
-const sumFields = <T extends Row | Count | Omit<DayRow, 'hours' | 'at'>>(first: T, second: T): T =>
+const sumFields = <T extends Row | Count>(first: T, second: T): T =>
   mergeWith(first as Record<string, number>, second as Record<string, number>, (a, b) => a + b) as T
 
 /** Both records as one; where both have a key, `merge` makes one value of the two. */
