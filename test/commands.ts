@@ -1,6 +1,7 @@
 /** Ledger commands: plain ones to write out, and random ones of few users and models, whose clocks step and days end. */
 import fc from 'fast-check'
-import type { Admit, Command, Enter, Event, Limits, Settle } from '../src/usage/record.ts'
+import { DAY_MS, nextDay } from '../src/usage/record.ts'
+import type { Admit, Command, Enter, Event, Limits, Note, Settle } from '../src/usage/record.ts'
 
 /** Ten seconds before midnight UTC, so that days roll over within a run. */
 export const START = Date.UTC(2026, 10, 22, 23, 59, 50)
@@ -121,11 +122,37 @@ const block = fc.record({
   lasts: rarely(fc.constantFrom(1000, 100_000)),
 })
 
+const report = fc.record({
+  user: fc.constantFrom(...USERS, 'eve'),
+  models: fc.dictionary(
+    fc.constantFrom(...MODELS),
+    fc.record({
+      tokens: fc.nat(1000),
+      requests: fc.nat(9),
+      /** The end of the day that is meant, in days from now. */
+      day: fc.constantFrom(0, 0, 0, -1, 1),
+    }),
+  ),
+})
+
+const admin = fc.oneof(
+  fc.record({ op: fc.constant('erase' as const), user: fc.constantFrom(...USERS) }),
+  fc.record({
+    op: fc.constant('login' as const),
+    session: fc.constantFrom('s1', 's2'),
+    lasts: fc.constant(DAY_MS),
+  }),
+  fc.record({ op: fc.constant('logout' as const), session: fc.constantFrom('s1', 's2') }),
+  fc.record({ op: fc.constant('note' as const), ip: rarely(fc.constant('192.0.2.9')) }),
+)
+
 type Draw = { step: number } & (
   | { kind: 'admit'; value: typeof admit extends fc.Arbitrary<infer T> ? T : never }
   | { kind: 'settle'; value: typeof settle extends fc.Arbitrary<infer T> ? T : never }
   | { kind: 'enter'; value: typeof enter extends fc.Arbitrary<infer T> ? T : never }
   | { kind: 'block'; value: typeof block extends fc.Arbitrary<infer T> ? T : never }
+  | { kind: 'report'; value: typeof report extends fc.Arbitrary<infer T> ? T : never }
+  | { kind: 'admin'; value: typeof admin extends fc.Arbitrary<infer T> ? T : never }
   | { kind: 'clear' }
 )
 
@@ -147,6 +174,27 @@ function ended({ id, user, outcome, charged, session }: Ended, at: number): Even
 
 function toCommand(draw: Draw, now: number): Command {
   if (draw.kind === 'clear') return { op: 'clear', now }
+  if (draw.kind === 'report') {
+    const models = Object.fromEntries(
+      Object.entries(draw.value.models).map(([model, { day, ...count }]) => [
+        model,
+        { ...count, resetAt: nextDay(now) + day * DAY_MS },
+      ]),
+    )
+    return { op: 'report', now, user: draw.value.user, models }
+  }
+  if (draw.kind === 'admin') {
+    const { value } = draw
+    if (value.op === 'login') {
+      const { op, session, lasts } = value
+      return { op, now, session, until: now + lasts }
+    }
+    if (value.op === 'note') {
+      const note: Note = { op: 'note', now, action: 'export' }
+      return value.ip === undefined ? note : { ...note, ip: value.ip }
+    }
+    return { ...value, now }
+  }
   if (draw.kind === 'admit')
     return JSON.parse(JSON.stringify({ op: 'admit', now, ...draw.value })) as Admit
   if (draw.kind === 'settle') {
@@ -194,6 +242,18 @@ export const commandSequence = (maxLength: number): fc.Arbitrary<Command[]> =>
         },
         {
           arbitrary: fc.record({ kind: fc.constant('block' as const), step: clock, value: block }),
+          weight: 2,
+        },
+        {
+          arbitrary: fc.record({
+            kind: fc.constant('report' as const),
+            step: clock,
+            value: report,
+          }),
+          weight: 2,
+        },
+        {
+          arbitrary: fc.record({ kind: fc.constant('admin' as const), step: clock, value: admin }),
           weight: 2,
         },
         {

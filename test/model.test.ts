@@ -56,6 +56,12 @@ test('redis and local give the same answers and end in the same documents as the
           const query = { sort, limit: 10, now }
           expect(await remote.listUsers(query)).toEqual(await local.listUsers(query))
         }
+        for (const store of [remote, local]) {
+          expect(await store.audit(1000)).toEqual(state.audit)
+          for (const [hash, until] of state.sessions) {
+            expect(await store.session(hash, 0)).toBe(until !== undefined)
+          }
+        }
         expect(dates.map((date) => dateOf(Date.parse(date)))).toEqual(dates)
       } finally {
         await local.remove()

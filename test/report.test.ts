@@ -52,7 +52,7 @@ test('tells of a user what their requests have done', () => {
     settleOf(broken, { outcome: 'partial', charged: 40 }),
     failureOf(failed),
   ]
-  const empty = { day: () => undefined, entered: () => false }
+  const empty = { day: () => undefined, entered: () => false, erasedAt: () => undefined }
   let user: UserDoc | undefined
   for (const command of commands) {
     user = reduce(user, command, empty, { userDays: 7 }).user ?? user

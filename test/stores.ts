@@ -80,6 +80,11 @@ export async function send(store: Store, command: Command): Promise<Answer> {
   if (command.op === 'admit') return store.admit(command)
   if (command.op === 'settle') return store.settle(command)
   if (command.op === 'block') return store.setBlock(command)
+  if (command.op === 'report') return store.report(command)
+  if (command.op === 'erase') return store.erase(command)
+  if (command.op === 'login') return store.login(command)
+  if (command.op === 'logout') return store.logout(command)
+  if (command.op === 'note') return store.note(command)
   const [answer] = await store.replay([command])
   if (!answer || 'error' in answer) throw new Error('The store could not run the command.')
   return answer

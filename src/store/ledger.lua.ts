@@ -13,6 +13,7 @@ local MINUTE, HOUR, DAY = 60000, 3600000, 86400000
 local LATE_SETTLE, ENTER_SECONDS, MODELS_PER_USER, SESSIONS_PER_USER = DAY, 7 * SECONDS_PER_DAY, 64, 64
 local DAMAGED_SECONDS = 30 * SECONDS_PER_DAY
 local TOP_DAY = 1e10
+local AUDIT_KEPT, AUDIT_ID_CHARS = 1000, 6
 
 local args = cjson.decode(ARGV[1])
 local prefix, keep = args.prefix, args.keep
@@ -20,6 +21,7 @@ local prefix, keep = args.prefix, args.keep
 local function user_key(id) return prefix .. 'user:' .. id end
 local function day_key(date) return prefix .. 'day:' .. date end
 local function once_key(id) return prefix .. 'once:' .. id end
+local function erased_key(id) return prefix .. 'erased:' .. id end
 
 -- Days since the epoch to a civil date: http://howardhinnant.github.io/date_algorithms.html#civil_from_days
 local function date_of(at)
@@ -108,6 +110,7 @@ local function is_user(doc)
     and each(doc.past, function(rows) return each(rows, is_past_row) end)
     and each(doc.sessions, is_number)
     and is_minute(doc.minute) and each(doc.leases, is_lease) and each(doc.blocks, is_block)
+    and optional(doc.reported, function(rows) return each(rows, is_count) end)
 end
 
 local function is_day(doc)
@@ -140,6 +143,10 @@ local function load_day(date) return load(day_key(date), is_day) end
 -- Events that must not be entered again. MGET gives false for a key that is not there.
 local once = {}
 local function entered(id) return once[id] or raw[once_key(id)] and true or false end
+
+-- Until when a user's requests were erased. Erased users of this batch are here too.
+local erased = {}
+local function erased_at(id) return erased[id] or tonumber(raw[erased_key(id)] or nil) end
 
 -- The rules.
 
@@ -200,6 +207,7 @@ local function advance(doc, now)
     next.date = date
     next.rows = {}
     next.sessions = {}
+    next.reported = nil
   end
   return next
 end
@@ -441,7 +449,8 @@ end
 
 local function enter(user, command)
   local event, scopes = command.event, command.scopes
-  if entered(event.id) or command.now - event.at >= ENTER_SECONDS * 1000 then
+  local gone = erased_at(command.user) or -math.huge
+  if entered(event.id) or command.now - event.at >= ENTER_SECONDS * 1000 or event.at <= gone then
     return { answer = { applied = false } }
   end
   local doc = advance(user or new_user(command.user, event.at), event.at)
@@ -465,10 +474,46 @@ local function enter(user, command)
   return with(close(doc, lease, event, load), 'entered', event.id)
 end
 
+local function audit_of(command, action, user)
+  return { at = command.now, action = action, user = user and string.sub(user, 1, AUDIT_ID_CHARS), ip = command.ip }
+end
+
 local function set_block(user, command)
   local doc = copy(user or new_user(command.user, command.now))
   doc.blocks = with(doc.blocks, command.model, command.block)
-  return { user = doc, block = command, answer = { ok = true } }
+  local block, audit = command.block, audit_of(command, command.block and 'block' or 'unblock', command.user)
+  audit.model = command.model
+  if block then audit.reason, audit['until'] = block.reason, block['until'] end
+  return { user = doc, block = command, audit = audit, answer = { ok = true } }
+end
+
+local function report(user, command)
+  local doc = advance(user or new_user(command.user, command.now), command.now)
+  local reported = copy(doc.reported or {})
+  for model, said in pairs(command.models) do
+    local known = reported[model]
+    local full = not known and size(reported) >= MODELS_PER_USER
+    if said.resetAt == (math.floor(doc.at / DAY) + 1) * DAY and not full then
+      known = known or count(0, 0)
+      reported[model] = count(math.max(known.tokens, said.tokens), math.max(known.requests, said.requests))
+    end
+  end
+  local rows = {}
+  for model, row in pairs(doc.rows) do rows[model] = day_count(row) end
+  local answer = { ok = true, at = doc.at, rows = rows, blocks = doc.blocks }
+  return { user = user and with(doc, 'reported', reported), answer = answer }
+end
+
+local function erase(_, command)
+  return { erased = command, audit = audit_of(command, 'erase', command.user), answer = { ok = true } }
+end
+
+local function session(_, command)
+  return { session = command, audit = audit_of(command, command.op), answer = { ok = true } }
+end
+
+local function note(_, command)
+  return { audit = audit_of(command, command.action), answer = { ok = true } }
 end
 
 local function clear(_, command)
@@ -478,14 +523,18 @@ local function clear(_, command)
     day = new_day(date)
     day.quota, day.minute = today.quota, today.minute
   end
-  return { day = day, cleared = command.now, answer = { ok = true } }
+  return { day = day, cleared = command.now, audit = audit_of(command, 'clear'), answer = { ok = true } }
 end
 
-local REDUCE = { admit = admit, settle = settle, enter = enter, block = set_block, clear = clear }
+local REDUCE = {
+  admit = admit, settle = settle, enter = enter, block = set_block, report = report, erase = erase,
+  clear = clear, login = session, logout = session, note = note
+}
 
 -- The batch: reckon all, then write.
 
 local users, days, events, blocks, answers = {}, {}, {}, {}, {}
+local audits, sessions = {}, {}
 local last_seen, spent, chores_at, cleared = {}, {}, nil, nil
 
 local function settled_tokens(doc)
@@ -525,6 +574,12 @@ local function run(text)
     if step.day.total.requests % 64 == 0 then chores_at = command.now end
   end
   if step.block then blocks[#blocks + 1] = step.block end
+  if step.erased then
+    docs[user_key(command.user)], users[command.user] = false, nil
+    erased[command.user] = command.now
+  end
+  if step.session then sessions[#sessions + 1] = step.session end
+  if step.audit then audits[#audits + 1] = cjson.encode(step.audit) end
   cleared = step.cleared or cleared
   return step.answer
 end
@@ -553,6 +608,37 @@ if cleared then
   local keys = { prefix .. 'events' }
   for ago = 1, keep.historyDays do keys[#keys + 1] = day_key(date_of(cleared - ago * DAY)) end
   redis.call('DEL', unpack(keys))
+end
+local function forget(id)
+  redis.call('DEL', user_key(id))
+  redis.call('SET', erased_key(id), string.format('%.0f', erased[id]), 'EX', string.format('%d', ENTER_SECONDS))
+  redis.call('ZREM', prefix .. 'users', id)
+  redis.call('ZREM', prefix .. 'top', id)
+  for _, member in ipairs(redis.call('ZRANGE', prefix .. 'blocks', 0, -1)) do
+    if string.sub(member, 1, #id + 1) == id .. ' ' then redis.call('ZREM', prefix .. 'blocks', member) end
+  end
+  local mine, others = '"user":' .. cjson.encode(id), {}
+  for _, text in ipairs(redis.call('LRANGE', prefix .. 'events', 0, -1)) do
+    if not string.find(text, mine, 1, true) then others[#others + 1] = text end
+  end
+  redis.call('DEL', prefix .. 'events')
+  for i = 1, #others, 1000 do
+    redis.call('RPUSH', prefix .. 'events', unpack(others, i, math.min(i + 999, #others)))
+  end
+end
+for id in pairs(erased) do forget(id) end
+for _, command in ipairs(sessions) do
+  local key = prefix .. 'session:' .. command.session
+  local left = command['until'] and math.ceil((command['until'] - command.now) / 1000) or 0
+  if left > 0 then
+    redis.call('SET', key, string.format('%.0f', command['until']), 'EX', string.format('%d', left))
+  else
+    redis.call('DEL', key)
+  end
+end
+if #audits > 0 then
+  redis.call('LPUSH', prefix .. 'audit', unpack(audits))
+  redis.call('LTRIM', prefix .. 'audit', 0, AUDIT_KEPT - 1)
 end
 for id, doc in pairs(users) do
   local seconds = user_seconds(doc)

@@ -6,6 +6,7 @@ import {
   minuteOf,
   settledTokens,
   type Answer,
+  type Audit,
   type Command,
   type DayDoc,
   type Settled,
@@ -13,7 +14,7 @@ import {
 import type { Event, UserDoc } from '../usage/record.ts'
 import { reduce, type Step, type View } from '../usage/ledger.ts'
 import { openJournal } from './journal.ts'
-import type { Retention, Store } from './store.ts'
+import { AUDIT_KEPT, type Retention, type Store } from './store.ts'
 
 export type LocalOptions = {
   /** Where the snapshot is, `USAGE_FILE`. */
@@ -31,6 +32,11 @@ export type State = {
   events: Event[]
   /** Ids of events that must not be entered again, and when these were. */
   entered?: [id: string, at: number][]
+  /** Users that were erased, and when. */
+  erased?: [user: string, at: number][]
+  /** Hashes of open sessions, and until when. */
+  sessions?: [hash: string, until: number][]
+  audit?: Audit[]
 }
 
 /** Opens the store on its files. Throws `StoreError` when they cannot be used. */
@@ -42,10 +48,18 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
   /** Oldest first. */
   let events: Event[] = []
 
-  const view: View = { day: (date) => days.get(date), entered: (id) => entered.has(id) }
+  const erased = new Map<string, number>()
+  const sessions = new Map<string, number>()
+  /** Newest first. */
+  let audit: Audit[] = []
+  const view: View = {
+    day: (date) => days.get(date),
+    entered: (id) => entered.has(id),
+    erasedAt: (user) => erased.get(user),
+  }
 
   function apply(command: Command): Step {
-    const user = command.op === 'clear' ? undefined : users.get(command.user)
+    const user = 'user' in command ? users.get(command.user) : undefined
     const step = reduce(user, command, view, retention)
     if (step.cleared) {
       for (const date of days.keys()) if (date < step.cleared) days.delete(date)
@@ -54,6 +68,18 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     if (step.user) users.set(step.user.id, step.user)
     if (step.day) days.set(step.day.date, step.day)
     if (step.event) keepEvent(step.event)
+    if (step.audit) audit = [step.audit, ...audit].slice(0, AUDIT_KEPT)
+    if (step.session) {
+      const { hash, until } = step.session
+      if (until === undefined) sessions.delete(hash)
+      else sessions.set(hash, until)
+    }
+    if (step.erased) {
+      const { user, at } = step.erased
+      users.delete(user)
+      erased.set(user, at)
+      events = events.filter((event) => event.user !== user)
+    }
     if (step.entered !== undefined) entered.set(step.entered, step.event?.at ?? now())
     return step
   }
@@ -77,6 +103,8 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
       if (user.at < oldestUser && !isBlocked(user, now())) users.delete(user.id)
     }
     for (const date of days.keys()) if (date < oldestDay) days.delete(date)
+    for (const [user, at] of erased) if (now() - at >= ENTER_MS) erased.delete(user)
+    for (const [hash, until] of sessions) if (until <= now()) sessions.delete(hash)
     for (const [id, at] of entered) if (now() - at >= ENTER_MS) entered.delete(id)
     if (events.length > retention.eventsKept)
       events = events.slice(-retention.eventsKept || Infinity)
@@ -85,6 +113,9 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
       days: [...days.values()],
       events,
       entered: [...entered],
+      erased: [...erased],
+      sessions: [...sessions],
+      audit,
     }
   }
 
@@ -97,6 +128,9 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
       for (const day of state.days) days.set(day.date, day)
       events = [...state.events]
       for (const [id, at] of state.entered ?? []) entered.set(id, at)
+      for (const [user, at] of state.erased ?? []) erased.set(user, at)
+      for (const [hash, until] of state.sessions ?? []) sessions.set(hash, until)
+      audit = state.audit ?? []
     },
     replay: (command) => void apply(command as Command),
     snapshot,
@@ -106,7 +140,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
 
   async function run<A extends Answer>(command: Command): Promise<A> {
     const step = apply(command)
-    if (step.user || step.cleared) await journal.append(command)
+    if (step.user || step.audit) await journal.append(command)
     // What is said to be done already may still be on its way to the file.
     else if (!('reason' in step.answer)) await journal.written()
     return step.answer as A
@@ -124,6 +158,14 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     replay: (entries) => Promise.all(entries.map((entry) => run<Settled>(entry))),
     setBlock: run,
     clear: run,
+    report: run,
+    erase: run,
+    login: run,
+    logout: run,
+    note: run,
+    session: async (hash, at) => (sessions.get(hash) ?? 0) > at,
+    user: async (id) => users.get(id),
+    audit: async (limit) => audit.slice(0, limit),
     async listUsers({ sort, limit, now }) {
       const today = dateOf(now)
       const score = (user: UserDoc) =>

@@ -63,7 +63,11 @@ export function createMemory(keep: Keep): Memory {
       }
     },
     run(command) {
-      const view = { day: (date: string) => days.get(date), entered: () => false }
+      const view = {
+        day: (date: string) => days.get(date),
+        entered: () => false,
+        erasedAt: () => undefined,
+      }
       const step = reduce(users.get(command.user), command, view, keep)
       if (step.user) remember(step.user)
       if (step.day) days.set(step.day.date, step.day)

@@ -1,6 +1,6 @@
 /** The store on Redis: documents as JSON, changed by one script. */
 import type { Redis } from '@upstash/redis'
-import type { Answer, Command, DayDoc, Event, Settled, UserDoc } from '../usage/record.ts'
+import type { Answer, Audit, Command, DayDoc, Event, Settled, UserDoc } from '../usage/record.ts'
 import { DAY_MS, dateOf } from '../usage/record.ts'
 import { gather } from './batch.ts'
 import { LEDGER_SCRIPT } from './ledger.lua.ts'
@@ -67,13 +67,15 @@ export function createRedisStore(options: RedisOptions): Store {
     const keys = new Set<string>()
     for (const command of commands) {
       if (command.op === 'clear') keys.add(dayKey(dateOf(command.now)))
-      else keys.add(userKey(command.user))
+      if ('user' in command) keys.add(userKey(command.user))
       if (command.op === 'admit' && command.global) keys.add(dayKey(dateOf(command.now)))
       if (command.op === 'settle' || command.op === 'enter') {
         keys.add(dayKey(dateOf(command.event.at)))
       }
       if (command.op === 'admit') keys.add(onceKey(command.id))
-      if (command.op === 'enter') keys.add(onceKey(command.event.id))
+      if (command.op === 'enter') keys.add(onceKey(command.event.id)).add(erasedKey(command.user))
+      if ('session' in command) keys.add(sessionKey(command.session))
+      if (command.op === 'note') keys.add(`${PREFIX}audit`)
     }
     const args = [{ prefix: PREFIX, keep }, ...commands].map((arg) => JSON.stringify(arg))
     const { answers, damaged } = await guard(async () => {
@@ -126,6 +128,20 @@ export function createRedisStore(options: RedisOptions): Store {
     },
     setBlock: (command) => one(alone, command),
     clear: (command) => one(alone, command),
+    report: (command) => one(alone, command),
+    erase: (command) => one(alone, command),
+    login: (command) => one(alone, command),
+    logout: (command) => one(alone, command),
+    note: (command) => one(alone, command),
+    async session(hash, now) {
+      const until = await guard(() => redis.get<string>(sessionKey(hash)))
+      return Number(until) > now
+    },
+    user: async (id) => (await read<UserDoc>([userKey(id)]))[0],
+    async audit(limit) {
+      const texts = await list(() => redis.lrange<string>(`${PREFIX}audit`, 0, limit - 1))
+      return texts.map((text) => JSON.parse(text) as Audit)
+    },
     async listUsers({ sort, limit, now }) {
       if (limit < 1) return []
       const today = Math.floor(now / DAY_MS) * TOP_DAY
@@ -163,6 +179,8 @@ export function createRedisStore(options: RedisOptions): Store {
 }
 
 const userKey = (id: string) => `${PREFIX}user:${id}`
+const erasedKey = (id: string) => `${PREFIX}erased:${id}`
+const sessionKey = (hash: string) => `${PREFIX}session:${hash}`
 const onceKey = (id: string) => `${PREFIX}once:${id}`
 const dayKey = (date: string) => `${PREFIX}day:${date}`
 

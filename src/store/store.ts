@@ -2,12 +2,19 @@
 import type {
   Admit,
   Admitted,
+  Audit,
   Clear,
   Done,
   DayDoc,
   Enter,
+  Erase,
   Event,
+  Login,
+  Logout,
+  Note,
   Refusal,
+  Report,
+  Reported,
   SetBlock,
   Settle,
   Settled,
@@ -29,6 +36,19 @@ export interface Store {
   listUsers(query: UserQuery): Promise<UserDoc[]>
   /** The days asked for that have anything to say. */
   days(dates: string[]): Promise<DayDoc[]>
+  /** Takes note of what a user's browser says, and tells what is known of them. */
+  report(command: Report): Promise<Reported>
+  /** Forgets a user; what they were part of in the totals stays. */
+  erase(command: Erase): Promise<Done>
+  login(command: Login): Promise<Done>
+  logout(command: Logout): Promise<Done>
+  note(command: Note): Promise<Done>
+  /** Whether a session is open. */
+  session(hash: string, now: number): Promise<boolean>
+  /** A user, if anything is kept of them. */
+  user(id: string): Promise<UserDoc | undefined>
+  /** What admins did, the newest first, at most `limit` of the last `AUDIT_KEPT`. */
+  audit(limit: number): Promise<Audit[]>
   /** The newest events first, at most `limit`. */
   events(limit: number): Promise<Event[]>
   /** Writes, reads and deletes something of no meaning; rejects when that does not work. */
@@ -42,6 +62,8 @@ export type Entry = Settle | Enter
 export type Failed = { error: true }
 
 export const REPLAY_BATCH = 64
+
+export const AUDIT_KEPT = 1000
 
 export type UserQuery = { sort: 'lastActive' | 'tokens'; limit: number; now: number }
 

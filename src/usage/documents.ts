@@ -87,6 +87,7 @@ export function advance(doc: UserDoc, now: number, keep: Keep): UserDoc {
     next.date = date
     next.rows = {}
     next.sessions = {}
+    delete next.reported
   }
   return next
 }

@@ -9,25 +9,34 @@ import { advance, advanceDay, newDay, newUser, shorten, type Keep } from './docu
 import { checks, refuse } from './limits.ts'
 import {
   ALL_MODELS,
+  AUDIT_ID_CHARS,
   ENTER_MS,
   MODELS_PER_USER,
   SESSIONS_PER_USER,
   dateOf,
   minuteOf,
+  nextDay,
   own,
   type Admit,
   type Admitted,
   type Answer,
+  type Audit,
   type Block,
   type Clear,
+  type Count,
   type Done,
   type Command,
   type DayDoc,
   type Enter,
+  type Erase,
   type Event,
   type Lease,
+  type Login,
+  type Logout,
   type PastRow,
   type Refusal,
+  type Report,
+  type Reported,
   type Row,
   type SetBlock,
   type Settle,
@@ -53,6 +62,10 @@ export type Step<A extends Answer = Answer> = {
   event?: Event
   /** An event id that must not be entered again. */
   entered?: string
+  /** The user is gone; requests of theirs until then are not entered any more. */
+  erased?: { user: string; at: number }
+  session?: { hash: string; until: number | undefined }
+  audit?: Audit
   /** All days before this date and all events are forgotten. */
   cleared?: string
   answer: A
@@ -63,6 +76,8 @@ export type View = {
   day(date: string): DayDoc | undefined
   /** Whether an event with this id has been entered. */
   entered(id: string): boolean
+  /** Until when a user's requests were erased. */
+  erasedAt(user: string): number | undefined
 }
 
 /** Applies one command to the state in view. */
@@ -76,8 +91,17 @@ export function reduce(user: UserDoc | undefined, command: Command, view: View, 
       return enter(user, command, view, keep)
     case 'block':
       return setBlock(user, command)
+    case 'report':
+      return report(user, command, keep)
+    case 'erase':
+      return erase(command)
     case 'clear':
       return clear(command, view)
+    case 'login':
+    case 'logout':
+      return session(command)
+    case 'note':
+      return { audit: auditOf(command, command.action), answer: { ok: true } }
   }
 }
 
@@ -149,7 +173,10 @@ export function enter(
   keep: Keep,
 ): Step<Settled> {
   const { event, now, scopes } = command
-  if (view.entered(event.id) || now - event.at >= ENTER_MS) return { answer: { applied: false } }
+  const gone = view.erasedAt(command.user) ?? -Infinity
+  if (view.entered(event.id) || now - event.at >= ENTER_MS || event.at <= gone) {
+    return { answer: { applied: false } }
+  }
   const doc = advance(user ?? newUser(command.user, event.at), event.at, keep)
   const held = own(doc.leases, event.id)
   if (held) return { ...close(doc, held, event, view), entered: event.id }
@@ -220,15 +247,77 @@ export const scopesOf = ({ model, global }: Admit): string[] | undefined =>
 export function setBlock(user: UserDoc | undefined, command: SetBlock): Step<Done> {
   const doc = user ?? newUser(command.user, command.now)
   const { [command.model]: _, ...others } = doc.blocks
-  const blocks = command.block ? { ...others, [command.model]: command.block } : others
-  return { user: { ...doc, blocks }, answer: { ok: true } }
+  const { block, model } = command
+  const blocks = block ? { ...others, [model]: block } : others
+  const audit = auditOf(command, block ? 'block' : 'unblock', command.user)
+  audit.model = model
+  if (block?.reason !== undefined) audit.reason = block.reason
+  if (block?.until !== undefined) audit.until = block.until
+  return { user: { ...doc, blocks }, audit, answer: { ok: true } }
+}
+
+/**
+ * Keeps what a user's browser says, if it is more than it said before and about today. It neither counts nor lowers
+ * anything, and leaves nothing behind of users without a request.
+ */
+export function report(
+  user: UserDoc | undefined,
+  { now, models, user: id }: Report,
+  keep: Keep,
+): Step<Reported> {
+  const doc = advance(user ?? newUser(id, now), now, keep)
+  let reported: Record<string, Count> = doc.reported ?? {}
+  for (const [model, { tokens, requests, resetAt }] of Object.entries(models)) {
+    const known = own(reported, model)
+    const full = !known && Object.keys(reported).length >= MODELS_PER_USER
+    if (resetAt !== nextDay(doc.at) || full) continue
+    const { tokens: least, requests: fewest } = known ?? NOTHING
+    reported = {
+      ...reported,
+      [model]: { tokens: Math.max(least, tokens), requests: Math.max(fewest, requests) },
+    }
+  }
+  const rows = Object.fromEntries(
+    Object.entries(doc.rows).map(([model, row]) => [model, dayCount(row)]),
+  )
+  const answer: Reported = { ok: true, at: doc.at, rows, blocks: doc.blocks }
+  return user ? { user: { ...doc, reported }, answer } : { answer }
+}
+
+/** Forgets a user. */
+export const erase = (command: Erase): Step<Done> => ({
+  erased: { user: command.user, at: command.now },
+  audit: auditOf(command, 'erase', command.user),
+  answer: { ok: true },
+})
+
+/** Opens or ends an admin's session. */
+export const session = (command: Login | Logout): Step<Done> => ({
+  session: { hash: command.session, until: command.op === 'login' ? command.until : undefined },
+  audit: auditOf(command, command.op),
+  answer: { ok: true },
+})
+
+function auditOf(
+  { now, ip }: { now: number; ip?: string },
+  action: Audit['action'],
+  user?: string,
+): Audit {
+  const audit: Audit = { at: now, action }
+  if (user !== undefined) audit.user = user.slice(0, AUDIT_ID_CHARS)
+  if (ip !== undefined) audit.ip = ip
+  return audit
 }
 
 /** Forgets history and events; of today what the quotas hold on to stays, and so does a day that clocks ahead have begun. */
-export function clear({ now }: Clear, view: View): Step<Done> {
-  const date = dateOf(now)
+export function clear(command: Clear, view: View): Step<Done> {
+  const date = dateOf(command.now)
   const today = view.day(date)
-  const step: Step<Done> = { cleared: date, answer: { ok: true } }
+  const step: Step<Done> = {
+    cleared: date,
+    audit: auditOf(command, 'clear'),
+    answer: { ok: true },
+  }
   if (today) step.day = { ...newDay(date), quota: today.quota, minute: today.minute }
   return step
 }

@@ -13,6 +13,9 @@ export const DAY_MS = 24 * HOUR_MS
 /** A settle that comes later than this after its admission changes nothing. */
 export const LATE_SETTLE_MS = DAY_MS
 
+/** So much of a user's id is in the audit trail. */
+export const AUDIT_ID_CHARS = 6
+
 /** An event is entered at most once, and only so long after its request was served. */
 export const ENTER_MS = 7 * DAY_MS
 
@@ -114,6 +117,8 @@ export type UserDoc = {
   leases: Record<string, Lease>
   /** By model, or `*` for all of them. */
   blocks: Record<string, Block>
+  /** What the user's own browser says it has used today, per model: shown beside what was metered, and never proof. */
+  reported?: Record<string, Count>
 }
 
 /** A day of everyone together, with one model or with all. Only what has ended is in it. */
@@ -215,14 +220,44 @@ export type SetBlock = {
   user: string
   model: string
   block?: Block | undefined
+  ip?: string
+}
+
+/** Take note of what a browser says it has used: amounts of the day that ends at `resetAt`. */
+export type Report = {
+  op: 'report'
+  now: number
+  user: string
+  models: Record<string, Count & { resetAt: number }>
+}
+
+/** Forget a user: document, blocks and events. What they were part of in the totals stays. */
+export type Erase = { op: 'erase'; now: number; user: string; ip?: string }
+
+/** Open an admin's session, known by the hash of its id, or end it. */
+export type Login = { op: 'login'; now: number; session: string; until: number; ip?: string }
+export type Logout = { op: 'logout'; now: number; session: string; ip?: string }
+
+/** Put something that an admin did on record. */
+export type Note = { op: 'note'; now: number; action: 'export'; ip?: string }
+
+/** Something that an admin did. Of a user only the first characters of the id, since the trail outlives them. */
+export type Audit = {
+  at: number
+  action: 'login' | 'logout' | 'block' | 'unblock' | 'erase' | 'clear' | 'export'
+  user?: string
+  model?: string
+  reason?: string
+  until?: number
+  ip?: string
 }
 
 /** Forget days and events. Users, blocks and what quotas hold on to stay. */
-export type Clear = { op: 'clear'; now: number }
+export type Clear = { op: 'clear'; now: number; ip?: string }
 
 /** What one user does or has done to them. */
-export type UserCommand = Admit | Settle | Enter | SetBlock
-export type Command = UserCommand | Clear
+export type UserCommand = Admit | Settle | Enter | SetBlock | Report | Erase
+export type Command = UserCommand | Clear | Login | Logout | Note
 
 /** `at` is the moment of admission by the ledger's clock; the counts are the user's with this model, this request included. */
 export type Admitted = { ok: true; at: number; day: Count; minute: Count }
@@ -245,9 +280,15 @@ export type Refusal =
     }
 
 export type Settled = { applied: boolean }
-/** A block was set, or history was cleared. */
+/** What the server knows of a user who reported. */
+export type Reported = {
+  ok: true
+  at: number
+  rows: Record<string, Count>
+  blocks: Record<string, Block>
+}
 export type Done = { ok: true }
-export type Answer = Admitted | Refusal | Settled | Done
+export type Answer = Admitted | Refusal | Settled | Reported | Done
 
 /** The UTC date of a moment, `YYYY-MM-DD`. */
 export const dateOf = (at: number): string => new Date(at).toISOString().slice(0, 10)
