@@ -6,6 +6,7 @@ import { ApiError, asApiError, errorResponse } from './errors.ts'
 import { crossOrigin } from './middleware/cross-origin.ts'
 import { adminRoutes } from './routes/admin.ts'
 import { healthRoutes } from './routes/health.ts'
+import { syncRoutes } from './routes/sync.ts'
 import { tokensRoutes } from './routes/tokens.ts'
 import { proxyRoutes } from './routes/proxy.ts'
 
@@ -27,8 +28,10 @@ export function createApp(deps: Deps): Hono<AppEnv> {
 
   app.use('/api/groq', crossOrigin(config.allowedOrigins))
   app.use('/api/groq/*', crossOrigin(config.allowedOrigins))
+  app.use('/api/tracking/*', crossOrigin(config.allowedOrigins))
 
   app.route('/api/groq', proxyRoutes(deps))
+  app.route('/api/tracking', syncRoutes(deps))
   app.route('/api/admin', adminRoutes(deps))
   app.route('/api/tokens', tokensRoutes(deps))
   app.route('/api/test', healthRoutes(deps))

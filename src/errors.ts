@@ -64,6 +64,11 @@ export class ApiError extends Error {
 /** Turns whatever a handler threw into an `ApiError`; what nobody expected becomes a fixed sentence. */
 export function asApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error
+  if (error instanceof HTTPException && error.message.startsWith('Malformed JSON')) {
+    return new ApiError('invalid_json', 'The body must be a JSON object in UTF-8.', {
+      cause: error,
+    })
+  }
   if (error instanceof HTTPException && error.status < 500) {
     return new ApiError('invalid_request', 'The request could not be read.', { cause: error })
   }

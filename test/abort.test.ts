@@ -3,6 +3,7 @@ import type { Vars } from '../src/config.ts'
 import { eventOf, KINDS } from './gateways.ts'
 import { transcripts } from './transcripts.ts'
 import { useWorld } from './world.ts'
+import { usersOf } from './stores.ts'
 
 const world = useWorld()
 
@@ -71,7 +72,7 @@ describe.each(KINDS)('on %s', (kind) => {
         expect(event).toMatchObject({ outcome: 'partial', charged: event.bound, estimated: true })
       }
       if (mode === 'drain') expect(request.finished).toBe(true)
-      const [user] = await world.store.listUsers({ sort: 'lastActive', limit: 1, now: Date.now() })
+      const [user] = await usersOf(world.store, { sort: 'lastActive', limit: 1, now: Date.now() })
       expect(Object.values(user?.leases ?? {})).toEqual([])
       expect(user?.rows['abort/stream']).toMatchObject({
         requests: 1,

@@ -49,6 +49,8 @@ function world(vars: Vars = {}) {
     days: unused,
     events: unused,
     probe: unused,
+    blockedUsers: unused,
+    takeTurn: unused,
     report: unused,
     erase: unused,
     login: unused,

@@ -3,6 +3,7 @@ import { unsettled, type Event, type Row } from '../src/usage/record.ts'
 import type { Gateway } from './gateways.ts'
 import { transcripts, type Transcript } from './transcripts.ts'
 import { useWorld } from './world.ts'
+import { usersOf } from './stores.ts'
 
 const world = useWorld()
 
@@ -88,7 +89,7 @@ test.each([1, 2, 3, 4, 5])(
     }
 
     const sum = (list: Event[]) => list.reduce((total, { charged }) => total + charged, 0)
-    const users = await world.store.listUsers({ sort: 'lastActive', limit: 10, now: Date.now() })
+    const users = await usersOf(world.store, { sort: 'lastActive', limit: 10, now: Date.now() })
     for (const user of users) {
       for (const [model, row] of Object.entries<Row>(user.rows)) {
         const own = events.filter((event) => event.user === user.id && event.model === model)

@@ -11,7 +11,7 @@ import { openLocal, type LocalStore } from '../src/store/local.ts'
 import { StoreError, type Retention } from '../src/store/store.ts'
 import { DAY_MS, type Admit } from '../src/usage/record.ts'
 import { admitOf, NOON, settleOf } from './commands.ts'
-import { RETENTION, type Warning } from './stores.ts'
+import { RETENTION, type Warning, usersOf } from './stores.ts'
 
 let root: string
 let script: string
@@ -139,7 +139,7 @@ async function crash(place = folder): Promise<string> {
 }
 
 const stateOf = async (store: LocalStore) => ({
-  users: await store.listUsers({ sort: 'lastActive', limit: 1e6, now: NOON }),
+  users: await usersOf(store, { sort: 'lastActive', limit: 1e6, now: NOON }),
   days: await store.days(['2026-11-22']),
   events: await store.events(1e6),
 })

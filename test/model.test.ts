@@ -4,7 +4,7 @@ import { DAY_MS, dateOf, type Command } from '../src/usage/record.ts'
 import { admitOf, commandSequence, settleOf, START } from './commands.ts'
 import { reducerState } from './state.ts'
 import { startRedis, type Redis } from './redis.ts'
-import { localStore, redisStore, RETENTION, send } from './stores.ts'
+import { localStore, redisStore, RETENTION, send, usersOf } from './stores.ts'
 import { startUpstash, type Upstash } from './upstash.ts'
 
 let redis: Redis
@@ -54,7 +54,7 @@ test('redis and local give the same answers and end in the same documents as the
         expect(await remote.events(1000)).toEqual(await local.events(1000))
         for (const sort of ['lastActive', 'tokens'] as const) {
           const query = { sort, limit: 10, now }
-          expect(await remote.listUsers(query)).toEqual(await local.listUsers(query))
+          expect(await usersOf(remote, query)).toEqual(await usersOf(local, query))
         }
         for (const store of [remote, local]) {
           expect(await store.audit(1000)).toEqual(state.audit)

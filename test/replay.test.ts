@@ -9,7 +9,7 @@ import { memoryQueue } from '../src/store/queue.ts'
 import type { Entry } from '../src/store/store.ts'
 import { admitOf, eventOf, settleOf } from './commands.ts'
 import { startRedis, type Redis } from './redis.ts'
-import { redisStore } from './stores.ts'
+import { redisStore, usersOf } from './stores.ts'
 import { startUpstash, type Upstash } from './upstash.ts'
 
 const NOW = Date.now()
@@ -115,7 +115,7 @@ test('npm run replay counts each line once, however often it is run', async () =
   const second = await replay([file], { REDIS_URL: redis.url })
   expect(second.out).toContain('0 counted in Redis over TCP, 156 not')
 
-  const [user] = await store.listUsers({ sort: 'lastActive', limit: 2, now: NOW })
+  const [user] = await usersOf(store, { sort: 'lastActive', limit: 2, now: NOW })
   const charged = Object.values(user?.rows ?? {}).reduce((sum, row) => sum + row.charged, 0)
   const past = Object.values(user?.past ?? {}).flatMap((rows) => Object.values(rows))
   expect(charged + past.reduce((sum, row) => sum + row.charged, 0)).toBe(150 * 15)

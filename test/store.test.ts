@@ -6,7 +6,7 @@ import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../src/usage/record.ts'
 import { admitOf, AMPLE, failureOf, NOON, settleOf } from './commands.ts'
 import { startRedis, type Redis } from './redis.ts'
 import { bindingStore, serveStore } from '../src/store/binding.ts'
-import { localStore, redisStore, tcpStore, type Warning } from './stores.ts'
+import { localStore, redisStore, tcpStore, type Warning, usersOf } from './stores.ts'
 import { startUpstash, type Upstash } from './upstash.ts'
 
 const TODAY = '2026-11-22'
@@ -71,7 +71,7 @@ const subjects: [string, Open][] = [
 
 /** The only user there is. */
 async function onlyUser(store: Store): Promise<UserDoc> {
-  const users = await store.listUsers({ sort: 'lastActive', limit: 10, now: NOON })
+  const users = await usersOf(store, { sort: 'lastActive', limit: 10, now: NOON })
   expect(users).toHaveLength(1)
   return users[0] as UserDoc
 }
@@ -107,7 +107,7 @@ describe.each(subjects)('%s', (_, open) => {
     expect(await store.replay(twice)).toEqual(answers)
     expect(await enter(store, enterOf({ id: '2' }))).toEqual({ applied: false })
     const [entered, settled] = (
-      await store.listUsers({ sort: 'tokens', limit: 10, now: NOON })
+      await usersOf(store, { sort: 'tokens', limit: 10, now: NOON })
     ).sort((a, b) => (a.id < b.id ? -1 : 1))
     const once = settled?.rows['a/one'] as Row
     expect(entered?.rows['a/one']).toEqual({
@@ -254,7 +254,7 @@ describe.each(subjects)('%s', (_, open) => {
     const store = await open()
     const unknown = settleOf(admitOf({ id: 'x' }))
     expect(await store.settle(unknown)).toEqual({ applied: false })
-    expect(await store.listUsers({ sort: 'lastActive', limit: 9, now: NOON })).toEqual([])
+    expect(await usersOf(store, { sort: 'lastActive', limit: 9, now: NOON })).toEqual([])
     await store.admit(admitOf({ id: '1' }))
     expect(await store.settle(unknown)).toEqual({ applied: false })
     expect(await store.events(9)).toEqual([])
@@ -801,7 +801,7 @@ describe.each(subjects)('%s', (_, open) => {
     }
     await store.admit(admitOf({ id: 'x', user: 'dave' }))
     const list = async (limit: number) =>
-      (await store.listUsers({ sort: 'lastActive', limit, now: NOON })).map(({ id }) => id)
+      (await usersOf(store, { sort: 'lastActive', limit, now: NOON })).map(({ id }) => id)
     expect(await list(10)).toEqual(['carol', 'bob', 'alice'])
     expect(await list(2)).toEqual(['carol', 'bob'])
     expect(await list(0)).toEqual([])
@@ -818,7 +818,7 @@ describe.each(subjects)('%s', (_, open) => {
     await spend(store, { id: '5', user: 'tomorrow', now: NOON + DAY_MS }, 2000)
     await store.admit(admitOf({ id: '6', user: 'bob', bound: 500 }))
     const list = async (limit: number) =>
-      (await store.listUsers({ sort: 'tokens', limit, now: NOON })).map(({ id }) => id)
+      (await usersOf(store, { sort: 'tokens', limit, now: NOON })).map(({ id }) => id)
     expect(await list(10)).toEqual(['alice', 'bob'])
     expect(await list(1)).toEqual(['alice'])
     expect(await list(0)).toEqual([])
@@ -962,7 +962,7 @@ describe('redis only', () => {
     await redis.command(['SET', USER_KEY, 'not json'])
     await redis.command(['SET', DAY_KEY, '[]'])
     await redis.command(['LPUSH', 'weir:1:events', 'null'])
-    const users = await store.listUsers({ sort: 'lastActive', limit: 9, now: NOON })
+    const users = await usersOf(store, { sort: 'lastActive', limit: 9, now: NOON })
     expect(users.map(({ id }) => id)).toEqual(['bob'])
     expect(await store.days([TODAY])).toEqual([])
     expect(await store.events(9)).toHaveLength(2)
@@ -1074,8 +1074,8 @@ describe('redis only', () => {
         store.admit(admitOf({ id: '1', user })),
         store.settle(settleOf(admitOf({ id: '1', user }))),
         store.setBlock({ op: 'block', now: NOON, user, model: '*', block }),
-        store.listUsers({ sort: 'tokens', limit: 9, now: NOON }),
-        store.listUsers({ sort: 'lastActive', limit: 9, now: NOON }),
+        usersOf(store, { sort: 'tokens', limit: 9, now: NOON }),
+        usersOf(store, { sort: 'lastActive', limit: 9, now: NOON }),
         store.days([TODAY]),
         store.events(9),
       ]

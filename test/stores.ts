@@ -7,7 +7,7 @@ import { createRedisStore } from '../src/store/redis.ts'
 import { restClient } from '../src/store/rest.ts'
 import { tcpClient } from '../src/store/tcp.ts'
 import type { Answer, Command } from '../src/usage/record.ts'
-import type { Retention, Store } from '../src/store/store.ts'
+import type { Retention, Store, UserQuery } from '../src/store/store.ts'
 import type { Upstash } from './upstash.ts'
 
 export const RETENTION: Retention = { userDays: 7, historyDays: 90, eventsKept: 10_000 }
@@ -73,6 +73,10 @@ export async function localStore(
     },
   }
 }
+
+/** The users of one page. */
+export const usersOf = async (store: Pick<Store, 'listUsers'>, query: UserQuery) =>
+  (await store.listUsers(query)).users
 
 /** Sends one command to the verb it belongs to. */
 export async function send(store: Store, command: Command): Promise<Answer> {

@@ -16,7 +16,7 @@ import { StoreError, type Store } from '../src/store/store.ts'
 import { tcpClient, type TcpClient } from '../src/store/tcp.ts'
 import { admitOf, AMPLE, NOON, settleOf } from './commands.ts'
 import { startRedis, type Redis } from './redis.ts'
-import { redisStore, tcpStore } from './stores.ts'
+import { redisStore, tcpStore, usersOf } from './stores.ts'
 import { startUpstash, type Upstash } from './upstash.ts'
 
 let redis: Redis
@@ -152,8 +152,8 @@ test('costs the same commands as REST and answers the same', async () => {
       await store.setBlock({ op: 'block', now: NOON, user: 'user-1', model: '*', block }),
     )
     answers.push(await store.admit({ ...admits[0]!, id: '4' }))
-    answers.push(await store.listUsers({ sort: 'lastActive', limit: 9, now: NOON }))
-    answers.push(await store.listUsers({ sort: 'tokens', limit: 9, now: NOON }))
+    answers.push(await usersOf(store, { sort: 'lastActive', limit: 9, now: NOON }))
+    answers.push(await usersOf(store, { sort: 'tokens', limit: 9, now: NOON }))
     answers.push(await store.days(['2026-11-22']), await store.events(9))
     return answers
   }

@@ -4,6 +4,7 @@ import { DAY_MS, dateOf } from '../src/usage/record.ts'
 import { admitOf, settleOf } from './commands.ts'
 import { ADMIN_KEY, eventOf, KINDS, type Gateway } from './gateways.ts'
 import { useWorld } from './world.ts'
+import { usersOf } from './stores.ts'
 
 const world = useWorld()
 
@@ -122,7 +123,7 @@ describe.each(KINDS)('on %s', (kind) => {
     await past(2, 50)
     await chat(gateway, 'one')
     const query = { sort: 'lastActive', limit: 9, now: Date.now() } as const
-    const before = await world.store.listUsers(query)
+    const before = await usersOf(world.store, query)
     expect(await tokens(gateway, '', { method: 'DELETE' })).toEqual({
       status: 200,
       body: { success: true },
@@ -130,7 +131,7 @@ describe.each(KINDS)('on %s', (kind) => {
     const { history, todayUsage } = (await tokens(gateway)).body
     expect([history, todayUsage]).toEqual([[], historyRow(dateOf(Date.now()), undefined)])
     expect(await world.store.events(9)).toEqual([])
-    expect(await world.store.listUsers(query)).toEqual(before)
+    expect(await usersOf(world.store, query)).toEqual(before)
     const [day] = await world.store.days([dateOf(Date.now())])
     expect(day?.quota).toEqual({ '*': { tokens: 35, requests: 1 } })
     await chat(gateway, 'one')

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { eventOf, KINDS } from './gateways.ts'
 import { transcripts, type Transcript } from './transcripts.ts'
 import { useWorld } from './world.ts'
+import { usersOf } from './stores.ts'
 
 const world = useWorld()
 
@@ -64,7 +65,7 @@ describe.each(KINDS)('on %s', (kind) => {
         }),
         { numRuns: kind === 'node' ? 12 : 6, examples: [[1], [3]] },
       )
-      const [user] = await world.store.listUsers({ sort: 'lastActive', limit: 9, now: Date.now() })
+      const [user] = await usersOf(world.store, { sort: 'lastActive', limit: 9, now: Date.now() })
       const [row] = Object.values(user?.rows ?? {})
       expect(row).toMatchObject({ requests: count, charged: total, held: 0 })
       expect(row?.prompt).toBe(count * (transcript.usage?.prompt ?? 0))

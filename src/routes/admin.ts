@@ -53,7 +53,7 @@ export function adminRoutes(deps: Deps): Hono<AppEnv> {
       ]),
     )
     return c.json({
-      users: users.map((user) => userReport(user, config.limits, at)),
+      users: users.users.map((user) => userReport(user, config.limits, at)),
       stats: modelStats(days, config.globalLimits, at),
       days: days.map(({ date, total, quota }) => ({ date, ...total, quota })),
       events,

@@ -1,7 +1,9 @@
 /** The local store: the reducer over documents in memory, with a journal for what must outlive the process. */
 import {
+  activityOf,
   DAY_MS,
   ENTER_MS,
+  MINUTE_MS,
   dateOf,
   minuteOf,
   settledTokens,
@@ -14,7 +16,7 @@ import {
 import type { Event, UserDoc } from '../usage/record.ts'
 import { reduce, type Step, type View } from '../usage/ledger.ts'
 import { openJournal } from './journal.ts'
-import { AUDIT_KEPT, type Retention, type Store } from './store.ts'
+import { AUDIT_KEPT, type Retention, type Store, type UserPage } from './store.ts'
 
 export type LocalOptions = {
   /** Where the snapshot is, `USAGE_FILE`. */
@@ -50,6 +52,8 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
 
   const erased = new Map<string, number>()
   const sessions = new Map<string, number>()
+  /** Those of this minute; nobody minds that a restart gives them anew. */
+  let turns = { minute: 0, taken: new Map<string, number>() }
   /** Newest first. */
   let audit: Audit[] = []
   const view: View = {
@@ -158,24 +162,49 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     replay: (entries) => Promise.all(entries.map((entry) => run<Settled>(entry))),
     setBlock: run,
     clear: run,
+    async takeTurn(key, perMinute) {
+      const minute = minuteOf(now())
+      if (turns.minute !== minute) turns = { minute, taken: new Map() }
+      const taken = turns.taken.get(key) ?? 0
+      turns.taken.set(key, taken + 1)
+      return { taken: taken < perMinute, resetAt: (minute + 1) * MINUTE_MS }
+    },
     report: run,
     erase: run,
     login: run,
     logout: run,
     note: run,
-    session: async (hash, at) => (sessions.get(hash) ?? 0) > at,
-    user: async (id) => users.get(id),
-    audit: async (limit) => audit.slice(0, limit),
-    async listUsers({ sort, limit, now }) {
+    session: (hash, at) => told((sessions.get(hash) ?? 0) > at),
+    user: (id) => told(users.get(id)),
+    audit: (limit) => told(audit.slice(0, limit)),
+    async listUsers({ sort, ascending, from, limit, now }) {
       const today = dateOf(now)
       const score = (user: UserDoc) =>
-        sort === 'tokens' ? tokensOn(user, today) : minuteOf(user.seen ?? 0)
-      const listed = [...users.values()]
-        .filter((user) => score(user) > 0)
-        .sort((a, b) => score(b) - score(a) || (a.id < b.id ? 1 : -1))
-        .slice(0, limit)
-      return told(listed)
+        sort === 'tokens' ? tokensOn(user, today) : activityOf(user)
+      const sign = ascending ? 1 : -1
+      const compare = (a: Place, b: Place) => sign * (a.score - b.score || (a.id < b.id ? -1 : 1))
+      const places = [...users.values()]
+        .map((user) => ({ id: user.id, score: score(user), user }))
+        .filter((place) => place.score > 0)
+        .sort(compare)
+      const isBefore = (place: Place, end: Place) =>
+        compare(place, end) < 0 || (place.id === end.id && place.score === end.score)
+      const start = !from
+        ? 0
+        : 'offset' in from
+          ? from.offset
+          : places.filter((place) => isBefore(place, from)).length
+      const listed = places.slice(start, start + limit)
+      const last = listed.at(-1)
+      const page: UserPage = { users: listed.map(({ user }) => user) }
+      if (last && start + limit < places.length) {
+        page.next =
+          sort === 'tokens' ? { offset: start + limit } : { score: last.score, id: last.id }
+      }
+      return told(page)
     },
+    blockedUsers: (limit) =>
+      told([...users.values()].filter((user) => Object.keys(user.blocks).length).slice(0, limit)),
     days: (dates) => told(dates.flatMap((date) => days.get(date) ?? [])),
     events(limit) {
       const kept = events.slice(-retention.eventsKept || Infinity)
@@ -185,6 +214,8 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     close: () => journal.close(),
   }
 }
+
+type Place = { score: number; id: string }
 
 const tokensOn = (user: UserDoc, date: string): number =>
   user.date === date ? settledTokens(user) : 0

@@ -1,4 +1,5 @@
 /** The store on Redis: documents as JSON, changed by one script. */
+import { Ratelimit } from '@upstash/ratelimit'
 import type { Redis } from '@upstash/redis'
 import type { Answer, Audit, Command, DayDoc, Event, Settled, UserDoc } from '../usage/record.ts'
 import { DAY_MS, dateOf } from '../usage/record.ts'
@@ -52,6 +53,7 @@ export function createRedisStore(options: RedisOptions): Store {
   const keep = { userDays, historyDays, eventsKept }
 
   let sha: string | undefined
+  const limiters = new Map<number, Ratelimit>()
 
   async function evalScript(keys: string[], args: string[]): Promise<string> {
     sha ??= await sha1(LEDGER_SCRIPT)
@@ -128,6 +130,22 @@ export function createRedisStore(options: RedisOptions): Store {
     },
     setBlock: (command) => one(alone, command),
     clear: (command) => one(alone, command),
+    async takeTurn(key, perMinute) {
+      let limiter = limiters.get(perMinute)
+      if (!limiter) {
+        limiter = new Ratelimit({
+          redis,
+          limiter: Ratelimit.fixedWindow(perMinute, '1 m'),
+          prefix: `${PREFIX}turns`,
+          // The client gives up by itself, and that is no turn.
+          timeout: 0,
+        })
+        limiters.set(perMinute, limiter)
+      }
+      const turn = limiter
+      const { success, reset } = await guard(() => turn.limit(key))
+      return { taken: success, resetAt: reset }
+    },
     report: (command) => one(alone, command),
     erase: (command) => one(alone, command),
     login: (command) => one(alone, command),
@@ -142,20 +160,51 @@ export function createRedisStore(options: RedisOptions): Store {
       const texts = await list(() => redis.lrange<string>(`${PREFIX}audit`, 0, limit - 1))
       return texts.map((text) => JSON.parse(text) as Audit)
     },
-    async listUsers({ sort, limit, now }) {
-      if (limit < 1) return []
+    async listUsers({ sort, ascending = false, from, limit, now }) {
+      if (limit < 1) return { users: [] }
       const today = Math.floor(now / DAY_MS) * TOP_DAY
-      const ids = await list(() =>
+      const range =
         sort === 'tokens'
-          ? redis.zrange<string[]>(`${PREFIX}top`, today + TOP_DAY - 1, today + 1, {
-              byScore: true,
-              rev: true,
-              offset: 0,
-              count: limit,
-            })
-          : redis.zrange<string[]>(`${PREFIX}users`, 0, limit - 1, { rev: true }),
+          ? { index: 'top', least: today + 1, most: today + TOP_DAY - 1 }
+          : { index: 'users', least: 0, most: '+inf' as const }
+      const offset = from && 'offset' in from ? from.offset : 0
+      const after = from && 'id' in from ? from : undefined
+      const start = after?.score ?? (ascending ? range.least : range.most)
+      const end = ascending ? range.most : range.least
+
+      const places = async (count: number): Promise<Place[]> => {
+        const flat = await list(() =>
+          redis.zrange<string[]>(`${PREFIX}${range.index}`, start, end, {
+            byScore: true,
+            rev: !ascending,
+            offset,
+            count,
+            withScores: true,
+          }),
+        )
+        const pairs = Array.from({ length: flat.length / 2 }, (_, n) => ({
+          id: String(flat[2 * n]),
+          score: Number(flat[2 * n + 1]),
+        }))
+        const rest = pairs.filter(
+          ({ id, score }) => score !== after?.score || (ascending ? id > after.id : id < after.id),
+        )
+        // Those with the cursor's own score come again, the whole page of them if they are many.
+        return rest.length <= limit && pairs.length === count ? places(2 * count) : rest
+      }
+      const found = await places(limit + 2)
+      const listed = found.slice(0, limit)
+      const users = await read<UserDoc>(listed.map(({ id }) => userKey(id)))
+      const last = listed.at(-1)
+      if (!last || found.length <= limit) return { users }
+      return { users, next: sort === 'tokens' ? { offset: offset + limit } : last }
+    },
+    async blockedUsers(limit) {
+      const members = await list(() =>
+        redis.zrange<string[]>(`${PREFIX}blocks`, 0, 4 * limit - 1, { rev: true }),
       )
-      return read<UserDoc>(ids.map(userKey))
+      const ids = new Set(members.map((member) => member.split(' ', 1)[0] ?? ''))
+      return read<UserDoc>([...ids].slice(0, limit).map(userKey))
     },
     days: (dates) => read<DayDoc>(dates.map(dayKey)),
     async events(limit) {
@@ -177,6 +226,8 @@ export function createRedisStore(options: RedisOptions): Store {
     },
   }
 }
+
+type Place = { id: string; score: number }
 
 const userKey = (id: string) => `${PREFIX}user:${id}`
 const erasedKey = (id: string) => `${PREFIX}erased:${id}`

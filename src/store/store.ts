@@ -32,10 +32,14 @@ export interface Store {
   setBlock(command: SetBlock): Promise<Done>
   /** Forgets days and events; users, blocks and what quotas hold on to stay. */
   clear(command: Clear): Promise<Done>
-  /** The most recently active users, or those with the most tokens today, at most `limit`. */
-  listUsers(query: UserQuery): Promise<UserDoc[]>
+  /** A page of the users whose requests have ended, by last activity or by tokens today, at most `limit`. */
+  listUsers(query: UserQuery): Promise<UserPage>
+  /** Users with a block, and those whose blocks have run out since; at most `limit`. */
+  blockedUsers(limit: number): Promise<UserDoc[]>
   /** The days asked for that have anything to say. */
   days(dates: string[]): Promise<DayDoc[]>
+  /** Takes one of the `perMinute` turns that a key has in each minute, if one is left. */
+  takeTurn(key: string, perMinute: number): Promise<Turn>
   /** Takes note of what a user's browser says, and tells what is known of them. */
   report(command: Report): Promise<Reported>
   /** Forgets a user; what they were part of in the totals stays. */
@@ -65,7 +69,25 @@ export const REPLAY_BATCH = 64
 
 export const AUDIT_KEPT = 1000
 
-export type UserQuery = { sort: 'lastActive' | 'tokens'; limit: number; now: number }
+/** `resetAt`, epoch ms, is when there are turns again. */
+export type Turn = { taken: boolean; resetAt: number }
+
+/** Newest first or the most tokens first, unless ascending; `from` is where the page before said it ended. */
+export type UserQuery = {
+  sort: 'lastActive' | 'tokens'
+  ascending?: boolean
+  from?: Cursor | undefined
+  limit: number
+  now: number
+}
+
+/**
+ * Where a page ended. By activity a user may come twice when pages are read while requests go on, and none is left
+ * out of an ascending order; by tokens, where many are alike, it is a count of users and the order may shift under it.
+ */
+export type Cursor = { score: number; id: string } | { offset: number }
+
+export type UserPage = { users: UserDoc[]; next?: Cursor }
 
 /** How long things are kept. */
 export type Retention = { userDays: number; historyDays: number; eventsKept: number }

@@ -302,6 +302,16 @@ export const minuteOf = (at: number): number => Math.floor(at / MINUTE_MS)
 /** Requests of a row that have been admitted and have not ended. */
 export const unsettled = (row: Row): number => row.requests - row.settled - row.partial - row.failed
 
+/**
+ * Where a user stands among all by last activity: minutes since the epoch, and below the minute a fraction from the
+ * id, so that hardly two are alike and a page can go on exactly where the last one ended.
+ */
+export function activityOf(user: Pick<UserDoc, 'id' | 'seen'>): number {
+  let hash = 0
+  for (let at = 0; at < 4; at += 1) hash = hash * 64 + ((user.id.charCodeAt(at) || 0) % 64)
+  return user.seen === undefined ? 0 : minuteOf(user.seen) + hash / 2 ** 24
+}
+
 /** Tokens of the user's day that are charged for good. */
 export const settledTokens = (user: UserDoc): number =>
   Object.values(user.rows).reduce((sum, row) => sum + row.charged - row.held, 0)

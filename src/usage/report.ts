@@ -4,13 +4,16 @@ import {
   ALL_MODELS,
   dateOf,
   limitsOf,
+  nextDay,
   own,
   unsettled,
   type Block,
   type DayDoc,
   type ModelLimits,
+  type Reported,
   type UserDoc,
 } from './record.ts'
+import { NOTHING, sum } from './tally.ts'
 
 /** A user's day per model; models they are blocked from are told even without use, `*` among them. */
 export function userReport(user: UserDoc, limits: ModelLimits, now: number) {
@@ -42,6 +45,34 @@ export function userReport(user: UserDoc, limits: ModelLimits, now: number) {
     }
   })
   return { userId: user.id, ipAddress: user.ip ?? null, lastActive: user.at, models }
+}
+
+/** What a user's browser is told: today's use of the models it knows and of those it asks about, and what is blocked. */
+export function syncReport({ at, rows, blocks }: Reported, asked: string[], limits: ModelLimits) {
+  const resetAt = nextDay(at)
+  const all = sum(Object.values(rows)).tokens
+  const usage = Object.fromEntries(
+    [...new Set([...Object.keys(rows), ...asked])].map((model) => {
+      const { tokens, requests } = own(rows, model) ?? NOTHING
+      const left = [
+        (limitsOf(limits, model)?.tokensPerDay ?? Infinity) - tokens,
+        (limits.total?.tokensPerDay ?? Infinity) - all,
+      ]
+      return [
+        model,
+        {
+          tokensUsedDay: tokens,
+          tokensRemainingDay: Math.max(0, Math.min(...left)),
+          requestsDay: requests,
+          resetAt,
+        },
+      ]
+    }),
+  )
+  const blocked = Object.entries(blocks)
+    .filter(([, { until }]) => until === undefined || until > at)
+    .map(([model, { reason, until }]) => ({ model, reason: reason ?? null, until: until ?? null }))
+  return { usage, blocked }
 }
 
 /** Everyone's day per model; the totals are over the days given. */
