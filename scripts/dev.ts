@@ -15,6 +15,7 @@ import { openLocal, type LocalStore } from '../src/store/local.ts'
 import { StoreError } from '../src/store/store.ts'
 import { COMPATIBILITY_DATE, edgeBundle } from './bundle.ts'
 import { answerDemo } from './demo-model.ts'
+import { PAGE_ROUTES, pages } from './demo-page.ts'
 import { reapChildren } from './reaper.ts'
 
 loadEnvFiles()
@@ -56,14 +57,26 @@ async function develop(): Promise<void> {
   }
 
   const options = (script: string): MiniflareOptions => ({
-    name: 'weir',
-    modules: true,
-    script,
-    compatibilityDate: COMPATIBILITY_DATE,
+    workers: [
+      {
+        name: 'weir',
+        modules: true,
+        script,
+        compatibilityDate: COMPATIBILITY_DATE,
+        bindings,
+        serviceBindings,
+      },
+      {
+        name: 'pages',
+        routes: PAGE_ROUTES,
+        modules: true,
+        script: 'export default { fetch: (request, env) => env.PAGES.fetch(request) }',
+        compatibilityDate: COMPATIBILITY_DATE,
+        serviceBindings: { PAGES: servePage },
+      },
+    ],
     host: '127.0.0.1',
     port: config.port,
-    bindings,
-    serviceBindings,
     // Otherwise it asks the network where this machine is.
     cf: false,
     log: new Log(LogLevel.WARN),
@@ -111,6 +124,7 @@ async function develop(): Promise<void> {
   if (generatedKey) lines.push(`Admin key, made up for this run: ${generatedKey}`)
   lines.push(
     `Weir listens on ${origin}`,
+    `A page that uses it: ${origin}/demo`,
     'Try it:',
     `  curl ${origin}/api/groq -H 'x-user-token: my-first-user' -d '{"prompt":"Hello"}'`,
     `  curl ${origin}/api/admin/usage -H 'Authorization: Bearer ${generatedKey ?? '$ADMIN_KEY'}'`,
@@ -125,4 +139,11 @@ async function openUsage(config: Readonly<Config>): Promise<LocalStore> {
   if (report) console.log(imported(report), fieldsOf(report))
   const warn = (event: string, fields: Record<string, unknown>) => console.warn(event, fields)
   return openLocal({ file, retention, now: Date.now, warn })
+}
+
+/** What a browser asks for beside the gateway. */
+async function servePage({ url, method, headers }: Request): Promise<Response> {
+  const asked = { method, headers: Object.fromEntries(headers) }
+  const { body, status, headers: told } = await pages.request(url, asked)
+  return new Response(body, { status, headers: Object.fromEntries(told) })
 }

@@ -1,8 +1,16 @@
 import { execFile } from 'node:child_process'
-import { readFile, stat } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { beforeAll, expect, test } from 'vitest'
+import { STATIC_HEADERS, TRACKER_HEADERS } from '../src/static-files.ts'
+
+type Route = {
+  src?: string
+  handle?: string
+  headers?: Record<string, string>
+  continue?: boolean
+}
 
 const OUTPUT = '.vercel/output'
 let printed: string
@@ -19,11 +27,23 @@ test('the build is one edge function, the static files and a route to each', asy
     deploymentTarget: 'v8-worker',
     entrypoint: 'index.js',
   })
-  expect(await json('config.json')).toEqual({
-    version: 3,
-    routes: [{ handle: 'filesystem' }, { src: '/(.*)', dest: '/index' }],
-  })
-  expect((await stat(`${OUTPUT}/static/favicon.svg`)).size).toBeGreaterThan(0)
+  const { version, routes } = (await json('config.json')) as { version: number; routes: Route[] }
+  expect(version).toBe(3)
+  const files = routes.findIndex(({ handle }) => handle === 'filesystem')
+  expect(routes.slice(files)).toEqual([{ handle: 'filesystem' }, { src: '/(.*)', dest: '/index' }])
+  const told = (path: string) =>
+    routes
+      .slice(0, files)
+      .filter(({ src = '' }) => new RegExp(src).test(path))
+      .map(({ headers, continue: goesOn }) => (goesOn ? headers : undefined))
+  expect(told('/tracker.js')).toEqual([STATIC_HEADERS, TRACKER_HEADERS])
+  expect(told('/favicon.svg')).toEqual([STATIC_HEADERS])
+  for (const path of ['/', '/api/groq', '/trackerxjs', '/api/tracker.js']) {
+    expect(told(path)).toEqual([])
+  }
+  expect((await readdir(`${OUTPUT}/static`)).sort()).toEqual(
+    (await readdir('static')).filter((name) => name !== '_headers').sort(),
+  )
 })
 
 test('the edge bundle has at most 60 KB gzip, and the build says how many', async () => {

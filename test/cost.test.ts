@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { nextDay } from '../src/usage/record.ts'
 import { eventOf, KINDS, type Gateway } from './gateways.ts'
 import { useWorld } from './world.ts'
 
@@ -85,6 +86,39 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(world.upstash.log).toHaveLength(2)
   })
 })
+
+/** How many commands a sync of this user costs. */
+const syncCost = (gateway: Gateway, user: string, tokens: number) =>
+  billed(async () => {
+    const day = { tokens, requests: 1, resetAt: nextDay(Date.now()) }
+    const response = await fetch(`${gateway.url}/api/tracking/sync`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({
+        userToken: `token-of-${user}`,
+        modelUsage: Object.fromEntries(
+          Array.from({ length: 64 }, (_, n) => [`model-${n}`, { minute: day, day }]),
+        ),
+      }),
+    })
+    await response.arrayBuffer()
+    expect(response.status).toBe(200)
+  })
+
+test.each(KINDS)(
+  'on %s a sync costs at most 7 commands, and 9 the first of a minute',
+  async (kind) => {
+    const gateway = await world.gateway(kind)
+    await syncCost(gateway, 'a-warm-up', 1)
+    for (const user of ['somebody', 'another']) await eventOf(world.store, await ask(gateway, user))
+    const first = [await syncCost(gateway, 'somebody', 1), await syncCost(gateway, 'another', 1)]
+    const next = [await syncCost(gateway, 'somebody', 2), await syncCost(gateway, 'somebody', 2)]
+    console.log(`a sync on ${kind}: ${Math.max(...first)} commands, then ${Math.max(...next)}`)
+    expect(Math.max(...first)).toBeLessThanOrEqual(9)
+    // A minute may have ended meanwhile.
+    expect(Math.min(...next)).toBeLessThanOrEqual(7)
+  },
+)
 
 test('with 32 users in flight on Node a request costs at most 4 commands', async () => {
   const gateway = await world.gateway('node', GLOBAL)

@@ -1,7 +1,18 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, statSync } from 'node:fs'
-import { cp, mkdir, mkdtemp, open, readFile, rm, utimes, writeFile } from 'node:fs/promises'
+import {
+  appendFile,
+  cp,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rm,
+  utimes,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -929,4 +940,82 @@ test('lines are appended together, in order', async () => {
   const lines = linesOf().map((line) => JSON.parse(line) as { seq: number; command: Admit })
   expect(lines.map(({ seq }) => seq)).toEqual(Array.from({ length: 50 }, (_, n) => n + 1))
   expect(lines.map(({ command }) => command.id)).toEqual(lines.map((_, n) => `${n}`))
+})
+
+/** The files of a folder, the lock aside. */
+async function textsIn(place: string): Promise<Record<string, string>> {
+  const logs = join(place, 'logs')
+  const names = (await readdir(logs)).filter((name) => !name.endsWith('.lock'))
+  const texts = names.map(async (name) => [name, await readFile(join(logs, name), 'utf8')] as const)
+  return Object.fromEntries(await Promise.all(texts))
+}
+
+/** Where the files name a user; that they were erased is known for as long as what they did may still be entered. */
+async function named(place: string, user: string): Promise<string[]> {
+  const texts = Object.values(await textsIn(place))
+  return texts.flatMap((text) => text.match(new RegExp(`.{2}"${user}".`, 'g')) ?? [])
+}
+
+const ERASED = 'alice-who-is-erased'
+const erase = (store: LocalStore) => store.erase({ op: 'erase', now: NOON + 5000, user: ERASED })
+
+async function useOf(store: LocalStore, user: string): Promise<void> {
+  const admit = admitOf({ id: `of ${user}`, user })
+  await store.admit(admit)
+  await store.settle(settleOf(admit, { session: 's' }))
+  await store.setBlock({ op: 'block', now: NOON, user, model: '*', block: { at: NOON } })
+}
+
+test('who is erased is in no file any more when that is said, but for the mark that they were', async () => {
+  const store = await openStore()
+  await useOf(store, ERASED)
+  await useOf(store, 'bob')
+  expect((await named(folder, ERASED)).length).toBeGreaterThan(0)
+  await Promise.all([erase(store), useOf(store, 'carol')])
+  expect(await named(folder, ERASED)).toEqual([`[["${ERASED}",`])
+  expect(Object.keys(await textsIn(folder)).sort()).toEqual([
+    'token_usage.json',
+    'token_usage.json.journal',
+  ])
+  await store.close()
+  const again = await openStore({ now: NOON + 7 * DAY_MS + 4999 })
+  expect(await again.user('bob')).toBeDefined()
+  expect(await again.user(ERASED)).toBeUndefined()
+  const late = { ...settleOf(admitOf({ id: 'late', user: ERASED })), op: 'enter' } as const
+  expect(await again.replay([late])).toEqual([{ applied: false }])
+  await again.close()
+  expect(await named(folder, ERASED)).toEqual([`[["${ERASED}",`])
+  await (await openStore({ now: NOON + 7 * DAY_MS + 5000 })).close()
+  expect(await named(folder, ERASED)).toEqual([])
+})
+
+test('an erasing that a crash cut short is carried through by the next start', async () => {
+  const store = await openStore()
+  await useOf(store, ERASED)
+  await store.note({ op: 'note', now: NOON, action: 'export' })
+  const place = join(folder, 'after the crash')
+  await cp(join(folder, 'logs'), join(place, 'logs'), { recursive: true })
+  await rm(`${fileIn(place)}.lock`, { force: true, recursive: true })
+  const line = { seq: 5, command: { op: 'erase', now: NOON + 5000, user: ERASED } }
+  await appendFile(`${fileIn(place)}.journal`, `${JSON.stringify(line)}\n`)
+  const again = await openStore({ place })
+  expect(await named(place, ERASED)).toEqual([`[["${ERASED}",`])
+  expect(await again.user(ERASED)).toBeUndefined()
+  expect((await again.audit(1))[0]?.action).toBe('erase')
+})
+
+test('an erasing fails while the files cannot be rid of the user, and works when asked again', async () => {
+  const store = await openStore()
+  await useOf(store, ERASED)
+  await useOf(store, 'bob')
+  await mkdir(`${fileIn(folder)}.tmp`)
+  await expect(erase(store)).rejects.toBeInstanceOf(StoreError)
+  expect(warnings.map(({ event }) => event)).toEqual(['journal.not_compacted'])
+  expect(await store.user(ERASED)).toBeUndefined()
+  await useOf(store, 'carol')
+  await rm(`${fileIn(folder)}.tmp`, { recursive: true })
+  expect(await erase(store)).toEqual({ ok: true })
+  expect(await named(folder, ERASED)).toEqual([`[["${ERASED}",`])
+  await store.close()
+  await expect(erase(store)).rejects.toBeInstanceOf(StoreError)
 })

@@ -1,7 +1,15 @@
+import fc from 'fast-check'
 import { inspect } from 'node:util'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { StoreError, type Retention, type Store } from '../src/store/store.ts'
-import type { Admit, Enter, Limits, Row, UserDoc } from '../src/usage/record.ts'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import {
+  REPLAY_BATCH,
+  StoreError,
+  type Cursor,
+  type Retention,
+  type Store,
+  type UserQuery,
+} from '../src/store/store.ts'
+import type { Admit, Audit, Enter, Limits, Report, Row, UserDoc } from '../src/usage/record.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../src/usage/record.ts'
 import { admitOf, AMPLE, failureOf, NOON, settleOf } from './commands.ts'
 import { startRedis, type Redis } from './redis.ts'
@@ -96,6 +104,44 @@ const enterOf = (fields: Partial<Admit> & Pick<Admit, 'id'>, now = NOON + SECOND
 }
 
 const enter = async (store: Store, command: Enter) => (await store.replay([command]))[0]
+
+/** What a browser says it has used today, at noon unless told. */
+const reportOf = (models: Report['models'], fields: Partial<Report> = {}): Report => ({
+  op: 'report',
+  now: NOON,
+  user: 'alice',
+  models,
+  ...fields,
+})
+const said = (tokens: number, requests = 1, resetAt = MIDNIGHT) => ({ tokens, requests, resetAt })
+
+/** Lets users have one request each, of one token unless told. */
+async function enterAll(store: Store, users: { user: string; at: number; charged?: number }[]) {
+  const entries = users.map(({ user, at, charged = 1 }) => {
+    const { event, ...rest } = enterOf({ id: `${user} at ${at}`, user, now: at }, at)
+    return { ...rest, event: { ...event, charged } }
+  })
+  for (let from = 0; from < entries.length; from += REPLAY_BATCH) {
+    await store.replay(entries.slice(from, from + REPLAY_BATCH))
+  }
+}
+
+type Pages = Omit<UserQuery, 'from' | 'now'> & { from?: Cursor; between?(): Promise<void> }
+
+/** The ids of page after page, to the end. */
+async function readPages(store: Store, { between, ...query }: Pages): Promise<string[][]> {
+  const pages: string[][] = []
+  let { from } = query
+  do {
+    const { users, next } = await store.listUsers({ ...query, from, now: NOON })
+    pages.push(users.map(({ id }) => id))
+    expect(pages.length, 'reading ends').toBeLessThan(2000)
+    // It goes through a link of a page.
+    from = next && (JSON.parse(JSON.stringify(next)) as Cursor)
+    await between?.()
+  } while (from)
+  return pages
+}
 
 describe.each(subjects)('%s', (_, open) => {
   test('what was served without a lease is entered once, as if it had been admitted then', async () => {
@@ -868,6 +914,544 @@ describe.each(subjects)('%s', (_, open) => {
     expect(days.map(({ date }) => date)).toEqual([TOMORROW, TODAY])
     expect(await store.days([])).toEqual([])
   })
+
+  describe('a report', () => {
+    test('raises only itself, and the same total adds nothing', async () => {
+      const store = await open()
+      await spend(store, { id: '1' })
+      const { rows } = (await store.user('alice'))!
+      for (const [tokens, requests] of [
+        [100, 5],
+        [100, 5],
+        [70, 9],
+        [120, 2],
+        [0, 0],
+      ] as const) {
+        await store.report(reportOf({ 'a/one': said(tokens, requests) }))
+      }
+      await store.report(reportOf({ 'b/two': said(7) }))
+      await store.report(reportOf({}))
+      const user = await store.user('alice')
+      expect(user?.reported).toEqual({
+        'a/one': { tokens: 120, requests: 9 },
+        'b/two': { tokens: 7, requests: 1 },
+      })
+      expect(user?.rows).toEqual(rows)
+    })
+
+    test('of another day than today is not taken', async () => {
+      const store = await open()
+      await spend(store, { id: '1' })
+      for (const resetAt of [MIDNIGHT - DAY_MS, MIDNIGHT + DAY_MS, MIDNIGHT - 1, 0, -1, 2 ** 53]) {
+        await store.report(reportOf({ 'a/one': said(1000, 10, resetAt) }))
+      }
+      expect((await store.user('alice'))?.reported).toEqual({})
+    })
+
+    test("is about the user's day, also from a clock that is behind", async () => {
+      const store = await open()
+      await spend(store, { id: '1', now: MIDNIGHT })
+      await store.report(reportOf({ 'a/one': said(5), 'b/two': said(6, 1, MIDNIGHT + DAY_MS) }))
+      expect((await store.user('alice'))?.reported).toEqual({ 'b/two': { tokens: 6, requests: 1 } })
+    })
+
+    test('is forgotten when a new day begins', async () => {
+      const store = await open()
+      await spend(store, { id: '1' })
+      await store.report(reportOf({ 'a/one': said(1000) }))
+      await spend(store, { id: '2', now: MIDNIGHT })
+      expect(await store.user('alice')).not.toHaveProperty('reported')
+      const next = { 'b/two': said(3, 1, MIDNIGHT + DAY_MS) }
+      await store.report(reportOf(next, { now: MIDNIGHT }))
+      expect((await store.user('alice'))?.reported).toEqual({ 'b/two': { tokens: 3, requests: 1 } })
+    })
+
+    test('leaves nothing behind of users without a request', async () => {
+      const store = await open()
+      expect(await store.report(reportOf({ 'a/one': said(5) }))).toEqual({
+        ok: true,
+        at: NOON,
+        rows: {},
+        blocks: {},
+      })
+      expect(await store.user('alice')).toBeUndefined()
+      expect(await usersOf(store, { sort: 'lastActive', limit: 9, now: NOON })).toEqual([])
+    })
+
+    test('is taken for at most 64 models a day, and goes on for those', async () => {
+      const store = await open()
+      await spend(store, { id: '1' })
+      const models = (from: number) =>
+        Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`m-${from + n}`, said(1)]))
+      await store.report(reportOf(models(0)))
+      await store.report(reportOf(models(40)))
+      await store.report(reportOf({ 'm-0': said(9), 'm-100': said(1) }))
+      const reported = (await store.user('alice'))?.reported ?? {}
+      expect(Object.keys(reported)).toHaveLength(64)
+      expect(reported['m-0']?.tokens).toBe(9)
+      expect(reported).not.toHaveProperty('m-100')
+    })
+
+    test("is answered with the user's rows and with the blocks in force", async () => {
+      const store = await open()
+      await spend(store, { id: '1' })
+      await store.admit(admitOf({ id: '2', model: 'b/two', bound: 30 }))
+      await setBlock(store, '*', { at: NOON, reason: 'bill', until: NOON + HOUR_MS })
+      await setBlock(store, 'b/two', { at: NOON, until: NOON + 5000 })
+      expect(await store.report(reportOf({}, { now: NOON + 5000 }))).toEqual({
+        ok: true,
+        at: NOON + 5000,
+        rows: { 'a/one': { tokens: 15, requests: 1 }, 'b/two': { tokens: 30, requests: 1 } },
+        blocks: { '*': { at: NOON, reason: 'bill', until: NOON + HOUR_MS } },
+      })
+    })
+
+    const amount = fc.oneof(fc.nat(500), fc.constantFrom(0, 1e6, 1e12))
+    const reports = fc.array(
+      fc.dictionary(
+        fc.constantFrom('a/one', 'b/two', 'constructor'),
+        fc.record({
+          tokens: amount,
+          requests: amount,
+          resetAt: fc.constantFrom(MIDNIGHT, MIDNIGHT, MIDNIGHT - DAY_MS, MIDNIGHT + DAY_MS, 0),
+        }),
+      ),
+      { minLength: 1, maxLength: 8 },
+    )
+
+    test('of whatever kind changes no charge, no limit and no total', async () => {
+      const store = await open()
+      const limits = { model: { ...AMPLE, tokensPerDay: 200 } }
+      await spend(store, { id: '1' })
+      await setBlock(store, 'b/two', { at: NOON })
+      await store.admit(admitOf({ id: '2', limits }))
+      const known = async () => {
+        const { reported: _, at: __, ...user } = (await store.user('alice'))!
+        return { user, days: await store.days([TODAY]), events: await store.events(9) }
+      }
+      const before = await known()
+      const most = new Map<string, number>()
+      await fc.assert(
+        fc.asyncProperty(reports, async (sequence) => {
+          for (const models of sequence) {
+            await store.report(reportOf(models))
+            for (const [model, { tokens, resetAt }] of Object.entries(models)) {
+              if (resetAt === MIDNIGHT) most.set(model, Math.max(tokens, most.get(model) ?? 0))
+            }
+          }
+          expect(await known()).toEqual(before)
+          const { reported = {} } = (await store.user('alice'))!
+          const told = Object.entries(reported).map(
+            ([model, { tokens }]) => [model, tokens] as const,
+          )
+          expect(new Map(told)).toEqual(most)
+        }),
+        { numRuns: 20 },
+      )
+      expect(await store.admit(admitOf({ id: '3', bound: 86, limits }))).toMatchObject({
+        ok: false,
+        used: 115,
+      })
+      expect(await store.admit(admitOf({ id: '3', bound: 85, limits }))).toMatchObject({ ok: true })
+    })
+  })
+
+  describe('erasing', () => {
+    const USER = 'alice-with-a-long-id'
+    const erase = (store: Store, now = NOON + 5000) => store.erase({ op: 'erase', now, user: USER })
+
+    test('takes a user out of everything but the totals', async () => {
+      const store = await open()
+      await spend(store, { id: '1', user: USER })
+      await spend(store, { id: '2', user: 'bob' })
+      await spend(store, { id: '3', user: USER, model: 'b/two' })
+      for (const model of ['*', 'b/two']) {
+        await store.setBlock({ op: 'block', now: NOON, user: USER, model, block: { at: NOON } })
+        const block = { at: NOON, until: NOON + DAY_MS }
+        await store.setBlock({ op: 'block', now: NOON, user: 'bob', model, block })
+      }
+      await store.report(reportOf({ 'a/one': said(5) }, { user: USER }))
+      const days = await store.days([TODAY])
+      expect(await erase(store)).toEqual({ ok: true })
+      expect(await store.user(USER)).toBeUndefined()
+      for (const sort of ['lastActive', 'tokens'] as const) {
+        const users = await usersOf(store, { sort, limit: 9, now: NOON })
+        expect(users.map(({ id }) => id)).toEqual(['bob'])
+      }
+      expect((await store.blockedUsers(9)).map(({ id }) => id)).toEqual(['bob'])
+      expect((await store.events(9)).map(({ id }) => id)).toEqual(['2'])
+      expect(await store.days([TODAY])).toEqual(days)
+      expect(await store.audit(1)).toEqual([{ at: NOON + 5000, action: 'erase', user: 'alice-' }])
+      expect(JSON.stringify(await store.audit(9))).not.toContain(USER)
+    })
+
+    test('makes requests from before a matter of the past, and lets those after count', async () => {
+      const store = await open()
+      const running = admitOf({ id: '1', user: USER })
+      await store.admit(running)
+      await erase(store)
+      expect(await store.settle(settleOf(running, {}, NOON + 6000))).toEqual({ applied: false })
+      for (const now of [NOON, NOON + 5000]) {
+        const served = enterOf({ id: `at ${now}`, user: USER, now }, NOON + HOUR_MS)
+        expect(await enter(store, served)).toEqual({ applied: false })
+      }
+      expect(await store.user(USER)).toBeUndefined()
+      expect(await store.events(9)).toEqual([])
+      const later = enterOf({ id: '2', user: USER, now: NOON + 5001 }, NOON + HOUR_MS)
+      expect(await enter(store, later)).toEqual({ applied: true })
+      expect((await store.user(USER))?.rows['a/one']).toMatchObject({ requests: 1, charged: 15 })
+    })
+
+    test('lets a user start afresh', async () => {
+      const store = await open()
+      const limits = { model: { ...AMPLE, requestsPerDay: 1 } }
+      await spend(store, { id: '1', user: USER, limits })
+      await store.setBlock({ op: 'block', now: NOON, user: USER, model: '*', block: { at: NOON } })
+      await erase(store)
+      await spend(store, { id: '2', user: USER, limits, now: NOON + 6000 })
+      expect(await onlyUser(store)).toMatchObject({ id: USER, rows: { 'a/one': { requests: 1 } } })
+      expect((await store.events(9)).map(({ id }) => id)).toEqual(['2'])
+    })
+
+    test('of someone unknown goes on record and does nothing else', async () => {
+      const store = await open()
+      await spend(store, { id: '1' })
+      const before = await onlyUser(store)
+      expect(await erase(store)).toEqual({ ok: true })
+      expect(await onlyUser(store)).toEqual(before)
+      expect(await store.events(9)).toHaveLength(1)
+      expect(await store.audit(9)).toHaveLength(1)
+    })
+  })
+
+  describe('a session', () => {
+    const login = (store: Store, session: string, until = NOON + HOUR_MS) =>
+      store.login({ op: 'login', now: NOON, session, until })
+
+    test('is open from login until its time is over', async () => {
+      const store = await open()
+      expect(await store.session('one', NOON)).toBe(false)
+      expect(await login(store, 'one')).toEqual({ ok: true })
+      expect(await store.session('one', NOON)).toBe(true)
+      expect(await store.session('one', NOON + HOUR_MS - 1)).toBe(true)
+      expect(await store.session('one', NOON + HOUR_MS)).toBe(false)
+      expect(await store.session('two', NOON)).toBe(false)
+    })
+
+    test('ends with logout, and others go on', async () => {
+      const store = await open()
+      await login(store, 'one')
+      await login(store, 'two')
+      expect(await store.logout({ op: 'logout', now: NOON, session: 'one' })).toEqual({ ok: true })
+      await store.logout({ op: 'logout', now: NOON, session: 'never opened' })
+      expect(await store.session('one', NOON)).toBe(false)
+      expect(await store.session('two', NOON)).toBe(true)
+    })
+
+    test('that is over before it begins is never open', async () => {
+      const store = await open()
+      await login(store, 'one')
+      await login(store, 'one', NOON)
+      expect(await store.session('one', NOON)).toBe(false)
+    })
+  })
+
+  describe('the audit trail', () => {
+    test('tells what admins did, the newest first', async () => {
+      const store = await open()
+      const ip = '192.0.2.1'
+      const block = { at: NOON, reason: 'ü "spam"', until: NOON + DAY_MS }
+      const user = 'alice-with-a-long-id'
+      await store.login({ op: 'login', now: NOON, session: 'hash', until: NOON + DAY_MS, ip })
+      await store.setBlock({ op: 'block', now: NOON + 1, user, model: '*', block, ip })
+      await store.setBlock({ op: 'block', now: NOON + 2, user: 'bob', model: 'b/two' })
+      await store.note({ op: 'note', now: NOON + 3, action: 'export', ip })
+      await store.erase({ op: 'erase', now: NOON + 4, user, ip })
+      await store.clear({ op: 'clear', now: NOON + 5 })
+      await store.logout({ op: 'logout', now: NOON + 6, session: 'hash' })
+      const trail: Audit[] = [
+        { at: NOON + 6, action: 'logout' },
+        { at: NOON + 5, action: 'clear' },
+        { at: NOON + 4, action: 'erase', user: 'alice-', ip },
+        { at: NOON + 3, action: 'export', ip },
+        { at: NOON + 2, action: 'unblock', user: 'bob', model: 'b/two' },
+        {
+          at: NOON + 1,
+          action: 'block',
+          user: 'alice-',
+          model: '*',
+          reason: block.reason,
+          until: block.until,
+          ip,
+        },
+        { at: NOON, action: 'login', ip },
+      ]
+      expect(await store.audit(100)).toEqual(trail)
+      expect(await store.audit(2)).toEqual(trail.slice(0, 2))
+      expect(await store.audit(0)).toEqual([])
+    })
+
+    test('keeps the last thousand entries', async () => {
+      const store = await open()
+      for (let n = 0; n < 1003; n += 1) {
+        await store.note({ op: 'note', now: NOON + n, action: 'export' })
+      }
+      const times = (await store.audit(5000)).map(({ at }) => at - NOON)
+      expect(times).toEqual(Array.from({ length: 1000 }, (_, n) => 1002 - n))
+    })
+
+    test('is not written by requests, reports and refusals', async () => {
+      const store = await open()
+      await spend(store, { id: '1' })
+      await store.report(reportOf({ 'a/one': said(1) }))
+      await enter(store, enterOf({ id: '2' }))
+      expect(await store.audit(9)).toEqual([])
+    })
+  })
+
+  describe('pages of users', () => {
+    /** Some whose place is decided by their id alone, and some whose place is decided by the fraction of it. */
+    const ids = (count: number) =>
+      Array.from({ length: count }, (_, n) => (n % 2 ? `user-${n}` : `${(n * 7919) % 10_007}-${n}`))
+
+    test('in ascending order leave nobody out while users become active', async () => {
+      await fc.assert(
+        fc.asyncProperty(
+          fc.integer({ min: 40, max: 300 }),
+          fc.infiniteStream(fc.nat(999)),
+          async (limit, draws) => {
+            await redis.flush()
+            const store = await open()
+            const draw = () => draws.next().value as number
+            const all = ids(1000)
+            await enterAll(
+              store,
+              all.map((user) => ({ user, at: NOON - (draw() % 5) * MINUTE_MS })),
+            )
+            let at = NOON
+            const between = async () => {
+              const active = new Set([draw(), draw(), draw()].map((n) => all[n] as string))
+              at += 20 * SECOND_MS
+              await enterAll(
+                store,
+                [...active].map((user) => ({ user, at })),
+              )
+            }
+            const query = { sort: 'lastActive', ascending: true, limit, between } as const
+            const pages = await readPages(store, query)
+            expect(new Set(pages.flat())).toEqual(new Set(all))
+            for (const page of pages) {
+              expect(page.length).toBeLessThanOrEqual(limit)
+              expect(new Set(page).size).toBe(page.length)
+            }
+          },
+        ),
+        { numRuns: 4 },
+      )
+    })
+
+    test('tell each user once and in order when nobody is active', async () => {
+      const store = await open()
+      const all = ids(120)
+      await enterAll(
+        store,
+        all.map((user, n) => ({ user, at: NOON - (n % 3) * MINUTE_MS, charged: 1 + (n % 4) })),
+      )
+      for (const sort of ['lastActive', 'tokens'] as const) {
+        for (const ascending of [true, false]) {
+          const whole = (await readPages(store, { sort, ascending, limit: 1000 })).flat()
+          expect(new Set(whole)).toEqual(new Set(all))
+          for (const limit of [1, 7, 119, 120]) {
+            const pages = await readPages(store, { sort, ascending, limit })
+            expect(pages.flat(), `${sort} by ${limit}`).toEqual(whole)
+            expect(pages.map((page) => page.length).slice(0, -1)).toEqual(
+              Array.from({ length: pages.length - 1 }, () => limit),
+            )
+            expect(pages.at(-1)).not.toEqual([])
+          }
+          const back = await readPages(store, { sort, ascending: !ascending, limit: 50 })
+          expect(back.flat().reverse()).toEqual(whole)
+        }
+      }
+    })
+
+    test('are by last activity and by tokens, those alike by id', async () => {
+      const store = await open()
+      await enterAll(store, [
+        { user: 'user-b', at: NOON, charged: 5 },
+        { user: 'user-c', at: NOON - MINUTE_MS, charged: 9 },
+        { user: 'user-a', at: NOON + 1000, charged: 5 },
+        { user: 'user-d', at: NOON + MINUTE_MS, charged: 1 },
+      ])
+      const list = async (query: Pages) => (await readPages(store, query)).flat()
+      const names = (order: string) => [...order].map((name) => `user-${name}`)
+      expect(await list({ sort: 'lastActive', limit: 1 })).toEqual(names('dbac'))
+      expect(await list({ sort: 'lastActive', ascending: true, limit: 1 })).toEqual(names('cabd'))
+      expect(await list({ sort: 'tokens', limit: 1 })).toEqual(names('cbad'))
+      expect(await list({ sort: 'tokens', ascending: true, limit: 3 })).toEqual(names('dabc'))
+    })
+
+    test('go on where they ended though the last user has moved or is gone', async () => {
+      const store = await open()
+      const users = ['a', 'b', 'c', 'd', 'e'].map((name) => `user-${name}`)
+      await enterAll(
+        store,
+        users.map((user) => ({ user, at: NOON })),
+      )
+      const query = { sort: 'lastActive', ascending: true, limit: 2, now: NOON } as const
+      const { next } = await store.listUsers(query)
+      if (!next) throw new Error('There is one more page.')
+      await enterAll(store, [{ user: 'user-b', at: NOON + MINUTE_MS }])
+      const rest = { sort: 'lastActive', ascending: true, limit: 2, from: next } as const
+      expect((await readPages(store, rest)).flat()).toEqual(
+        ['c', 'd', 'e', 'b'].map((name) => `user-${name}`),
+      )
+      for (const user of ['user-b', 'user-c']) await store.erase({ op: 'erase', now: NOON, user })
+      expect((await readPages(store, rest)).flat()).toEqual(['user-d', 'user-e'])
+      const back = { sort: 'lastActive', limit: 2, from: next } as const
+      expect((await readPages(store, back)).flat()).toEqual(['user-a'])
+    })
+
+    test('have an end behind which there is nothing', async () => {
+      const store = await open()
+      await enterAll(store, [{ user: 'alice', at: NOON }])
+      const behind: [UserQuery['sort'], Cursor][] = [
+        ['lastActive', { score: 0, id: '' }],
+        ['lastActive', { score: 1, id: 'x' }],
+        ['tokens', { offset: 1 }],
+        ['tokens', { offset: 1_000_000 }],
+      ]
+      for (const [sort, from] of behind) {
+        expect(await store.listUsers({ sort, from, limit: 9, now: NOON })).toEqual({ users: [] })
+      }
+    })
+  })
+
+  test('users with a block are told, those without are not', async () => {
+    const store = await open()
+    await spend(store, { id: '1', user: 'carol' })
+    const block = (user: string, model: string, until?: number) => {
+      const block = until === undefined ? { at: NOON } : { at: NOON, until }
+      return store.setBlock({ op: 'block', now: NOON, user, model, block })
+    }
+    await block('alice', '*')
+    await block('alice', 'a/one', NOON + HOUR_MS)
+    await block('bob', 'b/two', NOON + HOUR_MS)
+    await block('dave', '*')
+    await store.setBlock({ op: 'block', now: NOON, user: 'dave', model: '*' })
+    const found = await store.blockedUsers(9)
+    expect(found.map(({ id }) => id).sort()).toEqual(['alice', 'bob'])
+    const alice = found.find(({ id }) => id === 'alice')
+    expect(alice?.blocks).toEqual({
+      '*': { at: NOON },
+      'a/one': { at: NOON, until: NOON + HOUR_MS },
+    })
+    expect(await store.blockedUsers(1)).toHaveLength(1)
+    expect(await store.blockedUsers(0)).toEqual([])
+  })
+})
+
+describe('turns', () => {
+  const turnSubjects: [string, (now: () => number) => Promise<Store>][] = [
+    ['redis', async () => redisStore(upstash)],
+    [
+      'redis over TCP',
+      async () => {
+        const store = tcpStore(redis.url)
+        opened.push(store)
+        return store
+      },
+    ],
+    [
+      'local',
+      async (now) => {
+        const store = await localStore(now)
+        opened.push(store)
+        return store
+      },
+    ],
+  ]
+  let clock = NOON
+  beforeEach(() => {
+    clock = NOON + 10 * SECOND_MS
+    vi.spyOn(Date, 'now').mockImplementation(() => clock)
+  })
+  afterEach(() => {
+    vi.restoreAllMocks()
+  })
+
+  test.each(turnSubjects)('%s gives each key so many a minute', async (_, openAt) => {
+    const store = await openAt(() => clock)
+    const take = async (key: string, perMinute: number, count: number) => {
+      const turns = Array.from({ length: count }, () => store.takeTurn(key, perMinute))
+      return (await Promise.all(turns)).filter(({ taken }) => taken).length
+    }
+    expect(await store.takeTurn('one', 5)).toEqual({ taken: true, resetAt: NOON + MINUTE_MS })
+    expect(await take('one', 5, 50)).toBe(4)
+    expect(await store.takeTurn('one', 5)).toEqual({ taken: false, resetAt: NOON + MINUTE_MS })
+    expect(await take('two', 5, 50)).toBe(5)
+    expect(await take('three', 20, 50)).toBe(20)
+    clock = NOON + MINUTE_MS - 1
+    expect(await take('one', 5, 1)).toBe(0)
+    clock += 2
+    expect(await store.takeTurn('one', 5)).toEqual({ taken: true, resetAt: NOON + 2 * MINUTE_MS })
+    expect(await take('one', 5, 50)).toBe(4)
+  })
+
+  test('two isolates share them through the database', async () => {
+    const [one, other] = [redisStore(upstash), redisStore(upstash)]
+    for (const store of [one, other, one]) {
+      expect(await store.takeTurn('key', 3)).toMatchObject({ taken: true })
+    }
+    expect(await other.takeTurn('key', 3)).toMatchObject({ taken: false })
+    expect(await one.takeTurn('key', 3)).toMatchObject({ taken: false })
+  })
+
+  test('cost two commands, three in a new minute, none once they are spent, and go by themselves', async () => {
+    const store = redisStore(upstash)
+    await store.takeTurn('a warm-up', 2)
+    await redis.resetStats()
+    await store.takeTurn('key', 2)
+    expect(await redis.commandstats()).toEqual({ evalsha: 1, incrby: 1, pexpire: 1 })
+    await redis.resetStats()
+    await store.takeTurn('key', 2)
+    expect(await redis.commandstats()).toEqual({ evalsha: 1, incrby: 1 })
+    await store.takeTurn('key', 2)
+    await redis.resetStats()
+    upstash.log.length = 0
+    expect(await store.takeTurn('key', 2)).toMatchObject({ taken: false })
+    expect(upstash.log).toEqual([])
+    for (const key of (await redis.command(['KEYS', '*'])) as string[]) {
+      expect(key).toMatch(/^weir:1:turns:/)
+      expect(await seconds(key), key).toBeGreaterThan(0)
+    }
+  })
+
+  test('are never given by a limiter that is tired of waiting', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const store = redisStore(upstash, { timeoutMs: 300 })
+      upstash.fault(() => ({ hang: true }))
+      const turn = expect(store.takeTurn('key', 9)).rejects.toBeInstanceOf(StoreError)
+      await vi.advanceTimersByTimeAsync(60_000)
+      await turn
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  test('are sent once, come what may', async () => {
+    const store = redisStore(upstash, { timeoutMs: 60 })
+    await store.takeTurn('key', 9)
+    for (const fault of [{ apply: true, reset: true }, { hang: true }, { status: 500 }]) {
+      upstash.reset()
+      upstash.fault(() => fault)
+      await expect(store.takeTurn('key', 9)).rejects.toBeInstanceOf(StoreError)
+      expect(upstash.log).toHaveLength(1)
+    }
+    upstash.reset()
+    expect(await redis.command(['GET', `weir:1:turns:key:${(clock / MINUTE_MS) | 0}`])).toBe('2')
+  })
 })
 
 const get = async (key: string) => String(await redis.command(['GET', key]))
@@ -1050,6 +1634,42 @@ describe('redis only', () => {
     expect(await redis.command(['PTTL', 'weir:1:user:endless'])).toBe(-1)
   })
 
+  test('of who is erased nothing is left but a mark that runs out, and events still run out', async () => {
+    const store = redisStore(upstash)
+    const user = 'alice-with-a-long-id'
+    await spend(store, { id: '1', user })
+    await spend(store, { id: '2', user: 'bob' })
+    await store.setBlock({ op: 'block', now: NOON, user, model: 'a/one', block: { at: NOON } })
+    await store.erase({ op: 'erase', now: NOON, user })
+    const left: string[] = []
+    for (const key of (await redis.command(['KEYS', '*'])) as string[]) {
+      if (`${key} ${JSON.stringify(await redis.command(['DUMP', key]))}`.includes(user))
+        left.push(key)
+    }
+    expect(left).toEqual([`weir:1:erased:${user}`])
+    expect(await seconds(`weir:1:erased:${user}`)).toBeCloseTo((7 * DAY_MS) / 1000, -2)
+    expect(await seconds('weir:1:events')).toBeGreaterThan(0)
+  })
+
+  test('the session of an admin goes by itself', async () => {
+    const store = redisStore(upstash)
+    await store.login({ op: 'login', now: NOON, session: 'hash', until: NOON + DAY_MS })
+    expect(await seconds('weir:1:session:hash')).toBeCloseTo(DAY_MS / 1000, -1)
+    await store.logout({ op: 'logout', now: NOON, session: 'hash' })
+    expect(await redis.command(['EXISTS', 'weir:1:session:hash'])).toBe(0)
+  })
+
+  test('a report costs three commands, and two of a user without a request', async () => {
+    const store = redisStore(upstash)
+    await spend(store, { id: '1' })
+    await redis.resetStats()
+    await store.report(reportOf({ 'a/one': said(5) }))
+    expect(await redis.commandstats()).toEqual({ evalsha: 1, mget: 1, set: 1 })
+    await redis.resetStats()
+    await store.report(reportOf({ 'a/one': said(5) }, { user: 'nobody' }))
+    expect(await redis.commandstats()).toEqual({ evalsha: 1, mget: 1 })
+  })
+
   test('errors are told apart and give nothing away', async () => {
     const store = redisStore(upstash, { timeoutMs: 60 })
     const user = 'user-name-in-command'
@@ -1078,6 +1698,11 @@ describe('redis only', () => {
         usersOf(store, { sort: 'lastActive', limit: 9, now: NOON }),
         store.days([TODAY]),
         store.events(9),
+        store.report(reportOf({}, { user })),
+        store.erase({ op: 'erase', now: NOON, user }),
+        store.audit(9),
+        store.blockedUsers(9),
+        store.user(user),
       ]
       for (const result of await Promise.allSettled(calls)) {
         const error: unknown = result.status === 'rejected' ? result.reason : result.value

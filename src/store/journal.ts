@@ -51,6 +51,8 @@ export type Journal = {
   append(command: unknown): Promise<void>
   /** Resolves when all that was to be appended until now is in the file. */
   written(): Promise<void>
+  /** Folds the journal into the snapshot at once, so that nothing is left of what its lines said; rejects with `StoreError`. */
+  fold(): Promise<void>
   /** Writes, reads and deletes a file beside the others; rejects with `StoreError`. */
   probe(): Promise<void>
   /** Writes what is waiting and a last snapshot, and gives the files up. */
@@ -110,6 +112,8 @@ async function openFiles(options: JournalOptions, lock: Lock): Promise<Journal> 
   /** Lines that are not in the file yet, and who waits for them. */
   let pending = ''
   let waiters: Waiter[] = []
+  /** Who waits for the journal to be folded. */
+  let folders: Waiter[] = []
   let flushing: Promise<void> | undefined
   let closing: Promise<void> | undefined
   let closed = false
@@ -144,32 +148,38 @@ async function openFiles(options: JournalOptions, lock: Lock): Promise<Journal> 
 
   /** The snapshot holds what is pending too, since that has been applied. */
   async function compact(): Promise<void> {
+    const batch = folders
+    folders = []
     const text = `${JSON.stringify({ v: 1, seq, state: options.snapshot() })}\n`
     try {
       if (!(await write(() => replaceFile(file, text)))) throw new Error('no snapshot')
       await handle.truncate(0)
-    } catch {
+    } catch (cause) {
       compactAt = written * 2
+      const error = new StoreError(`cannot write beside ${file}`, { cause })
+      for (const folder of batch) folder.fail(error)
       return warn('journal.not_compacted', { file })
     }
     written = 0
     compactAt = Math.max(COMPACT_BYTES, text.length)
+    for (const folder of batch) folder.done()
   }
 
   async function flush(): Promise<void> {
-    while (waiters.length) {
-      await write(appendText)
-      if (written >= compactAt || options.stale()) await compact()
+    while (waiters.length || folders.length) {
+      if (waiters.length) await write(appendText)
+      if (folders.length || written >= compactAt || options.stale()) await compact()
     }
     flushing = undefined
   }
 
-  const flushed = (): Promise<void> =>
+  const queued = (line: () => Waiter[]): Promise<void> =>
     new Promise((done, fail) => {
       if (closed) return fail(new StoreError(`${file} is closed`))
-      waiters.push({ done, fail })
+      line().push({ done, fail })
       flushing ??= new Promise(setImmediate).then(flush)
     })
+  const flushed = () => queued(() => waiters)
 
   async function shut(): Promise<void> {
     while (flushing) await flushing
@@ -188,6 +198,7 @@ async function openFiles(options: JournalOptions, lock: Lock): Promise<Journal> 
     written: async () => {
       if (pending || flushing) await flushed()
     },
+    fold: () => queued(() => folders),
     async probe() {
       const path = `${file}.probe.${randomUUID()}`
       try {

@@ -632,6 +632,7 @@ local function forget(id)
   for i = 1, #others, 1000 do
     redis.call('RPUSH', prefix .. 'events', unpack(others, i, math.min(i + 999, #others)))
   end
+  redis.call('EXPIRE', prefix .. 'events', string.format('%d', keep.historyDays * SECONDS_PER_DAY))
 end
 for id in pairs(erased) do forget(id) end
 for _, command in ipairs(sessions) do

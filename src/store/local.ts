@@ -11,6 +11,7 @@ import {
   type Audit,
   type Command,
   type DayDoc,
+  type Done,
   type Settled,
 } from '../usage/record.ts'
 import type { Event, UserDoc } from '../usage/record.ts'
@@ -56,6 +57,8 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
   let turns = { minute: 0, taken: new Map<string, number>() }
   /** Newest first. */
   let audit: Audit[] = []
+  /** Whether users were erased whom older lines of the journal may still name. */
+  let named = false
   const view: View = {
     day: (date) => days.get(date),
     entered: (id) => entered.has(id),
@@ -80,6 +83,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     }
     if (step.erased) {
       const { user, at } = step.erased
+      named = true
       users.delete(user)
       erased.set(user, at)
       events = events.filter((event) => event.user !== user)
@@ -142,6 +146,9 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     stale: () => dateOf(now()) !== snapshotOn,
   })
 
+  // An erasing that a crash cut short; where the files cannot be written that is reported.
+  if (named) await journal.fold().catch(() => undefined)
+
   async function run<A extends Answer>(command: Command): Promise<A> {
     const step = apply(command)
     if (step.user || step.audit) await journal.append(command)
@@ -170,7 +177,11 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
       return { taken: taken < perMinute, resetAt: (minute + 1) * MINUTE_MS }
     },
     report: run,
-    erase: run,
+    async erase(command) {
+      const answer = await run<Done>(command)
+      await journal.fold()
+      return answer
+    },
     login: run,
     logout: run,
     note: run,

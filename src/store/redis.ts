@@ -158,7 +158,8 @@ export function createRedisStore(options: RedisOptions): Store {
     user: async (id) => (await read<UserDoc>([userKey(id)]))[0],
     async audit(limit) {
       const texts = await list(() => redis.lrange<string>(`${PREFIX}audit`, 0, limit - 1))
-      return texts.map((text) => JSON.parse(text) as Audit)
+      // A limit of none would be read as all.
+      return texts.slice(0, limit).map((text) => JSON.parse(text) as Audit)
     },
     async listUsers({ sort, ascending = false, from, limit, now }) {
       if (limit < 1) return { users: [] }
