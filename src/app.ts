@@ -1,5 +1,5 @@
 /** The whole app on one screen: middleware order and the URL map. */
-import { Hono } from 'hono'
+import { Hono } from 'hono/tiny'
 import { v7 as uuidv7 } from 'uuid'
 import type { AppEnv, Deps } from './context.ts'
 import { ApiError, asApiError, errorResponse } from './errors.ts'

@@ -30,7 +30,7 @@ import { admitOf, NOON, settleOf } from './commands.ts'
 import { startFaultProxy, type FaultProxy } from './fault-proxy.ts'
 import type { Kind } from './gateways.ts'
 import { startRedis, type Redis } from './redis.ts'
-import { redisStore, tcpStore } from './stores.ts'
+import { redisStore, tcpStore, usersOf } from './stores.ts'
 import { startUpstash, type Upstash } from './upstash.ts'
 
 // They wait more than they reckon.
@@ -311,7 +311,7 @@ const VERBS: [string, number, (store: Store) => Promise<unknown>][] = [
   ['replay', 2, (store) => store.replay([settleOf(admitOf({ id: 'held' }))])],
   ['setBlock', 2, (store) => store.setBlock({ op: 'block', now: NOON, user: 'bob', model: '*' })],
   ['clear', 2, (store) => store.clear({ op: 'clear', now: NOON })],
-  ['listUsers', 2, (store) => store.listUsers({ sort: 'lastActive', limit: 9, now: NOON })],
+  ['listUsers', 2, (store) => usersOf(store, { sort: 'lastActive', limit: 9, now: NOON })],
   ['days', 1, (store) => store.days(['2026-11-22'])],
   ['events', 1, (store) => store.events(9)],
   ['probe', 3, (store) => store.probe()],

@@ -10,7 +10,7 @@ import { dateOf, type Event, type UserDoc } from '../src/usage/record.ts'
 import { startFaultProxy, type FaultProxy } from './fault-proxy.ts'
 import { startGateway, type Gateway, type Kind } from './gateways.ts'
 import { startRedis, type Redis } from './redis.ts'
-import { tcpStore, type TcpStore } from './stores.ts'
+import { tcpStore, type TcpStore, usersOf } from './stores.ts'
 import { transcripts, type Transcript } from './transcripts.ts'
 import { startUpstash, type FaultAction, type Upstash } from './upstash.ts'
 import { startUpstream, type Seen, type Upstream } from './upstream.ts'
@@ -265,7 +265,7 @@ type Books = { events: Event[]; users: UserDoc[] }
 
 async function read({ store }: ChaosWorld): Promise<Books> {
   const events = await store.events(1_000_000)
-  const users = await store.listUsers({ sort: 'lastActive', limit: 100, now: Date.now() })
+  const users = await usersOf(store, { sort: 'lastActive', limit: 100, now: Date.now() })
   return { events, users }
 }
 

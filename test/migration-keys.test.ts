@@ -10,7 +10,7 @@ import { DAY_MS, HOUR_MS } from '../src/usage/record.ts'
 import { createIds } from '../src/usage/user-id.ts'
 import { admitOf, NOON, settleOf } from './commands.ts'
 import { startRedis, type Redis } from './redis.ts'
-import { redisStore, RETENTION } from './stores.ts'
+import { redisStore, RETENTION, usersOf } from './stores.ts'
 import { startUpstash, type Upstash } from './upstash.ts'
 
 let redis: Redis
@@ -60,7 +60,7 @@ const oldUser = (token: string, fields: Record<string, unknown> = {}) => ({
 const set = (key: string, value: unknown) => redis.command(['SET', key, JSON.stringify(value)])
 const keys = async () => ((await redis.command(['KEYS', '*'])) as string[]).sort()
 const oldKeys = async () => (await keys()).filter((key) => !key.startsWith('weir:1:'))
-const users = () => store.listUsers({ sort: 'lastActive', limit: 1000, now: NOON })
+const users = () => usersOf(store, { sort: 'lastActive', limit: 1000, now: NOON })
 
 test('a user has their day, address and last activity, and the old key is gone', async () => {
   await set('user:token-of-alice', oldUser('token-of-alice'))

@@ -27,7 +27,7 @@ import { createIds } from '../src/usage/user-id.ts'
 import { AMPLE, admitOf, NOON, settleOf } from './commands.ts'
 import { lineOf, linesOf, oldRequests, totalsOf } from './old-file.ts'
 import { startRedis, type Redis } from './redis.ts'
-import { redisStore, RETENTION, type Warning } from './stores.ts'
+import { redisStore, RETENTION, type Warning, usersOf } from './stores.ts'
 import { startUpstash, type Upstash } from './upstash.ts'
 
 let redis: Redis
@@ -89,7 +89,7 @@ async function dayTotals(): Promise<ReturnType<typeof totalsOf>> {
   )
 }
 
-const allUsers = () => store.listUsers({ sort: 'lastActive', limit: 10_000, now: NOON })
+const allUsers = () => usersOf(store, { sort: 'lastActive', limit: 10_000, now: NOON })
 
 /** Requests and tokens of users, over all their days. */
 function sumOf(users: UserDoc[]): [requests: number, charged: number] {
@@ -157,7 +157,7 @@ test('the users are listed as if they had been counted here', async () => {
   }
   for (const sort of ['lastActive', 'tokens'] as const) {
     const query = { sort, limit: 1000, now: NOON }
-    expect(await store.listUsers(query)).toEqual(await counted.listUsers(query))
+    expect(await usersOf(store, query)).toEqual(await usersOf(counted, query))
   }
   for (const key of ['weir:1:users', 'weir:1:top']) {
     const command = ['ZRANGE', key, 0, -1, 'WITHSCORES']

@@ -1,5 +1,5 @@
 /** `/api/admin`: what was counted, and blocking. */
-import { Hono } from 'hono'
+import { Hono } from 'hono/tiny'
 import * as z from 'zod/mini'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'

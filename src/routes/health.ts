@@ -1,5 +1,5 @@
 /** `/api/test`: whether the database answers, and where this runs. No secret and no address. */
-import { Hono } from 'hono'
+import { Hono } from 'hono/tiny'
 import { version } from '../../package.json'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'

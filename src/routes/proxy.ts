@@ -1,5 +1,5 @@
 /** `/api/groq`: the simple form, and the transparent proxy under `/openai/v1/`. */
-import { Hono } from 'hono'
+import { Hono } from 'hono/tiny'
 import * as z from 'zod/mini'
 import type { AppContext, AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'

@@ -1,6 +1,6 @@
 /** `/api/tracking/sync`: a browser says what it has used, and is told what the server knows. */
 import { zValidator } from '@hono/zod-validator'
-import { Hono } from 'hono'
+import { Hono } from 'hono/tiny'
 import * as z from 'zod/mini'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'

@@ -173,7 +173,10 @@ export function withFallback(options: FallbackOptions): FallbackStore {
     clear: (command) => call(() => store.clear(command)),
     takeTurn: (key, perMinute) => call(() => store.takeTurn(key, perMinute)),
     report: (command) => call(() => store.report(command)),
-    erase: (command) => call(() => store.erase(command)),
+    erase(command) {
+      memory.forget(command.user)
+      return call(() => store.erase(command))
+    },
     login: (command) => call(() => store.login(command)),
     logout: (command) => call(() => store.logout(command)),
     note: (command) => call(() => store.note(command)),

@@ -9,3 +9,5 @@ export const TOP_DAY = 1e10
 export const userKey = (id: string) => `${PREFIX}user:${id}`
 export const onceKey = (id: string) => `${PREFIX}once:${id}`
 export const dayKey = (date: string) => `${PREFIX}day:${date}`
+export const erasedKey = (id: string) => `${PREFIX}erased:${id}`
+export const sessionKey = (hash: string) => `${PREFIX}session:${hash}`

@@ -21,6 +21,8 @@ const USERS = 1000
 export type Memory = {
   /** Takes note of what the store answered. */
   learn(command: Admit, answer: Admitted | Refusal): void
+  /** A user was erased. */
+  forget(user: string): void
   /** Runs a command on what is remembered. */
   run(command: UserCommand): Answer
 }
@@ -62,6 +64,7 @@ export function createMemory(keep: Keep): Memory {
         remember({ ...doc, rows: { ...doc.rows, [model]: row } })
       }
     },
+    forget: (user) => void users.delete(user),
     run(command) {
       const view = {
         day: (date: string) => days.get(date),

@@ -4,6 +4,8 @@ import type { Redis } from '@upstash/redis'
 import type { Answer, Audit, Command, DayDoc, Event, Settled, UserDoc } from '../usage/record.ts'
 import { DAY_MS, dateOf } from '../usage/record.ts'
 import { gather } from './batch.ts'
+import { guard, scriptOf } from './call.ts'
+import { PREFIX, TOP_DAY, dayKey, erasedKey, onceKey, sessionKey, userKey } from './keys.ts'
 import { LEDGER_SCRIPT } from './ledger.lua.ts'
 import {
   CommandError,
@@ -17,17 +19,11 @@ import {
 /** What operators look for in the log. */
 export const CONNECTED = '✅ Redis client connected for token usage'
 
-/** Kept apart from whatever else is in the database; the number is the version of the layout. */
-const PREFIX = 'weir:1:'
-
 /** Most commands of one script call, so that none holds the database for long. */
 const BATCH = REPLAY_BATCH
 
 /** How long ended requests wait for others to settle with; nobody waits for a settlement. */
 const SETTLE_GATHER_MS = 25
-
-/** A day's place in the scores of the index by tokens, as in the script. */
-const TOP_DAY = 1e10
 
 /** What is needed of a client: that each call ends in time, and that answers come as they are. */
 export type RedisCommands = Pick<
@@ -52,18 +48,8 @@ export function createRedisStore(options: RedisOptions): Store {
   /** Field by field: whatever else were in it would be sent along. */
   const keep = { userDays, historyDays, eventsKept }
 
-  let sha: string | undefined
+  const ledger = scriptOf(LEDGER_SCRIPT)
   const limiters = new Map<number, Ratelimit>()
-
-  async function evalScript(keys: string[], args: string[]): Promise<string> {
-    sha ??= await sha1(LEDGER_SCRIPT)
-    try {
-      return await redis.evalsha<string[], string>(sha, keys, args)
-    } catch (error) {
-      if (!(error instanceof Error && error.message.includes('NOSCRIPT'))) throw error
-      return await redis.eval<string[], string>(LEDGER_SCRIPT, keys, args)
-    }
-  }
 
   async function run(commands: Command[]): Promise<(Answer | Failed)[]> {
     const keys = new Set<string>()
@@ -81,7 +67,7 @@ export function createRedisStore(options: RedisOptions): Store {
     }
     const args = [{ prefix: PREFIX, keep }, ...commands].map((arg) => JSON.stringify(arg))
     const { answers, damaged } = await guard(async () => {
-      const reply = JSON.parse(await evalScript([...keys], args)) as Reply | null
+      const reply = JSON.parse(await ledger<string>(redis, [...keys], args)) as Reply | null
       if (reply?.answers?.length !== commands.length) throw new Error('not an answer of the script')
       return reply
     })
@@ -230,23 +216,6 @@ export function createRedisStore(options: RedisOptions): Store {
 
 type Place = { id: string; score: number }
 
-const userKey = (id: string) => `${PREFIX}user:${id}`
-const erasedKey = (id: string) => `${PREFIX}erased:${id}`
-const sessionKey = (hash: string) => `${PREFIX}session:${hash}`
-const onceKey = (id: string) => `${PREFIX}once:${id}`
-const dayKey = (date: string) => `${PREFIX}day:${date}`
-
-/** The client's errors hold the whole command with its values, so only their kind is kept. */
-async function guard<T>(call: () => Promise<T>): Promise<T> {
-  try {
-    return await call()
-  } catch (error) {
-    const kind = error instanceof Error ? error.name : 'unknown'
-    const code = error instanceof Error && /^[A-Z][A-Z\d_]*\b/.exec(error.message)?.[0]
-    throw new StoreError(`the database call failed (${kind}${code ? `, ${code}` : ''})`)
-  }
-}
-
 /** A guarded call whose answer is a list. */
 const list = <T>(call: () => Promise<T[]>): Promise<T[]> =>
   guard(async () => {
@@ -254,8 +223,3 @@ const list = <T>(call: () => Promise<T[]>): Promise<T[]> =>
     if (!Array.isArray(items)) throw new Error('not a list')
     return items
   })
-
-async function sha1(text: string): Promise<string> {
-  const digest = await crypto.subtle.digest('SHA-1', new TextEncoder().encode(text))
-  return [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('')
-}
