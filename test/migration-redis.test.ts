@@ -449,7 +449,7 @@ test('a day that cannot be read is set aside, and one that was cleared meanwhile
   expect(cleared).toMatchObject({ sessions: 0, total: { users: 0 }, models: {} })
 })
 
-const NO_VIEW = { day: () => undefined, entered: () => false }
+const NO_VIEW = { day: () => undefined, entered: () => false, erasedAt: () => undefined }
 
 /** Counts 15 tokens of a request that was served without a lease. */
 function entry(id: string): Enter {

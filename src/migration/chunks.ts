@@ -16,13 +16,15 @@ export type Queue = {
 
 /** The same state gives the same items in the same order, days before the users whose days they are. */
 export function queueOf(state: State): Queue {
-  const { users, entered = [], events } = state
+  const { users, entered = [], erased = [], events, audit = [] } = state
   const days = state.days.toSorted((a, b) => (a.date < b.date ? -1 : 1))
   const parts = [
     part(days, (items) => ({ kind: 'days', items })),
     part(users, (items) => ({ kind: 'users', items })),
     part(entered, (items) => ({ kind: 'entered', items })),
+    part(erased, (items) => ({ kind: 'erased', items })),
     part(events.toReversed(), (items) => ({ kind: 'events', items })),
+    part(audit, (items) => ({ kind: 'audit', items })),
   ]
   return {
     length: parts.reduce((sum, { length }) => sum + length, 0),

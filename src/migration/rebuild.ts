@@ -34,7 +34,11 @@ export function createRebuild({ retention, globalLimits, now }: RebuildOptions) 
   let events: Event[] = []
   let count = 0
   let newest = 0
-  const view = { day: (date: string) => days.get(date), entered: () => false }
+  const view = {
+    day: (date: string) => days.get(date),
+    entered: () => false,
+    erasedAt: () => undefined,
+  }
 
   function pruneUsers(now: number): void {
     for (const { id, at } of users.values()) if (at < now - userDays * DAY_MS) users.delete(id)

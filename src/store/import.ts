@@ -7,18 +7,20 @@ import type { Redis } from '@upstash/redis'
 import { createHash } from 'node:crypto'
 import { addOverlaps, mergeUser, overlapOf, type Overlap } from '../usage/merge.ts'
 import {
+  activityOf,
   DAY_MS,
   ENTER_MS,
   SECOND_MS,
-  minuteOf,
   own,
   settledTokens,
+  type Audit,
   type DayDoc,
   type Event,
   type UserDoc,
 } from '../usage/record.ts'
-import { PREFIX, TOP_DAY, dayKey, onceKey, userKey } from './keys.ts'
-import { StoreError, type Retention } from './store.ts'
+import { guard, scriptOf } from './call.ts'
+import { PREFIX, TOP_DAY, dayKey, erasedKey, onceKey, userKey } from './keys.ts'
+import { AUDIT_KEPT, StoreError, type Retention } from './store.ts'
 
 export type ImportCommands = Pick<Redis, 'evalsha' | 'eval' | 'mget' | 'get'>
 
@@ -35,8 +37,11 @@ export type Chunk =
   | { kind: 'users'; items: UserDoc[] }
   /** Event ids that must not be entered again, and when these were. */
   | { kind: 'entered'; items: [id: string, at: number][] }
+  /** Users that were erased, and when. */
+  | { kind: 'erased'; items: [user: string, at: number][] }
   /** Newest first, and older than those of the chunks before. */
   | { kind: 'events'; items: Event[] }
+  | { kind: 'audit'; items: Audit[] }
 
 /** An old key, with the digest of what was read there. */
 export type Replaced = { key: string; sha: string }
@@ -191,7 +196,7 @@ end
 if room > 0 then
   local first = writes + days + 2
   add_all('RPUSH', plan.list.key, ARGV, first, math.min(#ARGV, first + room - 1))
-  redis.call('EXPIRE', plan.list.key, plan.list.seconds)
+  if plan.list.seconds then redis.call('EXPIRE', plan.list.key, plan.list.seconds) end
 end
 for _, old in ipairs(plan.old) do redis.call('DEL', old.key) end
 if plan.marker then redis.call('SET', plan.marker.key, plan.marker.next, 'EX', ${MARKER_SECONDS}) end
@@ -212,8 +217,11 @@ type Plan = {
   writes: Write[]
   days: DayWrite[]
   indexes: Index[]
-  list?: { key: string; texts: string[]; most: number; seconds: string }
+  list?: { key: string; texts: string[]; most: number; seconds?: string }
 }
+
+const readScript = scriptOf(READ_SCRIPT)
+const writeScript = scriptOf(WRITE_SCRIPT)
 
 /** Builds the import. Its errors are `StoreError`s without commands or values. */
 export function createImport({ redis, retention, now, warn }: ImportOptions): Import {
@@ -297,19 +305,21 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
     return { writes, days, indexes: indexes.filter(({ entries }) => entries.length) }
   }
 
-  function planEntered(entered: [id: string, at: number][]): Plan {
-    const writes = entered
-      .map(([id, at]) => ({ key: onceKey(id), text: '1', end: at + ENTER_MS }))
+  /** What keeps events from being entered for as long as they could be. */
+  function planMarks(marks: { key: string; text: string; at: number }[]): Plan {
+    const writes = marks
+      .map(({ key, text, at }) => ({ key, text, end: at + ENTER_MS }))
       .filter(({ end }) => ahead(end))
       .map(({ key, text, end }) => ({ key, text, ...secondsTo(end) }))
     return { writes, days: [], indexes: [] }
   }
 
-  function planEvents(events: Event[]): Plan {
-    const texts = events.map((event) => JSON.stringify(event))
-    const [key, seconds] = [`${PREFIX}events`, daysAsSeconds(historyDays)]
-    return { writes: [], days: [], indexes: [], list: { key, texts, most: eventsKept, seconds } }
-  }
+  const planList = (items: unknown[], list: Omit<NonNullable<Plan['list']>, 'texts'>): Plan => ({
+    writes: [],
+    days: [],
+    indexes: [],
+    list: { ...list, texts: items.map((item) => JSON.stringify(item)) },
+  })
 
   function plan(chunk: Chunk): Promise<Plan> | Plan {
     switch (chunk.kind) {
@@ -318,9 +328,17 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
       case 'users':
         return planUsers(chunk.items)
       case 'entered':
-        return planEntered(chunk.items)
-      case 'events':
-        return planEvents(chunk.items)
+        return planMarks(chunk.items.map(([id, at]) => ({ key: onceKey(id), text: '1', at })))
+      case 'erased':
+        return planMarks(
+          chunk.items.map(([user, at]) => ({ key: erasedKey(user), text: String(at), at })),
+        )
+      case 'events': {
+        const seconds = daysAsSeconds(historyDays)
+        return planList(chunk.items, { key: `${PREFIX}events`, most: eventsKept, seconds })
+      }
+      case 'audit':
+        return planList(chunk.items, { key: `${PREFIX}audit`, most: AUDIT_KEPT })
     }
   }
 
@@ -339,11 +357,8 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
     const keyed = [...writes, ...days]
     const args = [JSON.stringify(head), ...keyed.map(({ text }) => text), ...texts]
     const keys = keyed.map(({ key }) => key)
-    const [next, ...damaged] = await runScript<[number, ...string[]]>(
-      redis,
-      WRITE_SCRIPT,
-      keys,
-      args,
+    const [next, ...damaged] = await guard(() =>
+      writeScript<[number, ...string[]]>(redis, keys, args),
     )
     for (const key of damaged) tellDamaged(key)
     return next
@@ -363,7 +378,7 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
       const plan = { ...(await planUsers(users)), days: [] }
       return (await write(plan, { old })) !== CHANGED
     },
-    read: (keys) => runScript<(string | null)[]>(redis, READ_SCRIPT, keys, []),
+    read: (keys) => guard(() => readScript<(string | null)[]>(redis, keys, [])),
   }
 }
 
@@ -388,8 +403,8 @@ function userEnd(user: UserDoc, userDays: number): number | undefined {
 }
 
 /** A place in the index by last activity, as the ledger's script gives it. */
-const lastSeen = ({ id, seen }: UserDoc): string[] =>
-  seen === undefined ? [] : [String(minuteOf(seen)), id]
+const lastSeen = (user: UserDoc): string[] =>
+  user.seen === undefined ? [] : [String(activityOf(user)), user.id]
 
 /** A place in the index by tokens, as the ledger's script gives it. */
 function spent(user: UserDoc): string[] {
@@ -409,30 +424,3 @@ function parse<T extends { v: 1 }>(text: string | undefined): T | undefined {
 }
 
 const sha1 = (text: string): string => createHash('sha1').update(text).digest('hex')
-
-async function runScript<T>(
-  redis: Pick<Redis, 'evalsha' | 'eval'>,
-  script: string,
-  keys: string[],
-  args: string[],
-): Promise<T> {
-  return guard(async () => {
-    try {
-      return await redis.evalsha<string[], T>(sha1(script), keys, args)
-    } catch (error) {
-      if (!(error instanceof Error && error.message.includes('NOSCRIPT'))) throw error
-      return await redis.eval<string[], T>(script, keys, args)
-    }
-  })
-}
-
-/** The client's errors hold the whole command with its values, so only their kind and code are kept. Throws `StoreError`. */
-export async function guard<T>(call: () => Promise<T>): Promise<T> {
-  try {
-    return await call()
-  } catch (error) {
-    const kind = error instanceof Error ? error.name : 'unknown'
-    const code = error instanceof Error && /^[A-Z][A-Z\d_]*\b/.exec(error.message)?.[0]
-    throw new StoreError(`the database call failed (${kind}${code ? `, ${code}` : ''})`)
-  }
-}

@@ -21,6 +21,12 @@ export function mergeUser(first: UserDoc, second: UserDoc, keep: Keep): UserDoc 
     leases: { ...one.leases, ...other.leases },
     blocks: { ...other.blocks, ...one.blocks },
   }
+  if (one.reported || other.reported) {
+    merged.reported = mergeWith(one.reported ?? {}, other.reported ?? {}, (a, b) => ({
+      tokens: Math.max(a.tokens, b.tokens),
+      requests: Math.max(a.requests, b.requests),
+    }))
+  }
   const [later, earlier] = first.at >= second.at ? [first, second] : [second, first]
   const ip = later.ip ?? earlier.ip
   if (ip !== undefined) merged.ip = ip
