@@ -239,6 +239,22 @@ test('our own files are in the database with leases, blocks and what was entered
   expect(await readFile(`${file}.journal`, 'utf8')).toBe('')
 })
 
+test('what admins did and whom they erased is in the database too', async () => {
+  const local = await openLocal({ file, retention: RETENTION, now: () => NOON, warn })
+  const admit = admitOf({ id: '1', user: 'erin' })
+  await local.admit(admit)
+  await local.settle(settleOf(admit))
+  await local.erase({ op: 'erase', now: NOON + 1, user: 'erin' })
+  await local.setBlock({ op: 'block', now: NOON + 2, user: 'bob', model: '*', block: { at: NOON } })
+  await local.close()
+  await migrateFile(options())
+  expect((await store.audit(10)).map(({ action }) => action)).toEqual(['block', 'erase'])
+  const { event } = settleOf(admitOf({ id: '2', user: 'erin' }))
+  const entered = await store.replay([{ op: 'enter', now: NOON + 9, user: 'erin', event }])
+  expect(entered).toEqual([{ applied: false }])
+  expect(await store.user('erin')).toBeUndefined()
+})
+
 test('a journal without a snapshot is moved too', async () => {
   await writeOwn()
   const lines = (await readFile(`${file}.journal`, 'utf8')).trim().split('\n')
