@@ -29,17 +29,29 @@ const COMMAND_CLASS = /^var (\w+Command|Pipeline|SearchIndex|VectorIndex) = clas
 const COMMAND_MEMBER =
   /^ {2}\/\*\*\n {3}\* @see https:\/\/redis\.io\/commands\/[^]*?\*\/\n {2}(\w+) = [^]*?;\n(?= {2}\/\*\*|\};)/gm
 
-/** Classes of a limiter that nothing here makes, and every algorithm but fixed windows. */
+/** Other members of the client: namespaces, pipelines, scripts, and the commands on arrays. */
+const OTHER_MEMBER =
+  /^ {2}(?:get (?:json|functions|search|vector)\(\)|createScript\([^)]*\)) \{\n[^]*?^ {2}\}\n|^ {2}(?:use|pipeline|autoPipeline|multi|ar\w+|exec|bitfield) = [^]*?;\n(?=\n? {2}\/\*\*| {2}\w|\};)/gm
+
+/** Classes of a limiter that nothing here makes, its members beside `limit`, and every algorithm but fixed windows. */
 const LIMITER_CLASS = /^var (MultiRegionRatelimit|Analytics) = class [^]*?^\};$/gm
-const LIMITER_MEMBER = /^ {2}static (?!fixedWindow)\w+\([^]*?^ {2}\}$/gm
+const LIMITER_ALGORITHM = /^ {2}static (?!fixedWindow)\w+\([^]*?^ {2}\}$/gm
+const LIMITER_SCRIPT = /^var (?!fixedWindowLimitScript )(\w+Script\w*) = `[^`]*`;/gm
+const LIMITER_MEMBER =
+  /^ {2}(?:blockUntilReady|resetUsedTokens|getRemaining|setDynamicLimit|getDynamicLimit) = [^]*?^ {2}\};\n/gm
 
 const pruneRedis = (code: string) =>
   code
     .replace(COMMAND_CLASS, (text, name: string) => (classes.has(name) ? text : `var ${name};`))
     .replace(COMMAND_MEMBER, (text, name: string) => (name in CLASSES ? text : ''))
+    .replace(OTHER_MEMBER, '')
 
 const pruneRatelimit = (code: string) =>
-  code.replace(LIMITER_CLASS, (_, name: string) => `var ${name};`).replace(LIMITER_MEMBER, '')
+  code
+    .replace(LIMITER_CLASS, 'var $1;')
+    .replace(LIMITER_ALGORITHM, '')
+    .replace(LIMITER_SCRIPT, 'var $1;')
+    .replace(LIMITER_MEMBER, '')
 
 export const pruneUpstash: Plugin = {
   name: 'prune-upstash',
