@@ -50,6 +50,7 @@ function world(mode: 'open' | 'closed' = 'open') {
     replay: (entries: Entry[]) => meet(() => entries.map((entry) => run(entry) as never)),
     listUsers: () => meet(() => ({ users: [...state.users.values()] })),
     blockedUsers: unused,
+    overview: unused,
     takeTurn: unused,
     days: unused,
     report: verb,

@@ -50,6 +50,7 @@ function world(vars: Vars = {}) {
     events: unused,
     probe: unused,
     blockedUsers: unused,
+    overview: unused,
     takeTurn: unused,
     report: unused,
     erase: unused,

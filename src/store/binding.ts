@@ -23,6 +23,7 @@ const VERBS = [
   'user',
   'audit',
   'listUsers',
+  'overview',
   'blockedUsers',
   'days',
   'events',

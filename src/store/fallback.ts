@@ -185,8 +185,9 @@ export function withFallback(options: FallbackOptions): FallbackStore {
     audit: (limit) => call(() => store.audit(limit)),
     blockedUsers: (limit) => call(() => store.blockedUsers(limit)),
     listUsers: (query) => call(() => store.listUsers(query)),
+    overview: (query) => call(() => store.overview(query)),
     days: (dates) => call(() => store.days(dates)),
-    events: (limit) => call(() => store.events(limit)),
+    events: (limit, skip) => call(() => store.events(limit, skip)),
     probe: () => store.probe(),
     pause() {
       paused = true

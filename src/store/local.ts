@@ -17,7 +17,7 @@ import {
 import type { Event, UserDoc } from '../usage/record.ts'
 import { reduce, type Step, type View } from '../usage/ledger.ts'
 import { openJournal } from './journal.ts'
-import { AUDIT_KEPT, type Retention, type Store, type UserPage } from './store.ts'
+import { AUDIT_KEPT, type Retention, type Store, type UserPage, type UserQuery } from './store.ts'
 
 export type LocalOptions = {
   /** Where the snapshot is, `USAGE_FILE`. */
@@ -163,6 +163,37 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     return value
   }
 
+  const daysOf = (dates: string[]): DayDoc[] => dates.flatMap((date) => days.get(date) ?? [])
+
+  const newest = (limit: number, skip = 0): Event[] =>
+    events
+      .slice(-retention.eventsKept || Infinity)
+      .reverse()
+      .slice(skip, skip + limit)
+
+  function listUsers({ sort, ascending, from, limit, now }: UserQuery): UserPage {
+    const today = dateOf(now)
+    const sign = ascending ? 1 : -1
+    const compare = (a: Place, b: Place) =>
+      sign * (a.score - b.score || (a.id < b.id ? -1 : Number(a.id > b.id)))
+    const after = from && 'id' in from ? from : undefined
+    const skipped = from && 'offset' in from ? from.offset : 0
+    const listable = function* () {
+      for (const user of users.values()) {
+        const score = sort === 'tokens' ? tokensOn(user, today) : activityOf(user)
+        const place = { id: user.id, score, user }
+        if (score > 0 && !(after && compare(place, after) <= 0)) yield place
+      }
+    }
+    const first = firstOf(listable(), skipped + limit + 1, compare)
+    const listed = first.slice(skipped, skipped + limit)
+    const last = listed.at(-1)
+    const page: UserPage = { users: listed.map(({ user }) => user) }
+    if (!last || first.length <= skipped + limit) return page
+    const { score, id } = last
+    return { ...page, next: sort === 'tokens' ? { offset: skipped + limit } : { score, id } }
+  }
+
   return {
     admit: run,
     settle: run,
@@ -188,45 +219,27 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     session: (hash, at) => told((sessions.get(hash) ?? 0) > at),
     user: (id) => told(users.get(id)),
     audit: (limit) => told(audit.slice(0, limit)),
-    async listUsers({ sort, ascending, from, limit, now }) {
-      const today = dateOf(now)
-      const score = (user: UserDoc) =>
-        sort === 'tokens' ? tokensOn(user, today) : activityOf(user)
-      const sign = ascending ? 1 : -1
-      const compare = (a: Place, b: Place) => sign * (a.score - b.score || (a.id < b.id ? -1 : 1))
-      const places = [...users.values()]
-        .map((user) => ({ id: user.id, score: score(user), user }))
-        .filter((place) => place.score > 0)
-        .sort(compare)
-      const isBefore = (place: Place, end: Place) =>
-        compare(place, end) < 0 || (place.id === end.id && place.score === end.score)
-      const start = !from
-        ? 0
-        : 'offset' in from
-          ? from.offset
-          : places.filter((place) => isBefore(place, from)).length
-      const listed = places.slice(start, start + limit)
-      const last = listed.at(-1)
-      const page: UserPage = { users: listed.map(({ user }) => user) }
-      if (last && start + limit < places.length) {
-        page.next =
-          sort === 'tokens' ? { offset: start + limit } : { score: last.score, id: last.id }
-      }
-      return told(page)
-    },
+    listUsers: (query) => told(listUsers(query)),
+    overview: ({ dates, users: query, events: limit }) =>
+      told({ days: daysOf(dates), page: listUsers(query), events: newest(limit) }),
     blockedUsers: (limit) =>
       told([...users.values()].filter((user) => Object.keys(user.blocks).length).slice(0, limit)),
-    days: (dates) => told(dates.flatMap((date) => days.get(date) ?? [])),
-    events(limit) {
-      const kept = events.slice(-retention.eventsKept || Infinity)
-      return told(kept.slice(-limit || Infinity).reverse())
-    },
+    days: (dates) => told(daysOf(dates)),
+    events: (limit, skip) => told(newest(limit, skip)),
     probe: () => journal.probe(),
     close: () => journal.close(),
   }
 }
 
 type Place = { score: number; id: string }
+
+/** The first `count` in order; of many, those are never sorted that cannot be among them. */
+function firstOf<T>(items: Iterable<T>, count: number, compare: (a: T, b: T) => number): T[] {
+  let first: T[] = []
+  const cut = () => (first = first.sort(compare).slice(0, count))
+  for (const item of items) if (first.push(item) > 2 * count + 1000) cut()
+  return cut()
+}
 
 const tokensOn = (user: UserDoc, date: string): number =>
   user.date === date ? settledTokens(user) : 0

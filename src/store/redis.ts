@@ -11,9 +11,11 @@ import {
   CommandError,
   REPLAY_BATCH,
   StoreError,
+  type Cursor,
   type Failed,
   type Retention,
   type Store,
+  type UserQuery,
 } from './store.ts'
 
 /** What operators look for in the log. */
@@ -108,6 +110,53 @@ export function createRedisStore(options: RedisOptions): Store {
     return []
   }
 
+  /** Where the users of a page stand in an index, and where the page after them begins. */
+  async function places({ sort, ascending = false, from, limit, now }: UserQuery): Promise<Places> {
+    if (limit < 1) return { ids: [] }
+    const today = Math.floor(now / DAY_MS) * TOP_DAY
+    const range =
+      sort === 'tokens'
+        ? { index: 'top', least: today + 1, most: today + TOP_DAY - 1 }
+        : { index: 'users', least: 0, most: '+inf' as const }
+    const offset = from && 'offset' in from ? from.offset : 0
+    const after = from && 'id' in from ? from : undefined
+    const start = after?.score ?? (ascending ? range.least : range.most)
+    const end = ascending ? range.most : range.least
+
+    const beyond = async (count: number): Promise<Place[]> => {
+      const flat = await list(() =>
+        redis.zrange<string[]>(`${PREFIX}${range.index}`, start, end, {
+          byScore: true,
+          rev: !ascending,
+          offset,
+          count,
+          withScores: true,
+        }),
+      )
+      const pairs = Array.from({ length: flat.length / 2 }, (_, n) => ({
+        id: String(flat[2 * n]),
+        score: Number(flat[2 * n + 1]),
+      }))
+      const rest = pairs.filter(
+        ({ id, score }) => score !== after?.score || (ascending ? id > after.id : id < after.id),
+      )
+      // Those with the cursor's own score come again, the whole page of them if they are many.
+      return rest.length <= limit && pairs.length === count ? beyond(2 * count) : rest
+    }
+    const found = await beyond(limit + 2)
+    const ids = found.slice(0, limit).map(({ id }) => id)
+    const last = found[limit - 1]
+    if (!last || found.length <= limit) return { ids }
+    return { ids, next: sort === 'tokens' ? { offset: offset + limit } : last }
+  }
+
+  async function events(limit: number, skip = 0): Promise<Event[]> {
+    const count = Math.min(limit, eventsKept - skip)
+    if (count < 1) return []
+    const texts = await list(() => redis.lrange<string>(`${PREFIX}events`, skip, skip + count - 1))
+    return texts.flatMap((text) => parse<Event>(text, `${PREFIX}events`))
+  }
+
   return {
     admit: (command) => one(soon, command),
     settle: (command) => one(later, command),
@@ -147,44 +196,17 @@ export function createRedisStore(options: RedisOptions): Store {
       // A limit of none would be read as all.
       return texts.slice(0, limit).map((text) => JSON.parse(text) as Audit)
     },
-    async listUsers({ sort, ascending = false, from, limit, now }) {
-      if (limit < 1) return { users: [] }
-      const today = Math.floor(now / DAY_MS) * TOP_DAY
-      const range =
-        sort === 'tokens'
-          ? { index: 'top', least: today + 1, most: today + TOP_DAY - 1 }
-          : { index: 'users', least: 0, most: '+inf' as const }
-      const offset = from && 'offset' in from ? from.offset : 0
-      const after = from && 'id' in from ? from : undefined
-      const start = after?.score ?? (ascending ? range.least : range.most)
-      const end = ascending ? range.most : range.least
-
-      const places = async (count: number): Promise<Place[]> => {
-        const flat = await list(() =>
-          redis.zrange<string[]>(`${PREFIX}${range.index}`, start, end, {
-            byScore: true,
-            rev: !ascending,
-            offset,
-            count,
-            withScores: true,
-          }),
-        )
-        const pairs = Array.from({ length: flat.length / 2 }, (_, n) => ({
-          id: String(flat[2 * n]),
-          score: Number(flat[2 * n + 1]),
-        }))
-        const rest = pairs.filter(
-          ({ id, score }) => score !== after?.score || (ascending ? id > after.id : id < after.id),
-        )
-        // Those with the cursor's own score come again, the whole page of them if they are many.
-        return rest.length <= limit && pairs.length === count ? places(2 * count) : rest
-      }
-      const found = await places(limit + 2)
-      const listed = found.slice(0, limit)
-      const users = await read<UserDoc>(listed.map(({ id }) => userKey(id)))
-      const last = listed.at(-1)
-      if (!last || found.length <= limit) return { users }
-      return { users, next: sort === 'tokens' ? { offset: offset + limit } : last }
+    async listUsers(query) {
+      const { ids, next } = await places(query)
+      const users = await read<UserDoc>(ids.map(userKey))
+      return next ? { users, next } : { users }
+    },
+    async overview({ dates, users, events: limit }) {
+      const [{ ids, next }, newest] = await Promise.all([places(users), events(limit)])
+      const docs = await read<DayDoc | UserDoc>([...dates.map(dayKey), ...ids.map(userKey)])
+      const days = docs.filter((doc) => 'total' in doc)
+      const page = { users: docs.filter((doc) => 'leases' in doc) }
+      return { days, page: next ? { ...page, next } : page, events: newest }
     },
     async blockedUsers(limit) {
       const members = await list(() =>
@@ -194,12 +216,7 @@ export function createRedisStore(options: RedisOptions): Store {
       return read<UserDoc>([...ids].slice(0, limit).map(userKey))
     },
     days: (dates) => read<DayDoc>(dates.map(dayKey)),
-    async events(limit) {
-      const count = Math.min(limit, eventsKept)
-      if (count < 1) return []
-      const texts = await list(() => redis.lrange<string>(`${PREFIX}events`, 0, count - 1))
-      return texts.flatMap((text) => parse<Event>(text, `${PREFIX}events`))
-    },
+    events,
     async probe() {
       const key = `${PREFIX}probe:${crypto.randomUUID()}`
       const found = await guard(async () => {
@@ -215,6 +232,7 @@ export function createRedisStore(options: RedisOptions): Store {
 }
 
 type Place = { id: string; score: number }
+type Places = { ids: string[]; next?: Cursor }
 
 /** A guarded call whose answer is a list. */
 const list = <T>(call: () => Promise<T[]>): Promise<T[]> =>

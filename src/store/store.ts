@@ -34,6 +34,8 @@ export interface Store {
   clear(command: Clear): Promise<Done>
   /** A page of the users whose requests have ended, by last activity or by tokens today, at most `limit`. */
   listUsers(query: UserQuery): Promise<UserPage>
+  /** Days, a page of users and the newest events, for as few calls as that takes. */
+  overview(query: OverviewQuery): Promise<Overview>
   /** Users with a block, and those whose blocks have run out since; at most `limit`. */
   blockedUsers(limit: number): Promise<UserDoc[]>
   /** The days asked for that have anything to say. */
@@ -53,8 +55,8 @@ export interface Store {
   user(id: string): Promise<UserDoc | undefined>
   /** What admins did, the newest first, at most `limit` of the last `AUDIT_KEPT`. */
   audit(limit: number): Promise<Audit[]>
-  /** The newest events first, at most `limit`. */
-  events(limit: number): Promise<Event[]>
+  /** The newest events first, at most `limit`, after the newest `skip` of them. */
+  events(limit: number, skip?: number): Promise<Event[]>
   /** Writes, reads and deletes something of no meaning; rejects when that does not work. */
   probe(): Promise<void>
 }
@@ -88,6 +90,11 @@ export type UserQuery = {
 export type Cursor = { score: number; id: string } | { offset: number }
 
 export type UserPage = { users: UserDoc[]; next?: Cursor }
+
+/** `dates` as for `days`, `users` as for `listUsers`, and at most so many `events`. */
+export type OverviewQuery = { dates: string[]; users: UserQuery; events: number }
+
+export type Overview = { days: DayDoc[]; page: UserPage; events: Event[] }
 
 /** How long things are kept. */
 export type Retention = { userDays: number; historyDays: number; eventsKept: number }
