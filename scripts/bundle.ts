@@ -1,6 +1,6 @@
 /** One esbuild call for the edge: what Vercel and workerd run, and the development server too. */
 import type { BuildOptions } from 'esbuild'
-import { pruneUpstash } from './prune-upstash.ts'
+import { pruning } from './prune.ts'
 
 /** The behaviour of workerd that is built for; wrangler.toml says the same. */
 export const COMPATIBILITY_DATE = '2026-04-01'
@@ -16,5 +16,5 @@ export const edgeBundle = (entry: string, outfile: string): BuildOptions => ({
   platform: 'browser',
   conditions: ['edge-light', 'workerd', 'worker', 'browser'],
   legalComments: 'none',
-  plugins: [pruneUpstash],
+  plugins: [pruning],
 })

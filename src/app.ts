@@ -3,9 +3,12 @@ import { Hono } from 'hono/tiny'
 import { v7 as uuidv7 } from 'uuid'
 import type { AppEnv, Deps } from './context.ts'
 import { ApiError, asApiError, errorResponse } from './errors.ts'
+import { createAdmin } from './middleware/admin.ts'
 import { crossOrigin } from './middleware/cross-origin.ts'
 import { adminRoutes } from './routes/admin.ts'
+import { dashboardRoutes } from './routes/dashboard.tsx'
 import { healthRoutes } from './routes/health.ts'
+import { homeRoutes } from './routes/home.tsx'
 import { syncRoutes } from './routes/sync.ts'
 import { tokensRoutes } from './routes/tokens.ts'
 import { proxyRoutes } from './routes/proxy.ts'
@@ -14,6 +17,7 @@ import { proxyRoutes } from './routes/proxy.ts'
 export function createApp(deps: Deps): Hono<AppEnv> {
   const { config, log, now } = deps
   const app = new Hono<AppEnv>()
+  const admin = createAdmin(deps)
 
   app.use(async function requestId(c, next) {
     c.set('id', uuidv7({ msecs: now() }))
@@ -32,9 +36,11 @@ export function createApp(deps: Deps): Hono<AppEnv> {
 
   app.route('/api/groq', proxyRoutes(deps))
   app.route('/api/tracking', syncRoutes(deps))
-  app.route('/api/admin', adminRoutes(deps))
-  app.route('/api/tokens', tokensRoutes(deps))
+  app.route('/api/admin', adminRoutes(deps, admin))
+  app.route('/api/tokens', tokensRoutes(deps, admin))
   app.route('/api/test', healthRoutes(deps))
+  app.route('/admin', dashboardRoutes(deps, admin))
+  app.route('/', homeRoutes())
 
   app.notFound((c) =>
     errorResponse(

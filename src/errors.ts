@@ -11,6 +11,7 @@ const CODES = {
   invalid_token: [401, 'authentication_error'],
   user_blocked: [403, 'permission_error'],
   model_not_allowed: [403, 'permission_error'],
+  cross_origin: [403, 'permission_error'],
   not_found: [404, 'invalid_request_error'],
   method_not_allowed: [405, 'invalid_request_error'],
   body_too_large: [413, 'invalid_request_error'],

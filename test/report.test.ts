@@ -38,6 +38,35 @@ const blockedOf = (blocks: Record<string, Block>, rows = { 'a/one': newRow() }) 
     blockedUntil,
   ])
 
+test('a request that never ended is told as expired once it cannot be running any more', () => {
+  const running = admitOf({ id: '1' })
+  const empty = { day: () => undefined, entered: () => false, erasedAt: () => undefined }
+  const user = reduce(undefined, running, empty, { userDays: 7 }).user!
+  const told = (now: number) =>
+    userReport(user, LIMITS, now).models.map(({ unsettled, expired }) => [unsettled, expired])
+  expect(told(NOON + running.lasts - 1)).toEqual([[1, 0]])
+  expect(told(NOON + running.lasts)).toEqual([[1, 1]])
+})
+
+test('what a browser reports is told beside what was metered, of today only', () => {
+  const user = userOf({
+    rows: { 'a/one': rowOf(30) },
+    reported: { 'a/one': { tokens: 40, requests: 2 }, 'b/two': { tokens: 7, requests: 1 } },
+  })
+  const told = (now: number) =>
+    userReport(user, LIMITS, now).models.map((row) => [
+      row.model,
+      row.tokensUsedDay,
+      row.reportedTokensDay,
+      row.reportedRequestsDay,
+    ])
+  expect(told(NOON)).toEqual([
+    ['a/one', 30, 40, 2],
+    ['b/two', 0, 7, 1],
+  ])
+  expect(told(NOON + DAY)).toEqual([])
+})
+
 test('tells of a user what their requests have done', () => {
   const done = admitOf({ id: '1' })
   const broken = admitOf({ id: '2' })
@@ -74,6 +103,9 @@ test('tells of a user what their requests have done', () => {
         unsettled: 1,
         heldTokens: 100,
         overshoot: 30,
+        expired: 0,
+        reportedTokensDay: null,
+        reportedRequestsDay: null,
         blocked: false,
         blockReason: null,
         blockedUntil: null,

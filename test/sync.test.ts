@@ -81,7 +81,16 @@ async function charged(gateway: Gateway): Promise<unknown> {
     headers: { authorization: `Bearer ${ADMIN_KEY}` },
   })
   const { users, stats, days, events } = (await response.json()) as Record<string, Json[]>
-  return { users: users?.map(({ lastActive: _, ...user }) => user), stats, days, events }
+  return { users: users?.map(metered), stats, days, events }
+}
+
+/** A user's models without what was reported of them, and without those that were only reported. */
+function metered({ lastActive: _, models, ...user }: Json): unknown {
+  const own = (models as Json[]).filter(({ requestsDay, blocked }) => requestsDay !== 0 || blocked)
+  return {
+    ...user,
+    models: own.map(({ reportedTokensDay: _t, reportedRequestsDay: _r, ...model }) => model),
+  }
 }
 
 /** A user's document in the database, without what reports may change. */

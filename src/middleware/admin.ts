@@ -1,26 +1,89 @@
-/** Lets the admin in: `Authorization: Bearer ADMIN_KEY`. */
+/** Lets the admin in: by the session of a browser, or with `Authorization: Bearer ADMIN_KEY` for scripts. */
 import type { MiddlewareHandler } from 'hono'
 import { timingSafeEqual } from 'hono/utils/buffer'
-import type { AppEnv, Deps } from '../context.ts'
+import type { AppContext, AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
+import { storedIp } from './caller.ts'
+import { createSessions, type Session } from './session.ts'
+import { answered, storeOf } from './store.ts'
+import { createWrongKeys } from './wrong-keys.ts'
 
-/** Builds the middleware; it answers `not_configured`, `missing_token` or `invalid_token` to everyone else. */
-export function adminOnly({ config }: Pick<Deps, 'config'>): MiddlewareHandler<AppEnv> {
-  return async function adminOnly(c, next) {
-    if (config.adminKey === undefined) {
-      throw new ApiError('not_configured', 'The admin routes need ADMIN_KEY to be set.')
-    }
-    const [, key] = /^bearer +(.*)$/i.exec(c.req.header('authorization') ?? '') ?? []
-    if (key === undefined) {
-      throw new ApiError(
-        'missing_token',
-        'Send the admin key as `Authorization: Bearer ADMIN_KEY`.',
-      )
-    }
-    if (!(await timingSafeEqual(key, config.adminKey))) {
-      throw new ApiError('invalid_token', 'That is not the admin key.')
-    }
-    c.header('cache-control', 'no-store')
-    await next()
+export type Admin = {
+  /** Answers `not_configured`, `missing_token`, `invalid_token` or `rate_limit_exceeded` to everyone else. */
+  only: MiddlewareHandler<AppEnv>
+  /** The open session that the request's cookie tells of. Throws `not_configured`, `store_unavailable`. */
+  session(c: AppContext): Promise<Session | undefined>
+  /** Opens a session. Throws `not_configured`, `invalid_token`, `rate_limit_exceeded`, `store_unavailable`. */
+  login(c: AppContext, key: string): Promise<Session>
+  /** Ends the session of the request, if it has one. */
+  logout(c: AppContext): Promise<void>
+  /** What an action is put on record with. */
+  stamp(c: AppContext): { now: number; ip?: string }
+}
+
+/** Builds it for the configured key. */
+export function createAdmin(deps: Deps): Admin {
+  const { config, now, clientIp } = deps
+  const { adminKey } = config
+  const sessions = adminKey === undefined ? undefined : createSessions(deps, adminKey)
+  const wrongKeys = createWrongKeys(deps)
+
+  function configured() {
+    if (adminKey !== undefined && sessions) return { adminKey, sessions }
+    throw new ApiError('not_configured', 'The admin routes need ADMIN_KEY to be set.')
+  }
+
+  async function checkKey(c: AppContext, key: string): Promise<void> {
+    const { adminKey } = configured()
+    await wrongKeys.refuse(c)
+    if (await timingSafeEqual(key, adminKey)) return
+    await wrongKeys.count(c)
+    throw new ApiError('invalid_token', 'That is not the admin key.')
+  }
+
+  async function session(c: AppContext): Promise<Session | undefined> {
+    const told = await configured().sessions.read(c)
+    if (!told) return undefined
+    return (await answered(storeOf(deps).session(told.hash, now()))) ? told : undefined
+  }
+
+  function stamp(c: AppContext) {
+    const ip = storedIp(clientIp(c), config.ipStorage)
+    return ip === undefined ? { now: now() } : { now: now(), ip }
+  }
+
+  return {
+    async only(c, next) {
+      configured()
+      c.header('cache-control', 'no-store')
+      const [, key] = /^bearer +(.*)$/i.exec(c.req.header('authorization') ?? '') ?? []
+      if (key !== undefined) {
+        await checkKey(c, key)
+      } else if (!(await session(c))) {
+        throw new ApiError(
+          'missing_token',
+          'Log in at /admin, or send the admin key as `Authorization: Bearer ADMIN_KEY`.',
+        )
+      }
+      await next()
+    },
+    session,
+    async login(c, key) {
+      const { sessions } = configured()
+      const store = storeOf(deps)
+      await checkKey(c, key)
+      const opened = await sessions.create(c)
+      const { hash, until } = opened
+      await answered(store.login({ op: 'login', session: hash, until, ...stamp(c) }))
+      return opened
+    },
+    async logout(c) {
+      const { sessions } = configured()
+      const told = await sessions.read(c)
+      if (told)
+        await answered(storeOf(deps).logout({ op: 'logout', session: told.hash, ...stamp(c) }))
+      sessions.forget(c)
+    },
+    stamp,
   }
 }

@@ -70,12 +70,17 @@ export function storedIp(
     .replace(/^::ffff:(?=\d+\.)/, '')
   if (!ip || storage === 'off' || !isAddress(ip)) return undefined
   if (storage === 'full') return ip
-  if (!ip.includes(':')) return `${ip.split('.').slice(0, 3).join('.')}.0`
+  return ip.includes(':') ? networkOf(ip, 3) : `${ip.split('.').slice(0, 3).join('.')}.0`
+}
+
+/** The first groups of an IPv6 address, 16 bits each; any other address as it is. */
+export function networkOf(ip: string, groups: number): string {
+  if (!ip.includes(':')) return ip
   const [head = '', tail] = ip.split('::')
   const before = head === '' ? [] : head.split(':')
   const after = tail ? tail.split(':') : []
   const zeros = Array<string>(Math.max(0, 8 - before.length - after.length)).fill('0')
-  return `${[...before, ...zeros, ...after].slice(0, 3).join(':')}::`
+  return `${[...before, ...zeros, ...after].slice(0, groups).join(':')}::`
 }
 
 /** Anything else, an address with a port among it, would not be shortened as it should. */

@@ -1,26 +1,26 @@
-/** `/api/admin`: what was counted, and blocking. */
+/** `/api/admin`: logging in and out, what was counted, blocking, erasing and export. */
 import { Hono } from 'hono/tiny'
 import * as z from 'zod/mini'
-import type { AppEnv, Deps } from '../context.ts'
+import type { AppContext, AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import { adminOnly } from '../middleware/admin.ts'
-import { answered, storeOf } from '../middleware/store.ts'
+import type { Admin } from '../middleware/admin.ts'
 import { limitBody } from '../middleware/limit-body.ts'
-import { MODEL_NAME, parseBody } from '../proxy/body.ts'
+import { only } from '../middleware/methods.ts'
+import { sameOrigin } from '../middleware/same-origin.ts'
+import { answered, storeOf } from '../middleware/store.ts'
+import { MODEL_NAME, parseBody, type Json } from '../proxy/body.ts'
+import { formatCursor } from '../store/cursor.ts'
 import { ALL_MODELS, DAY_MS, dateOf, type Block } from '../usage/record.ts'
 import { modelStats, userReport } from '../usage/report.ts'
+import { exportHandler } from './export.ts'
+import { readUserQuery, USER_ID } from './user-query.ts'
 
-const USERS = 50
-const MOST_USERS = 200
+const EVENTS = 20
+const AUDITS = 20
 const MAX_BODY_BYTES = 64 * 1024
 
-const usageQuery = z.object({
-  sort: z._default(z.enum(['lastActive', 'tokens']), 'lastActive'),
-  limit: z._default(z.coerce.number().check(z.int(), z.minimum(1), z.maximum(MOST_USERS)), USERS),
-})
-
 const blockBody = z.strictObject({
-  userId: z.string().check(z.regex(/^[A-Za-z0-9_-]{22}$/)),
+  userId: z.string().check(z.regex(USER_ID)),
   model: z.string(),
   blocked: z.boolean(),
   // Half a surrogate pair cannot be written as UTF-8.
@@ -28,42 +28,72 @@ const blockBody = z.strictObject({
   until: z.optional(z.union([z.int(), z.iso.datetime({ offset: true })])),
 })
 
-/** The routes of the admin, all behind the admin key. */
-export function adminRoutes(deps: Deps): Hono<AppEnv> {
+/** The routes of the admin. */
+export function adminRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
   const { config, now } = deps
   const app = new Hono<AppEnv>()
-  app.use(adminOnly(deps), limitBody(MAX_BODY_BYTES))
+  app.use(sameOrigin, limitBody(MAX_BODY_BYTES))
+
+  app.get('/auth', async (c) => {
+    c.header('cache-control', 'no-store')
+    const session = config.adminKey === undefined ? undefined : await admin.session(c)
+    return c.json(
+      session ? { authenticated: true, expiresAt: session.until } : { authenticated: false },
+    )
+  })
+  app.all('/auth', only('GET'))
+
+  app.post('/login', async (c) => {
+    c.header('cache-control', 'no-store')
+    const form = isForm(c)
+    const { key } = form ? await c.req.parseBody() : await bodyOf(c)
+    if (typeof key !== 'string') {
+      throw new ApiError('invalid_request', 'Send the admin key: {"key": "…"}.', { param: 'key' })
+    }
+    const { until } = await admin.login(c, key)
+    return form ? c.redirect('/admin', 303) : c.json({ success: true, expiresAt: until })
+  })
+  app.all('/login', only('POST'))
+
+  app.post('/logout', async (c) => {
+    c.header('cache-control', 'no-store')
+    await admin.logout(c)
+    return isForm(c) ? c.redirect('/admin', 303) : c.json({ success: true })
+  })
+  app.all('/logout', only('POST'))
+
+  app.use(admin.only)
+  app.get('/export', exportHandler(deps, admin))
+  app.all('/export', only('GET'))
 
   app.get('/usage', async (c) => {
-    const query = usageQuery.safeParse(c.req.query())
-    if (!query.success) {
-      throw new ApiError(
-        'invalid_request',
-        `\`sort\` is lastActive or tokens, \`limit\` 1 to ${MOST_USERS}.`,
-      )
-    }
+    const { sort, limit, from, q } = readUserQuery(c.req.query())
     const at = now()
     const dates = Array.from({ length: config.statsDays }, (_, ago) => dateOf(at - ago * DAY_MS))
     const store = storeOf(deps)
-    const [users, days, events] = await answered(
+    const users = { sort, limit: q === undefined ? limit : 0, from, now: at }
+    const [{ days, page, events }, audit, asked] = await answered(
       Promise.all([
-        store.listUsers({ ...query.data, now: at }),
-        store.days(dates),
-        store.events(20),
+        store.overview({ dates, users, events: EVENTS }),
+        store.audit(AUDITS),
+        q === undefined ? undefined : store.user(q),
       ]),
     )
+    const found = asked ? [asked] : page.users
     return c.json({
-      users: users.users.map((user) => userReport(user, config.limits, at)),
+      users: found.map((user) => userReport(user, config.limits, at)),
       stats: modelStats(days, config.globalLimits, at),
       days: days.map(({ date, total, quota }) => ({ date, ...total, quota })),
       events,
-      nextCursor: null,
+      audit,
+      nextCursor: page.next ? formatCursor(page.next) : null,
+      ...store.health(),
       timestamp: at,
     })
   })
 
   app.post('/usage', async (c) => {
-    const body = blockBody.safeParse(parseBody(new Uint8Array(await c.req.arrayBuffer())))
+    const body = blockBody.safeParse(await bodyOf(c))
     if (!body.success) {
       const param = String(body.error.issues[0]?.path[0] ?? 'userId')
       throw new ApiError(
@@ -91,7 +121,7 @@ export function adminRoutes(deps: Deps): Hono<AppEnv> {
     await answered(
       storeOf(deps).setBlock({
         op: 'block',
-        now: at,
+        ...admin.stamp(c),
         user: userId,
         model,
         block: blocked ? block : undefined,
@@ -100,14 +130,28 @@ export function adminRoutes(deps: Deps): Hono<AppEnv> {
     return c.json({ success: true })
   })
 
-  app.all('/usage', (c) => {
-    throw new ApiError(
-      'method_not_allowed',
-      `${c.req.method} is not possible here; use GET or POST.`,
-      {
-        headers: { allow: 'GET, POST' },
-      },
-    )
+  app.all('/usage', only('GET', 'POST'))
+
+  app.delete('/users/:userId', async (c) => {
+    const user = c.req.param('userId')
+    if (!USER_ID.test(user)) {
+      throw new ApiError(
+        'invalid_request',
+        'A user id has 22 characters: letters, digits, _ and -.',
+      )
+    }
+    const store = storeOf(deps)
+    const known = await answered(store.user(user))
+    // Events and what is still to be counted may outlive the document.
+    await answered(store.erase({ op: 'erase', user, ...admin.stamp(c) }))
+    return c.json({ success: true, found: known !== undefined })
   })
+  app.all('/users/:userId', only('DELETE'))
   return app
 }
+
+const isForm = (c: AppContext): boolean =>
+  /^application\/x-www-form-urlencoded\b/i.test(c.req.header('content-type') ?? '')
+
+const bodyOf = async (c: AppContext): Promise<Json> =>
+  parseBody(new Uint8Array(await c.req.arrayBuffer()))

@@ -2,7 +2,7 @@
 import { Hono } from 'hono/tiny'
 import { version } from '../../package.json'
 import type { AppEnv, Deps } from '../context.ts'
-import { ApiError } from '../errors.ts'
+import { only } from '../middleware/methods.ts'
 import { StoreError } from '../store/store.ts'
 
 /** It writes, and anyone may ask, so an answer serves for so long. */
@@ -48,10 +48,6 @@ export function healthRoutes(deps: Deps): Hono<AppEnv> {
     })
   })
 
-  app.all('/', (c) => {
-    throw new ApiError('method_not_allowed', `${c.req.method} is not possible here; use GET.`, {
-      headers: { allow: 'GET' },
-    })
-  })
+  app.all('/', only('GET'))
   return app
 }

@@ -6,6 +6,7 @@ import { ApiError } from '../errors.ts'
 import { createIdentify } from '../middleware/caller.ts'
 import { createGate } from '../middleware/gate.ts'
 import { limitBody } from '../middleware/limit-body.ts'
+import { methodNotAllowed } from '../middleware/methods.ts'
 import { storeOf } from '../middleware/store.ts'
 import { parseBody, readProxyRequest, type Json } from '../proxy/body.ts'
 import { exchange, type Parts } from '../proxy/exchange.ts'
@@ -42,7 +43,7 @@ export function proxyRoutes(deps: Deps): Hono<AppEnv> {
 
   // A HEAD would be served as a GET whose body nobody reads.
   app.use(async function noHead(c, next) {
-    if (c.req.method === 'HEAD') throw methodNotAllowed('GET or POST', 'HEAD')
+    if (c.req.method === 'HEAD') throw methodNotAllowed('HEAD', ['GET', 'POST'])
     await next()
   })
 
@@ -129,11 +130,11 @@ export function proxyRoutes(deps: Deps): Hono<AppEnv> {
 
   for (const path of ['/', '/openai/v1/models', ...METERED.map((route) => `/openai/v1/${route}`)]) {
     app.all(path, (c) => {
-      throw methodNotAllowed(path.endsWith('models') ? 'GET' : 'POST', c.req.method)
+      throw methodNotAllowed(c.req.method, [path.endsWith('models') ? 'GET' : 'POST'])
     })
   }
   app.all('/openai/v1/models/*', (c) => {
-    throw methodNotAllowed('GET', c.req.method)
+    throw methodNotAllowed(c.req.method, ['GET'])
   })
   for (const path of UNMETERED) {
     for (const pattern of [`/openai/v1/${path}`, `/openai/v1/${path}/*`]) {
@@ -147,11 +148,6 @@ export function proxyRoutes(deps: Deps): Hono<AppEnv> {
   }
   return app
 }
-
-const methodNotAllowed = (allowed: string, method: string) =>
-  new ApiError('method_not_allowed', `${method} is not possible here; use ${allowed}.`, {
-    headers: { allow: allowed.replace(' or ', ', ') },
-  })
 
 const MODELS = '/api/groq/openai/v1/models'
 

@@ -6,6 +6,7 @@ import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { createIdentify } from '../middleware/caller.ts'
 import { limitBody } from '../middleware/limit-body.ts'
+import { only } from '../middleware/methods.ts'
 import { answered, storeOf } from '../middleware/store.ts'
 import { MODEL_NAME } from '../proxy/body.ts'
 import { MODELS_PER_USER } from '../usage/record.ts'
@@ -72,10 +73,6 @@ export function syncRoutes(deps: Deps): Hono<AppEnv> {
     return c.json({ success: true, ...syncReport(known, Object.keys(models), config.limits) })
   })
 
-  app.all('/sync', (c) => {
-    throw new ApiError('method_not_allowed', `${c.req.method} is not possible here; use POST.`, {
-      headers: { allow: 'POST' },
-    })
-  })
+  app.all('/sync', only('POST'))
   return app
 }

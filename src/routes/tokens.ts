@@ -3,16 +3,18 @@ import { Hono } from 'hono/tiny'
 import * as z from 'zod/mini'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import { adminOnly } from '../middleware/admin.ts'
+import type { Admin } from '../middleware/admin.ts'
+import { only } from '../middleware/methods.ts'
+import { sameOrigin } from '../middleware/same-origin.ts'
 import { answered, storeOf } from '../middleware/store.ts'
 import { historyRow, historyStats, type HistoryRow } from '../usage/history.ts'
 import { DAY_MS, dateOf } from '../usage/record.ts'
 
-export function tokensRoutes(deps: Deps): Hono<AppEnv> {
+export function tokensRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
   const { config, now, environment } = deps
   const { historyDays } = config.retention
   const app = new Hono<AppEnv>()
-  app.use(adminOnly(deps))
+  app.use(sameOrigin, admin.only)
 
   const query = z.object({
     action: z._default(z.enum(['all', 'today', 'history', 'stats']), 'all'),
@@ -67,16 +69,10 @@ export function tokensRoutes(deps: Deps): Hono<AppEnv> {
   })
 
   app.delete('/', async (c) => {
-    await answered(storeOf(deps).clear({ op: 'clear', now: now() }))
+    await answered(storeOf(deps).clear({ op: 'clear', ...admin.stamp(c) }))
     return c.json({ success: true })
   })
 
-  app.all('/', (c) => {
-    throw new ApiError(
-      'method_not_allowed',
-      `${c.req.method} is not possible here; use GET or DELETE.`,
-      { headers: { allow: 'GET, DELETE' } },
-    )
-  })
+  app.all('/', only('GET', 'DELETE'))
   return app
 }

@@ -15,15 +15,19 @@ import {
 } from './record.ts'
 import { NOTHING, sum } from './tally.ts'
 
-/** A user's day per model; models they are blocked from are told even without use, `*` among them. */
+/** A user's day per model; models they are blocked from, `*` among them, or report are told even without use. */
 export function userReport(user: UserDoc, limits: ModelLimits, now: number) {
-  const rows = user.date === dateOf(now) ? user.rows : {}
+  const today = user.date === dateOf(now)
+  const rows = today ? user.rows : {}
+  const reported = (today && user.reported) || {}
   const sum = Object.values(rows).reduce((total, row) => total + row.charged, 0)
   const inForce = (block: Block | undefined) =>
     block && (block.until === undefined || block.until > now) ? block : undefined
   const blockedModels = Object.keys(user.blocks).filter((model) => inForce(own(user.blocks, model)))
-  const models = [...new Set([...Object.keys(rows), ...blockedModels])].map((model) => {
+  const names = [...Object.keys(rows), ...Object.keys(reported), ...blockedModels]
+  const models = [...new Set(names)].map((model) => {
     const row = own(rows, model) ?? newRow()
+    const said = own(reported, model)
     const block = inForce(own(user.blocks, model)) ?? inForce(own(user.blocks, ALL_MODELS))
     const limit = model === ALL_MODELS ? limits.total : limitsOf(limits, model)
     // `*` has no use of its own, so that the models add up.
@@ -37,8 +41,11 @@ export function userReport(user: UserDoc, limits: ModelLimits, now: number) {
       partial: row.partial,
       failed: row.failed,
       unsettled: unsettled(row),
+      expired: Math.max(0, unsettled(row) - running(user, model, now)),
       heldTokens: row.held,
       overshoot: row.overshoot,
+      reportedTokensDay: said?.tokens ?? null,
+      reportedRequestsDay: said?.requests ?? null,
       blocked: block !== undefined,
       blockReason: block?.reason ?? null,
       blockedUntil: block?.until ?? null,
@@ -46,6 +53,12 @@ export function userReport(user: UserDoc, limits: ModelLimits, now: number) {
   })
   return { userId: user.id, ipAddress: user.ip ?? null, lastActive: user.at, models }
 }
+
+/** A user's requests with a model that may still be running today. */
+const running = ({ leases, date }: UserDoc, model: string, now: number): number =>
+  Object.values(leases).filter(
+    (lease) => lease.model === model && lease.until > now && dateOf(lease.at) === date,
+  ).length
 
 /** What a user's browser is told: today's use of the models it knows and of those it asks about, and what is blocked. */
 export function syncReport({ at, rows, blocks }: Reported, asked: string[], limits: ModelLimits) {

@@ -25,7 +25,8 @@ function createHash(secret: string | undefined): (text: string) => Promise<strin
   let key: CryptoKey | undefined
   return async (text) => {
     const bytes = encoder.encode(text)
-    if (secret === undefined) return short(await crypto.subtle.digest('SHA-256', bytes))
+    const half = (digest: ArrayBuffer) => base64url(digest.slice(0, 16))
+    if (secret === undefined) return half(await crypto.subtle.digest('SHA-256', bytes))
     key ??= await crypto.subtle.importKey(
       'raw',
       encoder.encode(secret),
@@ -33,12 +34,12 @@ function createHash(secret: string | undefined): (text: string) => Promise<strin
       false,
       ['sign'],
     )
-    return short(await crypto.subtle.sign('HMAC', key, bytes))
+    return half(await crypto.subtle.sign('HMAC', key, bytes))
   }
 }
 
-/** Base64url (RFC 4648, section 5) of the first 16 bytes. */
-function short(digest: ArrayBuffer): string {
-  const text = btoa(String.fromCharCode(...new Uint8Array(digest, 0, 16)))
+/** Bytes as text for URLs and cookies (RFC 4648, section 5). */
+export function base64url(bytes: ArrayBuffer | Uint8Array): string {
+  const text = btoa(String.fromCharCode(...new Uint8Array(bytes)))
   return text.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')
 }

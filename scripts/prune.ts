@@ -1,0 +1,152 @@
+/**
+ * Leaves out of the edge bundle what it never calls of its packages. A client refers to each of some 220 commands, a limiter to
+ * every algorithm, an app to what mounts other apps, so no bundler can tell; together they would be half of the bundle.
+ *
+ * What is left out is no member at all, or an empty variable, so a call of it would fail at once. A class or variable
+ * that is not found fails the build: the package was laid out anew, and this table has to be.
+ */
+import { parse, type Program } from 'acorn'
+import type { Plugin } from 'esbuild'
+import MagicString from 'magic-string'
+import { readFile } from 'node:fs/promises'
+import type { RedisCommands } from '../src/store/redis.ts'
+
+type Table = {
+  file: RegExp
+  /** Members of classes that stay, by the name of the class. */
+  keep?: Record<string, string[]>
+  /** Members of classes that go. */
+  drop?: Record<string, string[]>
+  /** Variables at the top level that become empty, or what stands here instead. */
+  empty?: Record<string, string>
+}
+
+const COMMANDS: Record<keyof RedisCommands, true> = {
+  evalsha: true,
+  eval: true,
+  mget: true,
+  zrange: true,
+  lrange: true,
+  set: true,
+  get: true,
+  del: true,
+}
+
+/** The scripts by their digests, of which a limiter with fixed windows sends one. */
+const FIXED_WINDOW = `{ singleRegion: { fixedWindow: { limit: {
+  script: fixedWindowLimitScript, hash: "472e55443b62f60d0991028456c57815a387066d" } } } }`
+
+const PRUNED: Table[] = [
+  {
+    file: /@upstash\/redis\/chunk-\w+\.mjs$/,
+    keep: {
+      Redis: [
+        'constructor',
+        'client',
+        'opts',
+        'enableTelemetry',
+        'enableAutoPipelining',
+        'addTelemetry',
+        ...Object.keys(COMMANDS),
+      ],
+    },
+  },
+  { file: /@upstash\/redis\/cloudflare\.mjs$/, drop: { Redis2: ['fromEnv'] } },
+  {
+    file: /@upstash\/ratelimit\/dist\/index\.mjs$/,
+    drop: {
+      Ratelimit: [
+        'blockUntilReady',
+        'resetUsedTokens',
+        'getRemaining',
+        'setDynamicLimit',
+        'getDynamicLimit',
+      ],
+      RegionRatelimit: ['slidingWindow', 'tokenBucket', 'cachedFixedWindow'],
+    },
+    empty: {
+      Analytics: 'undefined',
+      MultiRegionRatelimit: 'undefined',
+      SCRIPTS: FIXED_WINDOW,
+      RESET_SCRIPT: 'undefined',
+      tokenBucketRemainingTokensScript: 'undefined',
+      checkDenyList: 'undefined',
+      updateIpDenyList: 'undefined',
+      ip_deny_list_exports: 'undefined',
+    },
+  },
+  { file: /hono\/dist\/hono-base\.js$/, drop: { Hono: ['mount'] } },
+  {
+    // They move <title> and the like to the head, where ours are already.
+    file: /hono\/dist\/jsx\/intrinsic-element\/components\.js$/,
+    empty: { components_exports: '{}' },
+  },
+]
+
+/** The variables at the top level of a module. */
+const variables = ({ body }: Program) =>
+  body
+    .flatMap((node) => (node.type === 'VariableDeclaration' ? node.declarations : []))
+    .flatMap(({ id, init }) => (id.type === 'Identifier' ? [{ name: id.name, init }] : []))
+
+/** A package's file without what the table leaves out. Throws where the file does not have what the table names. */
+function prune(code: string, { keep = {}, drop = {}, empty = {} }: Table): string {
+  const program = parse(code, { ecmaVersion: 'latest', sourceType: 'module' })
+  const edited = new MagicString(code)
+  const found = new Set<string>()
+
+  for (const { name, init } of variables(program)) {
+    const instead = empty[name]
+    if (instead !== undefined && init) {
+      edited.overwrite(init.start, init.end, instead)
+      found.add(name)
+    } else if (init?.type === 'ClassExpression') {
+      for (const member of init.body.body) {
+        if (!('key' in member) || member.key.type !== 'Identifier') continue
+        const key = member.key.name
+        found.add(`${name}.${key}`)
+        const goes = keep[name] ? !keep[name].includes(key) : drop[name]?.includes(key)
+        if (goes) edited.remove(member.start, member.end)
+      }
+    }
+  }
+  // Namespaces hold on to all that is in them.
+  for (const node of program.body) {
+    if (node.type === 'ExpressionStatement' && code.startsWith('__export(', node.start)) {
+      edited.remove(node.start, node.end)
+    }
+  }
+  const named = [keep, drop].flatMap((table) =>
+    Object.entries(table).flatMap(([name, keys]) => keys.map((key) => `${name}.${key}`)),
+  )
+  const missing = [...Object.keys(empty), ...named].filter((name) => !found.has(name))
+  if (missing.length) throw new Error(`nothing is called ${missing.join(', ')} there any more`)
+  return edited.toString()
+}
+
+export const pruning: Plugin = {
+  name: 'prune',
+  setup(build) {
+    for (const table of PRUNED) {
+      build.onLoad({ filter: table.file }, async ({ path }) => ({
+        contents: prune(await readFile(path, 'utf8'), table),
+      }))
+    }
+    // What is for readers only of a script that is sent as it is.
+    build.onLoad({ filter: /\.lua\.ts$/ }, async ({ path }) => {
+      const contents = await readFile(path, 'utf8')
+      return { contents: contents.replace(/^\s*--.*\n|^\s+/gm, ''), loader: 'ts' }
+    })
+    // Its package.json names the CommonJS build only, of which nothing can be left out.
+    build.onResolve({ filter: /^@upstash\/ratelimit$/ }, ({ resolveDir, kind }) =>
+      build.resolve('@upstash/ratelimit/dist/index.mjs', { resolveDir, kind }),
+    )
+    build.onResolve({ filter: /^@upstash\/core-analytics$/ }, () => ({
+      path: 'core-analytics',
+      namespace: 'unused',
+    }))
+    build.onLoad({ filter: /^/, namespace: 'unused' }, () => ({
+      contents: 'export const Analytics = undefined',
+    }))
+  },
+}

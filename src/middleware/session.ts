@@ -1,0 +1,66 @@
+/** The admin's session: a cookie that cannot be made without ADMIN_KEY, and an entry in the store that logging out removes. */
+import { deleteCookie, getSignedCookie, setSignedCookie } from 'hono/cookie'
+import type { AppContext, Deps } from '../context.ts'
+import { DAY_MS, SECOND_MS } from '../usage/record.ts'
+import { base64url } from '../usage/user-id.ts'
+
+export type Session = {
+  /** How the store knows it: a hash, of which the cookie cannot be made. */
+  hash: string
+  /** Epoch ms. */
+  until: number
+}
+
+const COOKIE = 'weir_session'
+const LASTS_MS = DAY_MS
+
+export type Sessions = {
+  /** A session that nobody has yet, and its cookie in the answer. */
+  create(c: AppContext): Promise<Session>
+  /** The session that the request's cookie tells of, whether or not it is still open. */
+  read(c: AppContext): Promise<Session | undefined>
+  /** Removes the cookie. */
+  forget(c: AppContext): void
+}
+
+/**
+ * Builds the sessions of an admin key. The cookie holds the end and 256 random bits, signed with HMAC-SHA256 under a
+ * key made of the admin key: a forged cookie, one that has ended or one from before a change of the key is seen
+ * without asking the store.
+ */
+export function createSessions(
+  { config, now }: Pick<Deps, 'config' | 'now'>,
+  adminKey: string,
+): Sessions {
+  const secret = `weir admin session ${adminKey}`
+
+  /** The prefix binds the cookie to this very host over TLS (RFC 6265bis, section 4.1.3.2). */
+  const prefix = (c: AppContext) => {
+    const proxied = config.trustProxy && c.req.header('x-forwarded-proto') === 'https'
+    return proxied || c.req.url.startsWith('https:') ? 'host' : undefined
+  }
+  const options = (c: AppContext) =>
+    ({ prefix: prefix(c), httpOnly: true, sameSite: 'Strict', path: '/' }) as const
+
+  const sessionOf = async (id: string, until: number): Promise<Session> => {
+    const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(id))
+    return { hash: base64url(digest), until }
+  }
+
+  return {
+    async create(c) {
+      const id = base64url(crypto.getRandomValues(new Uint8Array(32)))
+      const until = now() + LASTS_MS
+      const age = { maxAge: LASTS_MS / SECOND_MS }
+      await setSignedCookie(c, COOKIE, `${until}.${id}`, secret, { ...options(c), ...age })
+      return sessionOf(id, until)
+    },
+    async read(c) {
+      const value = await getSignedCookie(c, secret, COOKIE, prefix(c))
+      const [, until, id] = /^(\d+)\.(.+)$/.exec(value || '') ?? []
+      if (id === undefined || !(Number(until) > now())) return undefined
+      return sessionOf(id, Number(until))
+    },
+    forget: (c) => void deleteCookie(c, COOKIE, options(c)),
+  }
+}

@@ -1,0 +1,36 @@
+/** Pages as answers: what every one of them is sent with. */
+import type { HtmlEscapedString } from 'hono/utils/html'
+import type { ContentfulStatusCode } from 'hono/utils/http-status'
+import type { AppContext } from '../context.ts'
+
+/**
+ * Nothing inline, nothing from elsewhere, in no frame. Without a referrer a form would be posted with `Origin: null`,
+ * so pages of this origin are told it.
+ */
+const HEADERS = {
+  'content-security-policy':
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+  'referrer-policy': 'same-origin',
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-resource-policy': 'same-origin',
+  'permissions-policy': 'camera=(), geolocation=(), microphone=(), payment=(), usb=()',
+  'cache-control': 'no-store',
+}
+
+/** What a view gives. */
+export type View = HtmlEscapedString | Promise<HtmlEscapedString>
+
+/** Answers with a page, or a part of one. */
+export async function answerPage(
+  c: AppContext,
+  page: View,
+  status: ContentfulStatusCode = 200,
+  headers: Record<string, string> = {},
+): Promise<Response> {
+  for (const [name, value] of Object.entries({ ...HEADERS, ...headers })) c.header(name, value)
+  if (c.req.url.startsWith('https:')) c.header('strict-transport-security', 'max-age=31536000')
+  return c.html(`<!doctype html>${await page}`, status)
+}

@@ -1,0 +1,16 @@
+/** `/`: one page that says what this is. */
+import { Hono } from 'hono/tiny'
+import type { AppEnv } from '../context.ts'
+import { homePage } from '../views/home.tsx'
+import { answerPage } from './answer-page.ts'
+
+export function homeRoutes(): Hono<AppEnv> {
+  const app = new Hono<AppEnv>()
+  app.get('/', (c) =>
+    answerPage(c, homePage({ origin: new URL(c.req.url).origin }), 200, {
+      'cache-control': 'public, max-age=300',
+      vary: 'host',
+    }),
+  )
+  return app
+}

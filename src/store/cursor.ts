@@ -1,0 +1,14 @@
+/** Where a page of users ended, as text for a URL. */
+import type { Cursor } from './store.ts'
+
+/** `SCORE~ID` by activity, `COUNT` by tokens. */
+export const formatCursor = (cursor: Cursor): string =>
+  'id' in cursor ? `${cursor.score}~${cursor.id}` : String(cursor.offset)
+
+/** The cursor that such a text stands for, if it is one. */
+export function parseCursor(text: string): Cursor | undefined {
+  const [, number, id] = /^(\d{1,15}(?:\.\d{1,20})?)(?:~([\w-]{22}))?$/.exec(text) ?? []
+  if (number === undefined) return undefined
+  if (id !== undefined) return { score: Number(number), id }
+  return Number.isSafeInteger(Number(number)) ? { offset: Number(number) } : undefined
+}

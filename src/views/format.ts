@@ -1,0 +1,52 @@
+/** Numbers, times and names as people read them; always in English and UTC, so that two admins see the same. */
+import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../usage/record.ts'
+
+const LOCALE = 'en-US'
+const whole = new Intl.NumberFormat(LOCALE)
+const compact = new Intl.NumberFormat(LOCALE, { notation: 'compact', maximumSignificantDigits: 3 })
+const dollars = new Intl.NumberFormat(LOCALE, { style: 'currency', currency: 'USD' })
+const day = new Intl.DateTimeFormat(LOCALE, { month: 'short', day: 'numeric', timeZone: 'UTC' })
+const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: 'auto', style: 'narrow' })
+
+/** From here on an amount is shown in short. */
+const LONG = 10_000
+
+const UNITS = [
+  ['day', DAY_MS],
+  ['hour', HOUR_MS],
+  ['minute', MINUTE_MS],
+  ['second', SECOND_MS],
+] as const
+
+/** `1,234,567`. */
+export const exact = (amount: number): string => whole.format(amount)
+
+/** `1.23M`, and small amounts as they are. */
+export const short = (amount: number): string =>
+  Math.abs(amount) < LONG ? whole.format(amount) : compact.format(amount)
+
+/** A part of one as `61%`; what is there and rounds to nothing is `<1%`. */
+export const percent = (share: number): string =>
+  share > 0 && share < 0.01 ? '<1%' : `${Math.floor(share * 100)}%`
+
+/** US dollars; less than a cent is not shown as nothing. */
+export const usd = (amount: number): string =>
+  amount > 0 && amount < 0.01 ? '<$0.01' : dollars.format(amount)
+
+/** `240 ms`, `1.2 s`. */
+export const duration = (ms: number): string =>
+  ms < SECOND_MS ? `${Math.round(ms)} ms` : `${(ms / SECOND_MS).toFixed(1)} s`
+
+/** A UTC date, `2026-11-22`, as `Nov 22`. */
+export const shortDate = (date: string): string => day.format(new Date(date))
+
+/** `2026-11-22 14:05:09 UTC`. */
+export const utc = (at: number): string =>
+  `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`
+
+/** `5m ago`, `in 2h`, `yesterday`; static/admin.js counts on by the same rule. */
+export function ago(at: number, now: number): string {
+  const passed = at - now
+  const [unit, ms] = UNITS.find(([, ms]) => Math.abs(passed) >= ms) ?? ['second', SECOND_MS]
+  return relative.format(Math.trunc(passed / ms), unit)
+}
