@@ -1,5 +1,5 @@
 /** `npm run migrate -- --kv`: the predecessor's keys in the same database, and none of its tokens anywhere else. */
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
 import { readOldUser, splitBlocked } from '../src/migration/old-keys.ts'
 import { rekey, type RekeyOptions } from '../src/migration/rekey.ts'
 import { createImport, type Import } from '../src/store/import.ts'
@@ -9,28 +9,14 @@ import { tcpClient } from '../src/store/tcp.ts'
 import { DAY_MS, HOUR_MS } from '../src/usage/record.ts'
 import { createIds } from '../src/usage/user-id.ts'
 import { admitOf, NOON, settleOf } from './commands.ts'
-import { startRedis, type Redis } from './redis.ts'
+import { useDatabase } from './database.ts'
 import { redisStore, RETENTION, usersOf } from './stores.ts'
-import { startUpstash, type Upstash } from './upstash.ts'
 
-let redis: Redis
-let upstash: Upstash
+const { redis, upstash } = useDatabase()
 let store: Store
 
-beforeAll(async () => {
-  redis = await startRedis()
-  upstash = await startUpstash(redis)
+beforeAll(() => {
   store = redisStore(upstash)
-})
-
-afterAll(async () => {
-  await upstash?.close()
-  await redis?.stop()
-})
-
-beforeEach(async () => {
-  await redis.flush()
-  upstash.reset()
 })
 
 const ids = createIds('secret')

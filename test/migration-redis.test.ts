@@ -4,7 +4,7 @@ import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
 import { readConfig, type Database } from '../src/config.ts'
 import { createLog } from '../src/log.ts'
 import { migrateFile, type MigrateOptions } from '../src/migration/migrate.ts'
@@ -26,31 +26,22 @@ import {
 import { createIds } from '../src/usage/user-id.ts'
 import { AMPLE, admitOf, NOON, settleOf } from './commands.ts'
 import { lineOf, linesOf, oldRequests, totalsOf } from './old-file.ts'
-import { startRedis, type Redis } from './redis.ts'
+import { startRedis } from './redis.ts'
+import { useDatabase } from './database.ts'
 import { redisStore, RETENTION, type Warning, usersOf } from './stores.ts'
-import { startUpstash, type Upstash } from './upstash.ts'
+import { startUpstash } from './upstash.ts'
 
-let redis: Redis
-let upstash: Upstash
+const { redis, upstash } = useDatabase()
 let store: Store
 let folder: string
 let file: string
 let warnings: Warning[]
 
-beforeAll(async () => {
-  redis = await startRedis()
-  upstash = await startUpstash(redis)
+beforeAll(() => {
   store = redisStore(upstash)
 })
 
-afterAll(async () => {
-  await upstash?.close()
-  await redis?.stop()
-})
-
 beforeEach(async () => {
-  await redis.flush()
-  upstash.reset()
   folder = await mkdtemp(join(tmpdir(), 'weir-migration-'))
   file = join(folder, 'token_usage.json')
   warnings = []

@@ -5,33 +5,20 @@ import { existsSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test } from 'vitest'
 import { DAY_MS, dateOf } from '../src/usage/record.ts'
 import { linesOf } from './old-file.ts'
-import { startRedis, type Redis } from './redis.ts'
+import { useDatabase } from './database.ts'
 import { redisStore } from './stores.ts'
-import { startUpstash, type Upstash } from './upstash.ts'
 
 const ADMIN_KEY = 'admin-key-of-the-tests'
 
-let redis: Redis
-let upstash: Upstash
+const { redis, upstash } = useDatabase()
 let folder: string
 let file: string
 let children: ChildProcess[]
 
-beforeAll(async () => {
-  redis = await startRedis()
-  upstash = await startUpstash(redis)
-})
-
-afterAll(async () => {
-  await upstash?.close()
-  await redis?.stop()
-})
-
 beforeEach(async () => {
-  await redis.flush()
   folder = await mkdtemp(join(tmpdir(), 'weir-migrate-'))
   file = join(folder, 'usage.json')
   children = []

@@ -1,25 +1,13 @@
 import fc from 'fast-check'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import type { Cursor } from '../src/store/store.ts'
 import { DAY_MS, dateOf, type Command, type UserDoc } from '../src/usage/record.ts'
 import { admitOf, commandSequence, settleOf, START } from './commands.ts'
 import { reducerState } from './state.ts'
-import { startRedis, type Redis } from './redis.ts'
+import { useDatabase } from './database.ts'
 import { localStore, redisStore, RETENTION, send, usersOf } from './stores.ts'
-import { startUpstash, type Upstash } from './upstash.ts'
 
-let redis: Redis
-let upstash: Upstash
-
-beforeAll(async () => {
-  redis = await startRedis()
-  upstash = await startUpstash(redis)
-})
-
-afterAll(async () => {
-  await upstash.close()
-  await redis.stop()
-})
+const { redis, upstash } = useDatabase()
 
 const LIMITS = { model: { tokensPerDay: 500, requestsPerDay: 5 } }
 const ahead = admitOf({ id: 'id-0', now: START + 2 * DAY_MS, limits: LIMITS })

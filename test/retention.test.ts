@@ -1,22 +1,11 @@
 import { readFile, stat } from 'node:fs/promises'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { expect, test } from 'vitest'
 import { dateOf, DAY_MS, HOUR_MS, type DayDoc, type UserDoc } from '../src/usage/record.ts'
 import { admitOf, NOON, settleOf } from './commands.ts'
-import { startRedis, type Redis } from './redis.ts'
+import { useDatabase } from './database.ts'
 import { localStore, redisStore } from './stores.ts'
-import { startUpstash, type Upstash } from './upstash.ts'
 
-let redis: Redis
-let upstash: Upstash
-
-beforeAll(async () => {
-  redis = await startRedis()
-  upstash = await startUpstash(redis)
-})
-afterAll(async () => {
-  await upstash.close()
-  await redis.stop()
-})
+const { redis, upstash } = useDatabase()
 
 test('over 120 days a store that never stops keeps on disk what is to be kept and no more', async () => {
   let now = NOON

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { inspect } from 'node:util'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import {
   REPLAY_BATCH,
   StoreError,
@@ -12,33 +12,16 @@ import {
 import type { Admit, Audit, Enter, Limits, Report, Row, UserDoc } from '../src/usage/record.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../src/usage/record.ts'
 import { admitOf, AMPLE, failureOf, NOON, settleOf } from './commands.ts'
-import { startRedis, type Redis } from './redis.ts'
 import { bindingStore, serveStore } from '../src/store/binding.ts'
+import { useDatabase } from './database.ts'
 import { localStore, redisStore, tcpStore, type Warning, usersOf } from './stores.ts'
-import { startUpstash, type Upstash } from './upstash.ts'
 
 const TODAY = '2026-11-22'
 const TOMORROW = '2026-11-23'
 const MIDNIGHT = Date.UTC(2026, 10, 23)
 
-let redis: Redis
-let upstash: Upstash
+const { redis, upstash } = useDatabase()
 const opened: { remove(): Promise<void> }[] = []
-
-beforeAll(async () => {
-  redis = await startRedis()
-  upstash = await startUpstash(redis)
-})
-
-afterAll(async () => {
-  await upstash?.close()
-  await redis?.stop()
-})
-
-beforeEach(async () => {
-  upstash.reset()
-  await redis.flush()
-})
 
 afterEach(async () => {
   for (const store of opened.splice(0)) await store.remove()

@@ -9,18 +9,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createServer as createTlsServer } from 'node:tls'
 import { inspect, promisify } from 'node:util'
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { edgeBundle } from '../scripts/bundle.ts'
 import { restClient } from '../src/store/rest.ts'
 import { StoreError, type Store } from '../src/store/store.ts'
 import { tcpClient, type TcpClient } from '../src/store/tcp.ts'
 import { admitOf, AMPLE, NOON, settleOf } from './commands.ts'
-import { startRedis, type Redis } from './redis.ts'
+import { useDatabase } from './database.ts'
 import { redisStore, tcpStore, usersOf } from './stores.ts'
-import { startUpstash, type Upstash } from './upstash.ts'
 
-let redis: Redis
-let upstash: Upstash
+const { redis, upstash } = useDatabase()
 let pid: number
 const opened: { remove(): Promise<void> | void }[] = []
 
@@ -42,19 +40,7 @@ const restart = async () => {
   pid = await readPid()
 }
 
-beforeAll(async () => {
-  redis = await startRedis()
-  upstash = await startUpstash(redis)
-})
-
-afterAll(async () => {
-  await upstash?.close()
-  await redis?.stop()
-})
-
 beforeEach(async () => {
-  upstash.reset()
-  await redis.flush()
   pid = await readPid()
 })
 

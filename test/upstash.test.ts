@@ -1,27 +1,13 @@
 import { Redis as Client } from '@upstash/redis/cloudflare'
 import { createHash } from 'node:crypto'
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import { startRedis } from './redis.ts'
-import type { Redis } from './redis.ts'
-import { startUpstash } from './upstash.ts'
-import type { FaultAction, Upstash } from './upstash.ts'
+import { beforeEach, expect, test } from 'vitest'
+import { useDatabase } from './database.ts'
 
-let redis: Redis
-let upstash: Upstash
+import type { FaultAction } from './upstash.ts'
 
-beforeAll(async () => {
-  redis = await startRedis()
-  upstash = await startUpstash(redis)
-})
-
-afterAll(async () => {
-  await upstash?.close()
-  await redis?.stop()
-})
+const { redis, upstash } = useDatabase()
 
 beforeEach(async () => {
-  upstash.reset()
-  await redis.flush()
   await redis.command(['SCRIPT', 'FLUSH'])
   await redis.resetStats()
 })
