@@ -2,6 +2,7 @@
 import * as z from 'zod/mini'
 import type { Retention } from './store/store.ts'
 import type { Cap } from './usage/bound.ts'
+import type { Price } from './usage/cost.ts'
 import { ALL_MODELS, type ModelLimits } from './usage/record.ts'
 
 /** Every variable that is read, in the order of the documentation. */
@@ -35,6 +36,7 @@ export const VARIABLES = [
   'STATS_RETENTION_DAYS',
   'HISTORY_RETENTION_DAYS',
   'EVENTS_KEPT',
+  'MODEL_PRICES',
   'PORT',
   'LOG_LEVEL',
 ] as const
@@ -77,6 +79,8 @@ export type Config = {
   retention: Retention
   /** The days that model stats sum up. */
   statsDays: number
+  /** By exact name of a model. */
+  prices: Record<string, Price>
   port: number
   logLevel: LogLevel
 }
@@ -114,6 +118,15 @@ const limitRows = z.record(
   }),
 )
 
+/** In USD per million tokens: far above any model, and no sum of it is too large for a number. */
+const MAX_PRICE = 100_000
+
+const price = z.number().check(z.nonnegative(), z.maximum(MAX_PRICE))
+const priceRows = z.record(
+  z.string(),
+  z.strictObject({ input: price, cached: z.optional(price), output: price }),
+)
+
 /** Reads and checks the environment. Throws `ConfigError`. */
 export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
   const problems: string[] = []
@@ -138,20 +151,24 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
       .split(',')
       .map((item) => item.trim())
       .filter(Boolean)
-  const limits = (name: 'MODEL_LIMITS' | 'GLOBAL_LIMITS', fallback: string): ModelLimits => {
-    const rows = limitRows.safeParse(parseJson(text(name) ?? fallback))
-    if (!rows.success) {
-      const issue = rows.error.issues[0]
-      const where = issue?.path.length ? ` (at ${issue.path.join('.')})` : ''
-      problems.push(
-        `${name} must be JSON like ${fallback}, with ` +
-          `tokensPerDay, requestsPerDay and, if wanted, tokensPerMinute, requestsPerMinute${where}.`,
-      )
-      // One problem is enough to be told of them.
-      return limitsIn(limitRows.parse(JSON.parse(fallback)))
-    }
-    return limitsIn(rows.data)
+  const json = <T>(name: Variable, rows: z.ZodMiniType<T>, fallback: string, like: string): T => {
+    const read = rows.safeParse(parseJson(text(name) ?? fallback))
+    if (read.success) return read.data
+    const issue = read.error.issues[0]
+    const where = issue?.path.length ? ` (at ${issue.path.join('.')})` : ''
+    problems.push(`${name} must be JSON like ${like}${where}.`)
+    // One problem is enough to be told of them.
+    return rows.parse(JSON.parse(fallback))
   }
+  const limits = (name: 'MODEL_LIMITS' | 'GLOBAL_LIMITS', fallback: string): ModelLimits =>
+    limitsIn(
+      json(
+        name,
+        limitRows,
+        fallback,
+        `${fallback}, with tokensPerDay, requestsPerDay and, if wanted, tokensPerMinute, requestsPerMinute`,
+      ),
+    )
 
   const redis = database(text, edge, problems)
   for (const name of HEADER_VALUES) {
@@ -185,6 +202,16 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
       'GLOBAL_LIMITS takes "total" and model names; a "*" row would count every made-up name.',
     )
   }
+  const prices = json(
+    'MODEL_PRICES',
+    priceRows,
+    '{}',
+    '{"openai/gpt-oss-20b":{"input":0.075,"output":0.3}}, with input, output and, if wanted, cached ' +
+      `in USD per million tokens, each from 0 to ${MAX_PRICE}`,
+  )
+  if (Object.keys(prices).some((model) => model.includes('*'))) {
+    problems.push('MODEL_PRICES takes the exact names of models; * does not stand for others.')
+  }
 
   const config: Config = {
     groqKey: text('GROQ_API_KEY'),
@@ -215,6 +242,7 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
       eventsKept: integer('EVENTS_KEPT', 10_000, [0, 1_000_000]),
     },
     statsDays: integer('STATS_RETENTION_DAYS', 2, [1, 3650]),
+    prices,
     port: integer('PORT', 8787, [0, 65_535]),
     logLevel: oneOf('LOG_LEVEL', ['info', 'debug', 'warn', 'error', 'silent']),
   }

@@ -102,6 +102,7 @@ const settle = fc.record({
   user: fc.constantFrom(...USERS),
   outcome: fc.constantFrom('settled' as const, 'partial' as const, 'failed' as const),
   charged: fc.integer({ min: 0, max: 600 }),
+  cached: rarely(fc.integer({ min: 0, max: 600 })),
   session: rarely(fc.constantFrom('s1', 's2', 'constructor')),
 })
 
@@ -158,8 +159,16 @@ type Draw = { step: number } & (
 
 type Ended = typeof settle extends fc.Arbitrary<infer T> ? T : never
 
-function ended({ id, user, outcome, charged, session }: Ended, at: number): Event {
-  const usage = outcome === 'settled' ? { prompt: charged, completion: 0, total: charged } : {}
+function ended({ id, user, outcome, charged, cached, session }: Ended, at: number): Event {
+  const usage =
+    outcome === 'settled'
+      ? {
+          prompt: charged,
+          completion: 0,
+          total: charged,
+          ...(cached !== undefined && { cached: Math.min(cached, charged) }),
+        }
+      : {}
   const { prompt: _p, completion: _c, total: _t, ...bare } = eventOf({ id, user })
   return {
     ...bare,

@@ -57,6 +57,7 @@ const DEFAULTS: Config = {
   storeTimeoutMs: 300,
   retention: { userDays: 7, historyDays: 90, eventsKept: 10_000 },
   statsDays: 2,
+  prices: {},
   port: 8787,
   logLevel: 'info',
 }
@@ -108,6 +109,8 @@ test('reads every variable', () => {
       STATS_RETENTION_DAYS: '15',
       HISTORY_RETENTION_DAYS: '16',
       EVENTS_KEPT: '0',
+      MODEL_PRICES:
+        '{"a/one":{"input":0.075,"cached":0.0375,"output":0.3},"constructor":{"input":0,"output":1e5}}',
       PORT: '0',
       LOG_LEVEL: 'silent',
     },
@@ -141,6 +144,10 @@ test('reads every variable', () => {
     storeTimeoutMs: 13,
     retention: { userDays: 14, historyDays: 16, eventsKept: 0 },
     statsDays: 15,
+    prices: {
+      'a/one': { input: 0.075, cached: 0.0375, output: 0.3 },
+      constructor: { input: 0, output: 100_000 },
+    },
     port: 0,
     logLevel: 'silent',
   } satisfies Config)
@@ -175,6 +182,7 @@ const WRONG: Vars = {
   REDIS_URL: 'localhost:6379',
   MODEL_LIMITS: '{"*":{}}',
   GLOBAL_LIMITS: '[]',
+  MODEL_PRICES: '0.1',
   CAP: 'loose',
   IP_STORAGE: 'yes',
   TRUST_PROXY: 'true',
@@ -204,6 +212,7 @@ test('tells no value in a message, least of all a secret', () => {
     { REDIS_URL: `rediss://default:${secret}@a.upstash.io:1` },
     { GROQ_BASE_URL: `https://user:${secret}@api.groq.com/openai/v1` },
     { MODEL_LIMITS: `{"*":{"tokensPerDay":"${secret}"}}` },
+    { MODEL_PRICES: `{"a":{"input":"${secret}"}}` },
   ]
   for (const vars of rows) {
     for (const platform of PLATFORMS) {
@@ -322,6 +331,43 @@ test('refuses a "*" row for everyone together, whatever is beside it', () => {
   for (const rows of [`{"*":${ROW}}`, `{"*":${ROW},"total":${ROW}}`]) {
     expect(problems({ GLOBAL_LIMITS: rows })).toEqual([expect.stringContaining('a "*" row')])
   }
+})
+
+test.each([
+  ['no JSON', '0.1 per million'],
+  ['broken JSON', '{"a":{"input":1,"output":1}'],
+  ['null', 'null'],
+  ['a list', '[]'],
+  ['a list as row', '{"a":[1,2]}'],
+  ['a number as row', '{"a":0.1}'],
+  ['a missing price', '{"a":{"input":1}}'],
+  ['an unknown key', '{"a":{"input":1,"output":1,"reasoning":1}}'],
+  ['another case', '{"a":{"input":1,"output":1,"Cached":1}}'],
+  ['a text as price', '{"a":{"input":"0.1","output":1}}'],
+  ['a negative price', '{"a":{"input":1,"output":-0.1}}'],
+  ['null as price', '{"a":{"input":1,"cached":null,"output":1}}'],
+  ['more than any model', '{"a":{"input":1,"output":100000.1}}'],
+  ['infinity', '{"a":{"input":1e999,"output":1}}'],
+  ['a wrong row beside a right one', '{"a":{"input":1,"output":1},"b":{}}'],
+])('refuses prices with %s, and tells that once', (_, MODEL_PRICES) => {
+  expect(problems({ MODEL_PRICES })).toEqual([
+    expect.stringMatching(/MODEL_PRICES must be JSON like \{".*\}\}, .* in USD per million tokens/),
+  ])
+})
+
+test('says where in the prices something is wrong', () => {
+  const MODEL_PRICES = '{"a":{"input":1,"output":1},"b/two":{"input":1,"output":-1}}'
+  expect(problems({ MODEL_PRICES })).toEqual([expect.stringContaining('(at b/two.output)')])
+})
+
+test.each(['*', 'openai/*'])('refuses a price of %s, since a price has one model', (name) => {
+  const MODEL_PRICES = JSON.stringify({
+    a: { input: 1, output: 1 },
+    [name]: { input: 1, output: 1 },
+  })
+  expect(problems({ MODEL_PRICES })).toEqual([
+    expect.stringContaining('MODEL_PRICES takes the exact names'),
+  ])
 })
 
 const KV: Vars = { KV_REST_API_URL: 'https://a.upstash.io', KV_REST_API_TOKEN: 'secret' }

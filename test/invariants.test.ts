@@ -211,7 +211,9 @@ async function drive(rng: Random, world: World, plan: Plan, truth: Truth): Promi
     const over = outcome === 'settled' && rng.chance(0.1) ? rng.int(1, 300) : 0
     const charged = outcome === 'failed' ? 0 : over ? admit.bound + over : rng.int(0, admit.bound)
     const { prompt: _p, completion: _c, total: _t, ...event } = settleOf(admit).event
-    const usage = outcome === 'settled' ? { prompt: charged, completion: 0, total: charged } : {}
+    const cached = Math.floor(charged / 3)
+    const usage =
+      outcome === 'settled' ? { prompt: charged, cached, completion: 0, total: charged } : {}
     return { op: 'settle', now, user: admit.user, event: { ...event, ...usage, outcome, charged } }
   }
 
@@ -362,6 +364,7 @@ function checkUser(user: UserDoc, plan: Plan, truth: Truth): void {
           held: sumOf(open, (lease) => lease.bound),
           overshoot,
           prompt: sumOf(events, (event) => event.prompt ?? 0),
+          cached: sumOf(events, (event) => event.cached ?? 0),
         })
         expect(unsettled(row), what).toBe(open.length)
       } else {
@@ -403,6 +406,8 @@ function checkDay(day: DayDoc, plan: Plan, truth: Truth): void {
     partial: ended(events, 'partial'),
     charged: sumOf(events, (event) => event.charged),
     overshoot: sumOf(events, overshootOf),
+    prompt: sumOf(events, (event) => event.prompt ?? 0),
+    cached: sumOf(events, (event) => event.cached ?? 0),
   })
 
   expect(day.total, day.date).toMatchObject({

@@ -40,6 +40,22 @@ test('charges the bound at once and the real tokens in its place at the end', ()
   expect(book.day()?.total).toMatchObject({ requests: 1, settled: 1, charged: 15, users: 1 })
 })
 
+test('counts cached tokens as part of the prompt, where upstream told of them', () => {
+  const book = ledger()
+  const of = (id: string) => admitOf({ id })
+  for (const id of ['1', '2', '3', '4']) book.do(of(id))
+  book.do(settleOf(of('1'), { cached: 7 }))
+  book.do(settleOf(of('2'), { cached: 0 }))
+  book.do(settleOf(of('3')))
+  book.do(failureOf(of('4')))
+  const sums = { charged: 45, prompt: 30, cached: 7, completion: 15 }
+  expect(book.row()).toMatchObject(sums)
+  expect(book.day()?.total).toMatchObject(sums)
+  expect(book.day()?.models['a/one']).toMatchObject(sums)
+  book.do(admitOf({ id: '5', now: NOON + 24 * HOUR }))
+  expect(book.user()?.past[TODAY]).toEqual({ 'a/one': { requests: 4, charged: 45 } })
+})
+
 test('admits up to the limit and not a token past it', () => {
   const book = ledger()
   const of = (id: string, bound: number) => admitOf({ id, bound, limits: { model: limits(250) } })

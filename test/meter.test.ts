@@ -231,6 +231,21 @@ test('keeps cached and reasoning tokens out of the sums', () => {
 })
 
 test.each([
+  [99, 99],
+  [100, 100],
+  [101, undefined],
+])('believes no more cached tokens than the prompt has: of 100, %i are %s', (stated, cached) => {
+  const usage = {
+    prompt_tokens: 100,
+    completion_tokens: 50,
+    total_tokens: 150,
+    prompt_tokens_details: { cached_tokens: stated },
+  }
+  expect(usageOf({ usage })?.cached).toBe(cached)
+  expect(usageOf({ usage })).toMatchObject({ prompt: 100, completion: 50, total: 150 })
+})
+
+test.each([
   [7, undefined],
   [8, true],
   [0, true],
@@ -439,6 +454,7 @@ test('never throws for any JSON, and what it counts is whole, small and adds up'
       if (!found) return
       const { prompt, completion, total, cached = 0, reasoning = 0 } = found
       expect(total).toBe(prompt + completion)
+      expect(cached).toBeLessThanOrEqual(prompt)
       for (const count of [prompt, completion, cached, reasoning]) {
         expect(Number.isSafeInteger(count) && count >= 0 && count <= 1e9).toBe(true)
       }

@@ -42,6 +42,7 @@ type Drawn = {
   wait: number
   outcome: Outcome | 'unsettled'
   tokens: number
+  cached: number
 }
 
 const drawn: fc.Arbitrary<Drawn> = fc.record({
@@ -53,6 +54,7 @@ const drawn: fc.Arbitrary<Drawn> = fc.record({
   wait: fc.constantFrom(1000, 50_000, 20 * 3_600_000),
   outcome: fc.constantFrom('settled', 'partial', 'failed', 'unsettled'),
   tokens: fc.nat(200),
+  cached: fc.nat(200),
 })
 
 const GLOBAL = { total: { tokensPerDay: 1e9, requestsPerDay: 1e6 } }
@@ -60,13 +62,14 @@ const GLOBAL = { total: { tokensPerDay: 1e9, requestsPerDay: 1e6 } }
 /** The commands of one history, each with the side it went to; a request stays on its side. */
 function historyOf(draws: Drawn[]): { side: boolean; command: Command }[] {
   let now = NOON
-  return draws.flatMap(({ side, user, model, session, wait, outcome, tokens }, n) => {
+  return draws.flatMap(({ side, user, model, session, wait, outcome, tokens, cached }, n) => {
     now += wait
     const admit = admitOf({ id: `request-${n}`, user, model, now, global: GLOBAL })
     if (outcome === 'unsettled') return [{ side, command: admit }]
     const partial = {
       outcome,
       prompt: tokens,
+      cached: Math.min(cached, tokens),
       completion: 0,
       total: tokens,
       charged: tokens,
@@ -152,6 +155,23 @@ test('a history that was split over two accounts is whole again when they are me
     }),
     { numRuns: 200 },
   ))
+
+test('cached tokens of both sides are added up, in the row of a user and in the day', async () => {
+  const [one, other] = [reducerState(KEEP), reducerState(KEEP)]
+  for (const [state, id, cached] of [
+    [one, '1', 3],
+    [other, '2', 4],
+  ] as const) {
+    const admit = admitOf({ id })
+    state.do(admit)
+    state.do(settleOf(admit, { cached }))
+  }
+  const { users, days } = await merged(one, other)
+  const sums = { requests: 2, prompt: 20, cached: 7, completion: 10, charged: 30 }
+  expect(users.get('alice')?.rows['a/one']).toMatchObject(sums)
+  const day = days.get(dateOf(NOON))
+  expect(day).toMatchObject({ total: sums, models: { 'a/one': sums } })
+})
 
 test('a session that both sides have seen today is counted once', async () => {
   const at = (session: string, id: string) => {

@@ -226,6 +226,7 @@ const dayRow = (charged: number, fields: Partial<DayRow> = {}): DayRow => ({
   failed: 0,
   charged,
   prompt: 0,
+  cached: 0,
   completion: 0,
   overshoot: 0,
   users: 1,

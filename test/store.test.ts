@@ -230,6 +230,7 @@ describe.each(subjects)('%s', (_, open) => {
       charged: 22,
       held: 7,
       prompt: 10,
+      cached: 0,
       completion: 5,
       overshoot: 0,
     })
@@ -723,6 +724,33 @@ describe.each(subjects)('%s', (_, open) => {
     expect(await rowOf(store)).toMatchObject({ partial: 1, settled: 0, charged: 33, prompt: 0 })
     expect((await todayOf(store))?.total).toMatchObject({ partial: 1, charged: 33, users: 1 })
     expect(await store.events(1)).toEqual([event])
+  })
+
+  test('cached tokens reach the rows and days of their request, and change no other sum', async () => {
+    const store = await open()
+    const [first, second] = [admitOf({ id: '1' }), admitOf({ id: '2' })]
+    for (const admit of [first, second]) await store.admit(admit)
+    await store.settle(settleOf(first, { cached: 4 }))
+    await store.settle(settleOf(second))
+    const served = enterOf({ id: '3' })
+    await enter(store, { ...served, event: { ...served.event, cached: 5 } })
+    const sums = { requests: 3, settled: 3, charged: 45, prompt: 30, cached: 9, completion: 15 }
+    expect(await rowOf(store)).toMatchObject(sums)
+    expect(await todayOf(store)).toMatchObject({ total: sums, models: { 'a/one': sums } })
+    expect((await store.events(9)).map(({ cached }) => cached)).toEqual([5, undefined, 4])
+
+    const late = admitOf({ id: '4', model: 'b/two', now: MIDNIGHT - SECOND_MS })
+    await store.admit(late)
+    await store.admit(admitOf({ id: '5', now: MIDNIGHT }))
+    const { past } = await onlyUser(store)
+    expect(past[TODAY]?.['a/one']).toEqual({ requests: 3, charged: 45 })
+    expect(past[TODAY]?.['b/two']).toMatchObject({ requests: 1, cached: 0 })
+    await store.settle(settleOf(late, { cached: 6 }, MIDNIGHT + SECOND_MS))
+    expect(await todayOf(store)).toMatchObject({
+      total: { prompt: 40, cached: 15 },
+      models: { 'b/two': { prompt: 10, cached: 6 } },
+    })
+    expect((await todayOf(store, TOMORROW))?.total.cached ?? 0).toBe(0)
   })
 
   test('what upstream reports beyond the bound is charged and counted as overshoot', async () => {

@@ -87,8 +87,8 @@ end
 
 local COUNT = { 'tokens', 'requests' }
 local SHORT = { 'requests', 'charged' }
-local ROW = { 'requests', 'settled', 'partial', 'failed', 'charged', 'held', 'prompt', 'completion', 'overshoot' }
-local DAY_ROW = { 'requests', 'settled', 'partial', 'failed', 'charged', 'prompt', 'completion', 'overshoot', 'users', 'at' }
+local ROW = { 'requests', 'settled', 'partial', 'failed', 'charged', 'held', 'prompt', 'cached', 'completion', 'overshoot' }
+local DAY_ROW = { 'requests', 'settled', 'partial', 'failed', 'charged', 'prompt', 'cached', 'completion', 'overshoot', 'users', 'at' }
 
 local function is_count(value) return numbers(value, COUNT) end
 local function is_row(value) return numbers(value, ROW) end
@@ -160,14 +160,14 @@ end
 local function new_row()
   return {
     requests = 0, settled = 0, partial = 0, failed = 0, charged = 0, held = 0,
-    prompt = 0, completion = 0, overshoot = 0
+    prompt = 0, cached = 0, completion = 0, overshoot = 0
   }
 end
 
 local function new_day_row()
   return {
     requests = 0, settled = 0, partial = 0, failed = 0, charged = 0,
-    prompt = 0, completion = 0, overshoot = 0, users = 0, hours = {}, at = 0
+    prompt = 0, cached = 0, completion = 0, overshoot = 0, users = 0, hours = {}, at = 0
   }
 end
 
@@ -357,6 +357,7 @@ local function tally(row, event)
   local next = copy(row)
   next[event.outcome] = row[event.outcome] + 1
   next.prompt = row.prompt + (event.prompt or 0)
+  next.cached = row.cached + (event.cached or 0)
   next.completion = row.completion + (event.completion or 0)
   next.overshoot = row.overshoot + math.max(0, event.charged - event.bound)
   return next

@@ -38,6 +38,7 @@ export const newRow = (): Row => ({
   charged: 0,
   held: 0,
   prompt: 0,
+  cached: 0,
   completion: 0,
   overshoot: 0,
 })
@@ -50,6 +51,7 @@ export const newDayRow = (): DayRow => ({
   failed: 0,
   charged: 0,
   prompt: 0,
+  cached: 0,
   completion: 0,
   overshoot: 0,
   users: 0,

@@ -139,7 +139,8 @@ export function usageOf(body: unknown, promptOnly = false): Usage | undefined {
         'reasoning_tokens',
       ),
     )
-    if (cached !== undefined) result.cached = cached
+    // More than there was is a number nobody can believe, and it would make the prompt look cheaper.
+    if (cached !== undefined && cached <= prompt) result.cached = cached
     if (reasoning !== undefined) result.reasoning = reasoning
     return result
   }

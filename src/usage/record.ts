@@ -76,6 +76,8 @@ export type Row = {
   /** The part of `charged` that is bounds of unsettled leases. */
   held: number
   prompt: number
+  /** The part of `prompt` that upstream had in its cache. */
+  cached: number
   completion: number
   /** Tokens that upstream reported beyond the bounds. */
   overshoot: number
@@ -129,6 +131,7 @@ export type DayRow = {
   failed: number
   charged: number
   prompt: number
+  cached: number
   completion: number
   overshoot: number
   /** Users with at least one answered request. */

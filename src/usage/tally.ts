@@ -58,6 +58,7 @@ const tally = <T extends Row | DayRow>(row: T, event: Event): T => ({
   ...row,
   [event.outcome]: row[event.outcome] + 1,
   prompt: row.prompt + (event.prompt ?? 0),
+  cached: row.cached + (event.cached ?? 0),
   completion: row.completion + (event.completion ?? 0),
   overshoot: row.overshoot + Math.max(0, event.charged - event.bound),
 })
