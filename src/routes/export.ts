@@ -5,7 +5,7 @@ import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import type { Admin } from '../middleware/admin.ts'
 import { answered, storeOf } from '../middleware/store.ts'
-import type { Cursor, Store } from '../store/store.ts'
+import { StoreError, type Cursor, type Store } from '../store/store.ts'
 import { csvLine, type Cell } from '../usage/csv.ts'
 import { ALL_MODELS, DAY_MS, dateOf, type Event } from '../usage/record.ts'
 import { userReport } from '../usage/report.ts'
@@ -170,17 +170,24 @@ export function exportHandler(deps: Deps, admin: Admin) {
     const store = storeOf(deps)
     await answered(store.note({ op: 'note', action: 'export', ...admin.stamp(c) }))
     const texts = textsOf(KINDS[kind], format, store, deps)
-    let next = await answered(texts.next())
-    const body = new ReadableStream<Uint8Array>({
-      async pull(controller) {
-        if (next.done) return controller.close()
-        controller.enqueue(encoder.encode(next.value))
-        next = await texts.next()
-      },
-      cancel: async () => void (await texts.return(undefined)),
-    })
+    const first = await answered(texts.next())
+    const { readable, writer, fail } = deps.relay.pipe()
+    writer.closed.catch(() => undefined)
+    async function pump(): Promise<void> {
+      try {
+        for (let next = first; !next.done; next = await texts.next()) {
+          await writer.write(encoder.encode(next.value))
+        }
+        await writer.close()
+      } catch (error) {
+        // A reader who has gone does not mind; one who waits must not take the file for whole, though workerd ends it cleanly.
+        if (error instanceof StoreError) deps.log.error('export.broken_off', { kind, error })
+        fail(error)
+      }
+    }
+    c.executionCtx.waitUntil(pump())
     const name = `weir-${kind}-${dateOf(deps.now())}.${format}`
-    return c.body(body, 200, {
+    return c.body(readable, 200, {
       ...deps.relay.headers,
       'content-type': format === 'csv' ? 'text/csv; charset=utf-8' : 'application/x-ndjson',
       'content-disposition': `attachment; filename="${name}"`,
