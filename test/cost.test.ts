@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { nextDay } from '../src/usage/record.ts'
+import { adminGet } from './admin.ts'
 import { eventOf, KINDS, type Gateway } from './gateways.ts'
+import { seedUsers } from './seed.ts'
 import { useWorld } from './world.ts'
 
 const world = useWorld()
@@ -118,6 +120,23 @@ test.each(KINDS)(
     // A minute may have ended meanwhile.
     expect(Math.min(...next)).toBeLessThanOrEqual(7)
   },
+)
+
+test.each(KINDS)(
+  'on %s a usage call costs 4 commands, with 10 users and with 100,000',
+  async (kind) => {
+    const gateway = await world.gateway(kind)
+    const costs: number[] = []
+    for (const users of [10, 100_000]) {
+      await world.redis.flush()
+      await seedUsers(world.redis, users, Date.now())
+      for (const query of ['', '?sort=tokens', '?limit=200']) {
+        costs.push(await billed(() => adminGet(gateway, `/api/admin/usage${query}`)))
+      }
+    }
+    expect(costs).toEqual(Array(6).fill(4))
+  },
+  60_000,
 )
 
 test('with 32 users in flight on Node a request costs at most 4 commands', async () => {

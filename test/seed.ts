@@ -1,4 +1,5 @@
 /** A database full of users, written past the ledger, for what has to be the same however many there are. */
+import { createHash } from 'node:crypto'
 import { newDay, newRow, newUser } from '../src/usage/documents.ts'
 import { activityOf, dateOf, DAY_MS, MINUTE_MS, type UserDoc } from '../src/usage/record.ts'
 import { dayKey, PREFIX, TOP_DAY, userKey } from '../src/store/keys.ts'
@@ -6,7 +7,9 @@ import type { Redis } from './redis.ts'
 
 const AT_ONCE = 1000
 
-export const seededId = (n: number): string => `user-${n}`.padEnd(22, '_')
+/** As ids are: any two differ from their first characters on. */
+export const seededId = (n: number): string =>
+  createHash('sha256').update(String(n)).digest('base64url').slice(0, 22)
 
 /** The user of this number, of those that were active in the last minutes before `now`. */
 export function seededUser(n: number, now: number): UserDoc {
