@@ -51,7 +51,9 @@ export function userReport(user: UserDoc, limits: ModelLimits, now: number) {
       blockedUntil: block?.until ?? null,
     }
   })
-  return { userId: user.id, ipAddress: user.ip ?? null, lastActive: user.at, models }
+  // What admins do to a user, or the browser reports, is no use of theirs, and they are not listed by it.
+  const lastActive = user.seen ?? user.at
+  return { userId: user.id, ipAddress: user.ip ?? null, lastActive, models }
 }
 
 /** A user's requests with a model that may still be running today. */
