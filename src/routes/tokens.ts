@@ -9,6 +9,7 @@ import { sameOrigin } from '../middleware/same-origin.ts'
 import { answered, storeOf } from '../middleware/store.ts'
 import { historyRow, historyStats, type HistoryRow } from '../usage/history.ts'
 import { DAY_MS, dateOf } from '../usage/record.ts'
+import { wholeNumber } from './whole-number.ts'
 
 export function tokensRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
   const { config, now, environment } = deps
@@ -18,10 +19,7 @@ export function tokensRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
 
   const query = z.object({
     action: z._default(z.enum(['all', 'today', 'history', 'stats']), 'all'),
-    days: z._default(
-      z.coerce.number().check(z.int(), z.minimum(1), z.maximum(historyDays)),
-      historyDays,
-    ),
+    days: z.optional(wholeNumber(historyDays)),
   })
 
   app.get('/', async (c) => {
@@ -32,10 +30,10 @@ export function tokensRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
         `\`action\` is all, today, history or stats, \`days\` 1 to ${historyDays}.`,
       )
     }
-    const { action, days } = asked.data
+    const { action, days = historyDays } = asked.data
     const timestamp = now()
     const today = dateOf(timestamp)
-    const wanted = action === 'today' ? 1 : action === 'history' ? days : historyDays
+    const wanted = action === 'today' ? 1 : action === 'history' ? Number(days) : historyDays
     const dates = Array.from({ length: wanted }, (_, ago) => dateOf(timestamp - ago * DAY_MS))
     const kept = await answered(storeOf(deps).days(dates))
     /** Newest first, days without any request left out. */

@@ -1,6 +1,7 @@
 /** Which users a request asks for: `?sort&limit&cursor&q`. */
 import * as z from 'zod/mini'
 import { ApiError } from '../errors.ts'
+import { wholeNumber } from './whole-number.ts'
 import { parseCursor } from '../store/cursor.ts'
 import type { Cursor } from '../store/store.ts'
 
@@ -11,7 +12,7 @@ export const USER_ID = /^[\w-]{22}$/
 
 const userQuery = z.object({
   sort: z._default(z.enum(['lastActive', 'tokens']), 'lastActive'),
-  limit: z._default(z.coerce.number().check(z.int(), z.minimum(1), z.maximum(MOST_USERS)), USERS),
+  limit: z.optional(wholeNumber(MOST_USERS)),
   cursor: z.optional(z.string()),
   q: z.optional(z.string().check(z.regex(USER_ID))),
 })
@@ -29,7 +30,10 @@ export function readUserQuery(query: Record<string, string>): AskedUsers {
   const { success, data } = userQuery.safeParse(query)
   const from = data?.cursor === undefined ? undefined : parseCursor(data.cursor)
   const fits = from ? 'offset' in from === (data?.sort === 'tokens') : data?.cursor === undefined
-  if (success && fits) return { sort: data.sort, limit: data.limit, from, q: data.q }
+  if (success && fits) {
+    const { sort, limit, q } = data
+    return { sort, limit: Number(limit ?? USERS), from, q }
+  }
   throw new ApiError(
     'invalid_request',
     `\`sort\` is lastActive or tokens, \`limit\` 1 to ${MOST_USERS}, \`cursor\` a nextCursor of the same sort, \`q\` a user id.`,
