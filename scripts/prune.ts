@@ -76,10 +76,38 @@ const PRUNED: Table[] = [
     },
   },
   { file: /hono\/dist\/hono-base\.js$/, drop: { Hono: ['mount'] } },
+  // What is rendered here: elements with plain attributes under their own names, and components that wait for nothing.
   {
-    // They move <title> and the like to the head, where ours are already.
-    file: /hono\/dist\/jsx\/intrinsic-element\/components\.js$/,
-    empty: { components_exports: '{}' },
+    file: /hono\/dist\/jsx\/base\.js$/,
+    empty: {
+      // Nor does it move <title> and the like to the head, where ours are already.
+      jsxFn: `(tag, props, children) =>
+        new (typeof tag === "function" ? JSXFunctionNode : JSXNode)(tag, props, children)`,
+      resolveFunctionComponentResult: 'undefined',
+      toSVGAttributeName: '(key) => key',
+    },
+  },
+  {
+    file: /hono\/dist\/utils\/html\.js$/,
+    empty: { stringBufferToString: 'undefined', resolveCallbackSync: 'undefined' },
+  },
+  {
+    file: /hono\/dist\/jsx\/context\.js$/,
+    empty: {
+      runWithRenderContext: '(render) => render()',
+      captureRenderContext: 'undefined',
+      createContext: 'undefined',
+      useContext: 'undefined',
+    },
+  },
+  {
+    file: /hono\/dist\/jsx\/utils\.js$/,
+    empty: {
+      isValidTagName: '() => true',
+      isValidAttributeName: '() => true',
+      normalizeIntrinsicElementKey: '(key) => key',
+      styleObjectForEach: 'undefined',
+    },
   },
 ]
 

@@ -13,6 +13,7 @@ import { formatCursor } from '../store/cursor.ts'
 import { ALL_MODELS, DAY_MS, dateOf, type Block } from '../usage/record.ts'
 import { modelStats, userReport } from '../usage/report.ts'
 import { exportHandler } from './export.ts'
+import { answerProblem } from './problem-page.ts'
 import { readUserQuery, USER_ID } from './user-query.ts'
 
 const EVENTS = 20
@@ -37,6 +38,16 @@ export function adminRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
   const app = new Hono<AppEnv>()
   app.use(sameOrigin, limitBody(MAX_BODY_BYTES))
 
+  /** A form goes on to the dashboard, or is told on a page what went wrong. */
+  async function onPage(c: AppContext, run: () => Promise<unknown>): Promise<Response> {
+    try {
+      await run()
+    } catch (thrown) {
+      return answerProblem(c, deps, thrown)
+    }
+    return c.redirect('/admin', 303)
+  }
+
   app.get('/auth', async (c) => {
     c.header('cache-control', 'no-store')
     const session = config.adminKey === undefined ? undefined : await admin.session(c)
@@ -48,20 +59,23 @@ export function adminRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
 
   app.post('/login', async (c) => {
     c.header('cache-control', 'no-store')
-    const form = isForm(c)
-    const { key } = form ? await c.req.parseBody() : await bodyOf(c)
+    if (isForm(c)) {
+      return onPage(c, async () => admin.login(c, String((await c.req.parseBody()).key ?? '')))
+    }
+    const { key } = await bodyOf(c)
     if (typeof key !== 'string') {
       throw new ApiError('invalid_request', 'Send the admin key: {"key": "…"}.', { param: 'key' })
     }
     const { until } = await admin.login(c, key)
-    return form ? c.redirect('/admin', 303) : c.json({ success: true, expiresAt: until })
+    return c.json({ success: true, expiresAt: until })
   })
   app.all('/login', only('POST'))
 
   app.post('/logout', async (c) => {
     c.header('cache-control', 'no-store')
+    if (isForm(c)) return onPage(c, () => admin.logout(c))
     await admin.logout(c)
-    return isForm(c) ? c.redirect('/admin', 303) : c.json({ success: true })
+    return c.json({ success: true })
   })
   app.all('/logout', only('POST'))
 

@@ -1,7 +1,7 @@
 /** `/admin`: the pages of the admin. Forms redirect to the page that shows what they did. */
 import { Hono } from 'hono/tiny'
 import type { AppContext, AppEnv, Deps } from '../context.ts'
-import { ApiError, asApiError } from '../errors.ts'
+import { ApiError } from '../errors.ts'
 import type { Admin } from '../middleware/admin.ts'
 import { limitBody } from '../middleware/limit-body.ts'
 import { sameOrigin } from '../middleware/same-origin.ts'
@@ -10,32 +10,30 @@ import { MODEL_NAME } from '../proxy/body.ts'
 import { formatCursor, parseCursor } from '../store/cursor.ts'
 import {
   blocksOf,
-  differs,
   history,
   today,
-  usedOf,
+  userDay,
   userDays,
   userLine,
+  type UserLine,
 } from '../usage/dashboard.ts'
 import {
   ALL_MODELS,
   DAY_MS,
   MINUTE_MS,
   dateOf,
-  limitsOf,
-  minuteOf,
   own,
   type Block,
-  type Event,
   type UserDoc,
 } from '../usage/record.ts'
-import { userReport } from '../usage/report.ts'
-import { NOTHING, sum } from '../usage/tally.ts'
 import { base64url, createIds } from '../usage/user-id.ts'
-import { awayPage, loginPage, problemPage, setupPage } from '../views/login.tsx'
-import { Notice, overviewLive, overviewPage, type Live } from '../views/overview.tsx'
-import { DURATIONS, REASON_CHARS, userLive, userPage, type UserLive } from '../views/user.tsx'
+import { loginPage } from '../views/login.tsx'
+import { overviewPage, type Live } from '../views/overview.tsx'
+import { Notice } from '../views/parts.tsx'
+import { DURATIONS, REASON_CHARS, userPage, type UserLive } from '../views/user.tsx'
 import { answerPage, type View } from './answer-page.ts'
+import { answerProblem } from './problem-page.ts'
+import { USER_ID } from './user-query.ts'
 
 const USERS = 50
 const EVENTS = 50
@@ -43,187 +41,144 @@ const BLOCKED = 100
 const AUDIT = 20
 /** Days of the long chart, where so many are kept. */
 const HISTORY_DAYS = 90
+/** Days before today on a user's page. */
+const USER_DAYS = 7
 /** Among so many of everyone's events those of a user are looked for. */
 const LOOKED = 500
 const MAX_BODY_BYTES = 64 * 1024
 
-/** Set by static/admin.js: only what changes is sent. */
+/** Set by static/admin.js: only what changes is asked for. */
 const LIVE = 'x-weir-live'
 
 /** What a page says of what a form did. */
 const NOTICES: Record<string, string> = {
-  blocked: 'Blocked. Their next call is refused within two seconds.',
-  unblocked: 'Unblocked. Their next call is let through within two seconds.',
-  erased: 'Erased. Nothing is kept of that user but the totals.',
+  blocked: 'Blocked. Their next call is refused, within two seconds from now.',
+  unblocked: 'Unblocked. Their next call is let through, within two seconds from now.',
+  erased: 'Erased. Nothing is kept of that user but their part of the totals.',
 }
 const PROBLEMS: Record<string, string> = {
-  nobody: 'There is no user with this id or token.',
-  block:
-    'Nothing was changed: a block ends in the future, and its reason has at most 500 characters.',
-  sure: 'Nothing was erased: tick the box to say that you are sure.',
+  nobody: 'No user has this id or token.',
+  block: `Nothing was changed: a block ends in the future, and a reason has at most ${REASON_CHARS} characters.`,
+  sure: 'Nothing was erased: tick the box first.',
 }
 
 export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
-  const { config, now, environment, log } = deps
+  const { config, now, environment } = deps
   const app = new Hono<AppEnv>()
   const ids = createIds(config.userHashSecret)
   const place = `${environment.platform} · ${environment.storage}`
 
-  app.onError((thrown, c) => {
-    const { status, code, message, cause } = asApiError(thrown)
-    if (code === 'store_unavailable') {
-      const { queued = 0 } = deps.store?.health() ?? {}
-      return answerPage(c, awayPage({ open: config.onStoreDown === 'open', queued }), status)
-    }
-    if (code === 'not_configured' && config.adminKey === undefined) {
-      return answerPage(c, setupPage(), status)
-    }
-    if (status === 500) log.error('request.failed', { id: c.var.id, code, status, error: cause })
-    const title = status === 404 ? 'Not found' : 'That did not work'
-    return answerPage(c, problemPage({ title, message }), status)
-  })
+  app.onError((thrown, c) => answerProblem(c, deps, thrown))
 
   app.use(sameOrigin, async function loggedIn(c, next) {
     if (!(await admin.session(c))) return answerPage(c, loginPage(), 401)
     await next()
   })
 
-  const told = (c: AppContext) => {
+  /** What both pages are framed with, and what a form before them did. */
+  function frameOf(c: AppContext) {
     const done = c.req.query('done') ?? ''
-    const [notice, problem] = [own(NOTICES, done), own(PROBLEMS, done)]
-    return (notice || problem) && <Notice bad={problem !== undefined}>{notice ?? problem}</Notice>
+    const problem = own(PROBLEMS, done)
+    const words = problem ?? own(NOTICES, done)
+    return { now: now(), place, notice: words && <Notice bad={!!problem}>{words}</Notice> }
   }
+
+  const lastDates = (count: number, at: number) =>
+    Array.from({ length: count }, (_, ago) => dateOf(at - ago * DAY_MS))
 
   app.get('/', async (c) => {
     const store = storeOf(deps)
-    const at = now()
+    const frame = frameOf(c)
+    const at = frame.now
     const sort = c.req.query('sort') === 'tokens' ? 'tokens' : 'lastActive'
     const from = parseCursor(c.req.query('cursor') ?? '')
-    const refresh = c.req.header(LIVE) !== undefined
-    const kept = refresh ? 2 : Math.max(2, Math.min(HISTORY_DAYS, config.retention.historyDays))
-    const dates = Array.from({ length: kept }, (_, ago) => dateOf(at - ago * DAY_MS))
+    const part = c.req.header(LIVE) !== undefined
+    const dates = lastDates(part ? 2 : Math.min(HISTORY_DAYS, config.retention.historyDays), at)
+    // The store's order by activity is one of minutes.
+    const order = (a: UserLine, b: UserLine) => (sort === 'tokens' ? 0 : b.at - a.at)
     const users = { sort, from, limit: USERS, now: at } as const
     const [{ days, page, events }, blocked, audit] = await answered(
       Promise.all([
         store.overview({ dates, users, events: EVENTS }),
-        refresh ? [] : store.blockedUsers(BLOCKED),
-        refresh ? [] : store.audit(AUDIT),
+        part ? [] : store.blockedUsers(BLOCKED),
+        part ? [] : store.audit(AUDIT),
       ]),
     )
     const live: Live = {
       health: store.health(),
-      today: today(days, config.globalLimits, at),
-      users: page.users.map((user) => userLine(user, config.limits, at)),
+      today: today(days, config, at),
+      users: page.users.map((user) => userLine(user, config, at)).sort(order),
       sort,
       next: page.next && formatCursor(page.next),
       paged: from !== undefined,
       events,
     }
-    if (refresh) return refreshed(c, live, () => overviewLive({ live, now: at }))
-    return answerPage(
-      c,
-      overviewPage({
-        now: at,
-        live,
-        history: history(days, dates),
-        blocks: blocked.flatMap((user) => blocksOf(user, at)),
-        audit,
-        place,
-        notice: told(c),
-        origin: new URL(c.req.url).origin,
-      }),
-    )
+    if (part) return refreshed(c, live, () => overviewPage({ ...frame, live }))
+    const more = {
+      history: history(days, dates, config),
+      blocks: blocked.flatMap((user) => blocksOf(user, at)),
+      audit,
+      origin: new URL(c.req.url).origin,
+    }
+    return answerPage(c, overviewPage({ ...frame, live, more }))
   })
 
   app.get('/users/:userId', async (c) => {
-    const store = storeOf(deps)
-    const at = now()
+    const frame = frameOf(c)
+    const at = frame.now
     const user = await userOf(c)
-    const live = liveOf(user, at)
-    const eventsOf = async () => {
-      const events = await answered(store.events(LOOKED))
-      return events.filter((event: Event) => event.user === user.id)
+    const { id, ip } = user
+    const live: UserLive = {
+      id,
+      ip,
+      at: user.seen ?? user.at,
+      sessions: user.date === dateOf(at) ? Object.keys(user.sessions).length : 0,
+      limits: config.limits.total,
+      ...userDay(user, config, at),
+      days: userDays(user, lastDates(Math.min(USER_DAYS, config.retention.userDays) + 1, at)),
+    }
+    const seen = async () => {
+      const events = await answered(storeOf(deps).events(LOOKED))
+      return { events: events.filter((event) => event.user === id), looked: LOOKED }
     }
     if (c.req.header(LIVE) !== undefined) {
-      return refreshed(c, live, async () => userLive({ now: at, live, events: await eventsOf() }))
+      return refreshed(c, live, async () => userPage({ ...frame, live, ...(await seen()) }))
     }
-    const names = [...Object.keys(user.rows), ...Object.keys(config.limits.models)]
-    return answerPage(
-      c,
-      userPage({
-        now: at,
-        live,
-        events: await eventsOf(),
-        looked: LOOKED,
-        blocks: blocksOf(user, at),
-        names: [...new Set([...names, config.defaultModel])].sort(),
-        place,
-        notice: told(c),
-      }),
-    )
+    const known = [...Object.keys(user.rows), ...Object.keys(config.limits.models)]
+    const names = [...new Set([...known, config.defaultModel])].sort()
+    const more = { blocks: blocksOf(user, at), names }
+    return answerPage(c, userPage({ ...frame, live, ...(await seen()), more }))
   })
 
   /** The user of the path, or `not_found`. */
   async function userOf(c: AppContext): Promise<UserDoc> {
-    const user = await answered(storeOf(deps).user(c.req.param('userId') ?? ''))
+    const id = c.req.param('userId') ?? ''
+    const user = USER_ID.test(id) && (await answered(storeOf(deps).user(id)))
     if (user) return user
     throw new ApiError('not_found', 'Nothing is kept of a user with this id.')
-  }
-
-  function liveOf(user: UserDoc, at: number): UserLive {
-    const { limits, retention } = config
-    const { models } = userReport(user, limits, at)
-    const minutes = user.minute.n === minuteOf(at) ? user.minute.rows : {}
-    const counts = models.map((row) => ({ tokens: row.tokensUsedDay, requests: row.requestsDay }))
-    return {
-      id: user.id,
-      ip: user.ip,
-      at: user.at,
-      sessions: user.date === dateOf(at) ? Object.keys(user.sessions).length : 0,
-      all: usedOf(sum(counts), limits.total),
-      models: models
-        .filter(({ model }) => model !== ALL_MODELS)
-        .map((row) => {
-          const of = limitsOf(limits, row.model)
-          const byMinute = of?.tokensPerMinute ?? of?.requestsPerMinute
-          return {
-            ...row,
-            used: usedOf({ tokens: row.tokensUsedDay, requests: row.requestsDay }, of),
-            minute:
-              of && byMinute !== undefined
-                ? { ...(own(minutes, row.model) ?? NOTHING), limits: of }
-                : undefined,
-            differs: differs(row.tokensUsedDay - row.heldTokens, row.reportedTokensDay),
-          }
-        })
-        .sort((a, b) => b.tokensUsedDay - a.tokensUsedDay),
-      days: userDays(user, Math.min(7, retention.userDays) + 1, at),
-    }
   }
 
   app.use(limitBody(MAX_BODY_BYTES))
 
   app.post('/find', async (c) => {
-    const store = storeOf(deps)
-    const { q } = await formOf(c)
-    const known = async (id: string) => (await answered(store.user(id)))?.id
-    const named = /^[\w-]{22}$/.test(q ?? '') ? await known(q ?? '') : undefined
-    const id = named ?? (q && (await known(await ids.user(q))))
+    const { q = '' } = await formOf(c)
+    const known = async (id: string) => (await answered(storeOf(deps).user(id)))?.id
+    const id = (USER_ID.test(q) && (await known(q))) || (await known(await ids.user(q)))
     return c.redirect(id ? `/admin/users/${id}` : '/admin?done=nobody', 303)
   })
 
   app.post('/users/:userId/block', async (c) => {
-    const { model = '', reason, minutes, until } = await formOf(c)
+    const { model = '', reason = '', minutes = '', until } = await formOf(c)
     const at = now()
-    const end = until
-      ? Date.parse(`${until}Z`)
-      : minutes
-        ? at + Number(minutes) * MINUTE_MS
-        : undefined
-    const known = model === ALL_MODELS || MODEL_NAME.test(model)
-    const lasts = DURATIONS.some(([value]) => value === (minutes ?? ''))
-    const right = known && lasts && (end === undefined || end > at)
-    if (!right || (reason ?? '').length > REASON_CHARS) return back(c, 'block')
+    // What is wrong with the text of a time makes it no number, which is not in the future either.
+    const lasts = minutes ? at + Number(minutes) * MINUTE_MS : undefined
+    const end = until ? Date.parse(`${until}Z`) : lasts
+    const right =
+      (model === ALL_MODELS || MODEL_NAME.test(model)) &&
+      DURATIONS.some(([lasts]) => lasts === minutes) &&
+      (end === undefined || end > at) &&
+      reason.length <= REASON_CHARS
+    if (!right) return back(c, 'block')
     const block: Block = { at }
     if (reason) block.reason = reason
     if (end !== undefined) block.until = end
@@ -260,9 +215,10 @@ const back = (c: AppContext, done: string) =>
 async function formOf(c: AppContext): Promise<Record<string, string | undefined>> {
   const form = await c.req.parseBody()
   return Object.fromEntries(
-    Object.entries(form).flatMap(([name, value]) =>
-      typeof value === 'string' ? [[name, value.trim()]] : [],
-    ),
+    Object.entries(form).map(([name, value]) => [
+      name,
+      typeof value === 'string' ? value.trim() : undefined,
+    ]),
   )
 }
 

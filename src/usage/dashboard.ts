@@ -1,11 +1,13 @@
-/** What the dashboard shows: pure functions from documents to plain numbers. Nothing in it changes just because time goes on. */
-import { newDay, newDayRow } from './documents.ts'
+/** What the dashboard shows: pure functions from documents to plain numbers. Nothing in them changes just because time goes on. */
+import { costOf, type Price } from './cost.ts'
+import { newDay, newDayRow, newRow } from './documents.ts'
 import {
   ALL_MODELS,
-  HOUR_MS,
   DAY_MS,
+  HOUR_MS,
   dateOf,
   limitsOf,
+  minuteOf,
   nextDay,
   own,
   type Block,
@@ -19,104 +21,125 @@ import {
 import { userReport } from './report.ts'
 import { NOTHING, sum } from './tally.ts'
 
-/** What is used of a limit: the amounts and the larger part of one. */
-export type Used = Count & { limits: Limits | undefined; share: number }
+/** What of the configuration is shown beside the counts. */
+export type Terms = {
+  limits: ModelLimits
+  globalLimits: ModelLimits | undefined
+  prices: Record<string, Price>
+}
 
-const part = (used: number, limit: number) => (limit > 0 ? used / limit : 1)
+/** A part of a limit; all of one that allows nothing. */
+export const part = (used: number, limit: number): number => (limit > 0 ? used / limit : 1)
 
-export const usedOf = (count: Count, limits: Limits | undefined): Used => ({
-  ...count,
-  limits,
-  share: limits
-    ? Math.max(part(count.tokens, limits.tokensPerDay), part(count.requests, limits.requestsPerDay))
-    : 0,
-})
+/** The larger part, by tokens or by requests. */
+const share = ({ tokens, requests }: Count, limits: Limits): number =>
+  Math.max(part(tokens, limits.tokensPerDay), part(requests, limits.requestsPerDay))
 
-export type ModelLine = DayRow & { model: string; used: Used }
+/** What a model was used by everyone, in one day or in many. */
+export type ModelLine = Count & {
+  model: string
+  users?: number
+  /** USD, where the price is known. */
+  cost: number | undefined
+  /** Tokens that everyone together has left today, where that is limited. */
+  left?: number | undefined
+}
+
+/** Costs together, where any is known. */
+const total = (costs: (number | undefined)[]): number | undefined =>
+  costs.reduce((all, cost) => (cost === undefined ? all : (all ?? 0) + cost), undefined)
+
+const mostFirst = <T extends Count>(lines: T[]): T[] => lines.sort((a, b) => b.tokens - a.tokens)
 
 /** Everyone's day so far. */
 export type Today = {
-  date: string
-  resetAt: number
   total: DayRow
   sessions: number
-  /** What GLOBAL_LIMITS hold on to: bounds of what has not ended are in it. */
-  used: Used
+  cost: number | undefined
+  resetAt: number
+  /** What GLOBAL_LIMITS hold on to, with the bounds of what has not ended. */
+  held: Count
+  limits: Limits | undefined
   /** Requests that have been admitted and have not ended, where that is counted. */
   open: number | undefined
+  /** The hours that have begun. */
   hours: number[]
-  /** Today's full hours against the same ones of yesterday, as a change: 0.5 is half more. */
+  /** Today's full hours against the same ones of yesterday: 0.5 is half more. */
   trend: number | undefined
   models: ModelLine[]
 }
 
 /** Today, with yesterday to compare with. */
-export function today(days: DayDoc[], limits: ModelLimits | undefined, now: number): Today {
-  const date = dateOf(now)
-  const dayOf = (wanted: string) => days.find((day) => day.date === wanted) ?? newDay(wanted)
-  const { total, sessions, models, quota } = dayOf(date)
-  const before = dayOf(dateOf(now - DAY_MS)).total
+export function today(days: DayDoc[], { globalLimits, prices }: Terms, now: number): Today {
+  const dayOf = (at: number) => days.find(({ date }) => date === dateOf(at)) ?? newDay(dateOf(at))
+  const day = dayOf(now)
   const hour = Math.floor((now % DAY_MS) / HOUR_MS)
-  const until = (row: DayRow) =>
-    Array.from({ length: hour }, (_, at) => row.hours[at] ?? 0).reduce((all, one) => all + one, 0)
-  const held = own(quota, ALL_MODELS)
+  const hoursOf = (row: DayRow) => Array.from({ length: hour + 1 }, (_, at) => row.hours[at] ?? 0)
+  const full = (row: DayRow) =>
+    hoursOf(row)
+      .slice(0, -1)
+      .reduce((all, one) => all + one, 0)
+  const before = full(dayOf(now - DAY_MS).total)
+  const { charged, requests } = day.total
+  const held = own(day.quota, ALL_MODELS)
+  const models = Object.entries(day.models).map(([model, row]) => {
+    const limit = globalLimits && own(globalLimits.models, model)
+    const used = own(day.quota, model)?.tokens ?? row.charged
+    return {
+      model,
+      tokens: row.charged,
+      requests: row.requests,
+      users: row.users,
+      cost: costOf(row, own(prices, model)),
+      left: limit && Math.max(0, limit.tokensPerDay - used),
+    }
+  })
   return {
-    date,
+    total: day.total,
+    sessions: day.sessions,
+    cost: total(models.map(({ cost }) => cost)),
     resetAt: nextDay(now),
-    total,
-    sessions,
-    used: usedOf(held ?? { tokens: total.charged, requests: total.requests }, limits?.total),
-    open: held && Math.max(0, held.requests - total.requests),
-    hours: Array.from({ length: hour + 1 }, (_, at) => total.hours[at] ?? 0),
-    trend: until(before) > 0 ? until(total) / until(before) - 1 : undefined,
-    models: Object.entries(models)
-      .map(([model, row]) => {
-        const limit = limits && own(limits.models, model)
-        const count = own(quota, model) ?? { tokens: row.charged, requests: row.requests }
-        return { ...row, model, used: usedOf(count, limit) }
-      })
-      .sort((a, b) => b.charged - a.charged),
+    held: held ?? { tokens: charged, requests },
+    limits: globalLimits?.total,
+    open: held && Math.max(0, held.requests - requests),
+    hours: hoursOf(day.total),
+    trend: before > 0 ? full(day.total) / before - 1 : undefined,
+    models: mostFirst(models),
   }
 }
 
-export type DayLine = { date: string; tokens: number; requests: number; users: number }
+export type DayLine = Count & { date: string; users: number }
 
 /** Many days of everyone, the oldest first, and what each model had of them. */
-export type History = { days: DayLine[]; sum: Count; models: (Count & { model: string })[] }
+export type History = Count & { days: DayLine[]; models: ModelLine[]; cost: number | undefined }
 
-export function history(docs: DayDoc[], dates: string[]): History {
-  const byDate = new Map(docs.map((day) => [day.date, day]))
-  const models = new Map<string, Count>()
-  for (const day of docs) {
-    for (const [model, row] of Object.entries(day.models)) {
-      const count = { tokens: row.charged, requests: row.requests }
-      models.set(model, sum([models.get(model) ?? NOTHING, count]))
+export function history(docs: DayDoc[], dates: string[], { prices }: Terms): History {
+  const models = new Map<string, ModelLine>()
+  const days = dates.map((date) => {
+    const doc = docs.find((day) => day.date === date)
+    for (const [model, row] of Object.entries(doc?.models ?? {})) {
+      const { tokens, requests, cost } = models.get(model) ?? { ...NOTHING, cost: undefined }
+      models.set(model, {
+        model,
+        tokens: tokens + row.charged,
+        requests: requests + row.requests,
+        cost: total([cost, costOf(row, own(prices, model))]),
+      })
     }
-  }
-  const days = dates
-    .map((date) => {
-      const { charged, requests, users } = byDate.get(date)?.total ?? newDayRow()
-      return { date, tokens: charged, requests, users }
-    })
-    .reverse()
-  return {
-    days,
-    sum: sum(days),
-    models: [...models]
-      .map(([model, count]) => ({ model, ...count }))
-      .sort((a, b) => b.tokens - a.tokens),
-  }
+    const { charged, requests, users } = doc?.total ?? newDayRow()
+    return { date, tokens: charged, requests, users }
+  })
+  const lines = mostFirst([...models.values()])
+  const cost = total(lines.map(({ cost }) => cost))
+  return { ...sum(days), days: days.reverse(), models: lines, cost }
 }
 
 /** A user among others. */
-export type UserLine = {
+export type UserLine = Count & {
   id: string
-  ip: string | undefined
   at: number
-  tokens: number
-  requests: number
   /** The limit of which most is used, and the model it is of. */
-  nearest: { model: string; used: Used } | undefined
+  nearest: { model: string; share: number } | undefined
   /** Models that are blocked, `*` for all. */
   blocked: string[]
   overshoot: number
@@ -124,38 +147,54 @@ export type UserLine = {
   differs: boolean
 }
 
+export function userLine(user: UserDoc, terms: Terms, now: number): UserLine {
+  const { models, ...all } = userDay(user, terms, now)
+  const used = [...models, { model: ALL_MODELS, limits: terms.limits.total, ...all }]
+  const nearest = used.flatMap(({ model, limits, tokens, requests }) => {
+    return limits ? [{ model, share: share({ tokens, requests }, limits) }] : []
+  })
+  return {
+    id: user.id,
+    at: user.seen ?? user.at,
+    ...all,
+    nearest: nearest.sort((a, b) => b.share - a.share)[0],
+    blocked: blocksOf(user, now).map(({ model }) => model),
+    overshoot: models.reduce((sum, { overshoot }) => sum + overshoot, 0),
+    differs: models.some(({ differs }) => differs),
+  }
+}
+
 /** A report trails what was metered by a sync or so; less than this is no difference worth a look. */
 const TRAILING = { tokens: 5000, share: 0.2 }
 
-/** Whether a report is far from what was metered for good. */
-export const differs = (metered: number, reported: number | null): boolean =>
-  reported !== null &&
-  Math.abs(reported - metered) > Math.max(TRAILING.tokens, TRAILING.share * metered)
+/** A user's day with a model, beside its limits. */
+export type UserModel = ReturnType<typeof userDay>['models'][number]
 
-export function userLine(user: UserDoc, limits: ModelLimits, now: number): UserLine {
-  const models = userReport(user, limits, now).models.filter(({ model }) => model !== ALL_MODELS)
-  const counts = models.map(({ tokensUsedDay: tokens, requestsDay: requests }) => ({
-    tokens,
-    requests,
-  }))
-  const all = sum(counts)
-  const used = models.map(({ model }, at) => ({
-    model,
-    used: usedOf(counts[at] ?? NOTHING, limitsOf(limits, model)),
-  }))
-  if (limits.total) used.push({ model: ALL_MODELS, used: usedOf(all, limits.total) })
-  return {
-    id: user.id,
-    ip: user.ip,
-    at: user.at,
-    ...all,
-    nearest: used.sort((a, b) => b.used.share - a.used.share)[0],
-    blocked: blocksOf(user, now).map(({ model }) => model),
-    overshoot: models.reduce((sum, { overshoot }) => sum + overshoot, 0),
-    differs: models.some((row) =>
-      differs(row.tokensUsedDay - row.heldTokens, row.reportedTokensDay),
-    ),
-  }
+/** A user's day per model and together. */
+export function userDay(user: UserDoc, { limits, prices }: Terms, now: number) {
+  const isToday = user.date === dateOf(now)
+  const minutes = user.minute.n === minuteOf(now) ? user.minute.rows : {}
+  const models = userReport(user, limits, now)
+    .models.filter(({ model }) => model !== ALL_MODELS)
+    .map((report) => {
+      const { model, tokensUsedDay: tokens, requestsDay: requests, reportedTokensDay } = report
+      const of = limitsOf(limits, model)
+      const perMinute = of?.tokensPerMinute ?? of?.requestsPerMinute
+      const metered = tokens - report.heldTokens
+      return {
+        ...report,
+        tokens,
+        requests,
+        limits: of,
+        minute: perMinute === undefined ? undefined : (own(minutes, model) ?? NOTHING),
+        cost: costOf((isToday && own(user.rows, model)) || newRow(), own(prices, model)),
+        differs:
+          reportedTokensDay !== null &&
+          Math.abs(reportedTokensDay - metered) >
+            Math.max(TRAILING.tokens, TRAILING.share * metered),
+      }
+    })
+  return { ...sum(models), models: mostFirst(models) }
 }
 
 export type BlockLine = Block & { user: string; model: string }
@@ -167,13 +206,15 @@ export const blocksOf = (user: UserDoc, now: number): BlockLine[] =>
     .map(([model, block]) => ({ ...block, user: user.id, model }))
     .sort((a, b) => b.at - a.at)
 
-/** A user's tokens by day, the oldest first, today last. */
-export const userDays = (user: UserDoc, days: number, now: number): DayLine[] =>
-  Array.from({ length: days }, (_, at) => {
-    const date = dateOf(now - (days - 1 - at) * DAY_MS)
-    const rows = date === user.date ? user.rows : (own(user.past, date) ?? {})
-    const { tokens, requests } = sum(
-      Object.values(rows).map(({ charged, requests }) => ({ tokens: charged, requests })),
-    )
-    return { date, tokens, requests, users: 0 }
-  })
+/** A user's last days, the oldest first. */
+export const userDays = (user: UserDoc, dates: string[]) =>
+  dates
+    .map((date) => {
+      const rows = date === user.date ? user.rows : (own(user.past, date) ?? {})
+      const counts = Object.values(rows).map(({ charged, requests }) => ({
+        tokens: charged,
+        requests,
+      }))
+      return { date, ...sum(counts) }
+    })
+    .reverse()

@@ -1,12 +1,32 @@
 /** The dashboard: what everyone uses, who is blocked, and what happens now. */
 import type { Child } from 'hono/jsx'
 import type { StoreHealth } from '../store/fallback.ts'
-import type { BlockLine, History, ModelLine, Today, UserLine } from '../usage/dashboard.ts'
-import { ALL_MODELS, type Audit, type Event } from '../usage/record.ts'
-import { duration, exact, percent, short, shortDate } from './format.ts'
+import {
+  part,
+  type BlockLine,
+  type History,
+  type ModelLine,
+  type Today,
+  type UserLine,
+} from '../usage/dashboard.ts'
+import type { Audit, Event } from '../usage/record.ts'
+import { duration, exact, percent, short, shortDate, usd } from './format.ts'
 import { FirstCall } from './home.tsx'
-import { Page } from './page.tsx'
-import { Chart, Meter, Name, Num, Table, Time, UserLink, type Column, type Row } from './parts.tsx'
+import { Page, type Frame } from './page.tsx'
+import {
+  Card,
+  modelName,
+  chart,
+  meter,
+  name,
+  Notice,
+  num,
+  scope,
+  table,
+  tag,
+  time,
+  userLink,
+} from './parts.tsx'
 
 /** What is kept up to date; plain data, of which the tag of a refresh is made. */
 export type Live = {
@@ -22,66 +42,210 @@ export type Live = {
 
 export type Sort = 'lastActive' | 'tokens'
 
-export type Overview = {
-  now: number
-  live: Live
-  history: History
-  blocks: BlockLine[]
-  audit: Audit[]
-  place: string
-  notice: Child
-  origin: string
+/** What a whole page shows besides. */
+export type More = { history: History; blocks: BlockLine[]; audit: Audit[]; origin: string }
+
+export function overviewPage({ live, more, ...frame }: Frame & { live: Live; more?: More }) {
+  const { now } = frame
+  const { health, today } = live
+  return (
+    <Page title="Dashboard" {...frame}>
+      <h1 class="hide">Dashboard</h1>
+      <div data-live id="health">
+        {(health.degraded || health.queued > 0) && (
+          <Notice bad>
+            {health.degraded && 'The database does not answer. '}
+            {`Events that wait to be counted: ${exact(health.queued)}. These numbers are too low by them.`}
+          </Notice>
+        )}
+      </div>
+      {more && !more.history.requests && !live.users.length && (
+        <Card id="first" title="Nothing has been counted yet">
+          <p>This makes a first user, who appears here within seconds:</p>
+          <FirstCall origin={more.origin} />
+        </Card>
+      )}
+      {figures(today, now)}
+      <div class="two">
+        <Card id="today" title="Today by hour" live>
+          {chart({
+            id: 'hours',
+            caption: 'Tokens by hour of today, UTC',
+            columns: ['Hour', 'Tokens'],
+            bars: today.hours.map((tokens, hour) => [hourOf(hour), tokens]),
+            slots: 24,
+            marks: [0, 6, 12, 18, 24].map(hourOf),
+          })}
+          {models('Models today', today.models)}
+        </Card>
+        {more && past(more.history)}
+      </div>
+      <div class="two wide">
+        {users(live, now)}
+        <Card id="events" title="Recent requests" live>
+          {requests(live.events, now)}
+        </Card>
+      </div>
+      {more && actions(more, now)}
+    </Page>
+  )
 }
 
-/** What the page's head says on every page of the dashboard. */
-export const Bar = ({ place, now }: { place: string; now: number }) => (
-  <>
-    <span class="soft place">{place}</span>
-    <span id="live" class="soft" hidden>
-      <i aria-hidden="true" /> <span role="status">Live</span> · <Time at={now} now={now} />
-    </span>
-    <form method="post" action="/api/admin/logout">
-      <button class="quiet">Log out</button>
-    </form>
-  </>
-)
-
-export const Notice = ({ children, bad }: { children?: Child; bad?: boolean }) => (
-  <p class={bad ? 'notice bad' : 'notice'} role="status">
+const figure = (title: string, amount: Child, children: Child) => (
+  <div>
+    <h2>{title}</h2>
+    {amount !== undefined && <strong>{amount}</strong>}
     {children}
-  </p>
+  </div>
 )
 
-export const overviewPage = ({ live, now, ...props }: Overview) => {
-  const { history, blocks, audit, notice } = props
-  const fresh = !live.users.length && !live.paged && !history.sum.requests
+/** What of a limit of everyone is used. */
+const ofLimit = (used: number, limit: number | undefined, unit: string) =>
+  limit !== undefined && (
+    <>
+      {meter(part(used, limit), `Part of everyone's ${unit} that is used`)}
+      <p>
+        <b>{percent(part(used, limit))}</b> of {num(limit)} a day
+      </p>
+    </>
+  )
+
+function figures({ total, limits, held, trend, ...today }: Today, now: number) {
+  const more = trend !== undefined && `${trend < 0 ? '−' : '+'}${percent(Math.abs(trend))}`
   return (
-    <Page title="Dashboard" bar={<Bar place={props.place} now={now} />} live>
-      <h1 class="hide">Dashboard</h1>
-      {notice}
-      <Health {...live} />
-      {fresh && (
-        <section class="card hello">
-          <h2>Nothing has been counted yet</h2>
-          <p>This makes a first user. Their numbers appear here within seconds.</p>
-          <FirstCall origin={props.origin} />
-        </section>
+    <section class="card figures" data-live id="figures" aria-label="Today">
+      {figure(
+        'Tokens today',
+        num(total.charged),
+        <>
+          {ofLimit(held.tokens, limits?.tokensPerDay, 'tokens')}
+          <p>
+            {more && `${more} on yesterday by now, `}starts afresh {time(today.resetAt, now)}
+          </p>
+        </>,
       )}
-      <Figures {...live} now={now} />
-      <div class="two">
-        <TodayCard {...live} />
-        <HistoryCard {...history} />
-      </div>
-      <section class="card" id="users" aria-labelledby="users-title">
-        <div class="top">
-          <h2 id="users-title">Users</h2>
+      {figure(
+        'Requests',
+        num(total.requests),
+        ofLimit(held.requests, limits?.requestsPerDay, 'requests'),
+      )}
+      {figure('Active users', num(total.users), <p>sessions: {num(today.sessions)}</p>)}
+      {today.cost !== undefined && figure('Cost', usd(today.cost), <p>where a price is known</p>)}
+      {figure('Outcomes', undefined, outcomes({ ...total, 'not ended': today.open }))}
+    </section>
+  )
+}
+
+/** How requests ended, as parts of a bar and as amounts. */
+function outcomes(
+  row: Pick<Today['total'], 'settled' | 'partial' | 'failed' | 'overshoot'> & {
+    'not ended': number | undefined
+  },
+) {
+  const kinds = (['settled', 'partial', 'failed', 'not ended'] as const).map(
+    (kind) => [kind, row[kind] ?? 0] as const,
+  )
+  const all = kinds.reduce((sum, [, count]) => sum + count, 0)
+  let end = 0
+  return (
+    <>
+      <svg class="parts" aria-hidden="true">
+        {kinds.map(([kind, count]) => {
+          const width = (count / (all || 1)) * 100
+          end += width
+          return <rect class={kind} x={`${end - width}%`} width={`${width}%`} height="100%" />
+        })}
+      </svg>
+      <dl class="facts">
+        {[...kinds, ['overshoot', row.overshoot] as const].map(([kind, count]) => (
+          <div>
+            <dt class={`o ${kind}`}>{kind}</dt>
+            <dd>{num(count)}</dd>
+          </div>
+        ))}
+      </dl>
+    </>
+  )
+}
+
+const hourOf = (hour: number) => `${String(hour).padStart(2, '0')}:00`
+
+function models(caption: string, rows: ModelLine[]) {
+  const all = rows.reduce((sum, { tokens }) => sum + tokens, 0) || 1
+  return table({
+    caption,
+    rows,
+    key: ({ model }) => model,
+    columns: [
+      [
+        'Model',
+        'g',
+        ({ model, tokens }) => (
+          <>
+            {name(model)}
+            <svg class="share" aria-hidden="true">
+              <rect width={`${((tokens / all) * 100).toFixed(1)}%`} height="100%" />
+            </svg>
+          </>
+        ),
+      ],
+      ['Tokens', 'n', ({ tokens }) => num(tokens)],
+      ['Share', 'n w', ({ tokens }) => percent(tokens / all)],
+      ['Requests', 'n', ({ requests }) => num(requests)],
+      ['Users', 'n w', ({ users }) => users && num(users)],
+      ['Left', 'n', ({ left }) => left !== undefined && num(left)],
+      ['Cost', 'n', ({ cost }) => cost && usd(cost)],
+    ],
+    empty: 'No model has answered yet.',
+  })
+}
+
+function past({ days, cost, tokens, requests, models: lines }: History) {
+  const last = days.length - 1
+  return (
+    <Card
+      id="past"
+      title={`${days.length} days`}
+      side={
+        <small>
+          {num(tokens)} tokens, {num(requests)} requests{cost !== undefined && `, ${usd(cost)}`}
+        </small>
+      }
+    >
+      {chart({
+        id: 'days',
+        caption: `Tokens by day over ${days.length} days`,
+        columns: ['Day', 'Tokens', 'Requests', 'Users'],
+        bars: days.map(({ date, tokens, requests, users }) => [
+          shortDate(date),
+          tokens,
+          requests,
+          users,
+        ]),
+        marks: [0, last / 3, (last * 2) / 3, last].map((at) =>
+          shortDate(days[Math.round(at)]?.date ?? ''),
+        ),
+      })}
+      {models(`Models over ${days.length} days`, lines)}
+    </Card>
+  )
+}
+
+const SORTS = { lastActive: 'Last active', tokens: 'Most tokens' }
+
+function users({ users: rows, sort, next, paged }: Live, now: number) {
+  const page = (of: string, cursor = '') => `/admin?sort=${of}${cursor}#users`
+  return (
+    <Card
+      id="users"
+      title="Users"
+      live
+      side={
+        <>
           <nav aria-label="Order of users" class="tabs">
-            {(['lastActive', 'tokens'] as const).map((sort) => (
-              <a
-                href={`/admin?sort=${sort}#users`}
-                aria-current={sort === live.sort ? 'true' : undefined}
-              >
-                {sort === 'tokens' ? 'Most tokens' : 'Last active'}
+            {Object.entries(SORTS).map(([of, title]) => (
+              <a href={page(of)} aria-current={of === sort ? 'true' : undefined}>
+                {title}
               </a>
             ))}
           </nav>
@@ -91,490 +255,173 @@ export const overviewPage = ({ live, now, ...props }: Overview) => {
               aria-label="User id or token"
               placeholder="User id or token"
               autocomplete="off"
-              spellcheck={'false' as unknown as boolean}
               required
             />
             <button class="quiet">Find</button>
           </form>
-        </div>
-        <Users {...live} now={now} />
-      </section>
-      <section class="card" aria-labelledby="events-title">
-        <h2 id="events-title">Recent requests</h2>
-        <Events id="events" events={live.events} now={now} />
-      </section>
-      <div class="two">
-        <section class="card" aria-labelledby="blocked-title">
-          <h2 id="blocked-title">Blocked</h2>
-          <Blocked blocks={blocks} now={now} />
-        </section>
-        <section class="card" aria-labelledby="audit-title">
-          <h2 id="audit-title">What admins did</h2>
-          <Trail audit={audit} now={now} />
-        </section>
-      </div>
-      <section class="card export" aria-labelledby="export-title">
-        <h2 id="export-title">Export</h2>
-        {['users', 'days', 'events'].map((kind) => (
-          <p>
-            {kind[0]?.toUpperCase() + kind.slice(1)}{' '}
-            {['csv', 'ndjson'].map((format) => (
-              <>
-                {' '}
-                <a href={`/api/admin/export?kind=${kind}&format=${format}`} download>
-                  <span class="hide">{kind} as </span>
-                  {format.toUpperCase()}
-                </a>
-              </>
-            ))}
-          </p>
-        ))}
-      </section>
-    </Page>
-  )
-}
-
-/** Only what a refresh brings. */
-export const overviewLive = ({ live, now }: Pick<Overview, 'live' | 'now'>) => (
-  <>
-    <Health {...live} />
-    <Figures {...live} now={now} />
-    <TodayCard {...live} />
-    <Users {...live} now={now} />
-    <Events id="events" events={live.events} now={now} />
-  </>
-)
-
-const Health = ({ health: { degraded, queued } }: Live) => (
-  <div data-live id="health">
-    {(degraded || queued > 0) && (
-      <Notice bad>
-        {degraded ? 'The database does not answer. ' : ''}
-        {`${exact(queued)} ${queued === 1 ? 'event waits' : 'events wait'} to be counted, so these numbers are too low by that.`}
-      </Notice>
-    )}
-  </div>
-)
-
-const Figure = ({ name, children }: { name: string; children?: Child }) => (
-  <div>
-    <h2>{name}</h2>
-    {children}
-  </div>
-)
-
-/** What of a limit of everyone is used. */
-const OfLimit = ({ used, limit, unit }: { used: number; limit: number; unit: string }) => (
-  <>
-    <Meter of={limit ? used / limit : 1} label={`Part of everyone's ${unit} that is used`} />
-    <p>
-      <b>{percent(limit ? used / limit : 1)}</b> of <Num of={limit} /> a day
-    </p>
-  </>
-)
-
-function Figures({ today, now }: Live & { now: number }) {
-  const { total, sessions, used, open, trend, resetAt } = today
-  const { limits } = used
-  return (
-    <section class="card figures" data-live id="figures" aria-label="Today">
-      <Figure name="Tokens today">
-        <strong>
-          <Num of={total.charged} />
-        </strong>
-        {limits && <OfLimit used={used.tokens} limit={limits.tokensPerDay} unit="tokens" />}
-        <p>
-          {trend !== undefined &&
-            `${trend < 0 ? '−' : '+'}${percent(Math.abs(trend))} on yesterday by now · `}
-          afresh <Time at={resetAt} now={now} />
-        </p>
-      </Figure>
-      <Figure name="Requests">
-        <strong>
-          <Num of={total.requests} />
-        </strong>
-        {limits && <OfLimit used={used.requests} limit={limits.requestsPerDay} unit="requests" />}
-      </Figure>
-      <Figure name="Active users">
-        <strong>
-          <Num of={total.users} />
-        </strong>
-        <p>
-          in <Num of={sessions} /> {sessions === 1 ? 'session' : 'sessions'}
-        </p>
-      </Figure>
-      <Figure name="Outcomes">
-        <Outcomes {...total} open={open} />
-      </Figure>
-    </section>
-  )
-}
-
-/** How requests ended, as amounts and as parts of a bar. */
-export function Outcomes(
-  props: Pick<ModelLine, 'settled' | 'partial' | 'failed' | 'overshoot'> & {
-    open?: number | undefined
-  },
-) {
-  const kinds = (['settled', 'partial', 'failed', 'open'] as const).map((kind) => ({
-    kind,
-    count: props[kind],
-  }))
-  const all = kinds.reduce((sum, { count = 0 }) => sum + count, 0)
-  let from = 0
-  return (
-    <>
-      <svg class="parts" aria-hidden="true">
-        {kinds.map(({ kind, count = 0 }) => {
-          const x = from
-          from += all && (count / all) * 100
-          return (
-            count > 0 && (
-              <rect
-                class={kind}
-                x={`${x.toFixed(2)}%`}
-                width={`${(from - x).toFixed(2)}%`}
-                height="100%"
-              />
-            )
-          )
-        })}
-      </svg>
-      <dl class="outcomes">
-        {kinds.map(
-          ({ kind, count }) =>
-            count !== undefined && (
-              <div>
-                <dt class={`o ${kind}`}>{kind === 'open' ? 'not ended' : kind}</dt>
-                <dd>
-                  <Num of={count} />
-                </dd>
-              </div>
-            ),
-        )}
-        {props.overshoot > 0 && (
-          <div title="Tokens that the provider reported beyond what a request was held at">
-            <dt class="o overshoot">overshoot</dt>
-            <dd>
-              <Num of={props.overshoot} />
-            </dd>
-          </div>
-        )}
-      </dl>
-    </>
-  )
-}
-
-/** A table for those who want the numbers of a chart. */
-const AsTable = ({
-  id,
-  ...table
-}: {
-  id: string
-  caption: string
-  columns: Column[]
-  rows: Row[]
-}) => (
-  <details id={id}>
-    <summary>As a table</summary>
-    <Table {...table} />
-  </details>
-)
-
-const hourOf = (hour: number) => `${String(hour).padStart(2, '0')}:00`
-
-const Share = ({ of: share }: { of: number }) => (
-  <svg class="share" aria-hidden="true">
-    <rect width={`${(share * 100).toFixed(1)}%`} height="100%" />
-  </svg>
-)
-
-function TodayCard({ today: { hours, models, total } }: Live) {
-  const limited = models.some(({ used }) => used.limits)
-  return (
-    <section class="card" data-live id="today" aria-labelledby="today-title">
-      <h2 id="today-title">Today by hour</h2>
-      <Chart
-        label={`Tokens by hour of today, UTC: ${exact(total.charged)} so far`}
-        bars={hours.map((tokens, hour) => ({ name: hourOf(hour), tokens }))}
-        slots={24}
-        marks={['00:00', '06:00', '12:00', '18:00', '24:00']}
-      />
-      <AsTable
-        id="hours"
-        caption="Tokens by hour of today, UTC"
-        columns={[['Hour'], ['Tokens', 'n']]}
-        rows={hours.map((tokens, hour) => ({
-          key: hourOf(hour),
-          cells: [hourOf(hour), exact(tokens)],
-        }))}
-      />
-      <Table
-        caption="Models today"
-        columns={[
-          ['Model', 'g'],
-          ['Tokens', 'n'],
-          ['Requests', 'n'],
-          ['Users', 'n'],
-          ...(limited ? [['Left', 'n'] satisfies Column] : []),
-        ]}
-        rows={models.map(({ model, charged, requests, users, used: { limits, tokens } }) => ({
-          key: model,
-          cells: [
-            <>
-              <Name of={model} />
-              <Share of={total.charged ? charged / total.charged : 0} />
-            </>,
-            <Num of={charged} />,
-            <Num of={requests} />,
-            <Num of={users} />,
-            ...(limited
-              ? [limits ? <Num of={Math.max(0, limits.tokensPerDay - tokens)} /> : '–']
-              : []),
-          ],
-        }))}
-        empty="No model has answered today."
-      />
-    </section>
-  )
-}
-
-function HistoryCard({ days, sum, models }: History) {
-  const marks = [0, 1, 2, 3].map((at) => days[Math.round((at * (days.length - 1)) / 3)]?.date ?? '')
-  const rows = days.map(({ date, tokens, requests, users }) => ({
-    key: date,
-    cells: [date, exact(tokens), exact(requests), exact(users)],
-  }))
-  return (
-    <section class="card" aria-labelledby="history-title">
-      <h2 id="history-title">
-        {days.length} days{' '}
-        <small>
-          <Num of={sum.tokens} /> tokens, <Num of={sum.requests} /> requests
-        </small>
-      </h2>
-      <Chart
-        label={`Tokens by day over ${days.length} days: ${exact(sum.tokens)}`}
-        bars={days.map(({ date, tokens, requests, users }) => ({
-          name: shortDate(date),
-          tokens,
-          note: `${exact(requests)} requests, ${exact(users)} users`,
-        }))}
-        marks={[...new Set(marks)].map((date) => date && shortDate(date))}
-      />
-      <AsTable
-        id="days"
-        caption={`Everyone by day over ${days.length} days`}
-        columns={[['Day'], ['Tokens', 'n'], ['Requests', 'n'], ['Users', 'n']]}
-        rows={rows.reverse()}
-      />
-      <Table
-        caption={`Models over ${days.length} days`}
-        columns={[
-          ['Model', 'g'],
-          ['Tokens', 'n'],
-          ['Requests', 'n'],
-          ['Share', 'n'],
-        ]}
-        rows={models.map(({ model, tokens, requests }) => ({
-          key: model,
-          cells: [
-            <>
-              <Name of={model} />
-              <Share of={sum.tokens ? tokens / sum.tokens : 0} />
-            </>,
-            <Num of={tokens} />,
-            <Num of={requests} />,
-            percent(sum.tokens ? tokens / sum.tokens : 0),
-          ],
-        }))}
-        empty="Days appear here as they are counted."
-      />
-    </section>
-  )
-}
-
-const Tag = ({ children, bad, title }: { children?: Child; bad?: boolean; title?: string }) => (
-  <span class={bad ? 'tag bad' : 'tag'} title={title}>
-    {children}
-  </span>
-)
-
-const nameOf = (model: string) => (model === ALL_MODELS ? 'all models' : model)
-
-function Users({ users, sort, next, paged, now }: Live & { now: number }) {
-  return (
-    <div data-live id="users-live">
-      <Table
-        caption={sort === 'tokens' ? 'Users by tokens today' : 'Users by last activity'}
-        columns={[
-          ['User', 'g'],
-          ['Active', 'n'],
-          ['Tokens today', 'n'],
-          ['Requests', 'n w'],
-          ['Nearest limit'],
-          ['Address', 'w'],
-        ]}
-        rows={users.map(({ id, ip, at, tokens, requests, nearest, ...user }) => ({
-          key: id,
-          cells: [
-            <span class="who">
-              <UserLink id={id} />
-              {user.blocked.length > 0 && (
-                <Tag
-                  bad
-                  title={`Blocked from ${user.blocked.map(nameOf).join(', ').slice(0, 200)}`}
-                >
-                  blocked
-                </Tag>
-              )}
-              {user.differs && (
-                <Tag title="What their browser reported is far from what was metered">differs</Tag>
-              )}
-              {user.overshoot > 0 && (
-                <Tag title={`${exact(user.overshoot)} tokens beyond what requests were held at`}>
-                  overshoot
-                </Tag>
-              )}
-            </span>,
-            <Time at={at} now={now} />,
-            <Num of={tokens} />,
-            <Num of={requests} />,
-            nearest?.used.limits && (
-              <span
-                class="nearest"
-                title={`${nameOf(nearest.model).slice(0, 200)}: ${exact(nearest.used.tokens)} of ${exact(nearest.used.limits.tokensPerDay)} tokens, ${exact(nearest.used.requests)} of ${exact(nearest.used.limits.requestsPerDay)} requests`}
-              >
-                <Meter of={nearest.used.share} label="Used" /> {percent(nearest.used.share)}
+        </>
+      }
+    >
+      {table({
+        caption: `Users: ${SORTS[sort]}`,
+        rows,
+        key: ({ id }) => id,
+        columns: [
+          [
+            'User',
+            'g',
+            ({ id, blocked, differs, overshoot }) => (
+              <span class="who">
+                {userLink(id)}
+                {blocked.length > 0 && tag('blocked', 'bad', blocked.join(', ').slice(0, 200))}
+                {differs &&
+                  tag(
+                    'reports differ',
+                    '',
+                    'What their browser reports is far from what was metered',
+                  )}
+                {overshoot > 0 &&
+                  tag('overshoot', '', `${exact(overshoot)} tokens beyond what was held`)}
               </span>
             ),
-            ip && <Name of={ip} />,
           ],
-        }))}
-        empty={paged ? 'No more users.' : 'No user yet.'}
-      />
-      {(next !== undefined || paged) && (
+          ['Active', 'n', ({ at }) => time(at, now)],
+          ['Requests', 'n w', ({ requests }) => num(requests)],
+          ['Tokens', 'n', ({ tokens }) => num(tokens)],
+          [
+            'Of limit',
+            '',
+            ({ nearest }) =>
+              nearest && (
+                <span class="nearest" title={modelName(nearest.model)}>
+                  {meter(nearest.share, 'Part of the nearest limit that is used')}{' '}
+                  {percent(nearest.share)}
+                </span>
+              ),
+          ],
+        ],
+        empty: paged ? 'No more users.' : 'No user has called yet.',
+      })}
+      {(next ?? paged) && (
         <nav class="pages" aria-label="Pages of users">
-          {paged && <a href={`/admin?sort=${sort}#users`}>First page</a>}
-          {next !== undefined && (
-            <a href={`/admin?sort=${sort}&cursor=${encodeURIComponent(next)}#users`} rel="next">
+          {paged && <a href={page(sort)}>First page</a>}
+          {next && (
+            <a href={page(sort, `&cursor=${next}`)} rel="next">
               Next page
             </a>
           )}
         </nav>
       )}
-    </div>
+    </Card>
   )
 }
 
 /** Finished requests, the newest first; `own` leaves out whose they are. */
-export function Events(props: { id: string; events: Event[]; now: number; own?: boolean }) {
-  const { id, events, now, own } = props
-  return (
-    <div data-live id={id}>
-      <Table
-        caption="Recent requests, the newest first"
-        columns={[
-          ['Ended', 'n'],
-          ...(own ? [] : [['User', 'u'] satisfies Column]),
-          ['Model', 'g'],
-          ['Outcome'],
-          ['Tokens', 'n'],
-          ['First byte', 'n w'],
-          ['Took', 'n w'],
-          ['Route', 'w'],
-        ]}
-        rows={events.map((event) => ({
-          key: event.id,
-          cells: [
-            <Time at={event.at} now={now} />,
-            ...(own ? [] : [<UserLink id={event.user} />]),
-            <Name of={event.model} />,
-            <>
-              <span class={`o ${event.outcome}`}>{event.outcome}</span>
-              {event.outcome === 'failed' && ` ${event.status}`}
-              {event.charged > event.bound && (
-                <>
-                  {' '}
-                  <Tag title={`Held at ${exact(event.bound)}`}>overshoot</Tag>
-                </>
-              )}
-            </>,
-            event.estimated ? (
-              <span title={`Estimated: ${exact(event.charged)}`}>≈{short(event.charged)}</span>
-            ) : (
-              <Num of={event.charged} />
-            ),
-            event.ttfbMs === undefined ? '–' : duration(event.ttfbMs),
-            duration(event.totalMs),
-            <Name of={event.route} />,
+export const requests = (rows: Event[], now: number, own?: true) =>
+  table({
+    caption: 'Recent requests, the newest first',
+    rows,
+    key: ({ id }) => id,
+    columns: [
+      ['When', 'n', ({ at }) => time(at, now)],
+      ['User', 'u', ({ user }) => (own ? undefined : userLink(user))],
+      ['Model', 'g', ({ model }) => name(model)],
+      [
+        'Outcome',
+        'e',
+        ({ outcome, status, charged, bound }) => (
+          <>
+            <span class={`o ${outcome}`}>
+              {outcome === 'failed' ? `failed ${status}` : outcome}
+            </span>
+            {charged > bound && tag('overshoot', '', `Held at ${exact(bound)}`)}
+          </>
+        ),
+      ],
+      [
+        'Tokens',
+        'n',
+        ({ estimated, charged }) =>
+          estimated ? (
+            <span title={`Estimated: ${exact(charged)}`}>≈{short(charged)}</span>
+          ) : (
+            num(charged)
+          ),
+      ],
+      [
+        'Took',
+        'n w',
+        ({ route, ttfbMs, totalMs }) => (
+          <span
+            title={`${route}${ttfbMs === undefined ? '' : `, first byte after ${duration(ttfbMs)}`}`}
+          >
+            {duration(totalMs)}
+          </span>
+        ),
+      ],
+    ],
+    empty: 'No request has ended yet.',
+  })
+
+const actions = ({ blocks, audit }: More, now: number) => (
+  <>
+    <div class="two">
+      <Card id="blocked" title="Blocked">
+        {table({
+          caption: 'Blocked users',
+          rows: blocks,
+          key: ({ user, model }) => `${user} ${model}`,
+          columns: [
+            ['User', 'u', ({ user }) => userLink(user)],
+            ['From', '', ({ model }) => scope(model)],
+            ['Reason', 'g', ({ reason }) => reason && name(reason)],
+            ['Until', 'n', ({ until }) => (until ? time(until, now) : 'lifted')],
           ],
-        }))}
-        empty="No requests yet."
-      />
+          empty: 'Nobody is blocked.',
+        })}
+      </Card>
+      <Card id="audit" title="What admins did">
+        {table({
+          caption: 'What admins did, the newest first',
+          rows: audit,
+          key: ({ at }) => `${at}`,
+          columns: [
+            ['When', 'n', ({ at }) => time(at, now)],
+            [
+              'What',
+              'g',
+              ({ action, user, model, reason, until }) => (
+                <span class="what">
+                  {action} {user && <code>{user}…</code>}
+                  {model && [' from ', scope(model)]}
+                  {until && [', end: ', time(until, now)]}
+                  {reason && [': ', name(reason)]}
+                </span>
+              ),
+            ],
+            ['From', 'w', ({ ip }) => ip && name(ip)],
+          ],
+          empty: 'Nothing yet.',
+        })}
+      </Card>
     </div>
-  )
-}
-
-const Blocked = ({ blocks, now }: { blocks: BlockLine[]; now: number }) => (
-  <Table
-    caption="Blocked users"
-    columns={[['User', 'u'], ['From'], ['Reason', 'g'], ['Until', 'n']]}
-    rows={blocks.map(({ user, model, reason, until }) => ({
-      key: `${user} ${model}`,
-      cells: [
-        <UserLink id={user} />,
-        <Name of={nameOf(model)} />,
-        reason ? <Name of={reason} /> : '–',
-        until === undefined ? 'lifted' : <Time at={until} now={now} />,
-      ],
-    }))}
-    empty="Nobody is blocked."
-  />
-)
-
-const ACTIONS: Record<Audit['action'], string> = {
-  login: 'logged in',
-  logout: 'logged out',
-  block: 'blocked',
-  unblock: 'unblocked',
-  erase: 'erased',
-  clear: 'cleared days and events',
-  export: 'exported',
-}
-
-const Trail = ({ audit, now }: { audit: Audit[]; now: number }) => (
-  <Table
-    caption="What admins did, the newest first"
-    columns={[['When', 'n'], ['What', 'g'], ['From']]}
-    rows={audit.map(({ at, action, user, model, reason, until, ip }) => ({
-      key: `${at}`,
-      cells: [
-        <Time at={at} now={now} />,
-        <span class="what">
-          {ACTIONS[action]} {user !== undefined && <code>{user}…</code>}
-          {model !== undefined && (
-            <>
-              {' from '}
-              <Name of={nameOf(model)} />
-            </>
-          )}
-          {until !== undefined && (
-            <>
-              {' until '}
-              <Time at={until} now={now} />
-            </>
-          )}
-          {reason && (
-            <>
-              {': '}
-              <Name of={reason} />
-            </>
-          )}
-        </span>,
-        ip ? <Name of={ip} /> : '–',
-      ],
-    }))}
-    empty="Nothing yet."
-  />
+    <Card
+      id="export"
+      title="Export"
+      side={['users', 'days', 'events'].map((kind) => (
+        <p>
+          {kind}
+          {['csv', 'ndjson'].map((format) => (
+            <a
+              href={`/api/admin/export?kind=${kind}&format=${format}`}
+              aria-label={`Export ${kind} as ${format}`}
+              download
+            >
+              {format}
+            </a>
+          ))}
+        </p>
+      ))}
+    />
+  </>
 )

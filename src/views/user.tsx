@@ -1,49 +1,29 @@
 /** The page of a user: what they use against their limits, what they are blocked from, and erasing them. */
-import type { Child } from 'hono/jsx'
-import type { BlockLine, DayLine, Used } from '../usage/dashboard.ts'
+import { part, type BlockLine, type UserModel } from '../usage/dashboard.ts'
 import { ALL_MODELS, type Count, type Event, type Limits } from '../usage/record.ts'
-import type { userReport } from '../usage/report.ts'
-import { exact, shortDate } from './format.ts'
-import { Bar, Events } from './overview.tsx'
-import { Page } from './page.tsx'
-import { Chart, Meter, Name, Num, Table, Time, type Column } from './parts.tsx'
-
-export type UserModel = ReturnType<typeof userReport>['models'][number] & {
-  used: Used
-  /** The present minute, where it is limited. */
-  minute: (Count & { limits: Limits }) | undefined
-  /** Whether the report of the user's browser is far from what was metered. */
-  differs: boolean
-}
+import { shortDate, usd } from './format.ts'
+import { requests } from './overview.tsx'
+import { Page, type Frame } from './page.tsx'
+import { Card, chart, meter, modelName, name, num, scope, table, tag, time } from './parts.tsx'
 
 /** What is kept up to date; plain data, of which the tag of a refresh is made. */
-export type UserLive = {
+export type UserLive = Count & {
   id: string
   ip: string | undefined
   at: number
   sessions: number
-  all: Used
+  limits: Limits | undefined
   models: UserModel[]
-  days: DayLine[]
+  days: (Count & { date: string })[]
 }
 
-export type UserPage = {
-  now: number
-  live: UserLive
-  events: Event[]
-  /** Among so many of everyone's were the user's looked for. */
-  looked: number
-  blocks: BlockLine[]
-  /** What can be blocked. */
-  names: string[]
-  place: string
-  notice: Child
-}
+/** What a whole page shows besides: blocks, and names that can be blocked. */
+export type UserMore = { blocks: BlockLine[]; names: string[] }
 
 export const REASON_CHARS = 500
 
-/** How long a block may last, by the value in the form. */
-export const DURATIONS: [minutes: string, name: string][] = [
+/** How long a block may last, by minutes as the form says them. */
+export const DURATIONS = [
   ['', 'until lifted'],
   ['15', '15 minutes'],
   ['60', '1 hour'],
@@ -51,247 +31,178 @@ export const DURATIONS: [minutes: string, name: string][] = [
   ['10080', '7 days'],
 ]
 
-export const userPage = ({ now, live, events, ...props }: UserPage) => {
-  const path = `/admin/users/${live.id}`
-  const { blocks, names } = props
+export type UserPage = Frame & { live: UserLive; events: Event[]; looked: number; more?: UserMore }
+
+export function userPage({ live, events, looked, more, ...frame }: UserPage) {
+  const { now } = frame
+  const { id, days } = live
   return (
-    <Page title={`User ${live.id.slice(0, 6)}`} bar={<Bar place={props.place} now={now} />} live>
-      <p class="crumb">
-        <a href="/admin#users">Users</a> /
-      </p>
-      <h1 class="id">{live.id}</h1>
-      {props.notice}
-      <Use {...live} now={now} />
+    <Page title={`User ${id.slice(0, 6)}`} {...frame}>
+      <h1>
+        <a href="/admin#users">Users</a> <span class="id">{id}</span>
+      </h1>
+      {use(live, now)}
       <div class="two">
-        <Days {...live} />
-        <section class="card" aria-labelledby="blocks-title">
-          <h2 id="blocks-title">Blocks</h2>
-          {blocks.map(({ model, reason, at, until }) => (
-            <form method="post" action={`${path}/unblock`} class="block">
-              <p>
-                <b>
-                  <Name of={model === ALL_MODELS ? 'All models' : model} />
-                </b>
-                {reason && <Name of={reason} class="reason" />}
-                <small>
-                  since <Time at={at} now={now} />,{' '}
-                  {until === undefined ? (
-                    'until lifted'
-                  ) : (
-                    <>
-                      until <Time at={until} now={now} />
-                    </>
-                  )}
-                </small>
-              </p>
-              <input type="hidden" name="model" value={model} />
-              <button
-                class="quiet"
-                aria-label={`Unblock ${model === ALL_MODELS ? 'all models' : model.slice(0, 200)}`}
-              >
-                Unblock
-              </button>
-            </form>
-          ))}
-          <form method="post" action={`${path}/block`} class="fields">
-            <label>
-              Block from
-              <select name="model">
-                <option value={ALL_MODELS}>all models</option>
-                {names.map((name) => (
-                  <option>{name}</option>
-                ))}
-              </select>
-            </label>
-            <label>
-              For
-              <select name="minutes">
-                {DURATIONS.map(([value, name]) => (
-                  <option value={value}>{name}</option>
-                ))}
-              </select>
-            </label>
-            <label>
-              or until, in UTC
-              <input name="until" type="datetime-local" step="1" />
-            </label>
-            <label class="wide">
-              Reason, which the user is told
-              <input name="reason" maxlength={REASON_CHARS} />
-            </label>
-            <button>Block</button>
-          </form>
-        </section>
+        <div>
+          <Card id="week" title={`${days.length} days`} live>
+            {chart({
+              id: 'days',
+              caption: `Tokens by day over ${days.length} days`,
+              columns: ['Day', 'Tokens', 'Requests'],
+              bars: days.map(({ date, tokens, requests }) => [shortDate(date), tokens, requests]),
+              marks: days.map(({ date }) => date.slice(8)),
+            })}
+          </Card>
+          {more && blocking(`/admin/users/${id}`, more, now)}
+        </div>
+        <Card
+          id="events"
+          title="Recent requests"
+          side={<small>among the last {looked} of everyone</small>}
+          live
+        >
+          {requests(events, now, true)}
+        </Card>
       </div>
-      <section class="card" aria-labelledby="events-title">
-        <h2 id="events-title">
-          Recent requests <small>of theirs among everyone's last {exact(props.looked)}</small>
-        </h2>
-        <Events id="user-events" events={events} now={now} own />
-      </section>
-      <section class="card" aria-labelledby="erase-title">
-        <h2 id="erase-title">Erase</h2>
-        <form method="post" action={`${path}/erase`} class="erase">
-          <p>
-            Removes the counts, blocks and events of this user for good. If they come back they are
-            unblocked and begin a new day. What they used stays in the totals, without them.
-          </p>
-          <label>
-            <input type="checkbox" name="sure" value="yes" required /> Erase them, blocks included
-          </label>
-          <button class="danger">Erase user</button>
-        </form>
-      </section>
+      {more && (
+        <Card id="erase" title="Erase">
+          <form method="post" action={`/admin/users/${id}/erase`} class="erase">
+            <p>
+              Their counts, blocks and events go for good, so they would come back unblocked, to a
+              new day. Totals keep what they used, without saying whose it was.
+            </p>
+            <label>
+              <input type="checkbox" name="sure" value="yes" required /> Erase them, blocks too
+            </label>
+            <button class="danger">Erase user</button>
+          </form>
+        </Card>
+      )}
     </Page>
   )
 }
 
-/** Only what a refresh brings. */
-export const userLive = ({ now, live, events }: Pick<UserPage, 'now' | 'live' | 'events'>) => (
-  <>
-    <Use {...live} now={now} />
-    <Days {...live} />
-    <Events id="user-events" events={events} now={now} own />
-  </>
-)
-
-const Against = ({
-  of: amount,
-  limit,
-  label,
-}: {
-  of: number
-  limit: number | undefined
-  label: string
-}) =>
+const against = (amount: number, limit: number | undefined, label: string) =>
   limit === undefined ? (
-    <Num of={amount} />
+    num(amount)
   ) : (
-    <span class="nearest">
-      <Meter of={limit ? amount / limit : 1} label={label} /> <Num of={amount} /> /{' '}
-      <Num of={limit} />
+    <span class="nearest" title={`${label} of today, and their limit`}>
+      {meter(part(amount, limit), label)}
+      <span>
+        {num(amount)} / {num(limit)}
+      </span>
     </span>
   )
 
-function Use({ all, models, at, ip, sessions, now }: UserLive & { now: number }) {
-  const some = (pick: (model: UserModel) => unknown) => models.some(pick)
-  const reported = some((model) => model.reportedTokensDay !== null)
-  const minute = some((model) => model.minute)
-  const overshoot = some((model) => model.overshoot)
-  const optional = <T,>(shown: boolean, value: T): T[] => (shown ? [value] : [])
+function use({ models, limits, tokens, requests, sessions, at, ip }: UserLive, now: number) {
+  const facts = {
+    'Tokens today': against(tokens, limits?.tokensPerDay, 'Tokens'),
+    Requests: against(requests, limits?.requestsPerDay, 'Requests'),
+    Sessions: num(sessions),
+    'Last active': time(at, now),
+    ...(ip && { Address: name(ip) }),
+  }
   return (
     <section class="card" data-live id="use" aria-label="Today">
       <dl class="facts">
-        <div>
-          <dt>Tokens today</dt>
-          <dd>
-            <Num of={all.tokens} />
-            {all.limits && (
-              <small>
-                {' '}
-                of <Num of={all.limits.tokensPerDay} />
-              </small>
-            )}
-          </dd>
-        </div>
-        <div>
-          <dt>Requests</dt>
-          <dd>
-            <Num of={all.requests} />
-            {all.limits && (
-              <small>
-                {' '}
-                of <Num of={all.limits.requestsPerDay} />
-              </small>
-            )}
-          </dd>
-        </div>
-        <div>
-          <dt>Sessions</dt>
-          <dd>{sessions}</dd>
-        </div>
-        <div>
-          <dt>Last active</dt>
-          <dd>
-            <Time at={at} now={now} />
-          </dd>
-        </div>
-        {ip && (
+        {Object.entries(facts).map(([title, fact]) => (
           <div>
-            <dt>Address</dt>
-            <dd>
-              <Name of={ip} />
-            </dd>
+            <dt>{title}</dt>
+            <dd>{fact}</dd>
           </div>
-        )}
+        ))}
       </dl>
-      <Table
-        caption="Models today, against their limits"
-        columns={[
-          ['Model', 'g'],
-          ['Tokens', 'n'],
-          ...optional<Column>(reported, ['Reported', 'n']),
-          ['Requests', 'n'],
-          ...optional<Column>(minute, ['This minute', 'n w']),
-          ['Settled', 'n w'],
-          ['Partial', 'n w'],
-          ['Failed', 'n w'],
-          ['In flight', 'n w'],
-          ['Expired', 'n w'],
-          ...optional<Column>(overshoot, ['Overshoot', 'n w']),
-        ]}
-        rows={models.map((row) => ({
-          key: row.model,
-          cells: [
-            <span class="who">
-              <Name of={row.model} />
-              {row.blocked && <span class="tag bad">blocked</span>}
-            </span>,
-            <Against of={row.tokensUsedDay} limit={row.used.limits?.tokensPerDay} label="Tokens" />,
-            ...optional(
-              reported,
-              row.reportedTokensDay === null ? (
-                '–'
-              ) : (
-                <span class={row.differs ? 'tag' : undefined}>
-                  <Num of={row.reportedTokensDay} />
-                </span>
-              ),
+      {table({
+        caption: 'Models today, against their limits',
+        rows: models,
+        key: ({ model }) => model,
+        columns: [
+          [
+            'Model',
+            'g',
+            ({ model, blocked }) => (
+              <span class="who">
+                {name(model)}
+                {blocked && tag('blocked', 'bad')}
+              </span>
             ),
-            <Against
-              of={row.requestsDay}
-              limit={row.used.limits?.requestsPerDay}
-              label="Requests"
-            />,
-            ...optional(
-              minute,
-              row.minute ? `${exact(row.minute.tokens)} / ${exact(row.minute.requests)}` : '–',
-            ),
-            <Num of={row.settled} />,
-            <Num of={row.partial} />,
-            <Num of={row.failed} />,
-            <Num of={row.unsettled - row.expired} />,
-            <Num of={row.expired} />,
-            ...optional(overshoot, <Num of={row.overshoot} />),
           ],
-        }))}
-        empty="Nothing today."
-      />
+          ['Tokens', 'n', (row) => against(row.tokens, row.limits?.tokensPerDay, 'Tokens')],
+          [
+            'Reported',
+            'n',
+            ({ reportedTokensDay: said, differs }) =>
+              said === null ? undefined : <span class={differs ? 'tag' : ''}>{num(said)}</span>,
+          ],
+          [
+            'Requests',
+            'n w',
+            (row) => against(row.requests, row.limits?.requestsPerDay, 'Requests'),
+          ],
+          [
+            'This minute',
+            'n w',
+            ({ minute, limits }) =>
+              minute && against(minute.tokens, limits?.tokensPerMinute, 'Tokens'),
+          ],
+          ['Settled', 'n w', ({ settled }) => num(settled)],
+          ['Partial', 'n w', ({ partial }) => num(partial)],
+          ['Failed', 'n w', ({ failed }) => num(failed)],
+          ['In flight', 'n w', ({ unsettled, expired }) => num(unsettled - expired)],
+          ['Expired', 'n w', ({ expired }) => num(expired)],
+          ['Overshoot', 'n w', ({ overshoot }) => num(overshoot)],
+          ['Cost', 'n w', ({ cost }) => cost && usd(cost)],
+        ],
+        empty: 'No request today.',
+      })}
     </section>
   )
 }
 
-const Days = ({ days }: UserLive) => (
-  <section class="card" data-live id="user-days" aria-labelledby="days-title">
-    <h2 id="days-title">{days.length} days</h2>
-    <Chart
-      label={`Tokens by day: ${days.map(({ date, tokens }) => `${shortDate(date)} ${exact(tokens)}`).join(', ')}`}
-      bars={days.map(({ date, tokens, requests }) => ({
-        name: shortDate(date),
-        tokens,
-        note: `${exact(requests)} requests`,
-      }))}
-      marks={days.map(({ date }) => shortDate(date))}
-    />
-  </section>
+const blocking = (path: string, { blocks, names }: UserMore, now: number) => (
+  <Card id="blocks" title="Blocks">
+    {blocks.map(({ model, reason, at, until }) => (
+      <form method="post" action={`${path}/unblock`} class="block">
+        <p>
+          <b>{scope(model)}</b>
+          {reason && name(reason)}
+          <small>
+            since {time(at, now)}, {until ? ['ends ', time(until, now)] : 'until lifted'}
+          </small>
+        </p>
+        <input type="hidden" name="model" value={model} />
+        <button class="quiet" aria-label={`Unblock ${modelName(model)}`}>
+          Unblock
+        </button>
+      </form>
+    ))}
+    <form method="post" action={`${path}/block`} class="fields">
+      <label>
+        Block from
+        <select name="model">
+          <option value={ALL_MODELS}>all models</option>
+          {names.map((model) => (
+            <option>{model}</option>
+          ))}
+        </select>
+      </label>
+      <label>
+        For
+        <select name="minutes">
+          {DURATIONS.map(([minutes, words]) => (
+            <option value={minutes}>{words}</option>
+          ))}
+        </select>
+      </label>
+      <label>
+        or until (UTC)
+        <input name="until" type="datetime-local" step="1" />
+      </label>
+      <label class="wide">
+        Reason, which the user is told
+        <input name="reason" maxlength={REASON_CHARS} />
+      </label>
+      <button>Block</button>
+    </form>
+  </Card>
 )

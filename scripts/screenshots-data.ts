@@ -1,0 +1,206 @@
+/** Ninety days of a made-up application for `npm run screenshots`, the same every time. */
+import { v7 as uuidv7 } from 'uuid'
+import type { Entry, Store } from '../src/store/store.ts'
+import { ALL_MODELS, DAY_MS, HOUR_MS, MINUTE_MS, nextDay, type Event } from '../src/usage/record.ts'
+import { createIds } from '../src/usage/user-id.ts'
+
+/** A Wednesday afternoon. */
+export const NOW = Date.UTC(2026, 2, 18, 14, 42, 7)
+export const SECRET = 'secret-of-the-screenshots'
+
+/** Models and how often they are asked. */
+const MODELS: [name: string, weight: number][] = [
+  ['openai/gpt-oss-20b', 44],
+  ['llama-3.3-70b-versatile', 21],
+  ['openai/gpt-oss-120b', 17],
+  ['qwen/qwen3-32b', 9],
+  ['meta-llama/llama-4-maverick-17b-128e-instruct', 6],
+  ['moonshotai/kimi-k2-instruct-0905', 3],
+]
+const USERS = 120
+const DAYS = 90
+
+/** How busy the hours of a day are. */
+const HOURS = [2, 1, 1, 1, 1, 2, 4, 8, 14, 19, 22, 21, 18, 20, 23, 22, 19, 15, 12, 11, 10, 8, 5, 3]
+
+/** Pages with something of interest on them. */
+export type Seeded = { busy: string; blocked: string; hostile: string }
+
+export const HOSTILE = `<script>alert(1)</script>"'&amp;\u202Eexe.fdp\u202C ${'so long a reason '.repeat(26)}`
+
+/** Fills a store. */
+export async function seed(store: Store): Promise<Seeded> {
+  const random = dice(42)
+  const pick = <T>(weighted: readonly (readonly [T, number])[]): T => {
+    let left = random() * weighted.reduce((sum, [, weight]) => sum + weight, 0)
+    for (const [value, weight] of weighted) if ((left -= weight) <= 0) return value
+    throw new Error('nothing to pick from')
+  }
+  const ids = createIds(SECRET)
+  const users = await Promise.all(
+    Array.from({ length: USERS }, (_, number) => ids.user(`token-of-user-${number}`)),
+  )
+  const user = (number: number) => users[number] ?? ''
+
+  const entries: Entry[] = []
+  for (let ago = DAYS - 1; ago >= 0; ago -= 1) {
+    const start = Math.floor(NOW / DAY_MS) * DAY_MS - ago * DAY_MS
+    const weekend = [0, 6].includes(new Date(start).getUTCDay()) ? 0.45 : 1
+    const growth = 0.35 + 0.65 * ((DAYS - ago) / DAYS) ** 1.4
+    for (const [hour, busy] of HOURS.entries()) {
+      const requests = Math.round(busy * 2 * weekend * growth * (0.75 + random() * 0.5))
+      const times = Array.from(
+        { length: requests },
+        () => start + hour * HOUR_MS + Math.floor(random() * HOUR_MS),
+      )
+      for (const at of times.sort((a, b) => a - b)) {
+        if (at > NOW - MINUTE_MS) continue
+        const number = Math.floor(random() ** 2.2 * USERS)
+        const model = pick(MODELS)
+        entries.push(entry(eventOf(at, user(number), model)))
+      }
+    }
+  }
+
+  function eventOf(at: number, user: string, model: string): Event {
+    const prompt = Math.round(120 + random() ** 3 * 5200)
+    const completion = Math.round(60 + random() ** 2 * 1900)
+    const outcome = pick([
+      ['settled', 955],
+      ['partial', 21],
+      ['failed', 24],
+    ] as const)
+    const total = prompt + completion
+    const overshoot = outcome === 'settled' && random() < 0.004
+    const bound = overshoot ? Math.round(total * 0.9) : total + 700
+    const charged = { settled: total, partial: Math.round(total * 0.6), failed: 0 }[outcome]
+    const ttfbMs = Math.round(110 + random() ** 3 * 900)
+    return {
+      v: 1,
+      id: uuidv7({ msecs: at, seq: entries.length, random: bytes(random) }),
+      at,
+      user,
+      session: `session-${user.slice(0, 4)}-${at % 2}`,
+      route: pick([
+        ['chat/completions', 80],
+        ['responses', 15],
+        ['embeddings', 5],
+      ]),
+      model,
+      outcome,
+      status:
+        outcome === 'failed'
+          ? pick([
+              [429, 6],
+              [500, 1],
+              [400, 2],
+            ])
+          : 200,
+      ...(outcome === 'settled' && { prompt, completion, total }),
+      bound,
+      charged,
+      estimated: outcome === 'partial',
+      ttfbMs,
+      totalMs: ttfbMs + Math.round(completion * (1.5 + random())),
+    }
+  }
+
+  for (let at = 0; at < entries.length; at += 64) await store.replay(entries.slice(at, at + 64))
+
+  const model = 'openai/gpt-oss-20b'
+  const limits = { model: { tokensPerDay: 200_000, requestsPerDay: 1000 } }
+  const global = { total: { tokensPerDay: 2_000_000, requestsPerDay: 10_000 } }
+  for (const [number, ago, lasts] of [
+    [0, 9_000, 300_000],
+    [2, 4_000, 300_000],
+    [1, 40 * MINUTE_MS, 300_000],
+  ] as const) {
+    const now = NOW - ago
+    const id = uuidv7({ msecs: now, seq: number, random: bytes(random) })
+    await store.admit({
+      op: 'admit',
+      id,
+      user: user(number),
+      model,
+      bound: 3100,
+      now,
+      lasts,
+      limits,
+      global,
+    })
+  }
+  for (const seconds of [111, 84, 61, 47, 32, 18, 11, 4]) {
+    const event = eventOf(NOW - seconds * 1000, user((seconds * 7) % 40), pick(MODELS))
+    await store.replay([entry(event)])
+  }
+  await report(3, 1.02)
+  await report(5, 3.4)
+  async function report(number: number, factor: number) {
+    const doc = await store.user(user(number))
+    const resetAt = nextDay(NOW)
+    const models = Object.fromEntries(
+      Object.entries(doc?.rows ?? {}).map(([name, row]) => [
+        name,
+        { tokens: Math.round(row.charged * factor), requests: row.requests, resetAt },
+      ]),
+    )
+    await store.report({ op: 'report', now: NOW - 20_000, user: user(number), models })
+  }
+
+  const ip = '198.51.100.7'
+  const session = 'a'.repeat(43)
+  await store.login({ op: 'login', now: NOW - 3 * DAY_MS, session, until: NOW - 2 * DAY_MS, ip })
+  await store.note({ op: 'note', now: NOW - 3 * DAY_MS + 60_000, action: 'export', ip })
+  const blocks: [number, string, number, string?, number?][] = [
+    [17, ALL_MODELS, 26 * HOUR_MS, 'Scraped the help centre through the chat'],
+    [
+      5,
+      'openai/gpt-oss-120b',
+      3 * HOUR_MS,
+      'Reports thrice of what is metered; asked them why',
+      21,
+    ],
+    [9, 'qwen/qwen3-32b', 50 * MINUTE_MS, undefined, 1],
+    [33, ALL_MODELS, 12 * MINUTE_MS, HOSTILE, 164],
+  ]
+  const lifted = { op: 'block', user: user(21), model: ALL_MODELS, ip } as const
+  const block = { at: NOW - 9 * HOUR_MS, reason: 'Load test' }
+  const deeds: { ago: number; run: () => Promise<unknown> }[] = [
+    { ago: 9 * HOUR_MS, run: () => store.setBlock({ ...lifted, now: block.at, block }) },
+    { ago: 8 * HOUR_MS, run: () => store.setBlock({ ...lifted, now: NOW - 8 * HOUR_MS }) },
+    {
+      ago: 5 * HOUR_MS,
+      run: () => store.erase({ op: 'erase', now: NOW - 5 * HOUR_MS, user: user(119), ip }),
+    },
+    ...blocks.map(([number, model, ago, reason, hours]) => {
+      const now = NOW - ago
+      const until = hours === undefined ? undefined : NOW + hours * HOUR_MS
+      const block = { at: now, reason, until }
+      const command = { op: 'block', now, user: user(number), model, block, ip } as const
+      return { ago, run: () => store.setBlock(command) }
+    }),
+  ]
+  for (const { run } of deeds.sort((a, b) => b.ago - a.ago)) await run()
+  return { busy: user(0), blocked: user(5), hostile: user(33) }
+}
+
+const entry = (event: Event): Entry => ({
+  op: 'enter',
+  now: event.at,
+  user: event.user,
+  event,
+  scopes: [ALL_MODELS],
+})
+
+/** Mulberry32: numbers from 0 to 1 that are the same every time. */
+function dice(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+const bytes = (random: () => number) => Uint8Array.from({ length: 16 }, () => random() * 256)

@@ -1,0 +1,21 @@
+/** What went wrong, on a page. */
+import type { AppContext, Deps } from '../context.ts'
+import { asApiError } from '../errors.ts'
+import { awayPage, loginPage, problemPage, setupPage } from '../views/login.tsx'
+import { answerPage, type View } from './answer-page.ts'
+
+/** Answers what a handler of a page or a form threw; a wrong admin key gets the login page again. */
+export function answerProblem(c: AppContext, deps: Deps, thrown: unknown): Promise<Response> {
+  const { config, store, log } = deps
+  const { status, code, message, headers, cause } = asApiError(thrown)
+  if (status === 500) log.error('request.failed', { id: c.var.id, code, status, error: cause })
+  let page: View = problemPage(status === 404 ? 'Not found' : 'That did not work', message)
+  if (code === 'store_unavailable') {
+    page = awayPage({ open: config.onStoreDown === 'open', queued: store?.health().queued ?? 0 })
+  } else if (code === 'not_configured' && config.adminKey === undefined) {
+    page = setupPage()
+  } else if (code === 'invalid_token' || code === 'rate_limit_exceeded') {
+    page = loginPage({ error: message })
+  }
+  return answerPage(c, page, status, headers)
+}
