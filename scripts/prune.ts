@@ -155,11 +155,18 @@ function prune(code: string, { keep = {}, drop = {}, empty = {} }: Table): strin
 export const pruning: Plugin = {
   name: 'prune',
   setup(build) {
+    const applied = new Set<Table>()
     for (const table of PRUNED) {
-      build.onLoad({ filter: table.file }, async ({ path }) => ({
-        contents: prune(await readFile(path, 'utf8'), table),
-      }))
+      build.onLoad({ filter: table.file }, async ({ path }) => {
+        applied.add(table)
+        return { contents: prune(await readFile(path, 'utf8'), table) }
+      })
     }
+    build.onEnd(({ errors }) => {
+      const missed = PRUNED.filter((table) => !applied.has(table))
+      if (errors.length || missed.length === 0) return undefined
+      return { errors: missed.map(({ file }) => ({ text: `no file is called ${file} any more` })) }
+    })
     // What is for readers only of a script that is sent as it is.
     build.onLoad({ filter: /\.lua\.ts$/ }, async ({ path }) => {
       const contents = await readFile(path, 'utf8')

@@ -140,6 +140,24 @@ describe.each(KINDS)('on %s', (kind) => {
     ])
   })
 
+  test.each(['2031-02-03T10:00Z', '2031-02-03T10:00:00.5+01:00'])(
+    'a block may end at %s',
+    async (until) => {
+      const answer = await block(gateway, { userId: seededId(1), model: '*', blocked: true, until })
+      expect(answer.status).toBe(200)
+      const [user] = await world.store.blockedUsers(1)
+      expect(user?.blocks['*']?.until).toBe(Date.parse(until))
+    },
+  )
+
+  test('an entry of the trail that is damaged hides no other', async () => {
+    await block(gateway, { userId: seededId(1), model: '*', blocked: true })
+    await world.redis.command(['LPUSH', 'weir:1:audit', 'not json', 'null', '5'])
+    await block(gateway, { userId: seededId(1), model: '*', blocked: false })
+    const { audit } = await usageOf(gateway)
+    expect(audit.map(({ action }) => action)).toEqual(['unblock', 'block'])
+  })
+
   test('a block of all models runs out by itself', async () => {
     const token = 'token-of-somebody'
     const userId = await ids.user(token)
@@ -160,6 +178,16 @@ describe.each(KINDS)('on %s', (kind) => {
     [
       'a past end',
       { userId: seededId(1), model: '*', blocked: true, until: Date.now() - 1 },
+      'until',
+    ],
+    [
+      'a day that there is not',
+      { userId: seededId(1), model: '*', blocked: true, until: '2031-02-30T10:00:00Z' },
+      'until',
+    ],
+    [
+      'an hour that there is not',
+      { userId: seededId(1), model: '*', blocked: true, until: '2031-02-03T24:00:00Z' },
       'until',
     ],
     [

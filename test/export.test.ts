@@ -73,6 +73,26 @@ describe.each(KINDS)('on %s', (kind) => {
     })
   })
 
+  test('a HEAD is refused, since nobody would read the file', async () => {
+    const response = await fetch(`${gateway.url}/api/admin/export?kind=users`, {
+      method: 'HEAD',
+      headers: BEARER,
+    })
+    expect([response.status, response.headers.get('allow')]).toEqual([405, 'GET'])
+  })
+
+  test.each(['csv', 'ndjson'])(
+    'no %s file is begun where the database does not answer',
+    async (format) => {
+      const cut = await world.gateway(kind, { STORE_TIMEOUT_MS: '500' })
+      world.upstash.fault(({ commands }) =>
+        commands.flat().some((arg) => /^zrange$/i.test(String(arg))) ? { reset: true } : undefined,
+      )
+      const response = await fetchExport(cut, `kind=users&format=${format}`)
+      expect(response.status).toBe(503)
+    },
+  )
+
   test('users, days and events are what the API tells, in both formats', async () => {
     for (const [token, model] of [
       ['token-of-somebody', 'openai/gpt-oss-20b'],
@@ -166,6 +186,18 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(bytes).toBeGreaterThan(10_000_000)
   }, 60_000)
 
+  test('a reader that stalls is let go when the time is up', async () => {
+    const short = await world.gateway(kind, { REQUEST_SECONDS: '1' })
+    await seedUsers(world.redis, 30_000, Date.now())
+    const response = await fetchExport(short, 'kind=users&format=ndjson')
+    const calls = () => world.upstash.log.length
+    await new Promise((resolve) => setTimeout(resolve, 1500))
+    const before = calls()
+    await response.text().catch(() => undefined)
+    expect(calls()).toBeLessThanOrEqual(before + 2)
+    expect(before).toBeLessThan(300)
+  })
+
   test('a database that goes away breaks the file off, and the log says so', async () => {
     const cut = await world.gateway(kind, { STORE_TIMEOUT_MS: '500' })
     await seedUsers(world.redis, 30_000, Date.now())
@@ -185,6 +217,7 @@ test.each([
   ['-2+3', `'-2+3\r\n`],
   ['@cmd', `'@cmd\r\n`],
   ['\t=1', `'\t=1\r\n`],
+  ['-bcdef_-ghij', '-bcdef_-ghij\r\n'],
   [' =1', `' =1\r\n`],
   ['＝1', `'＝1\r\n`],
   ['a "b", c', '"a ""b"", c"\r\n'],

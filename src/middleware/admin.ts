@@ -1,12 +1,11 @@
 /** Lets the admin in: by the session of a browser, or with `Authorization: Bearer ADMIN_KEY` for scripts. */
 import type { MiddlewareHandler } from 'hono'
-import { timingSafeEqual } from 'hono/utils/buffer'
 import type { AppContext, AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
+import { createKeyCheck } from './admin-key.ts'
 import { storedIp } from './caller.ts'
-import { createSessions, type Session } from './session.ts'
+import { createSessions, type Session, type Sessions } from './session.ts'
 import { answered, storeOf } from './store.ts'
-import { createWrongKeys } from './wrong-keys.ts'
 
 export type Admin = {
   /** Answers `not_configured`, `missing_token`, `invalid_token` or `rate_limit_exceeded` to everyone else. */
@@ -26,19 +25,11 @@ export function createAdmin(deps: Deps): Admin {
   const { config, now, clientIp } = deps
   const { adminKey } = config
   const sessions = adminKey === undefined ? undefined : createSessions(deps, adminKey)
-  const wrongKeys = createWrongKeys(deps)
+  const checkKey = createKeyCheck(deps)
 
-  function configured() {
-    if (adminKey !== undefined && sessions) return { adminKey, sessions }
+  function configured(): { sessions: Sessions } {
+    if (sessions) return { sessions }
     throw new ApiError('not_configured', 'The admin routes need ADMIN_KEY to be set.')
-  }
-
-  async function checkKey(c: AppContext, key: string): Promise<void> {
-    const { adminKey } = configured()
-    await wrongKeys.refuse(c)
-    if (await timingSafeEqual(key, adminKey)) return
-    await wrongKeys.count(c)
-    throw new ApiError('invalid_token', 'That is not the admin key.')
   }
 
   async function session(c: AppContext): Promise<Session | undefined> {
@@ -72,10 +63,11 @@ export function createAdmin(deps: Deps): Admin {
       const { sessions } = configured()
       const store = storeOf(deps)
       await checkKey(c, key)
-      const opened = await sessions.create(c)
-      const { hash, until } = opened
+      const created = await sessions.create()
+      const { hash, until } = created
       await answered(store.login({ op: 'login', session: hash, until, ...stamp(c) }))
-      return opened
+      await sessions.give(c, created)
+      return { hash, until }
     },
     async logout(c) {
       const { sessions } = configured()

@@ -13,6 +13,7 @@ import {
   type Refusal,
 } from '../usage/record.ts'
 import type { Caller } from './caller.ts'
+import { secondsUntil } from './retry-after.ts'
 
 export type Gate = (entrant: Entrant) => Promise<Admitted & Degraded>
 
@@ -128,10 +129,8 @@ function refusalError(refusal: Refusal, model: string, now: number): ApiError {
     `They reset at ${time(resetAt)}.`
   const never = asked > limit
   if (per === 'minute' && !never) {
-    // The minute is that of the ledger's clock, which may be ahead of ours.
-    const seconds = Math.min(60, Math.max(1, Math.ceil((resetAt - now) / 1000)))
     return new ApiError('rate_limit_exceeded', message, {
-      headers: { 'retry-after': String(seconds) },
+      headers: { 'retry-after': String(secondsUntil(resetAt, now)) },
     })
   }
   // Without a retry-after: groq-sdk would sleep until then, however long.

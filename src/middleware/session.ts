@@ -1,5 +1,6 @@
 /** The admin's session: a cookie that cannot be made without ADMIN_KEY, and an entry in the store that logging out removes. */
 import { deleteCookie, getSignedCookie, setSignedCookie } from 'hono/cookie'
+import type { CookiePrefixOptions } from 'hono/utils/cookie'
 import type { AppContext, Deps } from '../context.ts'
 import { DAY_MS, SECOND_MS } from '../usage/record.ts'
 import { base64url } from '../usage/user-id.ts'
@@ -11,12 +12,16 @@ export type Session = {
   until: number
 }
 
+export type Created = Session & { id: string }
+
 const COOKIE = 'weir_session'
 const LASTS_MS = DAY_MS
 
 export type Sessions = {
-  /** A session that nobody has yet, and its cookie in the answer. */
-  create(c: AppContext): Promise<Session>
+  /** A session that nobody has yet. */
+  create(): Promise<Created>
+  /** Puts its cookie into the answer, once the store has it. */
+  give(c: AppContext, created: Created): Promise<void>
   /** The session that the request's cookie tells of, whether or not it is still open. */
   read(c: AppContext): Promise<Session | undefined>
   /** Removes the cookie. */
@@ -35,9 +40,11 @@ export function createSessions(
   const secret = `weir admin session ${adminKey}`
 
   /** The prefix binds the cookie to this very host over TLS (RFC 6265bis, section 4.1.3.2). */
-  const prefix = (c: AppContext) => {
-    const proxied = config.trustProxy && c.req.header('x-forwarded-proto') === 'https'
-    return proxied || c.req.url.startsWith('https:') ? 'host' : undefined
+  const prefix = (c: AppContext): CookiePrefixOptions | undefined => {
+    const proxied = config.trustProxy && c.req.header('x-forwarded-proto')
+    // Behind a proxy that is not told of, the page's own origin tells.
+    const urls = [c.req.url, `${proxied}:`, c.req.header('origin')]
+    return urls.some((url) => url?.startsWith('https:')) ? 'host' : undefined
   }
   const options = (c: AppContext) =>
     ({ prefix: prefix(c), httpOnly: true, sameSite: 'Strict', path: '/' }) as const
@@ -48,19 +55,26 @@ export function createSessions(
   }
 
   return {
-    async create(c) {
+    async create() {
       const id = base64url(crypto.getRandomValues(new Uint8Array(32)))
-      const until = now() + LASTS_MS
+      return { ...(await sessionOf(id, now() + LASTS_MS)), id }
+    },
+    async give(c, { id, until }) {
       const age = { maxAge: LASTS_MS / SECOND_MS }
       await setSignedCookie(c, COOKIE, `${until}.${id}`, secret, { ...options(c), ...age })
-      return sessionOf(id, until)
     },
     async read(c) {
-      const value = await getSignedCookie(c, secret, COOKIE, prefix(c))
+      const value =
+        (await getSignedCookie(c, secret, COOKIE, 'host')) ||
+        (await getSignedCookie(c, secret, COOKIE))
       const [, until, id] = /^(\d+)\.(.+)$/.exec(value || '') ?? []
       if (id === undefined || !(Number(until) > now())) return undefined
       return sessionOf(id, Number(until))
     },
-    forget: (c) => void deleteCookie(c, COOKIE, options(c)),
+    forget(c) {
+      // Logging out has to work however the page was reached.
+      for (const prefix of [undefined, 'host'] as const)
+        deleteCookie(c, COOKIE, { ...options(c), prefix })
+    },
   }
 }

@@ -10,7 +10,7 @@ import { sameOrigin } from '../middleware/same-origin.ts'
 import { answered, storeOf } from '../middleware/store.ts'
 import { MODEL_NAME, parseBody, type Json } from '../proxy/body.ts'
 import { formatCursor } from '../store/cursor.ts'
-import { ALL_MODELS, DAY_MS, dateOf, type Block } from '../usage/record.ts'
+import { ALL_MODELS, dateOf, datesTo, type Block } from '../usage/record.ts'
 import { modelStats, userReport } from '../usage/report.ts'
 import { exportHandler } from './export.ts'
 import { answerProblem } from './problem-page.ts'
@@ -20,8 +20,13 @@ const EVENTS = 20
 const AUDITS = 20
 const MAX_BODY_BYTES = 64 * 1024
 
-/** RFC 3339, section 5.6. zod's own would bring all of its kinds of dates along. */
-const MOMENT = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/
+/** RFC 3339, section 5.6, and a day that there is. zod's own would bring all of its kinds of dates along. */
+const MOMENT = /^(\d{4}-\d\d-\d\d)T([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/
+const isMoment = (text: string): boolean => {
+  const [, date = ''] = MOMENT.exec(text) ?? []
+  const day = Date.parse(date)
+  return !Number.isNaN(day) && dateOf(day) === date
+}
 
 const blockBody = z.strictObject({
   userId: z.string().check(z.regex(USER_ID)),
@@ -29,7 +34,7 @@ const blockBody = z.strictObject({
   blocked: z.boolean(),
   // Half a surrogate pair cannot be written as UTF-8.
   reason: z.optional(z.string().check(z.maxLength(500), z.regex(/^\P{Cs}*$/u))),
-  until: z.optional(z.union([z.int(), z.string().check(z.regex(MOMENT))])),
+  until: z.optional(z.union([z.int(), z.string().check(z.refine(isMoment))])),
 })
 
 /** The routes of the admin. */
@@ -86,12 +91,11 @@ export function adminRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
   app.get('/usage', async (c) => {
     const { sort, limit, from, q } = readUserQuery(c.req.query())
     const at = now()
-    const dates = Array.from({ length: config.statsDays }, (_, ago) => dateOf(at - ago * DAY_MS))
     const store = storeOf(deps)
     const users = { sort, limit: q === undefined ? limit : 0, from, now: at }
     const [{ days, page, events }, audit, asked] = await answered(
       Promise.all([
-        store.overview({ dates, users, events: EVENTS }),
+        store.overview({ dates: datesTo(at, config.statsDays), users, events: EVENTS }),
         store.audit(AUDITS),
         q === undefined ? undefined : store.user(q),
       ]),

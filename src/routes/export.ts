@@ -1,17 +1,15 @@
-/** `/api/admin/export`: all that is kept of users, days or events, as a file that is streamed page by page. */
+/** `/api/admin/export`: what is kept of users, days or events, as a file that is streamed page by page. */
 import type { Context } from 'hono'
 import * as z from 'zod/mini'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import type { Admin } from '../middleware/admin.ts'
+import { methodNotAllowed } from '../middleware/methods.ts'
 import { answered, storeOf } from '../middleware/store.ts'
-import { StoreError, type Cursor, type Store } from '../store/store.ts'
-import { csvLine, type Cell } from '../usage/csv.ts'
-import { ALL_MODELS, DAY_MS, dateOf, type Event } from '../usage/record.ts'
-import { userReport } from '../usage/report.ts'
-
-const USERS_AT_ONCE = 200
-const EVENTS_AT_ONCE = 1000
+import { StoreError } from '../store/store.ts'
+import { csvLine } from '../usage/csv.ts'
+import { dateOf } from '../usage/record.ts'
+import { FILES, type ExportFile, type Readable } from './export-files.ts'
 
 const query = z.object({
   kind: z.enum(['users', 'days', 'events']),
@@ -19,135 +17,24 @@ const query = z.object({
 })
 
 type Format = z.infer<typeof query>['format']
-type Readable = Pick<Store, 'listUsers' | 'days' | 'events'>
-type Row = Record<string, Cell>
-type Entries = { objects: unknown[]; rows: Row[] }
-
-/** What a file is made of: its columns as CSV, and its entries, a page at a time. */
-type Kind = { columns: string[]; pages(store: Readable, deps: Deps): AsyncIterable<Entries> }
-
-const time = (at: number | null) => (at === null ? null : new Date(at).toISOString())
-
-const KINDS: Record<z.infer<typeof query>['kind'], Kind> = {
-  users: {
-    columns: [
-      'userId',
-      'ipAddress',
-      'lastActive',
-      'model',
-      'tokensUsedDay',
-      'tokensRemainingDay',
-      'requestsDay',
-      'settled',
-      'partial',
-      'failed',
-      'unsettled',
-      'expired',
-      'heldTokens',
-      'overshoot',
-      'reportedTokensDay',
-      'reportedRequestsDay',
-      'blocked',
-      'blockReason',
-      'blockedUntil',
-    ],
-    async *pages(store, { config, now }) {
-      let from: Cursor | undefined
-      do {
-        const at = now()
-        const limit = USERS_AT_ONCE
-        const page = await store.listUsers({
-          sort: 'lastActive',
-          ascending: true,
-          from,
-          limit,
-          now: at,
-        })
-        const objects = page.users.map((user) => userReport(user, config.limits, at))
-        const rows = objects.flatMap(({ models, ...user }) =>
-          (models.length ? models : [{ blockedUntil: null }]).map((model) => ({
-            ...user,
-            lastActive: time(user.lastActive),
-            ...model,
-            blockedUntil: time(model.blockedUntil),
-          })),
-        )
-        yield { objects, rows }
-        from = page.next
-      } while (from)
-    },
-  },
-  days: {
-    columns: [
-      'date',
-      'model',
-      'requests',
-      'settled',
-      'partial',
-      'failed',
-      'charged',
-      'prompt',
-      'completion',
-      'overshoot',
-      'users',
-    ],
-    async *pages(store, { config, now }) {
-      const { historyDays } = config.retention
-      const dates = Array.from({ length: historyDays }, (_, ago) => dateOf(now() - ago * DAY_MS))
-      const days = (await store.days(dates)).sort((a, b) => (a.date < b.date ? -1 : 1))
-      const rows = days.flatMap(({ date, total, models }) =>
-        Object.entries({ [ALL_MODELS]: total, ...models }).map(
-          ([model, { hours, at, ...row }]) => ({ date, model, ...row }),
-        ),
-      )
-      yield { objects: days, rows }
-    },
-  },
-  events: {
-    columns: [
-      'id',
-      'at',
-      'user',
-      'session',
-      'route',
-      'model',
-      'outcome',
-      'status',
-      'prompt',
-      'completion',
-      'total',
-      'cached',
-      'reasoning',
-      'bound',
-      'charged',
-      'estimated',
-      'ttfbMs',
-      'totalMs',
-      'late',
-    ],
-    async *pages(store) {
-      let before = new Set<string>()
-      for (let skip = 0; ; skip += EVENTS_AT_ONCE) {
-        const page: Event[] = await store.events(EVENTS_AT_ONCE, skip)
-        // New ones have moved the rest on.
-        const events = page.filter(({ id }) => !before.has(id))
-        yield { objects: events, rows: events.map((event) => ({ ...event, at: time(event.at) })) }
-        if (page.length < EVENTS_AT_ONCE) return
-        before = new Set(page.map(({ id }) => id))
-      }
-    },
-  },
-}
 
 /** The file in pieces, none of them empty. */
-async function* textsOf({ columns, pages }: Kind, format: Format, store: Readable, deps: Deps) {
-  if (format === 'csv') yield csvLine(columns)
+async function* textsOf(
+  { columns, pages }: ExportFile,
+  format: Format,
+  store: Readable,
+  deps: Deps,
+) {
+  // Nothing is sent before the store has answered once.
+  let head = format === 'csv' ? csvLine(columns) : ''
   for await (const { objects, rows } of pages(store, deps)) {
     const lines =
       format === 'csv'
         ? rows.map((row) => csvLine(columns.map((column) => row[column])))
         : objects.map((object) => `${JSON.stringify(object)}\n`)
-    if (lines.length) yield lines.join('')
+    const text = head + lines.join('')
+    head = ''
+    if (text) yield text
   }
 }
 
@@ -159,6 +46,8 @@ export function exportHandler(deps: Deps, admin: Admin) {
   const encoder = new TextEncoder()
 
   return async (c: Context<AppEnv>) => {
+    // A HEAD would be served as a GET whose body nobody reads.
+    if (c.req.method === 'HEAD') throw methodNotAllowed('HEAD', ['GET'])
     const asked = query.safeParse(c.req.query())
     if (!asked.success) {
       throw new ApiError(
@@ -169,11 +58,13 @@ export function exportHandler(deps: Deps, admin: Admin) {
     const { kind, format } = asked.data
     const store = storeOf(deps)
     await answered(store.note({ op: 'note', action: 'export', ...admin.stamp(c) }))
-    const texts = textsOf(KINDS[kind], format, store, deps)
+    const texts = textsOf(FILES[kind], format, store, deps)
     const first = await answered(texts.next())
     const { readable, writer, fail } = deps.relay.pipe()
     writer.closed.catch(() => undefined)
     async function pump(): Promise<void> {
+      // A reader who stalls must not hold the server open.
+      const deadline = setTimeout(() => fail(new Error('the time is up')), deps.config.requestMs)
       try {
         for (let next = first; !next.done; next = await texts.next()) {
           await writer.write(encoder.encode(next.value))
@@ -183,6 +74,8 @@ export function exportHandler(deps: Deps, admin: Admin) {
         // A reader who has gone does not mind; one who waits must not take the file for whole, though workerd ends it cleanly.
         if (error instanceof StoreError) deps.log.error('export.broken_off', { kind, error })
         fail(error)
+      } finally {
+        clearTimeout(deadline)
       }
     }
     c.executionCtx.waitUntil(pump())

@@ -7,6 +7,7 @@ import { ApiError } from '../errors.ts'
 import { createIdentify } from '../middleware/caller.ts'
 import { limitBody } from '../middleware/limit-body.ts'
 import { only } from '../middleware/methods.ts'
+import { secondsUntil } from '../middleware/retry-after.ts'
 import { answered, storeOf } from '../middleware/store.ts'
 import { MODEL_NAME } from '../proxy/body.ts'
 import { MODELS_PER_USER } from '../usage/record.ts'
@@ -56,11 +57,10 @@ export function syncRoutes(deps: Deps): Hono<AppEnv> {
     const store = storeOf(deps)
     const { taken, resetAt } = await answered(store.takeTurn(`sync:${caller.id}`, SYNCS_PER_MINUTE))
     if (!taken) {
-      const seconds = Math.min(60, Math.max(1, Math.ceil((resetAt - now()) / 1000)))
       throw new ApiError(
         'rate_limit_exceeded',
         `A user may sync ${SYNCS_PER_MINUTE} times a minute.`,
-        { headers: { 'retry-after': String(seconds) } },
+        { headers: { 'retry-after': String(secondsUntil(resetAt, now())) } },
       )
     }
     const models = Object.fromEntries(

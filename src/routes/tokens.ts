@@ -8,7 +8,7 @@ import { only } from '../middleware/methods.ts'
 import { sameOrigin } from '../middleware/same-origin.ts'
 import { answered, storeOf } from '../middleware/store.ts'
 import { historyRow, historyStats, type HistoryRow } from '../usage/history.ts'
-import { DAY_MS, dateOf } from '../usage/record.ts'
+import { dateOf, datesTo } from '../usage/record.ts'
 import { wholeNumber } from './whole-number.ts'
 
 export function tokensRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
@@ -34,8 +34,7 @@ export function tokensRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
     const timestamp = now()
     const today = dateOf(timestamp)
     const wanted = action === 'today' ? 1 : action === 'history' ? Number(days) : historyDays
-    const dates = Array.from({ length: wanted }, (_, ago) => dateOf(timestamp - ago * DAY_MS))
-    const kept = await answered(storeOf(deps).days(dates))
+    const kept = await answered(storeOf(deps).days(datesTo(timestamp, wanted)))
     /** Newest first, days without any request left out. */
     const history: HistoryRow[] = kept
       .filter(({ total }) => total.requests > 0)

@@ -24,6 +24,9 @@ export const CONNECTED = '✅ Redis client connected for token usage'
 /** Most commands of one script call, so that none holds the database for long. */
 const BATCH = REPLAY_BATCH
 
+/** So many refused are remembered. */
+const REFUSED = 1000
+
 /** How long ended requests wait for others to settle with; nobody waits for a settlement. */
 const SETTLE_GATHER_MS = 25
 
@@ -52,6 +55,8 @@ export function createRedisStore(options: RedisOptions): Store {
 
   const ledger = scriptOf(LEDGER_SCRIPT)
   const limiters = new Map<number, Ratelimit>()
+  /** Who has no turn left, so that asking again costs nothing; the limiter itself never forgets one. */
+  const refused = new Map<string, number>()
 
   async function run(commands: Command[]): Promise<(Answer | Failed)[]> {
     const keys = new Set<string>()
@@ -99,10 +104,11 @@ export function createRedisStore(options: RedisOptions): Store {
     return texts.flatMap((text, index) => (text === null ? [] : parse<T>(text, keys[index])))
   }
 
-  function parse<T extends { v: 1 }>(text: string, key: string | undefined): T[] {
+  /** What a text stands for, or nothing: one that is damaged must not hide the others. */
+  function parse<T>(text: string, key: string | undefined, isWhole = isVersioned): T[] {
     try {
-      const value = JSON.parse(text) as T | null
-      if (value?.v === 1) return [value]
+      const value: unknown = JSON.parse(text)
+      if (isWhole(value)) return [value as T]
     } catch {
       // Reported below like any other unreadable document.
     }
@@ -166,6 +172,7 @@ export function createRedisStore(options: RedisOptions): Store {
     setBlock: (command) => one(alone, command),
     clear: (command) => one(alone, command),
     async takeTurn(key, perMinute) {
+      if (refused.size > REFUSED) refused.clear()
       let limiter = limiters.get(perMinute)
       if (!limiter) {
         limiter = new Ratelimit({
@@ -174,6 +181,7 @@ export function createRedisStore(options: RedisOptions): Store {
           prefix: `${PREFIX}turns`,
           // The client gives up by itself, and that is no turn.
           timeout: 0,
+          ephemeralCache: refused,
         })
         limiters.set(perMinute, limiter)
       }
@@ -194,7 +202,7 @@ export function createRedisStore(options: RedisOptions): Store {
     async audit(limit) {
       const texts = await list(() => redis.lrange<string>(`${PREFIX}audit`, 0, limit - 1))
       // A limit of none would be read as all.
-      return texts.slice(0, limit).map((text) => JSON.parse(text) as Audit)
+      return texts.slice(0, limit).flatMap((text) => parse<Audit>(text, `${PREFIX}audit`, isAudit))
     },
     async listUsers(query) {
       const { ids, next } = await places(query)
@@ -230,6 +238,9 @@ export function createRedisStore(options: RedisOptions): Store {
     },
   }
 }
+
+const isVersioned = (value: unknown) => (value as { v?: unknown } | null)?.v === 1
+const isAudit = (value: unknown) => (value as Partial<Audit> | null)?.action !== undefined
 
 type Place = { id: string; score: number }
 type Places = { ids: string[]; next?: Cursor }

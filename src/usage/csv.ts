@@ -10,6 +10,8 @@ export const csvLine = (cells: Cell[]): string => `${cells.map(csvCell).join(','
 
 function csvCell(cell: Cell): string {
   if (typeof cell !== 'string') return String(cell ?? '')
-  const text = /^[\s]*[=+\-@＝＋－＠]|^[\t\r\n]/.test(cell) ? `'${cell}` : cell
+  // Ids may begin with a hyphen, and no formula is made of these characters alone.
+  const formula = /^\s*[=+\-@＝＋－＠]|^[\t\r\n]/.test(cell) && !/^[\w-]*$/.test(cell)
+  const text = formula ? `'${cell}` : cell
   return /[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
 }

@@ -296,6 +296,10 @@ export type Answer = Admitted | Refusal | Settled | Reported | Done
 /** The UTC date of a moment, `YYYY-MM-DD`. */
 export const dateOf = (at: number): string => new Date(at).toISOString().slice(0, 10)
 
+/** The UTC dates of so many days up to a moment, the latest first. */
+export const datesTo = (at: number, days: number): string[] =>
+  Array.from({ length: days }, (_, ago) => dateOf(at - ago * DAY_MS))
+
 /** The start of the UTC day after the one of a moment. */
 export const nextDay = (at: number): number => (Math.floor(at / DAY_MS) + 1) * DAY_MS
 

@@ -20,7 +20,7 @@ export function userReport(user: UserDoc, limits: ModelLimits, now: number) {
   const today = user.date === dateOf(now)
   const rows = today ? user.rows : {}
   const reported = (today && user.reported) || {}
-  const sum = Object.values(rows).reduce((total, row) => total + row.charged, 0)
+  const all = Object.values(rows).reduce((total, row) => total + row.charged, 0)
   const inForce = (block: Block | undefined) =>
     block && (block.until === undefined || block.until > now) ? block : undefined
   const blockedModels = Object.keys(user.blocks).filter((model) => inForce(own(user.blocks, model)))
@@ -29,13 +29,11 @@ export function userReport(user: UserDoc, limits: ModelLimits, now: number) {
     const row = own(rows, model) ?? newRow()
     const said = own(reported, model)
     const block = inForce(own(user.blocks, model)) ?? inForce(own(user.blocks, ALL_MODELS))
-    const limit = model === ALL_MODELS ? limits.total : limitsOf(limits, model)
-    // `*` has no use of its own, so that the models add up.
-    const used = model === ALL_MODELS ? sum : row.charged
+    const left = leftOf(limits, model, row.charged, all)
     return {
       model,
       tokensUsedDay: row.charged,
-      tokensRemainingDay: limit ? Math.max(0, limit.tokensPerDay - used) : null,
+      tokensRemainingDay: left === Infinity ? null : left,
       requestsDay: row.requests,
       settled: row.settled,
       partial: row.partial,
@@ -56,6 +54,16 @@ export function userReport(user: UserDoc, limits: ModelLimits, now: number) {
   return { userId: user.id, ipAddress: user.ip ?? null, lastActive, models }
 }
 
+/** Tokens that a user may still use of a model today, of all they have used; of `*`, of all models together. */
+function leftOf(limits: ModelLimits, model: string, used: number, all: number): number {
+  const own = model === ALL_MODELS ? undefined : limitsOf(limits, model)
+  const left = Math.min(
+    (own?.tokensPerDay ?? Infinity) - used,
+    (limits.total?.tokensPerDay ?? Infinity) - all,
+  )
+  return Math.max(0, left)
+}
+
 /** A user's requests with a model that may still be running today. */
 const running = ({ leases, date }: UserDoc, model: string, now: number): number =>
   Object.values(leases).filter(
@@ -69,15 +77,12 @@ export function syncReport({ at, rows, blocks }: Reported, asked: string[], limi
   const usage = Object.fromEntries(
     [...new Set([...Object.keys(rows), ...asked])].map((model) => {
       const { tokens, requests } = own(rows, model) ?? NOTHING
-      const left = [
-        (limitsOf(limits, model)?.tokensPerDay ?? Infinity) - tokens,
-        (limits.total?.tokensPerDay ?? Infinity) - all,
-      ]
+      const left = leftOf(limits, model, tokens, all)
       return [
         model,
         {
           tokensUsedDay: tokens,
-          tokensRemainingDay: Math.max(0, Math.min(...left)),
+          tokensRemainingDay: left,
           requestsDay: requests,
           resetAt,
         },

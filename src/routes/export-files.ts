@@ -1,0 +1,133 @@
+/** What the files of an export are made of: users today, days, or events. */
+import type { Deps } from '../context.ts'
+import type { Cursor, Store } from '../store/store.ts'
+import type { Cell } from '../usage/csv.ts'
+import { ALL_MODELS, datesTo, type Event } from '../usage/record.ts'
+import { userReport } from '../usage/report.ts'
+
+const USERS_AT_ONCE = 200
+const EVENTS_AT_ONCE = 1000
+
+export type Readable = Pick<Store, 'listUsers' | 'days' | 'events'>
+export type Row = Record<string, Cell>
+export type Entries = { objects: unknown[]; rows: Row[] }
+
+/** What a file is made of: its columns as CSV, and its entries, a page at a time. */
+export type ExportFile = {
+  columns: string[]
+  pages(store: Readable, deps: Deps): AsyncIterable<Entries>
+}
+
+const time = (at: number | null) => (at === null ? null : new Date(at).toISOString())
+
+export const FILES: Record<'users' | 'days' | 'events', ExportFile> = {
+  users: {
+    columns: [
+      'userId',
+      'ipAddress',
+      'lastActive',
+      'model',
+      'tokensUsedDay',
+      'tokensRemainingDay',
+      'requestsDay',
+      'settled',
+      'partial',
+      'failed',
+      'unsettled',
+      'expired',
+      'heldTokens',
+      'overshoot',
+      'reportedTokensDay',
+      'reportedRequestsDay',
+      'blocked',
+      'blockReason',
+      'blockedUntil',
+    ],
+    async *pages(store, { config, now }) {
+      let from: Cursor | undefined
+      do {
+        const at = now()
+        const limit = USERS_AT_ONCE
+        const page = await store.listUsers({
+          sort: 'lastActive',
+          ascending: true,
+          from,
+          limit,
+          now: at,
+        })
+        const objects = page.users.map((user) => userReport(user, config.limits, at))
+        const rows = objects.flatMap(({ models, ...user }) =>
+          (models.length ? models : [{ blockedUntil: null }]).map((model) => ({
+            ...user,
+            lastActive: time(user.lastActive),
+            ...model,
+            blockedUntil: time(model.blockedUntil),
+          })),
+        )
+        yield { objects, rows }
+        from = page.next
+      } while (from)
+    },
+  },
+  days: {
+    columns: [
+      'date',
+      'model',
+      'requests',
+      'settled',
+      'partial',
+      'failed',
+      'charged',
+      'prompt',
+      'cached',
+      'completion',
+      'overshoot',
+      'users',
+    ],
+    async *pages(store, { config, now }) {
+      const dates = datesTo(now(), config.retention.historyDays)
+      const days = (await store.days(dates)).sort((a, b) => (a.date < b.date ? -1 : 1))
+      const rows = days.flatMap(({ date, total, models }) =>
+        Object.entries({ [ALL_MODELS]: total, ...models }).map(
+          ([model, { hours, at, ...row }]) => ({ date, model, ...row }),
+        ),
+      )
+      yield { objects: days, rows }
+    },
+  },
+  events: {
+    columns: [
+      'id',
+      'at',
+      'user',
+      'session',
+      'route',
+      'model',
+      'outcome',
+      'status',
+      'prompt',
+      'completion',
+      'total',
+      'cached',
+      'reasoning',
+      'mismatch',
+      'bound',
+      'charged',
+      'estimated',
+      'ttfbMs',
+      'totalMs',
+      'late',
+    ],
+    async *pages(store) {
+      let before = new Set<string>()
+      for (let skip = 0; ; skip += EVENTS_AT_ONCE) {
+        const page: Event[] = await store.events(EVENTS_AT_ONCE, skip)
+        // New ones have moved the rest on.
+        const events = page.filter(({ id }) => !before.has(id))
+        yield { objects: events, rows: events.map((event) => ({ ...event, at: time(event.at) })) }
+        if (page.length < EVENTS_AT_ONCE) return
+        before = new Set(page.map(({ id }) => id))
+      }
+    },
+  },
+}
