@@ -10,6 +10,7 @@ import { loadEnvFiles } from '../src/env-files.ts'
 import { importOld } from '../src/migration/import-old.ts'
 import { fieldsOf, imported } from '../src/migration/report.ts'
 import { startupLines } from '../src/startup.ts'
+import { onStopSignal } from '../src/stop-signals.ts'
 import { serveStore } from '../src/store/binding.ts'
 import { openLocal, type LocalStore } from '../src/store/local.ts'
 import { StoreError } from '../src/store/store.ts'
@@ -102,20 +103,12 @@ async function develop(): Promise<void> {
   const { origin } = await miniflare.ready
   await bundle.watch()
 
-  let stopping = false
-  const stop = async () => {
-    if (stopping) process.exit(1)
-    stopping = true
+  // Instead of Miniflare's own, which end the process at once: the store needs a moment.
+  onStopSignal(async () => {
     await bundle.dispose()
     await miniflare?.dispose()
     await store?.close()
-    process.exit(0)
-  }
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    // Miniflare would end the process at once, and the store needs a moment.
-    process.removeAllListeners(signal)
-    process.on(signal, () => void stop())
-  }
+  })
 
   const storage = store ? `the file ${config.usageFile}` : 'Redis over REST'
   // In this script a missing provider key means the demo model, and an admin key is made up.

@@ -6,6 +6,7 @@ import { startMigration } from './migration/start.ts'
 import { connect, openStore } from './node-store.ts'
 import { startServer } from './server.ts'
 import { startupLines } from './startup.ts'
+import { onStopSignal } from './stop-signals.ts'
 import { StoreError } from './store/store.ts'
 
 loadEnvFiles()
@@ -33,17 +34,11 @@ async function start(config: Readonly<Config>): Promise<void> {
     // So that the log says at once whether it answers.
     store.events(1).catch((error: unknown) => log.warn('store.no_answer', { error }))
   }
-  let stopping = false
-  const stop = async () => {
-    if (stopping) process.exit(1)
-    stopping = true
+  onStopSignal(async () => {
     await server.close()
     await migration?.stop()
     await close()
-    process.exit(0)
-  }
-  process.on('SIGTERM', () => void stop())
-  process.on('SIGINT', () => void stop())
+  })
 
   // Last, so that whoever waits for it may stop us from then on.
   for (const line of startupLines(config, storage)) console.log(line)

@@ -64,6 +64,7 @@ export async function startServer({ config, store, log }: ServerOptions): Promis
   /** Answers that are not out yet. */
   const running = new Set<ServerResponse>()
   let idle = () => {}
+  let closing = false
   const fetchApp = async (request: Request, env: HttpBindings) => {
     const response = await app.fetch(request, env, context)
     // HTTP/1.0 knows no chunks: its answers end with the connection (RFC 9112, section 6.1).
@@ -79,6 +80,7 @@ export async function startServer({ config, store, log }: ServerOptions): Promis
     server.once('error', reject)
     server.on('request', (_, response: ServerResponse) => {
       running.add(response)
+      if (closing) response.shouldKeepAlive = false
       response.once('close', () => {
         running.delete(response)
         if (running.size === 0) idle()
@@ -88,6 +90,9 @@ export async function startServer({ config, store, log }: ServerOptions): Promis
   return {
     port,
     async close() {
+      // A connection that is kept alive would bring request after request.
+      closing = true
+      for (const response of running) response.shouldKeepAlive = false
       server?.close()
       store.pause()
       if (running.size) await new Promise<void>((resolve) => (idle = resolve))

@@ -1,14 +1,14 @@
 /** The entry for Vercel. */
 import { createEdgeApp } from './edge.ts'
 
+/** The runtime, for Vercel and for scripts/build.ts: `edge`, or `nodejs` in its place, which is all there is to change. */
 export const config = { runtime: 'edge' }
 
 type VercelContext = { waitUntil(promise: Promise<unknown>): void }
 
 let app: ReturnType<typeof createEdgeApp> | undefined
 
-/** Vercel calls a default export that is a function, with its own waitUntil. */
-export default function handler(request: Request, context: VercelContext) {
+function handler(request: Request, context: VercelContext) {
   app ??= createEdgeApp({
     platform: 'vercel',
     vars: process.env,
@@ -26,3 +26,6 @@ export default function handler(request: Request, context: VercelContext) {
     },
   )
 }
+
+/** The edge calls a default export that is a function, Node its `fetch`; each passes on its own waitUntil. */
+export default Object.assign(handler, { fetch: handler })

@@ -25,7 +25,7 @@ test('the build is one edge function, the static files and a route to each', asy
   expect(await json('functions/index.func/.vc-config.json')).toEqual({
     runtime: 'edge',
     deploymentTarget: 'v8-worker',
-    entrypoint: 'index.js',
+    entrypoint: 'index.mjs',
   })
   const { version, routes } = (await json('config.json')) as { version: number; routes: Route[] }
   expect(version).toBe(3)
@@ -47,7 +47,7 @@ test('the build is one edge function, the static files and a route to each', asy
 })
 
 test('the edge bundle has at most 60 KB gzip, and the build says how many', async () => {
-  const bundle = await readFile(`${OUTPUT}/functions/index.func/index.js`)
+  const bundle = await readFile(`${OUTPUT}/functions/index.func/index.mjs`)
   const gzip = gzipSync(bundle)
   expect(gunzipSync(gzip)).toEqual(bundle)
   expect(gzip.length).toBeLessThanOrEqual(60 * 1024)
@@ -55,15 +55,37 @@ test('the edge bundle has at most 60 KB gzip, and the build says how many', asyn
 })
 
 test('the edge bundle exports a handler and its runtime, and needs no module of Node', async () => {
-  const text = await readFile(`${OUTPUT}/functions/index.func/index.js`, 'utf8')
+  const text = await readFile(`${OUTPUT}/functions/index.func/index.mjs`, 'utf8')
   expect(text).toMatch(/export\{\w+ as config,\w+ as default\}/)
   expect(text).not.toMatch(/(^|[;}])import\b|\brequire\(/)
 })
 
+test('the worker that wrangler.toml deploys is held to the same size', async () => {
+  const { length } = gzipSync(await readFile('dist/worker/index.js'))
+  expect(length).toBeLessThanOrEqual(60 * 1024)
+  expect(await readFile('wrangler.toml', 'utf8')).toContain('main = "dist/worker/index.js"')
+})
+
+test('source maps are kept for reading stack traces, and out of what is uploaded', async () => {
+  for (const [entry, uploaded] of [
+    ['vercel', `${OUTPUT}/functions/index.func/index.mjs`],
+    ['worker', 'dist/worker/index.js'],
+  ] as const) {
+    const map = JSON.parse(await readFile(`dist/${entry}/index.js.map`, 'utf8')) as {
+      sources: string[]
+    }
+    expect(map.sources).toContain(`../../src/${entry}.ts`)
+    expect(await readFile(uploaded, 'utf8')).not.toContain('sourceMappingURL')
+  }
+  const files = await readdir(OUTPUT, { recursive: true })
+  expect(files.filter((path) => path.endsWith('.map'))).toEqual([])
+})
+
 test('the edge function answers', async () => {
-  const url = new URL(`../${OUTPUT}/functions/index.func/index.js`, import.meta.url).href
+  const url = new URL(`../${OUTPUT}/functions/index.func/index.mjs`, import.meta.url).href
+  type Handler = (request: Request, context: object) => Promise<Response>
   const { default: handler, config } = (await import(/* @vite-ignore */ url)) as {
-    default: (request: Request, context: object) => Promise<Response>
+    default: Handler
     config: { runtime: string }
   }
   expect(config.runtime).toBe('edge')

@@ -1,5 +1,5 @@
 /** The gateway as it is run: on Node over sockets, and as the edge bundle in workerd. */
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { build } from 'esbuild'
@@ -10,6 +10,7 @@ import { readConfig, type Vars } from '../src/config.ts'
 import { createLog } from '../src/log.ts'
 import { openStore } from '../src/node-store.ts'
 import { startServer } from '../src/server.ts'
+import { STATIC } from '../src/static-files.ts'
 import type { Store } from '../src/store/store.ts'
 import type { Event } from '../src/usage/record.ts'
 
@@ -74,14 +75,22 @@ async function startWorkerd(vars: Vars): Promise<Gateway> {
   const lines: string[] = []
   const bindings: Record<string, string> = {}
   for (const [name, value] of Object.entries(vars)) if (value !== undefined) bindings[name] = value
+  const common = { modules: true, compatibilityDate: COMPATIBILITY_DATE } as const
   const miniflare = new Miniflare({
-    modules: true,
-    script: await bundle,
-    compatibilityDate: COMPATIBILITY_DATE,
+    workers: [
+      { ...common, name: 'weir', script: await bundle, bindings },
+      // The files that a page loads. Nothing stands before the gateway: what does on Cloudflare is in deploy.test.ts.
+      {
+        ...common,
+        name: 'static',
+        routes: (await readdir(STATIC)).map((file) => `*/${file}`),
+        script: 'export default { fetch: (request, env) => env.FILES.fetch(request) }',
+        assets: { binding: 'FILES', directory: STATIC, workerName: 'static' },
+      },
+    ],
     host: '127.0.0.1',
     port: 0,
     cf: false,
-    bindings,
     log: new MiniflareLog(LogLevel.NONE),
     handleRuntimeStdio(stdout: Readable, stderr: Readable) {
       for (const stream of [stdout, stderr]) {

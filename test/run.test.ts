@@ -29,6 +29,8 @@ afterEach(async () => {
 type Running = {
   url: string
   output(): string
+  signal(signal: NodeJS.Signals): void
+  /** Sends a signal and gives the exit code. */
   end(signal: NodeJS.Signals): Promise<number | null>
 }
 
@@ -55,8 +57,11 @@ async function run(script: string, vars: Vars = {}): Promise<Running> {
   const one: Running = {
     url: '',
     output: () => output,
-    async end(signal) {
+    signal(signal) {
       if (child.exitCode === null && child.signalCode === null) child.kill(signal)
+    },
+    async end(signal) {
+      one.signal(signal)
       await ended
       return child.exitCode
     },
@@ -173,24 +178,117 @@ test.each(SERVED)('%s on a port that is taken says so and ends', async (_, scrip
   await expect(failure).rejects.not.toThrow(/\n +at /)
 })
 
-test('SIGTERM lets a running stream end and settle', async () => {
+/** Streams that have begun, and that upstream ends once it is let. */
+async function openStreams(count: number, more: Vars = {}) {
   let release = () => {}
   const held = new Promise<void>((resolve) => (release = resolve))
   upstream.on('openai/gpt-oss-20b', { gate: (piece) => (piece > 1 ? held : Promise.resolve()) })
-  const vars = { ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url }
+  const vars = { ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url, ...more }
   const weir = await run('src/node.ts', vars)
-  const response = await fetch(`${weir.url}/api/groq`, {
+  const streams = await Promise.all(
+    Array.from({ length: count }, (_, user) =>
+      fetch(`${weir.url}/api/groq`, {
+        method: 'POST',
+        headers: { 'x-user-token': `token-of-${user}` },
+        body: '{"model":"openai/gpt-oss-20b","stream":true,"messages":[]}',
+      }),
+    ),
+  )
+  return { weir, vars, streams, release }
+}
+
+/** Whether a new connection to a server is taken. */
+async function takesConnections(url: string): Promise<boolean> {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1')
+  return once(socket, 'connect').then(
+    () => {
+      socket.destroy()
+      return true
+    },
+    () => false,
+  )
+}
+
+test('SIGTERM lets 20 running streams end and settle, though it comes twice at once', async () => {
+  const { weir, vars, streams, release } = await openStreams(20)
+  weir.signal('SIGTERM')
+  await expect.poll(() => takesConnections(weir.url), { interval: 10 }).toBe(false)
+  const ended = weir.end('SIGTERM')
+  release()
+  for (const stream of streams) expect(await stream.text()).toMatch(/data: \[DONE\]\n\n$/)
+  expect(await ended).toBe(0)
+  const again = await run('src/node.ts', vars)
+  const settled = { requests: 20, settled: 20, charged: 20 * 397 }
+  expect(await totals(again.url)).toMatchObject(settled)
+}, 30_000)
+
+test('a stream that does not end holds a stop up to its own deadline, not longer', async () => {
+  const { weir, vars } = await openStreams(1, { REQUEST_SECONDS: '2' })
+  const started = performance.now()
+  expect(await weir.end('SIGTERM')).toBe(0)
+  expect(performance.now() - started).toBeLessThan(10_000)
+  const again = await run('src/node.ts', vars)
+  expect(await totals(again.url)).toMatchObject({ requests: 1, partial: 1 })
+}, 30_000)
+
+test('a second SIGTERM ends at once', async () => {
+  const { weir } = await openStreams(1)
+  const ended = weir.end('SIGTERM')
+  await expect.poll(() => takesConnections(weir.url)).toBe(false)
+  // Sooner it would be the first one again.
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  const started = performance.now()
+  weir.signal('SIGTERM')
+  expect(await ended).toBe(1)
+  expect(performance.now() - started).toBeLessThan(1000)
+}, 20_000)
+
+test('a connection that is kept alive brings no more requests once a server stops', async () => {
+  const { weir, release, streams } = await openStreams(1)
+  const socket = connect(Number(new URL(weir.url).port), '127.0.0.1')
+  let answer = ''
+  socket.on('data', (data: Buffer) => (answer += data.toString()))
+  socket.write('POST /api/groq HTTP/1.1\r\nhost: weir\r\ncontent-length: 2\r\n\r\n{')
+  // By when this is answered, the server has read that.
+  await fetch(`${weir.url}/api/nothing`)
+  const ended = weir.end('SIGTERM')
+  await expect.poll(() => takesConnections(weir.url)).toBe(false)
+  const closed = once(socket, 'end')
+  socket.write('}')
+  await closed
+  expect(answer).toMatch(/^HTTP\/1\.1 40[01] [^]*\r\nconnection: close\r\n/i)
+  release()
+  expect(await streams[0]?.text()).toContain('[DONE]')
+  expect(await ended).toBe(0)
+}, 20_000)
+
+test('a SIGTERM to the group that npm start runs in lets a stream end', async () => {
+  let release = () => {}
+  const held = new Promise<void>((resolve) => (release = resolve))
+  upstream.on('openai/gpt-oss-20b', { gate: (piece) => (piece > 1 ? held : Promise.resolve()) })
+  const { PATH, HOME } = process.env
+  const port = await freePort()
+  const npm = spawn('npm', ['start'], {
+    detached: true,
+    env: {
+      ...{ PATH, HOME, PORT: String(port), USAGE_FILE: join(folder, 'usage.json') },
+      ...{ GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url },
+    },
+  })
+  const url = `http://127.0.0.1:${port}`
+  await expect.poll(() => takesConnections(url), { timeout: 10_000 }).toBe(true)
+  const stream = await fetch(`${url}/api/groq`, {
     method: 'POST',
     headers: { 'x-user-token': 'token-of-one' },
     body: '{"model":"openai/gpt-oss-20b","stream":true,"messages":[]}',
   })
-  const ended = weir.end('SIGTERM')
+  const ended = once(npm, 'close')
+  process.kill(-(npm.pid ?? 0), 'SIGTERM')
+  await expect.poll(() => takesConnections(url)).toBe(false)
   release()
-  expect(await response.text()).toContain('[DONE]')
-  expect(await ended).toBe(0)
-  const again = await run('src/node.ts', vars)
-  expect(await totals(again.url)).toMatchObject({ requests: 1, settled: 1, charged: 397 })
-}, 20_000)
+  expect(await stream.text()).toMatch(/data: \[DONE\]\n\n$/)
+  await ended
+}, 30_000)
 
 test('npm start ends on a SIGTERM to npm itself, and although somebody is connected and silent', async () => {
   const port = await freePort()
