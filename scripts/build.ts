@@ -2,13 +2,12 @@
  * Writes Vercel's Build Output, one function and the static files, and the worker for Cloudflare.
  * https://vercel.com/docs/build-output-api
  */
-import { build } from 'esbuild'
 import { copyFile, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { STATIC_HEADERS, TRACKER_HEADERS } from '../src/static-files.ts'
 import { config } from '../src/vercel.ts'
-import { edgeBundle } from './bundle.ts'
+import { buildEdge } from './bundle.ts'
 
 const OUTPUT = '.vercel/output'
 const FUNCTION = `${OUTPUT}/functions/index.func`
@@ -36,8 +35,10 @@ const LAUNCH =
 
 for (const folder of [OUTPUT, BUNDLES]) await rm(folder, { recursive: true, force: true })
 for (const entry of ['vercel', 'worker']) {
-  const outfile = `${BUNDLES}/${entry}/index.js`
-  await build({ ...edgeBundle(`src/${entry}.ts`, outfile), sourcemap: 'external' })
+  const { code, map } = await buildEdge(`src/${entry}.ts`)
+  await mkdir(`${BUNDLES}/${entry}`, { recursive: true })
+  await writeFile(`${BUNDLES}/${entry}/index.js`, code)
+  await writeFile(`${BUNDLES}/${entry}/index.js.map`, map)
 }
 await mkdir(FUNCTION, { recursive: true })
 await copyFile(`${BUNDLES}/vercel/index.js`, `${FUNCTION}/index.mjs`)

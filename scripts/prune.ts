@@ -7,6 +7,7 @@
  */
 import { parse, type Program } from 'acorn'
 import type { Plugin } from 'esbuild'
+import luamin from 'luamin'
 import MagicString from 'magic-string'
 import { readFile } from 'node:fs/promises'
 import type { RedisCommands } from '../src/store/redis.ts'
@@ -71,11 +72,22 @@ const PRUNED: Table[] = [
       RESET_SCRIPT: 'undefined',
       tokenBucketRemainingTokensScript: 'undefined',
       checkDenyList: 'undefined',
+      checkDenyListCache: '() => undefined',
+      defaultDeniedResponse: 'undefined',
+      resolveLimitPayload: '(redis, prefix, [response]) => response',
       updateIpDenyList: 'undefined',
       ip_deny_list_exports: 'undefined',
     },
   },
   { file: /hono\/dist\/hono-base\.js$/, drop: { Hono: ['mount'] } },
+  {
+    file: /hono\/dist\/request\.js$/,
+    drop: { HonoRequest: ['parseBody', 'formData', 'blob', 'bytes'] },
+  },
+  {
+    file: /hono\/dist\/context\.js$/,
+    drop: { Context: ['render', 'setLayout', 'getLayout', 'setRenderer'] },
+  },
   // What is rendered here: elements with plain attributes under their own names, and components that wait for nothing.
   {
     file: /hono\/dist\/jsx\/base\.js$/,
@@ -167,10 +179,13 @@ export const pruning: Plugin = {
       if (errors.length || missed.length === 0) return undefined
       return { errors: missed.map(({ file }) => ({ text: `no file is called ${file} any more` })) }
     })
-    // What is for readers only of a script that is sent as it is.
+    // A script is sent as it stands, so its names and comments would be in the bundle.
     build.onLoad({ filter: /\.lua\.ts$/ }, async ({ path }) => {
-      const contents = await readFile(path, 'utf8')
-      return { contents: contents.replace(/^\s*--.*\n|^\s+/gm, ''), loader: 'ts' }
+      const scripts = (await import(path)) as Record<string, string>
+      const lines = Object.entries(scripts).map(
+        ([name, text]) => `export const ${name} = ${JSON.stringify(luamin.minify(text))}`,
+      )
+      return { contents: lines.join('\n') }
     })
     // Its package.json names the CommonJS build only, of which nothing can be left out.
     build.onResolve({ filter: /^@upstash\/ratelimit$/ }, ({ resolveDir, kind }) =>

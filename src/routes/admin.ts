@@ -13,6 +13,7 @@ import { formatCursor } from '../store/cursor.ts'
 import { ALL_MODELS, dateOf, datesTo, type Block } from '../usage/record.ts'
 import { modelStats, userReport } from '../usage/report.ts'
 import { exportHandler } from './export.ts'
+import { formOf, isForm } from './form.ts'
 import { answerProblem } from './problem-page.ts'
 import { readUserQuery, USER_ID } from './user-query.ts'
 
@@ -65,7 +66,7 @@ export function adminRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
   app.post('/login', async (c) => {
     c.header('cache-control', 'no-store')
     if (isForm(c)) {
-      return onPage(c, async () => admin.login(c, String((await c.req.parseBody()).key ?? '')))
+      return onPage(c, async () => admin.login(c, (await formOf(c)).key ?? ''))
     }
     const { key } = await bodyOf(c)
     if (typeof key !== 'string') {
@@ -170,9 +171,6 @@ export function adminRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
   app.all('/users/:userId', only('DELETE'))
   return app
 }
-
-const isForm = (c: AppContext): boolean =>
-  /^application\/x-www-form-urlencoded\b/i.test(c.req.header('content-type') ?? '')
 
 const bodyOf = async (c: AppContext): Promise<Json> =>
   parseBody(new Uint8Array(await c.req.arrayBuffer()))

@@ -32,6 +32,7 @@ import { overviewPage, type Live } from '../views/overview.tsx'
 import { Notice } from '../views/parts.tsx'
 import { DURATIONS, REASON_CHARS, userPage, type UserLive } from '../views/user.tsx'
 import { answerPage, type View } from './answer-page.ts'
+import { formOf } from './form.ts'
 import { answerProblem } from './problem-page.ts'
 import { USER_ID } from './user-query.ts'
 
@@ -210,17 +211,6 @@ export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
 /** Back to the page of the user, which says what was done. */
 const back = (c: AppContext, done: string) =>
   c.redirect(`/admin/users/${c.req.param('userId')}?done=${done}`, 303)
-
-/** The texts of a form, without blanks around them. */
-async function formOf(c: AppContext): Promise<Record<string, string | undefined>> {
-  const form = await c.req.parseBody()
-  return Object.fromEntries(
-    Object.entries(form).map(([name, value]) => [
-      name,
-      typeof value === 'string' ? value.trim() : undefined,
-    ]),
-  )
-}
 
 /** What has changed, or 304: the tag is of the data, since texts such as "5m ago" change by themselves. */
 async function refreshed(
