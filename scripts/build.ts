@@ -2,12 +2,13 @@
  * Writes Vercel's Build Output, one function and the static files, and the worker for Cloudflare.
  * https://vercel.com/docs/build-output-api
  */
-import { copyFile, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { copyFile, cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { STATIC_HEADERS, TRACKER_HEADERS } from '../src/static-files.ts'
+import { SHARED_HEADERS, SHARED_PATHS, STATIC_HEADERS, STATIC_PATHS } from '../src/static-files.ts'
 import { config } from '../src/vercel.ts'
 import { buildEdge } from './bundle.ts'
+import { OPENAPI_PATH, openapiText } from './openapi.ts'
 
 const OUTPUT = '.vercel/output'
 const FUNCTION = `${OUTPUT}/functions/index.func`
@@ -18,8 +19,9 @@ const MAX_GZIP_BYTES = 60 * 1024
 const json = (path: string, value: unknown) =>
   writeFile(path, `${JSON.stringify(value, null, 2)}\n`)
 
-/** A file name as part of a regular expression. */
-const escape = (name: string) => name.replace(/[.+^$*?()[\]{}|\\]/g, '\\$&')
+/** A regular expression that fits these paths only. */
+const only = (paths: string[]) =>
+  `^(?:${paths.map((path) => path.replace(/[.+^$*?()[\]{}|\\]/g, '\\$&')).join('|')})$`
 
 /** How Vercel starts the function: https://vercel.com/docs/build-output-api/primitives#vercel-functions */
 const LAUNCH =
@@ -46,12 +48,12 @@ await json(`${FUNCTION}/.vc-config.json`, LAUNCH)
 // The file of headers is for Cloudflare to read.
 const filter = (path: string) => basename(path) !== '_headers'
 await cp('static', `${OUTPUT}/static`, { recursive: true, filter })
-const files = (await readdir(`${OUTPUT}/static`)).map(escape).join('|')
+await writeFile(`${OUTPUT}/static${OPENAPI_PATH}`, openapiText())
 await json(`${OUTPUT}/config.json`, {
   version: 3,
   routes: [
-    { src: `^/(?:${files})$`, headers: STATIC_HEADERS, continue: true },
-    { src: '^/tracker\\.js$', headers: TRACKER_HEADERS, continue: true },
+    { src: only(STATIC_PATHS), headers: STATIC_HEADERS, continue: true },
+    { src: only(SHARED_PATHS), headers: SHARED_HEADERS, continue: true },
     { handle: 'filesystem' },
     { src: '/(.*)', dest: '/index' },
   ],

@@ -1,9 +1,8 @@
 /** The pages of `npm run dev`: the demo at /demo, and the files of static/. Production has no demo. */
 import { serveStatic } from '@hono/node-server/serve-static'
 import { Hono } from 'hono'
-import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { STATIC, staticFiles } from '../src/static-files.ts'
+import { STATIC_PATHS, staticFiles } from '../src/static-files.ts'
 
 /** Nothing inline and nothing from elsewhere. */
 const POLICY =
@@ -11,7 +10,7 @@ const POLICY =
   "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 /** The routes of workerd that are for these pages; all others are the gateway's. */
-export const PAGE_ROUTES = ['demo', 'demo/*', ...readdirSync(STATIC)].map((path) => `*/${path}`)
+export const PAGE_ROUTES = ['/demo', '/demo/*', ...STATIC_PATHS].map((path) => `*${path}`)
 
 /** Answers a request of such a route. */
 export const pages = new Hono()
@@ -29,4 +28,4 @@ pages.get(
     rewriteRequestPath: (path) => path.replace(/^\/demo/, ''),
   }),
 )
-pages.get('/:file', staticFiles())
+pages.on('GET', STATIC_PATHS, staticFiles())

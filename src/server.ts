@@ -7,7 +7,7 @@ import type { Config } from './config.ts'
 import type { Log } from './log.ts'
 import { streamPipe } from './proxy/pipe.ts'
 import type { RelayPlatform } from './proxy/relay.ts'
-import { staticFiles } from './static-files.ts'
+import { STATIC_PATHS, staticFiles } from './static-files.ts'
 import type { FallbackStore } from './store/fallback.ts'
 
 export type ServerOptions = { config: Readonly<Config>; store: FallbackStore; log: Log }
@@ -54,7 +54,7 @@ export async function startServer({ config, store, log }: ServerOptions): Promis
     relay: RELAY,
     environment: { platform: 'node', storage: config.redis ? 'database' : 'file' },
   })
-  app.get('/:file', staticFiles())
+  app.on('GET', STATIC_PATHS, staticFiles())
 
   const tending = setInterval(() => {
     const work = store.tend()

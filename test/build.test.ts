@@ -3,7 +3,8 @@ import { readdir, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { beforeAll, expect, test } from 'vitest'
-import { STATIC_HEADERS, TRACKER_HEADERS } from '../src/static-files.ts'
+import { openapi } from '../scripts/openapi.ts'
+import { SHARED_HEADERS, STATIC_HEADERS } from '../src/static-files.ts'
 
 type Route = {
   src?: string
@@ -36,14 +37,25 @@ test('the build is one edge function, the static files and a route to each', asy
       .slice(0, files)
       .filter(({ src = '' }) => new RegExp(src).test(path))
       .map(({ headers, continue: goesOn }) => (goesOn ? headers : undefined))
-  expect(told('/tracker.js')).toEqual([STATIC_HEADERS, TRACKER_HEADERS])
+  for (const path of ['/tracker.js', '/api/openapi.json']) {
+    expect(told(path)).toEqual([STATIC_HEADERS, SHARED_HEADERS])
+  }
   expect(told('/favicon.svg')).toEqual([STATIC_HEADERS])
-  for (const path of ['/', '/api/groq', '/trackerxjs', '/api/tracker.js']) {
+  for (const path of [
+    '/',
+    '/api/groq',
+    '/trackerxjs',
+    '/api/tracker.js',
+    '/api/openapixjson',
+    '/api',
+  ]) {
     expect(told(path)).toEqual([])
   }
-  expect((await readdir(`${OUTPUT}/static`)).sort()).toEqual(
-    (await readdir('static')).filter((name) => name !== '_headers').sort(),
+  const listed = async (path: string) => (await readdir(path, { recursive: true })).sort()
+  expect(await listed(`${OUTPUT}/static`)).toEqual(
+    (await listed('static')).filter((name) => name !== '_headers'),
   )
+  expect(await json('static/api/openapi.json')).toEqual(openapi())
 })
 
 test('the edge bundle has at most 60 KB gzip, and the build says how many', async () => {

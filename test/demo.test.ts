@@ -129,7 +129,13 @@ test('nothing inline and nothing from elsewhere may run in it, and it is not pub
   const policy = response.headers.get('content-security-policy')
   expect(policy).toContain("default-src 'none'")
   expect(policy).not.toContain('unsafe')
-  for (const path of ['demo/demo.js', 'demo/demo.css', 'tracker.js', 'favicon.svg']) {
+  for (const path of [
+    'demo/demo.js',
+    'demo/demo.css',
+    'tracker.js',
+    'favicon.svg',
+    'api/openapi.json',
+  ]) {
     expect((await fetch(`${url}/${path}`)).status).toBe(200)
   }
   for (const path of ['demo/nothing', 'demo/%2e%2e/dev.ts', '_headers', 'demos']) {

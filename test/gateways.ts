@@ -1,5 +1,5 @@
 /** The gateway as it is run: on Node over sockets, and as the edge bundle in workerd. */
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { build } from 'esbuild'
@@ -10,7 +10,7 @@ import { readConfig, type Vars } from '../src/config.ts'
 import { createLog } from '../src/log.ts'
 import { openStore } from '../src/node-store.ts'
 import { startServer } from '../src/server.ts'
-import { STATIC } from '../src/static-files.ts'
+import { STATIC, STATIC_PATHS } from '../src/static-files.ts'
 import type { Store } from '../src/store/store.ts'
 import type { Event } from '../src/usage/record.ts'
 
@@ -83,7 +83,7 @@ async function startWorkerd(vars: Vars): Promise<Gateway> {
       {
         ...common,
         name: 'static',
-        routes: (await readdir(STATIC)).map((file) => `*/${file}`),
+        routes: STATIC_PATHS.map((path) => `*${path}`),
         script: 'export default { fetch: (request, env) => env.FILES.fetch(request) }',
         assets: { binding: 'FILES', directory: STATIC, workerName: 'static' },
       },

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { expect, test } from 'vitest'
-import { STATIC_HEADERS, TRACKER_HEADERS } from '../src/static-files.ts'
+import { SHARED_HEADERS, SHARED_PATHS, STATIC_HEADERS } from '../src/static-files.ts'
 import { useBrowser } from './browser.ts'
 import { useWorld } from './world.ts'
 
@@ -10,7 +10,8 @@ const chromium = useBrowser()
 test('Node sends the files of static/ as they are, with what Vercel and Cloudflare send', async () => {
   const { url } = await world.gateway('node')
   for (const [name, type, shared] of [
-    ['tracker.js', 'text/javascript; charset=utf-8', TRACKER_HEADERS],
+    ['tracker.js', 'text/javascript; charset=utf-8', SHARED_HEADERS],
+    ['api/openapi.json', 'application/json', SHARED_HEADERS],
     ['favicon.svg', 'image/svg+xml; charset=utf-8', {}],
   ] as const) {
     const response = await fetch(`${url}/${name}`)
@@ -18,7 +19,7 @@ test('Node sends the files of static/ as they are, with what Vercel and Cloudfla
     expect(await response.text()).toBe(await readFile(`static/${name}`, 'utf8'))
     const headers = Object.fromEntries(response.headers)
     expect(headers).toMatchObject({ 'content-type': type, ...STATIC_HEADERS, ...shared })
-    expect('access-control-allow-origin' in headers).toBe(name === 'tracker.js')
+    expect('access-control-allow-origin' in headers).toBe(name !== 'favicon.svg')
     const head = await fetch(`${url}/${name}`, { method: 'HEAD' })
     expect([head.status, head.headers.get('cache-control')]).toEqual([200, 'public, max-age=3600'])
     expect((await fetch(`${url}/${name}`, { method: 'POST' })).status).toBe(404)
@@ -28,7 +29,14 @@ test('Node sends the files of static/ as they are, with what Vercel and Cloudfla
 test('Node sends nothing else', async () => {
   const { url } = await world.gateway('node')
   const paths = ['/_headers', '/package.json', '/..%2fpackage.json', '/%2e%2e%2fpackage.json']
-  for (const path of [...paths, '/static/tracker.js', '/api/tracker.js', '/demo', '/%5c..']) {
+  for (const path of [
+    ...paths,
+    '/static/tracker.js',
+    '/api/tracker.js',
+    '/demo',
+    '/api',
+    '/%5c..',
+  ]) {
     const response = await fetch(url + path)
     expect([path, response.status]).toEqual([path, 404])
     expect(await response.json()).toMatchObject({ error: { code: 'not_found' } })
@@ -43,7 +51,10 @@ test('Cloudflare is told the same headers', async () => {
     if (name) rule[name.toLowerCase()] = value
     else if (line) rule = rules[line] = {}
   }
-  expect(rules).toEqual({ '/*': STATIC_HEADERS, '/tracker.js': TRACKER_HEADERS })
+  expect(rules).toEqual({
+    '/*': STATIC_HEADERS,
+    ...Object.fromEntries(SHARED_PATHS.map((path) => [path, SHARED_HEADERS])),
+  })
   expect(await readFile('wrangler.toml', 'utf8')).toContain('[assets]\ndirectory = "static"')
 })
 

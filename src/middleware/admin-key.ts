@@ -7,7 +7,7 @@ import { networkOf, storedIp } from './caller.ts'
 import { secondsUntil } from './retry-after.ts'
 import { answered, storeOf } from './store.ts'
 
-const WRONG_PER_MINUTE = 5
+export const WRONG_PER_MINUTE = 5
 
 /** So many addresses with wrong keys are remembered in a minute. */
 const REMEMBERED = 1000

@@ -14,7 +14,7 @@ export type Session = {
 
 export type Created = Session & { id: string }
 
-const COOKIE = 'weir_session'
+export const SESSION_COOKIE = 'weir_session'
 const LASTS_MS = DAY_MS
 
 export type Sessions = {
@@ -61,12 +61,12 @@ export function createSessions(
     },
     async give(c, { id, until }) {
       const age = { maxAge: LASTS_MS / SECOND_MS }
-      await setSignedCookie(c, COOKIE, `${until}.${id}`, secret, { ...options(c), ...age })
+      await setSignedCookie(c, SESSION_COOKIE, `${until}.${id}`, secret, { ...options(c), ...age })
     },
     async read(c) {
       const value =
-        (await getSignedCookie(c, secret, COOKIE, 'host')) ||
-        (await getSignedCookie(c, secret, COOKIE))
+        (await getSignedCookie(c, secret, SESSION_COOKIE, 'host')) ||
+        (await getSignedCookie(c, secret, SESSION_COOKIE))
       const [, until, id] = /^(\d+)\.(.+)$/.exec(value || '') ?? []
       if (id === undefined || !(Number(until) > now())) return undefined
       return sessionOf(id, Number(until))
@@ -74,7 +74,7 @@ export function createSessions(
     forget(c) {
       // Logging out has to work however the page was reached.
       for (const prefix of [undefined, 'host'] as const)
-        deleteCookie(c, COOKIE, { ...options(c), prefix })
+        deleteCookie(c, SESSION_COOKIE, { ...options(c), prefix })
     },
   }
 }

@@ -16,7 +16,7 @@ export type ProxyRequest = {
 /** A model name becomes part of keys and log lines. */
 export const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/
 
-const MAX_MESSAGES = 5000
+export const MAX_MESSAGES = 5000
 
 /** What we read of a body; upstream's parser may ignore case, so for these ours must not be fooled by it. */
 const READ_FIELDS = fieldsByFold([

@@ -29,7 +29,7 @@ const isMoment = (text: string): boolean => {
   return !Number.isNaN(day) && dateOf(day) === date
 }
 
-const blockBody = z.strictObject({
+export const blockBody = z.strictObject({
   userId: z.string().check(z.regex(USER_ID)),
   model: z.string(),
   blocked: z.boolean(),

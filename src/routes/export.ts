@@ -11,12 +11,12 @@ import { csvLine } from '../usage/csv.ts'
 import { dateOf } from '../usage/record.ts'
 import { FILES, type ExportFile, type Readable } from './export-files.ts'
 
-const query = z.object({
+export const exportQuery = z.object({
   kind: z.enum(['users', 'days', 'events']),
   format: z._default(z.enum(['csv', 'ndjson']), 'csv'),
 })
 
-type Format = z.infer<typeof query>['format']
+type Format = z.infer<typeof exportQuery>['format']
 
 /** The file in pieces, none of them empty. */
 async function* textsOf(
@@ -48,7 +48,7 @@ export function exportHandler(deps: Deps, admin: Admin) {
   return async (c: Context<AppEnv>) => {
     // A HEAD would be served as a GET whose body nobody reads.
     if (c.req.method === 'HEAD') throw methodNotAllowed('HEAD', ['GET'])
-    const asked = query.safeParse(c.req.query())
+    const asked = exportQuery.safeParse(c.req.query())
     if (!asked.success) {
       throw new ApiError(
         'invalid_request',

@@ -19,9 +19,9 @@ const METERED: MeteredRoute[] = ['chat/completions', 'responses', 'embeddings']
 const UNMETERED = ['audio', 'batches', 'files', 'fine_tuning', 'images', 'reranking']
 
 /** The part of a models path that names one model, decoded. */
-const MODEL_PATH = /^[A-Za-z0-9._:/-]{1,256}$/
+export const MODEL_PATH = /^[A-Za-z0-9._:/-]{1,256}$/
 
-const simpleForm = z.strictObject({
+export const simpleForm = z.strictObject({
   prompt: z.string().check(z.minLength(1)),
   model: z.optional(z.string()),
   temperature: z.optional(z.number()),

@@ -14,14 +14,14 @@ import { MODELS_PER_USER } from '../usage/record.ts'
 import { syncReport } from '../usage/report.ts'
 
 /** The tracker syncs every few seconds at most. */
-const SYNCS_PER_MINUTE = 20
+export const SYNCS_PER_MINUTE = 20
 const MAX_BODY_BYTES = 64 * 1024
 
 /** More is no day's use of a person, and sums of it stay exact. */
 const amount = z.int().check(z.nonnegative(), z.maximum(1_000_000_000_000))
 const window = z.object({ tokens: amount, requests: amount, resetAt: z.int() })
 
-const syncBody = z.object({
+export const syncBody = z.object({
   userToken: z.optional(z.string()),
   // Sent by older clients and not believed: the platform knows better.
   ipAddress: z.optional(z.nullable(z.string())),

@@ -11,16 +11,19 @@ import { historyRow, historyStats, type HistoryRow } from '../usage/history.ts'
 import { dateOf, datesTo } from '../usage/record.ts'
 import { wholeNumber } from './whole-number.ts'
 
+/** What may be asked for, where so many days are kept. */
+export const tokensQuery = (historyDays: number) =>
+  z.object({
+    action: z._default(z.enum(['all', 'today', 'history', 'stats']), 'all'),
+    days: z.optional(wholeNumber(historyDays)),
+  })
+
 export function tokensRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
   const { config, now, environment } = deps
   const { historyDays } = config.retention
   const app = new Hono<AppEnv>()
+  const query = tokensQuery(historyDays)
   app.use(sameOrigin, admin.only)
-
-  const query = z.object({
-    action: z._default(z.enum(['all', 'today', 'history', 'stats']), 'all'),
-    days: z.optional(wholeNumber(historyDays)),
-  })
 
   app.get('/', async (c) => {
     const asked = query.safeParse(c.req.query())

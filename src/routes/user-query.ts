@@ -5,12 +5,12 @@ import { wholeNumber } from './whole-number.ts'
 import { parseCursor } from '../store/cursor.ts'
 import type { Cursor } from '../store/store.ts'
 
-const USERS = 50
-const MOST_USERS = 200
+export const USERS = 50
+export const MOST_USERS = 200
 
 export const USER_ID = /^[\w-]{22}$/
 
-const userQuery = z.object({
+export const userQuery = z.object({
   sort: z._default(z.enum(['lastActive', 'tokens']), 'lastActive'),
   limit: z.optional(wholeNumber(MOST_USERS)),
   cursor: z.optional(z.string()),

@@ -1,0 +1,329 @@
+/** The routes of the API's document: for whom each is, what it takes, and what it answers. */
+import type { ErrorCode } from '../src/errors.ts'
+import { WRONG_PER_MINUTE } from '../src/middleware/admin-key.ts'
+import { SYNCS_PER_MINUTE } from '../src/routes/sync.ts'
+import type * as z from 'zod/mini'
+import {
+  blockBody,
+  chatCompletion,
+  chatRequest,
+  embeddings,
+  embeddingsRequest,
+  erased,
+  events,
+  exportQuery,
+  groqAnswer,
+  groqRequest,
+  healthAnswer,
+  historyAnswer,
+  historyQuery,
+  loggedIn,
+  login,
+  modelAnswer,
+  modelPath,
+  modelsAnswer,
+  responseAnswer,
+  responsesRequest,
+  session,
+  success,
+  syncBody,
+  synced,
+  text,
+  usageAnswer,
+  userPath,
+  userQuery,
+} from './openapi-schemas.ts'
+
+type Schema = z.core.$ZodType
+/** By media type. */
+type Content = Record<string, Schema>
+type Parameters = z.ZodMiniObject
+
+export type Tag = 'Proxy' | 'Tracking' | 'Admin' | 'History' | 'Health'
+export type HeaderName = 'location' | 'set-cookie' | 'content-disposition'
+
+export type Operation = {
+  id: string
+  tag: Tag
+  summary: string
+  description?: string
+  /** Whose credentials it wants; a user's token may also be in some bodies. */
+  who: 'user' | 'user, also in the body' | 'admin' | 'anyone'
+  path?: Parameters
+  query?: Parameters
+  body?: Content
+  answers: Record<number, { told: string; content?: Content; headers?: HeaderName[] }>
+  errors: ErrorCode[]
+  /** The provider answers: with these headers, and with errors of its own. */
+  provider?: 'metered' | 'unmetered'
+  /** A form gets its errors as pages. */
+  pages?: true
+}
+
+const JSON_TYPE = 'application/json'
+const STREAM_TYPE = 'text/event-stream'
+const FORM_TYPE = 'application/x-www-form-urlencoded'
+
+const USER: ErrorCode[] = ['invalid_request', 'missing_token', 'invalid_token']
+const BODY: ErrorCode[] = ['invalid_json', 'invalid_request', 'body_too_large']
+const STORE: ErrorCode[] = ['store_unavailable', 'not_configured']
+const PROVIDER: ErrorCode[] = [
+  'upstream_unreachable',
+  'upstream_timeout',
+  'upstream_not_configured',
+]
+const METERED: ErrorCode[] = [
+  ...USER,
+  ...BODY,
+  ...STORE,
+  ...PROVIDER,
+  'unsupported_encoding',
+  'cost_unbounded',
+  'model_not_allowed',
+  'user_blocked',
+  'insufficient_quota',
+  'global_quota',
+  'rate_limit_exceeded',
+]
+const ADMIN: ErrorCode[] = ['missing_token', 'invalid_token', 'rate_limit_exceeded', ...STORE]
+
+const metered = (
+  operation: Pick<Operation, 'id' | 'summary'> & {
+    takes: Schema
+    gives: Schema
+    streams?: boolean
+  },
+): Operation => {
+  const { takes, gives, streams = true, ...rest } = operation
+  return {
+    ...rest,
+    tag: 'Proxy',
+    who: 'user',
+    body: { [JSON_TYPE]: takes },
+    answers: {
+      200: {
+        told: 'What the provider answered.',
+        content: { [JSON_TYPE]: gives, ...(streams && { [STREAM_TYPE]: events }) },
+      },
+    },
+    errors: METERED,
+    provider: 'metered',
+  }
+}
+
+/** Every route but the pages for people and the files. */
+export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Operation }> = {
+  '/api/groq': {
+    post: {
+      ...metered({
+        id: 'ask',
+        summary: 'Ask by a prompt, or by a chat request',
+        takes: groqRequest,
+        gives: groqAnswer,
+      }),
+      description:
+        'A body with `messages` is a chat request, and is answered like one; the user token is in a header then.',
+      who: 'user, also in the body',
+    },
+  },
+  '/api/groq/openai/v1/chat/completions': {
+    post: metered({
+      id: 'createChatCompletion',
+      summary: 'Chat',
+      takes: chatRequest,
+      gives: chatCompletion,
+    }),
+  },
+  '/api/groq/openai/v1/responses': {
+    post: metered({
+      id: 'createResponse',
+      summary: 'The Responses API',
+      takes: responsesRequest,
+      gives: responseAnswer,
+    }),
+  },
+  '/api/groq/openai/v1/embeddings': {
+    post: metered({
+      id: 'createEmbeddings',
+      summary: 'Embeddings',
+      takes: embeddingsRequest,
+      gives: embeddings,
+      streams: false,
+    }),
+  },
+  '/api/groq/openai/v1/models': {
+    get: {
+      id: 'listModels',
+      tag: 'Proxy',
+      summary: 'The models of the provider',
+      who: 'user',
+      answers: { 200: { told: 'All of them.', content: { [JSON_TYPE]: modelsAnswer } } },
+      errors: [...USER, ...PROVIDER],
+      provider: 'unmetered',
+    },
+  },
+  '/api/groq/openai/v1/models/{id}': {
+    get: {
+      id: 'getModel',
+      tag: 'Proxy',
+      summary: 'A model of the provider',
+      who: 'user',
+      path: modelPath,
+      answers: { 200: { told: 'What it is.', content: { [JSON_TYPE]: modelAnswer } } },
+      errors: [...USER, ...PROVIDER],
+      provider: 'unmetered',
+    },
+  },
+  '/api/tracking/sync': {
+    post: {
+      id: 'sync',
+      tag: 'Tracking',
+      summary: 'Report what a browser has counted, and hear what the gateway has',
+      description: `A report is never proof: it is shown beside what was metered, and counts for no limit. A user may sync ${SYNCS_PER_MINUTE} times a minute.`,
+      who: 'user, also in the body',
+      body: { [JSON_TYPE]: syncBody },
+      answers: {
+        200: {
+          told: 'What is left of the day, and what is blocked.',
+          content: { [JSON_TYPE]: synced },
+        },
+      },
+      errors: [...USER, ...BODY, ...STORE, 'rate_limit_exceeded'],
+    },
+  },
+  '/api/admin/login': {
+    post: {
+      id: 'login',
+      tag: 'Admin',
+      summary: 'Open a session',
+      description: `An address has ${WRONG_PER_MINUTE} wrong keys a minute.`,
+      who: 'anyone',
+      pages: true,
+      body: { [JSON_TYPE]: login, [FORM_TYPE]: login },
+      answers: {
+        200: {
+          told: 'The session is in the cookie.',
+          content: { [JSON_TYPE]: loggedIn },
+          headers: ['set-cookie'],
+        },
+        303: { told: 'The same for a form.', headers: ['location', 'set-cookie'] },
+      },
+      errors: [...BODY, ...STORE, 'cross_origin', 'invalid_token', 'rate_limit_exceeded'],
+    },
+  },
+  '/api/admin/logout': {
+    post: {
+      id: 'logout',
+      tag: 'Admin',
+      summary: 'End the session',
+      who: 'anyone',
+      pages: true,
+      answers: {
+        200: {
+          told: 'It has ended, or there was none.',
+          content: { [JSON_TYPE]: success },
+          headers: ['set-cookie'],
+        },
+        303: { told: 'The same for a form.', headers: ['location', 'set-cookie'] },
+      },
+      errors: [...STORE, 'cross_origin', 'body_too_large'],
+    },
+  },
+  '/api/admin/auth': {
+    get: {
+      id: 'getSession',
+      tag: 'Admin',
+      summary: 'Whether a session is open',
+      who: 'anyone',
+      answers: { 200: { told: 'Whether it is.', content: { [JSON_TYPE]: session } } },
+      errors: [...STORE, 'body_too_large'],
+    },
+  },
+  '/api/admin/usage': {
+    get: {
+      id: 'getUsage',
+      tag: 'Admin',
+      summary: 'Users, models, days, and what happened last',
+      who: 'admin',
+      query: userQuery,
+      answers: { 200: { told: 'A page of users.', content: { [JSON_TYPE]: usageAnswer } } },
+      errors: [...ADMIN, 'invalid_request', 'body_too_large'],
+    },
+    post: {
+      id: 'setBlock',
+      tag: 'Admin',
+      summary: 'Block a user, or unblock them',
+      who: 'admin',
+      body: { [JSON_TYPE]: blockBody },
+      answers: {
+        200: { told: 'In force within two seconds.', content: { [JSON_TYPE]: success } },
+      },
+      errors: [...ADMIN, ...BODY, 'cross_origin'],
+    },
+  },
+  '/api/admin/export': {
+    get: {
+      id: 'export',
+      tag: 'Admin',
+      summary: 'All that is kept of users, days or events, as a file',
+      description: 'The file is streamed; one that breaks off is not whole.',
+      who: 'admin',
+      query: exportQuery,
+      answers: {
+        200: {
+          told: 'The file.',
+          content: { 'text/csv': text, 'application/x-ndjson': text },
+          headers: ['content-disposition'],
+        },
+      },
+      errors: [...ADMIN, 'invalid_request', 'body_too_large'],
+    },
+  },
+  '/api/admin/users/{userId}': {
+    delete: {
+      id: 'eraseUser',
+      tag: 'Admin',
+      summary: 'Erase a user',
+      description:
+        'Forgets what is kept of them, blocks included; anonymous totals stay, and should they come back, they are new.',
+      who: 'admin',
+      path: userPath,
+      answers: { 200: { told: 'Nothing is kept of them.', content: { [JSON_TYPE]: erased } } },
+      errors: [...ADMIN, 'invalid_request', 'cross_origin', 'body_too_large'],
+    },
+  },
+  '/api/tokens': {
+    get: {
+      id: 'getHistory',
+      tag: 'History',
+      summary: 'Tokens by day',
+      who: 'admin',
+      query: historyQuery,
+      answers: {
+        200: { told: 'The parts that were asked for.', content: { [JSON_TYPE]: historyAnswer } },
+      },
+      errors: [...ADMIN, 'invalid_request'],
+    },
+    delete: {
+      id: 'clearHistory',
+      tag: 'History',
+      summary: 'Forget all days and events',
+      description: 'Quotas and blocks stay.',
+      who: 'admin',
+      answers: { 200: { told: 'They are forgotten.', content: { [JSON_TYPE]: success } } },
+      errors: [...ADMIN, 'cross_origin'],
+    },
+  },
+  '/api/test': {
+    get: {
+      id: 'getHealth',
+      tag: 'Health',
+      summary: 'Whether the database answers, and where the gateway runs',
+      who: 'anyone',
+      answers: {
+        200: { told: 'Also when it does not.', content: { [JSON_TYPE]: healthAnswer } },
+      },
+      errors: [],
+    },
+  },
+}
