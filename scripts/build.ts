@@ -37,10 +37,11 @@ const LAUNCH =
 
 for (const folder of [OUTPUT, BUNDLES]) await rm(folder, { recursive: true, force: true })
 for (const entry of ['vercel', 'worker']) {
-  const { code, map } = await buildEdge(`src/${entry}.ts`)
+  const outfile = `${BUNDLES}/${entry}/index.js`
+  const { code, map } = await buildEdge(`src/${entry}.ts`, outfile)
   await mkdir(`${BUNDLES}/${entry}`, { recursive: true })
-  await writeFile(`${BUNDLES}/${entry}/index.js`, code)
-  await writeFile(`${BUNDLES}/${entry}/index.js.map`, map)
+  await writeFile(outfile, code)
+  await writeFile(`${outfile}.map`, map)
 }
 await mkdir(FUNCTION, { recursive: true })
 await copyFile(`${BUNDLES}/vercel/index.js`, `${FUNCTION}/index.mjs`)

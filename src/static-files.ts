@@ -1,7 +1,7 @@
 /** The files of static/ where no platform serves them: on Node, and in development. */
 import { serveStatic } from '@hono/node-server/serve-static'
 import type { MiddlewareHandler } from 'hono'
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join, relative, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -17,8 +17,10 @@ export const SHARED_PATHS = ['/tracker.js', '/api/openapi.json']
 /** Where they are. */
 export const STATIC = fileURLToPath(new URL('../static/', import.meta.url))
 
-/** The paths of the files. That of headers is for Cloudflare to read. */
-export const STATIC_PATHS = readdirSync(STATIC, { recursive: true, withFileTypes: true })
+/** The paths of the files, of which there are none beside a server in one file. That of headers is for Cloudflare to read. */
+export const STATIC_PATHS = (
+  existsSync(STATIC) ? readdirSync(STATIC, { recursive: true, withFileTypes: true }) : []
+)
   .filter((entry) => entry.isFile() && entry.name !== '_headers')
   .map(({ parentPath, name }) => `/${relative(STATIC, join(parentPath, name))}`)
   .map((path) => path.replaceAll(sep, '/'))

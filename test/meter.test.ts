@@ -380,8 +380,10 @@ test('takes time in proportion to an event that comes in many small chunks', () 
     return performance.now() - from
   }
   time(MB)
+  // The machine has other things to do as well.
+  const best = (bytes: number) => Math.min(...Array.from({ length: 5 }, () => time(bytes)))
   // In proportion is 8; going over all of it again with each chunk would be 64.
-  expect(time(4 * MB)).toBeLessThan(32 * Math.max(time(MB / 2), 1))
+  expect(best(4 * MB)).toBeLessThan(32 * Math.max(best(MB / 2), 1))
 })
 
 const word = fc.constantFrom(

@@ -12,9 +12,11 @@ const SAFE = new Set(['GET', 'HEAD', 'OPTIONS'])
 export const sameOrigin: MiddlewareHandler = async function sameOrigin(c, next) {
   const site = c.req.header('sec-fetch-site')
   const origin = c.req.header('origin')
+  // A proxy may have another name for us. A page elsewhere cannot send this header without asking first.
+  const hosts = [hostOf(c.req.url), c.req.header('x-forwarded-host')]
   const same =
     site === undefined
-      ? origin === undefined || hostOf(origin) === hostOf(c.req.url)
+      ? origin === undefined || hosts.includes(hostOf(origin) ?? 'null')
       : site === 'same-origin' || site === 'none'
   if (!same && !SAFE.has(c.req.method)) {
     throw new ApiError('cross_origin', 'Admin actions are taken on the pages of this gateway only.')
