@@ -9,6 +9,14 @@ import { ConfigError, readConfig, VARIABLES, type Config, type Vars } from '../s
 import { loadEnvFiles } from '../src/env-files.ts'
 import { importOld } from '../src/migration/import-old.ts'
 import { fieldsOf, imported } from '../src/migration/report.ts'
+import { TIMEOUT_MS } from '../src/migration/start.ts'
+import { connect } from '../src/node-store.ts'
+import {
+  checkInDatabase,
+  checkInFile,
+  isSecretChanged,
+  SECRET_CHANGED,
+} from '../src/secret-check.ts'
 import { startupLines } from '../src/startup.ts'
 import { onStopSignal } from '../src/stop-signals.ts'
 import { serveStore } from '../src/store/binding.ts'
@@ -113,6 +121,7 @@ async function develop(): Promise<void> {
   const storage = store ? `the file ${config.usageFile}` : 'Redis over REST'
   // In this script a missing provider key means the demo model, and an admin key is made up.
   const lines = startupLines({ ...config, groqKey: 'set', adminKey: 'set' }, storage)
+  if (await checkSecret(config).catch(() => false)) lines.push(SECRET_CHANGED)
   if (demo) lines.push('Upstream: the built-in demo model, since GROQ_API_KEY is not set.')
   if (generatedKey) lines.push(`Admin key, made up for this run: ${generatedKey}`)
   lines.push(
@@ -132,6 +141,17 @@ async function openUsage(config: Readonly<Config>): Promise<LocalStore> {
   if (report) console.log(imported(report), fieldsOf(report))
   const warn = (event: string, fields: Record<string, unknown>) => console.warn(event, fields)
   return openLocal({ file, retention, now: Date.now, warn })
+}
+
+async function checkSecret(config: Readonly<Config>): Promise<boolean> {
+  const { redis: database, usageFile: file, userHashSecret: secret } = config
+  if (!database) return isSecretChanged(secret, checkInFile(file))
+  const { redis, disconnect } = await connect(database, TIMEOUT_MS)
+  try {
+    return await isSecretChanged(secret, checkInDatabase(redis, file))
+  } finally {
+    disconnect()
+  }
 }
 
 /** What a browser asks for beside the gateway. */

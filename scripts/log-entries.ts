@@ -36,7 +36,8 @@ const line = z.object({
 /**
  * The entry that a line of a log tells of: undefined where it is about something else, and `unreadable` where it is
  * one of these lines and damaged. Lines may be JSON, plain or wrapped by a collector under `message` or `msg`, or as
- * they are written for people.
+ * they are written for people. A settlement has the moment of its own, since its lease is kept for a day from then; an
+ * entry is dated by `now`.
  */
 export function readUnrecorded(text: string, now: number): Entry | 'unreadable' | undefined {
   if (!text.includes(UNRECORDED)) return undefined
@@ -46,9 +47,9 @@ export function readUnrecorded(text: string, now: number): Entry | 'unreadable' 
   const read = line.safeParse(fields)
   if (!read.success) return 'unreadable'
   const { op, usage, scopes } = read.data
-  const entry = { now, user: usage.user, event: usage as Entry['event'] }
-  if (op === 'settle') return { op, ...entry }
-  return { op, ...entry, ...(scopes && { scopes }) }
+  const entry = { user: usage.user, event: usage as Entry['event'] }
+  if (op === 'settle') return { op, now: usage.at + usage.totalMs, ...entry }
+  return { op, now, ...entry, ...(scopes && { scopes }) }
 }
 
 /** A line for people: time, level, name, and fields as name=JSON. */

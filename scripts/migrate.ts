@@ -9,6 +9,7 @@ import { rekey } from '../src/migration/rekey.ts'
 import { migrated, type Report } from '../src/migration/report.ts'
 import { migrate, TIMEOUT_MS } from '../src/migration/start.ts'
 import { connect } from '../src/node-store.ts'
+import { checkInDatabase, isSecretChanged, SECRET_CHANGED } from '../src/secret-check.ts'
 import { createImport } from '../src/store/import.ts'
 import { StoreError } from '../src/store/store.ts'
 import { createIds } from '../src/usage/user-id.ts'
@@ -25,10 +26,22 @@ try {
   const config = readConfig({ ...process.env, ...file }, 'node')
   const { redis: database } = config
   if (!database) fail('No database is configured: set KV_REST_API_URL and KV_REST_API_TOKEN.')
+  await checkSecret(config, database)
   await (arg === KEYS ? migrateKeys : migrateUsage)(config, database)
 } catch (error) {
   if (!(error instanceof ConfigError || error instanceof StoreError)) throw error
   fail(error.message)
+}
+
+/** Says so before anything gets an id by another secret than what is there. */
+async function checkSecret(config: Readonly<Config>, database: Database): Promise<void> {
+  const { redis, disconnect } = await connect(database, TIMEOUT_MS)
+  try {
+    const place = checkInDatabase(redis, config.usageFile)
+    if (await isSecretChanged(config.userHashSecret, place)) console.error(SECRET_CHANGED)
+  } finally {
+    disconnect()
+  }
 }
 
 async function migrateUsage(config: Readonly<Config>, database: Database): Promise<void> {

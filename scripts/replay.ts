@@ -54,7 +54,8 @@ async function replay(file: string): Promise<void> {
     await close()
   }
   console.log(
-    `${sums.counted} counted in ${storage}, ${sums.known} not: counted before, or more than a week old.`,
+    `${sums.counted} counted in ${storage}, ${sums.known} not: counted before, more than a week old, ` +
+      'or without its lease, so that the bound stays charged.',
   )
   if (sums.refused) console.error(`${sums.refused} could not be counted by the store.`)
   if (unreadable.length) console.error(`Lines that cannot be read: ${unreadable.join(', ')}`)

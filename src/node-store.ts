@@ -3,6 +3,7 @@ import type { Config, Database } from './config.ts'
 import type { Log } from './log.ts'
 import { importOld } from './migration/import-old.ts'
 import { fieldsOf, imported } from './migration/report.ts'
+import { checkInDatabase, checkInFile, type CheckPlace } from './secret-check.ts'
 import { withFallback, type FallbackStore } from './store/fallback.ts'
 import { openLocal } from './store/local.ts'
 import { fileQueue } from './store/queue-file.ts'
@@ -17,6 +18,8 @@ export type NodeStore = {
   direct: Store
   /** Where usage is kept, for people. */
   storage: string
+  /** Where it is kept which secret made the ids. */
+  check: CheckPlace
   close(): Promise<void>
 }
 
@@ -30,7 +33,8 @@ export async function openStore(config: Readonly<Config>, log: Log): Promise<Nod
     if (report) log.info(imported(report), fieldsOf(report))
     const local = await openLocal({ file, retention, now: Date.now, warn })
     const store = withFallback({ ...options, store: local, queue: memoryQueue(log) })
-    return { store, direct: local, storage: `the file ${file}`, close: () => local.close() }
+    const [storage, check] = [`the file ${file}`, checkInFile(file)]
+    return { store, direct: local, storage, check, close: () => local.close() }
   }
   const { redis, storage, disconnect } = await connect(database, storeTimeoutMs)
   const direct = createRedisStore({ redis, retention, batch: true, warn })
@@ -40,7 +44,7 @@ export async function openStore(config: Readonly<Config>, log: Log): Promise<Nod
     await queue.close()
     disconnect()
   }
-  return { store, direct, storage, close }
+  return { store, direct, storage, check: checkInDatabase(redis, file), close }
 }
 
 /** A client of its own for the database. */

@@ -4,6 +4,7 @@ import { loadEnvFiles } from './env-files.ts'
 import { createLog } from './log.ts'
 import { startMigration } from './migration/start.ts'
 import { connect, openStore } from './node-store.ts'
+import { tellSecretChange } from './secret-check.ts'
 import { startServer } from './server.ts'
 import { startupLines } from './startup.ts'
 import { onStopSignal } from './stop-signals.ts'
@@ -26,8 +27,9 @@ async function start(config: Readonly<Config>): Promise<void> {
   const format = production ? 'json' : 'text'
   const write = (line: string) => console.log(line)
   const log = createLog({ level: config.logLevel, format, write })
-  const { store, storage, close } = await openStore(config, log)
+  const { store, storage, check, close } = await openStore(config, log)
   const server = await startServer({ config, store, log })
+  void tellSecretChange(config.userHashSecret, check, log)
   const { redis: database } = config
   const migration = database && startMigration({ config, database, connect, log, now: Date.now })
   if (database) {

@@ -91,11 +91,11 @@ export async function openWorld(options: WorldOptions): Promise<ChaosWorld> {
     STORE_TIMEOUT_MS: '300',
     ON_STORE_DOWN: mode ?? 'open',
     GLOBAL_LIMITS: '{"total":{"tokensPerDay":1000000000,"requestsPerDay":10000000}}',
-    EVENTS_KEPT: '1000000',
+    EVENTS_KEPT: '20000',
     LOG_LEVEL: 'info',
     ...databaseVars(line, proxy, upstash.token),
   })
-  const store = tcpStore(redis.url, { retention: { eventsKept: 1_000_000 } })
+  const store = tcpStore(redis.url, { retention: { eventsKept: 20_000 } })
   for (const [model, transcript] of Object.entries(MODELS)) {
     upstream.on(model, () => ({
       transcript,
@@ -264,7 +264,7 @@ const total = (events: Event[]): number => events.reduce((sum, { charged }) => s
 type Books = { events: Event[]; users: UserDoc[] }
 
 async function read({ store }: ChaosWorld): Promise<Books> {
-  const events = await store.events(1_000_000)
+  const events = await store.events(30_000)
   const users = await usersOf(store, { sort: 'lastActive', limit: 100, now: Date.now() })
   return { events, users }
 }

@@ -84,7 +84,7 @@ const vars = () => ({
   GROQ_BASE_URL: upstream.url,
   MODEL_LIMITS: '{"*":{"tokensPerDay":1000000000,"requestsPerDay":1000000}}',
   GLOBAL_LIMITS: '{"total":{"tokensPerDay":1000000000,"requestsPerDay":1000000}}',
-  EVENTS_KEPT: '1000000',
+  EVENTS_KEPT: '20000',
   STORE_TIMEOUT_MS: '10000',
   LOG_LEVEL: 'error',
 })

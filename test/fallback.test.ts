@@ -237,6 +237,36 @@ test('a block that the store has lifted is forgotten', async () => {
   expect(await it.fallback.admit(admitOf({ id: '3' }))).toMatchObject({ ok: true })
 })
 
+test('a block that was set or lifted through this isolate is known to it at once', async () => {
+  const it = world()
+  const block = { op: 'block', now: NOON, user: 'alice', model: '*' } as const
+  await it.fallback.setBlock({ ...block, block: { at: NOON, reason: 'spam' } })
+  await it.fallback.setBlock({ ...block, user: 'bob', block: { at: NOON } })
+  await it.fallback.setBlock({ ...block, user: 'bob' })
+  await goAway(it)
+  const refusal = { ok: false, reason: 'blocked', why: 'spam', degraded: true }
+  expect(await it.fallback.admit(admitOf({ id: '1' }))).toMatchObject(refusal)
+  expect(await it.fallback.admit(admitOf({ id: '2', user: 'bob' }))).toMatchObject({ ok: true })
+})
+
+test('a block that could not be set is not remembered', async () => {
+  const it = world()
+  it.here.fate = 'never arrives'
+  const block = { op: 'block', now: NOON, user: 'alice', model: '*', block: { at: NOON } } as const
+  await expect(it.fallback.setBlock(block)).rejects.toThrow(StoreError)
+  await goAway(it)
+  expect(await it.fallback.admit(admitOf({ id: '1' }))).toMatchObject({ ok: true })
+})
+
+test('lifting blocks of users who are not remembered makes nobody forgotten', async () => {
+  const it = world()
+  const block = { op: 'block', now: NOON, user: 'alice', model: '*' } as const
+  await it.fallback.setBlock({ ...block, block: { at: NOON } })
+  for (let n = 0; n < 1000; n += 1) await it.fallback.setBlock({ ...block, user: `user-${n}` })
+  await goAway(it)
+  expect(await it.fallback.admit(admitOf({ id: '1' }))).toMatchObject({ reason: 'blocked' })
+})
+
 test('while the store is away users go on from what it last said they had used', async () => {
   const it = world()
   const limits: { model: Limits } = { model: { tokensPerDay: 350, requestsPerDay: 10 } }

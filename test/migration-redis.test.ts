@@ -246,6 +246,53 @@ test('what admins did and whom they erased is in the database too', async () => 
   expect(await store.user('erin')).toBeUndefined()
 })
 
+/** Files of our own with a settled request of a user, at noon. */
+async function writeUse(user: string): Promise<void> {
+  const local = await openLocal({ file, retention: RETENTION, now: () => NOON, warn })
+  const admit = admitOf({ id: `of-${user}`, user })
+  await local.admit(admit)
+  await local.settle(settleOf(admit))
+  await local.close()
+}
+
+test('who was erased does not come back with a file from before', async () => {
+  await store.erase({ op: 'erase', now: NOON + 60_000, user: 'alice' })
+  await store.erase({ op: 'erase', now: NOON - 60_000, user: 'bob' })
+  await writeUse('alice')
+  await writeUse('bob')
+  await migrateFile(options())
+  expect(await store.user('alice')).toBeUndefined()
+  expect((await allUsers()).map(({ id }) => id)).toEqual(['bob'])
+  expect((await store.events(9)).map(({ user }) => user)).toEqual(['bob'])
+  // As after any erasing the sums stay.
+  expect(await dayTotals()).toEqual({ '2026-11-22': { requests: 2, charged: 30 } })
+})
+
+test('who is erased while a chunk is on its way does not come back with it', async () => {
+  for (const kind of ['users', 'events']) {
+    const items = (kind === 'users' ? [blockedUser('alice', 1)] : [entry('1').event]) as never[]
+    upstash.fault(async ({ commands: [command] }) => {
+      if (command?.[0] !== 'evalsha') return undefined
+      upstash.fault(undefined)
+      await redis.command(['SET', 'weir:1:erased:alice', String(NOON)])
+      return undefined
+    })
+    const chunk = { kind, items } as Chunk
+    expect(await importTo().bring(kind, 0, chunk)).toBe(0)
+    expect(await importTo().bring(kind, 0, chunk)).toBe(1)
+    expect(await redis.command(['KEYS', '*'])).toHaveLength(2)
+    await redis.flush()
+  }
+})
+
+test('of two moments at which somebody was erased the later one is kept', async () => {
+  const erased = (at: number): Chunk => ({ kind: 'erased', items: [['alice', at]] })
+  for (const [n, at] of [NOON, NOON + 5, NOON + 2].entries()) {
+    expect(await importTo().bring(`import-${n}`, 0, erased(at))).toBe(1)
+  }
+  expect(await redis.command(['GET', 'weir:1:erased:alice'])).toBe(String(NOON + 5))
+})
+
 test('a journal without a snapshot is moved too', async () => {
   await writeOwn()
   const lines = (await readFile(`${file}.journal`, 'utf8')).trim().split('\n')
@@ -515,6 +562,49 @@ test('a database that is lost on the way gets everything again', async () => {
   await migrateFile(options({ target: { ...target, bring }, chunk }))
   expect(lost).toBe(true)
   expect(await dayTotals()).toEqual(totalsOf(requests))
+})
+
+const BEFORE = { records: 0, leftOut: 0, damaged: 0, positions: [], before: true }
+
+test('the same old file again adds nothing, on another day and with other settings too', async () => {
+  const requests = [...oldRequests(100)]
+  await writeOld(requests)
+  const retention = { ...RETENTION, eventsKept: 30, historyDays: 30, userDays: 2 }
+  await migrateFile(options({ retention, target: importTo(rest(), retention) }))
+  const [totals, users, events] = [await dayTotals(), await allUsers(), await store.events(1000)]
+  await writeOld(requests)
+  expect(await migrateFile(options({ now: () => NOON + DAY_MS }))).toEqual(BEFORE)
+  expect(totals).toEqual(totalsOf(requests))
+  expect(await dayTotals()).toEqual(totals)
+  expect(await allUsers()).toEqual(users)
+  expect(await store.events(1000)).toEqual(events)
+  expect(await names()).toEqual([`${basename(file)}.migrated`, `${basename(file)}.migrated.1`])
+})
+
+test('the same files of our own again add nothing, a week later too', async () => {
+  await writeOwn()
+  const [snapshot, journal] = [await readFile(file), await readFile(`${file}.journal`)]
+  await migrateFile(options())
+  const users = await allUsers()
+  for (const bytes of [[snapshot, journal], [await readFile(`${file}.migrated`)]]) {
+    await writeFile(file, bytes[0] ?? '')
+    await writeFile(`${file}.journal`, bytes[1] ?? '')
+    expect(await migrateFile(options({ now: () => NOON + 8 * DAY_MS }))).toEqual(BEFORE)
+    expect(await dayTotals()).toEqual({ '2026-11-22': { requests: 4, charged: 60 } })
+    expect(await store.events(9)).toHaveLength(4)
+    expect(await allUsers()).toEqual(users)
+  }
+})
+
+test('two servers that come with the same file bring it in once', async () => {
+  const requests = [...oldRequests(200)]
+  await writeOld(requests)
+  const other = join(folder, 'other.json')
+  await writeFile(other, await readFile(file))
+  const chunk = { items: 10, bytes: 1e6 }
+  await Promise.all([file, other].map((file) => migrateFile(options({ file, chunk }))))
+  expect(await dayTotals()).toEqual(totalsOf(requests))
+  expect(await store.events(1000)).toHaveLength(200)
 })
 
 test('a chunk of a migration that was killed, and arrives late, changes nothing', async () => {

@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -90,6 +90,11 @@ test('npm run migrate moves a file from a checkout, and tells what it did', asyn
   const { output, ended } = run('scripts/migrate.ts', [file], { ...database(), USAGE_FILE: 'x' })
   expect((await ended)[0], output()).toBe(0)
   expect(output()).toBe('📊 Migrated 4 records from file to database\n')
+  expect(await yesterday()).toBe(50)
+  await rename(`${file}.migrated`, file)
+  const again = run('scripts/migrate.ts', [file], database())
+  expect((await again.ended)[0], again.output()).toBe(0)
+  expect(again.output()).toContain('📊 Migrated 0 records from file to database: the same file')
   expect(await yesterday()).toBe(50)
 }, 20_000)
 

@@ -1,7 +1,7 @@
 import { appendFile, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { createLog } from '../src/log.ts'
 import { fileQueue } from '../src/store/queue-file.ts'
 import { StoreError, type Entry } from '../src/store/store.ts'
@@ -151,6 +151,43 @@ test('files that another process had are taken over once it has ended', async ()
   await second.add(entryOf('3'))
   expect((await drained(second)).flat().toSorted()).toEqual(['1', '2', '3'])
   expect(second.length).toBe(0)
+})
+
+test('what another process has is not counted, and is asked for now and then until that has ended', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+  try {
+    const first = await open()
+    for (const id of numbers(3)) await first.add(entryOf(id))
+    const second = await open()
+    expect(second.length).toBe(0)
+    expect(await drained(second)).toEqual([])
+    vi.advanceTimersByTime(30_000)
+    await first.close()
+    vi.advanceTimersByTime(30_000)
+    await expect.poll(() => second.length).toBe(3)
+    expect(vi.getTimerCount()).toBe(0)
+    expect(await drained(second)).toEqual([numbers(3)])
+    await second.close()
+    expect(lines).toEqual([])
+  } finally {
+    vi.useRealTimers()
+  }
+})
+
+test('what another process has handed over by itself is not asked for any more', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+  try {
+    const first = await open()
+    await first.add(entryOf('1'))
+    const second = await open()
+    expect(vi.getTimerCount()).toBe(1)
+    await drained(first)
+    vi.advanceTimersByTime(30_000)
+    await expect.poll(() => vi.getTimerCount()).toBe(0)
+    expect(second.length).toBe(0)
+  } finally {
+    vi.useRealTimers()
+  }
 })
 
 test('a queue file that somebody removed is no reason to go on trying', async () => {

@@ -7,6 +7,7 @@ import { readUnrecorded } from '../scripts/log-entries.ts'
 import { createLog } from '../src/log.ts'
 import { memoryQueue } from '../src/store/queue.ts'
 import type { Entry } from '../src/store/store.ts'
+import { DAY_MS } from '../src/usage/record.ts'
 import { admitOf, eventOf, settleOf } from './commands.ts'
 import { startRedis, type Redis } from './redis.ts'
 import { redisStore, usersOf } from './stores.ts'
@@ -32,7 +33,7 @@ async function linesOf(...entries: Entry[]): Promise<string[]> {
 }
 
 test('a line is read as the entry that it was written for', async () => {
-  const settle = settleOf(admitOf({ id: '1', now: NOW }), { session: 's' }, NOW)
+  const settle = settleOf(admitOf({ id: '1', now: NOW }), { session: 's' }, NOW + 7)
   const { scopes: _, ...plain } = entryOf('2') as Entry & { scopes?: string[] }
   const entries: Entry[] = [settle, entryOf('3'), plain]
   expect((await linesOf(...entries)).map((line) => readUnrecorded(line, NOW))).toEqual(entries)
@@ -41,7 +42,7 @@ test('a line is read as the entry that it was written for', async () => {
 test('a line that is written for people is read too', async () => {
   const lines: string[] = []
   const log = createLog({ level: 'error', format: 'text', write: (line) => lines.push(line) })
-  const settle = settleOf(admitOf({ id: '1', now: NOW }), {}, NOW)
+  const settle = settleOf(admitOf({ id: '1', now: NOW }), {}, NOW + 7)
   const { scopes: _, ...plain } = entryOf('2') as Entry & { scopes?: string[] }
   const entries: Entry[] = [settle, entryOf('3'), plain]
   for (const entry of entries) await memoryQueue(log).add(entry)
@@ -120,6 +121,19 @@ test('npm run replay counts each line once, however often it is run', async () =
   const past = Object.values(user?.past ?? {}).flatMap((rows) => Object.values(rows))
   expect(charged + past.reduce((sum, row) => sum + row.charged, 0)).toBe(150 * 15)
   expect(await store.events(1000)).toHaveLength(150)
+})
+
+test('npm run replay settles what ended days ago, unless its lease is gone', async () => {
+  const store = redisStore(upstash)
+  const now = NOW - 2 * DAY_MS
+  const [quiet, back] = [admitOf({ id: '1', now }), admitOf({ id: '2', user: 'bob', now })]
+  for (const admit of [quiet, back]) await store.admit(admit)
+  await store.admit(admitOf({ id: '3', user: 'bob', now: NOW }))
+  const file = join(folder, 'late.log')
+  await writeFile(file, (await linesOf(settleOf(quiet), settleOf(back))).join('\n'))
+  const { out } = await replay([file], { REDIS_URL: redis.url })
+  expect(out).toContain('1 counted in Redis over TCP, 1 not')
+  expect((await store.events(9)).map(({ id, charged }) => [id, charged])).toEqual([['1', 15]])
 })
 
 test('npm run replay says what it cannot read, and counts the rest', async () => {

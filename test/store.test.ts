@@ -1651,6 +1651,9 @@ describe('redis only', () => {
     await spend(store, { id: '1', user })
     await spend(store, { id: '2', user: 'bob' })
     await store.setBlock({ op: 'block', now: NOON, user, model: 'a/one', block: { at: NOON } })
+    // One that could not be read was set aside before, and one cannot be read now.
+    await redis.command(['SET', `weir:1:damaged:user:${user}`, 'spoilt before'])
+    await redis.command(['SET', `weir:1:user:${user}`, `spoilt, of ${user}`])
     await store.erase({ op: 'erase', now: NOON, user })
     const left: string[] = []
     for (const key of (await redis.command(['KEYS', '*'])) as string[]) {

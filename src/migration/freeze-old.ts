@@ -4,7 +4,7 @@ import { open, rm, type FileHandle } from 'node:fs/promises'
 import { v7 } from 'uuid'
 import { StoreError } from '../store/store.ts'
 import { createIds } from '../usage/user-id.ts'
-import { damagedOf, isSame, stampOf, writeFrozen, type Frozen } from './frozen.ts'
+import { damagedOf, digestOf, isSame, stampOf, writeFrozen, type Frozen } from './frozen.ts'
 import { gatherRequests, readOldRecord, type OldRequest } from './old-records.ts'
 import { createRebuild, eventOf, type RebuildOptions } from './rebuild.ts'
 import type { Report } from './report.ts'
@@ -72,10 +72,11 @@ export async function freezeOld(options: OldFileOptions, copy: string): Promise<
   for (const request of requests.end()) await enter(request)
   await enterWaiting()
 
+  const id = await digestOf(file)
   if (!source || !isSame(source, await stampOf(file))) {
     throw new StoreError(`${file} is being written to`)
   }
-  const frozen: Frozen = { state: rebuild.state(), id: v7(), source, report }
+  const frozen: Frozen = { state: rebuild.state(), id, source, report }
   await writeFrozen(copy, frozen)
   return frozen
 }

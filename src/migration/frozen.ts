@@ -4,6 +4,7 @@
  *
  * It is a snapshot as the local store writes it, with a word on its origin.
  */
+import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { readFile, rename, stat } from 'node:fs/promises'
 import { replaceFile } from '../store/journal.ts'
@@ -17,7 +18,7 @@ export type FileStamp = { size: number; mtimeMs: number }
 
 export type Frozen = {
   state: State
-  /** Of the migration. */
+  /** Of the migration: the digest of the file, so that the same bytes never go in twice. */
   id: string
   source: FileStamp
   report: Report
@@ -44,6 +45,13 @@ export async function stampOf(path: string): Promise<FileStamp | undefined> {
 
 export const isSame = (one: FileStamp | undefined, other: FileStamp | undefined): boolean =>
   one?.size === other?.size && one?.mtimeMs === other?.mtimeMs
+
+/** The digest of what is in a file. */
+export async function digestOf(path: string): Promise<string> {
+  const hash = createHash('sha256')
+  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) hash.update(chunk)
+  return hash.digest('base64url')
+}
 
 /** Whether the file at the path is an array of the old system; false also when there is none. */
 export async function isOldFile(file: string): Promise<boolean> {

@@ -1,6 +1,5 @@
 /** A usage file into the database: ours or the old system's, each record exactly once. */
 import { readFile, unlink } from 'node:fs/promises'
-import { v7 } from 'uuid'
 import type { Import } from '../store/import.ts'
 import { openLocal, type State } from '../store/local.ts'
 import { acquireLock } from '../store/lock.ts'
@@ -9,6 +8,7 @@ import { backOff } from './back-off.ts'
 import { CHUNK, queueOf, type ChunkSize } from './chunks.ts'
 import { freezeOld, type OldFileOptions } from './freeze-old.ts'
 import {
+  digestOf,
   importedOf,
   isOldFile,
   migratingOf,
@@ -59,11 +59,12 @@ export async function migrateFile(options: MigrateOptions): Promise<Report | und
     try {
       // Whoever had the lock before may have done it all.
       if (!(await canMigrate(file))) return undefined
-      const frozen = (await readFrozen(copy)) ?? (await freeze(options, copy))
-      await bringAll(options, frozen)
+      const begun = await readFrozen(copy)
+      const frozen = begun ?? (await freeze(options, copy))
+      const known = await bringAll(options, frozen)
       const report = await retire(file, copy, frozen)
       await unlink(copy)
-      return report
+      return known && !begun ? { ...report, records: 0, leftOut: 0, before: true } : report
     } finally {
       await lock.release()
     }
@@ -75,18 +76,20 @@ export async function migrateFile(options: MigrateOptions): Promise<Report | und
 
 /**
  * Brings all of it into the database. Where live traffic is faster, less goes in at once: a part is read and written in
- * two calls, and the fewer users it has, the fewer requests come in between.
+ * two calls, and the fewer users it has, the fewer requests come in between. True when all of it was there already.
  */
-async function bringAll(options: MigrateOptions, { state, id }: Frozen): Promise<void> {
+async function bringAll(options: MigrateOptions, { state, id }: Frozen): Promise<boolean> {
   const { file, target, warn, signal, chunk: most = CHUNK } = options
   const queue = queueOf(state)
   let done = await target.progress(id)
+  const known = done > 0 && done >= queue.length
   let { items } = most
   let misses = 0
   while (done < queue.length) {
     if (signal?.aborted) throw new StoreError('the migration was stopped')
     const chunk = queue.from(done, { ...most, items })
-    const next = await target.bring(id, done, chunk)
+    const isLast = done + chunk.items.length === queue.length
+    const next = await target.bring(id, done, chunk, isLast)
     if (next !== done) {
       done = next
       items = Math.min(items * 2, most.items)
@@ -98,11 +101,15 @@ async function bringAll(options: MigrateOptions, { state, id }: Frozen): Promise
     if (misses % MISSES_TOLD === 0) warn('migration.contended', { file, misses })
     await backOff(misses, signal)
   }
+  return known
 }
 
-/** Takes the journal into the snapshot. */
-async function fold({ file, retention, now, warn }: MigrateOptions): Promise<void> {
-  await (await openLocal({ file, retention, now, warn })).close()
+/**
+ * Takes the journal into the snapshot. By its clock nothing has aged, so that the same files become the same bytes
+ * whenever that is done; what has aged is left out on the way into the database.
+ */
+async function fold({ file, retention, warn }: MigrateOptions): Promise<void> {
+  await (await openLocal({ file, retention, now: () => 0, warn })).close()
 }
 
 async function freeze(options: MigrateOptions, copy: string): Promise<Frozen> {
@@ -115,7 +122,7 @@ async function freeze(options: MigrateOptions, copy: string): Promise<Frozen> {
   const { users, days, events } = state
   const records = users.length + days.length + events.length
   const report: Report = { records, leftOut: 0, damaged: 0, positions: [] }
-  const frozen: Frozen = { state, id: v7(), source, report }
+  const frozen: Frozen = { state, id: await digestOf(file), source, report }
   await writeFrozen(copy, frozen)
   return frozen
 }

@@ -2,7 +2,7 @@
 
 /** What became of the records. */
 export type Report = {
-  /** Old records, or documents and events of our own, that were taken over. */
+  /** Old records that were taken over, or the documents and events in files of our own. */
   records: number
   /** Requests of days that are not kept any more. */
   leftOut: number
@@ -11,11 +11,14 @@ export type Report = {
   positions: number[]
   /** Where the damaged records are now. */
   setAside?: string
+  /** The very same file was migrated before, so nothing of it was taken over again. */
+  before?: true
 }
 
 /** What operators look for in the log. */
-export const migrated = ({ records }: Report) =>
-  `📊 Migrated ${records} records from file to database`
+export const migrated = ({ records, before }: Report) =>
+  `📊 Migrated ${records} records from file to database` +
+  (before ? ': the same file was migrated before, and nothing of it counts twice' : '')
 
 export const imported = ({ records }: Report) => `📊 Imported ${records} records of an old file`
 

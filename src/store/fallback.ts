@@ -169,7 +169,11 @@ export function withFallback(options: FallbackOptions): FallbackStore {
       }
     },
     replay: (entries) => call(() => store.replay(entries)),
-    setBlock: (command) => call(() => store.setBlock(command)),
+    async setBlock(command) {
+      const done = await call(() => store.setBlock(command))
+      memory.run(command)
+      return done
+    },
     clear: (command) => call(() => store.clear(command)),
     takeTurn: (key, perMinute) => call(() => store.takeTurn(key, perMinute)),
     report: (command) => call(() => store.report(command)),

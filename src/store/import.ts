@@ -47,18 +47,21 @@ export type Chunk =
 export type Replaced = { key: string; sha: string }
 
 export type Import = {
-  /** How many items of an import are in; rejects with `StoreError` when the database does not answer. */
+  /** How many items of an import are in, `ALL` after the last; rejects with `StoreError` when the database does not answer. */
   progress(id: string): Promise<number>
   /**
    * Brings in the items from number `from` on, from 0, and gives the number of the next one to bring. That is the same
-   * one again when live traffic was faster, and whichever is due when `from` is not.
+   * one again when live traffic was faster, whichever is due when `from` is not, and `ALL` when these were the last.
    */
-  bring(id: string, from: number, chunk: Chunk): Promise<number>
+  bring(id: string, from: number, chunk: Chunk, isLast?: boolean): Promise<number>
   /** Brings users in without their days and removes the keys they come from; false when something has changed meanwhile, and nothing is done. */
   replace(users: UserDoc[], old: Replaced[]): Promise<boolean>
   /** The texts of keys that hold a string or a hash, empty for those of another type; null where there is nothing. */
   read(keys: string[]): Promise<(string | null)[]>
 }
+
+/** An import that is over has no next item, however many there would be on another day or with other settings. */
+export const ALL = Number.MAX_SAFE_INTEGER
 
 /** How far an import has come is known for so long. */
 const MARKER_SECONDS = 400 * 86_400
@@ -87,9 +90,9 @@ return texts
 const SLICE = 2000
 
 /**
- * KEYS are those of the writes and then of the days, ARGV[1] is the plan, and what follows the texts: of the writes, of
- * the days, of the list. Everything that can fail comes before the first write, since Redis does not roll back.
- * Gives how many items are in, and the keys of days that could not be read.
+ * KEYS are those of the writes, of the days and of what must be as it was read. ARGV[1] is the plan, and what follows
+ * the texts: of the writes, of the days, of the list. Everything that can fail comes before the first write, since Redis
+ * does not roll back. Gives how many items are in, and the keys of days that could not be read.
  */
 const WRITE_SCRIPT = String.raw`${READ_TEXT}
 local plan = cjson.decode(ARGV[1])
@@ -109,6 +112,9 @@ for from = 1, #KEYS, ${SLICE} do
 end
 for i, write in ipairs(plan.writes) do
   if write.sha and redis.sha1hex(current[i] or '') ~= write.sha then return { ${CHANGED} } end
+end
+for i, sha in ipairs(plan.same) do
+  if redis.sha1hex(current[writes + days + i] or '') ~= sha then return { ${CHANGED} } end
 end
 
 -- Numbers by name, at any depth; of two moments the later one.
@@ -215,6 +221,8 @@ type Index = { key: string; entries: string[]; seconds?: string }
 type Marker = { key: string; from: number; next: number }
 type Plan = {
   writes: Write[]
+  /** Keys that must still be what they were when this was planned. */
+  same?: { key: string; sha: string }[]
   days: DayWrite[]
   indexes: Index[]
   list?: { key: string; texts: string[]; most: number; seconds?: string }
@@ -237,6 +245,15 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
       const text = texts[index] ?? undefined
       return { key, sha: sha1(text ?? ''), text, doc: parse<T>(text) }
     })
+  }
+
+  /** When users were erased, as far as is known. */
+  async function lookErased(ids: string[]) {
+    const found = await look([...new Set(ids)].map(erasedKey))
+    const marks = new Map(found.map(({ key, text }) => [key, text]))
+    /** Whether somebody was erased at a moment or after it. */
+    const isErased = (id: string, at: number) => at <= Number(marks.get(erasedKey(id)) ?? -1)
+    return { same: found, isErased }
   }
 
   /** What replaces a document until it ends; one that cannot be read is set aside like the ledger does it. */
@@ -269,8 +286,15 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
   }
 
   async function planUsers(all: UserDoc[]): Promise<Plan> {
-    const users = all.filter((user) => ahead(userEnds(user)))
-    const found = await look<UserDoc>(users.map(({ id }) => userKey(id)))
+    const kept = all.filter((user) => ahead(userEnds(user)))
+    const ids = kept.map(({ id }) => id)
+    const [{ same, isErased }, there] = await Promise.all([
+      lookErased(ids),
+      look<UserDoc>(ids.map(userKey)),
+    ])
+    const comes = kept.map(({ id, at }) => !isErased(id, at))
+    const users = kept.filter((_, index) => comes[index])
+    const found = there.filter((_, index) => comes[index])
     const merged = users.map((user, index) => {
       const there = found[index]?.doc
       return there ? mergeUser(there, user, retention) : user
@@ -302,7 +326,23 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
       { key: `${PREFIX}top`, entries: merged.flatMap(spent), seconds },
       { key: `${PREFIX}blocks`, entries: blocks },
     ]
-    return { writes, days, indexes: indexes.filter(({ entries }) => entries.length) }
+    return { writes, same, days, indexes: indexes.filter(({ entries }) => entries.length) }
+  }
+
+  /** Of two moments at which a user was erased the later one counts. */
+  async function planErased(erased: [user: string, at: number][]): Promise<Plan> {
+    const { same, isErased } = await lookErased(erased.map(([user]) => user))
+    const marks = erased
+      .filter(([user, at]) => !isErased(user, at))
+      .map(([user, at]) => ({ key: erasedKey(user), text: String(at), at }))
+    return { ...planMarks(marks), same }
+  }
+
+  async function planEvents(all: Event[]): Promise<Plan> {
+    const { same, isErased } = await lookErased(all.map(({ user }) => user))
+    const events = all.filter(({ user, at }) => !isErased(user, at))
+    const list = { key: `${PREFIX}events`, most: eventsKept, seconds: daysAsSeconds(historyDays) }
+    return { ...planList(events, list), same }
   }
 
   /** What keeps events from being entered for as long as they could be. */
@@ -330,13 +370,9 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
       case 'entered':
         return planMarks(chunk.items.map(([id, at]) => ({ key: onceKey(id), text: '1', at })))
       case 'erased':
-        return planMarks(
-          chunk.items.map(([user, at]) => ({ key: erasedKey(user), text: String(at), at })),
-        )
-      case 'events': {
-        const seconds = daysAsSeconds(historyDays)
-        return planList(chunk.items, { key: `${PREFIX}events`, most: eventsKept, seconds })
-      }
+        return planErased(chunk.items)
+      case 'events':
+        return planEvents(chunk.items)
       case 'audit':
         return planList(chunk.items, { key: `${PREFIX}audit`, most: AUDIT_KEPT })
     }
@@ -344,19 +380,20 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
 
   /** Gives how many items are in, or `CHANGED`. */
   async function write(plan: Plan, also: { marker?: Marker; old: Replaced[] }): Promise<number> {
-    const { writes, days, indexes, list } = plan
+    const { writes, same = [], days, indexes, list } = plan
     checkAmounts(plan)
     const { texts = [], ...place } = list ?? {}
     const head = {
       ...also,
       writes: writes.map(({ sha, seconds }) => ({ sha, seconds })),
+      same: same.map(({ sha }) => sha),
       days: days.map(({ seconds, setAside, overlap }) => ({ seconds, setAside, overlap })),
       indexes,
       ...(list && { list: place }),
     }
     const keyed = [...writes, ...days]
     const args = [JSON.stringify(head), ...keyed.map(({ text }) => text), ...texts]
-    const keys = keyed.map(({ key }) => key)
+    const keys = [...keyed, ...same].map(({ key }) => key)
     const [next, ...damaged] = await guard(() =>
       writeScript<[number, ...string[]]>(redis, keys, args),
     )
@@ -368,10 +405,11 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
     async progress(id) {
       return Number(await guard(() => redis.get<string>(markerKey(id))))
     },
-    async bring(id, from, chunk) {
-      const marker = { key: markerKey(id), from, next: from + chunk.items.length }
-      const next = await write(await plan(chunk), { marker, old: [] })
-      return next === CHANGED ? from : next
+    async bring(id, from, chunk, isLast) {
+      const next = isLast ? ALL : from + chunk.items.length
+      const marker = { key: markerKey(id), from, next }
+      const due = await write(await plan(chunk), { marker, old: [] })
+      return due === CHANGED ? from : due
     },
     async replace(users, old) {
       // No day came before these, so nobody is in one twice.

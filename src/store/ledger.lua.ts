@@ -618,7 +618,7 @@ if cleared then
   redis.call('DEL', unpack(keys))
 end
 local function forget(id)
-  redis.call('DEL', user_key(id))
+  redis.call('DEL', user_key(id), prefix .. 'damaged:user:' .. id)
   redis.call('SET', erased_key(id), string.format('%.0f', erased[id]), 'EX', string.format('%d', ENTER_SECONDS))
   redis.call('ZREM', prefix .. 'users', id)
   redis.call('ZREM', prefix .. 'top', id)

@@ -71,8 +71,10 @@ export function createMemory(keep: Keep): Memory {
         entered: () => false,
         erasedAt: () => undefined,
       }
-      const step = reduce(users.get(command.user), command, view, keep)
-      if (step.user) remember(step.user)
+      const known = users.get(command.user)
+      const step = reduce(known, command, view, keep)
+      // A block that is lifted says nothing of somebody who is not remembered.
+      if (step.user && (known || command.op !== 'block' || command.block)) remember(step.user)
       if (step.day) days.set(step.day.date, step.day)
       const oldest = dateOf(command.now - 2 * DAY_MS)
       for (const date of days.keys()) if (date < oldest) days.delete(date)

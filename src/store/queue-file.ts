@@ -12,14 +12,20 @@ import { acquireLock, type Lock } from './lock.ts'
 import { memoryQueue, type Queue } from './queue.ts'
 import { REPLAY_BATCH, type Entry } from './store.ts'
 
+/** What another process has at the start, and may leave behind, is asked for so often. */
+const TAKE_OVER_MS = 30_000
+
 /** Builds the queue beside `file` (`USAGE_FILE`); where that cannot be written, entries are kept in memory. */
 export async function fileQueue(file: string, log: Log): Promise<Queue> {
   const path = `${file}.queue`
   const replaying = `${path}.replaying`
   const inMemory = memoryQueue(log)
-  let inFiles = (await countLines(path)) + (await countLines(replaying))
+  /** Lines of files that are this process's own; those of others are for them to count. */
+  let inFiles = 0
   let lock: Lock | undefined
   let locking: Promise<boolean> | undefined
+  /** Why the files cannot be had. */
+  let inTheWay: unknown
   let warned = false
   /** Appending and moving take turns, or a line could be written to a file that has been read already. */
   let turn: Promise<unknown> = Promise.resolve()
@@ -40,15 +46,26 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
   async function acquire(): Promise<boolean> {
     try {
       await mkdir(dirname(path), { recursive: true })
-      lock = await acquireLock(`${path}.lock`)
+      const acquired = await acquireLock(`${path}.lock`)
+      inFiles = await countFiles()
+      lock = acquired
+      clearInterval(takingOver)
       return true
     } catch (error) {
-      if (!warned) {
-        log.warn('queue.no_file', { help: 'what waits is kept in memory and in the log', error })
-      }
-      warned = true
+      inTheWay = error
       return false
     }
+  }
+
+  const countFiles = async () => (await countLines(path)) + (await countLines(replaying))
+
+  async function takeOver(): Promise<void> {
+    if ((await countFiles()) === 0 || (await locked())) clearInterval(takingOver)
+  }
+
+  let takingOver: ReturnType<typeof setInterval> | undefined
+  if ((await countFiles()) > 0 && !(await locked())) {
+    takingOver = setInterval(() => void takeOver(), TAKE_OVER_MS).unref()
   }
 
   /** Whether the last line may have been cut off, by a crash or a full disk. */
@@ -125,8 +142,13 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
     },
     async add(entry) {
       try {
-        if (!(await locked())) return await inMemory.add(entry)
-        await append(entry)
+        if (await locked()) return await append(entry)
+        if (!warned) {
+          const help = 'what waits is kept in memory and in the log'
+          log.warn('queue.no_file', { help, error: inTheWay })
+        }
+        warned = true
+        await inMemory.add(entry)
       } catch (error) {
         log.warn('queue.not_written', { file: path, error })
         await inMemory.add(entry)
@@ -134,11 +156,13 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
     },
     async drain(send) {
       await inMemory.drain(send)
-      if (inFiles === 0 || !(await locked())) return
+      if (inFiles === 0) return
       // Two at once would each remove what the other has in hand.
       await (draining ??= drainFiles(send).finally(() => (draining = undefined)))
     },
     async close() {
+      clearInterval(takingOver)
+      await locking
       await turn
       await lock?.release()
     },
