@@ -19,6 +19,8 @@ export async function startChild<Question extends object, Answer>(
 ): Promise<Child<Question, Answer>> {
   const child = fork(new URL(file, import.meta.url), [JSON.stringify(options)], {
     execArgv: [...process.execArgv, ...flags],
+    // What gateways say of every request is written, and read by nobody.
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   })
   const ended = once(child, 'exit').then(([code, signal]) => {
     throw new Error(`${file} ended (${String(code ?? signal)})`)
@@ -38,7 +40,8 @@ export async function startChild<Question extends object, Answer>(
       return (await answer) as Answer
     },
     async stop() {
-      child.kill('SIGKILL')
+      // It ends by itself, and with it what it has started.
+      child.disconnect()
       await ended.catch(() => undefined)
     },
   }

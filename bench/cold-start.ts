@@ -139,7 +139,7 @@ for (const { name, ours, theirs, load, close } of [await onWorkerd(), await onEd
     `${of(times.ours)} (${kb(ours)})`,
     `${of(times.theirs)} (${kb(theirs)})`,
     `${ratio.toFixed(2)}×`,
-    ratioOf(times.ours, times.theirs),
+    ratioOf(times.ours, times.theirs).text,
   ])
 }
 console.log(`From loading the bundle to the first response, median of ${ROUNDS} rounds:\n`)

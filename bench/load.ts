@@ -2,18 +2,27 @@
 import { Agent, request, type ClientRequest } from 'node:http'
 import { transcripts } from '../test/transcripts.ts'
 
+/** Where to send it. */
+export type Target = {
+  url: string
+  headers?: Record<string, string>
+  /** Changes what upstream says, so that only its status can be checked. */
+  rewrites?: boolean
+}
+
 export type Workload = {
-  stream: boolean
+  /** Paced streams come event by event; others, and plain answers, in one piece. */
+  kind: 'plain' | 'stream' | 'paced'
   inFlight: number
   requests: number
   /** Every so many requests one is abandoned, in turn before its answer and in the middle of it. */
   abortEvery?: number
 }
 
-/** In ms: to the first byte of the body, and to its end. Abandoned requests are not in it. */
-export type Timing = { first: number; whole: number }
+/** In ms: to the first byte of the body, and to its end, and how long each paced event was on its way. Abandoned requests are not in it. */
+export type Timing = { first: number; whole: number; events: number[] }
 
-const chat = (stream: boolean, slow: boolean) =>
+const chat = (kind: Workload['kind'], slow = false) =>
   JSON.stringify({
     model: 'openai/gpt-oss-20b',
     messages: [
@@ -22,16 +31,19 @@ const chat = (stream: boolean, slow: boolean) =>
     ],
     max_completion_tokens: 256,
     temperature: 0.2,
-    ...(stream && { stream }),
+    ...(kind !== 'plain' && { stream: true }),
     ...(slow && { user: 'slow' }),
+    ...(kind === 'paced' && { user: kind }),
   })
 
 /** Sends a workload to a chat completions address, as one user per request in flight. */
-export async function load(url: string, work: Workload): Promise<Timing[]> {
+export async function load(target: Target, work: Workload): Promise<Timing[]> {
+  const { url, headers, rewrites } = target
   const agent = new Agent({ keepAlive: true, maxSockets: work.inFlight })
-  const { body: expected } = transcripts[work.stream ? 'stream' : 'plain']
-  const usual = Buffer.from(chat(work.stream, false))
-  const slow = Buffer.from(chat(true, true))
+  const { kind } = work
+  const expected = rewrites || kind === 'paced' ? undefined : transcripts[kind].body
+  const usual = Buffer.from(chat(kind))
+  const slow = Buffer.from(chat('stream', true))
   const timings: Timing[] = []
   let sent = 0
 
@@ -45,6 +57,7 @@ export async function load(url: string, work: Workload): Promise<Timing[]> {
         'content-length': body.length,
         accept: 'application/json',
         'user-agent': 'bench/1.0',
+        ...headers,
       },
     }).end(body)
 
@@ -53,6 +66,7 @@ export async function load(url: string, work: Workload): Promise<Timing[]> {
       const start = performance.now()
       let first = 0
       let length = 0
+      const events: number[] = []
       const fail = (problem: unknown) => reject(new Error(`${url}: ${String(problem)}`))
       open(usual, user)
         .on('error', fail)
@@ -61,13 +75,18 @@ export async function load(url: string, work: Workload): Promise<Timing[]> {
             .on('data', (chunk: Buffer) => {
               first ||= performance.now() - start
               length += chunk.length
+              if (kind !== 'paced') return
+              const now = process.hrtime.bigint()
+              for (const [, sent = ''] of chunk.toString().matchAll(/"content":"(\d+)"/g)) {
+                events.push(Number(now - BigInt(sent)) / 1e6)
+              }
             })
             .on('error', fail)
             .on('end', () => {
               const { statusCode } = response
               if (statusCode !== 200) return fail(`status ${statusCode}`)
-              if (length !== expected.length) return fail(`${length} bytes`)
-              timings.push({ first, whole: performance.now() - start })
+              if (expected && length !== expected.length) return fail(`${length} bytes`)
+              timings.push({ first, whole: performance.now() - start, events })
               resolve()
             })
         })

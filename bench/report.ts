@@ -9,11 +9,12 @@ export function percentile(values: number[], percent: number): number {
 
 export const median = (values: number[]): number => percentile(values, 50)
 
-/** The median of the rounds' ratios, with the least and the greatest. */
-export function ratioOf(ours: number[], theirs: number[]): string {
-  const ratios = ours.map((value, round) => value / (theirs[round] ?? NaN))
-  const [low, high] = [Math.min(...ratios), Math.max(...ratios)]
-  return `${median(ratios).toFixed(2)}× (${low.toFixed(2)}–${high.toFixed(2)})`
+/** The rounds' ratios, the median of them, and all of that in words with the least and the greatest. */
+export function ratioOf(ours: number[], theirs: number[]) {
+  const rounds = ours.map((value, round) => value / (theirs[round] ?? NaN))
+  const [low, high] = [Math.min(...rounds), Math.max(...rounds)]
+  const text = `${median(rounds).toFixed(2)}× (${low.toFixed(2)}–${high.toFixed(2)})`
+  return { rounds, median: median(rounds), text }
 }
 
 export const ms = (value: number): string => value.toFixed(2)

@@ -1,10 +1,13 @@
-/** The fastest upstream there can be: a known answer, written in one go. */
+/** The fastest upstream there can be: a known answer, written in one go. On demand a stream that takes its time. */
 import { createServer, type ServerResponse } from 'node:http'
 import { transcripts, type Transcript } from '../test/transcripts.ts'
 import { answerParent, listen } from './child.ts'
 
 /** Ends a slow stream long enough after its first half for a client to leave in between. */
 const SLOW_MS = 20
+
+/** A paced stream: so many events, so far apart, each of which says when it was sent. */
+const PACED = { events: 12, ms: 5 }
 
 const { plain, stream } = transcripts
 const half = stream.body.length / 2
@@ -15,11 +18,25 @@ const server = createServer((req, res) => {
   req.on('end', () => {
     const body = Buffer.concat(chunks).toString()
     if (!body.includes('"stream":true')) return void begin(res, plain).end(plain.body)
+    if (body.includes('"paced"')) return void pace(begin(res, stream), PACED.events)
     if (!body.includes('"slow"')) return void begin(res, stream).end(stream.body)
     begin(res, stream).write(stream.body.subarray(0, half))
     setTimeout(() => res.end(stream.body.subarray(half)), SLOW_MS)
   })
 })
+
+/** The clock is that of the machine, so another process can tell how long an event was on its way. */
+function pace(res: ServerResponse, left: number): void {
+  if (left === 0) return void res.end(END)
+  const content = String(process.hrtime.bigint())
+  res.write(`data: ${JSON.stringify({ choices: [{ index: 0, delta: { content } }] })}\n\n`)
+  setTimeout(pace, PACED.ms, res, left - 1)
+}
+
+const END = `data: ${JSON.stringify({
+  choices: [],
+  usage: { prompt_tokens: 20, completion_tokens: 12, total_tokens: 32 },
+})}\n\ndata: [DONE]\n\n`
 
 function begin(res: ServerResponse, { status, headers, body, stream }: Transcript): ServerResponse {
   return res.writeHead(status, stream ? headers : { ...headers, 'content-length': body.length })

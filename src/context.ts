@@ -3,6 +3,7 @@ import type { Context } from 'hono'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
 import type { RelayPlatform } from './proxy/relay.ts'
+import type { Fetch } from './proxy/upstream.ts'
 import type { FallbackStore } from './store/fallback.ts'
 
 export type Deps = {
@@ -10,7 +11,7 @@ export type Deps = {
   /** Absent when nothing to store in is configured. */
   store: FallbackStore | undefined
   /** Calls upstream. */
-  fetch: typeof fetch
+  fetch: Fetch
   /** Epoch ms. */
   now(): number
   log: Log

@@ -9,7 +9,7 @@ import { openLocal } from './store/local.ts'
 import { fileQueue } from './store/queue-file.ts'
 import { memoryQueue } from './store/queue.ts'
 import { CONNECTED, createRedisStore } from './store/redis.ts'
-import { restClient } from './store/rest.ts'
+import { restNodeClient } from './store/rest-node.ts'
 import type { Store } from './store/store.ts'
 
 export type NodeStore = {
@@ -50,7 +50,7 @@ export async function openStore(config: Readonly<Config>, log: Log): Promise<Nod
 /** A client of its own for the database. */
 export async function connect(database: Database, timeoutMs: number) {
   if (database.kind === 'rest') {
-    const redis = restClient({ ...database, timeoutMs })
+    const redis = restNodeClient({ ...database, timeoutMs })
     return { redis, storage: 'Redis over REST', disconnect: () => undefined }
   }
   // Only here, since it takes longer to load than everything else.

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net'
 import { createApp } from './app.ts'
 import type { Config } from './config.ts'
 import type { Log } from './log.ts'
+import { nodeFetch } from './node-http.ts'
 import { streamPipe } from './proxy/pipe.ts'
 import type { RelayPlatform } from './proxy/relay.ts'
 import { STATIC_PATHS, staticFiles } from './static-files.ts'
@@ -44,7 +45,7 @@ export async function startServer({ config, store, log }: ServerOptions): Promis
   const app = createApp({
     config,
     store,
-    fetch,
+    fetch: nodeFetch,
     now: Date.now,
     log,
     clientIp(c) {
@@ -69,6 +70,10 @@ export async function startServer({ config, store, log }: ServerOptions): Promis
     const response = await app.fetch(request, env, context)
     // HTTP/1.0 knows no chunks: its answers end with the connection (RFC 9112, section 6.1).
     if (env.incoming.httpVersion === '1.0') response.headers.delete('transfer-encoding')
+    // What is there by the end of this turn of the event loop, all of a short answer, goes out in one write.
+    const { socket } = env.outgoing
+    socket?.cork()
+    setImmediate(() => socket?.uncork())
     return response
   }
   let server: HttpServer | undefined

@@ -19,7 +19,7 @@ import {
 import type { ProxyRequest } from './body.ts'
 import { headersDown } from './headers.ts'
 import type { Relay } from './relay.ts'
-import { callUpstream } from './upstream.ts'
+import { callUpstream, type Answer } from './upstream.ts'
 
 export type Parts = { deps: Deps; store: FallbackStore; gate: Gate; relay: Relay }
 
@@ -52,7 +52,7 @@ export async function exchange(
   if (config.onClientAbort === 'cancel') {
     c.req.raw.signal.addEventListener('abort', () => controller.abort())
   }
-  let answer: Response
+  let answer: Answer
   try {
     answer = await callUpstream(c, deps, {
       method: 'POST',

@@ -1,6 +1,7 @@
 /** Which headers go up and which come down. */
 
 import type { RelayPlatform } from './relay.ts'
+import type { AnswerHeaders } from './upstream.ts'
 
 /** Fixed names and prefixes that a client's request may carry upstream. */
 const UP = new Set(['accept', 'user-agent', 'idempotency-key'])
@@ -28,21 +29,25 @@ const NOT_DOWN = new Set([
 ])
 
 /** The headers of an upstream request: what the client may say, and our key. */
-export function headersUp(client: Headers, key: string): Headers {
-  const up = new Headers()
-  for (const [name, value] of client) {
-    if (UP.has(name) || UP_PREFIXES.some((prefix) => name.startsWith(prefix))) up.set(name, value)
+export function headersUp(client: Headers, key: string): Record<string, string> {
+  const up: Record<string, string> = {
+    authorization: `Bearer ${key}`,
+    // What was sent to us as JSON has been read as JSON in UTF-8, so nothing else may be made of it upstream.
+    'content-type': 'application/json',
+    // Bytes as they are: a compressed stream would be held back and unpacked on the way.
+    'accept-encoding': 'identity',
   }
-  up.set('authorization', `Bearer ${key}`)
-  // What was sent to us as JSON has been read as JSON in UTF-8, so nothing else may be made of it upstream.
-  up.set('content-type', 'application/json')
-  // Bytes as they are: a compressed stream would be held back and unpacked on the way.
-  up.set('accept-encoding', 'identity')
+  for (const [name, value] of client) {
+    if (UP.has(name) || UP_PREFIXES.some((prefix) => name.startsWith(prefix))) up[name] = value
+  }
   return up
 }
 
 /** The headers of the answer, as upstream gave them; a body comes as a stream, so without its length. */
-export function headersDown(upstream: Headers, platform?: Pick<RelayPlatform, 'headers'>): Headers {
+export function headersDown(
+  upstream: AnswerHeaders,
+  platform?: Pick<RelayPlatform, 'headers'>,
+): Headers {
   const down = new Headers(platform?.headers)
   const hops = (upstream.get('connection') ?? '').toLowerCase().split(/[\s,]+/)
   for (const [name, value] of upstream) {

@@ -6,6 +6,7 @@
  */
 import type { Meter, Metered } from '../usage/meter.ts'
 import type { Bytes, Pipe } from './pipe.ts'
+import type { BodyReader } from './upstream.ts'
 
 /** What relaying takes on a platform. */
 export type RelayPlatform = {
@@ -18,7 +19,7 @@ export type RelayPlatform = {
 }
 
 export type RelayOptions = {
-  body: ReadableStream<Bytes>
+  body: { getReader(): BodyReader }
   meter: Meter | undefined
   /** Ends the upstream request; also aborted from outside when the request's time is up. */
   upstream: AbortController

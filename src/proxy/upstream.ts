@@ -2,12 +2,38 @@
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { headersUp } from './headers.ts'
+import type { Bytes } from './pipe.ts'
+
+/** What is needed of `fetch`; a platform may have something that costs less. Nothing is followed, and encodings are undone. */
+export type Fetch = (
+  url: string,
+  init: {
+    method: 'GET' | 'POST'
+    headers: Record<string, string>
+    body: Bytes | null
+    signal: AbortSignal
+    redirect: 'manual'
+  },
+) => Promise<Answer>
+
+/** What is needed of its `Response`. */
+export type Answer = Pick<Response, 'status' | 'statusText' | 'ok'> & {
+  headers: AnswerHeaders
+  body: { getReader(): BodyReader; cancel(): Promise<void> } | null
+}
+
+/** Names are in lower case, and what is there twice is one value. */
+export type AnswerHeaders = Iterable<[string, string]> & {
+  get(name: string): string | null | undefined
+}
+
+export type BodyReader = Pick<ReadableStreamDefaultReader<Bytes>, 'read' | 'cancel'>
 
 export type UpstreamCall = {
   method: 'GET' | 'POST'
   /** After `/openai/v1/`, as it is to be sent. */
   path: string
-  body?: Uint8Array<ArrayBuffer>
+  body?: Bytes
   controller: AbortController
 }
 
@@ -18,7 +44,7 @@ export async function callUpstream(
   c: AppContext,
   { config, fetch }: Pick<Deps, 'config' | 'fetch'>,
   { method, path, body, controller }: UpstreamCall,
-): Promise<Response> {
+): Promise<Answer> {
   if (config.groqKey === undefined) throw notConfigured()
   const timer = setTimeout(() => controller.abort(), config.upstreamTimeoutMs)
   try {

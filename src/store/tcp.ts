@@ -1,6 +1,7 @@
 /** The database over TCP, for Node: the client of Upstash, whose commands go out on one connection of its own. */
 import { createClient, ErrorReply } from '@redis/client'
-import { Redis, type Requester } from '@upstash/redis'
+import type { Redis, Requester } from '@upstash/redis'
+import { PlainRedis } from './plain-redis.ts'
 
 /** From the first packet to the first command, with TLS and a far database. */
 const CONNECT_MS = 2000
@@ -102,11 +103,6 @@ export function tcpClient({ url, timeoutMs }: TcpOptions): TcpClient {
       connection.end('ECONNABORTED')
     },
   }
-}
-
-/** Gives answers as they are; by itself it would turn those that look like JSON into values. */
-class PlainRedis extends Redis {
-  protected override opts = { automaticDeserialization: false }
 }
 
 type Connection = ReturnType<typeof connect>

@@ -26,7 +26,7 @@ export type Meter = {
 const MAX_BUFFER = 8 * 1024 * 1024
 
 /** The meter for a 2xx answer, by its route and content type. */
-export function createMeter(route: MeteredRoute, contentType: string | null): Meter {
+export function createMeter(route: MeteredRoute, contentType: string | null | undefined): Meter {
   const type = contentType?.split(';', 1)[0]?.trim().toLowerCase()
   return type === 'text/event-stream' ? streamMeter() : jsonMeter(route === 'embeddings')
 }

@@ -19,8 +19,25 @@ export function createIds(secret: string | undefined): Ids {
   }
 }
 
+/** So many hashes are remembered, since a user asks more than once. */
+const REMEMBERED = 1000
+
 /** Only finished values are kept between requests: on workerd a request must not wait for another's promise. */
 function createHash(secret: string | undefined): (text: string) => Promise<string> {
+  const hash = hashOf(secret)
+  const known = new Map<string, string>()
+  return async (text) => {
+    const found = known.get(text)
+    if (found !== undefined) return found
+    const id = await hash(text)
+    const [oldest] = known.keys()
+    if (known.size >= REMEMBERED && oldest !== undefined) known.delete(oldest)
+    known.set(text, id)
+    return id
+  }
+}
+
+function hashOf(secret: string | undefined): (text: string) => Promise<string> {
   const encoder = new TextEncoder()
   let key: CryptoKey | undefined
   return async (text) => {

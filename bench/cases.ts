@@ -1,0 +1,109 @@
+/** The gateways that are compared, each a process of its own. */
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { startChild, type Child, type Usage, type UsageQuestion } from './child.ts'
+import type { Target } from './load.ts'
+import type { WeirOptions } from './weir-vars.ts'
+
+export type Case = Target & { name: string; base: string; child: Child<UsageQuestion, Usage> }
+
+/** Where everything is that a gateway talks to. */
+export type Surroundings = { upstream: string; rest: { url: string; token: string }; tcp: string }
+
+const CHAT = '/openai/v1/chat/completions'
+const OURS = `/api/groq${CHAT}`
+
+const PORTKEY = {
+  version: '1.15.2',
+  // Its own ranges take versions that do not go together.
+  overrides: { '@hono/node-server': '1.13.5', hono: '4.9.7' },
+}
+
+type Start = (around: Surroundings) => Promise<Omit<Case, 'name' | 'base'> | undefined>
+
+async function start(file: string, options: object, path: string) {
+  const child = await startChild<UsageQuestion, Usage>(file, options, ['--expose-gc'])
+  return { child, url: child.url + path }
+}
+
+const weir = (options: WeirOptions) => start('weir.ts', options, OURS)
+
+const STARTS: Record<string, { base: string; start: Start }> = {
+  bare: {
+    base: 'bare',
+    start: ({ upstream }) => start('bare-node.ts', { upstream }, CHAT),
+  },
+  'node-rest': {
+    base: 'bare',
+    start: ({ upstream, rest }) => weir({ upstream, rest }),
+  },
+  'node-tcp': {
+    base: 'bare',
+    start: ({ upstream, tcp }) => weir({ upstream, tcp }),
+  },
+  'node-file': {
+    base: 'bare',
+    start: ({ upstream }) => weir({ upstream }),
+  },
+  portkey: {
+    base: 'bare',
+    start: async ({ upstream }) => {
+      const installed = await installPortkey()
+      if (installed === undefined) return undefined
+      const headers = {
+        'x-portkey-provider': 'groq',
+        'x-portkey-custom-host': `${upstream}/openai/v1`,
+      }
+      const begun = await start('portkey.ts', { start: installed }, '/v1/chat/completions')
+      return { ...begun, headers, rewrites: true }
+    },
+  },
+  'bare-workerd': {
+    base: 'bare-workerd',
+    start: ({ upstream }) => start('workerd.ts', { entry: 'bench/bare-worker.ts', upstream }, CHAT),
+  },
+  workerd: {
+    base: 'bare-workerd',
+    start: ({ upstream, rest }) =>
+      start('workerd.ts', { entry: 'src/worker.ts', upstream, rest }, OURS),
+  },
+}
+
+export const CASES = Object.keys(STARTS)
+
+/** Starts the cases of these names, their bases with them. */
+export async function startCases(names: string[], around: Surroundings): Promise<Case[]> {
+  const wanted = new Set(names.flatMap((name) => [STARTS[name]?.base ?? name, name]))
+  const cases: Case[] = []
+  for (const [name, { base, start }] of Object.entries(STARTS)) {
+    if (!wanted.has(name)) continue
+    process.stderr.write(`starting ${name}\n`)
+    const begun = await start(around)
+    if (begun) cases.push({ name, base, ...begun })
+  }
+  return cases
+}
+
+/** Installs it for this run only; gives its start file, or nothing where npm cannot get it. */
+async function installPortkey(): Promise<string | undefined> {
+  const folder = await mkdtemp(join(tmpdir(), 'weir-portkey-'))
+  process.on('exit', () => void execFile('rm', ['-rf', folder]))
+  const { version, overrides } = PORTKEY
+  const dependencies = { '@portkey-ai/gateway': version }
+  await writeFile(
+    join(folder, 'package.json'),
+    JSON.stringify({ private: true, dependencies, overrides }),
+  )
+  try {
+    const options = ['install', '--no-audit', '--no-fund', '--ignore-scripts']
+    await promisify(execFile)('npm', options, { cwd: folder, timeout: 90_000 })
+  } catch {
+    process.stderr.write('portkey is left out: npm could not install it\n')
+    await rm(folder, { recursive: true, force: true })
+    return undefined
+  }
+  return join(folder, 'node_modules/@portkey-ai/gateway/build/start-server.js')
+}

@@ -1,0 +1,36 @@
+/** The environment of the gateways under test: every limit checked and none ever met, every feature on. */
+import type { Vars } from '../src/config.ts'
+
+export type WeirOptions = {
+  upstream: string
+  /** Where usage is kept: over REST, over TCP, or in a file. */
+  rest?: { url: string; token: string }
+  tcp?: string
+  file?: string
+}
+
+const AMPLE = {
+  tokensPerDay: 1e12,
+  requestsPerDay: 1e9,
+  tokensPerMinute: 1e12,
+  requestsPerMinute: 1e9,
+}
+
+export const BENCH_ADMIN_KEY = 'admin-key-of-the-bench'
+export const BENCH_HASH_SECRET = 'secret-of-the-bench'
+
+export const weirVars = ({ upstream, rest, tcp, file }: WeirOptions): Vars => ({
+  GROQ_API_KEY: 'gsk_bench',
+  GROQ_BASE_URL: upstream,
+  ADMIN_KEY: BENCH_ADMIN_KEY,
+  USER_HASH_SECRET: BENCH_HASH_SECRET,
+  ...(rest && { KV_REST_API_URL: rest.url, KV_REST_API_TOKEN: rest.token }),
+  ...(tcp !== undefined && { REDIS_URL: tcp }),
+  ...(file !== undefined && { USAGE_FILE: file }),
+  MODEL_LIMITS: JSON.stringify({ '*': AMPLE, total: AMPLE }),
+  GLOBAL_LIMITS: JSON.stringify({ total: AMPLE, 'openai/gpt-oss-20b': AMPLE }),
+  ON_CLIENT_ABORT: 'drain',
+  // A crowded machine is not a database that is gone.
+  STORE_TIMEOUT_MS: '3000',
+  PORT: '0',
+})
