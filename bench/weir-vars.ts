@@ -7,6 +7,8 @@ export type WeirOptions = {
   rest?: { url: string; token: string }
   tcp?: string
   file?: string
+  /** Rows of MODEL_LIMITS that are to be met. */
+  limits?: Record<string, object>
 }
 
 const AMPLE = {
@@ -19,7 +21,7 @@ const AMPLE = {
 export const BENCH_ADMIN_KEY = 'admin-key-of-the-bench'
 export const BENCH_HASH_SECRET = 'secret-of-the-bench'
 
-export const weirVars = ({ upstream, rest, tcp, file }: WeirOptions): Vars => ({
+export const weirVars = ({ upstream, rest, tcp, file, limits }: WeirOptions): Vars => ({
   GROQ_API_KEY: 'gsk_bench',
   GROQ_BASE_URL: upstream,
   ADMIN_KEY: BENCH_ADMIN_KEY,
@@ -27,7 +29,7 @@ export const weirVars = ({ upstream, rest, tcp, file }: WeirOptions): Vars => ({
   ...(rest && { KV_REST_API_URL: rest.url, KV_REST_API_TOKEN: rest.token }),
   ...(tcp !== undefined && { REDIS_URL: tcp }),
   ...(file !== undefined && { USAGE_FILE: file }),
-  MODEL_LIMITS: JSON.stringify({ '*': AMPLE, total: AMPLE }),
+  MODEL_LIMITS: JSON.stringify({ '*': AMPLE, total: AMPLE, ...limits }),
   GLOBAL_LIMITS: JSON.stringify({ total: AMPLE, 'openai/gpt-oss-20b': AMPLE }),
   ON_CLIENT_ABORT: 'drain',
   // A crowded machine is not a database that is gone.

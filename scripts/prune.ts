@@ -18,6 +18,8 @@ type Table = {
   keep?: Record<string, string[]>
   /** Members of classes that go. */
   drop?: Record<string, string[]>
+  /** Fields of classes that get what stands here instead. */
+  instead?: Record<string, string>
   /** Variables at the top level that become empty, or what stands here instead. */
   empty?: Record<string, string>
 }
@@ -64,6 +66,10 @@ const PRUNED: Table[] = [
         'getDynamicLimit',
       ],
       RegionRatelimit: ['slidingWindow', 'tokenBucket', 'cachedFixedWindow'],
+    },
+    instead: {
+      'Ratelimit.submitAnalytics': '(response) => response',
+      'Ratelimit.applyTimeout': '(response) => ({ responseArray: [response] })',
     },
     empty: {
       Analytics: 'undefined',
@@ -130,15 +136,15 @@ const variables = ({ body }: Program) =>
     .flatMap(({ id, init }) => (id.type === 'Identifier' ? [{ name: id.name, init }] : []))
 
 /** A package's file without what the table leaves out. Throws where the file does not have what the table names. */
-function prune(code: string, { keep = {}, drop = {}, empty = {} }: Table): string {
+function prune(code: string, { keep = {}, drop = {}, instead = {}, empty = {} }: Table): string {
   const program = parse(code, { ecmaVersion: 'latest', sourceType: 'module' })
   const edited = new MagicString(code)
   const found = new Set<string>()
 
   for (const { name, init } of variables(program)) {
-    const instead = empty[name]
-    if (instead !== undefined && init) {
-      edited.overwrite(init.start, init.end, instead)
+    const other = empty[name]
+    if (other !== undefined && init) {
+      edited.overwrite(init.start, init.end, other)
       found.add(name)
     } else if (init?.type === 'ClassExpression') {
       for (const member of init.body.body) {
@@ -146,7 +152,10 @@ function prune(code: string, { keep = {}, drop = {}, empty = {} }: Table): strin
         const key = member.key.name
         found.add(`${name}.${key}`)
         const goes = keep[name] ? !keep[name].includes(key) : drop[name]?.includes(key)
+        const value = 'value' in member ? member.value : undefined
+        const other = instead[`${name}.${key}`]
         if (goes) edited.remove(member.start, member.end)
+        else if (other !== undefined && value) edited.overwrite(value.start, value.end, other)
       }
     }
   }
@@ -159,7 +168,9 @@ function prune(code: string, { keep = {}, drop = {}, empty = {} }: Table): strin
   const named = [keep, drop].flatMap((table) =>
     Object.entries(table).flatMap(([name, keys]) => keys.map((key) => `${name}.${key}`)),
   )
-  const missing = [...Object.keys(empty), ...named].filter((name) => !found.has(name))
+  const missing = [...Object.keys(empty), ...Object.keys(instead), ...named].filter(
+    (name) => !found.has(name),
+  )
   if (missing.length) throw new Error(`nothing is called ${missing.join(', ')} there any more`)
   return edited.toString()
 }

@@ -32,16 +32,21 @@ export function createLog({ level, format, write }: LogOptions): Log {
       const time = new Date().toISOString()
       if (format === 'json') {
         // Not `event`, which is what usage is called among the fields.
-        return write(JSON.stringify({ time, level: name, msg: event, ...plain }))
+        return write(inOneLine({ time, level: name, msg: event, ...plain }))
       }
-      const details = Object.entries(plain).map(
-        ([key, value]) => ` ${key}=${JSON.stringify(value)}`,
-      )
+      const details = Object.entries(plain).map(([key, value]) => ` ${key}=${inOneLine(value)}`)
       write(`${time.slice(11, 19)} ${name.padEnd(5)} ${event}${details.join('')}`)
     }
   }
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
+
+/** As JSON, of which terminals obey nothing and readers of lines see one: JSON itself escapes only what is below U+0020. */
+const inOneLine = (value: unknown): string =>
+  `${JSON.stringify(value)}`.replace(
+    /[\u007f-\u009f\u2028\u2029]/g,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
 
 /** Causes may go in a circle, and the first few say enough. */
 function describe(error: Error, causes = 4): string {

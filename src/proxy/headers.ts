@@ -26,6 +26,11 @@ const NOT_DOWN = new Set([
   'strict-transport-security',
   'nel',
   'report-to',
+  // They would overrule `cache-control` with the caches of our own platform (RFC 9213).
+  'cdn-cache-control',
+  'cloudflare-cdn-cache-control',
+  'vercel-cdn-cache-control',
+  'surrogate-control',
 ])
 
 /** The headers of an upstream request: what the client may say, and our key. */

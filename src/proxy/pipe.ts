@@ -66,8 +66,13 @@ export function streamPipe(): Pipe {
     },
     fail(error) {
       if (over) return
-      controller.error(error)
+      controller.error(
+        Object.assign(new Error('the answer was broken off', { cause: error }), BROKEN_OFF),
+      )
       end(error)
     },
   }
 }
+
+/** Of any other error @hono/node-server writes the stack to the console, past the log: clients could fill it. */
+const BROKEN_OFF = { code: 'ERR_STREAM_PREMATURE_CLOSE' }

@@ -111,11 +111,13 @@ export function proxyRoutes(deps: Deps): Hono<AppEnv> {
       throw error
     })
     const { status, statusText } = answer
+    const headers = headersDown(answer.headers, answer.body ? deps.relay : undefined)
+    // A token may come in a header that no cache knows of, and what it opened is not for those without one.
+    headers.set('cache-control', 'private, no-store')
     if (!answer.body) {
       end()
-      return new Response(null, { status, statusText, headers: headersDown(answer.headers) })
+      return new Response(null, { status, statusText, headers })
     }
-    const headers = headersDown(answer.headers, deps.relay)
     const relayed = relay({
       body: answer.body,
       meter: undefined,
@@ -207,12 +209,30 @@ const chatAnswer = z.object({
   ),
 })
 
+/** An answer of the simple form is held in memory whole, so it has to end somewhere; as far as it is metered. */
+const MAX_ANSWER_BYTES = 8 * 1024 * 1024
+
+async function textOf(answer: Response): Promise<string> {
+  const decoder = new TextDecoder()
+  const reader = answer.body?.getReader()
+  let text = ''
+  for (;;) {
+    const { done, value } = (await reader?.read()) ?? { done: true, value: undefined }
+    if (done) return text + decoder.decode()
+    text += decoder.decode(value, { stream: true })
+    if (text.length <= MAX_ANSWER_BYTES) continue
+    await reader?.cancel()
+    throw new ApiError('upstream_unreachable', "The model provider's answer is too large.")
+  }
+}
+
 /** A chat answer as `{content, usage, model}`. */
 async function simpleAnswer(answer: Response): Promise<Response> {
   let value: unknown
   try {
-    value = JSON.parse(await answer.text())
-  } catch {
+    value = JSON.parse(await textOf(answer))
+  } catch (error) {
+    if (error instanceof ApiError) throw error
     // What JSON.parse says quotes the answer, so it is no cause to be logged.
     throw new ApiError('upstream_unreachable', "The model provider's answer cannot be read.")
   }

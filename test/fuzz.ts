@@ -1,0 +1,595 @@
+/**
+ * Random inputs for everything that reads what somebody else wrote. The short form is fuzz.test.ts, the long one
+ * `npm run fuzz`. Every input has a seed of its own, so that a finding is had again from the target's name and that number.
+ */
+import assert from 'node:assert/strict'
+import { Hono } from 'hono'
+import { createApp } from '../src/app.ts'
+import { ConfigError, readConfig, type Vars } from '../src/config.ts'
+import type { AppContext, AppEnv } from '../src/context.ts'
+import { ApiError } from '../src/errors.ts'
+import { createLog } from '../src/log.ts'
+import { createIdentify } from '../src/middleware/caller.ts'
+import { createSessions } from '../src/middleware/session.ts'
+import { parseBody, readProxyRequest } from '../src/proxy/body.ts'
+import { headersDown, headersUp } from '../src/proxy/headers.ts'
+import { streamPipe } from '../src/proxy/pipe.ts'
+import { readUserQuery } from '../src/routes/user-query.ts'
+import { formatCursor, parseCursor } from '../src/store/cursor.ts'
+import { withFallback } from '../src/store/fallback.ts'
+import { memoryQueue } from '../src/store/queue.ts'
+import { boundOf, type MeteredRoute } from '../src/usage/bound.ts'
+import { createMeter } from '../src/usage/meter.ts'
+import { localStore } from './stores.ts'
+import { transcripts } from './transcripts.ts'
+
+export type Finding = { target: string; seed: number; error: unknown; input: string }
+
+export type Random = {
+  /** From 0 to below 1. */
+  next(): number
+  int(from: number, to: number): number
+  pick<T>(list: readonly T[]): T
+  chance(of: number): boolean
+}
+
+/** What is fed; throwing is a finding. `note` keeps the input for the report. */
+type Target = {
+  name: string
+  /** Of a thousand inputs so many are its. */
+  share: number
+  run(random: Random, note: (input: string) => void): void | Promise<void>
+}
+
+/** No input may take longer, in ms; a crowded machine is slow, but not as slow as that. */
+const HANG_MS = 20_000
+
+/** https://gist.github.com/tommyettinger/46a874533244883189143505d203312c (mulberry32, public domain) */
+export function randomOf(seed: number): Random {
+  let state = seed | 0
+  const next = () => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), state | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+  const int = (from: number, to: number) => from + Math.floor(next() * (to - from + 1))
+  return {
+    next,
+    int,
+    pick: (list) => list[int(0, list.length - 1)] as (typeof list)[number],
+    chance: (of) => next() < of,
+  }
+}
+
+const MODELS = [
+  'openai/gpt-oss-20b',
+  'a',
+  '__proto__',
+  'constructor',
+  'groq/compound',
+  'a:b',
+  '',
+  '*',
+]
+
+/** Pieces that readers stumble over. */
+const PIECES = [
+  '"', '\\', '{', '}', '[', ']', ':', ',', '\\"', '\\u0000', '\\ud800', '\0', '\r\n', '\n', '\r', '\t', ' ',
+  'null', 'true', '-1', '0', '1e999', '1e308', '9007199254740993', '-0', '0.1', '1E1', 'NaN', '"model"',
+  '"Model"', '"m\\u006fdel"', '"mode\u017f"', '"\u212a"', '"__proto__"', '"constructor"', '"usage"', '"delta"',
+  '"n"', '"max_tokens"', '"stream"', '"messages"', '"input"', '"tools"', '"prompt"', '"userToken"', '"content"',
+  'data:', 'data: ', 'data: [DONE]', 'event: x', ': comment', 'id: 1', '\ufeff', '\u2028', '\u00ff', '\u{1f600}',
+  '%', '%2e', '%00', '%ff', '..', '/', '//', '?', '#', '&', '=', ';', '~', '*', '[]', '1~', 'data: {"usage":\r\ndata: {"prompt_tokens":1,"completion_tokens":2}}\r\n\r\n', '::ffff:', '1970',
+  'Bearer ', 'weir_session=', '__Host-weir_session=', 'chunked', 'gzip', 'a'.repeat(300), '['.repeat(500), '1'.repeat(40),
+] // prettier-ignore
+
+/** A text of pieces and random characters. */
+function words(random: Random, most = 12): string {
+  let text = ''
+  for (let left = random.int(0, most); left > 0; left -= 1) {
+    text += random.chance(0.7)
+      ? random.pick(PIECES)
+      : String.fromCharCode(random.int(0, random.pick([127, 255, 0xffff])))
+  }
+  return text
+}
+
+/** A JSON value, now and then of keys that mean something. */
+function json(random: Random, depth = 3): unknown {
+  const kind = random.int(0, depth > 0 ? 7 : 4)
+  if (kind === 0) return random.pick([null, true, false, 0, -1, 1.5, 2 ** 53, 1e308, '', 'x'])
+  if (kind === 1) return random.int(-5, 100_000)
+  if (kind <= 3) return random.chance(0.5) ? words(random, 3) : random.pick(MODELS)
+  if (kind === 4)
+    return random.pick(['user', 'image_url', 'data:image/png;base64,AAAA', 'function'])
+  const length = random.int(0, 4)
+  if (kind === 5) return Array.from({ length }, () => json(random, depth - 1))
+  return Object.fromEntries(Array.from({ length }, () => [field(random), json(random, depth - 1)]))
+}
+
+const FIELDS = [
+  'model', 'stream', 'n', 'messages', 'input', 'prompt', 'max_tokens', 'max_completion_tokens', 'max_output_tokens',
+  'tools', 'previous_response_id', 'conversation', 'documents', 'userToken', 'type', 'role', 'content', 'image_url', 'url',
+  'usage', 'prompt_tokens', 'completion_tokens', 'total_tokens', 'x_groq', 'delta', 'choices', 'response', 'error',
+  'modelUsage', 'day', 'minute', 'tokens', 'requests', 'resetAt', 'userId', 'blocked', 'reason', 'until', 'key',
+] // prettier-ignore
+
+const field = (random: Random) => (random.chance(0.8) ? random.pick(FIELDS) : words(random, 2))
+
+/** Bytes with some of them changed, lost, doubled or new. */
+function mutated(random: Random, bytes: Uint8Array): Uint8Array<ArrayBuffer> {
+  let result = new Uint8Array(bytes)
+  for (let left = random.int(0, 4); left > 0; left -= 1) {
+    const at = random.int(0, result.length)
+    const end = Math.min(result.length, at + random.int(0, random.pick([1, 4, 40])))
+    const insert = random.chance(0.5)
+      ? new TextEncoder().encode(words(random, 2))
+      : Uint8Array.from({ length: random.int(0, 3) }, () => random.int(0, 255))
+    const next = new Uint8Array(result.length - (end - at) + insert.length)
+    next.set(result.subarray(0, at))
+    next.set(insert, at)
+    next.set(result.subarray(end), at + insert.length)
+    result = next
+  }
+  return result
+}
+
+const encoder = new TextEncoder()
+const ROUTES: MeteredRoute[] = ['chat/completions', 'responses', 'embeddings']
+const BALANCED = readConfig(
+  { ADMIN_KEY: 'admin-key-of-the-fuzz', GROQ_API_KEY: 'gsk_of_the_fuzz' },
+  'node',
+)
+const STRICT = readConfig({ CAP: 'strict', ALLOWED_MODELS: 'a,openai/*,*b*c*' }, 'node')
+
+/** A body that is nearly right for its route. */
+function body(random: Random): Uint8Array<ArrayBuffer> {
+  const whole = {
+    model: random.pick(MODELS),
+    ...(random.chance(0.8) && { messages: [{ role: 'user', content: json(random, 2) }] }),
+    ...(random.chance(0.3) && { input: json(random, 2) }),
+    ...Object.fromEntries(
+      Array.from({ length: random.int(0, 3) }, () => [field(random), json(random, 2)]),
+    ),
+  }
+  const text = JSON.stringify(random.chance(0.85) ? whole : json(random)) ?? ''
+  const bytes = encoder.encode(text)
+  return random.chance(0.5) ? mutated(random, bytes) : bytes
+}
+
+/** Runs it; anything thrown but our own errors is a finding. */
+function refusable<T>(run: () => T): T | undefined {
+  try {
+    return run()
+  } catch (error) {
+    if (error instanceof ApiError && error.status < 500) return undefined
+    throw error
+  }
+}
+
+const meter: Target = {
+  name: 'meter',
+  share: 250,
+  run(random, note) {
+    const sample = random.pick(Object.values(transcripts))
+    const start = random.int(0, Math.max(0, sample.body.length - 600))
+    const part = sample.body.subarray(start, start + random.int(0, 600))
+    const bytes = mutated(random, random.chance(0.7) ? part : encoder.encode(words(random, 30)))
+    note(Buffer.from(bytes).toString('base64'))
+    const route = random.pick(ROUTES)
+    const type = random.pick([
+      'text/event-stream',
+      'TEXT/Event-Stream; x',
+      'application/json',
+      null,
+      '',
+    ])
+    const whole = createMeter(route, type)
+    whole.write(bytes)
+    const parts = createMeter(route, type)
+    for (let at = 0; at < bytes.length;) {
+      const end = at + random.int(1, random.pick([1, 3, 50, 600]))
+      parts.write(bytes.subarray(at, end))
+      at = end
+    }
+    const metered = whole.end()
+    assert.deepEqual(parts.end(), metered, 'cuts change what is metered')
+    assert(Number.isSafeInteger(metered.deltas) && metered.deltas >= 0, 'deltas are no count')
+    if (!metered.usage) return
+    const { prompt, completion, total, cached = 0, reasoning = 0 } = metered.usage
+    for (const count of [prompt, completion, total, cached, reasoning]) {
+      assert(Number.isSafeInteger(count) && count >= 0, 'a count is no count')
+    }
+    assert.equal(total, prompt + completion)
+    assert(cached <= prompt, 'more is cached than there was')
+  },
+}
+
+const reader: Target = {
+  name: 'body',
+  share: 250,
+  run(random, note) {
+    const bytes = body(random)
+    note(Buffer.from(bytes).toString('base64'))
+    const config = random.chance(0.5) ? BALANCED : STRICT
+    refusable(() => parseBody(bytes, config.cap === 'strict'))
+    const request = refusable(() => readProxyRequest(random.pick(ROUTES), bytes, config))
+    if (!request) return
+    const { tokens, promptBytes, splice } = request.bound
+    assert(Number.isSafeInteger(tokens) && tokens > 0, 'the bound is no count')
+    assert(promptBytes >= 0 && promptBytes <= bytes.length, 'more of a prompt than body')
+    const up = JSON.parse(new TextDecoder().decode(request.bytes)) as Record<string, unknown>
+    assert.equal(up.model, request.model)
+    if (splice) assert.equal(up[splice.field], splice.tokens)
+    else assert.equal(request.bytes, bytes)
+  },
+}
+
+const bound: Target = {
+  name: 'bound',
+  share: 100,
+  run(random, note) {
+    const value = Object.fromEntries(
+      Array.from({ length: random.int(0, 6) }, () => [
+        random.chance(0.5) ? random.pick(FIELDS.slice(0, 10)) : field(random),
+        random.chance(0.3) ? random.pick([-1, 0, 1.5, 1e308, 7, '9']) : json(random),
+      ]),
+    )
+    note(JSON.stringify(value))
+    const bytes = random.int(0, 10_000) + JSON.stringify(value).length
+    const rules = { cap: random.pick(['balanced', 'strict'] as const), maxCompletionTokens: 2500 }
+    const found = refusable(() => boundOf(random.pick(ROUTES), value, bytes, rules))
+    if (found)
+      assert(Number.isSafeInteger(found.tokens) && found.tokens > 0, 'the bound is no count')
+  },
+}
+
+const VARIABLES: Record<string, string[]> = {
+  MODEL_LIMITS: [
+    '{"*":{"tokensPerDay":1,"requestsPerDay":1}}',
+    '{"*":{}}',
+    '{"__proto__":{}}',
+    '[]',
+  ],
+  GLOBAL_LIMITS: ['{}', '{"total":{"tokensPerDay":1,"requestsPerDay":1}}', '{"*":1}'],
+  MODEL_PRICES: ['{}', '{"a":{"input":1,"output":2}}', '{"a":{"input":-1,"output":2}}'],
+  GROQ_BASE_URL: ['http://x', 'https://x/openai/v1', 'file:///x', 'http://['],
+  REDIS_URL: [
+    'redis://x',
+    'rediss://a:b@x.upstash.io:6379',
+    'redis://%',
+    'redis://x/y',
+    'http://x',
+  ],
+  KV_REST_API_URL: ['https://x', 'x', 'ftp://x'],
+  KV_REST_API_TOKEN: ['t', 'a b', 'ü'],
+  UPSTASH_REDIS_REST_URL: ['https://y'],
+  UPSTASH_REDIS_REST_TOKEN: ['u'],
+  ADMIN_KEY: ['short', 'long-enough-to-be-a-key', 'with\nline-break-in-it'],
+  GROQ_API_KEY: ['gsk_x', 'a\r\nb'],
+  CAP: ['strict', 'soft', '__proto__'],
+  MAX_BODY_BYTES: ['1024', '-1', '1e3', '99999999999999999999'],
+  REQUEST_SECONDS: ['1', '0', '301', '0x10'],
+  TRUST_PROXY: ['on', 'off', 'yes'],
+  ON_STORE_DOWN: ['open', 'closed', 'constructor'],
+  ALLOWED_MODELS: ['*', '', ',,,', 'a*b*c'],
+  ALLOWED_ORIGINS: ['*', 'https://a', ' , '],
+  IP_STORAGE: ['full', 'off', ''],
+  PORT: ['0', '65536', ' 80 '],
+}
+
+const config: Target = {
+  name: 'config',
+  share: 60,
+  run(random, note) {
+    const vars: Record<string, string> = {}
+    const names = Object.keys(VARIABLES)
+    for (let left = random.int(0, 6); left > 0; left -= 1) {
+      const name = random.pick(names)
+      const value = random.pick(VARIABLES[name] ?? [])
+      vars[name] = random.chance(0.6) ? value : value + words(random, 3)
+    }
+    note(JSON.stringify(vars))
+    try {
+      readConfig(vars as Vars, random.pick(['node', 'edge'] as const))
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error
+      for (const name of ['ADMIN_KEY', 'GROQ_API_KEY', 'KV_REST_API_TOKEN']) {
+        const secret = vars[name]?.trim() ?? ''
+        if (secret.length > 12) assert(!error.message.includes(secret), `${name} is told`)
+      }
+    }
+  },
+}
+
+/** Runs a reader inside a request, which is where it finds its headers. */
+async function within(headers: Headers, read: (c: AppContext) => Promise<unknown>): Promise<void> {
+  let thrown: unknown
+  const app = new Hono<AppEnv>()
+  app.get('/', async (c) => {
+    await read(c).catch((error: unknown) => (thrown = error))
+    return c.body(null)
+  })
+  await app.fetch(new Request('http://weir.example/', { headers }))
+  if (thrown !== undefined && !(thrown instanceof ApiError)) throw thrown
+}
+
+/** As a header can carry it. */
+const headerText = (random: Random, most = 8) =>
+  words(random, most)
+    .replace(/[^\t\x20-\x7e\x80-\xff]/g, '')
+    .trim()
+
+const COOKIE_SECRET = 'admin-key-of-the-fuzz'
+const sessions = createSessions({ config: BALANCED, now: () => 1_000_000 }, COOKIE_SECRET)
+const identify = createIdentify({ config: BALANCED, clientIp: () => undefined })
+
+const cookies: Target = {
+  name: 'cookies',
+  share: 80,
+  async run(random, note) {
+    const value = `${random.int(0, 3_000_000)}.${headerText(random, 2)}.${headerText(random, 2)}`
+    const cookie = random.pick([
+      headerText(random),
+      `weir_session=${headerText(random)}`,
+      `weir_session=${value}`,
+      `a=b; weir_session=${encodeURIComponent(value)}=; weir_session=${headerText(random, 3)}`,
+    ])
+    note(cookie)
+    await within(new Headers({ cookie }), async (c) => {
+      assert.equal(await sessions.read(c), undefined, 'a made-up cookie is a session')
+    })
+  },
+}
+
+const caller: Target = {
+  name: 'caller',
+  share: 60,
+  async run(random, note) {
+    const headers = new Headers()
+    if (random.chance(0.7))
+      headers.set(
+        'authorization',
+        `${random.pick(['Bearer ', 'bearer  ', ''])}${headerText(random)}`,
+      )
+    if (random.chance(0.5)) headers.set('x-user-token', headerText(random))
+    if (random.chance(0.5)) headers.set('x-session-id', headerText(random))
+    const bodyToken = random.chance(0.3) ? words(random) : undefined
+    note(JSON.stringify([...headers, bodyToken]))
+    await within(headers, async (c) => {
+      const { id } = await identify(c, bodyToken)
+      assert.match(id, /^[\w-]{22}$/)
+    })
+    const up = headersUp(headers, 'gsk_of_the_fuzz')
+    assert.equal(up.authorization, 'Bearer gsk_of_the_fuzz')
+    assert.equal(up['x-user-token'], undefined)
+    headersDown(headers)
+  },
+}
+
+const cursors: Target = {
+  name: 'cursors',
+  share: 100,
+  run(random, note) {
+    const text = random.chance(0.4)
+      ? `${'9'.repeat(random.int(1, 30))}${random.pick(['', '.5'])}${random.pick(['', '~'])}${'A'.repeat(random.pick([0, 21, 22, 23]))}`
+      : words(random, 4)
+    note(text)
+    const cursor = parseCursor(text)
+    if (cursor) assert.deepEqual(parseCursor(formatCursor(cursor)), cursor)
+    const query = Object.fromEntries(
+      Array.from({ length: random.int(0, 4) }, () => [
+        random.pick(['sort', 'limit', 'cursor', 'q', '__proto__']),
+        random.pick([text, words(random, 2), 'tokens', 'lastActive', '1', '201', 'A'.repeat(22)]),
+      ]),
+    )
+    refusable(() => readUserQuery(query))
+  },
+}
+
+const METHODS = ['GET', 'POST', 'PUT', 'DELETE', 'PATCH', 'HEAD', 'OPTIONS', 'QUERY', 'post', 'X']
+const PATHS = [
+  '/', '/api/groq', '/api/groq/openai/v1/chat/completions', '/api/groq/openai/v1/responses',
+  '/api/groq/openai/v1/embeddings', '/api/groq/openai/v1/models', '/api/groq/openai/v1/models/x',
+  '/api/groq/openai/v1/files', '/api/groq/openai/v1/audio/x', '/api/tracking/sync', '/api/admin/login', '/api/admin/logout',
+  '/api/admin/auth', '/api/admin/usage', '/api/admin/export', `/api/admin/users/${'A'.repeat(22)}`, '/api/tokens', '/api/test',
+] // prettier-ignore
+const QUERIES = [
+  'kind=users',
+  'kind=days',
+  'kind=events',
+  'format=ndjson',
+  'action=history',
+  'days=3',
+  'limit=2',
+  'sort=tokens',
+  'action=stats',
+]
+const TYPES = [
+  'application/json',
+  'text/plain',
+  'application/x-www-form-urlencoded',
+  'application/x-www-form-urlencoded; charset=x',
+  'multipart/form-data; boundary=x',
+  '',
+]
+/** What may be answered with 5xx, by the documented codes. */
+const DOCUMENTED = new Set(['upstream_unreachable', 'upstream_timeout', 'store_unavailable'])
+
+/** The whole app on a local store, and an upstream that answers anything. */
+async function openRoutes(): Promise<Target & { close(): Promise<void> }> {
+  const local = await localStore()
+  const problems: string[] = []
+  const log = createLog({
+    level: 'info',
+    format: 'json',
+    write(line) {
+      const { msg, code } = JSON.parse(line) as { msg: string; code?: string }
+      if (code === 'internal_error' || msg === 'usage.refused') problems.push(line)
+      for (const secret of ['admin-key-of-the-fuzz', 'gsk_of_the_fuzz']) {
+        if (line.includes(secret)) problems.push(`a secret is told: ${line}`)
+      }
+      // eslint-disable-next-line no-control-regex
+      if (/[\r\n\u007f-\u009f\u2028\u2029]/.test(line)) problems.push(`no single line: ${line}`)
+    },
+  })
+  let random = randomOf(0)
+  const upstream = (async () => {
+    if (random.chance(0.05)) throw new TypeError('fetch failed')
+    const sample = random.pick(Object.values(transcripts))
+    const status = random.chance(0.7)
+      ? 200
+      : random.pick([200, 204, 301, 304, 400, 401, 404, 429, 500, 503])
+    const empty = status === 204 || status === 304
+    const bytes = random.chance(0.5) ? new Uint8Array(sample.body) : mutated(random, sample.body)
+    return new Response(empty ? null : bytes, {
+      status,
+      headers: {
+        'content-type': random.pick(['application/json', 'text/event-stream', 'text/html']),
+      },
+    })
+  }) as typeof fetch
+  const vars = {
+    GLOBAL_LIMITS: '{}',
+    EVENTS_KEPT: '200',
+    ADMIN_KEY: 'admin-key-of-the-fuzz',
+    GROQ_API_KEY: 'gsk_of_the_fuzz',
+  }
+  const config = readConfig(vars, 'node')
+  const store = withFallback({
+    store: local,
+    mode: 'open',
+    queue: memoryQueue(log),
+    retention: config.retention,
+    connected: undefined,
+    now: Date.now,
+    log,
+  })
+  const app = createApp({
+    config,
+    store,
+    fetch: upstream,
+    now: Date.now,
+    log,
+    clientIp: () => `192.0.2.${random.int(0, 255)}`,
+    relay: { pipe: streamPipe, headers: {}, drain: { ms: 1000, bytes: 1e6, atOnce: 64 } },
+    environment: { platform: 'node', storage: 'file' },
+  })
+
+  return {
+    name: 'routes',
+    share: 100,
+    async run(given, note) {
+      random = given
+      const url = new URL('http://weir.example')
+      const path = random.pick(PATHS) + (random.chance(0.15) ? words(random, 3) : '')
+      const queries = Array.from({ length: random.int(0, 2) }, () =>
+        random.chance(0.6) ? random.pick(QUERIES) : words(random, 3),
+      )
+      const address = `${url.origin}${path}${queries.length ? `?${queries.join('&')}` : ''}`
+      if (!URL.canParse(address)) return
+      const method = random.chance(0.6) ? random.pick(['GET', 'POST']) : random.pick(METHODS)
+      const headers = new Headers()
+      if (random.chance(0.6)) headers.set('x-user-token', `token-of-user-${random.int(0, 30)}`)
+      else if (random.chance(0.6)) headers.set('authorization', 'Bearer admin-key-of-the-fuzz')
+      if (random.chance(0.5)) headers.set('content-type', random.pick(TYPES))
+      for (let left = random.int(0, 3); left > 0; left -= 1) {
+        const name = random.pick(['accept', 'origin', 'cookie', 'x-session-id', 'content-encoding', 'content-length',
+          'sec-fetch-site', 'if-none-match', 'range', 'transfer-encoding', 'x-forwarded-for', 'user-agent']) // prettier-ignore
+        headers.set(name, headerText(random, 3))
+      }
+      const sent = method === 'GET' || method === 'HEAD' ? null : body(random)
+      note(
+        JSON.stringify([
+          method,
+          address,
+          [...headers],
+          sent && Buffer.from(sent).toString('base64'),
+        ]),
+      )
+      const waiting: Promise<unknown>[] = []
+      const context = {
+        waitUntil: (work: Promise<unknown>) => void waiting.push(work),
+        passThroughOnException() {},
+        props: {},
+      }
+      const request = new Request(address, { method, headers, body: sent })
+      const response = await app.fetch(request, {}, context)
+      const text = await response.text().catch(() => '')
+      await Promise.all(waiting)
+      if (problems.length) throw new Error(problems.splice(0).join('\n'))
+      assert.match(response.headers.get('x-weir-id') ?? '', /^[0-9a-f-]{36}$/)
+      // What upstream says goes down as it is, so only our own errors are held to their shape.
+      const own = response.headers.get('server-timing') === null && !path.includes('/models')
+      if (response.status < 400 || !own || method === 'HEAD') return
+      // A form gets a page.
+      if (response.headers.get('content-type')?.startsWith('text/html')) {
+        return assert(response.status < 500 || response.status === 503, String(response.status))
+      }
+      const { error } = JSON.parse(text) as {
+        error: { code: string; message: string; type: string }
+      }
+      assert.equal(typeof error.message, 'string')
+      assert.equal(typeof error.type, 'string')
+      if (response.status >= 500)
+        assert(DOCUMENTED.has(error.code), `${response.status} ${error.code}`)
+      assert(
+        !text.includes('admin-key-of-the-fuzz') && !text.includes('gsk_of_the_fuzz'),
+        'a secret is told',
+      )
+    },
+    close: () => local.remove(),
+  }
+}
+
+export type FuzzOptions = {
+  inputs: number
+  seed: number
+  /** The only target that is fed. */
+  only?: string | undefined
+  onProgress?(line: string): void
+}
+
+/** Feeds all targets; the first ten findings of each are kept. */
+export async function fuzz({ inputs, seed, only, onProgress }: FuzzOptions) {
+  const routes = await openRoutes()
+  const targets: Target[] = [meter, reader, bound, config, cookies, caller, cursors, routes]
+  const findings: Finding[] = []
+  let fed = 0
+  try {
+    for (const target of targets) {
+      if (only !== undefined && target.name !== only) continue
+      const count = only === undefined ? Math.round((inputs * target.share) / 1000) : inputs
+      const started = performance.now()
+      let found = 0
+      for (let n = 0; n < count && found < 10; n += 1) {
+        const own = seed + n
+        let input = ''
+        try {
+          const running = target.run(randomOf(own), (text) => void (input = text))
+          if (running) await within20s(running)
+          fed += 1
+        } catch (error) {
+          found += 1
+          findings.push({ target: target.name, seed: own, error, input })
+        }
+      }
+      const ms = performance.now() - started
+      onProgress?.(
+        `${target.name}: ${count} inputs in ${(ms / 1000).toFixed(1)} s, ${found} findings`,
+      )
+    }
+  } finally {
+    await routes.close()
+  }
+  return { fed, findings }
+}
+
+async function within20s(running: Promise<void>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const hangs = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`it hangs: no end after ${HANG_MS} ms`)), HANG_MS)
+  })
+  await Promise.race([running, hangs]).finally(() => clearTimeout(timer))
+}

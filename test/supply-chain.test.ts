@@ -1,0 +1,141 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+
+/** Every package that runs in production, or at the start of the Node server, and why. */
+const WANTED: Record<string, string> = {
+  hono: 'routes, cookies, CORS and JSX, on every platform',
+  '@hono/node-server': 'the same app as a Node server',
+  '@hono/zod-validator': 'the body of a sync',
+  zod: 'what forms and JSON may hold (zod/mini)',
+  '@upstash/redis': 'commands over REST',
+  '@upstash/ratelimit': 'turns by the minute',
+  '@redis/client': 'Redis over TCP, on Node only',
+  uuid: 'ids of requests (v7)',
+  undici: 'calls of upstream and of Redis over REST on Node, for a tenth of the CPU of fetch',
+  tsx: 'runs TypeScript for npm start, so that there is no build to keep',
+}
+
+/** What those bring along. */
+const BROUGHT = new Set(['@upstash/core-analytics', 'uncrypto', 'esbuild', 'fsevents'])
+
+/** Both let the project be used under MIT; whatever is new here is read before it is added. */
+const LICENCES = new Set(['MIT', 'Apache-2.0', 'ISC', 'BSD-3-Clause', '0BSD'])
+
+/** Its script makes the start of the command faster; the library that tsx uses works without. */
+const SCRIPTS = ['esbuild']
+
+type Entry = {
+  dev?: boolean
+  /** For peers that are optional: there because of a development dependency. */
+  devOptional?: boolean
+  integrity?: string
+  resolved?: string
+  license?: string
+  hasInstallScript?: boolean
+  link?: boolean
+}
+
+const read = (file: string) => JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>
+const lock = read('package-lock.json') as {
+  lockfileVersion: number
+  packages: Record<string, Entry>
+}
+const packages = Object.entries(lock.packages).filter(([path]) => path !== '')
+const nameOf = (path: string) =>
+  path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length)
+const production = packages.filter(([, entry]) => !entry.dev && !entry.devOptional)
+
+test('production runs on the known few packages', () => {
+  expect(Object.keys(read('package.json').dependencies as object).sort()).toEqual(
+    Object.keys(WANTED).sort(),
+  )
+  const names = production
+    .map(([path]) => nameOf(path))
+    .filter((name) => !name.startsWith('@esbuild/'))
+  expect(names.filter((name) => !(name in WANTED) && !BROUGHT.has(name))).toEqual([])
+})
+
+test('every package is locked by its hash, and comes from the registry of npm', () => {
+  expect(lock.lockfileVersion).toBeGreaterThanOrEqual(3)
+  expect(packages.length).toBeGreaterThan(20)
+  const loose = packages.filter(
+    ([, { integrity, link }]) => link || !/^sha512-/.test(integrity ?? ''),
+  )
+  expect(loose.map(([path]) => path)).toEqual([])
+  const elsewhere = packages.filter(
+    ([, { resolved }]) =>
+      resolved !== undefined && !resolved.startsWith('https://registry.npmjs.org/'),
+  )
+  expect(elsewhere.map(([path]) => path)).toEqual([])
+  const { dependencies, devDependencies } = read('package.json') as Record<
+    string,
+    Record<string, string>
+  >
+  const named = Object.entries({ ...dependencies, ...devDependencies })
+  expect(named.filter(([, range]) => !/^\^?\d+\.\d+\.\d+$/.test(range))).toEqual([])
+})
+
+test('what runs in production needs no script of its own to be installed', () => {
+  const scripted = production.filter(([, { hasInstallScript }]) => hasInstallScript)
+  expect(scripted.map(([path]) => nameOf(path)).filter((name) => name !== 'fsevents')).toEqual(
+    SCRIPTS,
+  )
+  const { scripts } = read('package.json') as { scripts: Record<string, string> }
+  for (const name of ['preinstall', 'install', 'postinstall', 'prepare'])
+    expect(scripts[name]).toBeUndefined()
+})
+
+test('what runs in production is under a licence that asks for nothing but a notice', () => {
+  const other = production.filter(([, { license }]) => !LICENCES.has(license ?? ''))
+  expect(other.map(([path, { license }]) => [path, license])).toEqual([])
+})
+
+/** What a secret looks like; the first group, where there is one, is the value. */
+const SECRETS: RegExp[] = [
+  /\bgsk_[A-Za-z0-9]{20,}/g,
+  /\bsk-[A-Za-z0-9_-]{20,}/g,
+  /\bAKIA[0-9A-Z]{16}\b/g,
+  /\bgh[pousr]_[A-Za-z0-9]{30,}/g,
+  /\bnpm_[A-Za-z0-9]{30,}/g,
+  /\bxox[abprs]-[A-Za-z0-9-]{10,}/g,
+  /\bAIza[A-Za-z0-9_-]{30,}/g,
+  /-----BEGIN [A-Z ]*PRIVATE KEY-----/g,
+  /\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}/g,
+  /rediss?:\/\/[^:\s/]*:([^@\s$}]{8,})@/g,
+  /(?:key|token|secret|password|auth)\w*['"]?\s*[:=]\s*['"`]([A-Za-z0-9+/_-]{32,}={0,2})['"`]/gi,
+]
+
+/** What looks like one and is none: words of tests, and examples. */
+const NONE = [/^PASSWORD$/, /^p%40s%2Fs%25$/, /^[a-z]+(-[a-z0-9]+)+$/]
+
+function secretsIn(text: string): string[] {
+  return SECRETS.flatMap((pattern) =>
+    [...text.matchAll(pattern)]
+      .filter(([whole, value]) => !NONE.some((none) => none.test(value ?? whole)))
+      .map(([whole]) => whole),
+  )
+}
+
+test('no file that is kept holds a secret', () => {
+  const files = execFileSync('git', ['ls-files', '-z']).toString().split('\0').filter(Boolean)
+  expect(files.length).toBeGreaterThan(100)
+  const found = files
+    .filter((file) => file !== 'package-lock.json')
+    .flatMap((file) => secretsIn(readFileSync(file, 'utf8')).map((secret) => `${file}: ${secret}`))
+  expect(found).toEqual([])
+})
+
+test('a secret would be found', () => {
+  const long = 'aZ09'.repeat(10)
+  for (const secret of [
+    `gsk_${long}`,
+    `AKIA${'A1'.repeat(8)}`,
+    `-----BEGIN ${'RSA PRIVATE'} KEY-----`,
+    `UPSTASH_TOKEN: "${long}"`,
+    `api_key='${long}'`,
+    `redis://default:${long}@host`,
+  ]) {
+    expect(secretsIn(secret)).toHaveLength(1)
+  }
+})
