@@ -191,7 +191,8 @@ describe.each(KINDS)('on %s', (kind) => {
   })
 
   test('a type that is nearly a form, or a broken one, is refused as what it is', async () => {
-    const gateway = await world.gateway(kind)
+    // Of its own, since it remembers wrong keys.
+    const gateway = await world.gateway(kind, { MAX_COMPLETION_TOKENS: '2504' })
     for (const type of [
       'application/x-www-form-urlencoded-x',
       'application/x-www-form-urlencoded; boundary=x',
@@ -325,7 +326,9 @@ describe.each(KINDS)('on %s', (kind) => {
           status: answer.status,
           headers: [...answer.headers]
             .map(([name, value]) =>
-              /^ratelimit$|server-timing|weir-id|date/.test(name) ? name : `${name}: ${value}`,
+              /^ratelimit$|server-timing|weir-id|date|content-length/.test(name)
+                ? name
+                : `${name}: ${value}`,
             )
             .sort(),
           fields: (await answer.text())
