@@ -110,7 +110,7 @@ test('every error code stands with its status, and troubleshooting.md has all of
 
 test('every route that is named is known, with the method that is named', async () => {
   const { url } = await world.gateway('node')
-  const place = /(?:\b(GET|POST|PUT|DELETE) )?(?:https?:\/\/[\w.:]+)?(\/api\/[\w/:*-]+)/g
+  const place = /(?:\b(GET|POST|PUT|DELETE) )?(?:https?:\/\/[\w.:]+)?(\/api\/[\w/:*-]+(?:\.json)?)/g
   const routes = new Map<string, string | undefined>()
   for (const [, method, path = ''] of all.matchAll(place)) {
     const exact = path.replace(/\*$/, 'models').replace(/\/$/, '')
