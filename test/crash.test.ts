@@ -57,6 +57,10 @@ beforeAll(async () => {
     platform: 'node',
     format: 'esm',
     target: 'node20',
+    // Some packages are CommonJS inside.
+    banner: {
+      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)",
+    },
   })
   upstream = await startUpstream()
 })
