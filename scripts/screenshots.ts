@@ -2,197 +2,44 @@
  * `npm run screenshots`: every page and state of it as pictures in screenshots/, on a phone and on a desk, light and dark.
  * `-- home user` takes only those whose names begin so.
  */
-import { serve } from '@hono/node-server'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
-import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { chromium, type Cookie, type Page } from 'playwright-core'
-import { createApp } from '../src/app.ts'
-import { readConfig, type Vars } from '../src/config.ts'
-import { createLog } from '../src/log.ts'
-import { transformPipe } from '../src/proxy/pipe.ts'
-import { staticFiles } from '../src/static-files.ts'
-import { withFallback, type FallbackStore } from '../src/store/fallback.ts'
-import { openLocal } from '../src/store/local.ts'
-import { memoryQueue } from '../src/store/queue.ts'
-import { StoreError } from '../src/store/store.ts'
-import { NOW, SECRET, seed } from './screenshots-data.ts'
+import { mkdir } from 'node:fs/promises'
+import { chromium } from 'playwright-core'
+import { openStates, type State } from './screenshots-states.ts'
 
 const FOLDER = 'screenshots'
-const ADMIN_KEY = 'admin-key-of-the-screenshots'
 const WIDTHS = [390, 1440]
 const SCHEMES = ['light', 'dark'] as const
 
 const only = process.argv.slice(2)
-const folder = await mkdtemp(join(tmpdir(), 'weir-'))
-const log = createLog({ level: 'silent', format: 'text', write: () => undefined })
-const closing: (() => unknown)[] = [() => rm(folder, { recursive: true })]
-
-/** A gateway whose clock stands still. */
-async function gateway(store: FallbackStore, vars: Vars = {}): Promise<string> {
-  const config = readConfig({ ADMIN_KEY, USER_HASH_SECRET: SECRET, ...LIMITS, ...vars }, 'node')
-  const app = createApp({
-    config,
-    store,
-    fetch,
-    now: () => NOW,
-    log,
-    clientIp: () => '198.51.100.7',
-    relay: { pipe: transformPipe, headers: {}, drain: { ms: 0, bytes: 0, atOnce: 0 } },
-    environment: { platform: 'node', storage: 'database' },
-  })
-  app.get('/:file', staticFiles())
-  const server = serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' })
-  closing.push(() => server.close())
-  if (!server.listening) await new Promise((resolve) => server.once('listening', resolve))
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-}
-
-const LIMITS = {
-  MODEL_LIMITS: JSON.stringify({
-    '*': { tokensPerDay: 60_000, requestsPerDay: 400 },
-    'openai/gpt-oss-120b': { tokensPerDay: 40_000, requestsPerDay: 200, tokensPerMinute: 8000 },
-  }),
-  MODEL_PRICES: JSON.stringify({
-    'openai/gpt-oss-20b': { input: 0.075, cached: 0.0375, output: 0.3 },
-    'openai/gpt-oss-120b': { input: 0.15, output: 0.6 },
-    'llama-3.3-70b-versatile': { input: 0.59, output: 0.79 },
-  }),
-  GLOBAL_LIMITS: JSON.stringify({
-    total: { tokensPerDay: 1_000_000, requestsPerDay: 10_000 },
-    'openai/gpt-oss-120b': { tokensPerDay: 200_000, requestsPerDay: 2000 },
-  }),
-}
-
-async function open(name: string) {
-  const retention = { userDays: 7, historyDays: 90, eventsKept: 10_000 }
-  const file = join(folder, `${name}.json`)
-  const local = await openLocal({ file, retention, now: () => NOW, warn: () => undefined })
-  closing.unshift(() => local.close())
-  const queue = memoryQueue(log)
-  const store = withFallback({ store: local, mode: 'open', queue, retention, now: () => NOW, log })
-  return { local, store }
-}
-
-const [full, empty] = [await open('full'), await open('empty')]
-const seeded = await seed(full.local)
-const away: FallbackStore = {
-  ...full.store,
-  session: () => Promise.reject(new StoreError('away')),
-  takeTurn: () => Promise.reject(new StoreError('away')),
-  health: () => ({ degraded: true, queued: 37 }),
-}
-const queued = { ...full.store, health: () => ({ degraded: false, queued: 37 }) }
-
-/** What a gateway's cookies are, once somebody is logged in. */
-const sessions = new Map<string, Promise<{ cookies: Cookie[]; origins: [] }>>()
-
-type Shot = { name: string; url: string; before?: (page: Page) => Promise<unknown>; in?: true }
-
-const [main, fresh] = [await gateway(full.store), await gateway(empty.store)]
-const down = await gateway(away)
-
-const submit = (page: Page, name: string) => page.getByRole('button', { name, exact: true }).click()
-const key = async (page: Page, text: string) => {
-  await page.getByLabel('Admin key').fill(text)
-  await submit(page, 'Log in')
-}
-const SHOTS: Shot[] = [
-  { name: 'home', url: main },
-  { name: 'login', url: `${main}/admin` },
-  { name: 'login-wrong', url: `${main}/admin`, before: (page) => key(page, 'not the admin key') },
-  { name: 'setup', url: `${await gateway(full.store, { ADMIN_KEY: '' })}/admin` },
-  { name: 'away', url: `${down}/admin`, in: true },
-  { name: 'empty', url: `${fresh}/admin`, in: true },
-  { name: 'dashboard', url: `${main}/admin`, in: true },
-  { name: 'dashboard-top', url: `${main}/admin?sort=tokens`, in: true },
-  {
-    name: 'dashboard-page-2',
-    url: `${main}/admin`,
-    in: true,
-    before: (page) => page.getByRole('link', { name: 'Next page' }).click(),
-  },
-  { name: 'dashboard-queued', url: `${await gateway(queued)}/admin`, in: true },
-  {
-    name: 'dashboard-nobody',
-    url: `${main}/admin`,
-    in: true,
-    before: async (page) => {
-      await page.getByLabel('User id or token').fill('nobody-with-this-token')
-      await submit(page, 'Find')
-    },
-  },
-  {
-    name: 'dashboard-tables',
-    url: `${main}/admin`,
-    in: true,
-    before: async (page) => {
-      for (const summary of await page.locator('summary').all()) await summary.click()
-    },
-  },
-  { name: 'user', url: `${main}/admin/users/${seeded.busy}`, in: true },
-  { name: 'user-blocked', url: `${main}/admin/users/${seeded.blocked}?done=blocked`, in: true },
-  { name: 'user-hostile', url: `${main}/admin/users/${seeded.hostile}`, in: true },
-  { name: 'user-unknown', url: `${main}/admin/users/nobody`, in: true },
-]
-
 await mkdir(FOLDER, { recursive: true })
+const { states, open, close } = await openStates()
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: ['--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--force-color-profile=srgb'],
 })
-closing.unshift(() => browser.close())
 try {
-  for (const shot of SHOTS) {
-    if (only.length && !only.some((name) => shot.name.startsWith(name))) continue
-    for (const width of WIDTHS) {
-      for (const colorScheme of SCHEMES) await take(shot, width, colorScheme)
-    }
-    console.log(`${FOLDER}/${shot.name}`)
+  for (const state of states) {
+    if (only.length && !only.some((name) => state.name.startsWith(name))) continue
+    for (const width of WIDTHS) await take(state, width)
+    console.log(`${FOLDER}/${state.name}`)
   }
 } finally {
-  for (const close of closing) await close()
+  await browser.close()
+  await close()
 }
 
-async function logIn(origin: string) {
-  const context = await browser.newContext()
-  const page = await context.newPage()
-  await page.goto(`${origin}/admin`)
-  await key(page, ADMIN_KEY)
-  await page.getByRole('button', { name: 'Log out' }).waitFor()
-  const cookies = await context.cookies()
-  await context.close()
-  return { cookies, origins: [] as [] }
-}
-
-async function take(shot: Shot, width: number, colorScheme: (typeof SCHEMES)[number]) {
-  const { name, url, before } = shot
-  // Where the database is away nobody can log in, and the cookie of another gateway is as good.
-  const origin = url.startsWith(down) ? main : new URL(url).origin
-  if (shot.in && !sessions.has(origin)) sessions.set(origin, logIn(origin))
+async function take(state: State, width: number) {
   const phone = width < 500
-  const context = await browser.newContext({
+  const page = await open(browser, state, {
     viewport: { width, height: phone ? 844 : 900 },
     deviceScaleFactor: phone ? 2 : 1,
-    colorScheme,
-    ...(shot.in && { storageState: await sessions.get(origin) }),
   })
-  const page = await context.newPage()
-  page.on('console', (message) => {
-    // Statuses such as 401 are told here too, and they are meant.
-    if (message.type() === 'error' && !message.text().includes('status of')) {
-      console.error(name, message.text())
-    }
-  })
-  page.on('pageerror', (error) => console.error(name, error))
-  await page.clock.setFixedTime(NOW)
-  await page.goto(url)
-  await before?.(page)
-  await page.waitForLoadState()
-  const path = `${FOLDER}/${name}-${width}-${colorScheme}.png`
-  await page.screenshot({ path, fullPage: true })
+  for (const colorScheme of SCHEMES) {
+    await page.emulateMedia({ colorScheme })
+    const path = `${FOLDER}/${state.name}-${width}-${colorScheme}.png`
+    await page.screenshot({ path, fullPage: true })
+  }
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
-  if (wide > 0) console.error(`${name} at ${width}: ${wide} px too wide`)
-  await context.close()
+  if (wide > 0) console.error(`${state.name} at ${width}: ${wide} px too wide`)
+  await page.context().close()
 }

@@ -1,10 +1,17 @@
 /** A real Chromium for the tests of a file: started before them, closed after them. */
-import { chromium, type Browser, type BrowserContext } from 'playwright-core'
+import {
+  chromium,
+  type Browser,
+  type BrowserContext,
+  type BrowserContextOptions,
+} from 'playwright-core'
 import { afterAll, afterEach, beforeAll } from 'vitest'
 
 export type Chromium = {
   /** A fresh profile whose clock stands at `at` (epoch ms) until it is moved; closed after the test. */
-  profile(at: number): Promise<BrowserContext>
+  profile(at: number, options?: BrowserContextOptions): Promise<BrowserContext>
+  /** The browser itself, for profiles that somebody else opens. */
+  browser(): Browser
 }
 
 const FLAGS = [
@@ -38,11 +45,19 @@ export function useBrowser(): Chromium {
     await browser?.close()
   })
 
+  function started(): Browser {
+    if (browser) return browser
+    throw new Error('the browser is not started yet')
+  }
+
   return {
-    async profile(at) {
-      if (!browser) throw new Error('the browser is not started yet')
+    browser: started,
+    async profile(at, options) {
       // A day that is not that of UTC, so that a local midnight would show.
-      const context = await browser.newContext({ timezoneId: 'America/Los_Angeles' })
+      const context = await started().newContext({
+        timezoneId: 'America/Los_Angeles',
+        ...options,
+      })
       open.push(context)
       // A clock can only be stopped ahead of where it was set.
       await context.clock.install({ time: at - 1000 })

@@ -3,13 +3,13 @@ import { csvLine } from '../src/usage/csv.ts'
 import { dateOf, MINUTE_MS, type Event } from '../src/usage/record.ts'
 import { adminGet, BEARER } from './admin.ts'
 import { admitOf, settleOf } from './commands.ts'
+import { parseCsv } from './csv.ts'
 import { eventOf, KINDS, type Gateway } from './gateways.ts'
 import { seededId, seedUsers } from './seed.ts'
 import { useWorld } from './world.ts'
 
 const world = useWorld()
 
-type Row = Record<string, string>
 type User = { userId: string; models: Record<string, unknown>[] }
 
 const fetchExport = (gateway: Gateway, query: string) =>
@@ -22,21 +22,6 @@ const linesOf = async <T>(gateway: Gateway, kind: string): Promise<T[]> =>
     .split('\n')
     .filter(Boolean)
     .map((line) => JSON.parse(line) as T)
-
-/** Fields of a CSV file by RFC 4180. */
-function parseCsv(text: string): Row[] {
-  const records: string[][] = [[]]
-  for (const [, quoted, plain, end] of text.matchAll(
-    /(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r\n|$)/g,
-  )) {
-    records.at(-1)?.push(quoted?.replaceAll('""', '"') ?? plain ?? '')
-    if (end === '\r\n') records.push([])
-    if (end === '') break
-  }
-  records.pop()
-  const [head = [], ...rest] = records
-  return rest.map((cells) => Object.fromEntries(head.map((name, n) => [name, cells[n] ?? ''])))
-}
 
 async function use(gateway: Gateway, token: string, model: string): Promise<void> {
   const response = await fetch(`${gateway.url}/api/groq`, {

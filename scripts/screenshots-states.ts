@@ -1,0 +1,199 @@
+/** Every page of the gateway in every state it has, with ninety made-up days behind it and a clock that stands still. */
+import { serve } from '@hono/node-server'
+import { mkdtemp, rm } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
+import { createApp } from '../src/app.ts'
+import { readConfig, type Vars } from '../src/config.ts'
+import { createLog } from '../src/log.ts'
+import { transformPipe } from '../src/proxy/pipe.ts'
+import { staticFiles } from '../src/static-files.ts'
+import { withFallback, type FallbackStore } from '../src/store/fallback.ts'
+import { openLocal } from '../src/store/local.ts'
+import { memoryQueue } from '../src/store/queue.ts'
+import { StoreError } from '../src/store/store.ts'
+import { NOW, SECRET, seed } from './screenshots-data.ts'
+
+export type State = {
+  name: string
+  url: string
+  /** Only somebody who is logged in gets there. */
+  in?: true
+  /** What is done on the page to get there. */
+  before?: (page: Page) => Promise<unknown>
+}
+
+export type States = {
+  states: State[]
+  /** Opens a state in a profile of its own, which is the caller's to close. */
+  open(browser: Browser, state: State, options: BrowserContextOptions): Promise<Page>
+  close(): Promise<void>
+}
+
+const ADMIN_KEY = 'admin-key-of-the-screenshots'
+
+const LIMITS = {
+  MODEL_LIMITS: JSON.stringify({
+    '*': { tokensPerDay: 60_000, requestsPerDay: 400 },
+    'openai/gpt-oss-120b': { tokensPerDay: 40_000, requestsPerDay: 200, tokensPerMinute: 8000 },
+  }),
+  MODEL_PRICES: JSON.stringify({
+    'openai/gpt-oss-20b': { input: 0.075, cached: 0.0375, output: 0.3 },
+    'openai/gpt-oss-120b': { input: 0.15, output: 0.6 },
+    'llama-3.3-70b-versatile': { input: 0.59, output: 0.79 },
+  }),
+  GLOBAL_LIMITS: JSON.stringify({
+    total: { tokensPerDay: 1_000_000, requestsPerDay: 10_000 },
+    'openai/gpt-oss-120b': { tokensPerDay: 200_000, requestsPerDay: 2000 },
+  }),
+}
+
+const submit = (page: Page, name: string) => page.getByRole('button', { name, exact: true }).click()
+const logIn = async (page: Page, key: string) => {
+  await page.getByLabel('Admin key').fill(key)
+  await submit(page, 'Log in')
+}
+const guess = (page: Page) => logIn(page, 'not the admin key')
+
+/** Starts the gateways that the states are of. */
+export async function openStates(): Promise<States> {
+  const folder = await mkdtemp(join(tmpdir(), 'weir-'))
+  const log = createLog({ level: 'silent', format: 'text', write: () => undefined })
+  const closing: (() => unknown)[] = [() => rm(folder, { recursive: true })]
+
+  async function gateway(store: FallbackStore, vars: Vars = {}): Promise<string> {
+    const config = readConfig({ ADMIN_KEY, USER_HASH_SECRET: SECRET, ...LIMITS, ...vars }, 'node')
+    const app = createApp({
+      config,
+      store,
+      fetch,
+      now: () => NOW,
+      log,
+      clientIp: () => '198.51.100.7',
+      relay: { pipe: transformPipe, headers: {}, drain: { ms: 0, bytes: 0, atOnce: 0 } },
+      environment: { platform: 'node', storage: 'database' },
+    })
+    app.get('/:file', staticFiles())
+    const server = serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' })
+    closing.unshift(() => server.close())
+    if (!server.listening) await new Promise((resolve) => server.once('listening', resolve))
+    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  }
+
+  async function open(name: string) {
+    const retention = { userDays: 7, historyDays: 90, eventsKept: 10_000 }
+    const file = join(folder, `${name}.json`)
+    const local = await openLocal({ file, retention, now: () => NOW, warn: () => undefined })
+    closing.unshift(() => local.close())
+    const queue = memoryQueue(log)
+    const store = withFallback({
+      store: local,
+      mode: 'open',
+      queue,
+      retention,
+      now: () => NOW,
+      log,
+    })
+    return { local, store }
+  }
+
+  const [full, empty] = [await open('full'), await open('empty')]
+  const seeded = await seed(full.local)
+  const away: FallbackStore = {
+    ...full.store,
+    session: () => Promise.reject(new StoreError('away')),
+    takeTurn: () => Promise.reject(new StoreError('away')),
+    health: () => ({ degraded: true, queued: 37 }),
+  }
+  const queued = { ...full.store, health: () => ({ degraded: false, queued: 37 }) }
+
+  const [main, fresh] = [await gateway(full.store), await gateway(empty.store)]
+  const down = await gateway(away)
+
+  const states: State[] = [
+    { name: 'home', url: main },
+    { name: 'login', url: `${main}/admin` },
+    { name: 'login-wrong', url: `${main}/admin`, before: guess },
+    {
+      name: 'login-limited',
+      // Of its own, since it remembers.
+      url: `${await gateway(full.store)}/admin`,
+      before: async (page) => {
+        for (let tries = 0; tries < 6; tries += 1) await guess(page)
+        await page.getByText('Too many').waitFor()
+      },
+    },
+    { name: 'setup', url: `${await gateway(full.store, { ADMIN_KEY: '' })}/admin` },
+    { name: 'away', url: `${down}/admin`, in: true },
+    { name: 'empty', url: `${fresh}/admin`, in: true },
+    { name: 'dashboard', url: `${main}/admin`, in: true },
+    { name: 'dashboard-top', url: `${main}/admin?sort=tokens`, in: true },
+    {
+      name: 'dashboard-page-2',
+      url: `${main}/admin`,
+      in: true,
+      before: (page) => page.getByRole('link', { name: 'Next page' }).click(),
+    },
+    { name: 'dashboard-queued', url: `${await gateway(queued)}/admin`, in: true },
+    {
+      name: 'dashboard-nobody',
+      url: `${main}/admin`,
+      in: true,
+      before: async (page) => {
+        await page.getByLabel('User id or token').fill('nobody-with-this-token')
+        await submit(page, 'Find')
+      },
+    },
+    {
+      name: 'dashboard-tables',
+      url: `${main}/admin`,
+      in: true,
+      before: async (page) => {
+        for (const summary of await page.locator('summary').all()) await summary.click()
+      },
+    },
+    { name: 'user', url: `${main}/admin/users/${seeded.busy}`, in: true },
+    { name: 'user-blocked', url: `${main}/admin/users/${seeded.blocked}?done=blocked`, in: true },
+    { name: 'user-hostile', url: `${main}/admin/users/${seeded.hostile}`, in: true },
+    { name: 'user-unknown', url: `${main}/admin/users/nobody`, in: true },
+  ]
+
+  /** What a gateway's cookies are, once somebody is logged in. */
+  const sessions = new Map<string, Promise<Awaited<ReturnType<BrowserContext['storageState']>>>>()
+
+  async function session(browser: Browser, origin: string) {
+    const context = await browser.newContext()
+    const page = await context.newPage()
+    await page.goto(`${origin}/admin`)
+    await logIn(page, ADMIN_KEY)
+    await page.getByRole('button', { name: 'Log out' }).waitFor()
+    const state = await context.storageState()
+    await context.close()
+    return state
+  }
+
+  return {
+    states,
+    async open(browser, { url, in: inside, before }, options) {
+      // Where the database is away nobody can log in, and the cookie of another gateway is as good.
+      const origin = url.startsWith(down) ? main : new URL(url).origin
+      if (inside && !sessions.has(origin)) sessions.set(origin, session(browser, origin))
+      const storageState = inside && (await sessions.get(origin))
+      const context = await browser.newContext({
+        ...options,
+        ...(storageState && { storageState }),
+      })
+      const page = await context.newPage()
+      await page.clock.setFixedTime(NOW)
+      await page.goto(url)
+      await before?.(page)
+      await page.waitForLoadState()
+      return page
+    },
+    async close() {
+      for (const close of closing) await close()
+    },
+  }
+}

@@ -1,0 +1,84 @@
+/** The pages as they are sent: how much that is, and that nothing in them needs a looser content security policy. */
+import { readFile } from 'node:fs/promises'
+import { gzipSync } from 'node:zlib'
+import { describe, expect, test } from 'vitest'
+import { logIn, SAME_ORIGIN } from './admin.ts'
+import { admitOf, settleOf } from './commands.ts'
+import { KINDS } from './gateways.ts'
+import { seededId, seedUsers } from './seed.ts'
+import { useWorld } from './world.ts'
+
+const KB = 1024
+const MODELS = ['openai/gpt-oss-20b', 'llama-3.3-70b-versatile', 'moonshotai/kimi-k2-instruct-0905']
+
+const world = useWorld()
+
+test.each([
+  ['admin.js', 4],
+  ['admin.css', 8],
+])('%s has at most %i KB gzip', async (name, most) => {
+  expect(gzipSync(await readFile(`static/${name}`)).length).toBeLessThanOrEqual(most * KB)
+})
+
+describe.each(KINDS)('on %s', (kind) => {
+  test('every page has its scripts and styles elsewhere, and the longest has at most 30 KB gzip', async () => {
+    const now = Date.now()
+    await seedUsers(world.redis, 120, now)
+    for (let n = 0; n < 60; n += 1) {
+      const admit = admitOf({
+        id: seededId(1000 + n),
+        user: seededId(n),
+        model: MODELS[n % MODELS.length] as string,
+        now: now - n * 1000,
+      })
+      await world.store.admit(admit)
+      await world.store.settle(settleOf(admit, { outcome: n % 9 ? 'settled' : 'failed' }))
+    }
+    const user = seededId(3)
+    const block = { at: now, reason: 'Too many questions' }
+    await world.store.setBlock({ op: 'block', user, model: '*', now, block })
+
+    const gateway = await world.gateway(kind)
+    const session = await logIn(gateway)
+    const next = async () =>
+      /href="([^"#]*)#users" rel="next"/
+        .exec(await html(`${gateway.url}/admin`, 200))?.[1]
+        ?.replaceAll('&amp;', '&') ?? ''
+    async function html(url: string, status: number, init?: RequestInit): Promise<string> {
+      const headers = { ...session, ...SAME_ORIGIN }
+      const response = await fetch(url, { headers, ...init })
+      expect([url, response.status]).toEqual([url, status])
+      return response.text()
+    }
+    const wrong = { method: 'POST', body: new URLSearchParams({ key: 'a-wrong-key' }) }
+    const cut = await world.gateway(kind, { STORE_TIMEOUT_MS: '100' })
+    const unset = await world.gateway(kind, { ADMIN_KEY: '' })
+    const pages = [
+      await html(`${gateway.url}/`, 200),
+      await html(`${gateway.url}/admin`, 401, { headers: {} }),
+      await html(`${gateway.url}/api/admin/login`, 401, { ...wrong, headers: SAME_ORIGIN }),
+      await html(`${unset.url}/admin`, 503),
+      await html(`${gateway.url}/admin`, 200),
+      await html(`${gateway.url}/admin?sort=tokens`, 200),
+      await html(gateway.url + (await next()), 200),
+      await html(`${gateway.url}/admin?done=nobody`, 200),
+      await html(`${gateway.url}/admin/users/${user}`, 200),
+      await html(`${gateway.url}/admin/users/${seededId(4)}`, 200),
+      await html(`${gateway.url}/admin/users/${seededId(4000)}`, 404),
+      await html(`${gateway.url}/admin/nothing`, 404),
+    ]
+    world.upstash.fault(() => ({ hang: true }))
+    pages.push(await html(`${cut.url}/admin`, 503))
+
+    for (const page of pages) {
+      expect(page).toMatch(/^<!doctype html><html lang="en">/)
+      expect(page).not.toMatch(
+        /<style| style=| on\w+=|javascript:|<script(?! type="module" src="\/admin\.js">)/,
+      )
+    }
+    const sizes = pages.map((page) => gzipSync(page).length)
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(30 * KB)
+    // Fifty users and fifty requests are on it.
+    expect(pages[4]?.match(/<tr data-key/g)?.length).toBeGreaterThan(100)
+  })
+})
