@@ -1,6 +1,5 @@
 /** One esbuild call for the edge: what Vercel and workerd run, and the development server too. */
 import { build, type BuildOptions } from 'esbuild'
-import { minify } from 'terser'
 import { pruning } from './prune.ts'
 
 /** The behaviour of workerd that is built for; wrangler.toml says the same. */
@@ -14,6 +13,8 @@ export async function buildEdge(
   entry: string,
   outfile: string,
 ): Promise<{ code: string; map: string }> {
+  // Only here, since every test that runs workerd loads this file.
+  const { minify } = await import('terser')
   const options = edgeBundle(entry, outfile)
   const { outputFiles } = await build({ ...options, write: false, sourcemap: 'external' })
   const textOf = (end: string) => outputFiles.find(({ path }) => path.endsWith(end))?.text ?? ''

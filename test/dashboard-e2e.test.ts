@@ -170,33 +170,38 @@ describe.each(KINDS)('on %s', (kind) => {
       expect(await page.locator('.tag').count()).toBe(0)
     })
 
-    test('1,000 users are all found page by page, and in the order that was asked for', async () => {
-      const gateway = await world.gateway(kind)
-      await seedUsers(world.redis, 1000, Date.now())
-      const { page } = await enter(gateway, scripts)
-      const seen = await userIds(page)
-      const order = (sort: string) =>
-        adminGet<{ users: { userId: string }[] }>(
-          gateway,
-          `/api/admin/usage?sort=${sort}&limit=50`,
-        ).then(({ users }) => users.map(({ userId }) => userId))
-      expect(seen.toSorted()).toEqual((await order('lastActive')).toSorted())
-      while (await link(page, 'Next page').count()) {
-        await follow(page, 'Next page')
-        seen.push(...(await userIds(page)))
-        expect(seen.length).toBeLessThanOrEqual(1000)
-      }
-      expect(new Set(seen).size).toBe(1000)
-      await follow(page, 'First page')
-      expect(await userIds(page)).toEqual(seen.slice(0, 50))
+    // The pages are the same in the other two ways, and twenty of them take a while.
+    const paged = (kind === 'node') === scripts
+    test.runIf(paged)(
+      '1,000 users are all found page by page, and in the order that was asked for',
+      async () => {
+        const gateway = await world.gateway(kind)
+        await seedUsers(world.redis, 1000, Date.now())
+        const { page } = await enter(gateway, scripts)
+        const seen = await userIds(page)
+        const order = (sort: string) =>
+          adminGet<{ users: { userId: string }[] }>(
+            gateway,
+            `/api/admin/usage?sort=${sort}&limit=50`,
+          ).then(({ users }) => users.map(({ userId }) => userId))
+        expect(seen.toSorted()).toEqual((await order('lastActive')).toSorted())
+        while (await link(page, 'Next page').count()) {
+          await follow(page, 'Next page')
+          seen.push(...(await userIds(page)))
+          expect(seen.length).toBeLessThanOrEqual(1000)
+        }
+        expect(new Set(seen).size).toBe(1000)
+        await follow(page, 'First page')
+        expect(await userIds(page)).toEqual(seen.slice(0, 50))
 
-      await follow(page, 'Most tokens')
-      expect(await link(page, 'Most tokens').getAttribute('aria-current')).toBe('true')
-      expect(await userIds(page)).toEqual(await order('tokens'))
-      await follow(page, 'Next page')
-      expect(await userIds(page)).not.toContain((await order('tokens'))[0])
-      expect(placeOf(page)).toMatch(/sort=tokens&cursor=.*#users$/)
-    })
+        await follow(page, 'Most tokens')
+        expect(await link(page, 'Most tokens').getAttribute('aria-current')).toBe('true')
+        expect(await userIds(page)).toEqual(await order('tokens'))
+        await follow(page, 'Next page')
+        expect(await userIds(page)).not.toContain((await order('tokens'))[0])
+        expect(placeOf(page)).toMatch(/sort=tokens&cursor=.*#users$/)
+      },
+    )
 
     test('a user is found by what is pasted, an id or a token, and no address has the token in it', async () => {
       const gateway = await world.gateway(kind)
