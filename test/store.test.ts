@@ -1685,7 +1685,7 @@ describe('redis only', () => {
   })
 
   test('errors are told apart and give nothing away', async () => {
-    const store = redisStore(upstash, { timeoutMs: 60 })
+    const store = redisStore(upstash, { timeoutMs: 500 })
     const user = 'user-name-in-command'
     const block = { at: NOON, reason: 'reason-in-command' }
     const secrets = [user, block.reason, upstash.url, upstash.token, 'weir:1:', 'leaked']
