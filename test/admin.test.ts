@@ -42,6 +42,25 @@ const ROUTES: Route[] = [
   { method: 'GET', path: '/api/admin/anything-else', status: 404 },
 ]
 
+/** The pages and their forms, which are for the session of a browser only. */
+const PAGES: Route[] = [
+  { method: 'GET', path: '/admin', status: 200 },
+  { method: 'GET', path: `/admin/users/${USER}`, status: 200 },
+  { method: 'GET', path: '/admin/anything-else', status: 404 },
+  { method: 'POST', path: '/admin/find', status: 303 },
+  { method: 'POST', path: `/admin/users/${USER}/block`, status: 303 },
+  { method: 'POST', path: `/admin/users/${USER}/unblock`, status: 303 },
+  { method: 'POST', path: `/admin/users/${USER}/erase`, status: 303 },
+]
+
+const visit = (gateway: Gateway, { method, path }: Route, headers: Record<string, string>) =>
+  fetch(`${gateway.url}${path}`, {
+    method,
+    headers,
+    redirect: 'manual',
+    body: method === 'POST' ? new URLSearchParams({ q: USER, model: '*', sure: 'on' }) : null,
+  })
+
 const ask = (gateway: Gateway, { method, path, body }: Route, headers: Record<string, string>) => {
   const { headers: type, body: text } = body ? json(body) : { headers: {}, body: null }
   return fetch(`${gateway.url}${path}`, { method, headers: { ...type, ...headers }, body: text })
@@ -148,6 +167,40 @@ describe.each(KINDS)('on %s', (kind) => {
       expect(response.headers.get('access-control-allow-origin')).toBeNull()
       await response.arrayBuffer()
     }
+  })
+
+  test.each([...REFUSED, ['the key as bearer', '', async () => BEARER] as const])(
+    'with %s every page is the login page, and no form does anything',
+    async (_, __, credentials) => {
+      for (const page of PAGES) {
+        await world.redis.flush()
+        const response = await visit(gateway, page, { ...(await credentials(gateway)) })
+        expect([page.path, response.status]).toEqual([page.path, 401])
+        expect(await response.text()).toContain('<title>Log in')
+        expect(response.headers.get('cache-control')).toBe('no-store')
+      }
+      expect(await world.store.user(USER)).toBeUndefined()
+    },
+  )
+
+  test('with a session every page opens, and every form does what it says', async () => {
+    const now = Date.now()
+    await world.store.setBlock({ op: 'block', now, user: USER, model: '*', block: { at: now } })
+    for (const page of PAGES) {
+      const session = { ...(await logIn(gateway)), ...SAME_ORIGIN }
+      const response = await visit(gateway, page, session)
+      expect([page.path, response.status]).toEqual([page.path, page.status])
+      await response.arrayBuffer()
+    }
+  })
+
+  test.each(CROSS_ORIGIN)('a page elsewhere (%o) posts no form of ours', async (elsewhere) => {
+    const session = await logIn(gateway)
+    for (const page of PAGES.filter(({ method }) => method === 'POST')) {
+      const response = await visit(gateway, page, { ...session, ...elsewhere })
+      expect([page.path, response.status]).toEqual([page.path, 403])
+    }
+    expect(await world.store.user(USER)).toBeUndefined()
   })
 
   test.each(CROSS_ORIGIN)('a page elsewhere (%o) changes nothing', async (elsewhere) => {
