@@ -30,7 +30,7 @@ import { startRedis, type Redis } from './redis.ts'
 import { localStore, redisStore, send } from './stores.ts'
 import { startUpstash, type Upstash } from './upstash.ts'
 
-const SEEDS = 40
+const SEEDS = 80
 const OPERATIONS = 300
 const CLIENTS = 3
 
