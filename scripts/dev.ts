@@ -126,6 +126,7 @@ async function develop(): Promise<void> {
   if (generatedKey) lines.push(`Admin key, made up for this run: ${generatedKey}`)
   lines.push(
     `Weir listens on ${origin}`,
+    `The dashboard, for the admin key: ${origin}/admin`,
     `A page that uses it: ${origin}/demo`,
     'Try it:',
     `  curl ${origin}/api/groq -H 'x-user-token: my-first-user' -d '{"prompt":"Hello"}'`,

@@ -19,9 +19,9 @@ import {
 } from '../usage/dashboard.ts'
 import {
   ALL_MODELS,
-  DAY_MS,
   MINUTE_MS,
   dateOf,
+  datesTo,
   own,
   type Block,
   type UserDoc,
@@ -84,9 +84,6 @@ export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
     return { now: now(), place, notice: words && <Notice bad={!!problem}>{words}</Notice> }
   }
 
-  const lastDates = (count: number, at: number) =>
-    Array.from({ length: count }, (_, ago) => dateOf(at - ago * DAY_MS))
-
   app.get('/', async (c) => {
     const store = storeOf(deps)
     const frame = frameOf(c)
@@ -94,7 +91,7 @@ export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
     const sort = c.req.query('sort') === 'tokens' ? 'tokens' : 'lastActive'
     const from = parseCursor(c.req.query('cursor') ?? '')
     const part = c.req.header(LIVE) !== undefined
-    const dates = lastDates(part ? 2 : Math.min(HISTORY_DAYS, config.retention.historyDays), at)
+    const dates = datesTo(at, part ? 2 : Math.min(HISTORY_DAYS, config.retention.historyDays))
     // The store's order by activity is one of minutes.
     const order = (a: UserLine, b: UserLine) => (sort === 'tokens' ? 0 : b.at - a.at)
     const users = { sort, from, limit: USERS, now: at } as const
@@ -136,7 +133,7 @@ export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
       sessions: user.date === dateOf(at) ? Object.keys(user.sessions).length : 0,
       limits: config.limits.total,
       ...userDay(user, config, at),
-      days: userDays(user, lastDates(Math.min(USER_DAYS, config.retention.userDays) + 1, at)),
+      days: userDays(user, datesTo(at, Math.min(USER_DAYS, config.retention.userDays) + 1)),
     }
     const seen = async () => {
       const events = await answered(storeOf(deps).events(LOOKED))
