@@ -281,14 +281,19 @@ describe.concurrent('npm start with a database that is away', () => {
         checkAnswers('open', sent, upstream.seen)
         const { url } = weir
         await until(async () => expect((await health(url)).queued).toBe(30), PATIENCE_MS)
-        const lines = weir
-          .output()
-          .split('\n')
-          .filter((line) => line.startsWith('{'))
-        const log = lines.map((line) => JSON.parse(line) as Record<string, unknown>)
-        expect(log.some(({ msg }) => msg === warning)).toBe(true)
-        const told = log.filter(({ msg }) => msg === 'usage.unrecorded')
-        expect(told).toHaveLength(30)
+        const { output } = weir
+        // The log comes through a pipe, after the answer that tells what waits.
+        const told = await until(() => {
+          const log = output()
+            .split('\n')
+            .slice(0, -1)
+            .filter((line) => line.startsWith('{'))
+            .map((line) => JSON.parse(line) as Record<string, unknown>)
+          expect(log.some(({ msg }) => msg === warning)).toBe(true)
+          const unrecorded = log.filter(({ msg }) => msg === 'usage.unrecorded')
+          expect(unrecorded).toHaveLength(30)
+          return unrecorded
+        }, PATIENCE_MS)
         const ids = told.map(({ usage }) => (usage as { id: string }).id)
         expect(new Set(ids)).toEqual(new Set(sent.map(({ id }) => id)))
         await proxy.set('pass')

@@ -236,7 +236,7 @@ export async function health(url: string): Promise<Health> {
 }
 
 /** Waits until something holds; what it throws in the end is thrown on. */
-export async function until(check: () => Promise<void>, ms: number): Promise<void> {
+export async function until<T>(check: () => T | Promise<T>, ms: number): Promise<T> {
   for (const end = performance.now() + ms; ;) {
     try {
       return await check()

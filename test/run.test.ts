@@ -43,7 +43,7 @@ async function run(script: string, vars: Vars = {}): Promise<Running> {
     env: { PATH, HOME, PORT: '0', USAGE_FILE: join(folder, 'logs/token_usage.json'), ...vars },
   })
   let output = ''
-  const ended = once(child, 'exit')
+  const ended = once(child, 'close')
   const ready = new Promise<string>((resolve, reject) => {
     const read = (data: Buffer) => {
       output += data.toString()
