@@ -12,7 +12,7 @@ const WARM_UP = 5
 /** Pay as you go, per command: https://upstash.com/docs/redis/overall/pricing */
 const USD_PER_COMMAND = 0.2 / 100_000
 
-type Call = (url: string, user: string) => Promise<Response>
+type Call = (url: string, user: string, cookie: string) => Promise<Response>
 
 const get =
   (path: string): Call =>
@@ -26,7 +26,22 @@ const post = (url: string, body: unknown, headers = {}) =>
     body: JSON.stringify(body),
   })
 
+/** As a browser of the admin asks. */
+const page =
+  (headers = {}): Call =>
+  (url, _, cookie) =>
+    fetch(`${url}/admin`, { headers: { cookie, ...headers } })
+
+async function logIn(url: string): Promise<string> {
+  const { headers, status } = await post(`${url}/api/admin/login`, { key: BENCH_ADMIN_KEY })
+  const [cookie] = (headers.get('set-cookie') ?? '').split(';', 1)
+  if (!cookie) throw new Error(`login: status ${status}`)
+  return cookie
+}
+
 const CALLS: Record<string, Call> = {
+  dashboard: page(),
+  'dashboard, live refresh': page({ 'x-weir-live': '1' }),
   'admin: users, latest': get('/api/admin/usage?limit=50'),
   'admin: users, by tokens': get('/api/admin/usage?limit=50&sort=tokens'),
   'admin: 90 days': get('/api/tokens?action=all'),
@@ -55,15 +70,17 @@ export async function scale(upstream: string): Promise<object[]> {
     const options = { upstream, tcp }
     const gateway = await startChild<UsageQuestion, Usage>('weir.ts', options)
     const samples = new Map<string, Sample[]>(Object.keys(CALLS).map((name) => [name, []]))
-    places.push({ users, database, gateway, samples })
+    const cookie = await logIn(gateway.url)
+    places.push({ users, database, gateway, cookie, samples })
   }
   for (let round = -WARM_UP; round < ROUNDS; round += 1) {
     if (round % 10 === 0) process.stderr.write(`scale: round ${round} of ${ROUNDS}\n`)
-    for (const { users, database, gateway, samples } of round % 2 ? places.toReversed() : places) {
+    for (const place of round % 2 ? places.toReversed() : places) {
+      const { users, database, gateway, cookie, samples } = place
       for (const [name, call] of Object.entries(CALLS)) {
         await database.ask({ take: 'stats' })
         const start = performance.now()
-        const answer = await call(gateway.url, tokenOf((round + WARM_UP) % users))
+        const answer = await call(gateway.url, tokenOf((round + WARM_UP) % users), cookie)
         const text = await answer.text()
         const took = performance.now() - start
         if (!answer.ok) throw new Error(`${name}: status ${answer.status} ${text}`)

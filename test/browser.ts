@@ -1,4 +1,5 @@
 /** A real Chromium for the tests of a file: started before them, closed after them. */
+import { existsSync } from 'node:fs'
 import {
   chromium,
   type Browser,
@@ -25,15 +26,18 @@ const FLAGS = [
   '--disable-sync',
 ]
 
+/** The same browser without its windows comes first: it takes half the time. */
+const PLACES = ['/usr/bin/chromium-headless-shell', '/usr/bin/chromium']
+
 const MISSING =
-  'No Chromium at /usr/bin/chromium, and these tests run in a real one: `apt-get install chromium`, or name one in CHROMIUM'
+  'No Chromium in /usr/bin, and these tests run in a real one: `apt-get install chromium-headless-shell`, or name one in CHROMIUM'
 
 export function useBrowser(): Chromium {
   let browser: Browser | undefined
   const open: BrowserContext[] = []
 
   beforeAll(async () => {
-    const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
+    const executablePath = process.env.CHROMIUM ?? PLACES.find(existsSync) ?? ''
     browser = await chromium.launch({ executablePath, args: FLAGS }).catch((cause: unknown) => {
       throw new Error(MISSING, { cause })
     })
