@@ -24,6 +24,7 @@ type User = {
 type Usage = {
   users: User[]
   events: Event[]
+  stats: object[]
   audit: Audit[]
   nextCursor: string | null
 }
@@ -119,6 +120,16 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(error.message).toContain('`cursor` a nextCursor of the same sort')
   })
 
+  test('the admin sees what was counted, by user and by model', async () => {
+    await eventOf(world.store, (await ask(gateway, 'token-of-somebody')).id)
+    const { users, stats } = await usageOf(gateway)
+    expect(users).toMatchObject([
+      { models: [{ model: MODEL, tokensUsedDay: 35, requestsDay: 1, blocked: false }] },
+    ])
+    const today = { model: MODEL, tokensUsedDay: 35, requestsDay: 1, activeUsers: 1 }
+    expect(stats).toMatchObject([{ ...today, totalTokensUsed: 35, totalRequests: 1 }])
+  })
+
   test('a blocked user is refused with the reason, and served again once unblocked', async () => {
     const token = 'token-of-somebody'
     const userId = await ids.user(token)
@@ -199,6 +210,16 @@ describe.each(KINDS)('on %s', (kind) => {
       'half a character',
       { userId: seededId(1), model: '*', blocked: true, reason: '\ud800' },
       'reason',
+    ],
+    [
+      'an end that is no time',
+      { userId: seededId(1), model: '*', blocked: true, until: 'tomorrow' },
+      'until',
+    ],
+    [
+      'an end beyond time',
+      { userId: seededId(1), model: '*', blocked: true, until: 9e15 },
+      'until',
     ],
     ['a word for blocked', { userId: seededId(1), model: '*', blocked: 'yes' }, 'blocked'],
   ])('blocking with %s is refused and changes nothing', async (_, body, param) => {

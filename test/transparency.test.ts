@@ -63,7 +63,7 @@ describe.each(KINDS)('on %s', (kind) => {
           total += event.charged
           count += 1
         }),
-        { numRuns: kind === 'node' ? 12 : 6, examples: [[1], [3]] },
+        { numRuns: kind === 'node' ? 6 : 4, examples: [[1], [3]] },
       )
       const [user] = await usersOf(world.store, { sort: 'lastActive', limit: 9, now: Date.now() })
       const [row] = Object.values(user?.rows ?? {})
