@@ -165,7 +165,7 @@ export function chart({ id, caption, columns, bars, slots = bars.length, marks }
           ))}
           {bars.map(([name, ...amounts], at) => {
             const high = amounts[0] ? Math.max(amounts[0] / top, 0.01) : 0
-            const said = amounts.map((amount, n) => `${exact(amount)} ${columns[n + 1]}`)
+            const said = amounts.map((amount, n) => `${columns[n + 1]} ${exact(amount)}`)
             return (
               <g>
                 <title>{`${name}: ${said.join(', ').toLowerCase()}`}</title>
