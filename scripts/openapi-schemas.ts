@@ -1,7 +1,8 @@
 /** The shapes of the API's document: what the routes validate with, what they answer, and what is read of the provider's. */
 import * as z from 'zod/mini'
 import { CODES, type ErrorCode } from '../src/errors.ts'
-import { MAX_MESSAGES, MODEL_NAME } from '../src/proxy/body.ts'
+import { MAX_MESSAGES } from '../src/proxy/body.ts'
+import { MODEL_NAME } from '../src/usage/models.ts'
 import { blockBody } from '../src/routes/admin.ts'
 import { exportQuery } from '../src/routes/export.ts'
 import { MODEL_PATH, simpleForm } from '../src/routes/proxy.ts'

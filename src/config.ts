@@ -3,6 +3,7 @@ import * as z from 'zod/mini'
 import type { Retention } from './store/store.ts'
 import type { Cap } from './usage/bound.ts'
 import type { Price } from './usage/cost.ts'
+import { MODEL_NAME, isOffered } from './usage/models.ts'
 import { ALL_MODELS, type ModelLimits } from './usage/record.ts'
 
 /** Every variable that is read, in the order of the documentation. */
@@ -109,7 +110,7 @@ const MAX_LIMIT = 10_000_000_000_000
 
 const amount = z.int().check(z.nonnegative(), z.maximum(MAX_LIMIT))
 const limitRows = z.record(
-  z.string(),
+  z.string().check(z.refine((name) => name === ALL_MODELS || MODEL_NAME.test(name))),
   z.strictObject({
     tokensPerDay: amount,
     requestsPerDay: amount,
@@ -129,7 +130,7 @@ const MAX_PRICE = 100_000
 
 const price = z.number().check(z.nonnegative(), z.maximum(MAX_PRICE))
 const priceRows = z.record(
-  z.string(),
+  z.string().check(z.regex(MODEL_NAME)),
   z.strictObject({ input: price, cached: z.optional(price), output: price }),
 )
 
@@ -172,7 +173,7 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
         name,
         limitRows,
         fallback,
-        `${fallback}, with tokensPerDay, requestsPerDay and, if wanted, tokensPerMinute, requestsPerMinute`,
+        `${fallback}, by exact names of models, with tokensPerDay, requestsPerDay and, if wanted, tokensPerMinute, requestsPerMinute`,
       ),
     )
 
@@ -212,17 +213,28 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     'MODEL_PRICES',
     priceRows,
     '{}',
-    '{"openai/gpt-oss-20b":{"input":0.075,"output":0.3}}, with input, output and, if wanted, cached ' +
+    '{"openai/gpt-oss-20b":{"input":0.075,"output":0.3}}, by exact names of models, with input, output and, if wanted, cached ' +
       `in USD per million tokens, each from 0 to ${MAX_PRICE}`,
   )
-  if (Object.keys(prices).some((model) => model.includes('*'))) {
-    problems.push('MODEL_PRICES takes the exact names of models; * does not stand for others.')
+  const allowedModels = list('ALLOWED_MODELS')
+  const named = text('DEFAULT_MODEL')
+  if (named && !(MODEL_NAME.test(named) && isOffered(named, allowedModels))) {
+    problems.push('DEFAULT_MODEL must be the name of a model that ALLOWED_MODELS has.')
+  }
+  const allowedOrigins = list('ALLOWED_ORIGINS')
+  // What a browser sends is held against them as it is.
+  if (
+    !allowedOrigins.every((item) => item === '*' || /^[a-z][\w+.-]*:\/\/[^/?#A-Z]+$/.test(item))
+  ) {
+    problems.push(
+      'ALLOWED_ORIGINS must be * or origins such as https://app.example, without a path.',
+    )
   }
 
   const config: Config = {
     groqKey: text('GROQ_API_KEY'),
     groqUrl,
-    defaultModel: text('DEFAULT_MODEL') ?? 'openai/gpt-oss-20b',
+    defaultModel: named ?? 'openai/gpt-oss-20b',
     adminKey,
     userHashSecret: text('USER_HASH_SECRET'),
     redis,
@@ -230,13 +242,13 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     limits: modelLimits,
     globalLimits:
       globalLimits.total || Object.keys(globalLimits.models).length ? globalLimits : undefined,
-    allowedModels: list('ALLOWED_MODELS'),
+    allowedModels,
     cap: oneOf('CAP', ['balanced', 'strict']),
     maxCompletionTokens: integer('MAX_COMPLETION_TOKENS', 2500, [1, 1_000_000]),
     maxBodyBytes: integer('MAX_BODY_BYTES', 4 * 1024 * 1024, [1024, 100 * 1024 * 1024]),
     upstreamTimeoutMs: integer('UPSTREAM_TIMEOUT_MS', edge ? 25_000 : 120_000, [1, 300_000]),
     requestMs: integer('REQUEST_SECONDS', edge ? 280 : 300, [1, 300]) * 1000,
-    allowedOrigins: list('ALLOWED_ORIGINS'),
+    allowedOrigins,
     ipStorage: oneOf('IP_STORAGE', ['full', 'truncated', 'off']),
     trustProxy: oneOf('TRUST_PROXY', ['off', 'on']) === 'on',
     onClientAbort: oneOf('ON_CLIENT_ABORT', ['drain', 'cancel']),

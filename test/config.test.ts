@@ -360,14 +360,45 @@ test('says where in the prices something is wrong', () => {
   expect(problems({ MODEL_PRICES })).toEqual([expect.stringContaining('(at b/two.output)')])
 })
 
-test.each(['*', 'openai/*'])('refuses a price of %s, since a price has one model', (name) => {
-  const MODEL_PRICES = JSON.stringify({
-    a: { input: 1, output: 1 },
-    [name]: { input: 1, output: 1 },
-  })
-  expect(problems({ MODEL_PRICES })).toEqual([
-    expect.stringContaining('MODEL_PRICES takes the exact names'),
-  ])
+test.each(['*', 'openai/*', 'a model', ''])(
+  'refuses a price of "%s", which no model has as a name',
+  (name) => {
+    const MODEL_PRICES = JSON.stringify({ [name]: { input: 1, output: 1 } })
+    expect(problems({ MODEL_PRICES })).toEqual([
+      expect.stringMatching(/MODEL_PRICES must be JSON .* by exact names of models/),
+    ])
+  },
+)
+
+test.each(['openai/*', 'a model', ''])(
+  'refuses limits of "%s", which no model has as a name',
+  (name) => {
+    const rows = `{"*":${ROW},${JSON.stringify(name)}:${ROW}}`
+    const told = expect.stringMatching(/must be JSON .* by exact names of models.*\(at /) as string
+    expect(problems({ MODEL_LIMITS: rows })).toEqual([told])
+    expect(problems({ GLOBAL_LIMITS: rows.replace('"*"', '"total"') })).toEqual([told])
+  },
+)
+
+test.each([
+  ['a name that no model has', { DEFAULT_MODEL: 'a model' }],
+  ['one that is not offered', { DEFAULT_MODEL: 'a/one', ALLOWED_MODELS: 'b/*' }],
+])('refuses as default model %s', (_, vars) => {
+  expect(problems(vars)).toEqual([expect.stringContaining('DEFAULT_MODEL must be')])
+})
+
+test.each(['https://app.example/', 'app.example', 'https://App.example', 'https://a.test,null'])(
+  'refuses the origin %s, which no browser sends',
+  (ALLOWED_ORIGINS) => {
+    expect(problems({ ALLOWED_ORIGINS })).toEqual([
+      expect.stringContaining('ALLOWED_ORIGINS must be'),
+    ])
+  },
+)
+
+test('takes origins of programs that are no browser', () => {
+  const ALLOWED_ORIGINS = 'http://localhost:3000,capacitor://localhost,chrome-extension://abc'
+  expect(on({ ALLOWED_ORIGINS }).allowedOrigins).toHaveLength(3)
 })
 
 const KV: Vars = { KV_REST_API_URL: 'https://a.upstash.io', KV_REST_API_TOKEN: 'secret' }

@@ -1,6 +1,6 @@
 /** The predecessor's keys in a database, `user:TOKEN` and `blocked:TOKEN:MODEL`, read as documents of ours. */
 import * as z from 'zod/mini'
-import { MODEL_NAME } from '../proxy/body.ts'
+import { MODEL_NAME } from '../usage/models.ts'
 import { newRow, newUser } from '../usage/documents.ts'
 import { MAX_TOKENS, type Row, type UserDoc } from '../usage/record.ts'
 import { AHEAD_MS } from './old-records.ts'

@@ -1,6 +1,6 @@
 /** The records of the old system's usage file, and the requests they tell of. */
 import * as z from 'zod/mini'
-import { MODEL_NAME } from '../proxy/body.ts'
+import { MODEL_NAME } from '../usage/models.ts'
 import { HOUR_MS, MAX_TOKENS } from '../usage/record.ts'
 
 /** Requests whose further records may still come: the old system wrote them one after the other. */

@@ -2,6 +2,7 @@
 import type { Config } from '../config.ts'
 import { ApiError } from '../errors.ts'
 import { boundOf, type Bound, type MeteredRoute } from '../usage/bound.ts'
+import { MODEL_NAME, isOffered } from '../usage/models.ts'
 
 export type Json = Record<string, unknown>
 
@@ -12,9 +13,6 @@ export type ProxyRequest = {
   model: string
   bound: Bound
 }
-
-/** A model name becomes part of keys and log lines. */
-export const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/
 
 export const MAX_MESSAGES = 5000
 
@@ -190,27 +188,11 @@ function checkModel(model: string, { allowedModels }: Readonly<Config>): void {
       { param: 'model' },
     )
   }
-  if (!allowedModels.some((glob) => matches(glob, model))) {
+  if (!isOffered(model, allowedModels)) {
     throw new ApiError('model_not_allowed', `The model ${model} is not offered here.`, {
       param: 'model',
     })
   }
-}
-
-/** Whether a glob, in which `*` stands for any characters, fits a whole name. */
-function matches(glob: string, name: string): boolean {
-  const [head = '', ...rest] = glob.split('*')
-  const tail = rest.pop()
-  if (tail === undefined) return glob === name
-  if (!name.startsWith(head) || name.length < head.length + tail.length) return false
-  if (!name.endsWith(tail)) return false
-  let from = head.length
-  for (const part of rest) {
-    const at = name.indexOf(part, from)
-    if (at < 0) return false
-    from = at + part.length
-  }
-  return from <= name.length - tail.length
 }
 
 /** Puts a field in front of an object's first key; the object is known not to be empty. */

@@ -6,7 +6,6 @@ import type { Admin } from '../middleware/admin.ts'
 import { limitBody } from '../middleware/limit-body.ts'
 import { sameOrigin } from '../middleware/same-origin.ts'
 import { answered, storeOf } from '../middleware/store.ts'
-import { MODEL_NAME } from '../proxy/body.ts'
 import { formatCursor, parseCursor } from '../store/cursor.ts'
 import {
   blocksOf,
@@ -17,6 +16,7 @@ import {
   userLine,
   type UserLine,
 } from '../usage/dashboard.ts'
+import { MODEL_NAME } from '../usage/models.ts'
 import {
   ALL_MODELS,
   MINUTE_MS,

@@ -9,7 +9,7 @@ import { limitBody } from '../middleware/limit-body.ts'
 import { only } from '../middleware/methods.ts'
 import { secondsUntil } from '../middleware/retry-after.ts'
 import { answered, storeOf } from '../middleware/store.ts'
-import { MODEL_NAME } from '../proxy/body.ts'
+import { MODEL_NAME } from '../usage/models.ts'
 import { MODELS_PER_USER } from '../usage/record.ts'
 import { syncReport } from '../usage/report.ts'
 
