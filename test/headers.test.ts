@@ -21,7 +21,6 @@ test('sends little more than the key upstream when the client says nothing', () 
 test.each([
   'accept',
   'user-agent',
-  'idempotency-key',
   'x-stainless-lang',
   'x-stainless-retry-count',
   'x-groq-region',

@@ -324,12 +324,30 @@ describe.each(KINDS)('on %s', (kind) => {
       'accept-encoding': 'identity',
       authorization: 'Bearer gsk_server_key',
       'content-type': 'application/json',
-      'idempotency-key': 'key',
+      'idempotency-key': expect.stringMatching(/^[\w-]{43}$/) as string,
       'openai-organization': 'org',
       'user-agent': 'Groq/JS 1.6.0',
       'x-groq-region': 'eu',
       'x-stainless-lang': 'js',
     })
+  })
+
+  test('an idempotency key is that of its user alone, and says nothing of them', async () => {
+    const gateway = await world.gateway(kind)
+    for (const [token, key] of [
+      ['token-of-a-user', 'key'],
+      ['token-of-a-user', 'key'],
+      ['token-of-a-user', 'another key'],
+      ['token-of-another', 'key'],
+    ]) {
+      const headers = { 'x-user-token': token ?? '', 'idempotency-key': key ?? '' }
+      await ask(gateway.url, { path: CHAT, headers, ...chat({}) })
+    }
+    const [first, again, other, elsewhere] = world.upstream.seen.map(
+      ({ headers }) => headers['idempotency-key'],
+    )
+    expect(again).toBe(first)
+    expect(new Set([first, other, elsewhere, 'key', 'another key']).size).toBe(5)
   })
 
   test('the simple form answers content, usage and model', async () => {

@@ -58,6 +58,7 @@ export async function exchange(
       method: 'POST',
       path: route,
       body: request.bytes,
+      user: caller.id,
       controller,
     })
   } catch (error) {

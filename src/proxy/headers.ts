@@ -4,7 +4,7 @@ import type { RelayPlatform } from './relay.ts'
 import type { AnswerHeaders } from './upstream.ts'
 
 /** Fixed names and prefixes that a client's request may carry upstream. */
-const UP = new Set(['accept', 'user-agent', 'idempotency-key'])
+const UP = new Set(['accept', 'user-agent'])
 const UP_PREFIXES = ['x-stainless-', 'x-groq-', 'openai-']
 
 /** Hop-by-hop (RFC 9110, section 7.6.1), or about a connection or a site that is not ours. */

@@ -1,6 +1,7 @@
 /** One call to upstream, up to its status and headers. */
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
+import { base64url } from '../usage/user-id.ts'
 import { headersUp } from './headers.ts'
 import type { Bytes } from './pipe.ts'
 
@@ -34,6 +35,8 @@ export type UpstreamCall = {
   /** After `/openai/v1/`, as it is to be sent. */
   path: string
   body?: Bytes
+  /** The id of whose call it is. */
+  user?: string
   controller: AbortController
 }
 
@@ -43,15 +46,22 @@ export type UpstreamCall = {
 export async function callUpstream(
   c: AppContext,
   { config, fetch }: Pick<Deps, 'config' | 'fetch'>,
-  { method, path, body, controller }: UpstreamCall,
+  { method, path, body, user, controller }: UpstreamCall,
 ): Promise<Answer> {
   if (config.groqKey === undefined) throw notConfigured()
   const timer = setTimeout(() => controller.abort(), config.upstreamTimeoutMs)
   try {
     const { search } = new URL(c.req.url)
+    const headers = headersUp(c.req.raw.headers, config.groqKey)
+    const once = c.req.header('idempotency-key')
+    if (once && user) {
+      // All users share our key upstream, so the same word of another would get this one's answer.
+      const own = new TextEncoder().encode(`${user} ${once}`)
+      headers['idempotency-key'] = base64url(await crypto.subtle.digest('SHA-256', own))
+    }
     const answer = await fetch(`${config.groqUrl}/openai/v1/${path}${search}`, {
       method,
-      headers: headersUp(c.req.raw.headers, config.groqKey),
+      headers,
       body: body ?? null,
       signal: controller.signal,
       redirect: 'manual',
