@@ -176,6 +176,36 @@ describe.each(KINDS)('on %s', (kind) => {
     expect((await post(gateway, '/admin/find', other, { q: 'token-of-a-user' })).status).toBe(403)
   })
 
+  test('an id that could end a header or lead elsewhere goes back as a part of the path', async () => {
+    const gateway = await world.gateway(kind)
+    const session = await logIn(gateway)
+    for (const id of ['%0D%0AX-A%3A%20b', '%00', '%2F%2Fevil.example', 'a%3Fb%23c']) {
+      for (const [deed, done] of [
+        ['block', 'block'],
+        ['erase', 'sure'],
+      ]) {
+        const answer = await post(gateway, `/admin/users/${id}/${deed}`, session, {})
+        expect(answer).toEqual({ status: 303, location: `/admin/users/${id}?done=${done}` })
+      }
+    }
+  })
+
+  test('no page may be framed, not even one that says what went wrong', async () => {
+    const gateway = await world.gateway(kind)
+    const session = await logIn(gateway)
+    for (const [path, headers] of [
+      ['/', {}],
+      ['/admin', {}],
+      ['/admin', session],
+      ['/admin?limit=x', session],
+      ['/admin/nothing', session],
+    ] as const) {
+      const { response } = await get(gateway, path, headers)
+      expect(response.headers.get('content-security-policy')).toContain("frame-ancestors 'none'")
+      expect(response.headers.get('x-frame-options')).toBe('DENY')
+    }
+  })
+
   test('sends pages that run nothing of elsewhere and are kept nowhere', async () => {
     const gateway = await world.gateway(kind)
     for (const path of ['/', '/admin']) {

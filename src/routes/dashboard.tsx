@@ -207,7 +207,7 @@ export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
 
 /** Back to the page of the user, which says what was done. */
 const back = (c: AppContext, done: string) =>
-  c.redirect(`/admin/users/${c.req.param('userId')}?done=${done}`, 303)
+  c.redirect(`/admin/users/${encodeURIComponent(c.req.param('userId') ?? '')}?done=${done}`, 303)
 
 /** What has changed, or 304: the tag is of the data, since texts such as "5m ago" change by themselves. */
 async function refreshed(
