@@ -4,22 +4,25 @@
  */
 import assert from 'node:assert/strict'
 import { Hono } from 'hono'
+import { generateSignedCookie } from 'hono/cookie'
 import { createApp } from '../src/app.ts'
 import { ConfigError, readConfig, type Vars } from '../src/config.ts'
 import type { AppContext, AppEnv } from '../src/context.ts'
 import { ApiError } from '../src/errors.ts'
 import { createLog } from '../src/log.ts'
 import { createIdentify } from '../src/middleware/caller.ts'
-import { createSessions } from '../src/middleware/session.ts'
+import { createSessions, SESSION_COOKIE } from '../src/middleware/session.ts'
 import { parseBody, readProxyRequest } from '../src/proxy/body.ts'
 import { headersDown, headersUp } from '../src/proxy/headers.ts'
 import { streamPipe } from '../src/proxy/pipe.ts'
 import { readUserQuery } from '../src/routes/user-query.ts'
+import { STATIC_PATHS, staticFiles } from '../src/static-files.ts'
 import { formatCursor, parseCursor } from '../src/store/cursor.ts'
 import { withFallback } from '../src/store/fallback.ts'
 import { memoryQueue } from '../src/store/queue.ts'
 import { boundOf, type MeteredRoute } from '../src/usage/bound.ts'
 import { createMeter } from '../src/usage/meter.ts'
+import { createIds } from '../src/usage/user-id.ts'
 import { localStore } from './stores.ts'
 import { transcripts } from './transcripts.ts'
 
@@ -80,8 +83,8 @@ const PIECES = [
   '"Model"', '"m\\u006fdel"', '"mode\u017f"', '"\u212a"', '"__proto__"', '"constructor"', '"usage"', '"delta"',
   '"n"', '"max_tokens"', '"stream"', '"messages"', '"input"', '"tools"', '"prompt"', '"userToken"', '"content"',
   'data:', 'data: ', 'data: [DONE]', 'event: x', ': comment', 'id: 1', '\ufeff', '\u2028', '\u00ff', '\u{1f600}',
-  '%', '%2e', '%00', '%ff', '..', '/', '//', '?', '#', '&', '=', ';', '~', '*', '[]', '1~', 'data: {"usage":\r\ndata: {"prompt_tokens":1,"completion_tokens":2}}\r\n\r\n', '::ffff:', '1970',
-  'Bearer ', 'weir_session=', '__Host-weir_session=', 'chunked', 'gzip', 'a'.repeat(300), '['.repeat(500), '1'.repeat(40),
+  '%', '%2e', '%00', '%0d%0a', '%2f', '%ff', '..', '/', '//', '?', '#', '&', '=', ';', '~', '*', '[]', '1~', 'data: {"usage":\r\ndata: {"prompt_tokens":1,"completion_tokens":2}}\r\n\r\n', '::ffff:', '1970',
+  '<script>', '"><img src=x onerror=x>', "'", '=1+1', 'Bearer ', 'weir_session=', '__Host-weir_session=', 'chunked', 'gzip', 'a'.repeat(300), '['.repeat(500), '1'.repeat(40),
 ] // prettier-ignore
 
 /** A text of pieces and random characters. */
@@ -389,13 +392,38 @@ const cursors: Target = {
 }
 
 const METHODS = ['GET', 'POST', 'PUT', 'DELETE', 'PATCH', 'HEAD', 'OPTIONS', 'QUERY', 'post', 'X']
+const USERS = 30
+const tokenOf = (user: number) => `token-of-user-${user}`
 const PATHS = [
-  '/', '/api/groq', '/api/groq/openai/v1/chat/completions', '/api/groq/openai/v1/responses',
+  '/', '/api/groq', '/api/groq', '/api/groq', '/api/tracking/sync', '/api/tracking/sync', '/api/groq/openai/v1/chat/completions', '/api/groq/openai/v1/responses',
   '/api/groq/openai/v1/embeddings', '/api/groq/openai/v1/models', '/api/groq/openai/v1/models/x',
   '/api/groq/openai/v1/files', '/api/groq/openai/v1/audio/x', '/api/tracking/sync', '/api/admin/login', '/api/admin/logout',
-  '/api/admin/auth', '/api/admin/usage', '/api/admin/export', `/api/admin/users/${'A'.repeat(22)}`, '/api/tokens', '/api/test',
+  '/api/admin/auth', '/api/admin/usage', '/api/admin/usage', '/api/admin/export', '/api/admin/users/USER', '/api/tokens', '/api/test',
+  '/admin', '/admin', '/admin/users/USER', '/admin/users/USER', '/admin/users/USER/block', '/admin/users/USER/block',
+  '/admin/users/USER/unblock', '/admin/users/USER/erase', '/admin/find', '/admin/', '/admin/x', '/favicon.ico', '/.env', '/static',
+  ...STATIC_PATHS,
 ] // prettier-ignore
+/** In the place of an id. */
+const SEGMENTS = [
+  '%0d%0aX:x',
+  '%00',
+  '%ff',
+  '%2f%2fx',
+  '..%2f..',
+  'a%3fb%23c',
+  '%5cx',
+  '%F0%9F%98%80',
+  '~',
+  'A'.repeat(3000),
+]
+/** Besides logging in and out, and being told whether one is. */
+const FOR_ADMINS = /^\/(admin|api\/tokens|api\/admin\/(usage|export|users\/))/
 const QUERIES = [
+  'done=blocked',
+  'done=constructor',
+  'cursor=1',
+  'cursor=1~USER',
+  'q=USER',
   'kind=users',
   'kind=days',
   'kind=events',
@@ -414,6 +442,55 @@ const TYPES = [
   'multipart/form-data; boundary=x',
   '',
 ]
+const OWN_PAGES = ['same-origin', 'same-origin', 'same-origin', 'none', 'same-site', 'cross-site']
+const FORM = 'application/x-www-form-urlencoded'
+
+/** The fields of a form that are nearly right. */
+function form(random: Random, user: string): Uint8Array<ArrayBuffer> {
+  const values: Record<string, () => string> = {
+    q: () => random.pick([user, tokenOf(random.int(0, USERS)), words(random, 3)]),
+    model: () => random.pick(['*', ...MODELS, words(random, 3)]),
+    reason: () => words(random, 4),
+    minutes: () => random.pick(['', '15', '1440', '-1', '1e3', words(random, 1)]),
+    until: () => random.pick(['', '2999-01-01T00:00', '9e15', words(random, 2)]),
+    sure: () => random.pick(['yes', 'no', '']),
+    key: () => random.pick([COOKIE_SECRET, words(random, 3)]),
+  }
+  const fields = Object.entries(values).filter(() => random.chance(0.7))
+  const text = new URLSearchParams(fields.map(([name, value]) => [name, value()])).toString()
+  const bytes = encoder.encode(text)
+  return random.chance(0.8) ? bytes : mutated(random, bytes)
+}
+
+/** What the other routes take as JSON, nearly right. */
+function message(random: Random, path: string, user: string): Uint8Array<ArrayBuffer> {
+  const count = () => (random.chance(0.9) ? random.int(0, 1e6) : random.pick([-1, 1.5, 1e13, '1']))
+  const used = () => ({ tokens: count(), requests: count(), resetAt: Date.now() + 3_600_000 })
+  const named = Array.from({ length: random.int(0, 3) }, () => [
+    random.pick(MODELS),
+    { day: used(), ...(random.chance(0.5) && { minute: used() }) },
+  ])
+  const value = path.includes('sync')
+    ? { userToken: tokenOf(random.int(0, USERS)), modelUsage: Object.fromEntries(named) as unknown }
+    : path.includes('admin')
+      ? {
+          userId: user,
+          model: random.pick(['*', ...MODELS]),
+          blocked: random.chance(0.5),
+          ...(random.chance(0.6) && { reason: words(random, 4) }),
+          ...(random.chance(0.3) && {
+            until: random.pick([4e12, 9e15, -1, '2999-01-01T00:00Z', words(random, 2)]),
+          }),
+          ...(random.chance(0.1) && { key: random.pick([COOKIE_SECRET, words(random, 3)]) }),
+        }
+      : {
+          prompt: words(random, 5) + '.',
+          ...(random.chance(0.5) && { model: random.pick(MODELS) }),
+        }
+  const bytes = encoder.encode(JSON.stringify(value))
+  return random.chance(0.7) ? bytes : mutated(random, bytes)
+}
+
 /** What may be answered with 5xx, by the documented codes. */
 const DOCUMENTED = new Set(['upstream_unreachable', 'upstream_timeout', 'store_unavailable'])
 
@@ -452,6 +529,7 @@ async function openRoutes(): Promise<Target & { close(): Promise<void> }> {
   }) as typeof fetch
   const vars = {
     GLOBAL_LIMITS: '{}',
+    MODEL_LIMITS: '{"*":{"tokensPerDay":100000000,"requestsPerDay":100000}}',
     EVENTS_KEPT: '200',
     ADMIN_KEY: 'admin-key-of-the-fuzz',
     GROQ_API_KEY: 'gsk_of_the_fuzz',
@@ -472,10 +550,47 @@ async function openRoutes(): Promise<Target & { close(): Promise<void> }> {
     fetch: upstream,
     now: Date.now,
     log,
-    clientIp: () => `192.0.2.${random.int(0, 255)}`,
+    // Many, since each has a few wrong keys a minute.
+    clientIp: () => `198.18.${random.int(0, 255)}.${random.int(0, 255)}`,
     relay: { pipe: streamPipe, headers: {}, drain: { ms: 1000, bytes: 1e6, atOnce: 64 } },
     environment: { platform: 'node', storage: 'file' },
   })
+  app.on('GET', STATIC_PATHS, staticFiles())
+
+  const ids = createIds(config.userHashSecret)
+  const keys = createSessions({ config, now: Date.now }, COOKIE_SECRET)
+  let session: { cookie: string; hash: string } | undefined
+
+  const signed = async (id: string, until: number, key = COOKIE_SECRET) => {
+    const value = `${until}.${id}`
+    const cookie = await generateSignedCookie(SESSION_COOKIE, value, `weir admin session ${key}`)
+    return cookie.split(';', 1)[0] ?? ''
+  }
+
+  /** The cookie of a session that is open; an input may have logged out. */
+  async function openSession(): Promise<string> {
+    if (session && (await local.session(session.hash, Date.now()))) return session.cookie
+    const { id, hash, until } = await keys.create()
+    await local.login({ op: 'login', session: hash, until, now: Date.now() })
+    session = { cookie: await signed(id, until), hash }
+    return session.cookie
+  }
+
+  /** The cookie of none. */
+  async function nearlySession(): Promise<string> {
+    const open = await openSession()
+    const [until = '', id = ''] = open.slice(SESSION_COOKIE.length + 1).split('.')
+    const at = random.int(0, id.length - 1)
+    return random.pick([
+      () => signed('x'.repeat(43), Number(until)),
+      () => signed(id, Date.now() - 1),
+      () => signed(id, Number(until), 'another-admin-key'),
+      async () => open.replace(until, String(Number(until) + random.int(1, 9))),
+      async () =>
+        open.replace(id, id.slice(0, at) + (id[at] === 'x' ? 'y' : 'x') + id.slice(at + 1)),
+      async () => open.replace(/[^.]*$/, headerText(random, 3)),
+    ])()
+  }
 
   return {
     name: 'routes',
@@ -483,23 +598,43 @@ async function openRoutes(): Promise<Target & { close(): Promise<void> }> {
     async run(given, note) {
       random = given
       const url = new URL('http://weir.example')
-      const path = random.pick(PATHS) + (random.chance(0.15) ? words(random, 3) : '')
+      const known = random.chance(0.8)
+      const user = known ? await ids.user(tokenOf(random.int(0, USERS))) : 'A'.repeat(22)
+      const written = random.pick(PATHS) + (random.chance(0.15) ? words(random, 3) : '')
+      const path = written.replace('USER', random.chance(0.8) ? user : random.pick(SEGMENTS))
       const queries = Array.from({ length: random.int(0, 2) }, () =>
-        random.chance(0.6) ? random.pick(QUERIES) : words(random, 3),
+        random.chance(0.6) ? random.pick(QUERIES).replace('USER', user) : words(random, 3),
       )
       const address = `${url.origin}${path}${queries.length ? `?${queries.join('&')}` : ''}`
       if (!URL.canParse(address)) return
       const method = random.chance(0.6) ? random.pick(['GET', 'POST']) : random.pick(METHODS)
       const headers = new Headers()
-      if (random.chance(0.6)) headers.set('x-user-token', `token-of-user-${random.int(0, 30)}`)
-      else if (random.chance(0.6)) headers.set('authorization', 'Bearer admin-key-of-the-fuzz')
-      if (random.chance(0.5)) headers.set('content-type', random.pick(TYPES))
+      const admin = /admin|tokens/.test(path)
+      const forms = path.startsWith('/admin') || (path.includes('admin') && random.chance(0.2))
+      if (random.chance(0.25)) headers.set('content-type', random.pick(TYPES))
+      else headers.set('content-type', forms ? FORM : 'application/json')
       for (let left = random.int(0, 3); left > 0; left -= 1) {
         const name = random.pick(['accept', 'origin', 'cookie', 'x-session-id', 'content-encoding', 'content-length',
           'sec-fetch-site', 'if-none-match', 'range', 'transfer-encoding', 'x-forwarded-for', 'user-agent']) // prettier-ignore
         headers.set(name, headerText(random, 3))
       }
-      const sent = method === 'GET' || method === 'HEAD' ? null : body(random)
+      const who = admin
+        ? random.pick(['session', 'session', 'key', 'token', 'nearly', ''])
+        : 'token'
+      if (who === 'session') headers.set('cookie', await openSession())
+      if (who === 'key') headers.set('authorization', `Bearer ${COOKIE_SECRET}`)
+      if (who === 'token' && random.chance(0.8))
+        headers.set('x-user-token', tokenOf(random.int(0, USERS)))
+      if (who === 'nearly') headers.set('cookie', await nearlySession())
+      if (admin && random.chance(0.8)) headers.set('sec-fetch-site', random.pick(OWN_PAGES))
+      if (path.startsWith('/admin') && random.chance(0.2)) headers.set('x-weir-live', '1')
+      const bodies = forms ? () => form(random, user) : () => message(random, path, user)
+      const sent =
+        method === 'GET' || method === 'HEAD'
+          ? null
+          : random.chance(path.includes('openai') ? 0.05 : 0.7)
+            ? bodies()
+            : body(random)
       note(
         JSON.stringify([
           method,
@@ -519,12 +654,20 @@ async function openRoutes(): Promise<Target & { close(): Promise<void> }> {
       const text = await response.text().catch(() => '')
       await Promise.all(waiting)
       if (problems.length) throw new Error(problems.splice(0).join('\n'))
+      const { pathname } = new URL(address)
+      const statics = STATIC_PATHS.includes(decoded(pathname))
+      if (who !== 'session' && who !== 'key' && FOR_ADMINS.test(decoded(pathname)) && !statics)
+        assert(response.status >= 400, `${response.status} without being an admin`)
+      const page = !path.includes('/groq') && response.headers.get('content-type')
+      if (page && page.startsWith('text/html')) assert.doesNotMatch(text, /<script>|<img src=x/)
+      if (statics) return assert(response.status < 500, String(response.status))
       assert.match(response.headers.get('x-weir-id') ?? '', /^[0-9a-f-]{36}$/)
       // What upstream says goes down as it is, so only our own errors are held to their shape.
       const own = response.headers.get('server-timing') === null && !path.includes('/models')
       if (response.status < 400 || !own || method === 'HEAD') return
       // A form gets a page.
       if (response.headers.get('content-type')?.startsWith('text/html')) {
+        assert(!text.includes(COOKIE_SECRET), 'a secret is told')
         return assert(response.status < 500 || response.status === 503, String(response.status))
       }
       const { error } = JSON.parse(text) as {
@@ -540,6 +683,15 @@ async function openRoutes(): Promise<Target & { close(): Promise<void> }> {
       )
     },
     close: () => local.remove(),
+  }
+}
+
+/** As the router reads a path. */
+function decoded(pathname: string): string {
+  try {
+    return decodeURIComponent(pathname)
+  } catch {
+    return pathname
   }
 }
 
