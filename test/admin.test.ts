@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { generateSignedCookie } from 'hono/cookie'
 import { beforeEach, describe, expect, test } from 'vitest'
 import { DAY_MS } from '../src/usage/record.ts'
@@ -66,9 +67,11 @@ const ask = (gateway: Gateway, { method, path, body }: Route, headers: Record<st
   return fetch(`${gateway.url}${path}`, { method, headers: { ...type, ...headers }, body: text })
 }
 
+const MADE_UP = 'x'.repeat(43)
+
 /** A cookie by somebody who knows this key, and so what it is made of. */
 async function madeUp(key: string, until: number): Promise<string> {
-  const value = `${until}.${'x'.repeat(43)}`
+  const value = `${until}.${MADE_UP}`
   const cookie = await generateSignedCookie('weir_session', value, `weir admin session ${key}`)
   return cookie.split(';', 1)[0] ?? ''
 }
@@ -114,7 +117,12 @@ const REFUSED: [string, string, Credentials][] = [
   [
     'an expired cookie',
     'missing_token',
-    async () => ({ cookie: await madeUp(ADMIN_KEY, Date.now() - 1) }),
+    async () => {
+      // The database would still have it.
+      const [now, hash] = [Date.now(), createHash('sha256').update(MADE_UP).digest('base64url')]
+      await world.store.login({ op: 'login', session: hash, until: now + DAY_MS, now })
+      return { cookie: await madeUp(ADMIN_KEY, now - 1) }
+    },
   ],
   [
     'the cookie of a session that was logged out',

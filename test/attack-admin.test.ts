@@ -221,6 +221,18 @@ describe('by way of the browser of an admin who is logged in', () => {
       expect(await auth.json()).toMatchObject({ authenticated: true })
     })
 
+    test('a page elsewhere shows none of ours in a frame', async () => {
+      const gateway = await world.gateway('node')
+      const context = await admin(gateway)
+      const { port } = elsewhere.address() as AddressInfo
+      page = `<!doctype html><iframe src="${gateway.url}/admin"></iframe>`
+      const tab = await context.newPage()
+      await tab.goto(`http://${host}:${port}/`)
+      const [frame] = tab.mainFrame().childFrames()
+      await expect.poll(() => frame?.url(), { timeout: 10_000 }).not.toBe('')
+      expect(frame?.url()).toBe('chrome-error://chromewebdata/')
+    })
+
     test('a script elsewhere reads no answer of the admin API', async () => {
       const gateway = await world.gateway('node')
       const context = await admin(gateway)
