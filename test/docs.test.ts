@@ -76,6 +76,16 @@ test.each(PAGES)('every relative link of $path leads somewhere', ({ path, text }
   }
 })
 
+test('every test that security.md names is in the file that it links', () => {
+  const named = [...doc('security').matchAll(/\]\(\.\.\/(test\/[\w.-]+)\)((?::|,)? "[^|;]*")?/g)]
+  expect(named.length).toBeGreaterThan(40)
+  for (const [, file = '', names = ''] of named) {
+    const { text } = read(file)
+    for (const [, name = ''] of names.matchAll(/"([^"]+)"/g))
+      expect(text.replaceAll("\\'", "'"), file).toContain(name)
+  }
+})
+
 test('every file that is named is there', () => {
   const paths = mentioned(/`((?:src|test|static|scripts|bench|docs|\.ci)\/[\w./-]*)`/g)
   expect(paths.size).toBeGreaterThan(10)

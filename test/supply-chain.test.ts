@@ -17,7 +17,14 @@ const WANTED: Record<string, string> = {
 }
 
 /** What those bring along. */
-const BROUGHT = new Set(['@upstash/core-analytics', 'uncrypto', 'esbuild', 'fsevents'])
+const BROUGHT: Record<string, string> = {
+  '@upstash/core-analytics': 'comes with @upstash/ratelimit, and stays switched off',
+  '@opentelemetry/api':
+    'an optional part of @redis/client, here because of development; never switched on',
+  uncrypto: 'comes with @upstash/redis',
+  esbuild: 'comes with tsx; one file for each platform is there for the one in use',
+  fsevents: 'comes with tsx, on macOS only',
+}
 
 /** Both let the project be used under MIT; whatever is new here is read before it is added. */
 const LICENCES = new Set(['MIT', 'Apache-2.0', 'ISC', 'BSD-3-Clause', '0BSD'])
@@ -27,8 +34,6 @@ const SCRIPTS = ['esbuild']
 
 type Entry = {
   dev?: boolean
-  /** For peers that are optional: there because of a development dependency. */
-  devOptional?: boolean
   integrity?: string
   resolved?: string
   license?: string
@@ -44,7 +49,7 @@ const lock = read('package-lock.json') as {
 const packages = Object.entries(lock.packages).filter(([path]) => path !== '')
 const nameOf = (path: string) =>
   path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length)
-const production = packages.filter(([, entry]) => !entry.dev && !entry.devOptional)
+const production = packages.filter(([, entry]) => !entry.dev)
 
 test('production runs on the known few packages', () => {
   expect(Object.keys(read('package.json').dependencies as object).sort()).toEqual(
@@ -53,7 +58,7 @@ test('production runs on the known few packages', () => {
   const names = production
     .map(([path]) => nameOf(path))
     .filter((name) => !name.startsWith('@esbuild/'))
-  expect(names.filter((name) => !(name in WANTED) && !BROUGHT.has(name))).toEqual([])
+  expect(names.filter((name) => !(name in { ...WANTED, ...BROUGHT }))).toEqual([])
 })
 
 test('every package is locked by its hash, and comes from the registry of npm', () => {
@@ -89,6 +94,25 @@ test('what runs in production needs no script of its own to be installed', () =>
 test('what runs in production is under a licence that asks for nothing but a notice', () => {
   const other = production.filter(([, { license }]) => !LICENCES.has(license ?? ''))
   expect(other.map(([path, { license }]) => [path, license])).toEqual([])
+})
+
+test('security.md lists them, with their licences', () => {
+  const section = readFileSync('docs/security.md', 'utf8').split('## Packages in production\n')[1]
+  const listed = [...(section ?? '').matchAll(/^\| `([^`]+)` +\| (\S+) +\| (.*?) +\|$/gm)]
+  const licences = Object.fromEntries(
+    production.map(([path, { license }]) => [nameOf(path), license]),
+  )
+  expect(listed.map(([, ...cells]) => cells)).toEqual(
+    Object.entries({ ...WANTED, ...BROUGHT }).map(([name, why]) => [name, licences[name], why]),
+  )
+})
+
+test('CI asks for known weaknesses of them, each week too', () => {
+  const workflow = readFileSync('.github/workflows/ci.yml', 'utf8')
+  expect(workflow).toMatch(/^ +- run: npm audit --omit=dev --audit-level=low$/m)
+  expect(workflow).toMatch(/^ {2}schedule:\n +- cron: '\S+ \S+ \* \* \d'$/m)
+  // The secrets are searched for by this file.
+  expect(workflow).toMatch(/^ +- run: npm test$/m)
 })
 
 /** What a secret looks like; the first group, where there is one, is the value. */
