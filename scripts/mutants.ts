@@ -32,10 +32,14 @@ const folder = mkdtempSync(join(tmpdir(), 'weir-mutants-'))
 for (const name of COPIED) cpSync(name, join(folder, name), { recursive: true })
 symlinkSync(resolve('node_modules'), join(folder, 'node_modules'))
 
-type Results = { numFailedTests: number; numPassedTests: number }
+type Results = {
+  numFailedTests: number
+  numPassedTests: number
+  testResults: { assertionResults: { fullName: string; failureMessages: string[] }[] }[]
+}
 
-/** Whether the tests of a file notice. */
-async function notices(file: string, only: string | undefined): Promise<boolean> {
+/** What the tests of a file notice, if anything: the first that fails, and why. */
+async function noticed(file: string, only: string | undefined): Promise<string | undefined> {
   const report = join(folder, 'report.json')
   rmSync(report, { force: true })
   const args = ['run', file, '--bail=1', '--reporter=json', `--outputFile=${report}`]
@@ -43,9 +47,15 @@ async function notices(file: string, only: string | undefined): Promise<boolean>
   const vitest = join(folder, 'node_modules/vitest/vitest.mjs')
   const child = spawn(process.execPath, [vitest, ...args], { cwd: folder, stdio: 'ignore' })
   await once(child, 'exit')
-  const { numFailedTests, numPassedTests } = JSON.parse(readFileSync(report, 'utf8')) as Results
-  if (numFailedTests + numPassedTests === 0) throw new Error(`${file} has no test for ${only}`)
-  return numFailedTests > 0
+  const results = JSON.parse(readFileSync(report, 'utf8')) as Results
+  const ran = results.numFailedTests + results.numPassedTests
+  if (ran === 0) throw new Error(`${file} has no test for ${only}, or cannot be loaded`)
+  const [failed] = results.testResults
+    .flatMap(({ assertionResults }) => assertionResults)
+    .filter(({ failureMessages }) => failureMessages.length)
+  if (!failed) return undefined
+  const [why = ''] = (failed.failureMessages[0] ?? '').split('\n')
+  return `${file} ${failed.fullName}: ${why}`.slice(0, 250)
 }
 
 async function killerOf({ file, find, replace, tests, only }: Mutant): Promise<string | undefined> {
@@ -57,7 +67,10 @@ async function killerOf({ file, find, replace, tests, only }: Mutant): Promise<s
     source.replace(find, () => replace),
   )
   try {
-    for (const test of tests) if (await notices(test, only)) return test
+    for (const test of tests) {
+      const found = await noticed(test, only)
+      if (found !== undefined) return found
+    }
     return undefined
   } finally {
     writeFileSync(path, source)
@@ -74,6 +87,7 @@ try {
     console.log(
       `${`${seconds} s`.padStart(7)}  ${killer ? 'killed  ' : 'SURVIVED'}  ${mutant.name}`,
     )
+    if (killer) console.log(`${' '.repeat(19)}${killer}`)
   }
 } finally {
   rmSync(folder, { recursive: true })

@@ -1,5 +1,6 @@
 /** What a client's words could become: keys of the database, lines of the log, properties of objects, entries of a cache. */
 import { describe, expect, test } from 'vitest'
+import { asApiError } from '../src/errors.ts'
 import { createLog } from '../src/log.ts'
 import { adminGet, BEARER } from './admin.ts'
 import { eventOf, KINDS, type Gateway } from './gateways.ts'
@@ -374,3 +375,9 @@ test.each(['json', 'text'] as const)(
     expect(lines[0]).toContain('\\u009b31m')
   },
 )
+
+test('of an error that nobody expected a client is told one sentence', () => {
+  const error = asApiError(new TypeError('what only the log is told'))
+  expect([error.status, error.code]).toEqual([500, 'internal_error'])
+  expect(JSON.stringify(error)).not.toContain('only the log')
+})

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import type { Server } from 'node:http'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { logIn, SAME_ORIGIN } from './admin.ts'
 import { eventOf, KINDS, type Gateway } from './gateways.ts'
 import { dial, raw, requestOf } from './raw.ts'
 import { transcripts } from './transcripts.ts'
@@ -188,6 +189,43 @@ describe.each(KINDS)('on %s', (kind) => {
       const [head = ''] = text.split('\r\n\r\n')
       expect(head).not.toMatch(/^set-cookie:/im)
       expect(head).not.toMatch(/^location:/im)
+    }
+  })
+
+  test('a redirection of upstream is passed on, and our key is not led elsewhere by it', async () => {
+    const location = `${evil.url}/openai/v1/models`
+    for (const model of ['', MODEL])
+      world.upstream.on(model, { status: 307, headers: { location }, body: '{}' })
+    const call = { headers: { 'x-user-token': 'token-of-a-user' }, redirect: 'manual' } as const
+    for (const answer of [
+      await fetch(`${gateway.url}${MODELS}`, call),
+      await fetch(`${gateway.url}${CHAT}`, { ...call, method: 'POST', body: chat() }),
+    ]) {
+      expect([answer.status, answer.headers.get('location')]).toEqual([307, location])
+      await answer.arrayBuffer()
+    }
+    expect(world.upstream.seen).toHaveLength(2)
+    expect(evil.seen).toEqual([])
+  })
+
+  test('a body has at most 64 KB for everything else than a model', async () => {
+    const headers = { ...(await logIn(gateway)), ...SAME_ORIGIN, 'x-user-token': 'token-of-a-user' }
+    const user = 'A'.repeat(22)
+    for (const [path, type] of [
+      ['/api/tracking/sync', 'application/json'],
+      ['/api/admin/login', 'application/json'],
+      ['/api/admin/login', 'application/x-www-form-urlencoded'],
+      ['/api/admin/usage', 'application/json'],
+      ['/admin/find', 'application/x-www-form-urlencoded'],
+      [`/admin/users/${user}/block`, 'application/x-www-form-urlencoded'],
+    ] as const) {
+      const answer = await fetch(`${gateway.url}${path}`, {
+        method: 'POST',
+        headers: { ...headers, 'content-type': type },
+        body: ' '.repeat(64 * 1024 + 1),
+      })
+      expect([path, answer.status]).toEqual([path, 413])
+      await answer.arrayBuffer()
     }
   })
 
