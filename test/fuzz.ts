@@ -615,7 +615,7 @@ async function openRoutes(): Promise<Target & { close(): Promise<void> }> {
       else headers.set('content-type', forms ? FORM : 'application/json')
       for (let left = random.int(0, 3); left > 0; left -= 1) {
         const name = random.pick(['accept', 'origin', 'cookie', 'x-session-id', 'content-encoding', 'content-length',
-          'sec-fetch-site', 'if-none-match', 'range', 'transfer-encoding', 'x-forwarded-for', 'user-agent']) // prettier-ignore
+          'sec-fetch-site', 'if-none-match', 'range', 'transfer-encoding', 'x-forwarded-for', 'user-agent', 'idempotency-key', 'x-forwarded-host']) // prettier-ignore
         headers.set(name, headerText(random, 3))
       }
       const who = admin
