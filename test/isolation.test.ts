@@ -93,7 +93,10 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(response.status).toBe(200)
     await response.arrayBuffer()
     release()
-    expect((await waiting).status).toBe(200)
+    const late = await waiting
+    expect(late.status).toBe(200)
+    // Nobody waited until the database was given up.
+    for (const { headers } of [response, late]) expect(headers.get('x-weir-degraded')).toBeNull()
   })
 
   test('a client that reads nothing stops upstream after a few megabytes, which is all that it holds', async () => {
