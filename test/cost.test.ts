@@ -57,15 +57,21 @@ describe.each(KINDS)('on %s', (kind) => {
       await eventOf(world.store, await ask(gateway, 'a-warm-up'))
       await world.redis.flush()
       world.upstash.reset()
+      // The first of a day clears what has aged out of the indexes, as does every 64th after it.
       const first = await billed(async () => {
-        await ask(gateway, 'somebody')
+        await ask(gateway, 'the first')
         await settled(1)
       })
-      expect(first).toBeLessThanOrEqual(most)
+      expect(first).toBeLessThanOrEqual(most + 6)
+      const second = await billed(async () => {
+        await ask(gateway, 'somebody')
+        await settled(2)
+      })
+      expect(second).toBeLessThanOrEqual(most)
       const many = await billed(async () => {
         for (let i = 0; i < 60; i += 1) {
           await ask(gateway, `user-${i % 20}`)
-          await settled(i + 2)
+          await settled(i + 3)
         }
       })
       expect(many / 60).toBeLessThanOrEqual(most)

@@ -1771,6 +1771,8 @@ describe('redis only', () => {
   test('a settle costs seven commands, six in a minute already indexed', async () => {
     const store = redisStore(upstash)
     const global = { total: AMPLE, model: AMPLE }
+    // The first request of a day clears the indexes.
+    await spend(store, { id: '0', user: 'bob' })
     const admits = ['1', '2', '3'].map((id) => admitOf({ id, global }))
     for (const admit of admits) await store.admit(admit)
     const [first, second, third] = admits.map((admit) => settleOf(admit))
@@ -1834,7 +1836,7 @@ describe('redis only', () => {
     expect(Math.max(...sizes)).toBeLessThanOrEqual(64)
   })
 
-  test('what has aged leaves the indexes now and then', async () => {
+  test('what has aged leaves the indexes with the first request of a day, and they stay as long as there is one', async () => {
     const store = redisStore(upstash)
     await spend(store, { id: 'old', user: 'old', now: NOON - 9 * DAY_MS })
     const block = { op: 'block', now: NOON - HOUR_MS, user: 'bob' } as const
@@ -1842,15 +1844,31 @@ describe('redis only', () => {
     await store.setBlock({ ...block, model: 'over', block: over })
     await store.setBlock({ ...block, model: 'timed', block: { ...over, until: NOON + HOUR_MS } })
     await store.setBlock({ ...block, model: 'for good', block: { at: NOON } })
-    for (let n = 0; n < 64; n += 1) await spend(store, { id: `${n}` })
+    await spend(store, { id: 'new' })
     expect(await redis.command(['ZRANGE', 'weir:1:blocks', '0', '-1'])).toEqual([
       'bob for good',
       'bob timed',
     ])
     expect(await redis.command(['ZRANGE', 'weir:1:users', '0', '-1'])).toEqual(['alice'])
     expect(await redis.command(['ZRANGE', 'weir:1:top', '0', '-1'])).toEqual(['alice'])
-    for (const key of ['weir:1:users', 'weir:1:top', 'weir:1:events']) {
+    const keys = ['weir:1:users', 'weir:1:top', 'weir:1:events']
+    for (const key of keys) {
       expect(await seconds(key), key).toBeGreaterThan(0)
+      await redis.command(['EXPIRE', key, '60'])
     }
+    await spend(store, { id: 'the second of the day' })
+    for (const key of keys) expect(await seconds(key), key).toBeLessThanOrEqual(60)
+    await spend(store, { id: 'of the next day', now: NOON + DAY_MS })
+    for (const key of keys) expect(await seconds(key), key).toBeGreaterThan(60)
+  })
+
+  test('what has aged leaves the indexes in the course of a busy day too', async () => {
+    const store = redisStore(upstash)
+    await spend(store, { id: '0' })
+    await redis.command(['ZADD', 'weir:1:users', '1', 'old'])
+    for (let n = 1; n < 64; n += 1) await spend(store, { id: `${n}` })
+    expect(await redis.command(['ZRANGE', 'weir:1:users', '0', '-1'])).toContain('old')
+    await spend(store, { id: '64' })
+    expect(await redis.command(['ZRANGE', 'weir:1:users', '0', '-1'])).toEqual(['alice'])
   })
 })

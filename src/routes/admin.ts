@@ -35,7 +35,7 @@ export const blockBody = z.strictObject({
   model: z.string(),
   blocked: z.boolean(),
   // Half a surrogate pair cannot be written as UTF-8.
-  reason: z.optional(z.string().check(z.maxLength(500), z.regex(/^\P{Cs}*$/u))),
+  reason: z.optional(z.string().check(z.regex(/^\P{Cs}{0,500}$/u))),
   until: z.optional(z.union([z.int(), z.string().check(z.refine(isMoment))])),
 })
 

@@ -21,11 +21,12 @@ const UNMETERED = ['audio', 'batches', 'files', 'fine_tuning', 'images', 'rerank
 /** The part of a models path that names one model, decoded. */
 export const MODEL_PATH = /^[A-Za-z0-9._:/-]{1,256}$/
 
+// Lengths are told by patterns: the checks for them would be half a kilobyte of the bundle.
 export const simpleForm = z.strictObject({
-  prompt: z.string().check(z.minLength(1)),
+  prompt: z.string().check(z.regex(/[\s\S]/)),
   model: z.optional(z.string()),
   temperature: z.optional(z.number()),
-  max_tokens: z.optional(z.int().check(z.positive())),
+  max_tokens: z.optional(z.int().check(z.minimum(1))),
   top_p: z.optional(z.number()),
   frequency_penalty: z.optional(z.number()),
   presence_penalty: z.optional(z.number()),

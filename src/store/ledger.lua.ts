@@ -579,7 +579,7 @@ local function run(text)
   if step.event then
     events[#events + 1] = cjson.encode(step.event)
     index(before, step.user)
-    if step.day.total.requests % 64 == 0 then chores_at = command.now end
+    if step.day.total.requests % 64 == 1 then chores_at = command.now end
   end
   if step.block then blocks[#blocks + 1] = step.block end
   if step.erased then
@@ -683,7 +683,7 @@ for _, command in ipairs(blocks) do
   end
 end
 
--- Now and then, so that it costs a request next to nothing: what has aged leaves the indexes.
+-- With the first request of a day and every 64th after it, which is next to nothing for each: what has aged leaves the indexes.
 if chores_at then
   local seconds = string.format('%d', keep.userDays * SECONDS_PER_DAY)
   redis.call('ZREMRANGEBYSCORE', prefix .. 'users', '-inf', string.format('%d', minute_of(chores_at) - keep.userDays * 1440))
