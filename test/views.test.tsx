@@ -175,6 +175,12 @@ describe('today', () => {
     expect(today([{ ...dayOf(NOW, {}), quota: {} }], terms, NOW).open).toBeUndefined()
   })
 
+  test('does not take requests that were cleared away for some that have not ended', () => {
+    const [day = newDay('')] = days
+    const cleared = { ...newDay(day.date), quota: day.quota, forgotten: day.total.requests }
+    expect(today([cleared], terms, NOW).open).toBe(1)
+  })
+
   test('costs what is known of the prices, and nothing is made up where none is', () => {
     expect(today(days, terms, NOW).cost).toBe(0.001)
     expect(today(days, { ...terms, prices: {} }, NOW).cost).toBeUndefined()

@@ -523,6 +523,7 @@ local function clear(_, command)
   if today then
     day = new_day(date)
     day.quota, day.minute = today.quota, today.minute
+    day.forgotten = today.total.requests + (today.forgotten or 0)
   end
   return { day = day, cleared = command.now, audit = audit_of(command, 'clear'), answer = { ok = true } }
 end

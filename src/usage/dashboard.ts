@@ -101,7 +101,7 @@ export function today(days: DayDoc[], { globalLimits, prices }: Terms, now: numb
     resetAt: nextDay(now),
     held: held ?? { tokens: charged, requests },
     limits: globalLimits?.total,
-    open: held && Math.max(0, held.requests - requests),
+    open: held && Math.max(0, held.requests - requests - (day.forgotten ?? 0)),
     hours: hoursOf(day.total),
     trend: before > 0 ? full(day.total) / before - 1 : undefined,
     models: mostFirst(models),

@@ -318,7 +318,10 @@ export function clear(command: Clear, view: View): Step<Done> {
     audit: auditOf(command, 'clear'),
     answer: { ok: true },
   }
-  if (today) step.day = { ...newDay(date), quota: today.quota, minute: today.minute }
+  if (today) {
+    const forgotten = today.total.requests + (today.forgotten ?? 0)
+    step.day = { ...newDay(date), quota: today.quota, minute: today.minute, forgotten }
+  }
   return step
 }
 

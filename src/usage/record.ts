@@ -153,6 +153,8 @@ export type DayDoc = {
   /** What GLOBAL_LIMITS hold on to: admissions at their bounds, corrected when they settle. */
   quota: Record<string, Count>
   minute: { n: number; rows: Record<string, Count> }
+  /** Finished requests that were cleared away, which `quota` still has. */
+  forgotten?: number
 }
 
 /** One finished request. No address and no text, by intention. */
