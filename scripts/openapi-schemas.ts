@@ -92,7 +92,7 @@ const list = () => z.array(z.unknown()).check(z.maxLength(MAX_MESSAGES))
 
 named('SimpleForm', simpleForm, 'A prompt, and some of the parameters of the provider.')
 sayOf(simpleForm, {
-  prompt: { description: 'What the user says.', minLength: 1 },
+  prompt: 'What the user says.',
   model: { description: 'Without it, the default model.', pattern: MODEL_NAME.source },
   max_tokens: MAXIMUM,
   userToken: 'The user token, where it is in no header.',
