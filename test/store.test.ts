@@ -1357,7 +1357,11 @@ describe.each(subjects)('%s', (_, open) => {
       '*': { at: NOON },
       'a/one': { at: NOON, until: NOON + HOUR_MS },
     })
-    expect(await store.blockedUsers(1)).toHaveLength(1)
+    // Where there are too many, those that end soonest are left out.
+    await block('carol', 'a/one', NOON + 2 * HOUR_MS)
+    const order = (await store.blockedUsers(9)).map(({ id }) => id)
+    expect(order).toEqual(['alice', 'carol', 'bob'])
+    expect((await store.blockedUsers(2)).map(({ id }) => id)).toEqual(['alice', 'carol'])
     expect(await store.blockedUsers(0)).toEqual([])
   })
 })
@@ -1846,8 +1850,8 @@ describe('redis only', () => {
     await store.setBlock({ ...block, model: 'for good', block: { at: NOON } })
     await spend(store, { id: 'new' })
     expect(await redis.command(['ZRANGE', 'weir:1:blocks', '0', '-1'])).toEqual([
-      'bob for good',
       'bob timed',
+      'bob for good',
     ])
     expect(await redis.command(['ZRANGE', 'weir:1:users', '0', '-1'])).toEqual(['alice'])
     expect(await redis.command(['ZRANGE', 'weir:1:top', '0', '-1'])).toEqual(['alice'])

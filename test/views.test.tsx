@@ -74,6 +74,7 @@ function pages(views: Views, name: string): string[] {
   const more = {
     history: history(days, [dateOf(NOW)], terms),
     blocks: blocksOf(user, NOW),
+    cut: false,
     audit: [
       { at: NOW, action: 'block', user: 'abcdef', model: name, reason: name, ip: name } as const,
     ],

@@ -115,6 +115,7 @@ export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
     const more = {
       history: history(days, dates, config),
       blocks: blocked.flatMap((user) => blocksOf(user, at)),
+      cut: blocked.length >= BLOCKED,
       audit,
       origin: new URL(c.req.url).origin,
     }

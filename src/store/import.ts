@@ -10,6 +10,7 @@ import {
   activityOf,
   DAY_MS,
   ENTER_MS,
+  NO_END,
   SECOND_MS,
   own,
   settledTokens,
@@ -318,7 +319,7 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
     const blocks = users.flatMap(({ id, blocks }, index) =>
       Object.entries(blocks)
         .filter(([model]) => !own(found[index]?.doc?.blocks ?? {}, model))
-        .flatMap(([model, { until }]) => [String(until ?? 0), `${id} ${model}`]),
+        .flatMap(([model, { until }]) => [String(until ?? NO_END), `${id} ${model}`]),
     )
     const seconds = daysAsSeconds(userDays)
     const indexes: Index[] = [

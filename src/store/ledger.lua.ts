@@ -13,6 +13,7 @@ local MINUTE, HOUR, DAY = 60000, 3600000, 86400000
 local LATE_SETTLE, ENTER_SECONDS, MODELS_PER_USER, SESSIONS_PER_USER = DAY, 7 * SECONDS_PER_DAY, 64, 64
 local DAMAGED_SECONDS = 30 * SECONDS_PER_DAY
 local TOP_DAY = 1e10
+local NO_END = 8640000000000000
 local AUDIT_KEPT, AUDIT_ID_CHARS = 1000, 6
 
 local args = cjson.decode(ARGV[1])
@@ -678,7 +679,7 @@ if #top > 0 then redis.call('ZADD', prefix .. 'top', unpack(top)) end
 for _, command in ipairs(blocks) do
   local member = command.user .. ' ' .. command.model
   if command.block then
-    redis.call('ZADD', prefix .. 'blocks', string.format('%.0f', command.block['until'] or 0), member)
+    redis.call('ZADD', prefix .. 'blocks', string.format('%.0f', command.block['until'] or NO_END), member)
   else
     redis.call('ZREM', prefix .. 'blocks', member)
   end
@@ -689,7 +690,7 @@ if chores_at then
   local seconds = string.format('%d', keep.userDays * SECONDS_PER_DAY)
   redis.call('ZREMRANGEBYSCORE', prefix .. 'users', '-inf', string.format('%d', minute_of(chores_at) - keep.userDays * 1440))
   redis.call('ZREMRANGEBYSCORE', prefix .. 'top', '-inf', string.format('%.0f', (math.floor(chores_at / DAY) - 1) * TOP_DAY))
-  redis.call('ZREMRANGEBYSCORE', prefix .. 'blocks', '(0', string.format('%.0f', chores_at))
+  redis.call('ZREMRANGEBYSCORE', prefix .. 'blocks', '-inf', string.format('%.0f', chores_at))
   redis.call('EXPIRE', prefix .. 'users', seconds)
   redis.call('EXPIRE', prefix .. 'top', seconds)
   redis.call('EXPIRE', prefix .. 'events', string.format('%d', keep.historyDays * SECONDS_PER_DAY))

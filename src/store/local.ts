@@ -4,6 +4,7 @@ import {
   DAY_MS,
   ENTER_MS,
   MINUTE_MS,
+  NO_END,
   dateOf,
   minuteOf,
   settledTokens,
@@ -108,7 +109,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     const oldestUser = now() - retention.userDays * DAY_MS
     const oldestDay = dateOf(now() - retention.historyDays * DAY_MS)
     for (const user of users.values()) {
-      if (user.at < oldestUser && !isBlocked(user, now())) users.delete(user.id)
+      if (user.at < oldestUser && !(lastEnd(user) > now())) users.delete(user.id)
     }
     for (const date of days.keys()) if (date < oldestDay) days.delete(date)
     for (const [user, at] of erased) if (now() - at >= ENTER_MS) erased.delete(user)
@@ -223,7 +224,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     overview: ({ dates, users: query, events: limit }) =>
       told({ days: daysOf(dates), page: listUsers(query), events: newest(limit) }),
     blockedUsers: (limit) =>
-      told([...users.values()].filter((user) => Object.keys(user.blocks).length).slice(0, limit)),
+      told(firstOf([...users.values()].filter(hasBlock), limit, (a, b) => lastEnd(b) - lastEnd(a))),
     days: (dates) => told(daysOf(dates)),
     events: (limit, skip) => told(newest(limit, skip)),
     probe: () => journal.probe(),
@@ -244,5 +245,8 @@ function firstOf<T>(items: Iterable<T>, count: number, compare: (a: T, b: T) => 
 const tokensOn = (user: UserDoc, date: string): number =>
   user.date === date ? settledTokens(user) : 0
 
-const isBlocked = (user: UserDoc, now: number): boolean =>
-  Object.values(user.blocks).some(({ until }) => until === undefined || until > now)
+const hasBlock = ({ blocks }: UserDoc): boolean => Object.keys(blocks).length > 0
+
+/** When the last of a user's blocks ends. */
+const lastEnd = ({ blocks }: UserDoc): number =>
+  Math.max(...Object.values(blocks).map(({ until = NO_END }) => until))

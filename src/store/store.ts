@@ -36,7 +36,7 @@ export interface Store {
   listUsers(query: UserQuery): Promise<UserPage>
   /** Days, a page of users and the newest events, for as few calls as that takes. */
   overview(query: OverviewQuery): Promise<Overview>
-  /** Users with a block, and those whose blocks have run out since; at most `limit`. */
+  /** At most `limit` users with a block, those that last longest first; some may have run out since. */
   blockedUsers(limit: number): Promise<UserDoc[]>
   /** The days asked for that have anything to say. */
   days(dates: string[]): Promise<DayDoc[]>

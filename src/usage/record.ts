@@ -10,6 +10,9 @@ export const MINUTE_MS = 60 * SECOND_MS
 export const HOUR_MS = 60 * MINUTE_MS
 export const DAY_MS = 24 * HOUR_MS
 
+/** The last moment that a `Date` can tell: the end of a block that has none. */
+export const NO_END = 8_640_000_000_000_000
+
 /** A settle that comes later than this after its admission changes nothing. */
 export const LATE_SETTLE_MS = DAY_MS
 

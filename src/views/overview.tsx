@@ -43,7 +43,14 @@ export type Live = {
 export type Sort = 'lastActive' | 'tokens'
 
 /** What a whole page shows besides. */
-export type More = { history: History; blocks: BlockLine[]; audit: Audit[]; origin: string }
+export type More = {
+  history: History
+  blocks: BlockLine[]
+  /** Whether there are more of them. */
+  cut: boolean
+  audit: Audit[]
+  origin: string
+}
 
 export function overviewPage({ live, more, ...frame }: Frame & { live: Live; more?: More }) {
   const { now } = frame
@@ -363,10 +370,10 @@ export const requests = (rows: Event[], now: number, own?: true) =>
     empty: 'No request has ended yet.',
   })
 
-const actions = ({ blocks, audit }: More, now: number) => (
+const actions = ({ blocks, cut, audit }: More, now: number) => (
   <>
     <div class="two">
-      <Card id="blocked" title="Blocked">
+      <Card id="blocked" title="Blocked" side={cut && <small>the longest; there are more</small>}>
         {table({
           caption: 'Blocked users',
           rows: blocks,
