@@ -31,6 +31,9 @@ const RELAY: RelayPlatform = {
 /** How often a store that is away is thought of where no requests come. */
 const TEND_MS = 250
 
+/** What a client has for the rest of its request once the server stops. */
+const UPLOAD_MS = 3000
+
 /** Listens on `config.port`; rejects when that is not possible. */
 export async function startServer({ config, store, log }: ServerOptions): Promise<Server> {
   const pending = new Set<Promise<unknown>>()
@@ -66,6 +69,13 @@ export async function startServer({ config, store, log }: ServerOptions): Promis
   const running = new Set<ServerResponse>()
   let idle = () => {}
   let closing = false
+  // A connection that is kept alive would bring request after request; and once a server closes, Node has no time-out any
+  // more for a body that never comes.
+  const hurry = (response: ServerResponse) => {
+    response.shouldKeepAlive = false
+    const { req } = response
+    setTimeout(() => req.complete || req.destroy(), UPLOAD_MS).unref()
+  }
   const fetchApp = async (request: Request, env: HttpBindings) => {
     const response = await app.fetch(request, env, context)
     // HTTP/1.0 knows no chunks: its answers end with the connection (RFC 9112, section 6.1).
@@ -85,7 +95,7 @@ export async function startServer({ config, store, log }: ServerOptions): Promis
     server.once('error', reject)
     server.on('request', (_, response: ServerResponse) => {
       running.add(response)
-      if (closing) response.shouldKeepAlive = false
+      if (closing) hurry(response)
       response.once('close', () => {
         running.delete(response)
         if (running.size === 0) idle()
@@ -95,9 +105,8 @@ export async function startServer({ config, store, log }: ServerOptions): Promis
   return {
     port,
     async close() {
-      // A connection that is kept alive would bring request after request.
       closing = true
-      for (const response of running) response.shouldKeepAlive = false
+      for (const response of running) hurry(response)
       server?.close()
       store.pause()
       if (running.size) await new Promise<void>((resolve) => (idle = resolve))

@@ -262,6 +262,18 @@ test('a connection that is kept alive brings no more requests once a server stop
   expect(await ended).toBe(0)
 }, 20_000)
 
+test('a body that never comes holds a stop for some seconds, not for ever', async () => {
+  const weir = await run('src/node.ts', { GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url })
+  const socket = connect(Number(new URL(weir.url).port), '127.0.0.1')
+  const closed = once(socket, 'close')
+  socket.on('error', () => undefined)
+  socket.write('POST /api/groq HTTP/1.1\r\nhost: weir\r\ncontent-length: 9\r\n\r\n{"')
+  // By when this is answered, the server has read that.
+  await fetch(`${weir.url}/api/nothing`)
+  expect(await weir.end('SIGTERM')).toBe(0)
+  await closed
+}, 20_000)
+
 test('a SIGTERM to the group that npm start runs in lets a stream end', async () => {
   let release = () => {}
   const held = new Promise<void>((resolve) => (release = resolve))
