@@ -2,7 +2,7 @@
 import { Hono } from 'hono/tiny'
 import { v7 as uuidv7 } from 'uuid'
 import type { AppEnv, Deps } from './context.ts'
-import { ApiError, asApiError, errorResponse } from './errors.ts'
+import { ApiError, asApiError, brokenOff, errorResponse } from './errors.ts'
 import { createAdmin } from './middleware/admin.ts'
 import { crossOrigin } from './middleware/cross-origin.ts'
 import { adminRoutes } from './routes/admin.ts'
@@ -52,15 +52,15 @@ export function createApp(deps: Deps): Hono<AppEnv> {
     ),
   )
   app.onError((thrown, c) => {
-    const gone = c.req.raw.signal.aborted
-    const error = gone
-      ? new ApiError('invalid_request', 'The request broke off.')
-      : asApiError(thrown)
+    const found = asApiError(thrown)
+    const error = c.req.raw.signal.aborted ? brokenOff() : found
     const fields = { id: c.var.id, code: error.code, status: error.status }
+    const failure = { ...fields, error: found.cause }
     // That the store is away is in the log already, once.
     const told = error.code === 'store_unavailable' && deps.store?.health().degraded
-    if (error.status >= 500 && !told) log.error('request.failed', { ...fields, error: error.cause })
-    else log.debug('request.refused', fields)
+    if (error.status >= 500 && !told) log.error('request.failed', failure)
+    // A client that leaves makes things fail that are nobody's fault.
+    else log.debug('request.refused', found.status >= 500 ? failure : fields)
     return errorResponse(c, error)
   })
   return app

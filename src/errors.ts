@@ -79,6 +79,9 @@ export function asApiError(error: unknown): ApiError {
   })
 }
 
+/** Where the client has gone, for the log: nobody reads it. */
+export const brokenOff = () => new ApiError('invalid_request', 'The request broke off.')
+
 /** The answer for an error. */
 export function errorResponse(c: Context, error: ApiError): Response {
   return c.json(error, error.status, error.headers)

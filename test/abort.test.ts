@@ -82,6 +82,33 @@ describe.each(KINDS)('on %s', (kind) => {
     })
   })
 
+  // workerd tells of a client's leaving with a write only.
+  test.runIf(kind === 'node')(
+    'with cancel, upstream is not asked for a client who has left before',
+    async () => {
+      const gateway = await world.gateway(kind, { ON_CLIENT_ABORT: 'cancel' })
+      const controller = new AbortController()
+      let admitted = () => {}
+      const held = new Promise<void>((resolve) => (admitted = resolve))
+      world.upstash.fault(async () => void (await held))
+      const gone = fetch(`${gateway.url}/api/groq`, {
+        method: 'POST',
+        headers: { 'x-user-token': 'token-of-a-user' },
+        body: '{"model":"abort/stream","messages":[]}',
+        signal: controller.signal,
+      }).catch(() => undefined)
+      await expect.poll(() => world.upstash.log.length).toBeGreaterThan(0)
+      controller.abort()
+      await gone
+      // By when this is answered, the gateway has heard of it.
+      await fetch(`${gateway.url}/api/nothing`)
+      admitted()
+      await expect.poll(() => world.store.events(9)).toHaveLength(1)
+      expect(await world.store.events(9)).toMatchObject([{ outcome: 'failed', charged: 0 }])
+      expect(world.upstream.seen).toEqual([])
+    },
+  )
+
   test('with cancel, upstream is let go although it is silent', async () => {
     // workerd learns of a client's leaving with its next write, so there the request's time is the bound.
     const gateway = await world.gateway(kind, {

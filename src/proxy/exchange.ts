@@ -1,6 +1,6 @@
 /** One metered exchange: admit, call upstream, relay the answer, settle. */
 import type { AppContext, Deps } from '../context.ts'
-import { ApiError, asApiError } from '../errors.ts'
+import { ApiError, asApiError, brokenOff } from '../errors.ts'
 import type { Degraded, FallbackStore } from '../store/fallback.ts'
 import type { Caller } from '../middleware/caller.ts'
 import type { Gate } from '../middleware/gate.ts'
@@ -44,6 +44,13 @@ export async function exchange(
     // The lease may be there although its answer was lost.
     if (store.isUnsure(c.var.id)) settle({ cut: false }, refusal.status)
     throw refusal
+  }
+
+  if (config.onClientAbort === 'cancel' && c.req.raw.signal.aborted) {
+    // Upstream has not been asked, so this costs nothing.
+    const left = brokenOff()
+    settle({ cut: false }, left.status)
+    throw left
   }
 
   const gated = performance.now()

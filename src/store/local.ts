@@ -96,9 +96,11 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
   function keepEvent(event: Event): void {
     events.push(event)
     // Cutting now and then keeps the cost of the cut out of the single request.
-    if (events.length > retention.eventsKept * 1.1 + 64)
-      events = events.slice(-retention.eventsKept)
+    if (events.length > retention.eventsKept * 1.1 + 64) events = newestOf(events)
   }
+
+  const newestOf = (all: Event[]) =>
+    retention.eventsKept > 0 ? all.slice(-retention.eventsKept) : []
 
   /** The day on which the last snapshot was made. */
   let snapshotOn = dateOf(now())
@@ -115,8 +117,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     for (const [user, at] of erased) if (now() - at >= ENTER_MS) erased.delete(user)
     for (const [hash, until] of sessions) if (until <= now()) sessions.delete(hash)
     for (const [id, at] of entered) if (now() - at >= ENTER_MS) entered.delete(id)
-    if (events.length > retention.eventsKept)
-      events = events.slice(-retention.eventsKept || Infinity)
+    if (events.length > retention.eventsKept) events = newestOf(events)
     return {
       users: [...users.values()],
       days: [...days.values()],
@@ -167,8 +168,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
   const daysOf = (dates: string[]): DayDoc[] => dates.flatMap((date) => days.get(date) ?? [])
 
   const newest = (limit: number, skip = 0): Event[] =>
-    events
-      .slice(-retention.eventsKept || Infinity)
+    newestOf(events)
       .reverse()
       .slice(skip, skip + limit)
 
