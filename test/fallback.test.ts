@@ -151,7 +151,7 @@ test('a command that the store cannot run says nothing about the store', async (
     await expect(it.fallback.admit(admitOf({ id: `${n}` }))).rejects.toThrow(CommandError)
   }
   expect(it.fallback.health().degraded).toBe(false)
-  expect(it.fallback.isUnsure('0')).toBe(false)
+  expect(it.fallback.isUnacknowledged('0')).toBe(false)
 })
 
 test('the store is tried again with waits that double to five seconds', async () => {
@@ -279,7 +279,7 @@ test('while the store is away users go on from what it last said they had used',
   expect(third).toMatchObject({ ok: true, day: { tokens: 315, requests: 3 } })
   const fourth = await it.fallback.admit(admitOf({ id: '4', limits, bound: 100 }))
   expect(fourth).toMatchObject({ ok: false, unit: 'tokens', used: 315, degraded: true })
-  expect(it.fallback.isUnsure('4')).toBe(false)
+  expect(it.fallback.isUnacknowledged('4')).toBe(false)
 })
 
 test('a user whom the store refused is refused while it is away', async () => {
@@ -321,7 +321,7 @@ test('closed, nothing is admitted while the store is away, and what was admitted
   await it.fallback.admit(admit)
   await goAway(it)
   await expect(it.fallback.admit(admitOf({ id: '2' }))).rejects.toThrow(StoreError)
-  expect(it.fallback.isUnsure('2')).toBe(false)
+  expect(it.fallback.isUnacknowledged('2')).toBe(false)
   expect(await it.fallback.settle(settleOf(admit))).toMatchObject({ queued: true })
   await comeBack(it)
   expect(it.ids).toEqual(['1'])
@@ -406,7 +406,7 @@ test.each(['open', 'closed'] as const)(
             const admit = admitOf({ id: `id-${index}`, user, now: it.here.now, ...global })
             const answer = await it.fallback.admit(admit).catch(() => undefined)
             if (answer?.ok) running.push({ admit, served: true })
-            else if (it.fallback.isUnsure(admit.id)) running.push({ admit, served: false })
+            else if (it.fallback.isUnacknowledged(admit.id)) running.push({ admit, served: false })
           }
         }
         while (running.length) await end(0, 7)

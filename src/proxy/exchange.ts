@@ -1,4 +1,5 @@
 /** One metered exchange: admit, call upstream, relay the answer, settle. */
+import type { Config } from '../config.ts'
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError, asApiError, brokenOff } from '../errors.ts'
 import type { Degraded, FallbackStore } from '../store/fallback.ts'
@@ -42,7 +43,7 @@ export async function exchange(
   } catch (error) {
     const refusal = error instanceof StoreError ? uncounted(error) : asApiError(error)
     // The lease may be there although its answer was lost.
-    if (store.isUnsure(c.var.id)) settle({ cut: false }, refusal.status)
+    if (store.isUnacknowledged(c.var.id)) settle({ cut: false }, refusal.status)
     throw refusal
   }
 
@@ -78,16 +79,12 @@ export async function exchange(
 
   const ttfbMs = performance.now() - gated
   const headers = headersDown(answer.headers, answer.body ? deps.relay : undefined)
+  const gateMs = gated - arrived
   headers.append(
     'server-timing',
-    `gate;dur=${(gated - arrived).toFixed(1)}, upstream;dur=${ttfbMs.toFixed(1)}`,
+    `gate;dur=${gateMs.toFixed(1)}, upstream;dur=${ttfbMs.toFixed(1)}`,
   )
-  for (const [name, value] of rateLimitHeaders(admission, limitsOf(config.limits, model))) {
-    headers.set(name, value)
-  }
-  if (admission.degraded) headers.set('x-weir-degraded', '1')
-  const { splice } = bound
-  if (splice) headers.set('x-weir-max-completion-tokens', String(splice.tokens))
+  for (const [name, value] of ownHeaders(admission, request, config)) headers.set(name, value)
 
   const { status, statusText } = answer
   if (!answer.body) {
@@ -155,6 +152,17 @@ function settlement(c: AppContext, { deps, store }: Parts, caller: Caller, reque
     c.executionCtx.waitUntil(settled)
     return settled
   }
+}
+
+/** What Weir says of a request, in the place of whatever upstream says under these names. */
+function* ownHeaders(
+  admission: Admitted & Degraded,
+  { model, bound }: ProxyRequest,
+  { limits }: Readonly<Config>,
+): Generator<[string, string]> {
+  yield* rateLimitHeaders(admission, limitsOf(limits, model))
+  if (admission.degraded) yield ['x-weir-degraded', '1']
+  if (bound.splice) yield ['x-weir-max-completion-tokens', String(bound.splice.tokens)]
 }
 
 /** What is left of the user's own limits with this model: draft-ietf-httpapi-ratelimit-headers. */

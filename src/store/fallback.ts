@@ -1,20 +1,17 @@
 /**
  * What happens when the store is slow or gone: a breaker, a count of the isolate's own, and a queue.
  *
- * Calls that fail one after the other open the breaker, and from then on nobody waits for the store. When it is open
- * to serving (`ON_STORE_DOWN=open`), requests go on under what the isolate remembers; what they used is queued and handed
- * over when the store is back. An admission whose answer was lost may have left a lease or may still do so: such
+ * While the breaker is open, requests that are served all the same (`ON_STORE_DOWN=open`) go on under what the isolate
+ * remembers; what they used is queued and handed over when the store is back. An admission whose answer was lost may have left a lease or may still do so: such
  * requests are entered, which settles the lease or keeps it from ever being there, so nothing counts twice.
  */
 import type { Log } from '../log.ts'
 import { scopesOf } from '../usage/ledger.ts'
 import type { Admit, Admitted, Refusal, Settle, Settled } from '../usage/record.ts'
+import { createBreaker } from './breaker.ts'
 import { createMemory } from './memory.ts'
 import type { Queue } from './queue.ts'
 import { CommandError, StoreError, type Entry, type Retention, type Store } from './store.ts'
-
-/** So many calls that failed in a row open the breaker. */
-const FAILURES = 3
 
 /** The wait before the store is tried again doubles with every try that fails. */
 const RETRY_MS = { first: 250, most: 5000 }
@@ -43,7 +40,7 @@ export type FallbackStore = Omit<Store, 'admit' | 'settle'> & {
   /** Rejects only when closed, or when the store is well and cannot run the command. */
   admit(command: Admit): Promise<(Admitted | Refusal) & Degraded>
   /** Whether an admission may have been applied, or may still be, without its answer being known: it must be settled. */
-  isUnsure(id: string): boolean
+  isUnacknowledged(id: string): boolean
   /** Never waits for a store that is away; what it cannot take is `queued`. */
   settle(command: Settle): Promise<Settled & { queued?: true }>
   health(): StoreHealth
@@ -57,48 +54,23 @@ export type FallbackStore = Omit<Store, 'admit' | 'settle'> & {
 export function withFallback(options: FallbackOptions): FallbackStore {
   const { store, mode, queue, now, log } = options
   const memory = createMemory(options.retention)
-  /** Admissions without a sure answer, by id. */
-  const unsure = new Map<string, Admit>()
-  let failures = 0
-  let lastFailure: StoreError | undefined
-  /** How often the store has come back: what was sent before says nothing of it now. */
-  let returns = 0
+  /** Admissions whose answer was lost, by id: they may have been applied. */
+  const unacknowledged = new Map<string, Admit>()
   let paused = false
-  let downSince: number | undefined
   let retry = { at: 0, wait: RETRY_MS.first }
   let tryingUntil = 0
-  let connected = false
 
-  function succeeded(): void {
-    failures = 0
-    if (!connected && options.connected !== undefined) log.info(options.connected)
-    connected = true
-  }
-
-  function failed(error: StoreError): void {
-    // Commands that shared a call fail with the same error, and that is one failure.
-    if (error === lastFailure) return
-    lastFailure = error
-    failures += 1
-    if (failures < FAILURES || downSince !== undefined) return
-    downSince = now()
-    retry = { at: now() + RETRY_MS.first, wait: RETRY_MS.first }
-    log.error('store.down', { mode, error })
-  }
-
-  async function call<T>(run: () => Promise<T>): Promise<T> {
-    if (downSince !== undefined) throw new StoreError('the store is away; it is tried again soon')
-    const sentAt = returns
-    try {
-      const result = await run()
-      succeeded()
-      return result
-    } catch (error) {
-      if (error instanceof CommandError) succeeded()
-      else if (error instanceof StoreError && sentAt === returns) failed(error)
-      throw error
-    }
-  }
+  const breaker = createBreaker({
+    connected: options.connected,
+    opened(error) {
+      retry = { at: now() + RETRY_MS.first, wait: RETRY_MS.first }
+      log.error('store.down', { mode, error })
+    },
+    now,
+    log,
+  })
+  const { call } = breaker
+  const isAway = () => breaker.openSince() !== undefined
 
   async function send(entries: Entry[]): Promise<void> {
     if (paused) throw new StoreError('what waits is handed over after the next start')
@@ -106,7 +78,7 @@ export function withFallback(options: FallbackOptions): FallbackStore {
     // How old an event is counts from now on, not from when it was queued.
     const fresh = entries.map((entry) => (entry.op === 'enter' ? { ...entry, now: now() } : entry))
     const answers = await store.replay(fresh)
-    succeeded()
+    breaker.succeeded()
     for (const [index, answer] of answers.entries()) {
       const entry = entries[index]
       // It would fail for ever, and others wait behind it.
@@ -117,12 +89,11 @@ export function withFallback(options: FallbackOptions): FallbackStore {
 
   async function recover(): Promise<void> {
     try {
-      if (downSince !== undefined) {
+      const since = breaker.openSince()
+      if (since !== undefined) {
         await store.probe()
-        log.info('store.up', { downMs: now() - downSince, queued: queue.length })
-        downSince = undefined
-        returns += 1
-        succeeded()
+        log.info('store.up', { downMs: now() - since, queued: queue.length })
+        breaker.close()
       }
       const { length } = queue
       await queue.drain(send)
@@ -139,26 +110,26 @@ export function withFallback(options: FallbackOptions): FallbackStore {
 
   return {
     async admit(command) {
-      const sent = downSince === undefined
+      const sent = !isAway()
       try {
         const answer = await call(() => store.admit(command))
         memory.learn(command, answer)
         return answer
       } catch (error) {
         if (!(error instanceof StoreError) || error instanceof CommandError) throw error
-        if (sent || mode === 'open') unsure.set(command.id, command)
+        if (sent || mode === 'open') unacknowledged.set(command.id, command)
         if (mode === 'closed') throw error
         const answer = memory.run(command) as Admitted | Refusal
-        if (!answer.ok && !sent) unsure.delete(command.id)
+        if (!answer.ok && !sent) unacknowledged.delete(command.id)
         return { ...answer, degraded: true }
       }
     },
-    isUnsure: (id) => unsure.has(id),
+    isUnacknowledged: (id) => unacknowledged.has(id),
     async settle(command) {
       const { id } = command.event
-      const admit = unsure.get(id)
+      const admit = unacknowledged.get(id)
       const entry = admit ? entryOf(command, admit) : command
-      unsure.delete(id)
+      unacknowledged.delete(id)
       if (admit) memory.run(command)
       try {
         return await call(() => (entry.op === 'settle' ? store.settle(entry) : enter(entry)))
@@ -196,9 +167,9 @@ export function withFallback(options: FallbackOptions): FallbackStore {
     pause() {
       paused = true
     },
-    health: () => ({ degraded: downSince !== undefined, queued: queue.length }),
+    health: () => ({ degraded: isAway(), queued: queue.length }),
     tend() {
-      const idle = downSince === undefined && queue.length === 0
+      const idle = !isAway() && queue.length === 0
       if (paused || idle || now() < retry.at || now() < tryingUntil) return undefined
       tryingUntil = now() + TRY_MS
       return recover()
