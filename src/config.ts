@@ -3,7 +3,7 @@ import * as z from 'zod/mini'
 import type { Retention } from './store/store.ts'
 import type { Cap } from './usage/bound.ts'
 import type { Price } from './usage/cost.ts'
-import { MODEL_NAME, isOffered } from './usage/models.ts'
+import { MODEL_NAME, isOffered, isScope } from './usage/models.ts'
 import { ALL_MODELS, type ModelLimits } from './usage/record.ts'
 
 /** Every variable that is read, in the order of the documentation. */
@@ -110,7 +110,7 @@ const MAX_LIMIT = 10_000_000_000_000
 
 const amount = z.int().check(z.nonnegative(), z.maximum(MAX_LIMIT))
 const limitRows = z.record(
-  z.string().check(z.refine((name) => name === ALL_MODELS || MODEL_NAME.test(name))),
+  z.string().check(z.refine(isScope)),
   z.strictObject({
     tokensPerDay: amount,
     requestsPerDay: amount,

@@ -10,8 +10,8 @@ import { sameOrigin } from '../middleware/same-origin.ts'
 import { answered, storeOf } from '../middleware/store.ts'
 import { parseBody, type Json } from '../proxy/body.ts'
 import { formatCursor } from '../store/cursor.ts'
-import { MODEL_NAME } from '../usage/models.ts'
-import { ALL_MODELS, dateOf, datesTo, type Block } from '../usage/record.ts'
+import { isScope } from '../usage/models.ts'
+import { dateOf, datesTo, type Block } from '../usage/record.ts'
 import { modelStats, userReport } from '../usage/report.ts'
 import { exportHandler } from './export.ts'
 import { formOf, isForm } from './form.ts'
@@ -126,7 +126,7 @@ export function adminRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
       )
     }
     const { userId, model, blocked, reason } = body.data
-    if (model !== ALL_MODELS && !MODEL_NAME.test(model)) {
+    if (!isScope(model)) {
       throw new ApiError(
         'invalid_request',
         '`model` must be the name of a model, or "*" for all.',

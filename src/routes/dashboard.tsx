@@ -16,16 +16,8 @@ import {
   userLine,
   type UserLine,
 } from '../usage/dashboard.ts'
-import { MODEL_NAME } from '../usage/models.ts'
-import {
-  ALL_MODELS,
-  MINUTE_MS,
-  dateOf,
-  datesTo,
-  own,
-  type Block,
-  type UserDoc,
-} from '../usage/record.ts'
+import { isScope } from '../usage/models.ts'
+import { MINUTE_MS, dateOf, datesTo, own, type Block, type UserDoc } from '../usage/record.ts'
 import { base64url, createIds } from '../usage/user-id.ts'
 import { loginPage } from '../views/login.tsx'
 import { overviewPage, type Live } from '../views/overview.tsx'
@@ -173,7 +165,7 @@ export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
     const lasts = minutes ? at + Number(minutes) * MINUTE_MS : undefined
     const end = until ? Date.parse(`${until}Z`) : lasts
     const right =
-      (model === ALL_MODELS || MODEL_NAME.test(model)) &&
+      isScope(model) &&
       DURATIONS.some(([lasts]) => lasts === minutes) &&
       (end === undefined || end > at) &&
       reason.length <= REASON_CHARS

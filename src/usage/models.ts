@@ -1,7 +1,11 @@
 /** Names of models, and which of them are offered. */
+import { ALL_MODELS } from './record.ts'
 
 /** A model name becomes part of keys and log lines. */
 export const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/
+
+/** Whether a text names one model, or all of them. */
+export const isScope = (name: string): boolean => name === ALL_MODELS || MODEL_NAME.test(name)
 
 /** Whether a name fits one of the globs, in which `*` stands for any characters. */
 export const isOffered = (model: string, globs: string[]): boolean =>
