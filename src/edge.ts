@@ -55,7 +55,9 @@ export function createEdgeApp({ platform, vars, fetch, clientIp, store }: EdgeOp
     const { storeTimeoutMs: timeoutMs, retention } = config
     // Here it is never anything else.
     const rest = config.redis?.kind === 'rest' ? config.redis : undefined
-    if (!store && !rest) {
+    const { cap, limits, globalLimits } = config
+    if (rest) log.info('start', { cap, limits, globalLimits, users: 'tokens are not verified' })
+    else if (!store) {
       log.error('start.no_store', { help: 'set KV_REST_API_URL and KV_REST_API_TOKEN' })
     }
     const chosen =

@@ -704,6 +704,14 @@ test('without a database the worker answers 503 and keeps nothing in memory', as
   expect(await response.json()).toMatchObject({ error: { code: 'not_configured' } })
 })
 
+test('an isolate says at its start which limits are in force', async () => {
+  const MODEL_LIMITS = '{"*":{"tokensPerDay":200001,"requestsPerDay":1000}}'
+  const gateway = await world.gateway('workerd', { MODEL_LIMITS })
+  await ask(gateway.url, { json: { model: MODEL, messages } })
+  const start = /"msg":"start","cap":"balanced","limits":\{"default":\{"tokensPerDay":200001,/
+  await expect.poll(() => gateway.log.join('\n')).toMatch(start)
+})
+
 test('a worker whose environment is wrong answers 503 and logs every problem', async () => {
   const gateway = await world.gateway('workerd', { CAP: 'soft', PORT: 'x' })
   const response = await ask(gateway.url, { json: { model: MODEL, messages } })
