@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import type { Vars } from '../src/config.ts'
+import { streamPipe, transformPipe, type Bytes } from '../src/proxy/pipe.ts'
+import { createRelay } from '../src/proxy/relay.ts'
 import { eventOf, KINDS } from './gateways.ts'
 import { transcripts } from './transcripts.ts'
 import { useWorld } from './world.ts'
@@ -226,5 +228,26 @@ describe('the limit on drains at once', () => {
     expect(cut).toHaveLength(70 - 64)
     release()
     for (const id of ids) await eventOf(world.store, id)
+  })
+
+  test.each([
+    ['streamPipe', streamPipe],
+    ['transformPipe', transformPipe],
+  ])('is not used up by answers that upstream breaks off, with %s', async (_, pipe) => {
+    const relay = createRelay({ pipe, headers: {}, drain: { ms: 1000, bytes: 1000, atOnce: 1 } })
+    const start = (body: ReadableStream<Bytes>) =>
+      relay({ body, meter: undefined, upstream: new AbortController(), onClientAbort: 'drain' })
+    const broken = new ReadableStream<Bytes>({ pull: (answer) => answer.error(new Error('cut')) })
+    const first = start(broken)
+    await expect(first.body.getReader().read()).rejects.toThrow()
+    await first.done
+
+    let end = () => {}
+    const drained = start(
+      new ReadableStream({ start: (answer) => void (end = () => answer.close()) }),
+    )
+    await drained.body.cancel()
+    end()
+    expect(await drained.done).toMatchObject({ cut: false })
   })
 })

@@ -77,6 +77,8 @@ export function createRelay({ pipe, drain: limits }: RelayPlatform): Relay {
       } catch (error) {
         fail(error)
       } finally {
+        // A pipe that fails says that its client has gone, and nobody would end that drain.
+        gone = true
         clearTimeout(timer)
         if (drains) draining -= 1
       }
