@@ -23,18 +23,11 @@ import { memoryQueue } from '../src/store/queue.ts'
 import { boundOf, type MeteredRoute } from '../src/usage/bound.ts'
 import { createMeter } from '../src/usage/meter.ts'
 import { createIds } from '../src/usage/user-id.ts'
+import { randomOf, type Random } from './random.ts'
 import { localStore } from './stores.ts'
 import { transcripts } from './transcripts.ts'
 
 export type Finding = { target: string; seed: number; error: unknown; input: string }
-
-export type Random = {
-  /** From 0 to below 1. */
-  next(): number
-  int(from: number, to: number): number
-  pick<T>(list: readonly T[]): T
-  chance(of: number): boolean
-}
 
 /** What is fed; throwing is a finding. `note` keeps the input for the report. */
 type Target = {
@@ -46,24 +39,6 @@ type Target = {
 
 /** No input may take longer, in ms; a crowded machine is slow, but not as slow as that. */
 const HANG_MS = 20_000
-
-/** https://gist.github.com/tommyettinger/46a874533244883189143505d203312c (mulberry32, public domain) */
-export function randomOf(seed: number): Random {
-  let state = seed | 0
-  const next = () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), state | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-  const int = (from: number, to: number) => from + Math.floor(next() * (to - from + 1))
-  return {
-    next,
-    int,
-    pick: (list) => list[int(0, list.length - 1)] as (typeof list)[number],
-    chance: (of) => next() < of,
-  }
-}
 
 const MODELS = [
   'openai/gpt-oss-20b',
