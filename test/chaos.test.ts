@@ -1,6 +1,4 @@
-/** The database fails in every way that we could think of; the long form of the first part is `npm run soak`. */
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
+/** The database fails in every way that we could think of; the long form of the first part is `npm run soak:faults`. */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -29,6 +27,7 @@ import {
 import { admitOf, NOON, settleOf } from './commands.ts'
 import { startFaultProxy, type FaultProxy } from './fault-proxy.ts'
 import type { Kind } from './gateways.ts'
+import { startProcess, type Process } from './process.ts'
 import { startRedis, type Redis } from './redis.ts'
 import { redisStore, tcpStore, usersOf } from './stores.ts'
 import { startUpstash, type Upstash } from './upstash.ts'
@@ -38,7 +37,7 @@ vi.setConfig({ maxConcurrency: 7 })
 
 const LINES: Line[] = ['rest', 'tcp']
 const TIMEOUT_MS = 90_000
-/** For faults of 5 s and more, as they were asked for, there is `npm run soak`. */
+/** For faults of 5 s and more, as they were asked for, there is `npm run soak:faults`. */
 const SHORT = { ms: 1500, answerMs: 2000 }
 
 const names = Object.keys(FAULTS) as FaultName[]
@@ -48,7 +47,7 @@ const node = (line: Line, mode: Run['mode'], fault: FaultName): Run => ({
 
 const RUNS: Run[] = [
   ...LINES.flatMap((line) => names.map((fault) => node(line, 'open', fault))),
-  { ...node('tcp', 'open', 'is killed and restarted empty'), underLoad: true },
+  { ...node('tcp', 'open', 'is killed and restarted'), underLoad: true },
   ...(['refuses', 'hangs', 'runs no scripts', 'comes and goes'] as const).map((fault): Run => ({
     ...node('rest', 'open', fault),
     kind: 'workerd',
@@ -154,42 +153,6 @@ describe.concurrent('a database that is away', () => {
   )
 })
 
-type Process = {
-  url: string
-  output(): string
-  end(signal: NodeJS.Signals): Promise<void>
-}
-
-/** The entry for Node as it is started by `npm start`. */
-async function startProcess({ upstream }: ChaosWorld, vars: Record<string, string | undefined>) {
-  const { PATH, HOME } = process.env
-  const child = spawn(process.execPath, ['--import', 'tsx', 'src/node.ts'], {
-    env: {
-      ...{ PATH, HOME, PORT: '0', NODE_ENV: 'production', GROQ_API_KEY: 'gsk_server_key' },
-      ...{ GROQ_BASE_URL: upstream.url, ADMIN_KEY: 'admin-key-of-the-tests', ...vars },
-    },
-  })
-  const exited = once(child, 'exit')
-  let output = ''
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on('data', (data: Buffer) => (output += data.toString()))
-  }
-  const one: Process = {
-    url: '',
-    output: () => output,
-    async end(signal) {
-      child.kill(signal)
-      await exited
-    },
-  }
-  await until(async () => {
-    if (child.exitCode !== null) throw new Error(`it ended: ${output}`)
-    one.url = /Weir listens on (\S+)/.exec(output)?.[1] ?? ''
-    expect(one.url, output).not.toBe('')
-  }, PATIENCE_MS)
-  return one
-}
-
 describe.concurrent('npm start with a database that is away', () => {
   test(
     'what was served before a kill -9 is counted once after it',
@@ -198,7 +161,8 @@ describe.concurrent('npm start with a database that is away', () => {
       const folder = await mkdtemp(join(tmpdir(), 'weir-chaos-'))
       const running: Process[] = []
       const start = async () => {
-        const one = await startProcess(world, {
+        const one = await startProcess({
+          GROQ_BASE_URL: world.upstream.url,
           USAGE_FILE: join(folder, 'usage.json'),
           ...databaseVars('tcp', world.proxy, ''),
         })
@@ -273,7 +237,8 @@ describe.concurrent('npm start with a database that is away', () => {
         await prepare(file)
         const { proxy, upstream } = world
         await proxy.set('refuse')
-        weir = await startProcess(world, {
+        weir = await startProcess({
+          GROQ_BASE_URL: world.upstream.url,
           USAGE_FILE: file,
           ...databaseVars('tcp', proxy, ''),
         })

@@ -1,12 +1,14 @@
 /**
  * A gateway under constant load whose database fails, and the books afterwards: what was counted against what
- * upstream served. The short form is chaos.test.ts, the long one `npm run soak`.
+ * upstream served. The short form is chaos.test.ts, the long one `npm run soak:faults`.
  */
 import assert from 'node:assert/strict'
-import { Agent, request, type IncomingMessage } from 'node:http'
+import { Agent } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Vars } from '../src/config.ts'
-import { dateOf, type Event, type UserDoc } from '../src/usage/record.ts'
+import type { Store } from '../src/store/store.ts'
+import { dateOf, type Event, type Outcome, type UserDoc } from '../src/usage/record.ts'
+import { call, type Call } from './client.ts'
 import { startFaultProxy, type FaultProxy } from './fault-proxy.ts'
 import { startGateway, type Gateway, type Kind } from './gateways.ts'
 import { startRedis, type Redis } from './redis.ts'
@@ -55,21 +57,27 @@ export type WorldOptions = {
   answerMs?: number
 }
 
-export type ChaosWorld = {
+/** What a gateway stands between, without the gateway. */
+export type Surroundings = {
   redis: Redis
   upstash: Upstash
   upstream: Upstream
   /** In front of Redis, or of its REST server. */
   proxy: FaultProxy
-  gateway: Gateway
+  /** What a gateway is told of them. */
+  vars: Vars
   /** To look into the database past everything that fails. */
   store: TcpStore
   /** Commands that a fault keeps, to run them late. */
   late: number
   /** When the last of them will have run, by `performance.now()`. */
   quietAt: number
+  /** Lets nothing fail any more, so that what the gateway does at its end waits for nothing. */
+  calm(): Promise<void>
   close(): Promise<void>
 }
+
+export type ChaosWorld = Surroundings & { gateway: Gateway }
 
 /** What a gateway is told of a database behind `proxy`. */
 export const databaseVars = (line: Line, { port }: { port: number }, token: string): Vars =>
@@ -77,39 +85,29 @@ export const databaseVars = (line: Line, { port }: { port: number }, token: stri
     ? { REDIS_URL: `redis://127.0.0.1:${port}` }
     : { KV_REST_API_URL: `http://127.0.0.1:${port}`, KV_REST_API_TOKEN: token }
 
-/** A world of its own for one run. */
-export async function openWorld(options: WorldOptions): Promise<ChaosWorld> {
-  const { kind, line, mode, down, answerMs = 600 } = options
-  const [redis, upstream] = await Promise.all([startRedis(), startUpstream()])
+/** Redis keeps what it has in `folder`, if there is one, and otherwise loses it with its process. */
+export async function openSurroundings(line: Line, folder?: string): Promise<Surroundings> {
+  const [redis, upstream] = await Promise.all([startRedis(folder), startUpstream()])
   const upstash = await startUpstash(redis)
   const proxy = await startFaultProxy(
     line === 'tcp' ? redis.port : Number(new URL(upstash.url).port),
   )
-  if (down) await proxy.set('refuse')
-  const gateway = await startGateway(kind, {
+  const vars: Vars = {
     GROQ_BASE_URL: upstream.url,
     STORE_TIMEOUT_MS: '300',
-    ON_STORE_DOWN: mode ?? 'open',
     GLOBAL_LIMITS: '{"total":{"tokensPerDay":1000000000,"requestsPerDay":10000000}}',
     EVENTS_KEPT: '20000',
     LOG_LEVEL: 'info',
     ...databaseVars(line, proxy, upstash.token),
-  })
+  }
   const store = tcpStore(redis.url, { retention: { eventsKept: 20_000 } })
-  for (const [model, transcript] of Object.entries(MODELS)) {
-    upstream.on(model, () => ({
-      transcript,
-      delay: (0.2 + 0.8 * Math.random()) * answerMs,
-      pause: Math.random() * 40,
-    }))
+  const calm = async () => {
+    await proxy.set('pass')
+    upstash.reset()
   }
   return {
-    ...{ redis, upstash, upstream, proxy, gateway, store, late: 0, quietAt: 0 },
+    ...{ redis, upstash, upstream, proxy, vars, store, late: 0, quietAt: 0, calm },
     async close() {
-      // What the gateway still does at its end must not wait for a database that fails.
-      await proxy.set('pass')
-      upstash.reset()
-      await gateway.close()
       await store.remove()
       await proxy.close()
       await upstash.close()
@@ -117,6 +115,30 @@ export async function openWorld(options: WorldOptions): Promise<ChaosWorld> {
       await redis.stop('SIGKILL')
     },
   }
+}
+
+/** A world of its own for one run. */
+export async function openWorld(options: WorldOptions): Promise<ChaosWorld> {
+  const { kind, line, mode, down, answerMs = 600 } = options
+  const around = await openSurroundings(line)
+  const { proxy, upstream, vars, close } = around
+  if (down) await proxy.set('refuse')
+  const gateway = await startGateway(kind, { ...vars, ON_STORE_DOWN: mode ?? 'open' })
+  for (const [model, transcript] of Object.entries(MODELS)) {
+    upstream.on(model, () => ({
+      transcript,
+      delay: (0.2 + 0.8 * Math.random()) * answerMs,
+      pause: Math.random() * 40,
+    }))
+  }
+  return Object.assign(around, {
+    gateway,
+    close: async () => {
+      await around.calm()
+      await gateway.close()
+      await close()
+    },
+  })
 }
 
 /** One request of a client, and what came back; a client that left knows nothing more. */
@@ -135,67 +157,42 @@ export type Sent = {
 
 let markers = 0
 
-type SendOptions = {
-  /** When its client goes: so many ms after it was sent, or with the first bytes. */
-  leave?: number | 'first bytes' | undefined
-  agent?: Agent
-}
-
 /** Sends one request, on a connection of its own unless there is an agent. */
-export function send(
+export async function send(
   url: string,
   model: string,
-  { leave, agent }: SendOptions = {},
+  { leave, agent }: Pick<Call, 'leave' | 'agent'> = {},
 ): Promise<Sent> {
   markers += 1
   const user = markers % USERS
   const sent: Sent = {
     ...{ marker: `request-${markers}`, model, user, started: performance.now(), left: false },
   }
-  const body = JSON.stringify({
-    model,
-    stream: MODELS[model]?.stream ?? false,
-    max_tokens: 500,
-    user: sent.marker,
-    messages: [{ role: 'user', content: 'Hello' }],
-  })
-  return new Promise((resolve, reject) => {
-    const fail = (error: Error) => {
-      if (sent.left) resolve(sent)
-      else reject(new Error(`${sent.marker} for ${model} broke: ${error.message}`))
-    }
-    const req = request(`${url}/api/groq/openai/v1/chat/completions`, {
-      agent: agent ?? false,
-      method: 'POST',
+  const chunks: Buffer[] = []
+  const { left, status, headers, broke } = await call(
+    `${url}/api/groq/openai/v1/chat/completions`,
+    {
+      ...{ agent, leave, take: (chunk) => void chunks.push(chunk) },
       headers: {
         authorization: `Bearer token-of-user-${user}`,
         'content-type': 'application/json',
       },
-    })
-    const go = () => {
-      sent.left = true
-      req.destroy()
-      resolve(sent)
-    }
-    req.on('error', fail)
-    req.on('response', (response: IncomingMessage) => {
-      sent.status = response.statusCode ?? 0
-      sent.id = String(response.headers['x-weir-id'])
-      sent.degraded = response.headers['x-weir-degraded'] === '1'
-      const chunks: Buffer[] = []
-      response.on('data', (chunk: Buffer) => {
-        chunks.push(chunk)
-        if (leave === 'first bytes') go()
-      })
-      response.on('error', fail)
-      response.on('end', () => {
-        sent.body = Buffer.concat(chunks)
-        resolve(sent)
-      })
-    })
-    req.end(body)
-    if (typeof leave === 'number') setTimeout(go, leave)
-  })
+      body: JSON.stringify({
+        model,
+        stream: MODELS[model]?.stream ?? false,
+        max_tokens: 500,
+        user: sent.marker,
+        messages: [{ role: 'user', content: 'Hello' }],
+      }),
+    },
+  )
+  if (broke) throw new Error(`${sent.marker} for ${model} broke: ${broke.message}`)
+  sent.left = left
+  if (status === undefined) return sent
+  const degraded = headers['x-weir-degraded'] === '1'
+  Object.assign(sent, { status, id: String(headers['x-weir-id']), degraded })
+  if (!left) sent.body = Buffer.concat(chunks)
+  return sent
 }
 
 /** Keeps so many requests in flight until it is stopped, and then lets them end. */
@@ -259,39 +256,45 @@ const markerOf = ({ body }: Seen): string =>
   String((JSON.parse(Buffer.from(body).toString()) as { user?: unknown }).user)
 
 const chargeOf = (model: string): number => MODELS[model]?.usage?.total ?? 0
-const total = (events: Event[]): number => events.reduce((sum, { charged }) => sum + charged, 0)
+const sumOf = (events: Event[], pick: (event: Event) => number): number =>
+  events.reduce((sum, event) => sum + pick(event), 0)
+const total = (events: Event[]): number => sumOf(events, ({ charged }) => charged)
 
-type Books = { events: Event[]; users: UserDoc[] }
-
-async function read({ store }: ChaosWorld): Promise<Books> {
-  const events = await store.events(30_000)
-  const users = await usersOf(store, { sort: 'lastActive', limit: 100, now: Date.now() })
-  return { events, users }
-}
+const allUsers = (store: Store): Promise<UserDoc[]> =>
+  usersOf(store, { sort: 'lastActive', limit: 100, now: Date.now() })
 
 /** Every counter agrees with the events, no lease is left, and nothing is there twice. */
-async function checkSums({ store }: ChaosWorld, { events, users }: Books): Promise<void> {
+export async function checkSums(store: Store, events: Event[]): Promise<void> {
   assert.equal(new Set(events.map(({ id }) => id)).size, events.length, 'an event is there twice')
   const dates = [...new Set(events.map(({ at }) => dateOf(at)))]
   const days = await store.days(dates)
   const add = (pick: (day: (typeof days)[number]) => number) =>
     days.reduce((sum, day) => sum + pick(day), 0)
-  const failed = events.filter(({ outcome }) => outcome === 'failed').length
+  const count = (wanted: Outcome) => events.filter(({ outcome }) => outcome === wanted).length
   assert.deepEqual(
     {
       requests: add(({ total: { requests } }) => requests),
       failed: add(({ total }) => total.failed),
+      partial: add(({ total }) => total.partial),
       settled: add(({ total: { settled } }) => settled),
+      prompt: add(({ total }) => total.prompt),
+      completion: add(({ total }) => total.completion),
+      overshoot: add(({ total }) => total.overshoot),
       charged: add(({ total: { charged } }) => charged),
       quotaRequests: add(({ quota }) => quota['*']?.requests ?? 0),
       quotaTokens: add(({ quota }) => quota['*']?.tokens ?? 0),
     },
     {
-      ...{ requests: events.length, failed, settled: events.length - failed },
+      requests: events.length,
+      ...{ failed: count('failed'), partial: count('partial'), settled: count('settled') },
+      prompt: sumOf(events, ({ prompt = 0 }) => prompt),
+      completion: sumOf(events, ({ completion = 0 }) => completion),
+      overshoot: sumOf(events, ({ charged, bound }) => Math.max(0, charged - bound)),
       ...{ charged: total(events), quotaRequests: events.length, quotaTokens: total(events) },
     },
     'the days do not agree with the events',
   )
+  const users = await allUsers(store)
   assert.equal(users.length, new Set(events.map(({ user }) => user)).size, 'users')
   for (const user of users) {
     assert.deepEqual(user.leases, {}, 'a lease is left')
@@ -329,9 +332,9 @@ export function checkAnswers(mode: Mode, sent: Sent[], seen: Seen[]): void {
 
 /** The counters equal exactly what upstream served; a refusal in closed mode may be counted as a failed request. */
 export async function checkBooks(world: ChaosWorld, sent: Sent[], seen: Seen[]): Promise<void> {
-  const books = await read(world)
-  const refused = books.events.filter(({ status }) => status === 503)
-  const events = books.events.filter(({ status }) => status !== 503)
+  const all = await world.store.events(30_000)
+  const refused = all.filter(({ status }) => status === 503)
+  const events = all.filter(({ status }) => status !== 503)
   for (const event of refused) assert.deepEqual([event.outcome, event.charged], ['failed', 0])
   assert.equal(events.length, seen.length, 'events and what upstream was asked')
   const charges = seen.reduce((sum, { model }) => sum + chargeOf(model ?? ''), 0)
@@ -343,12 +346,12 @@ export async function checkBooks(world: ChaosWorld, sent: Sent[], seen: Seen[]):
     assert.ok(event, `${one.marker} is not counted`)
     assert.deepEqual([event.model, event.charged], [one.model, chargeOf(one.model)])
   }
-  await checkSums(world, books)
+  await checkSums(world.store, all)
 }
 
 /** Of what was running when the database lost everything some may be lost with it, but nothing is there twice. */
 async function checkAfterLoss(world: ChaosWorld, sent: Sent[], lostAt: number): Promise<void> {
-  const { events } = await read(world)
+  const events = await world.store.events(30_000)
   const byId = new Map(events.map((event) => [event.id, event]))
   assert.equal(byId.size, events.length, 'an event is there twice')
   const known = new Map(sent.map((one) => [one.id, one]))
@@ -376,7 +379,7 @@ const ERRORS: FaultAction[] = [
 ]
 
 /** Lets the database fail for so long, and makes it well again. */
-type Fault = (world: ChaosWorld, line: Line, ms: number) => Promise<void>
+type Fault = (world: Surroundings, line: Line, ms: number) => Promise<void>
 
 const viaProxy =
   (mode: Parameters<FaultProxy['set']>[0]): Fault =>
@@ -386,7 +389,7 @@ const viaProxy =
     await proxy.set('pass')
   }
 
-const viaRest = async ({ upstash }: ChaosWorld, ms: number, act: () => FaultAction) => {
+const viaRest = async ({ upstash }: Surroundings, ms: number, act: () => FaultAction) => {
   upstash.fault(act)
   await sleep(ms)
   upstash.fault(undefined)
@@ -461,7 +464,7 @@ const flap: Fault = async (world, line, ms) => {
 const hang: Fault = (world, line, ms) =>
   line === 'tcp' ? viaProxy('stall')(world, line, ms) : viaRest(world, ms, () => ({ hang: true }))
 
-const restartEmpty: Fault = async ({ redis }, _, ms) => {
+const restart: Fault = async ({ redis }, _, ms) => {
   await redis.stop('SIGKILL')
   await sleep(ms)
   await redis.restart()
@@ -475,7 +478,7 @@ export const FAULTS = {
   'answers errors': errors,
   'loses its scripts': loseScripts,
   'runs no scripts': noScripts,
-  'is killed and restarted empty': restartEmpty,
+  'is killed and restarted': restart,
   'comes and goes': flap,
 } satisfies Record<string, Fault>
 
@@ -512,7 +515,7 @@ async function go(world: ChaosWorld, run: Run): Promise<Report> {
   const { kind, line, mode, fault, ms, underLoad } = run
   const { gateway, upstream, proxy } = world
   const { url } = gateway
-  const emptied = fault === 'is killed and restarted empty'
+  const emptied = fault === 'is killed and restarted'
   // What a client that left knows nothing of cannot be told from what is lost.
   const leaves = kind === 'node' && !underLoad
   let load = startLoad(world, leaves)

@@ -1,5 +1,5 @@
 /**
- * A real redis-server for the tests: on 127.0.0.1, on a free port, empty, nothing on disk.
+ * A real redis-server for the tests: on 127.0.0.1, on a free port, empty, nothing on disk unless told.
  */
 import { createClient, RESP_TYPES } from '@redis/client'
 import { spawn } from 'node:child_process'
@@ -25,7 +25,7 @@ export interface Redis {
   flush(): Promise<void>
   /** Sends a signal that ends the server (SIGTERM unless told) and waits until it is gone. */
   stop(signal?: NodeJS.Signals): Promise<void>
-  /** Starts it again on the same port, empty. */
+  /** Starts it again on the same port, with what is on disk. */
   restart(): Promise<void>
 }
 
@@ -39,12 +39,13 @@ const MISSING =
   'redis-server is not on the PATH, and these tests run against a real one: ' +
   '`apt-get install redis-server` on Debian and Ubuntu, `brew install redis` on macOS'
 
-export async function startRedis(): Promise<Redis> {
+/** With a `folder`, a server that is killed has what it had acknowledged when it starts again; the caller removes it. */
+export async function startRedis(folder?: string): Promise<Redis> {
   let port = await freePort()
   let server: Server | undefined
   for (let attempt = 1; server === undefined; attempt++) {
     try {
-      server = await launch(port)
+      server = await launch(port, folder)
     } catch (error) {
       // Somebody else can take the port between our look and the server's bind.
       if (attempt === 5 || !String(error).includes('in use')) throw error
@@ -65,7 +66,7 @@ export async function startRedis(): Promise<Redis> {
   }
 
   const start = async (): Promise<void> => {
-    server = await launch(port)
+    server = await launch(port, folder)
     await command(['PING'])
   }
 
@@ -143,9 +144,10 @@ function open(port: number, strings: 'text' | 'bytes') {
   })
 }
 
-async function launch(port: number): Promise<Server> {
-  const dir = mkdtempSync(join(tmpdir(), 'weir-redis-'))
-  const options = ['--port', port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no']
+async function launch(port: number, folder?: string): Promise<Server> {
+  const dir = folder ?? mkdtempSync(join(tmpdir(), 'weir-redis-'))
+  const appendonly = folder === undefined ? 'no' : 'yes'
+  const options = ['--port', port, '--bind', '127.0.0.1', '--save', '', '--appendonly', appendonly]
   const child = spawn(
     'redis-server',
     [...options, '--daemonize', 'no', '--dir', dir, '--loglevel', 'notice'].map(String),
@@ -162,8 +164,9 @@ async function launch(port: number): Promise<Server> {
     guard.unref()
     child.once('exit', () => guard.kill('SIGKILL'))
   }
-  const clean = (): void => rmSync(dir, { recursive: true, force: true })
-  child.once('close', clean)
+  if (folder === undefined) {
+    child.once('close', () => rmSync(dir, { recursive: true, force: true }))
+  }
   await ready(child)
 
   return {
