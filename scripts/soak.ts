@@ -1,70 +1,78 @@
 /**
- * `npm run soak`: every way in which the database fails, at length, on both runtimes; ends with 1 if the books were
- * ever wrong. `-- --seconds 60` is how long each fault lasts (5, then 20 unless told), `--rounds 3` repeats all of it,
- * `--only 'tcp.*slow'` picks runs by their names.
+ * `npm run soak`: half an hour of users, browsers and admins at a gateway as `npm start` runs it, while the database comes
+ * and goes and upstream misbehaves; ends with 1 if a request is not in the books as it should be, or if memory grew.
+ * `-- --minutes 5` is shorter, `--line tcp` has Redis over TCP in place of Upstash, `--seed 7` other requests.
  */
 import { parseArgs } from 'node:util'
-import { chaos, FAULTS, type FaultName, type Run } from '../test/chaos.ts'
+import { FAULTS, type FaultName } from '../test/chaos.ts'
+import { memoryOf, soak, type Outcomes, type Progress } from '../test/soak.ts'
 import { reapChildren } from './reaper.ts'
 
 reapChildren()
 
 const { values } = parseArgs({
   options: {
-    seconds: { type: 'string' },
-    rounds: { type: 'string', default: '1' },
-    only: { type: 'string', default: '' },
+    minutes: { type: 'string', default: '30' },
+    seed: { type: 'string', default: String(Date.now() % 1_000_000_000) },
+    line: { type: 'string', default: 'rest' },
   },
 })
-const lengths = values.seconds === undefined ? [5, 20] : [Number(values.seconds)]
-const only = new RegExp(values.only)
-if (![...lengths, Number(values.rounds)].every((number) => number > 0)) {
-  console.error('--seconds and --rounds are positive numbers')
+const [minutes, seed, { line }] = [Number(values.minutes), Number(values.seed), values]
+if (!(minutes > 0 && Number.isSafeInteger(seed) && (line === 'rest' || line === 'tcp'))) {
+  console.error('--minutes is a positive number, --seed a whole one, --line rest or tcp')
   process.exit(2)
 }
 
-const names = Object.keys(FAULTS) as FaultName[]
-const WAYS = [
-  { kind: 'node', line: 'rest' },
-  { kind: 'node', line: 'tcp' },
-  { kind: 'workerd', line: 'rest' },
-] as const
+/** What memory may grow by between the two times that are compared: the heap breathes, and a leak goes on. */
+const MARGIN = 0.15
+/** In less time than this memory says nothing. */
+const MEMORY_MINUTES = 15
 
-function* runs(): Generator<[string, Run]> {
-  for (let round = 0; round < Number(values.rounds); round += 1) {
-    for (const seconds of lengths) {
-      for (const way of WAYS) {
-        for (const mode of ['open', 'closed'] as const) {
-          for (const fault of names) {
-            for (const underLoad of fault.includes('killed') ? [false, true] : [false]) {
-              const run = { ...way, mode, fault, underLoad, ms: seconds * 1000 }
-              const load = underLoad ? ' under load' : ''
-              yield [`${way.kind} ${way.line} ${mode}: ${fault}${load}, ${seconds} s`, run]
-            }
-          }
-        }
-      }
-    }
-  }
+const mb = (bytes: number) => `${Math.round(bytes / 1024 / 1024)} MB`
+const list = (counts: Partial<Record<string, number>>) =>
+  Object.entries(counts)
+    .map(([name, count]) => `${count} ${name}`)
+    .join(', ')
+
+function tell({ ms, requests, outcomes, rss, degraded, queued, fault }: Progress): void {
+  const { settled, partial, failed } = outcomes
+  console.log(
+    `${`${Math.round(ms / 1000)} s`.padStart(7)}  ${requests} requests, ${list({ settled, partial, failed })}, ` +
+      `${mb(rss)}, ${queued} queued${degraded ? ', degraded' : ''}${fault ? `; the database ${fault}` : ''}`,
+  )
 }
 
-const started = performance.now()
-const clock = () => `${Math.round((performance.now() - started) / 1000)} s`.padStart(7)
-const failed: string[] = []
-let done = 0
-for (const [name, run] of runs()) {
-  if (!only.test(name)) continue
-  try {
-    const { requests, degraded, refused, late } = await chaos(run)
-    const counts = `${requests} requests, ${degraded} degraded, ${refused} refused, ${late} late`
-    console.log(`${clock()}  ok      ${name}: ${counts}`)
-  } catch (error) {
-    failed.push(name)
-    console.log(`${clock()}  WRONG   ${name}: ${error instanceof Error ? error.message : error}`)
-  }
-  done += 1
-}
 console.log(
-  `${clock()}  ${done} runs, ${failed.length} wrong${failed.map((name) => `\n  ${name}`).join('')}`,
+  `seed ${seed}, ${minutes} minutes, the database over ${line === 'tcp' ? 'TCP' : 'REST'}`,
 )
-process.exit(failed.length ? 1 : 0)
+const { wrong, rss, ...report } = await soak({
+  ...{ seed, line, ms: minutes * 60_000, slots: 12, paceMs: 800 },
+  ...{ requestSeconds: 8, upstreamMs: 4000, largeBytes: 100 * 1024 * 1024 },
+  ...{ upMs: [4000, 12_000], downMs: [1000, 6000], faults: Object.keys(FAULTS) as FaultName[] },
+  onProgress: { everyMs: 30_000, tell },
+})
+
+const { requests, outcomes, served, settled, estimates, bounds, charged } = report
+console.log(`
+requests     ${list(report.kinds)}
+upstream     ${list(report.answers)}
+database     ${list(report.faults)}
+outcomes     ${requests} requests for tokens: ${list(outcomes satisfies Outcomes)}
+             ${report.degraded} served without the database, ${report.left} left by their clients, ${report.cut} cut at the deadline
+tokens       ${served} reported by upstream, ${settled} settled
+             ${settled} settled + ${estimates} estimated + ${bounds} bounds = ${charged} charged, by the days and by the users`)
+
+const { start, early, late } = memoryOf(rss)
+const growth = late / early - 1
+console.log(
+  `memory       ${mb(start)} at the start, ${mb(early)} warm, ${mb(late)} at the end: ${(growth * 100).toFixed(1)} %`,
+)
+const perMinute = Array.from({ length: Math.ceil(rss.length / 60) }, (_, minute) =>
+  Math.round((rss[minute * 60 + 30] ?? rss.at(-1) ?? 0) / 1024 / 1024),
+)
+console.log(`             by the minute ${perMinute.join(' ')}`)
+if (minutes >= MEMORY_MINUTES && growth > MARGIN) wrong.push('memory grew')
+
+for (const line of wrong.slice(0, 20)) console.log(`WRONG        ${line.slice(0, 2000)}`)
+console.log(wrong.length ? `${wrong.length} things are wrong` : 'all is in the books')
+process.exit(wrong.length ? 1 : 0)

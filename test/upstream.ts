@@ -29,6 +29,8 @@ export type Behaviour = {
   gate?: (piece: number) => Promise<unknown>
   /** Repeats the first event with a delta for ever; the only mode that waits for a slow reader. */
   endless?: boolean
+  /** Goes over the connection in place of an answer, and then it is closed. */
+  raw?: string
 }
 
 export type Seen = {
@@ -133,6 +135,7 @@ async function answer(
   if (behaviour.hold) await Promise.race([behaviour.hold, closed])
   if (behaviour.delay) await sleep(behaviour.delay)
   if (signal.aborted) return
+  if (behaviour.raw !== undefined) return void res.socket?.end(behaviour.raw)
   if (!events && !behaviour.endless) headers['content-length'] ??= body.length
   res.writeHead(behaviour.status ?? transcript.status, headers)
   res.flushHeaders()

@@ -1,0 +1,351 @@
+/** What the upstream of the soak answers, good and bad, and what the ledger owes to each answer. */
+import { createHash } from 'node:crypto'
+import { boundOf, type MeteredRoute } from '../src/usage/bound.ts'
+import type { Usage } from '../src/usage/record.ts'
+import type { Random } from './random.ts'
+import { transcripts } from './transcripts.ts'
+import type { Behaviour, Seen, Upstream } from './upstream.ts'
+
+/** How the answer ends for a client that stays: as upstream wrote it, in the middle, or without having begun. */
+export type Ends = 'whole' | 'broken' | 'never'
+
+/** What is charged: what it reports, by what was seen of it, the whole bound, or nothing. */
+export type Due = 'usage' | 'estimate' | 'bound' | 'nothing'
+
+type Reply = { behaviour: Behaviour; due: Due; ends: Ends; usage?: Usage; digest?: string }
+
+/** One request that upstream was asked, and what it did with it. */
+export type Served = Omit<Reply, 'behaviour'> & {
+  model: string
+  status: number
+  bound: number
+  promptBytes: number
+  /** Streamed deltas that were sent; known once it is done. */
+  deltas: number
+  done: boolean
+}
+
+export type SoakUpstream = {
+  /** By the marker of the request. */
+  served: Map<string, Served>
+  /** Whatever was not as it should be. */
+  wrong: string[]
+}
+
+type Question = {
+  route: MeteredRoute
+  stream: boolean
+  usage: Usage
+  random: Random
+  largeBytes: number
+}
+
+/** Completion tokens that the gateway takes where a client sends no maximum. */
+export const MAX_COMPLETION_TOKENS = 700
+
+const MARKER = /request-\d+/
+
+/** The marker of a request, wherever its body has it. */
+const markerOf = ({ body }: Seen): string => MARKER.exec(Buffer.from(body).toString())?.[0] ?? ''
+
+export const digestOf = (body: Uint8Array | string): string =>
+  createHash('sha1').update(body).digest('hex')
+
+export const deltasIn = (text: string): number => text.split('"delta"').length - 1
+
+const event = (data: object | string): string =>
+  `data: ${typeof data === 'string' ? data : JSON.stringify(data)}\n\n`
+
+/** An answer in three parts, the second of which reports the usage. */
+function written({ route, stream, random }: Question, usage: object): [string, string, string] {
+  const words = Array.from({ length: random.int(2, 12) }, () => 'word '.repeat(random.int(1, 40)))
+  if (!stream) {
+    const head = { id: 'answer', choices: [{ message: { content: words.join('') } }] }
+    const rest = JSON.stringify({ model: 'm', usage }).slice(1)
+    return [`${JSON.stringify(head).slice(0, -1)},`, rest, '']
+  }
+  if (route === 'responses') {
+    const deltas = words.map((delta) => event({ type: 'response.output_text.delta', delta }))
+    return [deltas.join(''), event({ type: 'response.completed', response: { usage } }), '']
+  }
+  const deltas = words.map((content) => event({ choices: [{ index: 0, delta: { content } }] }))
+  const end = event({ choices: [{ index: 0, delta: {} }], x_groq: { usage }, usage })
+  // As Groq does it, the usage may be there once more.
+  const again = random.chance(0.5) ? event({ choices: [], usage }) : ''
+  return [deltas.join(''), end, `${again}${event('[DONE]')}`]
+}
+
+/** A usage as the route reports it. */
+function reported(route: MeteredRoute, { prompt, completion, total }: Usage): object {
+  if (route === 'embeddings') return { prompt_tokens: prompt, total_tokens: total }
+  if (route === 'responses')
+    return { input_tokens: prompt, output_tokens: completion, total_tokens: total }
+  return { prompt_tokens: prompt, completion_tokens: completion, total_tokens: total }
+}
+
+const good = (question: Question) => written(question, reported(question.route, question.usage))
+
+const transcriptOf = ({ stream }: Question) => transcripts[stream ? 'stream' : 'plain']
+
+const calm = ({ random }: Question): Behaviour => ({
+  delay: random.int(0, 100),
+  pause: random.int(0, 10),
+  ...(random.chance(0.3) && { chunk: random.int(200, 2000) }),
+})
+
+const broken = (due: Due, behaviour: Behaviour): Reply => ({ behaviour, due, ends: 'broken' })
+const whole = (due: Due, behaviour: Behaviour): Reply => ({ behaviour, due, ends: 'whole' })
+
+const refusal = (question: Question, statuses: number[]): Reply => {
+  const { random } = question
+  const html = '<!DOCTYPE html><html><title>Sorry</title></html>'
+  const json = '{"error":{"message":"Sorry","type":"internal_server_error"}}'
+  return whole('nothing', {
+    ...{ delay: random.int(0, 50), status: random.pick(statuses), transcript: transcripts.plain },
+    body: random.pick([html, json, '']),
+  })
+}
+
+const NONSENSE_USAGE = [
+  { prompt_tokens: -5, completion_tokens: 10, total_tokens: 5 },
+  { prompt_tokens: '12', completion_tokens: '9', total_tokens: '21' },
+  { prompt_tokens: 1e300, completion_tokens: 1, total_tokens: 1e300 },
+  { prompt_tokens: 1.5, completion_tokens: 2.5, total_tokens: 4 },
+  [],
+  'much',
+  null,
+]
+
+type Large = { body: Uint8Array; digest: string }
+
+const larges = new Map<string, Large>()
+
+/** A body of so many bytes; made once, since it is what takes longest. */
+function large(kind: string, bytes: number, make: () => string): Large {
+  const key = `${kind} ${bytes}`
+  const known = larges.get(key)
+  if (known) return known
+  const body = Buffer.from(make())
+  const made = { body, digest: digestOf(body) }
+  larges.set(key, made)
+  return made
+}
+
+const WRITES = 64 * 1024
+const LARGE_USAGE: Usage = { prompt: 1234, completion: 567, total: 1801 }
+const FLOOD = event({ choices: [{ index: 0, delta: { content: 'x'.repeat(16_000) } }] })
+
+/** One piece of JSON that is larger than what is metered, with a usage at its end that nobody can read. */
+function largeJson({ largeBytes }: Pick<Question, 'largeBytes'>): Reply {
+  const { body, digest } = large('json', largeBytes, () => {
+    const content = 'x'.repeat(largeBytes)
+    return JSON.stringify({ choices: [{ message: { content } }], usage: { prompt_tokens: 1 } })
+  })
+  return { ...whole('bound', { transcript: transcripts.plain, body, chunk: WRITES }), digest }
+}
+
+/** A stream of as much, of which each event can be read. */
+function largeStream({ largeBytes }: Pick<Question, 'largeBytes'>): Reply {
+  const { body, digest } = large('stream', largeBytes, () => {
+    const usage = reported('chat/completions', LARGE_USAGE)
+    const end = event({ choices: [], usage })
+    return FLOOD.repeat(Math.ceil(largeBytes / FLOOD.length)) + end + event('[DONE]')
+  })
+  const behaviour = { transcript: transcripts.stream, body, chunk: WRITES }
+  return { ...whole('usage', behaviour), digest, usage: LARGE_USAGE }
+}
+
+type Answer = { /** Of a thousand requests so many get it. */ share: number } & {
+  reply(question: Question): Reply
+}
+
+/** By the name of the model that has it, after `m/`. */
+export const ANSWERS: Record<string, Answer> = {
+  well: {
+    share: 700,
+    reply(question) {
+      const body = good(question).join('')
+      const behaviour = { ...calm(question), transcript: transcriptOf(question), body }
+      return { ...whole('usage', behaviour), usage: question.usage }
+    },
+  },
+  slowly: {
+    share: 40,
+    reply(question) {
+      const pause = question.random.int(40, 120)
+      const behaviour = {
+        ...{ transcript: transcriptOf(question), body: good(question).join(''), pause },
+      }
+      return { ...whole('usage', behaviour), usage: question.usage }
+    },
+  },
+  'other-total': {
+    share: 10,
+    reply(question) {
+      const { prompt, completion, total } = question.usage
+      const usage = { ...reported(question.route, question.usage), total_tokens: total + 7 }
+      const body = written(question, usage).join('')
+      return {
+        ...whole('usage', { ...calm(question), transcript: transcriptOf(question), body }),
+        usage: { prompt, completion, total, mismatch: true },
+      }
+    },
+  },
+  limited: {
+    share: 40,
+    reply: ({ random }) =>
+      whole('nothing', { transcript: transcripts['rate-limited'], delay: random.int(0, 50) }),
+  },
+  refuses: { share: 20, reply: (question) => refusal(question, [302, 400, 404, 413, 422]) },
+  fails: { share: 40, reply: (question) => refusal(question, [500, 502, 503, 529]) },
+  garbage: {
+    share: 15,
+    reply(question) {
+      const { random } = question
+      const body = Buffer.from(Array.from({ length: random.int(1, 3000) }, () => random.int(0, 33)))
+      return whole('estimate', { ...calm(question), transcript: transcriptOf(question), body })
+    },
+  },
+  'nonsense-usage': {
+    share: 10,
+    reply(question) {
+      const usage = question.random.pick(NONSENSE_USAGE) as object
+      const body = written(question, usage).join('')
+      return whole('estimate', { ...calm(question), transcript: transcriptOf(question), body })
+    },
+  },
+  nothing: {
+    share: 5,
+    reply: (question) => whole('estimate', { transcript: transcriptOf(question), body: '' }),
+  },
+  'fails-midway': {
+    share: 10,
+    reply: (question) =>
+      whole('estimate', { ...calm(question), transcript: transcripts['mid-stream-error'] }),
+  },
+  cut: {
+    share: 40,
+    reply(question) {
+      const [head, ...rest] = good(question)
+      return broken('estimate', {
+        ...{ transcript: transcriptOf(question), body: head + rest.join('') },
+        ...{ pause: question.random.int(5, 20), cut: question.random.int(1, head.length) },
+      })
+    },
+  },
+  'cut-after-headers': {
+    share: 10,
+    reply: (question) => broken('estimate', { transcript: transcriptOf(question), cut: 0 }),
+  },
+  'hangs-up': {
+    share: 10,
+    reply: () => ({ behaviour: { raw: '' }, due: 'nothing', ends: 'never' }),
+  },
+  'no-http': {
+    share: 10,
+    reply: () => ({
+      ...{ behaviour: { raw: 'SSH-2.0-OpenSSH_9.6\r\n' }, due: 'nothing', ends: 'never' },
+    }),
+  },
+  stalls: {
+    share: 8,
+    reply(question) {
+      const [head, ...rest] = good(question)
+      return broken('bound', {
+        ...{ transcript: transcriptOf(question), body: head + rest.join('') },
+        stall: question.random.int(1, head.length),
+      })
+    },
+  },
+  'stalls-after-its-usage': {
+    share: 4,
+    reply(question) {
+      const parts = good({ ...question, route: 'chat/completions', stream: true })
+      const body = parts.join('')
+      const reply = broken('usage', {
+        ...{ transcript: transcripts.stream, body: `${body}: more\n\n` },
+        stall: body.length,
+      })
+      return { ...reply, usage: question.usage }
+    },
+  },
+  silent: {
+    share: 4,
+    reply: () => ({
+      ...{ behaviour: { hold: new Promise(() => undefined) }, due: 'bound', ends: 'never' },
+    }),
+  },
+  'headers-only': {
+    share: 5,
+    reply: (question) => broken('bound', { transcript: transcriptOf(question), stall: 0 }),
+  },
+  endless: {
+    share: 6,
+    reply: (question) =>
+      broken('bound', {
+        ...{ transcript: transcriptOf(question), body: good(question)[0], endless: true },
+        pause: question.random.int(2, 20),
+      }),
+  },
+  /** As fast as it is read, up to 16 MB a second; its clients are deaf. */
+  floods: {
+    share: 1,
+    reply: () =>
+      broken('bound', { transcript: transcripts.stream, body: FLOOD, endless: true, pause: 1 }),
+  },
+  'large-json': { share: 2, reply: largeJson },
+  'large-stream': { share: 2, reply: largeStream },
+  /** The same bytes as one event. */
+  'large-event': {
+    share: 1,
+    reply(question) {
+      const reply = largeJson(question)
+      return { ...reply, behaviour: { ...reply.behaviour, transcript: transcripts.stream } }
+    },
+  },
+  // Limits of their own are set for these two, so that users get past them.
+  'day-limit': { share: 15, reply: (question) => well(question) },
+  'minute-limit': { share: 20, reply: (question) => well(question) },
+}
+
+const well = (question: Question): Reply => ANSWERS.well!.reply(question)
+
+/** Makes upstream answer so, and keeps what it has served. */
+export function misbehave(upstream: Upstream, random: Random, largeBytes: number): SoakUpstream {
+  const served = new Map<string, Served>()
+  const wrong: string[] = []
+  // Making them takes so long that upstream would seem to be away.
+  largeJson({ largeBytes })
+  largeStream({ largeBytes })
+  for (const [name, { reply }] of Object.entries(ANSWERS)) {
+    upstream.on(`m/${name}`, (seen) => {
+      const marker = markerOf(seen)
+      const route = seen.path.slice('/openai/v1/'.length) as MeteredRoute
+      const json = JSON.parse(Buffer.from(seen.body).toString()) as Record<string, unknown>
+      const [prompt, written] = [random.int(1, 2000), random.int(0, 900)]
+      const completion = route === 'embeddings' ? 0 : written
+      const usage = { prompt, completion, total: prompt + completion }
+      const stream = json.stream === true
+      const { behaviour, ...owed } = reply({ route, stream, usage, random, largeBytes })
+      const { transcript = transcripts.plain } = behaviour
+      const body = behaviour.body ?? transcript.body
+      const rules = { cap: 'balanced', maxCompletionTokens: MAX_COMPLETION_TOKENS } as const
+      const { tokens, promptBytes } = boundOf(route, json, seen.body.length, rules)
+      const entry: Served = {
+        ...{ ...owed, model: `m/${name}`, status: behaviour.status ?? transcript.status },
+        ...{ bound: tokens, promptBytes, deltas: 0, done: false },
+      }
+      if (entry.ends === 'whole') entry.digest ??= digestOf(body)
+      if (served.has(marker)) wrong.push(`upstream was asked twice for ${marker}`)
+      served.set(marker, entry)
+      void seen.done.then(() => {
+        if (entry.due === 'estimate') {
+          entry.deltas = deltasIn(Buffer.from(body).subarray(0, seen.sent).toString('latin1'))
+        }
+        entry.done = true
+      })
+      return behaviour
+    })
+  }
+  return { served, wrong }
+}

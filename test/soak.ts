@@ -1,0 +1,426 @@
+/**
+ * The soak: users, browsers and admins at work on a gateway of its own process, while its database comes and goes and
+ * upstream misbehaves; and afterwards the books, request by request. The short form is soak.test.ts, the long one
+ * `npm run soak`.
+ */
+import assert from 'node:assert/strict'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Event } from '../src/usage/record.ts'
+import {
+  checkSums,
+  FAULTS,
+  health,
+  openSurroundings,
+  PATIENCE_MS,
+  recovered,
+  until,
+  type FaultName,
+  type Line,
+  type Surroundings,
+} from './chaos.ts'
+import { startProcess, type Process } from './process.ts'
+import { randomOf, type Random } from './random.ts'
+import { startClients, type Asked } from './soak-clients.ts'
+import { MAX_COMPLETION_TOKENS, misbehave, type Served } from './soak-upstream.ts'
+
+export type SoakOptions = {
+  seed: number
+  /** How long clients ask, in ms. */
+  ms: number
+  line: Line
+  /** Users that ask at the same time. */
+  slots: number
+  /** See `ClientOptions`. */
+  paceMs: number
+  /** The deadline of a request, and the one for upstream's first byte. */
+  requestSeconds: number
+  upstreamMs: number
+  /** Of the largest answers. */
+  largeBytes: number
+  /** The shortest and the longest time with and without the database, in ms. */
+  upMs: [number, number]
+  downMs: [number, number]
+  /** The ways in which it fails; in turn, from a random one on. */
+  faults: FaultName[]
+  /** Told now and then of how it goes. */
+  onProgress?: { everyMs: number; tell(progress: Progress): void }
+}
+
+export type Progress = {
+  ms: number
+  requests: number
+  outcomes: Outcomes
+  rss: number
+  degraded: boolean
+  queued: number
+  fault: string | undefined
+}
+
+/** How a request ended: as the ledger counts it; refused; or given up by its client before it was read. */
+export type Ended = Event['outcome'] | 'refused' | 'unread'
+export type Outcomes = Record<Ended, number>
+
+export type SoakReport = {
+  requests: number
+  /** By kind: requests for tokens first, then what browsers and admins did. */
+  kinds: Record<string, number>
+  outcomes: Outcomes
+  /** Tokens that upstream reported to have been used, and those that settled requests are charged. */
+  served: number
+  settled: number
+  /** Tokens charged by estimate, and by the whole bound. */
+  estimates: number
+  bounds: number
+  /** Of all of them together: what the days and the users say. */
+  charged: number
+  left: number
+  degraded: number
+  /** Cut at their deadline, whatever upstream would have answered. */
+  cut: number
+  answers: Record<string, number>
+  faults: Record<string, number>
+  /** Resident memory in bytes, once a second. */
+  rss: number[]
+  /** Whatever was not as it should be. */
+  wrong: string[]
+}
+
+const SECRET = 'secret-of-the-soak'
+
+/** Timers fire up to so much early by another clock, in ms. */
+const TIMER_MS = 20
+
+/** How often events are collected and memory is read, in ms. */
+const LOOK_MS = 1000
+
+/** After everything has ended. */
+const CALM_MS = 300
+
+/** Newest events that are usually enough to find where the last look ended; Redis keeps no more than the other number. */
+const FEW = 500
+const KEPT = 20_000
+
+/** What the log of a gateway that is well never says. */
+const ALARMS = /usage\.refused|store\.(tend|damaged|unreadable)|queue\.|"code":"internal_error"/
+
+/** Collects the events as they come, since the database keeps only the newest. */
+function collector({ store }: Surroundings) {
+  const events: Event[] = []
+  return {
+    events,
+    async collect(): Promise<void> {
+      const last = events.at(-1)?.id
+      let newest = await store.events(FEW)
+      let at = newest.findIndex(({ id }) => id === last)
+      if (at < 0) {
+        newest = await store.events(KEPT)
+        at = newest.findIndex(({ id }) => id === last)
+        if (at < 0) at = newest.length
+      }
+      events.push(...newest.slice(0, at).reverse())
+    },
+  }
+}
+
+/** Of a process on Linux; elsewhere it is not known. */
+async function residentBytes({ pid }: Process): Promise<number | undefined> {
+  const status = await readFile(`/proc/${pid}/status`, 'latin1').catch(() => '')
+  const [, kilobytes] = /^VmRSS:\s*(\d+)/m.exec(status) ?? []
+  return kilobytes === undefined ? undefined : Number(kilobytes) * 1024
+}
+
+/** Runs it; what was not as it should be is in the report. */
+export async function soak(options: SoakOptions): Promise<SoakReport> {
+  const folder = await mkdtemp(join(tmpdir(), 'weir-soak-'))
+  const around = await openSurroundings(options.line, folder)
+  let weir: Process | undefined
+  try {
+    weir = await startProcess({
+      ...around.vars,
+      ...{ USAGE_FILE: join(folder, 'usage.json'), USER_HASH_SECRET: SECRET },
+      REQUEST_SECONDS: String(options.requestSeconds),
+      UPSTREAM_TIMEOUT_MS: String(options.upstreamMs),
+      MAX_COMPLETION_TOKENS: String(MAX_COMPLETION_TOKENS),
+      MAX_BODY_BYTES: '262144',
+      ALLOWED_MODELS: 'm/*',
+      MODEL_LIMITS: JSON.stringify({
+        '*': AMPLE,
+        'm/day-limit': { ...AMPLE, tokensPerDay: 20_000 },
+        'm/minute-limit': { ...AMPLE, requestsPerMinute: 3 },
+      }),
+    })
+    return await run(options, around, weir)
+  } finally {
+    await around.calm()
+    await weir?.end('SIGKILL')
+    await around.close()
+    await rm(folder, { recursive: true, force: true })
+  }
+}
+
+const AMPLE = { tokensPerDay: 1_000_000_000, requestsPerDay: 1_000_000 }
+
+async function run(options: SoakOptions, around: Surroundings, weir: Process): Promise<SoakReport> {
+  const { seed, ms, onProgress } = options
+  const requestMs = options.requestSeconds * 1000
+  const seeds = randomOf(seed)
+  const random = () => randomOf(seeds.int(0, 2 ** 31))
+  const upstream = misbehave(around.upstream, random(), options.largeBytes)
+  const database = flap(options, around, random())
+  const { events, collect } = collector(around)
+  const { slots, paceMs } = options
+  const clients = startClients({ url: weir.url, secret: SECRET, random, slots, requestMs, paceMs })
+  const wrong: string[] = []
+  const rss: number[] = []
+  let crashed = false
+  void weir.ended.then(() => (crashed = true))
+
+  const started = performance.now()
+  const passed = () => performance.now() - started
+  for (let told = 0; passed() < ms && !crashed;) {
+    await sleep(Math.min(LOOK_MS, ms - passed()))
+    // Redis itself may be away.
+    await collect().catch(() => undefined)
+    const bytes = await residentBytes(weir)
+    if (bytes !== undefined) rss.push(bytes)
+    // What was asked of the fakes would take more and more memory.
+    around.upstream.seen.length = 0
+    around.upstash.log.length = 0
+    if (!onProgress || passed() < told + onProgress.everyMs) continue
+    told = passed()
+    const { degraded, queued } = await health(weir.url)
+    onProgress.tell({
+      ...{ ms: told, requests: clients.asked.length, rss: bytes ?? 0, degraded, queued },
+      ...{ outcomes: outcomesOf(events), fault: database.now() },
+    })
+  }
+  if (crashed) {
+    database.stop()
+    throw new Error(`the gateway has ended:\n${weir.output().slice(-3000)}`)
+  }
+
+  await clients.stop()
+  await database.stop()
+  await sleep(around.quietAt - performance.now())
+  await until(() => assert.equal(around.proxy.late.waiting, 0), PATIENCE_MS)
+  const ofUpstream = [...upstream.served.values()]
+  await until(() => assert.ok(ofUpstream.every(({ done }) => done)), requestMs + PATIENCE_MS)
+  await recovered(weir.url, 0)
+  const books = () => reconcile(options, clients.asked, upstream.served, events)
+  const balanced = async () => {
+    await collect()
+    const { length } = books().wrong
+    assert.equal(length, 0, `${length} requests are not in the books as they should be`)
+    await checkSums(around.store, events)
+  }
+  await until(balanced, PATIENCE_MS).catch((error: unknown) => wrong.push(messageOf(error)))
+  // And nothing comes after.
+  const { length } = events
+  await sleep(CALM_MS)
+  await collect()
+  if (events.length !== length) wrong.push('events came after everything had ended')
+
+  const code = await weir.end('SIGTERM')
+  if (code !== 0) wrong.push(`it ended with ${code}`)
+  wrong.push(...alarms(weir.output()))
+  const { wrong: unbalanced, ...figures } = books()
+  return {
+    ...figures,
+    kinds: Object.fromEntries(clients.counts),
+    faults: Object.fromEntries(database.counts),
+    rss,
+    wrong: [...wrong, ...unbalanced, ...clients.wrong, ...upstream.wrong],
+  }
+}
+
+const messageOf = (error: unknown) => (error instanceof Error ? error.message : String(error))
+
+/** Resident memory in bytes: at the start, and the medians of a time after warming up and of the end. */
+export type Memory = { start: number; early: number; late: number }
+
+/** After a sixth of the time it has warmed up; what it has then, for another sixth, is held against the last sixth. */
+export function memoryOf(rss: number[]): Memory {
+  const part = (from: number, to: number) => {
+    const sorted = rss.slice(rss.length * from, rss.length * to).sort((a, b) => a - b)
+    return sorted[Math.floor(sorted.length / 2)] ?? 0
+  }
+  return { start: rss[0] ?? 0, early: part(1 / 6, 2 / 6), late: part(5 / 6, 1) }
+}
+
+/** Lets the database fail in one way after the other, until it is stopped. */
+function flap({ faults, upMs, downMs, line }: SoakOptions, around: Surroundings, random: Random) {
+  const counts = new Map<string, number>()
+  const stopping = new AbortController()
+  const stopped = () => stopping.signal.aborted
+  let current: FaultName | undefined
+  async function work(): Promise<void> {
+    for (let turn = random.int(0, faults.length - 1); ; turn += 1) {
+      await sleep(random.int(...upMs), undefined, { signal: stopping.signal }).catch(() => 0)
+      const fault = faults[turn % faults.length]
+      if (stopped() || fault === undefined) return
+      current = fault
+      counts.set(fault, (counts.get(fault) ?? 0) + 1)
+      await FAULTS[fault](around, line, random.int(...downMs))
+      current = undefined
+    }
+  }
+  const working = work()
+  return {
+    counts,
+    now: () => current,
+    stop() {
+      stopping.abort()
+      return working
+    },
+  }
+}
+
+function outcomesOf(events: Event[]): Outcomes {
+  const outcomes: Outcomes = { settled: 0, partial: 0, failed: 0, refused: 0, unread: 0 }
+  for (const { outcome } of events) outcomes[outcome] += 1
+  return outcomes
+}
+
+/** Lines that it should not have written, the first few of them; what @hono/node-server says of an answer that broke off is no alarm. */
+function alarms(output: string): string[] {
+  const [, log = ''] = output.split(/Weir listens on .*\n/)
+  const lines = log.split('\n').filter((line) => line !== '')
+  const bad = lines.filter((line) =>
+    line.startsWith('{') ? ALARMS.test(line) : line !== 'The user aborted a request.',
+  )
+  return bad.slice(0, 5).map((line) => `in its log: ${line.slice(0, 500)}`)
+}
+
+/** Holds each request against what upstream did with it and what the ledger says. */
+function reconcile(
+  options: SoakOptions,
+  asked: Asked[],
+  served: Map<string, Served>,
+  events: Event[],
+) {
+  const wrong: string[] = []
+  const outcomes = outcomesOf(events)
+  const sums = { served: 0, settled: 0, estimates: 0, bounds: 0, charged: 0 }
+  let cut = 0
+  const bySession = new Map<string, Event[]>()
+  for (const event of events) {
+    const session = event.session ?? ''
+    bySession.set(session, [...(bySession.get(session) ?? []), event])
+    sums.charged += event.charged
+  }
+  const answers: Record<string, number> = {}
+  for (const one of asked) {
+    const own = bySession.get(one.session) ?? []
+    const [event, another] = own
+    bySession.delete(one.session)
+    const was = served.get(one.marker)
+    if (was) answers[was.model] = (answers[was.model] ?? 0) + 1
+    try {
+      assert.equal(another, undefined, 'it has two events')
+      if (event) assert.deepEqual([event.user, event.model], [one.user, one.model])
+      if (!was) {
+        const outcome = checkUnserved(one, event)
+        if (!event) outcomes[outcome] += 1
+        continue
+      }
+      assert.ok(event, 'it is not counted')
+      assert.equal(event.bound, was.bound, 'its bound')
+      const late = checkCharge(options, was, event, one)
+      checkSeen(one, was, late)
+      cut += late ? 1 : 0
+      if (event.outcome === 'settled') {
+        sums.served += was.usage?.total ?? 0
+        sums.settled += event.charged
+      } else if (event.outcome === 'partial') {
+        sums[event.charged === event.bound ? 'bounds' : 'estimates'] += event.charged
+      }
+    } catch (error) {
+      const facts = JSON.stringify({ one, was, own })
+      wrong.push(`${one.marker}: ${messageOf(error)} ${facts}`)
+    }
+  }
+  for (const [session, strays] of bySession) {
+    wrong.push(`events of nobody, ${session}: ${JSON.stringify(strays)}`)
+  }
+  const ends = Object.values(outcomes).reduce((sum, count) => sum + count, 0)
+  if (ends !== asked.length) wrong.push(`${asked.length} requests have ${ends} outcomes`)
+  const degraded = asked.filter((one) => one.degraded).length
+  const left = asked.filter((one) => one.left).length
+  return { requests: asked.length, outcomes, ...sums, answers, degraded, left, cut, wrong }
+}
+
+/** What upstream was never asked for was refused, or its client went before it was read; it costs nothing. */
+function checkUnserved(one: Asked, event: Event | undefined): 'refused' | 'unread' {
+  const { left, status, code, kind, refusal, model } = one
+  if (event) {
+    // Its admission had no sure answer, so it is on record that it came to nothing.
+    assert.deepEqual([event.outcome, event.charged], ['failed', 0])
+  }
+  if (left) return 'unread'
+  assert.ok(!one.broke, 'the connection broke')
+  if (refusal !== undefined) {
+    assert.equal(status, refusal, 'the status of a mistake')
+    assert.equal(event, undefined, 'a mistake is counted')
+    return 'refused'
+  }
+  assert.notEqual(kind, 'half')
+  const limited = model === 'm/day-limit' ? 'insufficient_quota' : 'rate_limit_exceeded'
+  if (status === 403) assert.equal(code, 'user_blocked')
+  else assert.deepEqual([status, code, /limit$/.test(model)], [429, limited, true])
+  return 'refused'
+}
+
+/** Whether it was cut at its deadline, whatever upstream would have said. Throws when its charge is not what it owes. */
+function checkCharge(options: SoakOptions, was: Served, event: Event, one: Asked): boolean {
+  const { requestSeconds, upstreamMs } = options
+  const { outcome, charged, estimated, prompt, completion, total, mismatch } = event
+  const longest = event.ttfbMs === undefined ? upstreamMs : requestSeconds * 1000
+  const late = event.totalMs >= longest - TIMER_MS
+  const isBound = outcome === 'partial' && estimated && charged === was.bound
+  if (was.due === 'bound') {
+    assert.ok(isBound, 'it owes its bound')
+    // What is too large to be read ends by itself.
+    if (was.ends === 'whole') return late
+    assert.ok(late, 'it was cut before its deadline')
+    return false
+  }
+  if (late && isBound) return true
+  if (was.due === 'usage') {
+    assert.deepEqual(
+      { outcome, charged, estimated, prompt, completion, total, ...(mismatch && { mismatch }) },
+      { outcome: 'settled', charged: was.usage?.total, estimated: false, ...was.usage },
+    )
+  } else if (was.due === 'nothing') {
+    assert.deepEqual([outcome, charged], ['failed', 0])
+  } else {
+    assert.deepEqual([outcome, estimated], ['partial', true])
+    const least = Math.ceil(was.promptBytes / 4)
+    // Of an answer that breaks off, what came last may be lost; but not what the client has.
+    const seen = was.ends === 'whole' ? was.deltas : one.kind === 'simple' ? 0 : one.deltas
+    const [from, to] = [seen, was.deltas].map((deltas) => Math.min(least + deltas, was.bound))
+    assert.ok(charged >= from! && charged <= to!, `an estimate of ${from} to ${to}: ${charged}`)
+  }
+  return false
+}
+
+/** A client that stays gets upstream's answer to the byte, and sees that it broke off where it did. */
+function checkSeen(one: Asked, was: Served, late: boolean): void {
+  const { left, status, broke, digest, kind, told } = one
+  if (left) return
+  const failed = status === 502 || status === 504
+  if (late) return assert.ok(broke || failed, 'it was cut, and the client does not know')
+  if (kind === 'simple' && was.due !== 'nothing') {
+    // Its numbers are no business of the form's.
+    if (was.model === 'm/nonsense-usage') return assert.ok(failed || status === 200)
+    if (was.due !== 'usage' || was.ends !== 'whole') return assert.ok(failed && !broke)
+    // A stream is not for this form.
+    if (/large/.test(was.model)) return assert.equal(status, 502)
+    return assert.deepEqual([status, told], [200, was.usage?.total])
+  }
+  if (was.ends === 'never') return assert.ok(failed, `${status}`)
+  assert.deepEqual([status, broke], [was.status, was.ends === 'broken'])
+  if (was.ends === 'whole') assert.equal(digest, was.digest, 'the body')
+}
