@@ -52,7 +52,7 @@ export type ClientOptions = {
   slots: number
   /** The longest that a request may take. */
   requestMs: number
-  /** Between two syncs, two looks of an admin and so on; an eighth of it at most between two requests of a user. */
+  /** Between two syncs, two looks of an admin and so on, in ms; a user asks again after an eighth of it at most. */
   paceMs: number
 }
 
@@ -136,13 +136,11 @@ export function startClients(options: ClientOptions): Clients {
   const pause = (ms: number) =>
     sleep(ms, undefined, { signal: stopping.signal }).catch(() => undefined)
 
-  /** Whoever hears nothing for too long goes, and says so. */
+  /** Whoever hears no end for too long goes, and says so. */
   async function hear(path: string, what: Call): Promise<Heard> {
-    const late = setTimeout(() => {
-      wrong.push(`no end of ${what.method ?? 'POST'} ${path}`)
-    }, requestMs + PATIENCE_MS)
-    const heard = await call(`${url}${path}`, { agent, ...what })
-    clearTimeout(late)
+    const { leave = requestMs + PATIENCE_MS } = what
+    const heard = await call(`${url}${path}`, { agent, ...what, leave })
+    if (heard.left && what.leave === undefined) wrong.push(`no end of ${path}`)
     return heard
   }
 

@@ -175,40 +175,49 @@ async function run(options: SoakOptions, around: Surroundings, weir: Process): P
   const clients = startClients({ url: weir.url, secret: SECRET, random, slots, requestMs, paceMs })
   const wrong: string[] = []
   const rss: number[] = []
-  let crashed = false
-  void weir.ended.then(() => (crashed = true))
+  let over = false
+  const crash = weir.ended.then((code): never => {
+    throw new Error(`the gateway has ended with ${code}:\n${weir.output().slice(-3000)}`)
+  })
 
   const started = performance.now()
   const passed = () => performance.now() - started
-  for (let told = 0; passed() < ms && !crashed;) {
-    await sleep(Math.min(LOOK_MS, ms - passed()))
-    // Redis itself may be away.
-    await collect().catch(() => undefined)
-    const bytes = await residentBytes(weir)
-    if (bytes !== undefined) rss.push(bytes)
-    // What was asked of the fakes would take more and more memory.
-    around.upstream.seen.length = 0
-    around.upstash.log.length = 0
-    if (!onProgress || passed() < told + onProgress.everyMs) continue
-    told = passed()
-    const { degraded, queued } = await health(weir.url)
-    onProgress.tell({
-      ...{ ms: told, requests: clients.asked.length, rss: bytes ?? 0, degraded, queued },
-      ...{ outcomes: outcomesOf(events), fault: database.now() },
-    })
-  }
-  if (crashed) {
-    database.stop()
-    throw new Error(`the gateway has ended:\n${weir.output().slice(-3000)}`)
+  async function watch(): Promise<void> {
+    for (let told = 0; passed() < ms && !over;) {
+      await sleep(Math.min(LOOK_MS, ms - passed()))
+      // Redis itself may be away.
+      await collect().catch(() => undefined)
+      const bytes = await residentBytes(weir)
+      if (bytes !== undefined) rss.push(bytes)
+      // What was asked of the fakes would take more and more memory.
+      around.upstream.seen.length = 0
+      around.upstash.log.length = 0
+      if (!onProgress || passed() < told + onProgress.everyMs) continue
+      told = passed()
+      const { degraded, queued } = await health(weir.url)
+      onProgress.tell({
+        ...{ ms: told, requests: clients.asked.length, rss: bytes ?? 0, degraded, queued },
+        ...{ outcomes: outcomesOf(events), fault: database.now() },
+      })
+    }
   }
 
-  await clients.stop()
-  await database.stop()
-  await sleep(around.quietAt - performance.now())
-  await until(() => assert.equal(around.proxy.late.waiting, 0), PATIENCE_MS)
-  const ofUpstream = [...upstream.served.values()]
-  await until(() => assert.ok(ofUpstream.every(({ done }) => done)), requestMs + PATIENCE_MS)
-  await recovered(weir.url, 0)
+  async function comeToRest(): Promise<void> {
+    await clients.stop()
+    await database.stop()
+    await sleep(around.quietAt - performance.now())
+    await until(() => assert.equal(around.proxy.late.waiting, 0), PATIENCE_MS)
+    const ofUpstream = [...upstream.served.values()]
+    await until(() => assert.ok(ofUpstream.every(({ done }) => done)), requestMs + PATIENCE_MS)
+    await recovered(weir.url, 0)
+  }
+
+  try {
+    await Promise.race([watch().then(comeToRest), crash])
+  } finally {
+    over = true
+    await Promise.allSettled([clients.stop(), database.stop()])
+  }
   const books = () => reconcile(options, clients.asked, upstream.served, events)
   const balanced = async () => {
     await collect()
@@ -268,6 +277,8 @@ function flap({ faults, upMs, downMs, line }: SoakOptions, around: Surroundings,
     }
   }
   const working = work()
+  // It is awaited in the end, which may be long after.
+  working.catch(() => undefined)
   return {
     counts,
     now: () => current,

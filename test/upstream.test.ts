@@ -4,6 +4,7 @@ import Groq from 'groq-sdk'
 import OpenAI from 'openai'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { z } from 'zod'
+import { raw, requestOf } from './raw.ts'
 import { transcripts } from './transcripts.ts'
 import type { Transcript } from './transcripts.ts'
 import { startUpstream } from './upstream.ts'
@@ -331,6 +332,23 @@ test.each([0, stream.body.length])('a cut at byte %i still sends the headers', a
   expect(res.status).toBe(200)
   expect(error).toBeInstanceOf(TypeError)
   expect(Buffer.concat(items)).toHaveLength(cut)
+})
+
+test('what is no answer goes over the connection as it is, and then it closes', async () => {
+  upstream.on('m', { raw: 'SSH-2.0-OpenSSH_9.6\r\n' })
+  const [{ text }, seen] = await Promise.all([
+    raw(
+      upstream.url,
+      requestOf(
+        'POST /openai/v1/chat/completions HTTP/1.1',
+        ['Host: upstream', 'Authorization: Bearer key', 'Content-Length: 13'],
+        '{"model":"m"}',
+      ),
+    ),
+    upstream.next(),
+  ])
+  await seen.gone
+  expect(text).toBe('SSH-2.0-OpenSSH_9.6\r\n')
 })
 
 test('a stall goes silent until the client leaves', async () => {
