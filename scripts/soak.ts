@@ -3,6 +3,9 @@
  * and goes and upstream misbehaves; ends with 1 if a request is not in the books as it should be, or if memory grew.
  * `-- --minutes 5` is shorter, `--line tcp` has Redis over TCP in place of Upstash, `--seed 7` other requests.
  */
+import { writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { FAULTS, type FaultName } from '../test/chaos.ts'
 import { memoryOf, soak, type Outcomes, type Progress } from '../test/soak.ts'
@@ -45,7 +48,7 @@ function tell({ ms, requests, outcomes, rss, degraded, queued, fault }: Progress
 console.log(
   `seed ${seed}, ${minutes} minutes, the database over ${line === 'tcp' ? 'TCP' : 'REST'}`,
 )
-const { wrong, rss, ...report } = await soak({
+const { wrong, rss, log, ...report } = await soak({
   ...{ seed, line, ms: minutes * 60_000, slots: 12, paceMs: 800 },
   ...{ requestSeconds: 8, upstreamMs: 4000, largeBytes: 100 * 1024 * 1024 },
   ...{ upMs: [4000, 12_000], downMs: [1000, 6000], faults: Object.keys(FAULTS) as FaultName[] },
@@ -74,5 +77,9 @@ console.log(`             by the minute ${perMinute.join(' ')}`)
 if (minutes >= MEMORY_MINUTES && growth > MARGIN) wrong.push('memory grew')
 
 for (const line of wrong.slice(0, 20)) console.log(`WRONG        ${line.slice(0, 2000)}`)
-console.log(wrong.length ? `${wrong.length} things are wrong` : 'all is in the books')
+if (wrong.length) {
+  const file = join(tmpdir(), `weir-soak-${seed}.log`)
+  await writeFile(file, log)
+  console.log(`${wrong.length} things are wrong; what the gateway wrote is in ${file}`)
+} else console.log('all is in the books')
 process.exit(wrong.length ? 1 : 0)

@@ -23,6 +23,8 @@ export type Asked = {
   /** The answer began and broke off, or the connection did before. */
   broke: boolean
   status?: number
+  /** What the gateway calls it. */
+  id?: string
   degraded: boolean
   /** The code of an error of the gateway's own. */
   code?: string
@@ -170,7 +172,7 @@ export function startClients(options: ClientOptions): Clients {
       ...{ marker, kind, model, left, broke: broke !== undefined, deltas: deltasIn(text) },
       ...{ user: await ids.user(tokenOf(user)), session: await ids.session(marker) },
       ...{ degraded: headers['x-weir-degraded'] === '1', digest: hash.digest('hex') },
-      ...(status !== undefined && { status }),
+      ...(status !== undefined && { status, id: String(headers['x-weir-id']) }),
     }
     if (!left && status !== undefined && status >= 400) {
       const [, code] = /"code":"(\w+)"\}\}$/.exec(text) ?? /"code":"(\w+)","param"/.exec(text) ?? []

@@ -86,6 +86,8 @@ export type SoakReport = {
   rss: number[]
   /** Whatever was not as it should be. */
   wrong: string[]
+  /** All that the gateway wrote. */
+  log: string
 }
 
 const SECRET = 'secret-of-the-soak'
@@ -219,13 +221,14 @@ async function run(options: SoakOptions, around: Surroundings, weir: Process): P
     await Promise.allSettled([clients.stop(), database.stop()])
   }
   const books = () => reconcile(options, clients.asked, upstream.served, events)
-  const balanced = async () => {
+  const counted = async () => {
     await collect()
     const { length } = books().wrong
     assert.equal(length, 0, `${length} requests are not in the books as they should be`)
-    await checkSums(around.store, events)
   }
-  await until(balanced, PATIENCE_MS).catch((error: unknown) => wrong.push(messageOf(error)))
+  for (const check of [counted, () => checkSums(around.store, events)]) {
+    await until(check, PATIENCE_MS).catch((error: unknown) => wrong.push(messageOf(error)))
+  }
   // And nothing comes after.
   const { length } = events
   await sleep(CALM_MS)
@@ -234,7 +237,8 @@ async function run(options: SoakOptions, around: Surroundings, weir: Process): P
 
   const code = await weir.end('SIGTERM')
   if (code !== 0) wrong.push(`it ended with ${code}`)
-  wrong.push(...alarms(weir.output()))
+  const log = weir.output()
+  wrong.push(...alarms(log))
   const { wrong: unbalanced, ...figures } = books()
   return {
     ...figures,
@@ -242,6 +246,7 @@ async function run(options: SoakOptions, around: Surroundings, weir: Process): P
     faults: Object.fromEntries(database.counts),
     rss,
     wrong: [...wrong, ...unbalanced, ...clients.wrong, ...upstream.wrong],
+    log,
   }
 }
 
