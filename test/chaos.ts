@@ -94,7 +94,8 @@ export async function openSurroundings(line: Line, folder?: string): Promise<Sur
   )
   const vars: Vars = {
     GROQ_BASE_URL: upstream.url,
-    STORE_TIMEOUT_MS: '300',
+    // All of a run shares a process, and a crowded one is late.
+    STORE_TIMEOUT_MS: '500',
     GLOBAL_LIMITS: '{"total":{"tokensPerDay":1000000000,"requestsPerDay":10000000}}',
     EVENTS_KEPT: '20000',
     LOG_LEVEL: 'info',
