@@ -208,10 +208,23 @@ test.each([
   ['a "b", c', '"a ""b"", c"\r\n'],
   ['two\r\nlines', '"two\r\nlines"\r\n'],
   ['<script>', '<script>\r\n'],
+  [`two\nlines`, '"two\nlines"\r\n'],
+  ['\ra', `"'\ra"\r\n`],
+  ['\na', `"'\na"\r\n`],
+  ['a=1', 'a=1\r\n'],
+  ['a\tb', 'a\tb\r\n'],
+  [' a', '" a"\r\n'],
+  ['a ', '"a "\r\n'],
+  ['-a=1', `'-a=1\r\n`],
   [-5, '-5\r\n'],
   [0, '0\r\n'],
   [null, '\r\n'],
+  [undefined, '\r\n'],
   [false, 'false\r\n'],
 ])('the cell %j is written as %j', (cell, line) => {
   expect(csvLine([cell])).toBe(line)
+})
+
+test('a line has all of its cells', () => {
+  expect(csvLine(['a', 1, null, 'b,c'])).toBe('a,1,,"b,c"\r\n')
 })

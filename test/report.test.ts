@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { newRow } from '../src/usage/documents.ts'
 import { reduce } from '../src/usage/ledger.ts'
 import type { Block, Command, DayDoc, DayRow, ModelLimits, UserDoc } from '../src/usage/record.ts'
-import { modelStats, userReport } from '../src/usage/report.ts'
+import { modelStats, syncReport, userReport } from '../src/usage/report.ts'
 import { admitOf, failureOf, NOON, settleOf } from './commands.ts'
 
 const DAY = 86_400_000
@@ -46,6 +46,15 @@ test('a request that never ended is told as expired once it cannot be running an
     userReport(user, LIMITS, now).models.map(({ unsettled, expired }) => [unsettled, expired])
   expect(told(NOON + running.lasts - 1)).toEqual([[1, 0]])
   expect(told(NOON + running.lasts)).toEqual([[1, 1]])
+})
+
+test('what runs with another model, or since yesterday, is none of a model that runs no more', () => {
+  const lease = { model: 'a/one', at: NOON, bound: 100, until: NOON + 1 }
+  const expired = (leases: UserDoc['leases']) =>
+    modelsOf(userOf({ rows: { 'a/one': rowOf(100) }, leases })).map((row) => row.expired)
+  expect(expired({ 1: lease })).toEqual([0])
+  expect(expired({ 1: { ...lease, model: 'b/two' } })).toEqual([1])
+  expect(expired({ 1: { ...lease, at: NOON - DAY } })).toEqual([1])
 })
 
 test('what a browser reports is told beside what was metered, of today only', () => {
@@ -216,6 +225,31 @@ test('reckons what is left of all models together from all of them', () => {
   ])
   expect(modelsOf(user, { ...LIMITS, total: undefined })[2]).toMatchObject({
     tokensRemainingDay: null,
+  })
+})
+
+test('tells a browser what is counted of the models it knows and asks about, and what is blocked', () => {
+  const rows = { 'a/one': { tokens: 300, requests: 3 }, 'b/two': { tokens: 200, requests: 1 } }
+  const blocks = {
+    'a/one': { at: 1, until: NOON },
+    'b/two': { at: 1, until: NOON + 1, reason: 'spam' },
+    '*': { at: 1 },
+  }
+  const reported = { ok: true, at: NOON, rows, blocks } as const
+  const resetAt = Date.UTC(2026, 10, 23)
+  const total = { tokensPerDay: 1100, requestsPerDay: 20 }
+  const asked = ['b/two', 'c/new', 'constructor']
+  expect(syncReport(reported, asked, { ...LIMITS, total })).toEqual({
+    usage: {
+      'a/one': { tokensUsedDay: 300, tokensRemainingDay: 200, requestsDay: 3, resetAt },
+      'b/two': { tokensUsedDay: 200, tokensRemainingDay: 600, requestsDay: 1, resetAt },
+      'c/new': { tokensUsedDay: 0, tokensRemainingDay: 600, requestsDay: 0, resetAt },
+      constructor: { tokensUsedDay: 0, tokensRemainingDay: 600, requestsDay: 0, resetAt },
+    },
+    blocked: [
+      { model: 'b/two', reason: 'spam', until: NOON + 1 },
+      { model: '*', reason: null, until: null },
+    ],
   })
 })
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { newDay, newDayRow } from '../src/usage/documents.ts'
 import { historyRow, historyStats } from '../src/usage/history.ts'
 import { DAY_MS, dateOf } from '../src/usage/record.ts'
 import { admitOf, settleOf } from './commands.ts'
@@ -188,4 +189,46 @@ test('stats over no days are zero and name no date', () => {
     mostActiveDate: null,
     daysTracked: 0,
   })
+})
+
+test('a day is told by its totals, and one on which nothing ended by zeros', () => {
+  const total = { ...newDayRow(), charged: 90, completion: 40, prompt: 50, requests: 3, users: 2 }
+  expect(historyRow('2026-11-22', { ...newDay('2026-11-22'), total, sessions: 4 })).toEqual({
+    date: '2026-11-22',
+    totalTokens: 90,
+    completionTokens: 40,
+    promptTokens: 50,
+    requestCount: 3,
+    uniqueUsers: 2,
+    uniqueSessions: 4,
+  })
+  expect(historyRow('2026-11-21', undefined)).toEqual({
+    date: '2026-11-21',
+    totalTokens: 0,
+    completionTokens: 0,
+    promptTokens: 0,
+    requestCount: 0,
+    uniqueUsers: 0,
+    uniqueSessions: 0,
+  })
+})
+
+test.each([
+  ['the one with the most tokens', [10, 30, 20], '2026-11-02'],
+  ['the later of two alike', [30, 30, 20], '2026-11-02'],
+  ['the first where it has the most', [30, 20, 10], '2026-11-01'],
+])('stats name as the most active day %s, in whatever order', (_, tokens, most) => {
+  const rows = tokens.map((totalTokens, n) => ({
+    ...historyRow(`2026-11-0${n + 1}`, undefined),
+    ...{ totalTokens, requestCount: n + 1 },
+  }))
+  const sum = tokens.reduce((all, one) => all + one)
+  const stats = {
+    totalTokensAllTime: sum,
+    totalRequests: 6,
+    avgTokensPerRequest: Math.round((sum / 6) * 100) / 100,
+    mostActiveDate: most,
+    daysTracked: 3,
+  }
+  expect([historyStats(rows), historyStats(rows.toReversed())]).toEqual([stats, stats])
 })

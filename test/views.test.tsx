@@ -5,8 +5,27 @@ import { join, resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { edgeBundle } from '../scripts/bundle.ts'
 import { newDay, newDayRow, newRow, newUser } from '../src/usage/documents.ts'
-import { blocksOf, history, today, userDay, userDays, userLine } from '../src/usage/dashboard.ts'
-import { HOUR_MS, dateOf, type DayDoc, type Event, type UserDoc } from '../src/usage/record.ts'
+import {
+  blocksOf,
+  history,
+  part,
+  today,
+  userDay,
+  userDays,
+  userLine,
+} from '../src/usage/dashboard.ts'
+import {
+  DAY_MS,
+  HOUR_MS,
+  MINUTE_MS,
+  dateOf,
+  datesTo,
+  type DayDoc,
+  type Event,
+  type Limits,
+  type UserDoc,
+} from '../src/usage/record.ts'
+import { NOTHING } from '../src/usage/tally.ts'
 import { ago, duration, percent, short, usd } from '../src/views/format.ts'
 import { homePage } from '../src/views/home.tsx'
 import { awayPage, loginPage, problemPage, setupPage } from '../src/views/login.tsx'
@@ -186,6 +205,56 @@ describe('today', () => {
     expect(today(days, terms, NOW).cost).toBe(0.001)
     expect(today(days, { ...terms, prices: {} }, NOW).cost).toBeUndefined()
   })
+
+  test('tells its models, the most used first, and what everyone has left of them', () => {
+    const rowOf = (charged: number, users: number) => ({
+      ...newDayRow(),
+      ...{ requests: users + 1, charged, prompt: charged, users },
+    })
+    const day: DayDoc = {
+      ...newDay(dateOf(NOW)),
+      total: rowOf(700, 6),
+      sessions: 3,
+      models: { b: rowOf(100, 1), a: rowOf(400, 2), c: rowOf(200, 3) },
+      quota: { '*': { tokens: 950, requests: 9 }, a: { tokens: 450, requests: 3 } },
+    }
+    const globalLimits = {
+      total: limits,
+      models: { a: limits, c: { tokensPerDay: 150, requestsPerDay: 10 } },
+    }
+    const prices = { ...terms.prices, b: { input: 4, output: 4 } }
+    expect(today([day], { ...terms, globalLimits, prices }, NOW)).toEqual({
+      total: day.total,
+      sessions: 3,
+      cost: 0.0008,
+      resetAt: Date.UTC(2026, 2, 19),
+      held: { tokens: 950, requests: 9 },
+      limits,
+      open: 2,
+      hours: Array.from({ length: 15 }, () => 0),
+      models: [
+        { model: 'a', tokens: 400, requests: 3, users: 2, cost: 0.0004, left: 550 },
+        { model: 'c', tokens: 200, requests: 4, users: 3, left: 0 },
+        { model: 'b', tokens: 100, requests: 2, users: 1, cost: 0.0004 },
+      ],
+    })
+  })
+
+  test('holds what has ended where everyone is not limited, and never less than nothing open', () => {
+    const day = dayOf(NOW, { 3: 100 })
+    const none = { ...terms, globalLimits: undefined }
+    expect(today([{ ...day, quota: {} }], none, NOW)).toMatchObject({
+      held: { tokens: 100, requests: 2 },
+      limits: undefined,
+      models: [{ left: undefined }],
+    })
+    const quota = { '*': { tokens: 100, requests: 1 } }
+    expect(today([{ ...day, quota }], terms, NOW).open).toBe(0)
+  })
+})
+
+test('a part of a limit that allows nothing is all of it', () => {
+  expect([part(1, 4), part(0, 4), part(0, 0), part(3, 0)]).toEqual([0.25, 0, 1, 1])
 })
 
 test('a history has every day asked for, the oldest first, and sums its models', () => {
@@ -197,10 +266,146 @@ test('a history has every day asked for, the oldest first, and sums its models',
   expect(models).toEqual([{ model: 'a', tokens: 11, requests: 4, cost: 11e-6 }])
 })
 
+test('a history tells its models, the most used first, and costs what is known of the prices', () => {
+  const rowOf = (charged: number) => ({ ...newDayRow(), requests: 1, charged, prompt: charged })
+  const docOf = (at: number, models: DayDoc['models']): DayDoc => ({
+    ...newDay(dateOf(at)),
+    total: { ...rowOf(70), requests: 3, users: 2 },
+    models,
+  })
+  const docs = [
+    docOf(NOW, { c: rowOf(10), a: rowOf(20) }),
+    docOf(NOW - DAY_MS, { b: rowOf(40), a: rowOf(30) }),
+  ]
+  const prices = { a: { input: 1e6, output: 1e6 }, b: { input: 2e6, output: 2e6 } }
+  const dates = docs.map(({ date }) => date)
+  expect(history(docs, dates, { ...terms, prices })).toEqual({
+    tokens: 140,
+    requests: 6,
+    days: dates.toReversed().map((date) => ({ date, tokens: 70, requests: 3, users: 2 })),
+    models: [
+      { model: 'a', tokens: 50, requests: 2, cost: 50 },
+      { model: 'b', tokens: 40, requests: 1, cost: 80 },
+      { model: 'c', tokens: 10, requests: 1 },
+    ],
+    cost: 130,
+  })
+})
+
 test('a user shows the limit of which most is used, the blocks in force and a report that is far off', () => {
   const line = userLine(userOf('a', 'why'), terms, NOW)
   expect(line).toMatchObject({ blocked: ['a'], differs: true, overshoot: 7 })
   expect(line.nearest).toMatchObject({ model: 'a', share: 0.9 })
+})
+
+test('the limit of which most is used may be one of requests, or that of all models together', () => {
+  const rows = { a: { ...newRow(), charged: 300, requests: 6 }, b: { ...newRow(), charged: 500 } }
+  const user = { ...newUser(ID, NOW), rows, seen: NOW - 7 }
+  const withTotal = (total: Limits) => ({ ...terms, limits: { ...terms.limits, total } })
+  expect(userLine(user, terms, NOW)).toEqual({
+    id: ID,
+    at: NOW - 7,
+    tokens: 800,
+    requests: 6,
+    nearest: { model: 'a', share: 0.6 },
+    blocked: [],
+    overshoot: 0,
+    differs: false,
+  })
+  expect(userLine(user, withTotal(limits), NOW).nearest).toEqual({ model: '*', share: 0.8 })
+  const ample = { tokensPerDay: 1e6, requestsPerDay: 100 }
+  expect(userLine(user, withTotal(ample), NOW).nearest).toEqual({ model: 'a', share: 0.6 })
+  expect(userLine(newUser(ID, NOW), { ...terms, limits: { models: {} } }, NOW)).toMatchObject({
+    at: NOW,
+    nearest: undefined,
+  })
+})
+
+describe('a day of a user', () => {
+  const row = { ...newRow(), requests: 2, charged: 300, prompt: 200, held: 100 }
+  const rows = { a: row, b: { ...row, charged: 400 } }
+  const minute = { n: NOW / MINUTE_MS, rows: { a: { tokens: 9, requests: 1 } } }
+  const user: UserDoc = { ...newUser(ID, NOW), rows, minute }
+
+  test('has its models, the most used first, and what they cost', () => {
+    expect(userDay(user, terms, NOW)).toMatchObject({
+      tokens: 700,
+      requests: 4,
+      models: [
+        { model: 'b', tokens: 400, requests: 2, limits, minute: undefined, cost: undefined },
+        { model: 'a', tokens: 300, requests: 2, limits, minute: undefined, cost: 400e-6 },
+      ],
+    })
+  })
+
+  test('has no line for a block of all models, and what was yesterday costs nothing today', () => {
+    const blocks = { '*': { at: NOW }, a: { at: NOW } }
+    const { models } = userDay({ ...user, blocks }, terms, NOW + DAY_MS)
+    expect(models).toMatchObject([{ model: 'a', tokens: 0, cost: 0 }])
+  })
+
+  test.each([
+    [
+      'tokensPerMinute',
+      0,
+      [
+        { tokens: 0, requests: 0 },
+        { tokens: 9, requests: 1 },
+      ],
+    ],
+    [
+      'requestsPerMinute',
+      0,
+      [
+        { tokens: 0, requests: 0 },
+        { tokens: 9, requests: 1 },
+      ],
+    ],
+    ['requestsPerMinute', MINUTE_MS, [NOTHING, NOTHING]],
+  ])('tells the minute where there is a limit of it: %s, %i ms later', (field, later, minutes) => {
+    const byMinute = { default: { ...limits, [field]: 5 }, models: {} }
+    const { models } = userDay(user, { ...terms, limits: byMinute }, NOW + later)
+    expect(models.map(({ minute }) => minute)).toEqual(minutes)
+  })
+
+  test.each([
+    [0, 0, 5000, 5001],
+    [100, 100, 5000, 5001],
+    [100_100, 100, 120_000, 120_001],
+    [100_100, 100, 80_000, 79_999],
+  ])('of %i tokens, %i held, %i is no report far off, %i is', (charged, held, near, far) => {
+    const differs = (tokens: number) => {
+      const reported = { a: { tokens, requests: 1 } }
+      const one = { ...user, rows: { a: { ...row, charged, held } }, reported }
+      return userDay(one, terms, NOW).models[0]?.differs
+    }
+    expect([differs(near), differs(far)]).toEqual([false, true])
+  })
+})
+
+test('the blocks of a user that are in force are told with the latest first', () => {
+  const blocks = {
+    a: { at: 1 },
+    b: { at: 3, until: NOW + 1, reason: 'why' },
+    c: { at: 4, until: NOW },
+    d: { at: 2 },
+  }
+  expect(blocksOf({ ...newUser(ID, NOW), blocks }, NOW)).toEqual([
+    { at: 3, until: NOW + 1, reason: 'why', user: ID, model: 'b' },
+    { at: 2, user: ID, model: 'd' },
+    { at: 1, user: ID, model: 'a' },
+  ])
+})
+
+test('the last days of a user are told with the oldest first', () => {
+  const [date = '', yesterday = '', before = ''] = datesTo(NOW, 3)
+  const past = { [yesterday]: { a: { charged: 7, requests: 1 }, b: { charged: 5, requests: 2 } } }
+  const user = { ...newUser(ID, NOW), rows: { a: { ...newRow(), charged: 9, requests: 4 } }, past }
+  expect(userDays(user, [date, yesterday, before])).toEqual([
+    { date: before, tokens: 0, requests: 0 },
+    { date: yesterday, tokens: 12, requests: 3 },
+    { date, tokens: 9, requests: 4 },
+  ])
 })
 
 test('what a refresh is tagged by does not change with time alone', () => {
