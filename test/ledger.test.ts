@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { dateOf, type Limits } from '../src/usage/record.ts'
-import { admitOf, AMPLE, commandSequence, failureOf, NOON, settleOf } from './commands.ts'
+import { newDay } from '../src/usage/documents.ts'
+import { dateOf, type Enter, type Event, type Limits } from '../src/usage/record.ts'
+import { admitOf, AMPLE, commandSequence, eventOf, failureOf, NOON, settleOf } from './commands.ts'
 import { reducerState } from './state.ts'
 
 const HOUR = 3_600_000
@@ -12,7 +13,7 @@ const TODAY = dateOf(NOON)
 function ledger() {
   const { users, days, ...state } = reducerState(KEEP)
   return {
-    do: state.do,
+    ...state,
     user: (id = 'alice') => users.get(id),
     row: (model = 'a/one') => users.get('alice')?.rows[model],
     day: (date = TODAY) => days.get(date),
@@ -231,6 +232,135 @@ test('counts 64 models a user and a day, and one in the totals only when it has 
   expect(book.do(admitOf({ id: 'y', model: 'm/63' }))).toMatchObject({ ok: true })
   expect(Object.keys(book.day()?.models ?? {})).toEqual(['m/0'])
   expect(book.day()?.total).toMatchObject({ requests: 64, settled: 1, failed: 63, users: 1 })
+})
+
+/** The entry of a request that was served without a lease, at noon unless told. */
+const enterOf = (id: string, fields: Partial<Event> = {}, scopes?: string[]): Enter => {
+  const event = eventOf({ id, user: 'alice', at: NOON, ...fields })
+  const command: Enter = { op: 'enter', now: event.at, user: event.user, event }
+  return scopes ? { ...command, scopes } : command
+}
+
+test('counts an entry in the minute of its request, if that is not over', () => {
+  const book = ledger()
+  book.do(admitOf({ id: '1', global: { total: AMPLE } }))
+  book.do(enterOf('2', { at: NOON + 5000 }, ['*']))
+  expect(book.user()?.minute.rows).toEqual({ 'a/one': { tokens: 115, requests: 2 } })
+  expect(book.day()?.minute.rows).toEqual({ '*': { tokens: 115, requests: 2 } })
+  book.do(enterOf('3', { at: NOON - 5000 }, ['*']))
+  expect(book.user()?.minute.rows).toEqual({ 'a/one': { tokens: 115, requests: 2 } })
+  expect(book.day()?.minute.rows).toEqual({ '*': { tokens: 115, requests: 2 } })
+  expect(book.day()?.quota['*']).toEqual({ tokens: 130, requests: 3 })
+})
+
+test("corrects everyone's minute of admission, and no later one", () => {
+  const book = ledger()
+  const of = (id: string, now: number) => admitOf({ id, now, global: { total: AMPLE } })
+  book.do(of('1', NOON))
+  book.do(of('2', NOON + 1000))
+  book.do(settleOf(of('1', NOON)))
+  expect(book.day()?.minute.rows['*']).toEqual({ tokens: 115, requests: 2 })
+  book.do(of('3', NOON + 60_000))
+  book.do(settleOf(of('2', NOON + 1000), {}, NOON + 60_001))
+  expect(book.day()?.minute.rows['*']).toEqual({ tokens: 100, requests: 1 })
+  expect(book.day()?.quota['*']).toEqual({ tokens: 130, requests: 3 })
+})
+
+test('counts a session once a day, and those that were answered only', () => {
+  const book = ledger()
+  const request = (id: string, fields: Partial<Event>, now = NOON) => {
+    const admit = admitOf({ id, now })
+    book.do(admit)
+    book.do(settleOf(admit, fields))
+  }
+  request('1', { session: 'one' })
+  request('2', { session: 'one' })
+  request('3', { session: 'constructor' })
+  request('4', {})
+  request('5', { session: 'lost', outcome: 'failed', charged: 0 })
+  expect(book.day()?.sessions).toBe(2)
+  expect(book.user()?.sessions).toEqual({ one: 1, constructor: 1 })
+  for (let n = 0; n < 63; n += 1) request(`n${n}`, { session: `${n}` })
+  expect(book.day()?.sessions).toBe(64)
+  expect(Object.keys(book.user()?.sessions ?? {})).toHaveLength(64)
+  const late = admitOf({ id: 'late' })
+  book.do(late)
+  request('6', { session: 'one' }, NOON + 24 * HOUR)
+  book.do(settleOf(late, { session: 'two' }, NOON + 24 * HOUR - 1))
+  expect(book.day()?.sessions).toBe(64)
+  expect(book.day('2026-11-23')?.sessions).toBe(1)
+  expect(book.user()?.sessions).toEqual({ one: 1 })
+})
+
+test('counts a user once a day, and once per model, however the answers ended', () => {
+  const book = ledger()
+  const request = (id: string, outcome: Event['outcome'], user = 'alice', after = 1000) => {
+    const admit = admitOf({ id, user })
+    book.do(admit)
+    book.do(settleOf(admit, { outcome }, NOON + after))
+  }
+  request('1', 'settled')
+  request('2', 'partial')
+  request('3', 'settled')
+  request('4', 'failed', 'bob', 5000)
+  request('5', 'settled', 'alice', 2000)
+  const { total, models } = book.day() ?? {}
+  expect([total?.users, models?.['a/one']?.users]).toEqual([1, 1])
+  // The users' clocks differ, and the latest is the one that is told.
+  expect([total?.at, models?.['a/one']?.at]).toEqual([NOON + 5000, NOON + 5000])
+})
+
+test('takes a past day on which all had failed for one without an answer', () => {
+  const book = ledger()
+  const failed = admitOf({ id: '1' })
+  book.do(failed)
+  book.do(failureOf(failed))
+  book.do(admitOf({ id: '2', now: NOON + 24 * HOUR }))
+  expect(book.user()?.past[TODAY]).toEqual({ 'a/one': { requests: 1, charged: 0 } })
+  book.do(enterOf('3', { model: 'b/two', charged: 0 }))
+  expect(book.day()?.total.users).toBe(1)
+  book.do(enterOf('4', { charged: 0 }))
+  expect(book.user()?.past[TODAY]?.['a/one']).toMatchObject({ requests: 2, failed: 1, settled: 1 })
+  book.do(enterOf('5', { charged: 0 }))
+  const { total, models } = book.day() ?? {}
+  expect([total?.users, models?.['a/one']?.users]).toEqual([1, 1])
+})
+
+test('clearing forgets totals and days, and keeps what the limits of everyone hold on to', () => {
+  const book = ledger()
+  const of = (id: string, now: number) => admitOf({ id, now, global: { total: AMPLE } })
+  const old = of('1', NOON - 20 * HOUR)
+  book.do(old)
+  book.do(of('2', NOON))
+  book.do(settleOf(of('2', NOON)))
+  const { quota, minute } = book.day() ?? {}
+  expect(book.do({ op: 'clear', now: NOON + 2000 })).toEqual({ ok: true })
+  expect(book.day()).toEqual({ ...newDay(TODAY), quota, minute })
+  expect(book.audit).toEqual([{ at: NOON + 2000, action: 'clear' }])
+  // Nothing is left to correct of a day that is gone.
+  expect(book.do(settleOf(old, {}, NOON + 3000))).toEqual({ applied: true })
+  expect(book.day('2026-11-21')).toMatchObject({ total: { charged: 15 }, quota: {} })
+
+  const empty = ledger()
+  expect(empty.do({ op: 'clear', now: NOON })).toEqual({ ok: true })
+  expect(empty.day()).toBeUndefined()
+})
+
+test('what admins do is answered, and goes on record', () => {
+  const book = ledger()
+  const session = { now: NOON, session: 'hash' }
+  expect(book.do({ op: 'login', ...session, until: NOON + 5, ip: '192.0.2.7' })).toEqual({
+    ok: true,
+  })
+  expect(book.sessions.get('hash')).toBe(NOON + 5)
+  expect(book.do({ op: 'logout', ...session })).toEqual({ ok: true })
+  expect(book.sessions.get('hash')).toBeUndefined()
+  expect(book.do({ op: 'note', now: NOON, action: 'export' })).toEqual({ ok: true })
+  expect(book.audit).toStrictEqual([
+    { at: NOON, action: 'export' },
+    { at: NOON, action: 'logout' },
+    { at: NOON, action: 'login', ip: '192.0.2.7' },
+  ])
 })
 
 function freeze<T>(value: T): T {
