@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { createLog } from '../src/log.ts'
 import { withFallback, type FallbackStore } from '../src/store/fallback.ts'
+import { createMemory } from '../src/store/memory.ts'
 import { memoryQueue } from '../src/store/queue.ts'
 import {
   CommandError,
@@ -10,7 +11,14 @@ import {
   type Retention,
   type Store,
 } from '../src/store/store.ts'
-import { DAY_MS, SECOND_MS, type Command, type Limits } from '../src/usage/record.ts'
+import {
+  DAY_MS,
+  SECOND_MS,
+  type Admit,
+  type Command,
+  type Limits,
+  type Refusal,
+} from '../src/usage/record.ts'
 import { admitOf, AMPLE, NOON, settleOf } from './commands.ts'
 import { reducerState } from './state.ts'
 
@@ -293,6 +301,99 @@ test('a user whom the store refused is refused while it is away', async () => {
   await goAway(it)
   const again = await it.fallback.admit(admitOf({ id: '3', limits, bound: 100 }))
   expect(again).toMatchObject({ ok: false, used: 100, degraded: true })
+})
+
+/** A memory by itself, with which a request meets what was learnt. */
+function remembered() {
+  const memory = createMemory({ userDays: 7 })
+  const ask = (fields: Partial<Admit> = {}) =>
+    memory.run(admitOf({ id: crypto.randomUUID(), ...fields }))
+  return { ...memory, ask }
+}
+
+test('what the store answered is what is counted on, per model, in the day and in the minute', () => {
+  const { learn, ask } = remembered()
+  const told = { ok: true, at: NOON, day: { tokens: 900, requests: 7 } } as const
+  learn(admitOf({ id: '1' }), { ...told, minute: { tokens: 400, requests: 3 } })
+  const [day, minute] = [
+    { tokens: 50, requests: 2 },
+    { tokens: 20, requests: 1 },
+  ]
+  learn(admitOf({ id: '2', model: 'b/two' }), { ok: true, at: NOON + 1000, day, minute })
+  const limits = { model: { ...AMPLE, tokensPerMinute: 500 } }
+  expect(ask({ bound: 101, limits })).toMatchObject({ ok: false, per: 'minute', used: 400 })
+  expect(ask({ bound: 100, limits })).toEqual({
+    ok: true,
+    at: NOON + 1000,
+    day: { tokens: 1000, requests: 8 },
+    minute: { tokens: 500, requests: 4 },
+  })
+  expect(ask({ model: 'b/two' })).toMatchObject({ day: { tokens: 150, requests: 3 } })
+  expect(ask({ user: 'bob' })).toMatchObject({ day: { tokens: 100, requests: 1 } })
+})
+
+const DAY_LIMIT = { ok: false, reason: 'limit', of: 'user', model: 'a/one', per: 'day' } as const
+const REST = { limit: 200, asked: 100, resetAt: NOON + DAY_MS }
+
+test('a refusal tells what is used of the day, and nothing of the other unit', () => {
+  const { learn, ask } = remembered()
+  const admit = admitOf({ id: '1' })
+  const day = { tokens: 100, requests: 5 }
+  learn(admit, { ok: true, at: NOON, day, minute: day })
+  learn(admit, { ...DAY_LIMIT, ...REST, unit: 'tokens', used: 150 })
+  expect(ask()).toMatchObject({ day: { tokens: 250, requests: 6 } })
+  learn(admit, { ...DAY_LIMIT, ...REST, unit: 'requests', used: 9 })
+  expect(ask()).toMatchObject({ day: { tokens: 350, requests: 10 } })
+  learn(admitOf({ id: '2', user: 'bob' }), { ...DAY_LIMIT, ...REST, unit: 'requests', used: 9 })
+  expect(ask({ user: 'bob' })).toMatchObject({ day: { tokens: 100, requests: 10 } })
+})
+
+test.each<[string, Refusal]>([
+  ['a minute', { ...DAY_LIMIT, ...REST, unit: 'tokens', used: 150, per: 'minute' }],
+  ['everyone', { ...DAY_LIMIT, ...REST, unit: 'tokens', used: 150, of: 'everyone' }],
+  ['all models', { ...DAY_LIMIT, ...REST, unit: 'tokens', used: 150, model: '*' }],
+  ['a model too many', { ok: false, reason: 'models' }],
+])("a refusal for the sake of %s tells nothing of a model's day", (_, refusal) => {
+  const { learn, ask } = remembered()
+  learn(admitOf({ id: '1' }), refusal)
+  expect(ask()).toMatchObject({ ok: true, day: { tokens: 100, requests: 1 } })
+})
+
+test('an answer shows that the block of its model is lifted, and that of all, but no other', () => {
+  const { learn, ask } = remembered()
+  const count = { tokens: 100, requests: 1 }
+  for (const model of ['a/one', 'b/two', '*']) {
+    learn(admitOf({ id: '1' }), { ok: false, reason: 'blocked', model, why: `of ${model}` })
+  }
+  expect(ask()).toEqual({ ok: false, reason: 'blocked', model: '*', why: 'of *' })
+  learn(admitOf({ id: '1' }), { ok: true, at: NOON, day: count, minute: count })
+  expect(ask()).toMatchObject({ ok: true })
+  expect(ask({ model: 'b/two' })).toMatchObject({ reason: 'blocked', why: 'of b/two' })
+})
+
+test('of more than a thousand users the one heard of longest ago is forgotten, and who was erased', () => {
+  const { learn, forget, ask } = remembered()
+  const block = (user: string) =>
+    learn(admitOf({ id: '1', user }), { ok: false, reason: 'blocked', model: '*' })
+  const isBlocked = (user: string) => 'reason' in ask({ user })
+  for (let n = 0; n < 1000; n += 1) block(`${n}`)
+  block('0')
+  block('another')
+  expect(['0', '2', 'another', '1'].map(isBlocked)).toEqual([true, true, true, false])
+  forget('0')
+  expect(isBlocked('0')).toBe(false)
+})
+
+test("everyone's day is remembered while a clock may still be behind, for two days", () => {
+  const { ask } = remembered()
+  const global = { total: { tokensPerDay: 150, requestsPerDay: 10 } }
+  const later = (days: number) => ask({ user: `after ${days}`, now: NOON + days * DAY_MS })
+  expect(ask({ global })).toMatchObject({ ok: true })
+  expect(ask({ user: 'bob', global })).toMatchObject({ of: 'everyone', used: 100 })
+  later(2)
+  expect(ask({ user: 'bob', global })).toMatchObject({ of: 'everyone', used: 100 })
+  later(3)
+  expect(ask({ user: 'bob', global })).toMatchObject({ ok: true })
 })
 
 test('how old an event is counts from when it is handed over, however long it waited', async () => {
