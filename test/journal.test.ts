@@ -912,6 +912,7 @@ test('the snapshot leaves out what has aged, but no block in force', async () =>
   await block('endless')
   await block('timed', NOON + 30 * DAY_MS)
   await block('brief', NOON + 1000)
+  await block('just over', NOON + 12 * DAY_MS)
   await spend(store, '2', { user: 'young', now: NOON + 6 * DAY_MS })
   await store.close()
   const saved = async () => {
@@ -924,14 +925,75 @@ test('the snapshot leaves out what has aged, but no block in force', async () =>
       events: state.events.map(({ id }) => id).sort(),
     }
   }
-  expect((await saved()).users).toEqual(['brief', 'endless', 'old', 'timed', 'young'])
+  const all = ['brief', 'endless', 'just over', 'old', 'timed', 'young']
+  expect((await saved()).users).toEqual(all)
   const retention = { userDays: 7, historyDays: 10, eventsKept: 1 }
+  await (await openStore({ now: NOON + 7 * DAY_MS, retention })).close()
+  expect((await saved()).users).toEqual(all)
   await (await openStore({ now: NOON + 12 * DAY_MS, retention })).close()
   expect(await saved()).toEqual({
     users: ['endless', 'timed', 'young'],
     days: ['2026-11-28'],
     events: ['2'],
   })
+})
+
+test('sessions, the trail and what was entered outlast a restart, and no longer than they count', async () => {
+  const store = await openStore()
+  const login = { op: 'login', now: NOON, session: 'open', until: NOON + DAY_MS } as const
+  await store.login(login)
+  await store.login({ ...login, session: 'ended' })
+  await store.logout({ op: 'logout', now: NOON, session: 'ended' })
+  const { user, event } = settleOf(admitOf({ id: '1', now: NOON - DAY_MS }))
+  const entry = { op: 'enter', now: NOON, user, event } as const
+  expect(await store.replay([entry])).toEqual([{ applied: true }])
+  await spend(store, '2')
+  await store.close()
+  const again = await openStore()
+  expect(await again.session('open', NOON)).toBe(true)
+  expect(await again.session('ended', NOON)).toBe(false)
+  expect(await again.replay([entry])).toEqual([{ applied: false }])
+  const actions = (await again.audit(9)).map(({ action }) => action)
+  expect(actions).toEqual(['logout', 'login', 'login'])
+  await again.close()
+
+  const kept = async (now: number) => {
+    await (await openStore({ now })).close()
+    const { state } = JSON.parse(await readFile(fileIn(folder), 'utf8')) as {
+      state: { sessions: unknown; entered: unknown }
+    }
+    return [state.sessions, state.entered]
+  }
+  const [session, entered] = [
+    ['open', NOON + DAY_MS],
+    ['1', NOON - DAY_MS],
+  ]
+  expect(await kept(NOON + DAY_MS - 1)).toEqual([[session], [entered]])
+  expect(await kept(NOON + DAY_MS)).toEqual([[], [entered]])
+  expect(await kept(NOON + 6 * DAY_MS - 1)).toEqual([[], [entered]])
+  expect(await kept(NOON + 6 * DAY_MS)).toEqual([[], []])
+})
+
+test('of many more events than are kept the newest are there', async () => {
+  const retention = { userDays: 7, historyDays: 90, eventsKept: 100 }
+  const store = await openStore({ retention })
+  const entries = Array.from({ length: 180 }, (_, n) => {
+    const { user, event } = settleOf(admitOf({ id: `${n}` }))
+    return { op: 'enter', now: NOON, user, event } as const
+  })
+  await store.replay(entries)
+  const ids = (await store.events(1000)).map(({ id }) => id)
+  expect(ids).toEqual(Array.from({ length: 100 }, (_, n) => `${179 - n}`))
+})
+
+test('a probe leaves nothing behind, and fails where nothing can be written', async () => {
+  const store = await openStore()
+  const logs = dirname(fileIn(folder))
+  const before = await readdir(logs)
+  await store.probe()
+  expect(await readdir(logs)).toEqual(before)
+  await rm(logs, { recursive: true })
+  await expect(store.probe()).rejects.toBeInstanceOf(StoreError)
 })
 
 test('lines are appended together, in order', async () => {

@@ -13,6 +13,7 @@ import type { Admit, Audit, Enter, Limits, Report, Row, UserDoc } from '../src/u
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../src/usage/record.ts'
 import { admitOf, AMPLE, failureOf, NOON, settleOf } from './commands.ts'
 import { bindingStore, serveStore } from '../src/store/binding.ts'
+import { formatCursor, parseCursor } from '../src/store/cursor.ts'
 import { useDatabase } from './database.ts'
 import { localStore, redisStore, tcpStore, type Warning, usersOf } from './stores.ts'
 
@@ -917,6 +918,34 @@ describe.each(subjects)('%s', (_, open) => {
     expect(await rowOf(store)).toMatchObject({ settled: 1 })
   })
 
+  test('clearing forgets events and the days before, and no day that clocks ahead have begun', async () => {
+    const store = await open()
+    for (const [n, now] of [NOON - DAY_MS, NOON, NOON + DAY_MS].entries()) {
+      await spend(store, { id: `${n}`, user: `user-${n}`, now })
+    }
+    expect(await store.clear({ op: 'clear', now: NOON + SECOND_MS })).toEqual({ ok: true })
+    expect(await store.events(9)).toEqual([])
+    const days = await store.days(['2026-11-21', TODAY, TOMORROW])
+    expect(days.map(({ date, total }) => [date, total.requests])).toEqual([
+      [TODAY, 0],
+      [TOMORROW, 1],
+    ])
+    await spend(store, { id: '3', now: NOON + DAY_MS })
+    expect((await store.events(9)).map(({ id }) => id)).toEqual(['3'])
+  })
+
+  test('the overview has what days, users and events are by themselves', async () => {
+    const store = await open()
+    for (const n of [1, 2, 3]) await spend(store, { id: `${n}`, user: `user-${n}` })
+    const users: UserQuery = { sort: 'tokens', limit: 2, now: NOON }
+    expect(await store.overview({ dates: [TODAY], users, events: 2 })).toEqual({
+      days: await store.days([TODAY]),
+      page: await store.listUsers(users),
+      events: await store.events(2),
+    })
+    expect((await store.listUsers(users)).next).toEqual({ offset: 2 })
+  })
+
   test('days come in the order asked for, without those that have nothing', async () => {
     const store = await open()
     await spend(store, { id: '1' })
@@ -1363,6 +1392,27 @@ describe.each(subjects)('%s', (_, open) => {
     expect(order).toEqual(['alice', 'carol', 'bob'])
     expect((await store.blockedUsers(2)).map(({ id }) => id)).toEqual(['alice', 'carol'])
     expect(await store.blockedUsers(0)).toEqual([])
+  })
+})
+
+describe('a cursor in a link', () => {
+  const id = 'abcdefghijklmnopqrstu-'
+
+  test.each<[string, Cursor]>([
+    ['0', { offset: 0 }],
+    ['120', { offset: 120 }],
+    [`29400000~${id}`, { score: 29_400_000, id }],
+    [`29400000.25~${id}`, { score: 29_400_000.25, id }],
+  ])('%s is %j', (text, cursor) => {
+    expect(formatCursor(cursor)).toBe(text)
+    expect(parseCursor(text)).toEqual(cursor)
+  })
+
+  test.each([
+    ...['', 'x', '-1', '1.5', '1.', ' 1', '1 ', 'x1', '1x', '1.x', '9'.repeat(16)],
+    ...['~', `~${id}`, `x~${id}`, `1~${id}x`, `x1~${id}`, '1~short', `1~${id.slice(1)}!`, '1~'],
+  ])('%j is none', (text) => {
+    expect(parseCursor(text)).toBeUndefined()
   })
 })
 
