@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 
 /** Every package that runs in production, or at the start of the Node server, and why. */
@@ -41,11 +42,10 @@ type Entry = {
   link?: boolean
 }
 
+type Lock = { lockfileVersion: number; packages: Record<string, Entry> }
+
 const read = (file: string) => JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>
-const lock = read('package-lock.json') as {
-  lockfileVersion: number
-  packages: Record<string, Entry>
-}
+const lock = read('package-lock.json') as Lock
 const packages = Object.entries(lock.packages).filter(([path]) => path !== '')
 const nameOf = (path: string) =>
   path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length)
@@ -61,25 +61,31 @@ test('production runs on the known few packages', () => {
   expect(names.filter((name) => !(name in { ...WANTED, ...BROUGHT }))).toEqual([])
 })
 
-test('every package is locked by its hash, and comes from the registry of npm', () => {
-  expect(lock.lockfileVersion).toBeGreaterThanOrEqual(3)
-  expect(packages.length).toBeGreaterThan(20)
-  const loose = packages.filter(
-    ([, { integrity, link }]) => link || !/^sha512-/.test(integrity ?? ''),
-  )
-  expect(loose.map(([path]) => path)).toEqual([])
-  const elsewhere = packages.filter(
-    ([, { resolved }]) =>
-      resolved !== undefined && !resolved.startsWith('https://registry.npmjs.org/'),
-  )
-  expect(elsewhere.map(([path]) => path)).toEqual([])
-  const { dependencies, devDependencies } = read('package.json') as Record<
-    string,
-    Record<string, string>
-  >
-  const named = Object.entries({ ...dependencies, ...devDependencies })
-  expect(named.filter(([, range]) => !/^\^?\d+\.\d+\.\d+$/.test(range))).toEqual([])
-})
+/** The project's, and those of the mutation tests, which are installed when they are run. */
+test.each(['.', 'test/stryker'])(
+  'every package of %s is locked by its hash, and comes from the registry of npm',
+  (folder) => {
+    const lock = read(join(folder, 'package-lock.json')) as Lock
+    const packages = Object.entries(lock.packages).filter(([path]) => path !== '')
+    expect(lock.lockfileVersion).toBeGreaterThanOrEqual(3)
+    expect(packages.length).toBeGreaterThan(20)
+    const loose = packages.filter(
+      ([, { integrity, link }]) => link || !/^sha512-/.test(integrity ?? ''),
+    )
+    expect(loose.map(([path]) => path)).toEqual([])
+    const elsewhere = packages.filter(
+      ([, { resolved }]) =>
+        resolved !== undefined && !resolved.startsWith('https://registry.npmjs.org/'),
+    )
+    expect(elsewhere.map(([path]) => path)).toEqual([])
+    const { dependencies, devDependencies } = read(join(folder, 'package.json')) as Record<
+      string,
+      Record<string, string>
+    >
+    const named = Object.entries({ ...dependencies, ...devDependencies })
+    expect(named.filter(([, range]) => !/^\^?\d+\.\d+\.\d+$/.test(range))).toEqual([])
+  },
+)
 
 test('what runs in production needs no script of its own to be installed', () => {
   const scripted = production.filter(([, { hasInstallScript }]) => hasInstallScript)
