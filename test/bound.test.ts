@@ -61,6 +61,16 @@ test.each([
 })
 
 test.each([
+  ['a text', 'a', 1],
+  ['texts', ['a', 'b'], 2],
+  ['the numbers of one', [1, 2, 3], 1],
+  ['the numbers of two', [[1, 2], [3]], 2],
+])('of embeddings counts what is asked for, and no number of it: %s', (_, input, count) => {
+  const { tokens } = boundOf('embeddings', { model, input }, 100, BALANCED)
+  expect(tokens).toBe(50 + REQUEST + count * MESSAGE)
+})
+
+test.each([
   [CHAT, { max_completion_tokens: 7 }, 7],
   [CHAT, { max_tokens: 7 }, 7],
   [CHAT, { max_completion_tokens: 7, max_tokens: 9 }, 9],
@@ -117,6 +127,7 @@ test.each(
   for (const rules of CAPS) {
     const error = refusal(route, { ...hi, input: 'a', [field]: value }, rules)
     expect(error).toMatchObject({ code: 'invalid_request', param: field })
+    expect(error.message).toBe(`\`${field}\` must be a positive integer.`)
   }
 })
 
@@ -156,6 +167,7 @@ test.each([
   (route, f) => {
     const error = refusal(route, { ...hi, [f]: null }, STRICT)
     expect(error).toMatchObject({ code: 'invalid_request', param: f })
+    expect(error.message).toBe(`\`${f}\` must be a positive integer, or left out.`)
   },
 )
 
@@ -255,6 +267,11 @@ test.each([
     part({ type: 'input_file', file_data: 'data:application/pdf;base64,' }),
     'messages',
   ],
+  [
+    'an image from elsewhere',
+    part({ type: 'input_image', file_url: 'https://a.test' }),
+    'messages',
+  ],
   ['an image by id', part({ type: 'input_image', file_id: 'file_1' }), 'messages'],
   ['an item by id', item({ type: 'item_reference', id: 'msg_1' }), 'input'],
   ['an item by nothing but its id', item({ id: 'msg_1' }), 'input'],
@@ -265,7 +282,11 @@ test.each([
   ],
 ])('when strict, refuses what the body cannot bound: %s', (_, fields, param) => {
   const body = { ...hi, ...fields }
-  expect(refusal(CHAT, body, STRICT)).toMatchObject({ code: 'cost_unbounded', status: 400, param })
+  const refused = refusal(CHAT, body, STRICT)
+  expect(refused).toMatchObject({ code: 'cost_unbounded', status: 400, param })
+  expect(refused.message).toMatch(
+    /^This gateway holds a strict cap, and the cost of \S.+ cannot be bounded in advance\.$/,
+  )
   expect(refusal('responses', body, STRICT)).toMatchObject({ code: 'cost_unbounded', param })
   expect(bound(CHAT, body).tokens).toBeGreaterThan(0)
 })
@@ -274,6 +295,8 @@ test.each([
   ['functions', { tools: [tool, { type: 'custom', name: 'g' }] }],
   ['null for what refers to kept text', { previous_response_id: null, prompt: null, tools: null }],
   ['an image', part({ type: 'image_url', image_url: { url: dataUrl(10) } })],
+  ['no background work', { background: false }],
+  ['a call with an id', item({ type: 'function_call', id: 'fc_1', call_id: 'c', name: 'f' })],
   ['items with ids', item({ type: 'message', id: 'msg_1', role: 'assistant', content: [] })],
   ['a message with an id', item({ id: 'msg_1', role: 'user', content: 'a' })],
   ['what a tool gave', item({ type: 'function_call_output', call_id: 'c', output: 'a' })],
