@@ -421,6 +421,28 @@ onLinux('a lock of a process that is dead but not buried is taken over', async (
   await spend(await openStore(), '1')
 })
 
+test('a lock that does not tell when its process started is held by whoever has the pid', async () => {
+  const child = launch()
+  await child.kill()
+  await mkdir(dirname(fileIn(folder)))
+  const lock = `${fileIn(folder)}.lock`
+  await writeFile(lock, JSON.stringify({ pid: process.pid }))
+  await expect(openStore()).rejects.toThrow(`process ${process.pid} already uses`)
+  await writeFile(lock, JSON.stringify({ pid: child.pid }))
+  await spend(await openStore(), '1')
+})
+
+test('a guard that another process holds is left to it', async () => {
+  const guard = `${fileIn(folder)}.lock.guard`
+  await mkdir(dirname(guard))
+  await writeFile(guard, '')
+  const opening = openStore()
+  await delay(100)
+  expect(existsSync(guard)).toBe(true)
+  await rm(guard)
+  await spend(await opening, '1')
+})
+
 test('a guard that a crash left behind is taken over', async () => {
   const guard = `${fileIn(folder)}.lock.guard`
   await mkdir(dirname(guard))
@@ -466,6 +488,24 @@ test('a journal of 4 MB is folded into the snapshot, and nothing is lost', async
   expect(await stateOf(again)).toEqual(await stateOf(store))
 })
 
+test('an empty line is set aside, and what comes before and after it is kept', async () => {
+  const store = await openStore()
+  await spend(store, '1')
+  const place = await crash()
+  await writeLines(place, ['', ...linesOf(place)])
+  expect(await stateOf(await openStore({ place }))).toEqual(await stateOf(store))
+  expect(warnings).toMatchObject([{ event: 'journal.damaged', fields: { lines: [1] } }])
+})
+
+test('not even the last command of a snapshot is applied again', async () => {
+  const store = await openStore()
+  await store.note({ op: 'note', now: NOON, action: 'export' })
+  const lines = linesOf()
+  await store.close()
+  await writeLines(folder, lines)
+  expect(await (await openStore()).audit(9)).toHaveLength(1)
+})
+
 test('a journal that outlived its snapshot is not applied twice', async () => {
   const store = await openStore()
   await spend(store, '1')
@@ -509,6 +549,7 @@ test('a failed append rejects, the next one goes through, and nothing is lost', 
   const error = await store.admit(admitOf({ id: '2' })).catch((cause: unknown) => cause)
   expect(error).toBeInstanceOf(StoreError)
   expect((error as StoreError).cause).toMatchObject({ code: 'ENOSPC' })
+  expect((error as StoreError).message).toBe(`cannot write beside ${fileIn(folder)}`)
   await spend(store, '3')
   const again = await openStore({ place: await crash() })
   expect(await stateOf(again)).toEqual(await stateOf(store))
@@ -527,6 +568,27 @@ test('what comes while an append fails is written after it', async () => {
   expect(await second).toMatchObject({ ok: true })
   const again = await openStore({ place: await crash() })
   expect(await stateOf(again)).toEqual(await stateOf(store))
+})
+
+test('an append of which the disk takes a part at a time is whole', async () => {
+  const store = await openStore()
+  await spend(store, '1')
+  const prototype = await handles()
+  const { write } = prototype
+  const parts: number[] = []
+  vi.spyOn(prototype, 'write').mockImplementation(function (
+    this: HandlePrototype,
+    ...[bytes, offset, length, position]
+  ) {
+    expect(offset + length).toBe(bytes.length)
+    parts.push(position)
+    return write.call(this, bytes, offset, Math.min(length, 50), position)
+  })
+  await spend(store, '2')
+  expect(parts.length).toBeGreaterThan(4)
+  const again = await openStore({ place: await crash() })
+  expect(await stateOf(again)).toEqual(await stateOf(store))
+  expect(warnings).toEqual([])
 })
 
 test('an append that fails half way leaves no half line', async () => {
@@ -716,7 +778,7 @@ test('a snapshot that cannot be written leaves the journal as it is', async () =
   await spend(store, '1')
   const before = await stateOf(store)
   await store.close()
-  expect(warnings).toMatchObject([{ event: 'journal.not_compacted' }])
+  expect(warnings).toEqual([{ event: 'journal.not_compacted', fields: { file: fileIn(folder) } }])
   expect(await stateOf(await openStore())).toEqual(before)
 })
 
@@ -799,7 +861,8 @@ test('a closed store writes nothing any more, whoever has the files then', async
   await spend(next, '2')
   const before = readFileSync(fileIn(folder), 'utf8')
   await store.close()
-  await expect(store.admit(admitOf({ id: '3' }))).rejects.toBeInstanceOf(StoreError)
+  const error = await store.admit(admitOf({ id: '3' })).catch((cause: unknown) => cause)
+  expect(error).toEqual(new StoreError(`${fileIn(folder)} is closed`))
   expect(readFileSync(fileIn(folder), 'utf8')).toBe(before)
   await expect(openStore()).rejects.toThrow('already uses')
 })
@@ -886,16 +949,48 @@ test.each([
   await spend(await openStore(), '1')
 })
 
+/** What a store says that does not open. */
+async function refusal(): Promise<string> {
+  const error = await openStore().catch((cause: unknown) => cause)
+  expect(error).toBeInstanceOf(StoreError)
+  expect((error as StoreError).cause).toBeInstanceOf(Error)
+  return (error as StoreError).message
+}
+
 test('a folder that cannot be had is a StoreError', async () => {
   await writeFile(join(folder, 'logs'), 'a file')
-  await expect(openStore()).rejects.toBeInstanceOf(StoreError)
+  expect(await refusal()).toBe(
+    `cannot use ${fileIn(folder)} (EEXIST); make that possible, or set another USAGE_FILE`,
+  )
 })
 
 test('a journal that cannot be opened is a StoreError', async () => {
   await mkdir(journalOf(), { recursive: true })
-  await expect(openStore()).rejects.toBeInstanceOf(StoreError)
+  expect(await refusal()).toContain(`cannot read ${journalOf()} (EISDIR)`)
   await rm(journalOf(), { recursive: true })
   await spend(await openStore(), '1')
+})
+
+test.each([
+  ['token_usage.json', 'read'],
+  ['token_usage.json.lock', 'write'],
+])('where a folder has the name %s that is a StoreError', async (name, verb) => {
+  const path = join(folder, 'logs', name)
+  await mkdir(path, { recursive: true })
+  expect(await refusal()).toContain(`cannot ${verb} ${path} (EISDIR)`)
+  await rm(path, { recursive: true })
+  await spend(await openStore(), '1')
+})
+
+test('a guard that cannot be had is a StoreError', async () => {
+  const file = join(folder, 'n'.repeat(250))
+  const opening = openLocal({
+    file,
+    retention: RETENTION,
+    now: () => NOON,
+    warn: () => undefined,
+  })
+  await expect(opening).rejects.toThrow(`cannot write ${file}.lock.guard (ENAMETOOLONG)`)
 })
 
 test('the snapshot leaves out what has aged, but no block in force', async () => {
@@ -993,7 +1088,9 @@ test('a probe leaves nothing behind, and fails where nothing can be written', as
   await store.probe()
   expect(await readdir(logs)).toEqual(before)
   await rm(logs, { recursive: true })
-  await expect(store.probe()).rejects.toBeInstanceOf(StoreError)
+  const error = await store.probe().catch((cause: unknown) => cause)
+  expect(error).toEqual(new StoreError(`cannot write beside ${fileIn(folder)}`))
+  expect((error as StoreError).cause).toMatchObject({ code: 'ENOENT' })
 })
 
 test('lines are appended together, in order', async () => {
@@ -1071,7 +1168,9 @@ test('an erasing fails while the files cannot be rid of the user, and works when
   await useOf(store, ERASED)
   await useOf(store, 'bob')
   await mkdir(`${fileIn(folder)}.tmp`)
-  await expect(erase(store)).rejects.toBeInstanceOf(StoreError)
+  const error = await erase(store).catch((cause: unknown) => cause)
+  expect(error).toEqual(new StoreError(`cannot write beside ${fileIn(folder)}`))
+  expect((error as StoreError).cause).toBeInstanceOf(Error)
   expect(warnings.map(({ event }) => event)).toEqual(['journal.not_compacted'])
   expect(await store.user(ERASED)).toBeUndefined()
   await useOf(store, 'carol')
