@@ -144,6 +144,10 @@ test.each([
   expect(readStream(`${text}\n\n`)).toEqual({ deltas: 0 })
 })
 
+test('loses nothing after a CR that ends a chunk, whatever ends the next one', () => {
+  expect(readStream(`: a comment\r${data(3, 4)}\n`, [12])).toEqual(counted(3, 4))
+})
+
 test('counts no delta for the word in a text', () => {
   const text = JSON.stringify({ choices: [{ message: { content: 'a "delta" \\"delta\\"' } }] })
   expect(readStream(`data: ${text}\n\n`).deltas).toBe(0)
