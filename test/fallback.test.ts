@@ -330,6 +330,7 @@ test('what the store answered is what is counted on, per model, in the day and i
   })
   expect(ask({ model: 'b/two' })).toMatchObject({ day: { tokens: 150, requests: 3 } })
   expect(ask({ user: 'bob' })).toMatchObject({ day: { tokens: 100, requests: 1 } })
+  expect(ask({ user: 'bob' })).toMatchObject({ day: { tokens: 200, requests: 2 } })
 })
 
 const DAY_LIMIT = { ok: false, reason: 'limit', of: 'user', model: 'a/one', per: 'day' } as const

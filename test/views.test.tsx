@@ -315,10 +315,9 @@ test('the limit of which most is used may be one of requests, or that of all mod
   expect(userLine(user, withTotal(limits), NOW).nearest).toEqual({ model: '*', share: 0.8 })
   const ample = { tokensPerDay: 1e6, requestsPerDay: 100 }
   expect(userLine(user, withTotal(ample), NOW).nearest).toEqual({ model: 'a', share: 0.6 })
-  expect(userLine(newUser(ID, NOW), { ...terms, limits: { models: {} } }, NOW)).toMatchObject({
-    at: NOW,
-    nearest: undefined,
-  })
+  const none = { ...terms, limits: { models: {} } }
+  expect(userLine(user, none, NOW)).toMatchObject({ tokens: 800, nearest: undefined })
+  expect(userLine(newUser(ID, NOW), none, NOW).at).toBe(NOW)
 })
 
 describe('a day of a user', () => {
@@ -381,6 +380,14 @@ describe('a day of a user', () => {
     }
     expect([differs(near), differs(far)]).toEqual([false, true])
   })
+})
+
+test('a report that is far off shows with a user, and one that never came does not', () => {
+  const rows = { a: { ...newRow(), charged: 90_000 }, b: newRow() }
+  const user: UserDoc = { ...newUser(ID, NOW), rows }
+  expect(userLine(user, terms, NOW).differs).toBe(false)
+  const reported = { a: { tokens: 1, requests: 1 }, b: { tokens: 0, requests: 0 } }
+  expect(userLine({ ...user, reported }, terms, NOW).differs).toBe(true)
 })
 
 test('the blocks of a user that are in force are told with the latest first', () => {
