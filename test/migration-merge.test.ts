@@ -3,8 +3,8 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createImport } from '../src/store/import.ts'
 import { tcpClient } from '../src/store/tcp.ts'
-import { mergeUser } from '../src/usage/merge.ts'
-import { newUser } from '../src/usage/documents.ts'
+import { addOverlaps, mergeUser, overlapOf } from '../src/usage/merge.ts'
+import { newRow, newUser } from '../src/usage/documents.ts'
 import {
   DAY_MS,
   dateOf,
@@ -12,6 +12,7 @@ import {
   type DayDoc,
   type DayRow,
   type Outcome,
+  type PastRow,
   type UserDoc,
 } from '../src/usage/record.ts'
 import { admitOf, failureOf, NOON, settleOf } from './commands.ts'
@@ -232,4 +233,46 @@ test('what has aged on the one side by the clock of the other is gone', () => {
   const at = NOON + 9 * DAY_MS
   const merged = mergeUser(old, { ...newUser('alice', at) }, KEEP)
   expect(merged.past).toEqual({})
+})
+
+test('of what browsers reported the larger of both is kept', () => {
+  const one = userOf({ reported: { a: { tokens: 5, requests: 1 }, b: { tokens: 1, requests: 1 } } })
+  const other = userOf({ reported: { a: { tokens: 3, requests: 2 } } })
+  const reported = { a: { tokens: 5, requests: 2 }, b: { tokens: 1, requests: 1 } }
+  expect(mergeUser(one, other, KEEP).reported).toEqual(reported)
+  expect(mergeUser(one, userOf({}), KEEP).reported).toEqual(one.reported)
+  expect(mergeUser(userOf({}), other, KEEP).reported).toEqual(other.reported)
+  expect(mergeUser(userOf({}), userOf({}), KEEP)).not.toHaveProperty('reported')
+})
+
+test('a past day is in full where both sides tell how its requests ended, and short elsewhere', () => {
+  const of = (row: PastRow) => userOf({ past: { '2026-11-21': { a: row } } })
+  const sum = (one: PastRow, other: PastRow) =>
+    mergeUser(of(one), of(other), KEEP).past['2026-11-21']?.['a']
+  const free = { ...newRow(), requests: 1, partial: 1 }
+  const failed = { requests: 2, charged: 0 }
+  expect(sum(free, free)).toEqual({ ...newRow(), requests: 2, partial: 2 })
+  expect(sum(free, failed)).toEqual({ ...newRow(), requests: 3, partial: 1, failed: 2 })
+  expect(sum(failed, failed)).toEqual({ requests: 4, charged: 0 })
+  expect(sum(free, { requests: 2, charged: 7 })).toEqual({ requests: 3, charged: 7 })
+  expect(sum({ requests: 1, charged: 5 }, { requests: 2, charged: 7 })).toEqual({
+    requests: 3,
+    charged: 12,
+  })
+})
+
+test('what both have counted is told by day, and sessions of the day of both only', () => {
+  const rows = { a: { ...newRow(), requests: 1, settled: 1, charged: 5 } }
+  const past = { '2026-11-21': { a: { requests: 1, charged: 3 }, b: { requests: 1, charged: 0 } } }
+  const one = userOf({ rows, past, sessions: { s: 1, t: 1 } })
+  const both = { users: 1, models: { a: 1 } }
+  expect(overlapOf(one, userOf({ rows, past, sessions: { s: 1 } }))).toEqual({
+    '2026-11-21': { ...both, sessions: 0 },
+    '2026-11-22': { ...both, sessions: 1 },
+  })
+  const later = userOf({ date: '2026-11-23', past: { '2026-11-22': rows }, sessions: { s: 1 } })
+  expect(overlapOf(one, later)).toEqual({ '2026-11-22': { ...both, sessions: 0 } })
+  expect(
+    addOverlaps({ users: 1, models: { a: 1, b: 1 }, sessions: 1 }, { ...both, sessions: 2 }),
+  ).toEqual({ users: 2, models: { a: 2, b: 1 }, sessions: 3 })
 })
