@@ -1,7 +1,15 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { newDay } from '../src/usage/documents.ts'
-import { dateOf, type Enter, type Event, type Limits } from '../src/usage/record.ts'
+import {
+  activityOf,
+  dateOf,
+  datesTo,
+  minuteOf,
+  type Enter,
+  type Event,
+  type Limits,
+} from '../src/usage/record.ts'
 import { admitOf, AMPLE, commandSequence, eventOf, failureOf, NOON, settleOf } from './commands.ts'
 import { reducerState } from './state.ts'
 
@@ -362,6 +370,19 @@ test('what admins do is answered, and goes on record', () => {
     { at: NOON, action: 'logout' },
     { at: NOON, action: 'login', ip: '192.0.2.7' },
   ])
+})
+
+test('activity is told to the minute, and below it by the first four characters of the id', () => {
+  const at = (id: string) => activityOf({ id, seen: NOON + 59_999 }) - minuteOf(NOON)
+  const hash = ((33 * 64 + 34) * 64 + 35) * 64 + 36
+  expect(at('abcd')).toBe(hash / 2 ** 24)
+  expect(at('abcde')).toBe(hash / 2 ** 24)
+  expect(at('a')).toBe(33 / 64)
+  expect(activityOf({ id: 'abcd' })).toBe(0)
+})
+
+test('dates are told with the latest first', () => {
+  expect(datesTo(NOON, 3)).toEqual(['2026-11-22', '2026-11-21', '2026-11-20'])
 })
 
 function freeze<T>(value: T): T {
