@@ -414,6 +414,9 @@ onLinux('a lock of a process that is dead but not buried is taken over', async (
   const [line] = (await once(shell.stdout, 'data')) as [Buffer]
   const pid = Number(line.toString())
   const { started } = lifeOf(pid)
+  // A shell buries its children; what it turns into does not.
+  const comm = `/proc/${shell.pid}/comm`
+  while ((await readFile(comm, 'utf8')).trim() !== 'sleep') await new Promise(setImmediate)
   process.kill(pid, 'SIGKILL')
   while (lifeOf(pid).state !== 'Z') await new Promise(setImmediate)
   await mkdir(dirname(fileIn(folder)))

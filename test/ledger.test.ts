@@ -343,7 +343,7 @@ test('clearing forgets totals and days, and keeps what the limits of everyone ho
   book.do(settleOf(of('2', NOON)))
   const { quota, minute } = book.day() ?? {}
   expect(book.do({ op: 'clear', now: NOON + 2000 })).toEqual({ ok: true })
-  expect(book.day()).toEqual({ ...newDay(TODAY), quota, minute })
+  expect(book.day()).toEqual({ ...newDay(TODAY), quota, minute, forgotten: 1 })
   expect(book.audit).toEqual([{ at: NOON + 2000, action: 'clear' }])
   // Nothing is left to correct of a day that is gone.
   expect(book.do(settleOf(old, {}, NOON + 3000))).toEqual({ applied: true })
