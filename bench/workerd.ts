@@ -9,7 +9,10 @@ import { weirVars, type WeirOptions } from './weir-vars.ts'
 
 const { entry, ...options } = optionsOfParent<WeirOptions & { entry: string }>()
 
-const { outputFiles } = await build({ ...edgeBundle(entry, 'worker.js'), write: false })
+const bundle = edgeBundle(entry, 'worker.js')
+// The bare one has nothing that could be left out.
+const plugins = entry.endsWith('src/worker.ts') ? bundle.plugins : []
+const { outputFiles } = await build({ ...bundle, ...(plugins && { plugins }), write: false })
 const miniflare = new Miniflare({
   modules: true,
   script: outputFiles[0]?.text ?? '',
