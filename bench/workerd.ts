@@ -11,8 +11,8 @@ const { entry, ...options } = optionsOfParent<WeirOptions & { entry: string }>()
 
 const bundle = edgeBundle(entry, 'worker.js')
 // The bare one has nothing that could be left out.
-const plugins = entry.endsWith('src/worker.ts') ? bundle.plugins : []
-const { outputFiles } = await build({ ...bundle, ...(plugins && { plugins }), write: false })
+if (entry.endsWith('bare-worker.ts')) bundle.plugins = []
+const { outputFiles } = await build({ ...bundle, write: false })
 const miniflare = new Miniflare({
   modules: true,
   script: outputFiles[0]?.text ?? '',

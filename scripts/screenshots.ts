@@ -4,6 +4,7 @@
  */
 import { mkdir } from 'node:fs/promises'
 import { chromium } from 'playwright-core'
+import { chromiumPath } from '../test/chromium-path.ts'
 import { openStates, type State } from './screenshots-states.ts'
 
 const FOLDER = 'screenshots'
@@ -14,7 +15,7 @@ const only = process.argv.slice(2)
 await mkdir(FOLDER, { recursive: true })
 const { states, open, close } = await openStates()
 const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+  executablePath: chromiumPath(),
   args: ['--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--force-color-profile=srgb'],
 })
 try {

@@ -1,5 +1,4 @@
 /** A real Chromium for the tests of a file: started before them, closed after them. */
-import { existsSync } from 'node:fs'
 import {
   chromium,
   type Browser,
@@ -7,6 +6,7 @@ import {
   type BrowserContextOptions,
 } from 'playwright-core'
 import { afterAll, afterEach, beforeAll } from 'vitest'
+import { chromiumPath } from './chromium-path.ts'
 
 export type Chromium = {
   /** A fresh profile whose clock stands at `at` (epoch ms) until it is moved; closed after the test. */
@@ -26,9 +26,6 @@ const FLAGS = [
   '--disable-sync',
 ]
 
-/** The same browser without its windows comes first: it takes half the time. */
-const PLACES = ['/usr/bin/chromium-headless-shell', '/usr/bin/chromium']
-
 const MISSING =
   'No Chromium in /usr/bin, and these tests run in a real one: `apt-get install chromium-headless-shell`, or name one in CHROMIUM'
 
@@ -37,7 +34,7 @@ export function useBrowser(): Chromium {
   const open: BrowserContext[] = []
 
   beforeAll(async () => {
-    const executablePath = process.env.CHROMIUM ?? PLACES.find(existsSync) ?? ''
+    const executablePath = chromiumPath()
     browser = await chromium.launch({ executablePath, args: FLAGS }).catch((cause: unknown) => {
       throw new Error(MISSING, { cause })
     })

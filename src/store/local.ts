@@ -111,7 +111,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     const oldestUser = now() - retention.userDays * DAY_MS
     const oldestDay = dateOf(now() - retention.historyDays * DAY_MS)
     for (const user of users.values()) {
-      if (user.at < oldestUser && !(lastEnd(user) > now())) users.delete(user.id)
+      if (user.at < oldestUser && lastEnd(user) <= now()) users.delete(user.id)
     }
     for (const date of days.keys()) if (date < oldestDay) days.delete(date)
     for (const [user, at] of erased) if (now() - at >= ENTER_MS) erased.delete(user)
@@ -247,6 +247,6 @@ const tokensOn = (user: UserDoc, date: string): number =>
 
 const hasBlock = ({ blocks }: UserDoc): boolean => Object.keys(blocks).length > 0
 
-/** When the last of a user's blocks ends. */
+/** When the last of a user's blocks ends; long ago without any. */
 const lastEnd = ({ blocks }: UserDoc): number =>
   Math.max(...Object.values(blocks).map(({ until = NO_END }) => until))
