@@ -14,7 +14,7 @@ const OUTPUT = '.vercel/output'
 const FUNCTION = `${OUTPUT}/functions/index.func`
 /** Each entry with its source map, which reads stack traces and is never in what is uploaded. */
 const BUNDLES = 'dist'
-const MAX_GZIP_BYTES = 60 * 1024
+const MAX_GZIP_BYTES = 128 * 1024
 
 const json = (path: string, value: unknown) =>
   writeFile(path, `${JSON.stringify(value, null, 2)}\n`)

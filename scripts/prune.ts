@@ -7,7 +7,6 @@
  */
 import { parse, type Program } from 'acorn'
 import type { Plugin } from 'esbuild'
-import luamin from 'luamin'
 import MagicString from 'magic-string'
 import { readFile } from 'node:fs/promises'
 import type { RedisCommands } from '../src/store/redis.ts'
@@ -191,14 +190,6 @@ export const pruning: Plugin = {
       // A test may bundle a part.
       if (errors.length || missed.length === 0 || stdin || !entryPoints) return undefined
       return { errors: missed.map(({ file }) => ({ text: `no file is called ${file} any more` })) }
-    })
-    // A script is sent as it stands, so its names and comments would be in the bundle.
-    build.onLoad({ filter: /\.lua\.ts$/ }, async ({ path }) => {
-      const scripts = (await import(path)) as Record<string, string>
-      const lines = Object.entries(scripts).map(
-        ([name, text]) => `export const ${name} = ${JSON.stringify(luamin.minify(text))}`,
-      )
-      return { contents: lines.join('\n') }
     })
     // Its package.json names the CommonJS build only, of which nothing can be left out.
     build.onResolve({ filter: /^@upstash\/ratelimit$/ }, ({ resolveDir, kind }) =>

@@ -1,4 +1,0 @@
-declare module 'luamin' {
-  const luamin: { minify(code: string): string }
-  export default luamin
-}
