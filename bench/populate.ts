@@ -1,6 +1,7 @@
 /** A past made up in the database: one user and one day that came about as usual, and copies of them. */
 import type { Redis } from '../test/redis.ts'
 import { createRedisStore } from '../src/store/redis.ts'
+import { LEDGER_SCRIPT } from '../src/store/redis/script-files.ts'
 import { PREFIX, TOP_DAY, dayKey, userKey } from '../src/store/keys.ts'
 import { tcpClient } from '../src/store/tcp.ts'
 import { DAY_MS, activityOf, dateOf, settledTokens, type UserDoc } from '../src/usage/record.ts'
@@ -27,6 +28,7 @@ export async function populate(redis: Redis, users: number): Promise<void> {
   const store = createRedisStore({
     redis: client,
     retention: RETENTION,
+    script: LEDGER_SCRIPT,
     batch: false,
     warn: () => undefined,
   })

@@ -3,10 +3,10 @@
  * https://vercel.com/docs/build-output-api
  */
 import { copyFile, cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { basename } from 'node:path'
+import { basename, resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { gzipSync } from 'node:zlib'
 import { SHARED_HEADERS, SHARED_PATHS, STATIC_HEADERS, STATIC_PATHS } from '../src/static-files.ts'
-import { config } from '../src/vercel.ts'
 import { buildEdge } from './bundle.ts'
 import { OPENAPI_PATH, openapiText } from './openapi.ts'
 
@@ -24,16 +24,24 @@ const only = (paths: string[]) =>
   `^(?:${paths.map((path) => path.replace(/[.+^$*?()[\]{}|\\]/g, '\\$&')).join('|')})$`
 
 /** How Vercel starts the function: https://vercel.com/docs/build-output-api/primitives#vercel-functions */
-const LAUNCH =
-  config.runtime === 'edge'
-    ? { runtime: 'edge', deploymentTarget: 'v8-worker', entrypoint: 'index.mjs' }
-    : {
-        runtime: 'nodejs24.x',
-        launcherType: 'Nodejs',
-        handler: 'index.mjs',
-        shouldAddHelpers: false,
-        supportsResponseStreaming: true,
-      }
+const LAUNCH = {
+  edge: { runtime: 'edge', deploymentTarget: 'v8-worker', entrypoint: 'index.mjs' },
+  nodejs: {
+    runtime: 'nodejs24.x',
+    launcherType: 'Nodejs',
+    handler: 'index.mjs',
+    shouldAddHelpers: false,
+    supportsResponseStreaming: true,
+  },
+}
+
+/** The runtime that the built function asks for. Its source cannot be asked: it imports Lua, which only esbuild can. */
+async function runtimeOf(path: string): Promise<keyof typeof LAUNCH> {
+  const { config } = (await import(pathToFileURL(resolve(path)).href)) as {
+    config: { runtime: keyof typeof LAUNCH }
+  }
+  return config.runtime
+}
 
 for (const folder of [OUTPUT, BUNDLES]) await rm(folder, { recursive: true, force: true })
 for (const entry of ['vercel', 'worker']) {
@@ -45,7 +53,7 @@ for (const entry of ['vercel', 'worker']) {
 }
 await mkdir(FUNCTION, { recursive: true })
 await copyFile(`${BUNDLES}/vercel/index.js`, `${FUNCTION}/index.mjs`)
-await json(`${FUNCTION}/.vc-config.json`, LAUNCH)
+await json(`${FUNCTION}/.vc-config.json`, LAUNCH[await runtimeOf(`${FUNCTION}/index.mjs`)])
 // The file of headers is for Cloudflare to read.
 const filter = (path: string) => basename(path) !== '_headers'
 await cp('static', `${OUTPUT}/static`, { recursive: true, filter })

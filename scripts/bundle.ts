@@ -38,5 +38,7 @@ export const edgeBundle = (entry: string, outfile: string): BuildOptions => ({
   platform: 'browser',
   conditions: ['edge-light', 'workerd', 'worker', 'browser'],
   legalComments: 'none',
+  // For src/store/redis/script-inlined.ts.
+  loader: { '.lua': 'text' },
   plugins: [pruning],
 })

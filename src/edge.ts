@@ -10,6 +10,7 @@ import type { RelayPlatform } from './proxy/relay.ts'
 import { withFallback } from './store/fallback.ts'
 import { memoryQueue } from './store/queue.ts'
 import { CONNECTED, createRedisStore } from './store/redis.ts'
+import { LEDGER_SCRIPT } from './store/redis/script-inlined.ts'
 import { restClient } from './store/rest.ts'
 import type { Store } from './store/store.ts'
 
@@ -66,6 +67,7 @@ export function createEdgeApp({ platform, vars, fetch, clientIp, store }: EdgeOp
         createRedisStore({
           redis: restClient({ ...rest, timeoutMs }),
           retention,
+          script: LEDGER_SCRIPT,
           batch: false,
           warn: log.warn,
         }))

@@ -9,6 +9,7 @@ import { openLocal } from './store/local.ts'
 import { fileQueue } from './store/queue-file.ts'
 import { memoryQueue } from './store/queue.ts'
 import { CONNECTED, createRedisStore } from './store/redis.ts'
+import { LEDGER_SCRIPT } from './store/redis/script-files.ts'
 import { restNodeClient } from './store/rest-node.ts'
 import type { Store } from './store/store.ts'
 
@@ -37,7 +38,7 @@ export async function openStore(config: Readonly<Config>, log: Log): Promise<Nod
     return { store, direct: local, storage, check, close: () => local.close() }
   }
   const { redis, storage, disconnect } = await connect(database, storeTimeoutMs)
-  const direct = createRedisStore({ redis, retention, batch: true, warn })
+  const direct = createRedisStore({ redis, retention, script: LEDGER_SCRIPT, batch: true, warn })
   const queue = await fileQueue(file, log)
   const store = withFallback({ ...options, store: direct, queue, connected: CONNECTED })
   const close = async () => {

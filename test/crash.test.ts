@@ -62,6 +62,8 @@ beforeAll(async () => {
       js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)",
     },
   })
+  // The server reads its Lua from a folder beside its code.
+  await cp('src/store/redis/ledger', join(root, 'ledger'), { recursive: true })
   upstream = await startUpstream()
 })
 

@@ -12,12 +12,12 @@ export type Mutant = {
   only?: string
 }
 
-const LEDGER = 'src/store/ledger.lua.ts'
+const LEDGER = 'src/store/redis/ledger'
 const LEDGER_TESTS = ['test/store.test.ts', 'test/model.test.ts', 'test/invariants.test.ts']
 
-const inLedger = (name: string, find: string, replace: string): Mutant => ({
+const inLedger = (name: string, find: string, replace: string, part = 'rules'): Mutant => ({
   name,
-  file: LEDGER,
+  file: `${LEDGER}/${part}.lua`,
   find,
   replace,
   tests: LEDGER_TESTS,
@@ -26,7 +26,7 @@ const inLedger = (name: string, find: string, replace: string): Mutant => ({
 export const LEDGER_MUTANTS: Mutant[] = [
   inLedger('a request that just fits is refused', 'used + asked > limit', 'used + asked >= limit'),
   inLedger('what is asked for is not looked at', 'used + asked > limit', 'used > limit'),
-  inLedger('a block of all models is passed over', "if doc.blocks['*'] then", 'if false then'),
+  inLedger('a block of all models is passed over', "if doc.blocks[ALL_MODELS] then", 'if false then'),
   inLedger('an admission that is repeated is charged twice', 'if held then return { answer', 'if false then return { answer'),
   inLedger('a lease outlives its settlement', 'next.leases = with(doc.leases, event.id, nil)', 'next.leases = doc.leases'),
   inLedger('a settlement leaves the bound charged', 'next.charged = row.charged - event.bound + event.charged', 'next.charged = row.charged + event.charged'),
@@ -43,7 +43,7 @@ export const LEDGER_MUTANTS: Mutant[] = [
   inLedger('what is below the bound counts against overshoot', 'math.max(0, event.charged - event.bound)', '(event.charged - event.bound)'),
   inLedger('a user is counted with each model', 'if answered(one) then first.user = false end', 'if false then first.user = false end'),
   inLedger('clearing gives everyone a new quota', 'day.quota, day.minute = today.quota, today.minute', 'day.minute = today.minute'),
-  inLedger('one command that fails takes the batch along', 'local ok, answer = pcall(run, ARGV[i])', 'local ok, answer = true, run(ARGV[i])'),
+  inLedger('one command that fails takes the batch along', 'local ok, answer = pcall(run, ARGV[i])', 'local ok, answer = true, run(ARGV[i])', 'batch'),
 ] // prettier-ignore
 
 const HTTP = ['test/attack-http.test.ts']

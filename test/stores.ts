@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openLocal, type LocalStore } from '../src/store/local.ts'
 import { createRedisStore } from '../src/store/redis.ts'
+import { LEDGER_SCRIPT } from '../src/store/redis/script-files.ts'
 import { restClient } from '../src/store/rest.ts'
 import { tcpClient } from '../src/store/tcp.ts'
 import type { Answer, Command } from '../src/usage/record.ts'
@@ -33,6 +34,7 @@ export const redisStore = (upstash: Upstash, options: RedisStoreOptions = {}): S
 
 const redisOptions = (options: RedisStoreOptions) => ({
   retention: { ...RETENTION, ...options.retention },
+  script: LEDGER_SCRIPT,
   batch: options.batch ?? false,
   warn: (event: string, fields: Record<string, unknown>) =>
     void options.warnings?.push({ event, fields }),

@@ -20,7 +20,7 @@ import {
   type UserDoc,
 } from '../usage/record.ts'
 import { guard, scriptOf } from './call.ts'
-import { PREFIX, TOP_DAY, dayKey, erasedKey, onceKey, userKey } from './keys.ts'
+import { DAMAGED_SECONDS, PREFIX, TOP_DAY, dayKey, erasedKey, onceKey, userKey } from './keys.ts'
 import { AUDIT_KEPT, StoreError, type Retention } from './store.ts'
 
 export type ImportCommands = Pick<Redis, 'evalsha' | 'eval' | 'mget' | 'get'>
@@ -66,7 +66,6 @@ export const ALL = Number.MAX_SAFE_INTEGER
 
 /** How far an import has come is known for so long. */
 const MARKER_SECONDS = 400 * 86_400
-const DAMAGED_SECONDS = 30 * 86_400
 
 /** What the script says when it wrote nothing, since something is not as it was read. */
 const CHANGED = -1

@@ -6,6 +6,9 @@ export const PREFIX = 'weir:1:'
 /** A day's place in the scores of the index by tokens, as in the script. */
 export const TOP_DAY = 1e10
 
+/** A document that was set aside since it could not be read is kept for so long. */
+export const DAMAGED_SECONDS = 30 * 86_400
+
 export const userKey = (id: string) => `${PREFIX}user:${id}`
 export const onceKey = (id: string) => `${PREFIX}once:${id}`
 export const dayKey = (date: string) => `${PREFIX}day:${date}`

@@ -6,7 +6,6 @@ import { DAY_MS, dateOf } from '../usage/record.ts'
 import { gather } from './batch.ts'
 import { guard, scriptOf } from './call.ts'
 import { PREFIX, TOP_DAY, dayKey, erasedKey, onceKey, sessionKey, userKey } from './keys.ts'
-import { LEDGER_SCRIPT } from './ledger.lua.ts'
 import {
   CommandError,
   REPLAY_BATCH,
@@ -39,6 +38,8 @@ export type RedisCommands = Pick<
 export type RedisOptions = {
   redis: RedisCommands
   retention: Retention
+  /** The script of the ledger: of `redis/script-files.ts` on Node, of `redis/script-inlined.ts` on the edge. */
+  script: string
   /** Whether commands of different requests may share a call; only where the runtime allows it. */
   batch: boolean
   warn(event: string, fields: Record<string, unknown>): void
@@ -53,7 +54,7 @@ export function createRedisStore(options: RedisOptions): Store {
   /** Field by field: whatever else were in it would be sent along. */
   const keep = { userDays, historyDays, eventsKept }
 
-  const ledger = scriptOf(LEDGER_SCRIPT)
+  const ledger = scriptOf(options.script)
   const limiters = new Map<number, Ratelimit>()
   /** Who has no turn left, so that asking again costs nothing; the limiter itself never forgets one. */
   const refused = new Map<string, number>()

@@ -2,8 +2,8 @@
  * The rules of metering as one pure reducer: (state, command) → (state, answer).
  *
  * The state in view is the document of the command's user and, where everyone together is counted, that of
- * a day. The local store runs this file; `store/ledger.lua.ts` is the port of it and of
- * what it calls, function by function.
+ * a day. The local store runs this file; `store/redis/ledger/rules.lua` is the port of
+ * it and of what it calls, function by function.
  */
 import { advance, advanceDay, newDay, newUser, shorten, type Keep } from './documents.ts'
 import { checks, refuse } from './limits.ts'

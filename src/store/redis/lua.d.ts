@@ -1,0 +1,5 @@
+/** The text of the file: the `text` loader in scripts/bundle.ts. */
+declare module '*.lua' {
+  const text: string
+  export default text
+}
