@@ -1,0 +1,22 @@
+/** `npm run lua`: checks the format of the Lua files and lints them; `-- --write` formats them first. Ends with 1 if there is anything to say. */
+import { readFileSync, writeFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+import { formatLua, lintLua, LUA_FILES } from './lua-check.ts'
+
+const { values } = parseArgs({ options: { write: { type: 'boolean', default: false } } })
+
+const wrong: string[] = []
+const read = (file: string): string => {
+  const code = readFileSync(file, 'utf8')
+  const formatted = formatLua(code)
+  if (formatted === code) return code
+  if (values.write) writeFileSync(file, formatted)
+  else wrong.push(`${file}: is not formatted; npm run lua -- --write does it`)
+  return values.write ? formatted : code
+}
+
+const { shapes, rules, batch } = LUA_FILES
+wrong.push(...lintLua({ shapes: read(shapes), rules: read(rules), batch: read(batch) }))
+for (const line of wrong) console.error(line)
+if (wrong.length) process.exitCode = 1
+else console.log('The Lua files are formatted, and luacheck finds nothing.')

@@ -1,0 +1,104 @@
+/** The script of the ledger as a text: its constants, the two ways in which it is loaded, and what `npm run lua` finds in it. */
+import { build } from 'esbuild'
+import fc from 'fast-check'
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { edgeBundle } from '../scripts/bundle.ts'
+import { formatLua, lintLua, LUA_FILES } from '../scripts/lua-check.ts'
+import { LEDGER_SCRIPT } from '../src/store/redis/script-files.ts'
+import { assembleScript, luaOf } from '../src/store/redis/script.ts'
+import { useDatabase } from './database.ts'
+
+const { redis } = useDatabase()
+
+const read = (file: string) => readFileSync(file, 'utf8')
+const PARTS = {
+  shapes: read(LUA_FILES.shapes),
+  rules: read(LUA_FILES.rules),
+  batch: read(LUA_FILES.batch),
+}
+
+test('the edge has the same script inlined', async () => {
+  const { entryPoints: _, ...options } = edgeBundle('', 'script.js')
+  const contents = `export { LEDGER_SCRIPT } from './src/store/redis/script-inlined.ts'`
+  const stdin = { contents, resolveDir: process.cwd() }
+  const { outputFiles } = await build({ ...options, stdin, write: false })
+  const url = `data:text/javascript,${encodeURIComponent(outputFiles?.[0]?.text ?? '')}`
+  const inlined = (await import(/* @vite-ignore */ url)) as { LEDGER_SCRIPT: string }
+  expect(inlined.LEDGER_SCRIPT).toBe(LEDGER_SCRIPT)
+})
+
+test('constants stand in front of the files', () => {
+  const script = assembleScript({ shapes: 'a()\n', rules: 'b()\n', batch: 'c()\n' })
+  expect(script).toMatch(/^(local [A-Z_]+ = .+\n)+a\(\)\nb\(\)\nc\(\)\n$/)
+  expect(script).toContain('local MINUTE = 60000\n')
+  expect(script).toContain("local ALL_MODELS = '*'\n")
+})
+
+const name = fc.oneof(fc.string(), fc.constantFrom('a', 'until', 'end', '1a', '__proto__'))
+const values = fc.letrec((tie) => ({
+  value: fc.oneof(
+    fc.string({ unit: 'binary' }),
+    fc.integer(),
+    fc.constantFrom(0.5, 1e10, 8_640_000_000_000_000),
+    fc.boolean(),
+    fc.array(tie('value'), { minLength: 1, maxLength: 3 }),
+    fc.dictionary(name, tie('value'), { minKeys: 1, maxKeys: 3 }),
+  ),
+}))
+
+test('Redis reads a value as it was', async () => {
+  const script = (value: unknown) => `
+    local function same(one, other)
+      if type(one) ~= 'table' or type(other) ~= 'table' then return one == other end
+      for key, value in pairs(one) do if not same(value, other[key]) then return false end end
+      for key in pairs(other) do if one[key] == nil then return false end end
+      return true
+    end
+    return same(${luaOf(value)}, cjson.decode(ARGV[1])) and 'same'`
+  await fc.assert(
+    fc.asyncProperty(values.value, async (value) => {
+      const args = ['EVAL', script(value), 0, JSON.stringify(value)]
+      expect(await redis.command(args)).toBe('same')
+    }),
+    { numRuns: 300 },
+  )
+})
+
+test.each([undefined, null, NaN, Infinity, () => 1, new Date(0), [1, undefined], { a: null }])(
+  'Lua has no literal for %s',
+  (value) => {
+    expect(() => luaOf(value)).toThrow(TypeError)
+  },
+)
+
+test('luacheck finds nothing', () => {
+  expect(lintLua(PARTS)).toEqual([])
+})
+
+test.each([
+  ['an undefined global', 'shapes', 'local function f() return nowhere end\nf()\n', 'nowhere'],
+  ['an unused local', 'rules', 'local idle = 1\n', 'idle'],
+  ['an unused value', 'rules', 'local twice = 1\ntwice = 2\nredis.call(twice)\n', 'twice'],
+  ['a local that hides another', 'batch', 'do local DAY = 1\nredis.call(DAY) end\n', 'DAY'],
+  ['what the sandbox of Redis does not have', 'batch', 'redis.call(os.time())\n', 'os'],
+  ['what is no Lua', 'batch', 'local = 1\n', '='],
+] as const)('luacheck finds %s, and says where', (_, part, code, named) => {
+  // In front, since nothing may follow the return of batch.lua.
+  const [found = '', ...others] = lintLua({ ...PARTS, [part]: code + PARTS[part] })
+  expect(others).toEqual([])
+  expect(found).toMatch(new RegExp(`^${LUA_FILES[part]}:[123]:\\d+: \\([EW]\\d+\\) .*'${named}'`))
+})
+
+test('a constant that nothing uses is found', () => {
+  const without = (text: string) => text.replace(/\bNO_END\b/g, '1')
+  const { shapes, rules, batch } = PARTS
+  const parts = { shapes: without(shapes), rules: without(rules), batch: without(batch) }
+  expect(lintLua(parts)).toEqual(["src/store/redis/script.ts: (W211) unused variable 'NO_END'"])
+})
+
+test('Lua is laid out one way', () => {
+  expect(formatLua(PARTS.rules)).toBe(PARTS.rules)
+  expect(formatLua('local   a = "b"\n')).toBe("local a = 'b'\n")
+  expect(() => formatLua('local = 1')).toThrow()
+})
