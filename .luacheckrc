@@ -7,7 +7,7 @@ max_code_line_length = false
 read_globals = {
   'ARGV',
   'KEYS',
-  cjson = { fields = { 'decode', 'encode' } },
+  cjson = { fields = { 'decode', 'encode', 'null' } },
   redis = { fields = { 'call' } },
 }
 

@@ -1,6 +1,7 @@
 /** The load generator: a fixed number of requests in flight, every answer read to its end and checked. */
 import { Agent, request, type ClientRequest } from 'node:http'
 import { transcripts } from '../test/transcripts.ts'
+import { BENCH_MODEL } from './weir-vars.ts'
 
 /** Where to send it. */
 export type Target = {
@@ -17,6 +18,8 @@ export type Workload = {
   requests: number
   /** Every so many requests one is abandoned, in turn before its answer and in the middle of it. */
   abortEvery?: number
+  /** The number of the first user, where every request is of another one. */
+  from?: number
 }
 
 /** In ms: to the first byte of the body, and to its end, and how long each paced event was on its way. Abandoned requests are not in it. */
@@ -24,7 +27,7 @@ export type Timing = { first: number; whole: number; events: number[] }
 
 const chat = (kind: Workload['kind'], slow = false) =>
   JSON.stringify({
-    model: 'openai/gpt-oss-20b',
+    model: BENCH_MODEL,
     messages: [
       { role: 'system', content: 'You are a helpful assistant. Answer in one short sentence.' },
       { role: 'user', content: `What is two plus two${slow ? ', and take your time' : ''}?` },
@@ -36,7 +39,7 @@ const chat = (kind: Workload['kind'], slow = false) =>
     ...(kind === 'paced' && { user: kind }),
   })
 
-/** Sends a workload to a chat completions address, as one user per request in flight. */
+/** Sends a workload to a chat completions address, as one user per request in flight unless told. */
 export async function load(target: Target, work: Workload): Promise<Timing[]> {
   const { url, headers, rewrites } = target
   const agent = new Agent({ keepAlive: true, maxSockets: work.inFlight })
@@ -100,15 +103,16 @@ export async function load(target: Target, work: Workload): Promise<Timing[]> {
       else req.on('response', (response) => response.once('data', () => req.destroy()))
     })
 
-  async function slot(user: number): Promise<void> {
+  async function slot(place: number): Promise<void> {
     while (sent < work.requests) {
+      const user = work.from === undefined ? place : work.from + sent
       sent += 1
       const turn = work.abortEvery && sent % work.abortEvery === 0 && sent / work.abortEvery
       await (turn ? abandoned(user, turn % 2 === 0) : whole(user))
     }
   }
 
-  await Promise.all(Array.from({ length: work.inFlight }, (_, user) => slot(user)))
+  await Promise.all(Array.from({ length: work.inFlight }, (_, place) => slot(place)))
   agent.destroy()
   return timings
 }

@@ -1,17 +1,20 @@
 /** A past made up in the database: one user and one day that came about as usual, and copies of them. */
-import type { Redis } from '../test/redis.ts'
+import { activityOf } from '../src/ledger/documents.ts'
+import type { UsageDoc } from '../src/ledger/shapes.ts'
+import { VERSION } from '../src/ledger/shapes.ts'
+import { DAY_MS, dateOf } from '../src/ledger/windows.ts'
+import { PREFIX, TOP_DAY, dayKey, pastKey, profileKey, usageKey } from '../src/store/keys.ts'
 import { createRedisStore } from '../src/store/redis.ts'
 import { LEDGER_SCRIPT } from '../src/store/redis/script-files.ts'
-import { PREFIX, TOP_DAY, dayKey, userKey } from '../src/store/keys.ts'
 import { tcpClient } from '../src/store/tcp.ts'
-import { DAY_MS, activityOf, dateOf, settledTokens, type UserDoc } from '../src/usage/record.ts'
 import { createIds } from '../src/usage/user-id.ts'
-import { RETENTION } from '../test/stores.ts'
 import { admitOf, settleOf } from '../test/commands.ts'
-import { BENCH_HASH_SECRET } from './weir-vars.ts'
+import type { Redis } from '../test/redis.ts'
+import { RETENTION } from '../test/stores.ts'
+import { BENCH_HASH_SECRET, BENCH_MODEL, BENCH_USER_DAYS } from './weir-vars.ts'
 
 const MODELS = 50
-const MODELS_PER_USER = 3
+const MODELS_PER_USER = 5
 const DAYS = 90
 const EVENTS = RETENTION.eventsKept
 
@@ -19,32 +22,49 @@ const EVENTS = RETENTION.eventsKept
 const BATCH = 1000
 
 export const tokenOf = (user: number): string => `token-of-user-${user}`
-export const modelOf = (model: number): string => `maker/model-${model}`
+export const modelOf = (model: number): string =>
+  model === 0 ? BENCH_MODEL : `maker/model-${model}`
 
-/** Users `token-of-user-0` and on, active within the last day; days with all models; and a full list of events. */
+/** What there is of each user, in words. */
+export const EACH_USER = `${BENCH_USER_DAYS} past days of ${MODELS_PER_USER} models and a profile as long as one with two keys`
+
+/** What there is of everyone together, in words. */
+export const EVERYONE = `${MODELS} models and ${DAYS} days`
+
+/**
+ * Users `token-of-user-0` and on, active within the last day, each with a past; days with all models; and a full list
+ * of events.
+ */
 export async function populate(redis: Redis, users: number): Promise<void> {
   const now = Date.now()
   const { redis: client, close } = tcpClient({ url: redis.url, timeoutMs: 60_000 })
   const store = createRedisStore({
     redis: client,
-    retention: RETENTION,
+    retention: { ...RETENTION, userDays: BENCH_USER_DAYS },
     script: LEDGER_SCRIPT,
+    // The past is made up from its beginning.
+    tolerance: Infinity,
     batch: false,
     warn: () => undefined,
   })
-  const use = async (user: string, model: string) => {
-    const admit = admitOf({ id: crypto.randomUUID(), user, model, now, bound: 500 })
-    await store.admit(admit)
-    await store.settle(settleOf(admit))
+  const use = async (user: string, models: number, at: number) => {
+    for (let model = 0; model < models; model += 1) {
+      const id = crypto.randomUUID()
+      const admit = admitOf({ id, user, model: modelOf(model), now: at, reserved: 500 })
+      await store.execute(admit)
+      await store.execute(settleOf(admit))
+    }
   }
-  for (let model = 0; model < MODELS; model += 1) await use('a-busy-one', modelOf(model))
-  for (let model = 0; model < MODELS_PER_USER; model += 1) await use('a-usual-one', modelOf(model))
+  for (let ago = BENCH_USER_DAYS; ago >= 0; ago -= 1) {
+    await use('a-usual-one', MODELS_PER_USER, now - ago * DAY_MS)
+  }
+  await use('a-busy-one', MODELS, now)
+  const [day] = await store.days([dateOf(now)])
   close()
 
-  const day = String(await redis.command(['GET', dayKey(dateOf(now))]))
   const copies = Array.from({ length: DAYS - 1 }, (_, ago) => {
     const date = dateOf(now - (ago + 1) * DAY_MS)
-    return ['SET', dayKey(date), JSON.stringify({ ...(JSON.parse(day) as object), date })]
+    return ['SET', dayKey(date), JSON.stringify({ ...day, date }), 'EX', '7776000']
   })
   await all(redis, copies)
 
@@ -58,25 +78,43 @@ export async function populate(redis: Redis, users: number): Promise<void> {
     ]),
   )
 
-  const usual = JSON.parse(String(await redis.command(['GET', userKey('a-usual-one')]))) as UserDoc
+  const read = async (key: string) => JSON.parse(String(await redis.command(['GET', key])))
+  const usual = (await read(usageKey('a-usual-one'))) as UsageDoc
+  const past = (await read(pastKey('a-usual-one'))) as object
   const ids = createIds(BENCH_HASH_SECRET)
   const today = Math.floor(now / DAY_MS) * TOP_DAY
+  const seconds = String((BENCH_USER_DAYS * DAY_MS) / 1000)
   for (let from = 0; from < users; from += BATCH) {
     const commands: string[][] = []
     for (let user = from; user < Math.min(from + BATCH, users); user += 1) {
-      const doc: UserDoc = {
-        ...usual,
-        id: await ids.user(tokenOf(user)),
-        seen: now - Math.floor((user / users) * DAY_MS),
-      }
+      const id = await ids.user(tokenOf(user))
+      const seen = now - Math.floor((user / users) * DAY_MS)
+      const doc: UsageDoc = { ...usual, id, seen, indexed: { ...usual.indexed, at: seen } }
       commands.push(
-        ['SET', userKey(doc.id), JSON.stringify(doc), 'EX', '604800'],
-        ['ZADD', `${PREFIX}users`, String(activityOf(doc)), doc.id],
-        ['ZADD', `${PREFIX}top`, String(today + settledTokens(doc) + user), doc.id],
+        ['SET', usageKey(id), JSON.stringify(doc), 'EX', seconds],
+        ['SET', pastKey(id), JSON.stringify({ ...past, id }), 'EX', seconds],
+        ['SET', profileKey(id), JSON.stringify(profileOf(id, now))],
+        ['ZADD', `${PREFIX}users`, String(activityOf(doc)), `a:${id}`],
+        ['ZADD', `${PREFIX}users`, String(today + doc.indexed.tokens + user), `t:${id}`],
       )
     }
     await all(redis, commands)
   }
+}
+
+/** A profile as long as one with a label, a plan and two keys, which an admission reads. */
+function profileOf(id: string, now: number): object {
+  const key = (name: string) => ({
+    name,
+    hash: 'a'.repeat(43),
+    start: 'weir_aBcDeF',
+    last4: 'aBcD',
+    createdAt: now,
+    expiresAt: now + 90 * DAY_MS,
+    disabled: 0,
+  })
+  const keys = { AbCdEfGhIjKl: key('laptop'), MnOpQrStUvWx: key('server') }
+  return { v: VERSION, id, label: 'Ada Lovelace', plan: 'pro', blocks: {}, keys }
 }
 
 async function all(redis: Redis, commands: string[][]): Promise<void> {

@@ -4,17 +4,27 @@ import type { Case } from './cases.ts'
 import type { Child } from './child.ts'
 import type { DatabaseAnswer, DatabaseQuestion } from './database.ts'
 import { load, type Timing, type Workload } from './load.ts'
+import { EACH_USER, EVERYONE } from './populate.ts'
 import { median, ms, percentile, ratioOf, table } from './report.ts'
 
 export type Database = Child<DatabaseQuestion, DatabaseAnswer>
 
+/** So many users send one request after the other, and are met again and again. */
+const HOT_USERS = 32
+const WIDE = 'plain, wide'
+const WIDE_REQUESTS = 400
+
 const WORKLOADS: Record<string, Workload> = {
-  'plain, 32 in flight': { kind: 'plain', inFlight: 32, requests: 1500 },
+  'plain, 32 in flight': { kind: 'plain', inFlight: HOT_USERS, requests: 1500 },
   'plain, alone': { kind: 'plain', inFlight: 1, requests: 300 },
-  'stream, 32 in flight': { kind: 'stream', inFlight: 32, requests: 1000 },
+  'stream, 32 in flight': { kind: 'stream', inFlight: HOT_USERS, requests: 1000 },
+  [WIDE]: { kind: 'plain', inFlight: HOT_USERS, requests: WIDE_REQUESTS },
 }
 
 const ROUNDS = 5
+
+/** Users that so many cases need in the database: each request of `WIDE` is of one who was never seen before. */
+export const usersOf = (cases: number): number => HOT_USERS + cases * ROUNDS * WIDE_REQUESTS
 
 /** Requests before anything is measured, per workload and gateway. */
 const WARM_UP = 1000
@@ -28,8 +38,8 @@ const TARGETS: Record<string, Record<string, string>> = {
   'plain, alone': { bare: '≤ 2.5×' },
 }
 
-/** One load on one gateway. CPU in µs and billed commands are per request, throughput is per second. */
-type Run = { cpu: number; perSecond: number; billed: number; timings: Timing[] }
+/** One load on one gateway. CPU in µs, of the database too, and billed commands are per request, throughput is per second. */
+type Run = { cpu: number; perSecond: number; billed: number; redis: number; timings: Timing[] }
 
 async function run({ child, ...target }: Case, work: Workload, database: Database): Promise<Run> {
   await database.ask({ take: 'stats' })
@@ -39,11 +49,12 @@ async function run({ child, ...target }: Case, work: Workload, database: Databas
   const seconds = (performance.now() - start) / 1000
   await sleep(SETTLED_MS)
   const after = await child.ask({ gc: false })
-  const { billed } = await database.ask({ take: 'stats' })
+  const { billed, cpu: redis } = await database.ask({ take: 'stats' })
   return {
     cpu: (after.cpu - before.cpu) / work.requests,
     perSecond: work.requests / seconds,
     billed: billed / work.requests,
+    redis: redis / work.requests,
     timings,
   }
 }
@@ -52,16 +63,19 @@ async function run({ child, ...target }: Case, work: Workload, database: Databas
 export async function requests(cases: Case[], database: Database): Promise<object[]> {
   const figures: object[] = []
   const rows: string[][] = []
+  let met = HOT_USERS
   for (const [name, work] of Object.entries(WORKLOADS)) {
     const runs = new Map<Case, Run[]>(cases.map((one) => [one, []]))
-    for (const one of cases) await load(one, { ...work, inFlight: 32, requests: WARM_UP })
+    for (const one of cases) await load(one, { ...work, inFlight: HOT_USERS, requests: WARM_UP })
     for (let round = 0; round < ROUNDS; round += 1) {
       process.stderr.write(`${name}: round ${round + 1} of ${ROUNDS}\n`)
       for (const one of round % 2 ? cases.toReversed() : cases) {
-        runs.get(one)?.push(await run(one, work, database))
+        const users = name === WIDE && { from: met }
+        runs.get(one)?.push(await run(one, { ...work, ...users }, database))
+        if (users) met += work.requests
       }
     }
-    const of = (one: Case, key: 'cpu' | 'perSecond' | 'billed') =>
+    const of = (one: Case, key: 'cpu' | 'perSecond' | 'billed' | 'redis') =>
       (runs.get(one) ?? []).map((run) => run[key])
     const weir = cases.find((one) => one.name === 'node-rest')
     for (const one of cases) {
@@ -82,6 +96,7 @@ export async function requests(cases: Case[], database: Database): Promise<objec
         `${Math.round(median(of(one, 'perSecond')))}`,
         ...[50, 95, 99].map((percent) => ms(percentile(times, percent))),
         billed ? billed.toFixed(2) : '',
+        billed ? `${Math.round(median(of(one, 'redis')))}` : '',
         `${Math.round(rss / 1024 / 1024)}`,
       ])
       figures.push({
@@ -96,6 +111,7 @@ export async function requests(cases: Case[], database: Database): Promise<objec
         p95: percentile(times, 95),
         p99: percentile(times, 99),
         billedCommands: billed,
+        redisCpuUs: median(of(one, 'redis')),
         rss,
       })
     }
@@ -110,8 +126,9 @@ export async function requests(cases: Case[], database: Database): Promise<objec
   const head = ['', '', 'CPU µs', 'ratio (min–max)', 'target', 'req/s', 'p50 ms', 'p95', 'p99']
   console.log(
     `\nA request. CPU of the gateway's process, user and system; its ratio is to the bare pass-through on the same runtime.\n` +
-      `Medians of ${ROUNDS} rounds. Commands are those that Upstash bills.\n`,
+      `Medians of ${ROUNDS} rounds. Commands are those that Upstash bills. Wide is 32 in flight too, each of another user.\n` +
+      `In the database: ${EVERYONE}, and ${usersOf(cases.length)} users, each with ${EACH_USER}.\n`,
   )
-  console.log(table([...head, 'commands', 'RSS MB'], rows))
+  console.log(table([...head, 'commands', 'Redis CPU µs', 'RSS MB'], rows))
   return figures
 }

@@ -11,7 +11,7 @@ import { CASES, startCases, type Case } from './cases.ts'
 import { startChild } from './child.ts'
 import { memory } from './memory.ts'
 import { table } from './report.ts'
-import { requests, type Database } from './requests.ts'
+import { requests, usersOf, type Database } from './requests.ts'
 import { scale, usdPerMillion } from './scale.ts'
 import { streams } from './streams.ts'
 
@@ -61,6 +61,7 @@ const results: Record<string, object[]> = {}
 try {
   if (parts.some((part) => part !== 'scale')) {
     cases = await startCases(chosen(CASES), { upstream: upstream.url, rest, tcp })
+    await database.ask({ users: usersOf(cases.length) })
   }
   if (parts.includes('requests')) {
     results.requests = await requests(cases, database)

@@ -1,9 +1,9 @@
 /** Whether it matters how many users there are: calls of the admin, of browsers and of the proxy, on databases of three sizes. */
 import { startChild, type Usage, type UsageQuestion } from './child.ts'
 import type { DatabaseAnswer, DatabaseQuestion } from './database.ts'
-import { modelOf, tokenOf } from './populate.ts'
+import { EACH_USER, EVERYONE, modelOf, tokenOf } from './populate.ts'
 import { median, ms, table } from './report.ts'
-import { BENCH_ADMIN_KEY } from './weir-vars.ts'
+import { BENCH_ADMIN_KEY, BENCH_MODEL } from './weir-vars.ts'
 
 const SIZES = [100, 10_000, 100_000]
 const ROUNDS = 30
@@ -52,7 +52,7 @@ const CALLS: Record<string, Call> = {
   },
   request: (url, token) => {
     const messages = [{ role: 'user', content: 'What is two plus two?' }]
-    const chat = { model: modelOf(1), messages, max_completion_tokens: 100 }
+    const chat = { model: BENCH_MODEL, messages, max_completion_tokens: 100 }
     return post(`${url}/api/groq/openai/v1/chat/completions`, chat, { 'x-user-token': token })
   },
 }
@@ -118,6 +118,7 @@ export async function scale(upstream: string): Promise<object[]> {
       `${((values.at(-1) ?? NaN) / (values[0] ?? NaN)).toFixed(2)}×`,
     ]
     const micro = (value: number) => `${Math.round(value)} µs`
+    const inRedis = all.map((one) => one?.redisUs ?? NaN)
     const scripts = (op: string) => all.map((one) => one?.scripts[op] ?? NaN)
     return [
       line(
@@ -129,14 +130,9 @@ export async function scale(upstream: string): Promise<object[]> {
         ? [
             line(', admit in Redis', scripts('admit'), micro),
             line(', settle in Redis', scripts('settle'), micro),
+            line(', admit + settle in Redis', inRedis, micro),
           ]
-        : [
-            line(
-              ', in Redis',
-              all.map((one) => one?.redisUs ?? NaN),
-              micro,
-            ),
-          ]),
+        : [line(', in Redis', inRedis, micro)]),
       line(
         ', commands',
         all.map((one) => one?.commands ?? NaN),
@@ -146,7 +142,8 @@ export async function scale(upstream: string): Promise<object[]> {
   })
   const most = SIZES.at(-1) ?? 0
   console.log(
-    '\nUsers in the database, with 50 models and 90 days. The target of the pages is 1.2× at most, with the same commands.\n',
+    `\nUsers in the database, each with ${EACH_USER}; of everyone ${EVERYONE}.\n` +
+      'The target of the pages is 1.2× at most, with the same commands.\n',
   )
   console.log(
     table(['', ...SIZES.map((users) => `${users} users`), `${most} ÷ ${SIZES[0]}`], cells),

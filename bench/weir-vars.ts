@@ -18,6 +18,12 @@ const AMPLE = {
   requestsPerMinute: 1e9,
 }
 
+/** Days of a user's past that are kept. */
+export const BENCH_USER_DAYS = 35
+
+/** The model that has limits of its own for everyone together. */
+export const BENCH_MODEL = 'openai/gpt-oss-20b'
+
 export const BENCH_ADMIN_KEY = 'admin-key-of-the-bench'
 export const BENCH_HASH_SECRET = 'secret-of-the-bench'
 
@@ -30,7 +36,8 @@ export const weirVars = ({ upstream, rest, tcp, file, limits }: WeirOptions): Va
   ...(tcp !== undefined && { REDIS_URL: tcp }),
   ...(file !== undefined && { USAGE_FILE: file }),
   MODEL_LIMITS: JSON.stringify({ '*': AMPLE, total: AMPLE, ...limits }),
-  GLOBAL_LIMITS: JSON.stringify({ total: AMPLE, 'openai/gpt-oss-20b': AMPLE }),
+  GLOBAL_LIMITS: JSON.stringify({ total: AMPLE, [BENCH_MODEL]: AMPLE }),
+  USER_RETENTION_DAYS: String(BENCH_USER_DAYS),
   ON_CLIENT_ABORT: 'drain',
   // A crowded machine is not a database that is gone.
   STORE_TIMEOUT_MS: '3000',

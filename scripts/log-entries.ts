@@ -1,19 +1,20 @@
 /** Reads the log lines of usage that could not be counted when it happened. */
 import * as z from 'zod/mini'
+import { OLDEST, VERSION } from '../src/ledger/shapes.ts'
 import { UNRECORDED } from '../src/store/queue.ts'
 import type { Entry } from '../src/store/store.ts'
 
 const amount = z.int().check(z.nonnegative())
 const optional = z.optional(amount)
 const event = z.object({
-  v: z.literal(1),
+  v: z.int().check(z.minimum(OLDEST)),
   id: z.string().check(z.minLength(1)),
   at: amount,
   user: z.string().check(z.minLength(1)),
   session: z.optional(z.string()),
   route: z.string(),
   model: z.string().check(z.minLength(1)),
-  outcome: z.enum(['settled', 'partial', 'failed']),
+  outcome: z.enum(['exact', 'estimated', 'failed']),
   status: amount,
   prompt: optional,
   completion: optional,
@@ -21,48 +22,49 @@ const event = z.object({
   cached: optional,
   reasoning: optional,
   mismatch: z.optional(z.literal(true)),
-  bound: amount,
+  reserved: amount,
   charged: amount,
-  estimated: z.boolean(),
   ttfbMs: optional,
   totalMs: amount,
 })
 const line = z.object({
   op: z.enum(['settle', 'enter']),
   usage: event,
-  scopes: z.optional(z.array(z.string())),
 })
+/** What every version writes: by it a line is told that only a newer one can read. */
+const versioned = z.object({ usage: z.object({ v: z.int() }) })
 
 /**
- * The entry that a line of a log tells of: undefined where it is about something else, and `unreadable` where it is
- * one of these lines and damaged. Lines may be JSON, plain or wrapped by a collector under `message` or `msg`, or as
+ * The entry that a line of a log tells of: undefined where it is about something else, `unreadable` where it is one of
+ * these lines and damaged, and `newer` where a newer version of Weir wrote it. Lines may be JSON, plain or wrapped by a collector under `message` or `msg`, or as
  * they are written for people. A settlement has the moment of its own, since its lease is kept for a day from then; an
  * entry is dated by `now`.
  */
-export function readUnrecorded(text: string, now: number): Entry | 'unreadable' | undefined {
+export function readUnrecorded(
+  text: string,
+  now: number,
+): Entry | 'unreadable' | 'newer' | undefined {
   if (!text.includes(UNRECORDED)) return undefined
   const fields = fieldsOf(text)
   if (fields?.msg === undefined) return 'unreadable'
   if (fields.msg !== UNRECORDED) return undefined
+  const { data } = versioned.safeParse(fields)
+  if (data && data.usage.v > VERSION) return 'newer'
   const read = line.safeParse(fields)
   if (!read.success) return 'unreadable'
-  const { op, usage, scopes } = read.data
+  const { op, usage } = read.data
   const entry = { user: usage.user, event: usage as Entry['event'] }
   if (op === 'settle') return { op, now: usage.at + usage.totalMs, ...entry }
-  return { op, now, ...entry, ...(scopes && { scopes }) }
+  return { op, now, ...entry }
 }
 
 /** A line for people: time, level, name, and fields as name=JSON. */
-const TEXT = new RegExp(
-  `^[\\d:]+ \\w+ +(${UNRECORDED}) op=(".*?") usage=({.*?})(?: scopes=(\\[.*\\]))?$`,
-)
+const TEXT = new RegExp(`^[\\d:]+ \\w+ +(${UNRECORDED}) op=(".*?") usage=({.*?})$`)
 
 function fieldsOf(text: string): Record<string, unknown> | undefined {
-  const [, msg, op, usage, scopes] = TEXT.exec(text.trim()) ?? []
+  const [, msg, op, usage] = TEXT.exec(text.trim()) ?? []
   if (msg !== undefined) {
-    return fieldsOf(
-      `{"msg":"${msg}","op":${op},"usage":${usage}${scopes ? `,"scopes":${scopes}` : ''}}`,
-    )
+    return fieldsOf(`{"msg":"${msg}","op":${op},"usage":${usage}}`)
   }
   let value: unknown
   try {

@@ -19,6 +19,9 @@ export const LUA_FILES: Record<keyof ScriptParts, string> = {
   batch: 'src/store/redis/ledger/batch.lua',
 }
 
+/** The import has a file of its own, behind what the ledger's script reads documents by. */
+export const IMPORT_FILE = 'src/store/redis/import.lua'
+
 /** Where the lines in front of the files are made. */
 const HEADER = 'src/store/redis/script.ts'
 const OPTIONS = resolve(import.meta.dirname, '../.luacheckrc')
@@ -40,9 +43,26 @@ export function formatLua(code: string): string {
  * What luacheck finds in the parts, a line each, by the file and the line it is in. They are looked at as the one
  * chunk that Redis runs: what one file defines, another uses. Throws if luacheck cannot be run.
  */
-export function lintLua(parts: ScriptParts): string[] {
-  const script = assembleScript(parts)
-  const args = ['-', '--config', OPTIONS, '--formatter', 'plain', '--codes']
+export const lintLua = (parts: ScriptParts): string[] =>
+  lint(
+    assembleScript(parts),
+    Object.entries(LUA_FILES).map(([part, file]) => [file, parts[part as keyof ScriptParts]]),
+  )
+
+/** What luacheck finds in the import's file. What is in front of it is for the ledger too, and not all of it is used. */
+export const lintImport = (shapes: string, code: string): string[] =>
+  lint(
+    assembleScript({ shapes, rules: '', batch: code }),
+    [
+      [LUA_FILES.shapes, shapes],
+      [IMPORT_FILE, code],
+    ],
+    ['--read-globals', 'redis.sha1hex'],
+  ).filter((line) => line.startsWith(`${IMPORT_FILE}:`))
+
+/** What luacheck finds in a script that is made of these files. */
+function lint(script: string, files: [file: string, code: string][], more: string[] = []) {
+  const args = ['-', '--config', OPTIONS, '--formatter', 'plain', '--codes', ...more]
   const { error, status, stdout, stderr } = spawnSync('luacheck', args, {
     input: script,
     encoding: 'utf8',
@@ -56,16 +76,16 @@ export function lintLua(parts: ScriptParts): string[] {
   if (status === null || status > 2 || (found.length === 0) !== (status === 0)) {
     throw new Error(`luacheck ended with ${status}: ${stdout}${stderr}`)
   }
-  return found.map((line) => placed(line, parts, script))
+  return found.map((line) => placed(line, files, script))
 }
 
 /** `stdin:LINE:…` with the file that the line of the script is from, and its number there. */
-function placed(message: string, parts: ScriptParts, script: string): string {
+function placed(message: string, files: [file: string, code: string][], script: string): string {
   const [, number, column, said] = /^stdin:(\d+):(\d+): (.*)$/.exec(message) ?? []
   if (number === undefined) return message
   let place = HEADER
-  for (const [part, file] of Object.entries(LUA_FILES) as [keyof ScriptParts, string][]) {
-    const before = script.slice(0, script.indexOf(parts[part])).split('\n').length - 1
+  for (const [file, code] of files) {
+    const before = script.slice(0, script.indexOf(code)).split('\n').length - 1
     if (Number(number) > before) place = `${file}:${Number(number) - before}:${column}`
   }
   return `${place}: ${said}`

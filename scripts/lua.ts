@@ -1,7 +1,7 @@
 /** `npm run lua`: checks the format of the Lua files and lints them; `-- --write` formats them first. Ends with 1 if there is anything to say. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { formatLua, lintLua, LUA_FILES } from './lua-check.ts'
+import { formatLua, IMPORT_FILE, lintImport, lintLua, LUA_FILES } from './lua-check.ts'
 
 const { values } = parseArgs({ options: { write: { type: 'boolean', default: false } } })
 
@@ -15,8 +15,9 @@ const read = (file: string): string => {
   return values.write ? formatted : code
 }
 
-const { shapes, rules, batch } = LUA_FILES
-wrong.push(...lintLua({ shapes: read(shapes), rules: read(rules), batch: read(batch) }))
+const shapes = read(LUA_FILES.shapes)
+const [rules, batch] = [read(LUA_FILES.rules), read(LUA_FILES.batch)]
+wrong.push(...lintLua({ shapes, rules, batch }), ...lintImport(shapes, read(IMPORT_FILE)))
 for (const line of wrong) console.error(line)
 if (wrong.length) process.exitCode = 1
 else console.log('The Lua files are formatted, and luacheck finds nothing.')

@@ -11,6 +11,7 @@ import { migrate, TIMEOUT_MS } from '../src/migration/start.ts'
 import { connect } from '../src/node-store.ts'
 import { checkInDatabase, isSecretChanged, SECRET_CHANGED } from '../src/secret-check.ts'
 import { createImport } from '../src/store/import.ts'
+import { IMPORT_SCRIPT } from '../src/store/redis/import-script.ts'
 import { StoreError } from '../src/store/store.ts'
 import { createIds } from '../src/usage/user-id.ts'
 
@@ -68,7 +69,7 @@ async function migrateKeys(config: Readonly<Config>, database: Database): Promis
   const [now, { warn }] = [Date.now, createWarnings()]
   const { redis, disconnect } = await connect(database, TIMEOUT_MS)
   try {
-    const target = createImport({ redis, retention, now, warn })
+    const target = createImport({ redis, script: IMPORT_SCRIPT, retention, now, warn })
     const ids = createIds(userHashSecret)
     const report = await rekey({ redis, target, ids, ipStorage, retention, now })
     console.log(`📊 Migrated ${report.users} users and ${report.blocks} blocks to new keys`)

@@ -1,6 +1,8 @@
 /** The shapes of the API's document: what the routes validate with, what they answer, and what is read of the provider's. */
 import * as z from 'zod/mini'
 import { CODES, type ErrorCode } from '../src/errors.ts'
+import { AUDIT_ID_CHARS, MODELS_PER_USER } from '../src/ledger/commands.ts'
+import type { Audit, DayRow, Event } from '../src/ledger/shapes.ts'
 import { MAX_MESSAGES } from '../src/proxy/body.ts'
 import { MODEL_NAME } from '../src/usage/models.ts'
 import { blockBody } from '../src/routes/admin.ts'
@@ -11,7 +13,6 @@ import { tokensQuery } from '../src/routes/tokens.ts'
 import { MOST_USERS, USERS, USER_ID, userQuery } from '../src/routes/user-query.ts'
 import type { StoreHealth } from '../src/store/fallback.ts'
 import type { HistoryRow, HistoryStats } from '../src/usage/history.ts'
-import { AUDIT_ID_CHARS, MODELS_PER_USER, type Audit, type Event } from '../src/usage/record.ts'
 import type { modelStats, syncReport, userReport } from '../src/usage/report.ts'
 
 type Schema = z.core.$ZodType
@@ -51,6 +52,8 @@ const count = (description?: string) => {
 }
 const time = (description?: string) =>
   say(z.int(), [description, 'Epoch milliseconds.'].filter(Boolean).join(' '))
+const left = () =>
+  say(z.nullable(count()), 'The least that the limits of the day leave; null where there is none.')
 const date = () => say(z.iso.date(), 'A day in UTC.')
 const model = () => say(z.string().check(z.regex(MODEL_NAME)), 'The name of a model.')
 const userId = () => say(z.string().check(z.regex(USER_ID)), 'A keyed hash of the user token.')
@@ -85,7 +88,7 @@ export const providerError = named(
 
 const positive = (description: string) =>
   say(z.optional(z.nullable(z.int().check(z.positive()))), description)
-const MAXIMUM = 'The most completion tokens; the bound that is charged in advance is made of it.'
+const MAXIMUM = 'The most completion tokens; the reservation is made of it.'
 const STREAM = 'Answer with server-sent events.'
 const stream = () => say(z.optional(z.nullable(z.boolean())), STREAM)
 const list = () => z.array(z.unknown()).check(z.maxLength(MAX_MESSAGES))
@@ -195,7 +198,7 @@ const syncAnswer: z.ZodMiniType<SyncAnswer> = z.object({
       z.string(),
       z.object({
         tokensUsedDay: count(),
-        tokensRemainingDay: count(),
+        tokensRemainingDay: left(),
         requestsDay: count(),
         resetAt: time(),
       }),
@@ -261,20 +264,27 @@ export const userPath = z.object({ userId: userId() })
 const userUsage: z.ZodMiniType<ReturnType<typeof userReport>> = z.object({
   userId: userId(),
   ipAddress: say(z.nullable(z.string()), 'As `IP_STORAGE` wants it kept.'),
-  lastActive: time(),
+  lastActive: say(
+    z.nullable(time()),
+    'When a request last began or ended; null of a user who has never called.',
+  ),
   models: z.array(
     z.object({
       model: say(z.string(), 'The name of a model, or `*` for a block or limit of all together.'),
-      tokensUsedDay: count('Charged today: real charges, and bounds of what has not ended.'),
-      tokensRemainingDay: z.nullable(count()),
+      tokensUsedDay: count('Charged today: real charges, and reservations of what has not ended.'),
+      tokensRemainingDay: left(),
       requestsDay: count(),
-      settled: count('Requests that ended with a usage report.'),
-      partial: count('Requests that were answered without one, so that their charge is estimated.'),
+      exact: count('Requests that ended with a usage report.'),
+      estimated: count(
+        'Requests that were answered without one or cut, so that their charge is estimated.',
+      ),
       failed: count('Requests that the provider refused or did not answer.'),
-      unsettled: count('Requests that have not ended, `expired` ones among them.'),
-      expired: count('Requests that can no longer be running and have not ended.'),
-      heldTokens: count('Bounds of unsettled requests, part of `tokensUsedDay`.'),
-      overshoot: count('Tokens that the provider reported beyond the bounds.'),
+      running: count('Requests that have been admitted and have not ended.'),
+      lost: count('Requests that can no longer be running and have not ended.'),
+      reservedTokens: count(
+        'Reservations of requests that have not ended, part of `tokensUsedDay`.',
+      ),
+      overReservation: count('Tokens that the provider reported beyond the reservations.'),
       reportedTokensDay: say(z.nullable(count()), 'What the browser of the user says.'),
       reportedRequestsDay: z.nullable(count()),
       blocked: z.boolean(),
@@ -295,35 +305,31 @@ const stats: z.ZodMiniType<ReturnType<typeof modelStats>[number]> = z.object({
   lastUpdated: time(),
 })
 
-const day = z.object({
+const day: z.ZodMiniType<DayRow & { date: string }> = z.object({
   date: date(),
-  requests: count(),
-  settled: count(),
-  partial: count(),
+  requests: count('Requests that have ended.'),
+  exact: count(),
+  estimated: count(),
   failed: count(),
   charged: count(),
   prompt: count(),
   cached: count('Part of `prompt`.'),
   completion: count(),
-  overshoot: count(),
+  overReservation: count(),
   users: count('Users with an answer.'),
   hours: say(z.record(z.string(), count()), 'Tokens by hour in UTC, 0 to 23.'),
   at: time('When it last changed.'),
-  quota: say(
-    z.record(z.string(), z.object({ tokens: count(), requests: count() })),
-    'What `GLOBAL_LIMITS` hold on to, by model and `*`.',
-  ),
 })
 
 const event: z.ZodMiniType<Event> = z.object({
-  v: z.literal(1),
+  v: count('The version of its shape.'),
   id: say(z.uuid(), 'The `x-weir-id` of the answer.'),
   at: time(),
   user: userId(),
   session: z.optional(z.string()),
   route: z.string(),
   model: z.string(),
-  outcome: z.enum(['settled', 'partial', 'failed']),
+  outcome: z.enum(['exact', 'estimated', 'failed']),
   status: say(z.int(), 'The HTTP status that the client got.'),
   prompt: z.optional(count()),
   completion: z.optional(count()),
@@ -333,15 +339,15 @@ const event: z.ZodMiniType<Event> = z.object({
   mismatch: z.optional(
     say(z.literal(true), 'The total of the provider was not prompt and completion.'),
   ),
-  bound: count('Charged in advance.'),
-  charged: count(),
-  estimated: say(z.boolean(), 'The charge is not what the provider reported.'),
+  reserved: count('Tokens charged in advance.'),
+  charged: count('Tokens: what the provider reported, or an estimate.'),
   ttfbMs: z.optional(count('To the first byte of the provider.')),
   totalMs: count(),
   late: z.optional(z.literal(true)),
 })
 
 const audit: z.ZodMiniType<Audit> = z.object({
+  v: count('The version of its shape.'),
   at: time(),
   action: z.enum(['login', 'logout', 'block', 'unblock', 'erase', 'clear', 'export']),
   user: z.optional(say(z.string(), `The first ${AUDIT_ID_CHARS} characters of a user id.`)),
@@ -362,6 +368,10 @@ export const usageAnswer = named(
     users: z.array(named('UserUsage', userUsage)),
     stats: z.array(named('ModelStats', stats)),
     days: say(z.array(named('Day', day)), 'Those of `STATS_RETENTION_DAYS` with any use.'),
+    quotas: say(
+      z.record(z.string(), z.object({ tokens: count(), requests: count() })),
+      'What `GLOBAL_LIMITS` are held against today, by model and `*`: with the reservations of what is running.',
+    ),
     events: say(z.array(named('Event', event)), 'The newest first.'),
     audit: say(z.array(named('Audit', audit)), 'What admins did, the newest first.'),
     nextCursor: say(z.nullable(z.string()), 'The `cursor` of the next page, if there is one.'),

@@ -3,7 +3,7 @@
  * every algorithm, an app to what mounts other apps, so no bundler can tell; together they would be half of the bundle.
  *
  * What is left out is no member at all, or an empty variable, so a call of it would fail at once. A class or variable
- * that is not found fails the build: the package was laid out anew, and this table has to be.
+ * that is not found fails the build: the package has another layout, and this table has to follow.
  */
 import { parse, type Program } from 'acorn'
 import type { Plugin } from 'esbuild'

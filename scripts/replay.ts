@@ -28,6 +28,7 @@ async function replay(file: string): Promise<void> {
   const { direct: store, storage, close } = await openStore(config, log)
   const sums = { counted: 0, known: 0, refused: 0 }
   const unreadable: number[] = []
+  const newer: number[] = []
   let batch: Entry[] = []
 
   const send = async () => {
@@ -46,6 +47,7 @@ async function replay(file: string): Promise<void> {
       number += 1
       const entry = readUnrecorded(line, Date.now())
       if (entry === 'unreadable') unreadable.push(number)
+      else if (entry === 'newer') newer.push(number)
       else if (entry) batch.push(entry)
       if (batch.length === REPLAY_BATCH) await send()
     }
@@ -55,11 +57,14 @@ async function replay(file: string): Promise<void> {
   }
   console.log(
     `${sums.counted} counted in ${storage}, ${sums.known} not: counted before, more than a week old, ` +
-      'or without its lease, so that the bound stays charged.',
+      'or without its lease, so that the reservation stays charged.',
   )
   if (sums.refused) console.error(`${sums.refused} could not be counted by the store.`)
   if (unreadable.length) console.error(`Lines that cannot be read: ${unreadable.join(', ')}`)
-  if (sums.refused || unreadable.length) process.exitCode = 1
+  if (newer.length) {
+    console.error(`Lines of a newer version of Weir, which can count them: ${newer.join(', ')}`)
+  }
+  if (sums.refused || unreadable.length || newer.length) process.exitCode = 1
 }
 
 function fail(message: string): never {

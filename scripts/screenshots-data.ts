@@ -1,7 +1,9 @@
 /** Ninety days of a made-up application for `npm run screenshots`, the same every time. */
 import { v7 as uuidv7 } from 'uuid'
+import type { Command } from '../src/ledger/commands.ts'
+import { ALL_MODELS, VERSION, type Event } from '../src/ledger/shapes.ts'
+import { DAY_MS, HOUR_MS, MINUTE_MS, nextDay } from '../src/ledger/windows.ts'
 import type { Entry, Store } from '../src/store/store.ts'
-import { ALL_MODELS, DAY_MS, HOUR_MS, MINUTE_MS, nextDay, type Event } from '../src/usage/record.ts'
 import { createIds } from '../src/usage/user-id.ts'
 
 /** A Wednesday afternoon. */
@@ -66,17 +68,17 @@ export async function seed(store: Store): Promise<Seeded> {
     const prompt = Math.round(120 + random() ** 3 * 5200)
     const completion = Math.round(60 + random() ** 2 * 1900)
     const outcome = pick([
-      ['settled', 955],
-      ['partial', 21],
+      ['exact', 955],
+      ['estimated', 21],
       ['failed', 24],
     ] as const)
     const total = prompt + completion
-    const overshoot = outcome === 'settled' && random() < 0.004
-    const bound = overshoot ? Math.round(total * 0.9) : total + 700
-    const charged = { settled: total, partial: Math.round(total * 0.6), failed: 0 }[outcome]
+    const isOver = outcome === 'exact' && random() < 0.004
+    const reserved = isOver ? Math.round(total * 0.9) : total + 700
+    const charged = { exact: total, estimated: Math.round(total * 0.6), failed: 0 }[outcome]
     const ttfbMs = Math.round(110 + random() ** 3 * 900)
     return {
-      v: 1,
+      v: VERSION,
       id: uuidv7({ msecs: at, seq: entries.length, random: bytes(random) }),
       at,
       user,
@@ -96,91 +98,95 @@ export async function seed(store: Store): Promise<Seeded> {
               [400, 2],
             ])
           : 200,
-      ...(outcome === 'settled' && { prompt, completion, total }),
-      bound,
+      ...(outcome === 'exact' && { prompt, completion, total }),
+      reserved,
       charged,
-      estimated: outcome === 'partial',
       ttfbMs,
       totalMs: ttfbMs + Math.round(completion * (1.5 + random())),
     }
   }
 
-  for (let at = 0; at < entries.length; at += 64) await store.replay(entries.slice(at, at + 64))
+  for (const seconds of [111, 84, 61, 47, 32, 18, 11, 4]) {
+    const event = eventOf(NOW - seconds * 1000, user((seconds * 7) % 40), pick(MODELS))
+    entries.push(entry(event))
+  }
+  entries.sort((a, b) => a.now - b.now)
+
+  /** What happens between those requests: the ledger's clock goes forward only. */
+  const deeds: { at: number; run: () => Promise<unknown> }[] = []
+  const at = (ago: number, command: (now: number) => Command) => {
+    const now = NOW - ago
+    deeds.push({ at: now, run: () => store.execute(command(now)) })
+  }
 
   const model = 'openai/gpt-oss-20b'
   const limits = { model: { tokensPerDay: 200_000, requestsPerDay: 1000 } }
-  const global = { total: { tokensPerDay: 2_000_000, requestsPerDay: 10_000 } }
-  for (const [number, ago, lasts] of [
-    [0, 9_000, 300_000],
-    [2, 4_000, 300_000],
-    [1, 40 * MINUTE_MS, 300_000],
+  const everyone = { total: { tokensPerDay: 2_000_000, requestsPerDay: 10_000 } }
+  for (const [number, ago] of [
+    [0, 9_000],
+    [2, 4_000],
+    [1, 40 * MINUTE_MS],
   ] as const) {
-    const now = NOW - ago
-    const id = uuidv7({ msecs: now, seq: number, random: bytes(random) })
-    await store.admit({
-      op: 'admit',
-      id,
-      user: user(number),
-      model,
-      bound: 3100,
-      now,
-      lasts,
-      limits,
-      global,
-    })
-  }
-  for (const seconds of [111, 84, 61, 47, 32, 18, 11, 4]) {
-    const event = eventOf(NOW - seconds * 1000, user((seconds * 7) % 40), pick(MODELS))
-    await store.replay([entry(event)])
-  }
-  await report(3, 1.02)
-  await report(5, 3.4)
-  async function report(number: number, factor: number) {
-    const doc = await store.user(user(number))
-    const resetAt = nextDay(NOW)
-    const models = Object.fromEntries(
-      Object.entries(doc?.rows ?? {}).map(([name, row]) => [
-        name,
-        { tokens: Math.round(row.charged * factor), requests: row.requests, resetAt },
-      ]),
-    )
-    await store.report({ op: 'report', now: NOW - 20_000, user: user(number), models })
+    const id = uuidv7({ msecs: NOW - ago, seq: number, random: bytes(random) })
+    const admit = { op: 'admit', id, user: user(number), model, reserved: 3100 } as const
+    at(ago, (now) => ({ ...admit, now, lasts: 300_000, limits, everyone }))
   }
 
   const ip = '198.51.100.7'
   const session = 'a'.repeat(43)
-  await store.login({ op: 'login', now: NOW - 3 * DAY_MS, session, until: NOW - 2 * DAY_MS, ip })
-  await store.note({ op: 'note', now: NOW - 3 * DAY_MS + 60_000, action: 'export', ip })
+  at(3 * DAY_MS, (now) => ({ op: 'login', now, session, until: now + DAY_MS, ip }))
+  at(3 * DAY_MS - MINUTE_MS, (now) => ({ op: 'note', now, action: 'export', ip }))
+  at(5 * HOUR_MS, (now) => ({ op: 'erase', now, user: user(119), ip }))
+  const loaded = { op: 'block', user: user(21), model: ALL_MODELS, ip } as const
+  at(9 * HOUR_MS, (now) => ({ ...loaded, now, block: { at: now, reason: 'Load test' } }))
+  at(8 * HOUR_MS, (now) => ({ ...loaded, now }))
   const blocks: [number, string, number, string?, number?][] = [
     [17, ALL_MODELS, 26 * HOUR_MS, 'Scraped the help centre through the chat'],
     [
       5,
       'openai/gpt-oss-120b',
       3 * HOUR_MS,
-      'Reports thrice of what is metered; asked them why',
+      'Reports three times what is metered; asked them why',
       21,
     ],
     [9, 'qwen/qwen3-32b', 50 * MINUTE_MS, undefined, 1],
     [33, ALL_MODELS, 12 * MINUTE_MS, HOSTILE, 164],
   ]
-  const lifted = { op: 'block', user: user(21), model: ALL_MODELS, ip } as const
-  const block = { at: NOW - 9 * HOUR_MS, reason: 'Load test' }
-  const deeds: { ago: number; run: () => Promise<unknown> }[] = [
-    { ago: 9 * HOUR_MS, run: () => store.setBlock({ ...lifted, now: block.at, block }) },
-    { ago: 8 * HOUR_MS, run: () => store.setBlock({ ...lifted, now: NOW - 8 * HOUR_MS }) },
-    {
-      ago: 5 * HOUR_MS,
-      run: () => store.erase({ op: 'erase', now: NOW - 5 * HOUR_MS, user: user(119), ip }),
-    },
-    ...blocks.map(([number, model, ago, reason, hours]) => {
-      const now = NOW - ago
-      const until = hours === undefined ? undefined : NOW + hours * HOUR_MS
-      const block = { at: now, reason, until }
-      const command = { op: 'block', now, user: user(number), model, block, ip } as const
-      return { ago, run: () => store.setBlock(command) }
-    }),
-  ]
-  for (const { run } of deeds.sort((a, b) => b.ago - a.ago)) await run()
+  for (const [number, model, ago, reason, hours] of blocks) {
+    const until = hours === undefined ? undefined : NOW + hours * HOUR_MS
+    at(ago, (now) => ({
+      ...({ op: 'block', now, user: user(number), model, ip } as const),
+      block: { at: now, reason, until },
+    }))
+  }
+
+  let entered = 0
+  async function enterUntil(time: number) {
+    const end = entries.findIndex(({ now }) => now > time)
+    const due = entries.slice(entered, end < 0 ? undefined : end)
+    for (let at = 0; at < due.length; at += 64) await store.replay(due.slice(at, at + 64))
+    entered += due.length
+  }
+  for (const { at, run } of deeds.sort((a, b) => a.at - b.at)) {
+    await enterUntil(at)
+    await run()
+  }
+  await enterUntil(NOW)
+
+  await report(3, 1.02)
+  await report(5, 3.4)
+  async function report(number: number, factor: number) {
+    const known = await store.user(user(number))
+    const resetAt = nextDay(NOW)
+    const models = Object.fromEntries(
+      Object.entries(known?.usage.rows ?? {}).map(([name, { charged = 0, requests = 0 }]) => [
+        name,
+        { tokens: Math.round(charged * factor), requests, resetAt },
+      ]),
+    )
+    const about = { user: user(number), models, limits: { models: {} } }
+    await store.execute({ op: 'report', now: NOW, ...about })
+  }
   return { busy: user(0), blocked: user(5), hostile: user(33) }
 }
 
@@ -189,7 +195,6 @@ const entry = (event: Event): Entry => ({
   now: event.at,
   user: event.user,
   event,
-  scopes: [ALL_MODELS],
 })
 
 /** Mulberry32: numbers from 0 to 1 that are the same every time. */

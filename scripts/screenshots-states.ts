@@ -85,7 +85,14 @@ export async function openStates(): Promise<States> {
   async function open(name: string) {
     const retention = { userDays: 7, historyDays: 90, eventsKept: 10_000 }
     const file = join(folder, `${name}.json`)
-    const local = await openLocal({ file, retention, now: () => NOW, warn: () => undefined })
+    const local = await openLocal({
+      file,
+      retention,
+      now: () => NOW,
+      // Ninety days go by in a moment.
+      tolerance: Infinity,
+      warn: () => undefined,
+    })
     closing.unshift(() => local.close())
     const queue = memoryQueue(log)
     const store = withFallback({

@@ -38,9 +38,9 @@ const list = (counts: Partial<Record<string, number>>) =>
     .join(', ')
 
 function tell({ ms, requests, outcomes, rss, degraded, queued, fault }: Progress): void {
-  const { settled, partial, failed } = outcomes
+  const { exact, estimated, failed } = outcomes
   console.log(
-    `${`${Math.round(ms / 1000)} s`.padStart(7)}  ${requests} requests, ${list({ settled, partial, failed })}, ` +
+    `${`${Math.round(ms / 1000)} s`.padStart(7)}  ${requests} requests, ${list({ exact, estimated, failed })}, ` +
       `${mb(rss)}, ${queued} queued${degraded ? ', degraded' : ''}${fault ? `; the database ${fault}` : ''}`,
   )
 }
@@ -55,15 +55,15 @@ const { wrong, rss, log, ...report } = await soak({
   onProgress: { everyMs: 30_000, tell },
 })
 
-const { requests, outcomes, served, settled, estimates, bounds, charged } = report
+const { requests, outcomes, served, exact, estimates, reservations, charged } = report
 console.log(`
 requests     ${list(report.kinds)}
 upstream     ${list(report.answers)}
 database     ${list(report.faults)}
 outcomes     ${requests} requests for tokens: ${list(outcomes satisfies Outcomes)}
              ${report.degraded} served without the database, ${report.left} left by their clients, ${report.cut} cut at the deadline
-tokens       ${served} reported by upstream, ${settled} settled
-             ${settled} settled + ${estimates} estimated + ${bounds} bounds = ${charged} charged, by the days and by the users`)
+tokens       ${served} reported by upstream, ${exact} exact
+             ${exact} exact + ${estimates} estimated + ${reservations} reservations = ${charged} charged, by the days and by the users`)
 
 const { start, early, late } = memoryOf(rss)
 const growth = late / early - 1

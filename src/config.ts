@@ -1,10 +1,12 @@
 /** The environment → one frozen `Config`; every problem is reported in one message. */
+import { LIMITS } from './ledger/policy.ts'
 import * as z from 'zod/mini'
 import type { Retention } from './store/store.ts'
-import type { Cap } from './usage/bound.ts'
+import type { Cap } from './usage/reservation.ts'
 import type { Price } from './usage/cost.ts'
 import { MODEL_NAME, isOffered, isScope } from './usage/models.ts'
-import { ALL_MODELS, type ModelLimits } from './usage/record.ts'
+import type { ModelLimits } from './ledger/policy.ts'
+import { ALL_MODELS } from './ledger/shapes.ts'
 
 /** Every variable that is read, in the order of the documentation. */
 export const VARIABLES = [
@@ -92,7 +94,7 @@ export class ConfigError extends Error {
 
   constructor(problems: string[]) {
     super(
-      `The environment needs mending:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`,
+      `The environment has settings that are wrong:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`,
     )
   }
 }
@@ -111,11 +113,13 @@ const MAX_LIMIT = 10_000_000_000_000
 const amount = z.int().check(z.nonnegative(), z.maximum(MAX_LIMIT))
 const limitRows = z.record(
   z.string().check(z.refine(isScope)),
+  // Those of a day have to be there, so that nobody is without one by an oversight.
   z.strictObject({
     tokensPerDay: amount,
     requestsPerDay: amount,
-    tokensPerMinute: z.optional(amount),
-    requestsPerMinute: z.optional(amount),
+    ...Object.fromEntries(
+      LIMITS.filter(({ window }) => window !== 'day').map(({ name }) => [name, z.optional(amount)]),
+    ),
   }),
 )
 

@@ -103,7 +103,7 @@ function bodyOf(status: number, headers: AnswerHeaders, reader: BodyReader): Ans
   if (decoders.length === 0) return { getReader: () => reader, cancel: () => reader.cancel() }
   const streams = decoders.reverse().map((decoder) => decoder())
   const all = [Readable.from(chunksOf(reader)), ...streams]
-  // Told to whoever reads the last of them.
+  // Told to the reader of the last of them.
   pipeline(all, () => undefined)
   return Readable.toWeb(streams.at(-1) as Transform) as Answer['body']
 }

@@ -42,7 +42,7 @@ async function start(config: Readonly<Config>): Promise<void> {
     await close()
   })
 
-  // Last, so that whoever waits for it may stop us from then on.
+  // Last, so that a process that waits for it may stop us from then on.
   for (const line of startupLines(config, storage)) console.log(line)
   console.log(`Weir listens on http://localhost:${server.port}`)
 }

@@ -13,7 +13,7 @@ const CHECKED = 'check'
 const RETRY_MS = 2000
 
 export const SECRET_CHANGED =
-  'USER_HASH_SECRET is another than when this data was last used: every user has a new id, counts start afresh and ' +
+  'USER_HASH_SECRET is another than when this data was last used: every user has a new id, counts start from nothing and ' +
   'blocks do not hold. If that is not meant, set the old one.'
 
 /** Where the check value is kept. */
@@ -65,7 +65,7 @@ export async function tellSecretChange(
       if (await isSecretChanged(secret, place)) log.warn('secret.changed', { help: SECRET_CHANGED })
       return
     } catch {
-      // Whoever waits for the store says that it is away.
+      // The part that waits for the store says that it is away.
       await delay(RETRY_MS, undefined, { ref: false })
     }
   }

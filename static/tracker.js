@@ -205,7 +205,7 @@ export const createTracker = ({ userToken, base = import.meta.url, ipAddress, ba
 
   alert.role = 'alert'
   alert.style.cssText = 'padding:1em;background:#911;color:#fff'
-  // Whoever leads is told soon.
+  // The one that leads is told soon.
   setTimeout(() => release || recall(), 500)
   lead()
 

@@ -1,5 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { MINUTE_MS, type Audit, type Event } from '../src/usage/record.ts'
+import { VERSION, type Audit, type Event } from '../src/ledger/shapes.ts'
+import { MINUTE_MS } from '../src/ledger/windows.ts'
+import { PREFIX, profileKey } from '../src/store/keys.ts'
 import { createIds } from '../src/usage/user-id.ts'
 import { adminGet, BEARER } from './admin.ts'
 import { eventOf, KINDS, type Gateway } from './gateways.ts'
@@ -25,6 +27,8 @@ type Usage = {
   users: User[]
   events: Event[]
   stats: object[]
+  days: object[]
+  quotas: object
   audit: Audit[]
   nextCursor: string | null
 }
@@ -122,10 +126,13 @@ describe.each(KINDS)('on %s', (kind) => {
 
   test('the admin sees what was counted, by user and by model', async () => {
     await eventOf(world.store, (await ask(gateway, 'token-of-somebody')).id)
-    const { users, stats } = await usageOf(gateway)
+    const { users, stats, days, quotas } = await usageOf(gateway)
     expect(users).toMatchObject([
-      { models: [{ model: MODEL, tokensUsedDay: 35, requestsDay: 1, blocked: false }] },
+      { models: [{ model: MODEL, tokensUsedDay: 35, requestsDay: 1, exact: 1, blocked: false }] },
     ])
+    expect(days).toMatchObject([{ requests: 1, exact: 1, charged: 35 }])
+    const used = { tokens: 35, requests: 1 }
+    expect(quotas).toEqual({ '*': used, [MODEL]: used })
     const today = { model: MODEL, tokensUsedDay: 35, requestsDay: 1, activeUsers: 1 }
     expect(stats).toMatchObject([{ ...today, totalTokensUsed: 35, totalRequests: 1 }])
   })
@@ -163,10 +170,28 @@ describe.each(KINDS)('on %s', (kind) => {
 
   test('an entry of the trail that is damaged hides no other', async () => {
     await block(gateway, { userId: seededId(1), model: '*', blocked: true })
-    await world.redis.command(['LPUSH', 'weir:1:audit', 'not json', 'null', '5'])
+    await world.redis.command(['LPUSH', `${PREFIX}audit`, 'not json', 'null', '5'])
     await block(gateway, { userId: seededId(1), model: '*', blocked: false })
     const { audit } = await usageOf(gateway)
     expect(audit.map(({ action }) => action)).toEqual(['unblock', 'block'])
+  })
+
+  test('what a newer version has written is left as it is, and the answer says why', async () => {
+    const [user, now] = [seededId(1), Date.now()]
+    await block(gateway, { userId: user, model: '*', blocked: true })
+    const newer = JSON.stringify({ v: VERSION + 1, id: user, blocks: { '*': { at: now } } })
+    await world.redis.command(['SET', profileKey(user), newer])
+    const { status, body } = await block(gateway, { userId: user, model: '*', blocked: false })
+    expect(status).toBe(503)
+    expect(body).toMatchObject({
+      error: {
+        code: 'store_unavailable',
+        message: 'A newer version of Weir has written what this would change; update this one.',
+      },
+    })
+    expect(await world.redis.command(['GET', profileKey(user)])).toBe(newer)
+    const { users } = await usageOf(gateway, `?q=${user}`)
+    expect(users).toMatchObject([{ models: [{ model: '*', blocked: true }] }])
   })
 
   test('a block of all models runs out by itself', async () => {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { generateSignedCookie } from 'hono/cookie'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { DAY_MS } from '../src/usage/record.ts'
+import { DAY_MS } from '../src/ledger/windows.ts'
 import { BEARER, CROSS_ORIGIN, SAME_ORIGIN, logIn } from './admin.ts'
 import { ADMIN_KEY, KINDS, type Gateway } from './gateways.ts'
 import { useWorld } from './world.ts'
@@ -120,7 +120,7 @@ const REFUSED: [string, string, Credentials][] = [
     async () => {
       // The database would still have it.
       const [now, hash] = [Date.now(), createHash('sha256').update(MADE_UP).digest('base64url')]
-      await world.store.login({ op: 'login', session: hash, until: now + DAY_MS, now })
+      await world.store.execute({ op: 'login', session: hash, until: now + DAY_MS, now })
       return { cookie: await madeUp(ADMIN_KEY, now - 1) }
     },
   ],
@@ -193,7 +193,7 @@ describe.each(KINDS)('on %s', (kind) => {
 
   test('with a session every page opens, and every form does what it says', async () => {
     const now = Date.now()
-    await world.store.setBlock({ op: 'block', now, user: USER, model: '*', block: { at: now } })
+    await world.store.execute({ op: 'block', now, user: USER, model: '*', block: { at: now } })
     for (const page of PAGES) {
       const session = { ...(await logIn(gateway)), ...SAME_ORIGIN }
       const response = await visit(gateway, page, session)

@@ -311,7 +311,7 @@ describe.each(KINDS)('on %s', (kind) => {
       expect(text).not.toContain('gsk_server_key')
       expect(text).not.toContain(world.upstash.token)
     }
-    // The one copy that leaves goes to whoever logged in.
+    // The one copy that leaves goes to the admin who logged in.
     expect(out.length).toBeGreaterThan(50)
   })
 

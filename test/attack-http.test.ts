@@ -259,7 +259,7 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(asked()).toEqual([])
   })
 
-  test('an answer that unpacks to a hundred times its size passes through, and is metered no further than the bound', async () => {
+  test('an answer that unpacks to a hundred times its size passes through, and is metered no further than the reservation', async () => {
     const size = 48 * 1024 * 1024
     world.upstream.on('bomb/plain', {
       headers: { 'content-type': 'application/json', 'content-encoding': 'gzip' },
@@ -276,7 +276,7 @@ describe.each(KINDS)('on %s', (kind) => {
     }
     expect(length).toBe(size)
     const event = await eventOf(world.store, response.headers.get('x-weir-id'))
-    expect(event).toMatchObject({ outcome: 'partial', charged: event.bound, estimated: true })
+    expect(event).toMatchObject({ outcome: 'estimated', charged: event.reserved })
     expect(world.upstream.seen[0]?.headers['accept-encoding']).toBe('identity')
   })
 
@@ -335,7 +335,7 @@ describe.each(KINDS)('on %s', (kind) => {
       now: Date.now(),
     })
     expect(users).toHaveLength(1)
-    expect(Object.keys(users[0]?.leases ?? {})).toEqual([])
+    expect(Object.keys(users[0]?.usage.leases ?? {})).toEqual([])
   })
 })
 
@@ -521,7 +521,7 @@ describe('over one connection', () => {
       })
       await expect(response.text()).rejects.toThrow()
       expect(await eventOf(world.store, response.headers.get('x-weir-id'))).toMatchObject({
-        outcome: 'partial',
+        outcome: 'estimated',
       })
       expect(told).not.toHaveBeenCalled()
     } finally {

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { readConfig, type Vars } from '../src/config.ts'
 import { ApiError } from '../src/errors.ts'
 import { parseBody, readProxyRequest } from '../src/proxy/body.ts'
-import type { MeteredRoute } from '../src/usage/bound.ts'
+import type { MeteredRoute } from '../src/usage/reservation.ts'
 
 const CHAT = 'chat/completions'
 const encode = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text)
@@ -372,8 +372,8 @@ test.each([
   const request = readProxyRequest(CHAT, bytes, readConfig({ CAP }, 'node'))
   expect(request.bytes).toBe(bytes)
   expect(decode(bytes)).toBe(text)
-  expect(request.bound.promptBytes).toBe(bytes.length)
-  expect(request.bound.splice).toBeUndefined()
+  expect(request.reservation.promptBytes).toBe(bytes.length)
+  expect(request.reservation.splice).toBeUndefined()
 })
 
 test('leaves the keys of what it does not read alone when strict', () => {
@@ -406,8 +406,9 @@ test('puts a missing maximum in front when strict, and changes nothing else', ()
   )
 })
 
-test('counts what it puts in into the bound', () => {
-  const { bound } = read({ model: 'a', messages }, { CAP: 'strict', MAX_COMPLETION_TOKENS: '321' })
-  expect(bound.splice).toEqual({ field: 'max_completion_tokens', tokens: 321 })
-  expect(bound.tokens).toBeGreaterThan(321 + JSON.stringify({ model: 'a', messages }).length)
+test('reserves what it puts in', () => {
+  const vars = { CAP: 'strict', MAX_COMPLETION_TOKENS: '321' }
+  const { reservation } = read({ model: 'a', messages }, vars)
+  expect(reservation.splice).toEqual({ field: 'max_completion_tokens', tokens: 321 })
+  expect(reservation.tokens).toBeGreaterThan(321 + JSON.stringify({ model: 'a', messages }).length)
 })

@@ -32,7 +32,7 @@ import { startRedis, type Redis } from './redis.ts'
 import { redisStore, tcpStore, usersOf } from './stores.ts'
 import { startUpstash, type Upstash } from './upstash.ts'
 
-// They wait more than they reckon.
+// They wait more than they compute.
 vi.setConfig({ maxConcurrency: 7 })
 
 const LINES: Line[] = ['rest', 'tcp']
@@ -173,7 +173,7 @@ describe.concurrent('npm start with a database that is away', () => {
         fast(world)
         const { proxy, upstream } = world
         // Loads the script, so that the first call with what waited is the one that counts it.
-        await world.store.settle(settleOf(admitOf({ id: 'unknown' })))
+        await world.store.execute(settleOf(admitOf({ id: 'unknown' })))
         await proxy.set('refuse')
         const first = await start()
         expect(first.output()).toContain('Storage: Redis over TCP')
@@ -276,13 +276,13 @@ describe.concurrent('npm start with a database that is away', () => {
 
 /** The calls that each verb makes when the database has lost its scripts. */
 const VERBS: [string, number, (store: Store) => Promise<unknown>][] = [
-  ['admit', 2, (store) => store.admit(admitOf({ id: 'new' }))],
-  ['settle', 2, (store) => store.settle(settleOf(admitOf({ id: 'held' })))],
+  ['admit', 2, (store) => store.execute(admitOf({ id: 'new' }))],
+  ['settle', 2, (store) => store.execute(settleOf(admitOf({ id: 'held' })))],
   ['replay', 2, (store) => store.replay([settleOf(admitOf({ id: 'held' }))])],
-  ['setBlock', 2, (store) => store.setBlock({ op: 'block', now: NOON, user: 'bob', model: '*' })],
-  ['clear', 2, (store) => store.clear({ op: 'clear', now: NOON })],
+  ['block', 2, (store) => store.execute({ op: 'block', now: NOON, user: 'bob', model: '*' })],
+  ['clear', 2, (store) => store.execute({ op: 'clear', now: NOON })],
   ['listUsers', 2, (store) => usersOf(store, { sort: 'lastActive', limit: 9, now: NOON })],
-  ['days', 1, (store) => store.days(['2026-11-22'])],
+  ['days', 2, (store) => store.days(['2026-11-22'])],
   ['events', 1, (store) => store.events(9)],
   ['probe', 3, (store) => store.probe()],
 ]
@@ -312,8 +312,8 @@ describe('each call of a verb is given up at its deadline, and not before', () =
   async function prepare(): Promise<void> {
     await redis.flush()
     const store = tcpStore(redis.url)
-    for (const id of ['ended', 'held']) await store.admit(admitOf({ id }))
-    await store.settle(settleOf(admitOf({ id: 'ended' })))
+    for (const id of ['ended', 'held']) await store.execute(admitOf({ id }))
+    await store.execute(settleOf(admitOf({ id: 'ended' })))
     await redis.command(['SCRIPT', 'FLUSH'])
     await store.remove()
   }

@@ -6,8 +6,11 @@ import assert from 'node:assert/strict'
 import { Agent } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Vars } from '../src/config.ts'
-import type { Store } from '../src/store/store.ts'
-import { dateOf, type Event, type Outcome, type UserDoc } from '../src/usage/record.ts'
+import { whole } from '../src/ledger/documents.ts'
+import { usedIn } from '../src/ledger/policy.ts'
+import { ALL_MODELS, type Event, type Outcome, type Row } from '../src/ledger/shapes.ts'
+import { dateOf } from '../src/ledger/windows.ts'
+import type { Store, WholeUser } from '../src/store/store.ts'
 import { call, type Call } from './client.ts'
 import { startFaultProxy, type FaultProxy } from './fault-proxy.ts'
 import { startGateway, type Gateway, type Kind } from './gateways.ts'
@@ -261,8 +264,12 @@ const sumOf = (events: Event[], pick: (event: Event) => number): number =>
   events.reduce((sum, event) => sum + pick(event), 0)
 const total = (events: Event[]): number => sumOf(events, ({ charged }) => charged)
 
-const allUsers = (store: Store): Promise<UserDoc[]> =>
-  usersOf(store, { sort: 'lastActive', limit: 100, now: Date.now() })
+/** All users, whole. */
+async function allUsers(store: Store): Promise<WholeUser[]> {
+  const users = await usersOf(store, { sort: 'lastActive', limit: 100, now: Date.now() })
+  const found = await Promise.all(users.map(({ usage }) => store.user(usage.id)))
+  return found.flatMap((user) => user ?? [])
+}
 
 /** Every counter agrees with the events, no lease is left, and nothing is there twice. */
 export async function checkSums(store: Store, events: Event[]): Promise<void> {
@@ -276,37 +283,51 @@ export async function checkSums(store: Store, events: Event[]): Promise<void> {
     {
       requests: add(({ total: { requests } }) => requests),
       failed: add(({ total }) => total.failed),
-      partial: add(({ total }) => total.partial),
-      settled: add(({ total: { settled } }) => settled),
+      estimated: add(({ total: { estimated } }) => estimated),
+      exact: add(({ total: { exact } }) => exact),
       prompt: add(({ total }) => total.prompt),
       completion: add(({ total }) => total.completion),
-      overshoot: add(({ total }) => total.overshoot),
+      overReservation: add(({ total }) => total.overReservation),
       charged: add(({ total: { charged } }) => charged),
-      quotaRequests: add(({ quota }) => quota['*']?.requests ?? 0),
-      quotaTokens: add(({ quota }) => quota['*']?.tokens ?? 0),
     },
     {
       requests: events.length,
-      ...{ failed: count('failed'), partial: count('partial'), settled: count('settled') },
+      ...{ failed: count('failed'), estimated: count('estimated'), exact: count('exact') },
       prompt: sumOf(events, ({ prompt = 0 }) => prompt),
       completion: sumOf(events, ({ completion = 0 }) => completion),
-      overshoot: sumOf(events, ({ charged, bound }) => Math.max(0, charged - bound)),
-      ...{ charged: total(events), quotaRequests: events.length, quotaTokens: total(events) },
+      overReservation: sumOf(events, ({ charged, reserved }) => Math.max(0, charged - reserved)),
+      charged: total(events),
     },
     'the days do not agree with the events',
   )
+  const { quotas } = await store.overview({
+    ...{ dates, events: 0, users: { sort: 'lastActive', limit: 0, now: Date.now() } },
+  })
+  const { at = 0, windows } = quotas[ALL_MODELS] ?? {}
+  const today = events.filter((event) => dateOf(event.at) === dateOf(at))
+  assert.deepEqual(
+    usedIn(windows, 'day', ALL_MODELS, at),
+    {
+      requests: today.filter(({ outcome }) => outcome !== 'failed').length,
+      tokens: total(today),
+    },
+    'the counters of everyone do not agree with the events',
+  )
   const users = await allUsers(store)
   assert.equal(users.length, new Set(events.map(({ user }) => user)).size, 'users')
-  for (const user of users) {
-    assert.deepEqual(user.leases, {}, 'a lease is left')
-    const own = events.filter((event) => event.user === user.id)
-    const rows = [user.rows, ...Object.values(user.past)].flatMap((day) => Object.values(day))
-    const requests = rows.reduce((sum, row) => sum + row.requests, 0)
-    const charged = rows.reduce((sum, row) => sum + row.charged, 0)
-    const held = Object.values(user.rows).reduce((sum, row) => sum + row.held, 0)
+  for (const { usage, past } of users) {
+    assert.deepEqual(usage.leases, {}, 'a lease is left')
+    const own = events.filter((event) => event.user === usage.id)
+    const rows = [usage.rows, ...Object.values(past.days)].flatMap((day) => Object.values(day))
+    const sum = (field: keyof Row) => rows.reduce((sum, row) => sum + whole(row)[field], 0)
     assert.deepEqual(
-      { requests, charged, held },
-      { requests: own.length, charged: total(own), held: 0 },
+      {
+        requests: sum('requests'),
+        charged: sum('charged'),
+        reserved: sum('reserved'),
+        lost: sum('lost'),
+      },
+      { requests: own.length, charged: total(own), reserved: 0, lost: 0 },
       'a user does not agree with the events',
     )
   }

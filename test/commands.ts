@@ -1,7 +1,9 @@
 /** Ledger commands: plain ones to write out, and random ones of few users and models, whose clocks step and days end. */
 import fc from 'fast-check'
-import { DAY_MS, nextDay } from '../src/usage/record.ts'
-import type { Admit, Command, Enter, Event, Limits, Note, Settle } from '../src/usage/record.ts'
+import type { Admit, Command, Enter, Note, Report, Settle } from '../src/ledger/commands.ts'
+import type { Limits } from '../src/ledger/policy.ts'
+import { VERSION, type Event } from '../src/ledger/shapes.ts'
+import { DAY_MS, nextDay } from '../src/ledger/windows.ts'
 
 /** Ten seconds before midnight UTC, so that days roll over within a run. */
 export const START = Date.UTC(2026, 10, 22, 23, 59, 50)
@@ -10,18 +12,17 @@ const USERS = ['alice', 'bob', 'carol']
 const MODELS = ['a/one', 'constructor', '__proto__']
 
 export const eventOf = (fields: Partial<Event> & Pick<Event, 'id' | 'user'>): Event => ({
-  v: 1,
+  v: VERSION,
   at: START,
   route: 'chat/completions',
   model: 'a/one',
-  outcome: 'settled',
+  outcome: 'exact',
   status: 200,
   prompt: 10,
   completion: 5,
   total: 15,
-  bound: 100,
+  reserved: 100,
   charged: 15,
-  estimated: false,
   totalMs: 7,
   ...fields,
 })
@@ -36,7 +37,7 @@ export const admitOf = (fields: Partial<Admit> & Pick<Admit, 'id'>): Admit => ({
   op: 'admit',
   user: 'alice',
   model: 'a/one',
-  bound: 100,
+  reserved: 100,
   now: NOON,
   lasts: 300_000,
   limits: { model: AMPLE },
@@ -50,7 +51,7 @@ export function settleOf(
   now = admit.now + 1000,
 ): Settle {
   const { id, user, model } = admit
-  const base = eventOf({ id, user, model, at: admit.now, bound: admit.bound, ...fields })
+  const base = eventOf({ id, user, model, at: admit.now, reserved: admit.reserved, ...fields })
   return { op: 'settle', now, user, event: base }
 }
 
@@ -72,7 +73,7 @@ const limits: fc.Arbitrary<Limits> = fc.record(
     tokensPerMinute: fc.constantFrom(300, 1500),
     requestsPerMinute: fc.constantFrom(3, 50),
   },
-  { requiredKeys: ['tokensPerDay', 'requestsPerDay'] },
+  { requiredKeys: [] },
 )
 
 const rarely = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined, freq: 3 })
@@ -90,17 +91,17 @@ const admit = fc.record({
   id: ids,
   user: fc.constantFrom(...USERS),
   model: fc.constantFrom(...MODELS),
-  bound: fc.integer({ min: 1, max: 400 }),
+  reserved: fc.integer({ min: 1, max: 400 }),
   lasts: fc.constantFrom(1000, 300_000),
   ip: rarely(fc.constant('192.0.2.7')),
   limits: fc.record({ model: limits, total: rarely(limits) }),
-  global: rarely(fc.record({ total: rarely(limits), model: rarely(limits) })),
+  everyone: rarely(fc.record({ total: rarely(limits), model: rarely(limits) })),
 })
 
 const settle = fc.record({
   id: ids,
   user: fc.constantFrom(...USERS),
-  outcome: fc.constantFrom('settled' as const, 'partial' as const, 'failed' as const),
+  outcome: fc.constantFrom('exact' as const, 'estimated' as const, 'failed' as const),
   charged: fc.integer({ min: 0, max: 600 }),
   cached: rarely(fc.integer({ min: 0, max: 600 })),
   session: rarely(fc.constantFrom('s1', 's2', 'constructor')),
@@ -109,10 +110,9 @@ const settle = fc.record({
 const enter = fc.record({
   ended: settle,
   model: fc.constantFrom(...MODELS),
-  bound: fc.integer({ min: 1, max: 400 }),
+  reserved: fc.integer({ min: 1, max: 400 }),
   /** How long ago it was served. */
   ago: fc.constantFrom(0, 500, 70_000, 90_000_000, 6.9 * 86_400_000, 7 * 86_400_000),
-  scopes: rarely(fc.constantFrom<string[]>(['*'], ['*', 'a/one'])),
 })
 
 const block = fc.record({
@@ -125,6 +125,11 @@ const block = fc.record({
 
 const report = fc.record({
   user: fc.constantFrom(...USERS, 'eve'),
+  limits: fc.record({
+    default: rarely(limits),
+    total: rarely(limits),
+    models: fc.dictionary(fc.constantFrom(...MODELS), limits),
+  }),
   models: fc.dictionary(
     fc.constantFrom(...MODELS),
     fc.record({
@@ -161,7 +166,7 @@ type Ended = typeof settle extends fc.Arbitrary<infer T> ? T : never
 
 function ended({ id, user, outcome, charged, cached, session }: Ended, at: number): Event {
   const usage =
-    outcome === 'settled'
+    outcome === 'exact'
       ? {
           prompt: charged,
           completion: 0,
@@ -177,7 +182,6 @@ function ended({ id, user, outcome, charged, cached, session }: Ended, at: numbe
     at,
     outcome,
     charged: outcome === 'failed' ? 0 : charged,
-    estimated: outcome === 'partial',
   }
 }
 
@@ -190,7 +194,9 @@ function toCommand(draw: Draw, now: number): Command {
         { ...count, resetAt: nextDay(now) + day * DAY_MS },
       ]),
     )
-    return { op: 'report', now, user: draw.value.user, models }
+    const { user, limits } = draw.value
+    const command = { op: 'report', now, user, models, limits } as const
+    return JSON.parse(JSON.stringify(command)) as Report
   }
   if (draw.kind === 'admin') {
     const { value } = draw
@@ -211,10 +217,9 @@ function toCommand(draw: Draw, now: number): Command {
     return { op: 'settle', now, user: event.user, event } satisfies Settle
   }
   if (draw.kind === 'enter') {
-    const { model, bound, ago, scopes } = draw.value
-    const event = { ...ended(draw.value.ended, Math.max(0, now - ago)), model, bound }
-    const command: Enter = { op: 'enter', now, user: event.user, event }
-    return scopes === undefined ? command : { ...command, scopes }
+    const { model, reserved, ago } = draw.value
+    const event = { ...ended(draw.value.ended, Math.max(0, now - ago)), model, reserved }
+    return { op: 'enter', now, user: event.user, event } satisfies Enter
   }
   const { user, model, lift, reason, lasts } = draw.value
   const until = lasts === undefined ? {} : { until: now + lasts }

@@ -9,6 +9,7 @@ import {
   type Platform,
   type Vars,
 } from '../src/config.ts'
+import { LIMITS } from '../src/ledger/policy.ts'
 
 const PLATFORMS = ['edge', 'node'] as const
 
@@ -321,6 +322,16 @@ test.each(['{}', `{"total":${ROW}}`, `{"a/one":${ROW}}`])(
     expect(problems({ MODEL_LIMITS })).toEqual([expect.stringContaining('needs a "*" row')])
   },
 )
+
+test('takes every limit there is, and only those of a day have to be there', () => {
+  const row = Object.fromEntries(LIMITS.map(({ name }, n) => [name, n]))
+  expect(on({ MODEL_LIMITS: JSON.stringify({ '*': row }) }).limits.default).toEqual(row)
+  for (const { name, window } of LIMITS) {
+    const { [name]: _, ...others } = row
+    const told = problems({ MODEL_LIMITS: JSON.stringify({ '*': others }) })
+    expect(told, name).toHaveLength(window === 'day' ? 1 : 0)
+  }
+})
 
 test('turns the limits of everyone together off with {}', () => {
   expect(on({ GLOBAL_LIMITS: '{}' }).globalLimits).toBeUndefined()

@@ -20,9 +20,11 @@ import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
 import { readConfig } from '../src/config.ts'
-import { openLocal } from '../src/store/local.ts'
-import type { DayDoc, Event, UserDoc } from '../src/usage/record.ts'
-import { userReport } from '../src/usage/report.ts'
+import { emptyState, openLocal, type State } from '../src/store/local.ts'
+import { newPast, newProfile, newUsage, runningOf, whole } from '../src/ledger/documents.ts'
+import { usedIn } from '../src/ledger/policy.ts'
+import { VERSION, type Event, type QuotaDoc, type Row } from '../src/ledger/shapes.ts'
+import { quotasToday, userReport } from '../src/usage/report.ts'
 import { ADMIN_KEY } from './gateways.ts'
 import { transcripts } from './transcripts.ts'
 import { startUpstream, type Upstream } from './upstream.ts'
@@ -62,8 +64,9 @@ beforeAll(async () => {
       js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)",
     },
   })
-  // The server reads its Lua from a folder beside its code.
-  await cp('src/store/redis/ledger', join(root, 'ledger'), { recursive: true })
+  // The server reads its Lua from beside its code.
+  const isLua = (path: string) => !/\.ts$/.test(path)
+  await cp('src/store/redis', root, { recursive: true, filter: isLua })
   upstream = await startUpstream()
 })
 
@@ -165,7 +168,8 @@ const idOf = (user: number) =>
 
 type Usage = {
   users: ReturnType<typeof userReport>[]
-  days: { date: string; requests: number; settled: number; charged: number }[]
+  days: { date: string; requests: number; exact: number; charged: number }[]
+  quotas: Record<string, { requests: number; tokens: number }>
   events: Event[]
   timestamp: number
 }
@@ -178,10 +182,15 @@ async function readUsage(url: string): Promise<Usage> {
   return (await response.json()) as Usage
 }
 
-type Documents = { users: UserDoc[]; days: DayDoc[]; events: Event[] }
+/** What is kept of one user. */
+const userIn = ({ usage, past, profiles }: State, id: string) => ({
+  usage: usage.find((doc) => doc.id === id) ?? newUsage(id, 0),
+  past: past.find((doc) => doc.id === id) ?? newPast(id),
+  profile: profiles.find((doc) => doc.id === id) ?? newProfile(id),
+})
 
 /** What the files of a dead server say, read from a copy of them: the server is to find them as they were left. */
-async function readDocuments(): Promise<Documents> {
+async function readDocuments(): Promise<State> {
   const copy = await mkdtemp(join(root, 'copy-'))
   await cp(dirname(file), copy, { recursive: true })
   const warnings: unknown[] = []
@@ -195,21 +204,24 @@ async function readDocuments(): Promise<Documents> {
   const saved = await readFile(join(copy, 'token_usage.json'), 'utf8')
   await rm(copy, { recursive: true })
   expect(warnings).toEqual([])
-  return (JSON.parse(saved) as { state: Documents }).state
+  return (JSON.parse(saved) as { state: State }).state
 }
 
 /** A server that opened the files again tells what they said. */
-async function expectServed(url: string, { users, days, events }: Documents): Promise<void> {
+async function expectServed(url: string, state: State): Promise<void> {
+  const { usage, days, quotas, events } = state
   const { limits } = readConfig(vars(), 'node')
   const told = await readUsage(url)
-  const known = users
-    .filter(({ seen }) => seen !== undefined)
-    .map((user) => userReport(user, limits, told.timestamp))
+  const users = usage.map(({ id }) => userReport(userIn(state, id), limits, told.timestamp))
   const sorted = (rows: { userId: string }[]) =>
     rows.toSorted((a, b) => (a.userId < b.userId ? -1 : 1))
-  expect(sorted(told.users)).toEqual(sorted(known))
-  const totals = days.map(({ date, total, quota }) => ({ date, ...total, quota }))
+  expect(sorted(told.users)).toEqual(sorted(users))
+  const totals = days.map(({ date, total }) => ({ date, ...total }))
   expect(told.days).toEqual(totals.toSorted((a, b) => (a.date < b.date ? 1 : -1)))
+  // Of a model that nobody has had an answer of, nothing is told.
+  const models = new Set(['*', ...days.flatMap((day) => Object.keys(day.models))])
+  const known = Object.fromEntries(quotas.filter(([scope]) => models.has(scope)))
+  expect(told.quotas).toEqual(quotasToday(known, told.timestamp))
   expect(told.events).toEqual(events.slice(-20).reverse())
 }
 
@@ -220,7 +232,7 @@ const sum = <T>(items: Iterable<T>, of: (item: T) => number): number =>
  * What clients, the admin and upstream know, each for itself.
  *
  * A client does not see its request settle, since that happens after the last byte. What it is told is that it was
- * admitted: no answer begins, and nothing reaches upstream, before the bound is charged in the file.
+ * admitted: no answer begins, and nothing reaches upstream, before the reservation is charged in the file.
  */
 function openBooks() {
   const users = Array.from({ length: USERS }, () => ({
@@ -251,22 +263,33 @@ function openBooks() {
 
 type Books = ReturnType<typeof openBooks>
 
-function check(books: Books, { users, days, events }: Documents): void {
+const sumOf = <T>(
+  items: T[],
+  field: { [K in keyof T]: T[K] extends number ? K : never }[keyof T],
+) => sum(items, (item) => item[field] as number)
+
+/** What everyone has used of all models of a day, by the counters that limits are held against. */
+const usedOn = (quota: QuotaDoc | undefined) => usedIn(quota?.windows, 'day', '*', quota?.at ?? 0)
+
+function check(books: Books, state: State): void {
+  const { days, events } = state
   expect(books.problems).toEqual([])
   const ended = new Map(events.map((event) => [event.id, event]))
   expect(ended.size).toBe(events.length)
-  let held = 0
+  const all: Row[] = []
+  let running = 0
   for (const [n, user] of books.users.entries()) {
     const id = idOf(n)
-    const doc = users.find((one) => one.id === id)
-    const rows = [doc?.rows ?? {}, ...Object.values(doc?.past ?? {})].flatMap((day) =>
-      Object.values(day),
-    )
-    const leases = Object.entries(doc?.leases ?? {})
+    const { usage, past } = userIn(state, id)
+    const rows = [usage.rows, ...Object.values(past.days)]
+      .flatMap((day) => Object.values(day))
+      .map(whole)
+    all.push(...rows)
+    const leases = Object.entries(usage.leases)
+    running += leases.length
     const mine = events.filter((event) => event.user === id)
-    const counted = sum(rows, ({ requests }) => requests)
-    const bounds = sum(leases, ([, { bound }]) => bound)
-    held += bounds
+    const counted = sumOf(rows, 'requests')
+    const reserved = sum(leases, ([, lease]) => lease.reserved.tokens)
 
     // A request is admitted before upstream is asked, so all that arrived there are counted, and none is counted that
     // was not sent. Between the two are those that were on their way when the server was killed, at most one of a lane.
@@ -277,49 +300,63 @@ function check(books: Books, { users, days, events }: Documents): void {
     user.arrived.clear()
     // Counted once, as an event or as a lease, and charged for as that.
     expect(leases.filter(([lease]) => ended.has(lease))).toEqual([])
-    expect(counted).toBe(mine.length + leases.length)
-    expect(sum(rows, ({ charged }) => charged)).toBe(sum(mine, ({ charged }) => charged) + bounds)
+    for (const row of rows) expect(runningOf(row)).toBeGreaterThanOrEqual(0)
+    expect(sum(rows, runningOf)).toBe(leases.length)
+    expect([sumOf(rows, 'exact'), sumOf(rows, 'estimated')]).toEqual([mine.length, 0])
+    expect([sumOf(rows, 'failed'), sumOf(rows, 'lost')]).toEqual([0, 0])
+    expect(sumOf(rows, 'reserved')).toBe(reserved)
+    expect(sumOf(rows, 'charged')).toBe(sumOf(mine, 'charged') + reserved)
     // None is settled before upstream has said all of it.
     expect(mine.length).toBeLessThanOrEqual(user.finished)
-    for (const { outcome, charged, bound } of mine) {
-      expect(outcome).toBe('settled')
-      expect([PLAIN, STREAM]).toContain(charged)
-      expect(charged).toBeLessThan(bound)
+    for (const event of mine) {
+      expect(event.outcome).toBe('exact')
+      expect([PLAIN, STREAM]).toContain(event.charged)
+      expect(event.charged).toBeLessThan(event.reserved)
     }
   }
   for (const [id, { user, tokens }] of books.answered) {
-    const lease = users.find((doc) => doc.id === idOf(user))?.leases[id]
+    const lease = userIn(state, idOf(user)).usage.leases[id]
     if (!lease) expect(ended.get(id)).toMatchObject({ user: idOf(user), charged: tokens })
   }
 
-  // The document of a day is written with those of the users: it may be neither ahead of them nor behind.
-  const charged = sum(events, (event) => event.charged)
-  const requests = sum(users, ({ leases }) => Object.keys(leases).length) + events.length
-  expect(sum(days, ({ total }) => total.requests)).toBe(events.length)
-  expect(sum(days, ({ total }) => total.charged)).toBe(charged)
-  expect(sum(days, ({ quota }) => quota['*']?.requests ?? 0)).toBe(requests)
-  expect(sum(days, ({ quota }) => quota['*']?.tokens ?? 0)).toBe(charged + held)
+  // The documents of a day are written with those of the users: they may be neither ahead of them nor behind.
+  const charged = sumOf(events, 'charged')
+  const totals = days.map(({ total }) => total)
+  expect([sumOf(totals, 'requests'), sumOf(totals, 'exact')]).toEqual([
+    events.length,
+    events.length,
+  ])
+  expect(sumOf(totals, 'charged')).toBe(charged)
+  expect(sumOf(all, 'charged')).toBe(charged + sumOf(all, 'reserved') + sumOf(all, 'lostTokens'))
+  // Around midnight what everyone has used of the day before is kept no more.
+  const quota = new Map(state.quotas).get('*')
+  if (days.length === 1) {
+    expect(usedOn(quota)).toEqual({
+      requests: events.length + running,
+      tokens: sumOf(all, 'charged'),
+    })
+  }
 
   // What the admin has been told stays true.
   for (const event of books.events.values()) expect(ended.get(event.id)).toEqual(event)
   for (const told of books.read?.users ?? []) {
-    const doc = users.find(({ id }) => id === told.userId) as UserDoc
-    const now = userReport(doc, { models: {} }, books.read?.timestamp ?? 0)
+    const user = userIn(state, told.userId)
+    const now = userReport(user, { models: {} }, books.read?.timestamp ?? 0)
     for (const model of told.models) {
       const same = now.models.find((one) => one.model === model.model)
       expect(same?.requestsDay).toBeGreaterThanOrEqual(model.requestsDay)
-      expect(same?.settled).toBeGreaterThanOrEqual(model.settled)
+      expect(same?.exact).toBeGreaterThanOrEqual(model.exact)
     }
   }
   for (const told of books.read?.days ?? []) {
     const day = days.find(({ date }) => date === told.date)
-    expect(day?.total.settled).toBeGreaterThanOrEqual(told.settled)
+    expect(day?.total.exact).toBeGreaterThanOrEqual(told.exact)
     expect(day?.total.charged).toBeGreaterThanOrEqual(told.charged)
   }
 
   // A write that is said to be done is done; the one that was under way is done or not.
   const { block } = books
-  const reason = users.find(({ id }) => id === idOf(0))?.blocks[OTHER]?.reason ?? '0'
+  const reason = userIn(state, idOf(0)).profile.blocks[OTHER]?.reason ?? '0'
   expect([block.done, block.asked]).toContain(Number(reason))
   block.done = Number(reason)
 }
@@ -417,7 +454,7 @@ async function fillJournal(left: number): Promise<void> {
   const size = existsSync(file) ? statSync(file).size : 0
   const id = 'x'.repeat(Math.max(4 * 1024 * 1024, size) - left)
   const command = { op: 'settle', now: 0, user: 'nobody', event: { id } }
-  await appendFile(`${file}.journal`, `${JSON.stringify({ seq: 0, command })}\n`)
+  await appendFile(`${file}.journal`, `${JSON.stringify({ v: VERSION, seq: 0, command })}\n`)
 }
 
 test(`kill -9 at ${KILLS} moments under load loses nothing that was told to anybody, and doubles nothing`, async ({
@@ -471,13 +508,13 @@ test(`kill -9 at ${KILLS} moments under load loses nothing that was told to anyb
     }
   }
 
-  let documents: Documents = { users: [], days: [], events: [] }
+  let documents = emptyState()
   while (kills < KILLS) {
     const folding = kills > 0 && pick(3) === 0
     if (folding) await fillJournal(pick(80_000))
     // Half a line, which was never acknowledged.
     if (kills > 0 && pick(3) === 0)
-      await appendFile(`${file}.journal`, '{"seq":77,"command":{"op":')
+      await appendFile(`${file}.journal`, '{"v":2,"seq":77,"command":{"op":')
     if (pick(5) === 0) {
       const life = start()
       await delay(pick(100))
@@ -511,10 +548,10 @@ async function spend(url: string, settled: number): Promise<void> {
   expect(response.status).toBe(200)
   await expect
     .poll(async () => (await readUsage(url)).days[0])
-    .toMatchObject({ requests: settled, settled, charged: PLAIN * settled })
+    .toMatchObject({ requests: settled, exact: settled, charged: PLAIN * settled })
 }
 
-const settledOn = async (life: Life) => (await readUsage(await life.listens)).days[0]?.settled
+const settledOn = async (life: Life) => (await readUsage(await life.listens)).days[0]?.exact
 
 /** All files of the store and what is in them, but for the lock. */
 async function filesOf(): Promise<Record<string, string>> {

@@ -1,7 +1,8 @@
 /** An admin at work in a real browser: with scripts, without them, and by keyboard alone. */
 import type { Locator, Page } from 'playwright-core'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { MINUTE_MS, SECOND_MS, type Event } from '../src/usage/record.ts'
+import type { Event } from '../src/ledger/shapes.ts'
+import { MINUTE_MS, SECOND_MS } from '../src/ledger/windows.ts'
 import {
   button,
   follow,
@@ -298,7 +299,7 @@ describe.each(KINDS)('on %s', (kind) => {
     expect((await ask(gateway)).status).toBe(403)
     await tabTo(page, button(page, 'Unblock all models'))
     await leads(page, () => keys.press('Enter'))
-    expect((await world.store.user(user))?.blocks).toEqual({})
+    expect((await world.store.user(user))?.profile.blocks).toEqual({})
 
     await tabTo(page, link(page, 'Users'))
     await leads(page, () => keys.press('Enter'))

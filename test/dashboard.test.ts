@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { logIn } from './admin.ts'
+import { admitOf } from './commands.ts'
 import { eventOf, KINDS, type Gateway } from './gateways.ts'
 import { seededId, seedUsers } from './seed.ts'
 import { useWorld } from './world.ts'
@@ -45,7 +46,7 @@ async function billed(run: () => Promise<unknown>): Promise<number> {
 }
 
 describe.each(KINDS)('on %s', (kind) => {
-  test('shows the login page, and nothing else, to whoever is not logged in', async () => {
+  test('shows the login page, and nothing else, to somebody who is not logged in', async () => {
     const gateway = await world.gateway(kind)
     const id = await ask(gateway, 'token-of-a-user').then((r) => r.headers.get('x-weir-id'))
     const { user } = await eventOf(world.store, id)
@@ -135,7 +136,8 @@ describe.each(KINDS)('on %s', (kind) => {
 
     const block = { model: '*', reason: ' <b>Too much</b> ', minutes: '15', until: '' }
     expect(await send('block', block)).toEqual({ status: 303, location: `${path}?done=blocked` })
-    const blocks = (await world.store.user(user))?.blocks
+    const blocksOf = async () => (await world.store.user(user))?.profile.blocks
+    const blocks = await blocksOf()
     expect(blocks?.['*']).toMatchObject({ reason: '<b>Too much</b>' })
     expect((blocks?.['*']?.until ?? 0) - (blocks?.['*']?.at ?? 0)).toBe(15 * 60_000)
     const { html } = await get(gateway, path, session)
@@ -144,10 +146,10 @@ describe.each(KINDS)('on %s', (kind) => {
 
     const exact = { ...block, until: '2099-01-02T03:04:05' }
     await send('block', exact)
-    expect((await world.store.user(user))?.blocks['*']?.until).toBe(Date.UTC(2099, 0, 2, 3, 4, 5))
+    expect((await blocksOf())?.['*']?.until).toBe(Date.UTC(2099, 0, 2, 3, 4, 5))
 
     await send('unblock', { model: '*' })
-    expect((await world.store.user(user))?.blocks).toEqual({})
+    expect(await blocksOf()).toEqual({})
 
     for (const wrong of [
       { ...block, until: '2001-01-01T00:00' },
@@ -160,13 +162,52 @@ describe.each(KINDS)('on %s', (kind) => {
     ]) {
       expect((await send('block', wrong)).location).toBe(`${path}?done=block`)
     }
-    expect((await world.store.user(user))?.blocks).toEqual({})
+    expect(await blocksOf()).toEqual({})
 
     expect((await send('erase', {})).location).toBe(`${path}?done=sure`)
     expect(await world.store.user(user)).toBeDefined()
     expect((await send('erase', { sure: 'yes' })).location).toBe('/admin?done=erased')
     expect(await world.store.user(user)).toBeUndefined()
     expect((await get(gateway, path, session)).status).toBe(404)
+  })
+
+  test('shows and unblocks a user who was blocked before the first call', async () => {
+    const gateway = await world.gateway(kind)
+    const session = await logIn(gateway)
+    const now = Date.now()
+    const [user, path] = [seededId(1), `/admin/users/${seededId(1)}`]
+    for (const model of ['*', 'a/one']) {
+      await world.store.execute({ op: 'block', user, model, now, block: { at: now } })
+    }
+    const { status, html } = await get(gateway, path, session)
+    expect(status).toBe(200)
+    expect(html).toContain('<dd>never</dd>')
+    expect(html).toContain('Unblock all models')
+    expect((await get(gateway, '/admin', session)).html).toContain(`/admin/users/${user}`)
+    const unblock = (model: string) => post(gateway, `${path}/unblock`, session, { model })
+    expect((await unblock('*')).location).toBe(`${path}?done=unblocked`)
+    expect((await unblock('a/one')).location).toBe('/admin?done=unblocked')
+    expect(await world.store.user(user)).toBeUndefined()
+  })
+
+  test('lists a user from the first admission on, and the users of a page by their own numbers', async () => {
+    const gateway = await world.gateway(kind)
+    const session = await logIn(gateway)
+    const now = Date.now()
+    const admit = (n: number, user: string, reserved: number, at: number) =>
+      world.store.execute(admitOf({ id: `request-${n}`, user, reserved, now: at }))
+    const [first, second] = [seededId(1), seededId(2)]
+    await admit(1, first, 100, now - 300)
+    await admit(2, second, 150, now - 200)
+    // Too soon for the index, and not twice as many.
+    await admit(3, first, 90, now - 100)
+    const order = async (sort: string) => {
+      const { html } = await get(gateway, `/admin?sort=${sort}`, session)
+      const table = html.slice(html.indexOf('id="users"'), html.indexOf('id="events"'))
+      return [...table.matchAll(/\/admin\/users\/([\w-]{22})"/g)].map(([, id]) => id)
+    }
+    expect(await order('lastActive')).toEqual([first, second])
+    expect(await order('tokens')).toEqual([first, second])
   })
 
   test('refuses what a page of another origin sends', async () => {

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { csvLine } from '../src/usage/csv.ts'
-import { dateOf, MINUTE_MS, type Event } from '../src/usage/record.ts'
+import type { Event } from '../src/ledger/shapes.ts'
+import { MINUTE_MS, dateOf } from '../src/ledger/windows.ts'
 import { adminGet, BEARER } from './admin.ts'
 import { admitOf, settleOf } from './commands.ts'
 import { parseCsv } from './csv.ts'
@@ -135,8 +136,8 @@ describe.each(KINDS)('on %s', (kind) => {
       // Somebody from the pages behind becomes the last active between any two of them.
       const user = seededId((n += 37))
       const admit = admitOf({ id: `meanwhile-${n}`, user, now: Date.now() })
-      await world.store.admit(admit)
-      await world.store.settle(settleOf(admit))
+      await world.store.execute(admit)
+      await world.store.execute(settleOf(admit))
       return undefined
     })
     const users = await linesOf<User>(gateway, 'users')

@@ -1,28 +1,44 @@
 import fc from 'fast-check'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { createLog } from '../src/log.ts'
 import { withFallback, type FallbackStore } from '../src/store/fallback.ts'
 import { createMemory } from '../src/store/memory.ts'
 import { memoryQueue } from '../src/store/queue.ts'
+import { fileQueue } from '../src/store/queue-file.ts'
+import { quotaKey, usageKey } from '../src/store/keys.ts'
+import { LEDGER_SCRIPT } from '../src/store/redis/script-files.ts'
 import {
   CommandError,
+  NewerError,
   StoreError,
-  type Entry,
-  type Retention,
+  answerOf,
+  type Failed,
   type Store,
 } from '../src/store/store.ts'
-import {
-  DAY_MS,
-  SECOND_MS,
-  type Admit,
-  type Command,
-  type Limits,
-  type Refusal,
-} from '../src/usage/record.ts'
-import { admitOf, AMPLE, NOON, settleOf } from './commands.ts'
+import type {
+  Admit,
+  Admitted,
+  Answer,
+  AnswerOf,
+  Command,
+  Refusal,
+  Settled,
+} from '../src/ledger/commands.ts'
+import { runningOf, whole } from '../src/ledger/documents.ts'
+import { usedIn, type Limits, type Standing } from '../src/ledger/policy.ts'
+import { VERSIONS } from '../src/ledger/shapes.ts'
+import { DAY_MS, SECOND_MS } from '../src/ledger/windows.ts'
+import { admitOf, AMPLE, failureOf, NOON, settleOf } from './commands.ts'
 import { reducerState } from './state.ts'
+import { useDatabase } from './database.ts'
+import { RETENTION, redisStore } from './stores.ts'
 
-const RETENTION: Retention = { userDays: 7, historyDays: 90, eventsKept: 10_000 }
+const { redis, upstash } = useDatabase()
+
+const KEYS = [usageKey('alice'), quotaKey('*'), quotaKey('a/one')]
 
 /** What happens to a call: it works, never arrives, loses its answer, or arrives after all when nobody waits any more. */
 type Fate = 'works' | 'never arrives' | 'loses its answer' | 'arrives late'
@@ -33,7 +49,14 @@ function world(mode: 'open' | 'closed' = 'open') {
   const ids: string[] = []
   const delayed: (() => void)[] = []
   const lines: Record<string, unknown>[] = []
-  const here = { fate: 'works' as Fate, now: NOON, calls: 0, hangs: false }
+  const here = {
+    fate: 'works' as Fate,
+    now: NOON,
+    calls: 0,
+    hangs: false,
+    /** Users whose documents a newer version has written. */
+    newer: new Set<string>(),
+  }
 
   async function meet<T>(work: () => T): Promise<T> {
     here.calls += 1
@@ -43,29 +66,22 @@ function world(mode: 'open' | 'closed' = 'open') {
     if (here.fate === 'arrives late') delayed.push(work)
     throw new StoreError('the database call failed')
   }
-  const run = (command: Command) => {
+  const run = (command: Command): Answer | Failed => {
+    if ('user' in command && here.newer.has(command.user)) return { error: 'newer' }
     const answer = state.do(command)
     if ('applied' in answer && answer.applied && 'event' in command) ids.push(command.event.id)
     return answer
   }
-  const verb = (command: Command) => meet(() => run(command)) as Promise<never>
   const unused = () => Promise.reject(new Error('not asked for'))
   const store: Store = {
-    admit: verb,
-    settle: verb,
-    setBlock: verb,
-    clear: verb,
-    replay: (entries: Entry[]) => meet(() => entries.map((entry) => run(entry) as never)),
-    listUsers: () => meet(() => ({ users: [...state.users.values()] })),
+    execute: async <C extends Command>(command: C) =>
+      answerOf(await meet(() => run(command) as AnswerOf<C> | Failed)),
+    replay: (entries) => meet(() => entries.map((entry) => run(entry) as Settled | Failed)),
+    listUsers: () => meet(() => ({ users: [] })),
     blockedUsers: unused,
     overview: unused,
     takeTurn: unused,
     days: unused,
-    report: verb,
-    erase: verb,
-    login: verb,
-    logout: verb,
-    note: verb,
     session: unused,
     user: unused,
     audit: unused,
@@ -115,9 +131,12 @@ test('three calls that fail in a row open the breaker, and then no call waits fo
   await goAway(it)
   const { calls } = it.here
   it.here.hangs = true
-  expect(await it.fallback.admit(admitOf({ id: '1' }))).toMatchObject({ ok: true, degraded: true })
+  expect(await it.fallback.execute(admitOf({ id: '1' }))).toMatchObject({
+    ok: true,
+    degraded: true,
+  })
   await expect(
-    it.fallback.setBlock({ op: 'block', now: NOON, user: 'bob', model: '*' }),
+    it.fallback.execute({ op: 'block', now: NOON, user: 'bob', model: '*' }),
   ).rejects.toThrow(StoreError)
   expect(it.here.calls).toBe(calls)
   expect(it.logged('store.down')).toHaveLength(1)
@@ -135,16 +154,16 @@ test('failures with successes between them do not open the breaker', async () =>
 test('commands that shared a call and failed with it are one failure', async () => {
   const it = world()
   const lost = new StoreError('the database call failed')
-  it.store.admit = () => Promise.reject(lost)
-  for (let n = 0; n < 5; n += 1) await it.fallback.admit(admitOf({ id: `${n}` }))
+  it.store.execute = () => Promise.reject(lost)
+  for (let n = 0; n < 5; n += 1) await it.fallback.execute(admitOf({ id: `${n}` }))
   expect(it.fallback.health().degraded).toBe(false)
 })
 
 test('what fails of before the store came back does not send it away again', async () => {
   const it = world()
   const late: ((error: Error) => void)[] = []
-  it.store.admit = () => new Promise((_, reject) => late.push(reject))
-  const waiting = ['1', '2', '3'].map((id) => it.fallback.admit(admitOf({ id })))
+  it.store.execute = () => new Promise((_, reject) => late.push(reject))
+  const waiting = ['1', '2', '3'].map((id) => it.fallback.execute(admitOf({ id })))
   await goAway(it)
   await comeBack(it)
   for (const reject of late) reject(new StoreError('the database call failed'))
@@ -154,9 +173,9 @@ test('what fails of before the store came back does not send it away again', asy
 
 test('a command that the store cannot run says nothing about the store', async () => {
   const it = world()
-  it.store.admit = () => Promise.reject(new CommandError('no'))
+  it.store.execute = () => Promise.reject(new CommandError('no'))
   for (let n = 0; n < 5; n += 1) {
-    await expect(it.fallback.admit(admitOf({ id: `${n}` }))).rejects.toThrow(CommandError)
+    await expect(it.fallback.execute(admitOf({ id: `${n}` }))).rejects.toThrow(CommandError)
   }
   expect(it.fallback.health().degraded).toBe(false)
   expect(it.fallback.isUnacknowledged('0')).toBe(false)
@@ -192,17 +211,16 @@ test('a try that its request took along does not keep others from trying', async
 test('what was served while the store was away is counted when it is back', async () => {
   const it = world()
   await goAway(it)
-  const admit = admitOf({ id: '1', global: { total: AMPLE } })
-  await it.fallback.admit(admit)
-  expect(await it.fallback.settle(settleOf(admit))).toEqual({ applied: false, queued: true })
+  const admit = admitOf({ id: '1', everyone: { total: AMPLE } })
+  await it.fallback.execute(admit)
+  expect(await it.fallback.execute(settleOf(admit))).toEqual({ applied: false, queued: true })
   expect(it.fallback.health()).toEqual({ degraded: true, queued: 1 })
   await comeBack(it)
   expect(it.fallback.health()).toEqual({ degraded: false, queued: 0 })
   const [day] = it.state.days.values()
-  expect(day).toMatchObject({
-    total: { requests: 1, charged: 15 },
-    quota: { '*': { tokens: 15, requests: 1 } },
-  })
+  expect(day?.total).toMatchObject({ requests: 1, exact: 1, charged: 15 })
+  const quota = it.state.quotas.get('*')
+  expect(usedIn(quota?.windows, 'day', '*', NOON)).toEqual({ requests: 1, tokens: 15 })
   expect(it.logged('store.up')).toHaveLength(1)
   expect(it.logged('usage.replayed')).toMatchObject([{ events: 1 }])
 })
@@ -210,82 +228,83 @@ test('what was served while the store was away is counted when it is back', asyn
 test('what waits is told in the log as it would be replayed from there', async () => {
   const it = world()
   const sure = admitOf({ id: '1' })
-  await it.fallback.admit(sure)
+  await it.fallback.execute(sure)
   await goAway(it)
-  const unsure = admitOf({ id: '2', global: { total: AMPLE, model: AMPLE } })
-  await it.fallback.admit(unsure)
-  for (const admit of [sure, unsure]) await it.fallback.settle(settleOf(admit))
+  const unsure = admitOf({ id: '2', everyone: { total: AMPLE, model: AMPLE } })
+  await it.fallback.execute(unsure)
+  for (const admit of [sure, unsure]) await it.fallback.execute(settleOf(admit))
   expect(it.logged('usage.unrecorded')).toMatchObject([
     { op: 'settle', usage: settleOf(sure).event },
-    { op: 'enter', usage: settleOf(unsure).event, scopes: ['*', 'a/one'] },
+    { op: 'enter', usage: settleOf(unsure).event },
   ])
 })
 
 test('while the store is away the blocks it told of are kept, and lifted when they end', async () => {
   const it = world()
   const block = { at: NOON, reason: 'spam', until: NOON + 60 * SECOND_MS }
-  await it.store.setBlock({ op: 'block', now: NOON, user: 'alice', model: '*', block })
+  await it.store.execute({ op: 'block', now: NOON, user: 'alice', model: '*', block })
   const refusal = { ok: false, reason: 'blocked', model: '*', why: 'spam', until: block.until }
-  expect(await it.fallback.admit(admitOf({ id: '1' }))).toEqual(refusal)
+  expect(await it.fallback.execute(admitOf({ id: '1' }))).toEqual(refusal)
   await goAway(it)
-  const again = await it.fallback.admit(admitOf({ id: '2', now: NOON + SECOND_MS }))
+  const again = await it.fallback.execute(admitOf({ id: '2', now: NOON + SECOND_MS }))
   expect(again).toEqual({ ...refusal, degraded: true })
   const later = admitOf({ id: '3', now: block.until })
-  expect(await it.fallback.admit(later)).toMatchObject({ ok: true, degraded: true })
+  expect(await it.fallback.execute(later)).toMatchObject({ ok: true, degraded: true })
 })
 
 test('a block that the store has lifted is forgotten', async () => {
   const it = world()
   const block = { op: 'block', now: NOON, user: 'alice', model: 'a/one' } as const
-  await it.store.setBlock({ ...block, block: { at: NOON } })
-  await it.fallback.admit(admitOf({ id: '1' }))
-  await it.store.setBlock(block)
-  await it.fallback.admit(admitOf({ id: '2' }))
+  await it.store.execute({ ...block, block: { at: NOON } })
+  await it.fallback.execute(admitOf({ id: '1' }))
+  await it.store.execute(block)
+  await it.fallback.execute(admitOf({ id: '2' }))
   await goAway(it)
-  expect(await it.fallback.admit(admitOf({ id: '3' }))).toMatchObject({ ok: true })
+  expect(await it.fallback.execute(admitOf({ id: '3' }))).toMatchObject({ ok: true })
 })
 
 test('a block that was set or lifted through this isolate is known to it at once', async () => {
   const it = world()
   const block = { op: 'block', now: NOON, user: 'alice', model: '*' } as const
-  await it.fallback.setBlock({ ...block, block: { at: NOON, reason: 'spam' } })
-  await it.fallback.setBlock({ ...block, user: 'bob', block: { at: NOON } })
-  await it.fallback.setBlock({ ...block, user: 'bob' })
+  await it.fallback.execute({ ...block, block: { at: NOON, reason: 'spam' } })
+  await it.fallback.execute({ ...block, user: 'bob', block: { at: NOON } })
+  await it.fallback.execute({ ...block, user: 'bob' })
   await goAway(it)
   const refusal = { ok: false, reason: 'blocked', why: 'spam', degraded: true }
-  expect(await it.fallback.admit(admitOf({ id: '1' }))).toMatchObject(refusal)
-  expect(await it.fallback.admit(admitOf({ id: '2', user: 'bob' }))).toMatchObject({ ok: true })
+  expect(await it.fallback.execute(admitOf({ id: '1' }))).toMatchObject(refusal)
+  expect(await it.fallback.execute(admitOf({ id: '2', user: 'bob' }))).toMatchObject({ ok: true })
 })
 
 test('a block that could not be set is not remembered', async () => {
   const it = world()
   it.here.fate = 'never arrives'
   const block = { op: 'block', now: NOON, user: 'alice', model: '*', block: { at: NOON } } as const
-  await expect(it.fallback.setBlock(block)).rejects.toThrow(StoreError)
+  await expect(it.fallback.execute(block)).rejects.toThrow(StoreError)
   await goAway(it)
-  expect(await it.fallback.admit(admitOf({ id: '1' }))).toMatchObject({ ok: true })
+  expect(await it.fallback.execute(admitOf({ id: '1' }))).toMatchObject({ ok: true })
 })
 
 test('lifting blocks of users who are not remembered makes nobody forgotten', async () => {
   const it = world()
   const block = { op: 'block', now: NOON, user: 'alice', model: '*' } as const
-  await it.fallback.setBlock({ ...block, block: { at: NOON } })
-  for (let n = 0; n < 1000; n += 1) await it.fallback.setBlock({ ...block, user: `user-${n}` })
+  await it.fallback.execute({ ...block, block: { at: NOON } })
+  for (let n = 0; n < 1000; n += 1) await it.fallback.execute({ ...block, user: `user-${n}` })
   await goAway(it)
-  expect(await it.fallback.admit(admitOf({ id: '1' }))).toMatchObject({ reason: 'blocked' })
+  expect(await it.fallback.execute(admitOf({ id: '1' }))).toMatchObject({ reason: 'blocked' })
 })
 
 test('while the store is away users go on from what it last said they had used', async () => {
   const it = world()
   const limits: { model: Limits } = { model: { tokensPerDay: 350, requestsPerDay: 10 } }
-  const first = admitOf({ id: '1', limits, bound: 100 })
-  await it.fallback.admit(first)
-  await it.fallback.settle(settleOf(first))
-  await it.fallback.admit(admitOf({ id: '2', limits, bound: 100 }))
+  const first = admitOf({ id: '1', limits, reserved: 100 })
+  await it.fallback.execute(first)
+  await it.fallback.execute(settleOf(first))
+  await it.fallback.execute(admitOf({ id: '2', limits, reserved: 100 }))
   await goAway(it)
-  const third = await it.fallback.admit(admitOf({ id: '3', limits, bound: 200 }))
-  expect(third).toMatchObject({ ok: true, day: { tokens: 315, requests: 3 } })
-  const fourth = await it.fallback.admit(admitOf({ id: '4', limits, bound: 100 }))
+  const third = await it.fallback.execute(admitOf({ id: '3', limits, reserved: 200 }))
+  const used = { day: { tokens: 315, requests: 3 } }
+  expect(third).toMatchObject({ ok: true, degraded: true, limits: [{ of: 'user', used }] })
+  const fourth = await it.fallback.execute(admitOf({ id: '4', limits, reserved: 100 }))
   expect(fourth).toMatchObject({ ok: false, unit: 'tokens', used: 315, degraded: true })
   expect(it.fallback.isUnacknowledged('4')).toBe(false)
 })
@@ -293,14 +312,80 @@ test('while the store is away users go on from what it last said they had used',
 test('a user whom the store refused is refused while it is away', async () => {
   const it = world()
   const limits: { model: Limits } = { model: { tokensPerDay: 150, requestsPerDay: 10 } }
-  const other = admitOf({ id: '1', limits, bound: 100 })
-  await it.store.admit(other)
-  expect(await it.fallback.admit(admitOf({ id: '2', limits, bound: 100 }))).toMatchObject({
+  const other = admitOf({ id: '1', limits, reserved: 100 })
+  await it.store.execute(other)
+  expect(await it.fallback.execute(admitOf({ id: '2', limits, reserved: 100 }))).toMatchObject({
     ok: false,
   })
   await goAway(it)
-  const again = await it.fallback.admit(admitOf({ id: '3', limits, bound: 100 }))
+  const again = await it.fallback.execute(admitOf({ id: '3', limits, reserved: 100 }))
   expect(again).toMatchObject({ ok: false, used: 100, degraded: true })
+})
+
+test('what was served while the store was away is charged at what it cost', async () => {
+  const it = world()
+  await goAway(it)
+  const limits = { model: { tokensPerDay: 200, requestsPerDay: 10 } }
+  const everyone = { total: { requestsPerDay: 3 } }
+  const ask = (id: string) => it.fallback.execute(admitOf({ id, limits, everyone }))
+  await ask('1')
+  await it.fallback.execute(settleOf(admitOf({ id: '1' }), { charged: 15 }))
+  await ask('2')
+  await it.fallback.execute(failureOf(admitOf({ id: '2' })))
+  const used = { day: { tokens: 115, requests: 3 } }
+  expect(await ask('3')).toMatchObject({
+    degraded: true,
+    // The one that failed stays in the user's requests, and is given back in everyone's.
+    limits: [
+      { of: 'user', used },
+      { of: 'everyone', used: { day: { tokens: 115, requests: 2 } } },
+    ],
+  })
+  expect(await ask('4')).toMatchObject({ ok: false, unit: 'tokens', used: 115 })
+})
+
+const SPENT = { total: { tokensPerDay: 250 } }
+
+test("everyone's limits that were spent a moment ago are spent when the store goes away", async () => {
+  const it = world()
+  const ask = (id: string, user: string) =>
+    it.fallback.execute(admitOf({ id, user, everyone: SPENT }))
+  // By others, and then by a user of this instance.
+  await it.store.execute(admitOf({ id: '1', user: 'carol', everyone: SPENT }))
+  expect(await ask('2', 'alice')).toMatchObject({ ok: true })
+  await goAway(it)
+  const refusal = { ok: false, of: 'everyone', model: '*', used: 200, limit: 250, degraded: true }
+  expect(await ask('3', 'bob')).toMatchObject(refusal)
+  // One without a limit of everyone is held against none.
+  expect(await it.fallback.execute(admitOf({ id: '4', user: 'bob' }))).toMatchObject({ ok: true })
+})
+
+test("everyone's limits that only a refusal told of are spent when the store goes away", async () => {
+  const it = world()
+  const everyone = { model: { tokensPerDay: 250 } }
+  const ask = (id: string, user: string) => it.fallback.execute(admitOf({ id, user, everyone }))
+  for (const id of ['1', '2']) await it.store.execute(admitOf({ id, user: 'carol', everyone }))
+  const refusal = { ok: false, of: 'everyone', model: 'a/one', used: 200 }
+  expect(await ask('3', 'alice')).toMatchObject(refusal)
+  await goAway(it)
+  expect(await ask('4', 'bob')).toMatchObject({ ...refusal, degraded: true })
+  const other = admitOf({ id: '5', user: 'bob', model: 'b/two', everyone })
+  expect(await it.fallback.execute(other)).toMatchObject({ ok: true, degraded: true })
+})
+
+test("each answer tells everyone's use as it is by then", async () => {
+  const it = world()
+  const everyone = { total: AMPLE }
+  const first = admitOf({ id: '1', everyone })
+  await it.fallback.execute(first)
+  await it.fallback.execute(settleOf(first, { charged: 15 }))
+  await it.fallback.execute(admitOf({ id: '2', user: 'bob', everyone }))
+  await goAway(it)
+  const answer = await it.fallback.execute(admitOf({ id: '3', user: 'carol', everyone: SPENT }))
+  expect(answer).toMatchObject({
+    ok: true,
+    limits: [{ of: 'user' }, { of: 'everyone', used: { day: { tokens: 215, requests: 3 } } }],
+  })
 })
 
 /** A memory by itself, with which a request meets what was learnt. */
@@ -311,63 +396,112 @@ function remembered() {
   return { ...memory, ask }
 }
 
+/** A standing that a store tells of. */
+const standing = (used: Standing['used'], fields: Partial<Standing> = {}): Standing => ({
+  ...{ of: 'user', model: 'a/one', limits: AMPLE, used },
+  ...fields,
+})
+const told = (...limits: Standing[]): Admitted => ({ ok: true, at: NOON, limits })
+
+/** What an answer says was used of its first limit, by the day unless told. */
+const usedOf = (answer: Answer, window = 'day') =>
+  'limits' in answer ? answer.limits?.[0]?.used[window] : answer
+
 test('what the store answered is what is counted on, per model, in the day and in the minute', () => {
   const { learn, ask } = remembered()
-  const told = { ok: true, at: NOON, day: { tokens: 900, requests: 7 } } as const
-  learn(admitOf({ id: '1' }), { ...told, minute: { tokens: 400, requests: 3 } })
-  const [day, minute] = [
-    { tokens: 50, requests: 2 },
-    { tokens: 20, requests: 1 },
-  ]
-  learn(admitOf({ id: '2', model: 'b/two' }), { ok: true, at: NOON + 1000, day, minute })
+  const day = { tokens: 900, requests: 7 }
+  const minute = { tokens: 400, requests: 3 }
+  learn(admitOf({ id: '1' }), told(standing({ day, minute })))
+  const few = { day: { tokens: 50, requests: 2 }, minute: { tokens: 20, requests: 1 } }
+  const other = told(standing(few, { model: 'b/two' }))
+  learn(admitOf({ id: '2', model: 'b/two' }), { ...other, at: NOON + 1000 })
   const limits = { model: { ...AMPLE, tokensPerMinute: 500 } }
-  expect(ask({ bound: 101, limits })).toMatchObject({ ok: false, per: 'minute', used: 400 })
-  expect(ask({ bound: 100, limits })).toEqual({
+  expect(ask({ reserved: 101, limits })).toMatchObject({ ok: false, window: 'minute', used: 400 })
+  expect(ask({ reserved: 100, limits })).toEqual({
     ok: true,
     at: NOON + 1000,
-    day: { tokens: 1000, requests: 8 },
-    minute: { tokens: 500, requests: 4 },
+    limits: [
+      {
+        ...{ of: 'user', model: 'a/one', limits: limits.model },
+        used: { day: { tokens: 1000, requests: 8 }, minute: { tokens: 500, requests: 4 } },
+      },
+    ],
   })
-  expect(ask({ model: 'b/two' })).toMatchObject({ day: { tokens: 150, requests: 3 } })
-  expect(ask({ user: 'bob' })).toMatchObject({ day: { tokens: 100, requests: 1 } })
-  expect(ask({ user: 'bob' })).toMatchObject({ day: { tokens: 200, requests: 2 } })
+  expect(usedOf(ask({ model: 'b/two' }))).toEqual({ tokens: 150, requests: 3 })
+  expect(usedOf(ask({ user: 'bob' }))).toEqual({ tokens: 100, requests: 1 })
+  expect(usedOf(ask({ user: 'bob' }))).toEqual({ tokens: 200, requests: 2 })
 })
 
-const DAY_LIMIT = { ok: false, reason: 'limit', of: 'user', model: 'a/one', per: 'day' } as const
-const REST = { limit: 200, asked: 100, resetAt: NOON + DAY_MS }
+const REFUSAL = {
+  ok: false,
+  reason: 'limit',
+  of: 'user',
+  model: 'a/one',
+  window: 'day',
+  limit: 200,
+  asked: 100,
+  resetAt: NOON + DAY_MS,
+} as const
 
 test('a refusal tells what is used of the day, and nothing of the other unit', () => {
   const { learn, ask } = remembered()
   const admit = admitOf({ id: '1' })
   const day = { tokens: 100, requests: 5 }
-  learn(admit, { ok: true, at: NOON, day, minute: day })
-  learn(admit, { ...DAY_LIMIT, ...REST, unit: 'tokens', used: 150 })
-  expect(ask()).toMatchObject({ day: { tokens: 250, requests: 6 } })
-  learn(admit, { ...DAY_LIMIT, ...REST, unit: 'requests', used: 9 })
-  expect(ask()).toMatchObject({ day: { tokens: 350, requests: 10 } })
-  learn(admitOf({ id: '2', user: 'bob' }), { ...DAY_LIMIT, ...REST, unit: 'requests', used: 9 })
-  expect(ask({ user: 'bob' })).toMatchObject({ day: { tokens: 100, requests: 10 } })
+  learn(admit, told(standing({ day, minute: day })))
+  learn(admit, { ...REFUSAL, unit: 'tokens', used: 150 })
+  expect(usedOf(ask())).toEqual({ tokens: 250, requests: 6 })
+  learn(admit, { ...REFUSAL, unit: 'requests', used: 9 })
+  expect(usedOf(ask())).toEqual({ tokens: 350, requests: 10 })
+  learn(admitOf({ id: '2', user: 'bob' }), { ...REFUSAL, unit: 'requests', used: 9 })
+  expect(usedOf(ask({ user: 'bob' }))).toEqual({ tokens: 100, requests: 10 })
 })
 
-test.each<[string, Refusal]>([
-  ['a minute', { ...DAY_LIMIT, ...REST, unit: 'tokens', used: 150, per: 'minute' }],
-  ['everyone', { ...DAY_LIMIT, ...REST, unit: 'tokens', used: 150, of: 'everyone' }],
-  ['all models', { ...DAY_LIMIT, ...REST, unit: 'tokens', used: 150, model: '*' }],
-  ['a model too many', { ok: false, reason: 'models' }],
-])("a refusal for the sake of %s tells nothing of a model's day", (_, refusal) => {
+/** Limits of everything that can be limited. */
+const ALL_LIMITS = {
+  limits: { model: { ...AMPLE, tokensPerMinute: 1e6 }, total: AMPLE },
+  everyone: { total: AMPLE, model: AMPLE },
+}
+
+test.each<[string, Refusal, string | undefined]>([
+  ['a day', { ...REFUSAL, unit: 'tokens', used: 150 }, 'user a/one day'],
+  ['a minute', { ...REFUSAL, unit: 'tokens', used: 150, window: 'minute' }, 'user a/one minute'],
+  ['all models', { ...REFUSAL, unit: 'tokens', used: 150, model: '*' }, 'user * day'],
+  [
+    'everyone',
+    { ...REFUSAL, unit: 'tokens', used: 150, of: 'everyone', model: '*' },
+    'everyone * day',
+  ],
+  [
+    'everyone with a model',
+    { ...REFUSAL, unit: 'tokens', used: 150, of: 'everyone' },
+    'everyone a/one day',
+  ],
+  ['a model too many', { ok: false, reason: 'models' }, undefined],
+])('a refusal for the sake of %s tells of that and of nothing else', (_, refusal, which) => {
   const { learn, ask } = remembered()
   learn(admitOf({ id: '1' }), refusal)
-  expect(ask()).toMatchObject({ ok: true, day: { tokens: 100, requests: 1 } })
+  const { limits = [] } = ask(ALL_LIMITS) as Admitted
+  const tokens = limits.flatMap(({ of, model, used }) =>
+    Object.entries(used).map(([window, amounts]) => [`${of} ${model} ${window}`, amounts.tokens]),
+  )
+  expect(tokens).toHaveLength(8)
+  const more = which === undefined ? {} : { [which]: 250 }
+  expect(Object.fromEntries(tokens)).toEqual({
+    ...Object.fromEntries(tokens.map(([name]) => [name, 100])),
+    ...more,
+  })
 })
 
-test('an answer shows that the block of its model is lifted, and that of all, but no other', () => {
+test.each<[string, Admitted | Refusal]>([
+  ['an admission', { ok: true, at: NOON }],
+  ['a refusal for another reason', { ok: false, reason: 'models' }],
+])('%s shows that the block of its model is lifted, and that of all, but no other', (_, answer) => {
   const { learn, ask } = remembered()
-  const count = { tokens: 100, requests: 1 }
   for (const model of ['a/one', 'b/two', '*']) {
     learn(admitOf({ id: '1' }), { ok: false, reason: 'blocked', model, why: `of ${model}` })
   }
   expect(ask()).toEqual({ ok: false, reason: 'blocked', model: '*', why: 'of *' })
-  learn(admitOf({ id: '1' }), { ok: true, at: NOON, day: count, minute: count })
+  learn(admitOf({ id: '1' }), answer)
   expect(ask()).toMatchObject({ ok: true })
   expect(ask({ model: 'b/two' })).toMatchObject({ reason: 'blocked', why: 'of b/two' })
 })
@@ -385,23 +519,22 @@ test('of more than a thousand users the one heard of longest ago is forgotten, a
   expect(isBlocked('0')).toBe(false)
 })
 
-test("everyone's day is remembered while a clock may still be behind, for two days", () => {
+test("everyone's use of a day is remembered to its end, and the clock goes back for nobody", () => {
   const { ask } = remembered()
-  const global = { total: { tokensPerDay: 150, requestsPerDay: 10 } }
-  const later = (days: number) => ask({ user: `after ${days}`, now: NOON + days * DAY_MS })
-  expect(ask({ global })).toMatchObject({ ok: true })
-  expect(ask({ user: 'bob', global })).toMatchObject({ of: 'everyone', used: 100 })
-  later(2)
-  expect(ask({ user: 'bob', global })).toMatchObject({ of: 'everyone', used: 100 })
-  later(3)
-  expect(ask({ user: 'bob', global })).toMatchObject({ ok: true })
+  const everyone = { total: { tokensPerDay: 150 } }
+  const at = (now: number, user: string) => ask({ user, everyone, now })
+  expect(at(NOON, 'alice')).toMatchObject({ ok: true })
+  expect(at(NOON - DAY_MS, 'bob')).toMatchObject({ of: 'everyone', used: 100 })
+  expect(at(NOON + DAY_MS / 2 - 1, 'bob')).toMatchObject({ of: 'everyone', used: 100 })
+  expect(at(NOON + DAY_MS / 2, 'bob')).toMatchObject({ ok: true })
+  expect(at(NOON, 'carol')).toMatchObject({ of: 'everyone', used: 100 })
 })
 
 test('how old an event is counts from when it is handed over, however long it waited', async () => {
   const it = world()
   await goAway(it)
-  await it.fallback.admit(admitOf({ id: '1' }))
-  await it.fallback.settle(settleOf(admitOf({ id: '1' })))
+  await it.fallback.execute(admitOf({ id: '1' }))
+  await it.fallback.execute(settleOf(admitOf({ id: '1' })))
   it.here.now += 7 * DAY_MS
   await comeBack(it)
   expect(it.ids).toEqual([])
@@ -410,8 +543,8 @@ test('how old an event is counts from when it is handed over, however long it wa
 test('a process that ends hands nothing over any more, and what waits stays', async () => {
   const it = world()
   await goAway(it)
-  await it.fallback.admit(admitOf({ id: '1' }))
-  await it.fallback.settle(settleOf(admitOf({ id: '1' })))
+  await it.fallback.execute(admitOf({ id: '1' }))
+  await it.fallback.execute(settleOf(admitOf({ id: '1' })))
   it.fallback.pause()
   await comeBack(it)
   expect(it.fallback.health().queued).toBe(1)
@@ -420,11 +553,11 @@ test('a process that ends hands nothing over any more, and what waits stays', as
 test('closed, nothing is admitted while the store is away, and what was admitted before is still settled', async () => {
   const it = world('closed')
   const admit = admitOf({ id: '1' })
-  await it.fallback.admit(admit)
+  await it.fallback.execute(admit)
   await goAway(it)
-  await expect(it.fallback.admit(admitOf({ id: '2' }))).rejects.toThrow(StoreError)
+  await expect(it.fallback.execute(admitOf({ id: '2' }))).rejects.toThrow(StoreError)
   expect(it.fallback.isUnacknowledged('2')).toBe(false)
-  expect(await it.fallback.settle(settleOf(admit))).toMatchObject({ queued: true })
+  expect(await it.fallback.execute(settleOf(admit))).toMatchObject({ queued: true })
   await comeBack(it)
   expect(it.ids).toEqual(['1'])
 })
@@ -433,18 +566,145 @@ test('an entry that the store cannot run does not keep others waiting', async ()
   const it = world()
   await goAway(it)
   for (const id of ['1', '2']) {
-    await it.fallback.admit(admitOf({ id }))
-    await it.fallback.settle(settleOf(admitOf({ id })))
+    await it.fallback.execute(admitOf({ id }))
+    await it.fallback.execute(settleOf(admitOf({ id })))
   }
   const { replay } = it.store
   it.store.replay = async (entries) => {
     const answers = await replay(entries.filter(({ event }) => event.id !== '1'))
-    return [{ error: true }, ...answers]
+    return [{ error: 'failed' }, ...answers]
   }
   await comeBack(it)
   expect(it.ids).toEqual(['2'])
   expect(it.fallback.health().queued).toBe(0)
   expect(it.logged('usage.refused')).toMatchObject([{ usage: { id: '1' } }])
+})
+
+/** A request that was admitted, and whose user a newer version then has in hand. */
+async function meetNewer(it: World, id = '1'): Promise<Admit> {
+  const admit = admitOf({ id })
+  await it.fallback.execute(admit)
+  it.here.newer.add('alice')
+  return admit
+}
+
+test('a settlement that only a newer version can count waits, and says nothing about the store', async () => {
+  const it = world()
+  const admit = await meetNewer(it)
+  const { calls } = it.here
+  expect(await it.fallback.execute(settleOf(admit))).toEqual({ applied: false, queued: true })
+  expect(it.here.calls).toBe(calls + 1)
+  expect(it.fallback.health()).toEqual({ degraded: false, queued: 1 })
+  await expect(it.fallback.execute(admitOf({ id: '2' }))).rejects.toThrow(NewerError)
+  expect(it.fallback.isUnacknowledged('2')).toBe(false)
+  await comeBack(it)
+  expect(it.fallback.health()).toEqual({ degraded: false, queued: 1 })
+  expect(it.logged('usage.newer')).toMatchObject([{ entries: 1, level: 'warn' }])
+  expect(it.ids).toEqual([])
+})
+
+test('what waits for a newer version is counted once when this instance is one', async () => {
+  const it = world()
+  const admit = await meetNewer(it)
+  await it.fallback.execute(settleOf(admit))
+  await comeBack(it)
+  it.here.newer.clear()
+  await comeBack(it)
+  expect(it.fallback.health().queued).toBe(0)
+  expect(it.ids).toEqual(['1'])
+  expect(it.logged('usage.replayed')).toMatchObject([{ events: 1 }])
+})
+
+test('what waits for a newer version keeps nothing else waiting, and is tried with waits that double', async () => {
+  const it = world()
+  await goAway(it)
+  const users = Array.from({ length: 200 }, (_, n) => (n % 50 === 7 ? 'alice' : 'bob'))
+  for (const [n, user] of users.entries()) {
+    const admit = admitOf({ id: `${n}`, user })
+    await it.fallback.execute(admit)
+    await it.fallback.execute(settleOf(admit))
+  }
+  it.here.newer.add('alice')
+  it.here.fate = 'works'
+  const start = it.here.now
+  const tries: number[] = []
+  for (let ms = 0; ms <= 20_000; ms += 50) {
+    it.here.now = start + ms
+    const work = it.fallback.tend()
+    if (work) tries.push(ms)
+    await work
+  }
+  expect(it.ids).toHaveLength(196)
+  expect(it.fallback.health()).toEqual({ degraded: false, queued: 4 })
+  expect(tries).toEqual([250, 750, 1750, 3750, 7750, 12_750, 17_750])
+  it.here.newer.clear()
+  await comeBack(it)
+  expect(new Set(it.ids)).toEqual(new Set(users.map((_, n) => `${n}`)))
+  expect(it.ids).toHaveLength(200)
+})
+
+/** The script of a build that writes the next version of what requests write of a user. */
+const NEXT_SCRIPT = LEDGER_SCRIPT.replace(
+  /(local VERSIONS = \{[^}]*usage = )\d+/,
+  `$1${VERSIONS.usage + 1}`,
+)
+
+test('what an instance could not settle is counted once by the newer one that takes its place', async () => {
+  expect(NEXT_SCRIPT).not.toBe(LEDGER_SCRIPT)
+  const folder = await mkdtemp(join(tmpdir(), 'weir-fallback-'))
+  const file = join(folder, 'usage.json')
+  const log = createLog({ level: 'silent', format: 'json', write: () => undefined })
+  let now = NOON
+  const instance = async (store: Store) => {
+    const queue = await fileQueue(file, log)
+    const fallback = withFallback({
+      ...{ store, mode: 'open', queue, retention: RETENTION },
+      now: () => now,
+      log,
+    })
+    return { fallback, queue }
+  }
+  const tend = async (fallback: FallbackStore) => {
+    now += 6 * SECOND_MS
+    await fallback.tend()
+  }
+  const newStore = redisStore(upstash, { script: NEXT_SCRIPT })
+
+  const old = await instance(redisStore(upstash))
+  const [first, second] = [admitOf({ id: '1' }), admitOf({ id: '2' })]
+  await old.fallback.execute(first)
+  // In a fleet that is being updated.
+  await newStore.execute(second)
+  const documents = () => redis.command(['MGET', ...KEYS])
+  const before = await documents()
+  expect(await old.fallback.execute(settleOf(first))).toMatchObject({ queued: true })
+  await tend(old.fallback)
+  await expect(old.fallback.execute(admitOf({ id: '3' }))).rejects.toThrow(NewerError)
+  expect(old.fallback.health()).toEqual({ degraded: false, queued: 1 })
+  expect(await documents()).toEqual(before)
+  // Users whom the newer one has not met are served by both.
+  const other = admitOf({ id: '4', user: 'bob' })
+  await old.fallback.execute(other)
+  expect(await old.fallback.execute(settleOf(other))).toEqual({ applied: true })
+  old.fallback.pause()
+  await old.queue.close()
+
+  const next = await instance(newStore)
+  expect(next.fallback.health().queued).toBe(1)
+  for (let n = 0; n < 3; n += 1) await tend(next.fallback)
+  expect(next.fallback.health().queued).toBe(0)
+  expect(await next.fallback.execute(settleOf(second))).toEqual({ applied: true })
+  expect((await newStore.events(9)).map(({ id, charged }) => [id, charged])).toEqual([
+    ['2', 15],
+    ['1', 15],
+    ['4', 15],
+  ])
+  expect((await newStore.user('alice'))?.usage).toMatchObject({
+    leases: {},
+    rows: { 'a/one': { requests: 2, exact: 2, charged: 30 } },
+  })
+  await next.queue.close()
+  await rm(folder, { recursive: true })
 })
 
 const fates = fc.constantFrom<Fate>('works', 'never arrives', 'loses its answer', 'arrives late')
@@ -468,6 +728,7 @@ const steps = fc.array(
       weight: 5,
     },
     { arbitrary: fc.record({ kind: fc.constant('late' as const) }), weight: 2 },
+    { arbitrary: fc.record({ kind: fc.constant('newer' as const) }), weight: 1 },
     {
       arbitrary: fc.record({ kind: fc.constant('wait' as const), ms: fc.nat(8000) }),
       weight: 3,
@@ -493,7 +754,7 @@ test.each(['open', 'closed'] as const)(
             ? { charged, prompt: cost, completion: 0, total: cost }
             : ({ charged, outcome: 'failed' } as const)
           if (request.served) served.set(admit.id, cost)
-          await it.fallback.settle(settleOf(admit, usage, it.here.now))
+          await it.fallback.execute(settleOf(admit, usage, it.here.now))
         }
         for (const [index, step] of drawn.entries()) {
           if (step.kind === 'fate') it.here.fate = step.fate
@@ -501,17 +762,20 @@ test.each(['open', 'closed'] as const)(
             it.here.now += step.ms
             await it.fallback.tend()
           } else if (step.kind === 'late') it.delayed.shift()?.()
-          else if (step.kind === 'end') await end(step.which % (running.length || 1), step.cost)
+          else if (step.kind === 'newer') {
+            if (!it.here.newer.delete('alice')) it.here.newer.add('alice')
+          } else if (step.kind === 'end') await end(step.which % (running.length || 1), step.cost)
           else {
             const { user, everyone } = step
-            const global = everyone ? { global: { total: AMPLE } } : {}
+            const global = everyone ? { everyone: { total: AMPLE } } : {}
             const admit = admitOf({ id: `id-${index}`, user, now: it.here.now, ...global })
-            const answer = await it.fallback.admit(admit).catch(() => undefined)
+            const answer = await it.fallback.execute(admit).catch(() => undefined)
             if (answer?.ok) running.push({ admit, served: true })
             else if (it.fallback.isUnacknowledged(admit.id)) running.push({ admit, served: false })
           }
         }
         while (running.length) await end(0, 7)
+        it.here.newer.clear()
         await comeBack(it)
         for (const arrive of it.delayed) arrive()
 
@@ -520,11 +784,11 @@ test.each(['open', 'closed'] as const)(
         expect(day?.total.charged ?? 0).toBe(total)
         expect(new Set(it.ids).size).toBe(it.ids.length)
         expect(it.ids).toEqual(expect.arrayContaining([...served.keys()]))
-        for (const user of it.state.users.values()) {
+        for (const user of it.state.usage.values()) {
           expect(user.leases).toEqual({})
-          for (const row of Object.values(user.rows)) {
-            expect(row.held).toBe(0)
-            expect(row.requests).toBe(row.settled + row.failed)
+          for (const row of Object.values(user.rows).map(whole)) {
+            expect(row).toMatchObject({ reserved: 0, lost: 0 })
+            expect(runningOf(row)).toBe(0)
           }
         }
         expect(it.fallback.health()).toEqual({ degraded: false, queued: 0 })

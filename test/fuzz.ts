@@ -20,7 +20,7 @@ import { STATIC_PATHS, staticFiles } from '../src/static-files.ts'
 import { formatCursor, parseCursor } from '../src/store/cursor.ts'
 import { withFallback } from '../src/store/fallback.ts'
 import { memoryQueue } from '../src/store/queue.ts'
-import { boundOf, type MeteredRoute } from '../src/usage/bound.ts'
+import { reservationOf, type MeteredRoute } from '../src/usage/reservation.ts'
 import { createMeter } from '../src/usage/meter.ts'
 import { createIds } from '../src/usage/user-id.ts'
 import { randomOf, type Random } from './random.ts'
@@ -194,8 +194,8 @@ const reader: Target = {
     refusable(() => parseBody(bytes, config.cap === 'strict'))
     const request = refusable(() => readProxyRequest(random.pick(ROUTES), bytes, config))
     if (!request) return
-    const { tokens, promptBytes, splice } = request.bound
-    assert(Number.isSafeInteger(tokens) && tokens > 0, 'the bound is no count')
+    const { tokens, promptBytes, splice } = request.reservation
+    assert(Number.isSafeInteger(tokens) && tokens > 0, 'the reservation is no count')
     assert(promptBytes >= 0 && promptBytes <= bytes.length, 'more of a prompt than body')
     const up = JSON.parse(new TextDecoder().decode(request.bytes)) as Record<string, unknown>
     assert.equal(up.model, request.model)
@@ -204,8 +204,8 @@ const reader: Target = {
   },
 }
 
-const bound: Target = {
-  name: 'bound',
+const reservation: Target = {
+  name: 'reservation',
   share: 100,
   run(random, note) {
     const value = Object.fromEntries(
@@ -217,9 +217,9 @@ const bound: Target = {
     note(JSON.stringify(value))
     const bytes = random.int(0, 10_000) + JSON.stringify(value).length
     const rules = { cap: random.pick(['balanced', 'strict'] as const), maxCompletionTokens: 2500 }
-    const found = refusable(() => boundOf(random.pick(ROUTES), value, bytes, rules))
+    const found = refusable(() => reservationOf(random.pick(ROUTES), value, bytes, rules))
     if (found)
-      assert(Number.isSafeInteger(found.tokens) && found.tokens > 0, 'the bound is no count')
+      assert(Number.isSafeInteger(found.tokens) && found.tokens > 0, 'the reservation is no count')
   },
 }
 
@@ -546,7 +546,7 @@ async function openRoutes(): Promise<Target & { close(): Promise<void> }> {
   async function openSession(): Promise<string> {
     if (session && (await local.session(session.hash, Date.now()))) return session.cookie
     const { id, hash, until } = await keys.create()
-    await local.login({ op: 'login', session: hash, until, now: Date.now() })
+    await local.execute({ op: 'login', session: hash, until, now: Date.now() })
     session = { cookie: await signed(id, until), hash }
     return session.cookie
   }
@@ -681,7 +681,7 @@ export type FuzzOptions = {
 /** Feeds all targets; the first ten findings of each are kept. */
 export async function fuzz({ inputs, seed, only, onProgress }: FuzzOptions) {
   const routes = await openRoutes()
-  const targets: Target[] = [meter, reader, bound, config, cookies, caller, cursors, routes]
+  const targets: Target[] = [meter, reader, reservation, config, cookies, caller, cursors, routes]
   const findings: Finding[] = []
   let fed = 0
   try {

@@ -2,8 +2,9 @@ import { expect, test } from 'vitest'
 import { readConfig, type Vars } from '../src/config.ts'
 import { ApiError } from '../src/errors.ts'
 import { createGate, type Entrant } from '../src/middleware/gate.ts'
-import { StoreError, type Store } from '../src/store/store.ts'
-import type { Admit, Admitted, Refusal } from '../src/usage/record.ts'
+import type { Admit, Admitted, Command, Refusal } from '../src/ledger/commands.ts'
+import type { FallbackStore } from '../src/store/fallback.ts'
+import { NewerError, StoreError } from '../src/store/store.ts'
 
 const NOON = Date.UTC(2026, 10, 22, 12)
 const MIDNIGHT = Date.UTC(2026, 10, 23)
@@ -13,8 +14,14 @@ type Limit = Extract<Refusal, { reason: 'limit' }>
 const ADMITTED: Admitted = {
   ok: true,
   at: NOON,
-  day: { tokens: 100, requests: 1 },
-  minute: { tokens: 100, requests: 1 },
+  limits: [
+    {
+      of: 'user',
+      model: 'a/one',
+      limits: { tokensPerDay: 200_000 },
+      used: { day: { tokens: 100, requests: 1 } },
+    },
+  ],
 }
 const BLOCKED: Refusal = { ok: false, reason: 'blocked', model: '*' }
 const SPENT: Limit = {
@@ -22,49 +29,35 @@ const SPENT: Limit = {
   reason: 'limit',
   of: 'user',
   model: 'a/one',
-  per: 'day',
+  window: 'day',
   unit: 'tokens',
   limit: 200_000,
   used: 199_950,
   asked: 100,
   resetAt: MIDNIGHT,
 }
-const MINUTE: Limit = { ...SPENT, per: 'minute', limit: 1000, used: 950, resetAt: NOON + 20_000 }
+const MINUTE: Limit = { ...SPENT, window: 'minute', limit: 1000, used: 950, resetAt: NOON + 20_000 }
+
+/** A store that admits so; the gate asks for nothing else. */
+const storeOf = (admit: (command: Admit) => Promise<Admitted | Refusal>) => ({
+  execute: ((command: Command) =>
+    command.op === 'admit'
+      ? admit(command)
+      : Promise.reject(new Error('The gate only admits.'))) as FallbackStore['execute'],
+})
 
 /** A gate before a store that gives the answer that stands in `answer`, with a clock to set. */
 function world(vars: Vars = {}) {
   const asked: Admit[] = []
   const state: { now: number; answer: Admitted | Refusal } = { now: NOON, answer: ADMITTED }
-  const unused = () => Promise.reject(new Error('The gate only admits.'))
-  const store: Store = {
-    admit(command) {
-      asked.push(command)
-      return Promise.resolve(state.answer)
-    },
-    settle: unused,
-    replay: unused,
-    setBlock: unused,
-    clear: unused,
-    listUsers: unused,
-    days: unused,
-    events: unused,
-    probe: unused,
-    blockedUsers: unused,
-    overview: unused,
-    takeTurn: unused,
-    report: unused,
-    erase: unused,
-    login: unused,
-    logout: unused,
-    note: unused,
-    session: unused,
-    user: unused,
-    audit: unused,
-  }
+  const store = storeOf((command) => {
+    asked.push(command)
+    return Promise.resolve(state.answer)
+  })
   const gate = createGate({ config: readConfig(vars, 'node'), now: () => state.now }, store)
   const enter = (fields: Partial<Entrant> & { user?: string } = {}) => {
     const { user = 'alice', ...entrant } = fields
-    return gate({ id: 'id', caller: { id: user }, model: 'a/one', bound: 100, ...entrant })
+    return gate({ id: 'id', caller: { id: user }, model: 'a/one', reserved: 100, ...entrant })
   }
   const refusal = async (fields?: Parameters<typeof enter>[0]): Promise<ApiError> => {
     const error: unknown = await enter(fields).then(
@@ -92,11 +85,11 @@ test('asks the store with everything that it needs, and passes its answer on', a
       user: 'alice',
       ip: '192.0.2.7',
       model: 'a/one',
-      bound: 100,
+      reserved: 100,
       now: NOON,
       lasts: 60_000,
       limits: { model: row(3), total: row(2) },
-      global: { total: row(4), model: row(5) },
+      everyone: { total: row(4), model: row(5) },
     },
   ])
 })
@@ -108,9 +101,9 @@ test.each(['b/two', 'constructor', '__proto__', 'total'])(
     await enter({ model })
     expect(asked[0]).toMatchObject({
       limits: { model: { tokensPerDay: 200_000, requestsPerDay: 1000 } },
-      global: { total: { tokensPerDay: 2_000_000 } },
+      everyone: { total: { tokensPerDay: 2_000_000 } },
     })
-    expect(asked[0]?.global?.model).toBeUndefined()
+    expect(asked[0]?.everyone?.model).toBeUndefined()
     expect(asked[0]).not.toHaveProperty('ip')
   },
 )
@@ -118,15 +111,31 @@ test.each(['b/two', 'constructor', '__proto__', 'total'])(
 test('asks nothing about everyone together where there are no such limits', async () => {
   const { enter, asked } = world({ GLOBAL_LIMITS: '{}' })
   await enter()
-  expect(asked[0]).not.toHaveProperty('global')
+  expect(asked[0]).not.toHaveProperty('everyone')
 })
 
-test('passes on that the store did not answer, and does not remember it', async () => {
-  const error = new StoreError('gone')
+test('tells the limits of the answer, whatever the environment says', async () => {
+  const { state, refusal } = world({
+    MODEL_LIMITS: '{"*":{"tokensPerDay":5,"requestsPerDay":5}}',
+    GLOBAL_LIMITS: '{}',
+  })
+  state.answer = SPENT
+  expect((await refusal()).message).toContain('50 of your 200,000 tokens a day')
+  state.now += 2000
+  state.answer = { ...MINUTE, of: 'everyone', model: 'b/two' }
+  expect((await refusal()).message).toContain(
+    "of b/two, and 50 of everyone's 1,000 tokens a minute",
+  )
+})
+
+test.each([
+  ['the store did not answer', new StoreError('gone')],
+  ['the store cannot run the command', new NewerError('newer')],
+])('passes on that %s, and does not remember it', async (_, error) => {
   let calls = 0
-  const failing = { admit: () => (calls++, Promise.reject(error)) } as unknown as Store
+  const failing = storeOf(() => (calls++, Promise.reject(error)))
   const gate = createGate({ config: readConfig({}, 'node'), now: () => NOON }, failing)
-  const entrant = { id: 'id', caller: { id: 'alice' }, model: 'a/one', bound: 100 }
+  const entrant = { id: 'id', caller: { id: 'alice' }, model: 'a/one', reserved: 100 }
   await expect(gate(entrant)).rejects.toBe(error)
   await expect(gate(entrant)).rejects.toBe(error)
   expect(calls).toBe(2)
@@ -173,15 +182,13 @@ test('does not remember longer by being asked again', async () => {
 test('remembers from the answer on, however long the store took', async () => {
   const asked: number[] = []
   let now = NOON
-  const slow = {
-    admit: () => {
-      asked.push(now)
-      now += 1500
-      return Promise.resolve(BLOCKED)
-    },
-  } as unknown as Store
+  const slow = storeOf(() => {
+    asked.push(now)
+    now += 1500
+    return Promise.resolve(BLOCKED)
+  })
   const gate = createGate({ config: readConfig({}, 'node'), now: () => now }, slow)
-  const entrant = { id: 'id', caller: { id: 'alice' }, model: 'a/one', bound: 100 }
+  const entrant = { id: 'id', caller: { id: 'alice' }, model: 'a/one', reserved: 100 }
   for (let i = 0; i < 8; i += 1, now += 500) await gate(entrant).catch(() => undefined)
   expect(asked).toEqual([NOON, NOON + 3500])
 })
@@ -191,8 +198,8 @@ test.each<[string, Refusal, Partial<Entrant> & { user?: string }]>([
   ['another user', SPENT, { user: 'bob' }],
   ['another model', BLOCKED, { model: 'b/two' }],
   ['another model', SPENT, { model: 'b/two' }],
-  ['a smaller request', SPENT, { bound: 99 }],
-  ['a smaller request', MINUTE, { bound: 99 }],
+  ['a smaller request', SPENT, { reserved: 99 }],
+  ['a smaller request', MINUTE, { reserved: 99 }],
 ])('asks the store again for %s', async (_, answer, fields) => {
   const { state, asked, refusal, enter } = world()
   state.answer = answer
@@ -209,12 +216,12 @@ test.each<[string, Refusal, number]>([
   ['a larger one', SPENT, 101],
   ['a larger one', MINUTE, 5000],
   ['any', BLOCKED, 1],
-])('refuses %s without asking the store', async (_, answer, bound) => {
+])('refuses %s without asking the store', async (_, answer, reserved) => {
   const { state, asked, refusal } = world()
   state.answer = answer
   const first = await refusal()
   state.answer = ADMITTED
-  expect((await refusal({ bound })).code).toBe(first.code)
+  expect((await refusal({ reserved })).code).toBe(first.code)
   expect(asked).toHaveLength(1)
 })
 
@@ -222,12 +229,12 @@ test('tells a larger request what it asks for itself', async () => {
   const { state, refusal } = world()
   state.answer = SPENT
   expect((await refusal()).message).toContain('asks for up to 100 tokens')
-  expect((await refusal({ bound: 5000 })).message).toContain('asks for up to 5,000 tokens')
+  expect((await refusal({ reserved: 5000 })).message).toContain('asks for up to 5,000 tokens')
 
   state.now += 5000
   state.answer = MINUTE
   expect((await refusal()).headers).toHaveProperty('retry-after')
-  const never = await refusal({ bound: 1001 })
+  const never = await refusal({ reserved: 1001 })
   expect(never.headers).toEqual({ 'x-should-retry': 'false' })
   expect(never.message).toContain('1,001')
 })
@@ -235,33 +242,33 @@ test('tells a larger request what it asks for itself', async () => {
 test('asks for one request whatever its tokens', async () => {
   const { state, refusal } = world()
   state.answer = { ...SPENT, unit: 'requests', limit: 10, used: 10, asked: 1 }
-  for (const bound of [100, 5000]) {
-    expect((await refusal({ bound })).message).toContain('asks for 1 request of')
+  for (const reserved of [100, 5000]) {
+    expect((await refusal({ reserved })).message).toContain('asks for 1 request of')
   }
 })
 
 test('remembers a block and a limit beside each other', async () => {
   const { state, asked, refusal, enter } = world()
   state.answer = SPENT
-  await refusal({ bound: 1000 })
+  await refusal({ reserved: 1000 })
   state.answer = BLOCKED
-  expect((await refusal({ bound: 10 })).code).toBe('user_blocked')
+  expect((await refusal({ reserved: 10 })).code).toBe('user_blocked')
   state.answer = ADMITTED
-  expect((await refusal({ bound: 1000 })).code).toBe('user_blocked')
-  expect((await refusal({ bound: 1 })).code).toBe('user_blocked')
+  expect((await refusal({ reserved: 1000 })).code).toBe('user_blocked')
+  expect((await refusal({ reserved: 1 })).code).toBe('user_blocked')
   expect(asked).toHaveLength(2)
   state.now += 2000
-  await enter({ bound: 1000 })
+  await enter({ reserved: 1000 })
 })
 
-test('lets a smaller refused bound stand for the larger one', async () => {
+test('lets a smaller refused request stand for the larger one', async () => {
   const { state, asked, refusal } = world()
   state.answer = SPENT
-  await refusal({ bound: 1000 })
-  await refusal({ bound: 400 })
-  await refusal({ bound: 500 })
-  await refusal({ bound: 1000 })
-  expect(asked.map(({ bound }) => bound)).toEqual([1000, 400])
+  await refusal({ reserved: 1000 })
+  await refusal({ reserved: 400 })
+  await refusal({ reserved: 500 })
+  await refusal({ reserved: 1000 })
+  expect(asked.map(({ reserved }) => reserved)).toEqual([1000, 400])
 })
 
 test('sees an unblocking within two seconds', async () => {
@@ -401,11 +408,11 @@ test.each<[string, Partial<Limit>, string, object, string]>([
   async (_, fields, code, headers, message) => {
     const { state, refusal } = world()
     state.answer = { ...SPENT, ...fields }
-    const bound = state.answer.unit === 'tokens' ? state.answer.asked : 7
-    const error = await refusal({ bound })
+    const reserved = state.answer.unit === 'tokens' ? state.answer.asked : 7
+    const error = await refusal({ reserved })
     expect(error).toMatchObject({ code, status: 429, message, headers })
     expect(Object.keys(error.headers)).toEqual(Object.keys(headers))
-    expect(await refusal({ bound })).toEqual(error)
+    expect(await refusal({ reserved })).toEqual(error)
   },
 )
 

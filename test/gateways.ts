@@ -12,7 +12,7 @@ import { openStore } from '../src/node-store.ts'
 import { startServer } from '../src/server.ts'
 import { STATIC, STATIC_PATHS } from '../src/static-files.ts'
 import type { Store } from '../src/store/store.ts'
-import type { Event } from '../src/usage/record.ts'
+import type { Event } from '../src/ledger/shapes.ts'
 
 export type Gateway = { kind: Kind; url: string; log: string[]; close(): Promise<void> }
 export type Kind = 'node' | 'workerd'

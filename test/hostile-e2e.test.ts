@@ -1,7 +1,7 @@
 /** Names and reasons that somebody made up to do harm: in the admin's browser, and in the files that it saves. */
 import type { Page } from 'playwright-core'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { ALL_MODELS } from '../src/usage/record.ts'
+import { ALL_MODELS } from '../src/ledger/shapes.ts'
 import { goTo, press, refresh, saved, useAdminBrowser } from './admin-browser.ts'
 import { admitOf, settleOf } from './commands.ts'
 import { parseCsv } from './csv.ts'
@@ -30,14 +30,14 @@ const { enter } = useAdminBrowser()
 async function use(text: string): Promise<void> {
   const id = `request ${text}`
   const admit = admitOf({ id, user: USER, model: text, ip: text, now: Date.now() })
-  await world.store.admit(admit)
-  await world.store.settle(settleOf(admit, { session: text, route: text }))
+  await world.store.execute(admit)
+  await world.store.execute(settleOf(admit, { session: text, route: text }))
 }
 
 async function block(text: string): Promise<void> {
   const now = Date.now()
   const command = { op: 'block', user: USER, model: text, now, ip: text } as const
-  await world.store.setBlock({ ...command, block: { at: now, reason: text } })
+  await world.store.execute({ ...command, block: { at: now, reason: text } })
 }
 
 beforeEach(async () => {
@@ -89,7 +89,7 @@ describe.each(KINDS)('on %s', (kind) => {
     }
     // They are sent back as they are.
     await press(page, `Unblock ${SCRIPT}`)
-    const { blocks = {} } = (await world.store.user(USER)) ?? {}
+    const { blocks = {} } = (await world.store.user(USER))?.profile ?? {}
     expect(Object.keys(blocks).sort()).toEqual(HOSTILE.filter((text) => text !== SCRIPT).sort())
   })
 

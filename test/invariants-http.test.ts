@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import { unsettled, type Event, type Row } from '../src/usage/record.ts'
+import { runningOf, whole } from '../src/ledger/documents.ts'
+import type { Event, Outcome } from '../src/ledger/shapes.ts'
 import type { Gateway } from './gateways.ts'
 import { transcripts, type Transcript } from './transcripts.ts'
 import { useWorld } from './world.ts'
@@ -85,24 +86,46 @@ test.each([1, 2, 3, 4, 5])(
       }
       expect(event).toMatchObject({ model, status })
       const usage = MODELS[model]?.usage
-      if (usage) expect(event).toMatchObject({ outcome: 'settled', charged: usage.total })
+      if (usage) expect(event).toMatchObject({ outcome: 'exact', charged: usage.total })
+      else expect(event.outcome).toBe(status === 200 ? 'estimated' : 'failed')
     }
 
     const sum = (list: Event[]) => list.reduce((total, { charged }) => total + charged, 0)
     const users = await usersOf(world.store, { sort: 'lastActive', limit: 10, now: Date.now() })
-    for (const user of users) {
-      for (const [model, row] of Object.entries<Row>(user.rows)) {
-        const own = events.filter((event) => event.user === user.id && event.model === model)
-        expect(unsettled(row)).toBe(0)
-        expect(row).toMatchObject({ requests: own.length, charged: sum(own), held: 0 })
-        expect(row.charged).toBeLessThanOrEqual(LIMIT + row.overshoot)
+    expect(users.length).toBeLessThanOrEqual(USERS)
+    for (const { usage } of users) {
+      let total = 0
+      for (const [model, thin] of Object.entries(usage.rows)) {
+        const row = whole(thin)
+        const own = events.filter((event) => event.user === usage.id && event.model === model)
+        const ended = (outcome: Outcome) => own.filter((event) => event.outcome === outcome).length
+        expect(runningOf(row)).toBe(0)
+        expect(row).toMatchObject({
+          requests: own.length,
+          exact: ended('exact'),
+          estimated: ended('estimated'),
+          failed: ended('failed'),
+          lost: 0,
+          charged: sum(own),
+          reserved: 0,
+        })
+        expect(row.charged).toBeLessThanOrEqual(LIMIT + row.overReservation)
         expect(row.requests).toBeLessThanOrEqual(40)
+        total += row.charged - row.overReservation
       }
-      expect(user.leases).toEqual({})
+      expect(total).toBeLessThanOrEqual(2 * LIMIT)
+      expect(usage.leases).toEqual({})
     }
-    const [day] = await world.store.days([...new Set(users.map(({ date }) => date))])
-    expect(day?.total).toMatchObject({ requests: admitted, charged: sum(events) })
-    expect(day?.quota['*']).toEqual({ tokens: sum(events), requests: admitted })
+    const dates = [...new Set(users.map(({ usage }) => usage.date))]
+    const query = { sort: 'lastActive', limit: 10, now: Date.now() } as const
+    const { days, quotas } = await world.store.overview({ dates, users: query, events: 0 })
+    const failed = events.filter(({ outcome }) => outcome === 'failed').length
+    expect(days[0]?.total).toMatchObject({ requests: admitted, failed, charged: sum(events) })
+    // Everyone gets back what failed.
+    expect(quotas['*']?.windows.day?.used).toMatchObject({
+      requests: { '*': admitted - failed },
+      tokens: { '*': sum(events) },
+    })
   },
   30_000,
 )

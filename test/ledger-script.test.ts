@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { edgeBundle } from '../scripts/bundle.ts'
 import { formatLua, lintLua, LUA_FILES } from '../scripts/lua-check.ts'
+import { NewerVersion, readDocument, type Kind } from '../src/ledger/shapes.ts'
 import { LEDGER_SCRIPT } from '../src/store/redis/script-files.ts'
 import { assembleScript, luaOf } from '../src/store/redis/script.ts'
 import { useDatabase } from './database.ts'
@@ -30,8 +31,13 @@ test('the edge has the same script inlined', async () => {
 
 test('constants stand in front of the files', () => {
   const script = assembleScript({ shapes: 'a()\n', rules: 'b()\n', batch: 'c()\n' })
-  expect(script).toMatch(/^(local [A-Z_]+ = .+\n)+a\(\)\nb\(\)\nc\(\)\n$/)
-  expect(script).toContain('local MINUTE = 60000\n')
+  const constants = /^(local [A-Z_]+ = (\{\n( .+\n)+\}|.+)\n)+/
+  expect(script).toMatch(constants)
+  expect(script.replace(constants, '')).toBe(
+    'local function ledger()\na()\nb()\nlocal function run_batch()\nc()\n' +
+      'end\nreturn run_batch()\nend\nreturn ledger()\n',
+  )
+  expect(script).toContain('local MINUTE_MS = 60000\n')
   expect(script).toContain("local ALL_MODELS = '*'\n")
 })
 
@@ -65,6 +71,90 @@ test('Redis reads a value as it was', async () => {
   )
 })
 
+const LEDGER_DOCUMENTS = assembleScript({
+  ...PARTS,
+  rules: '',
+  batch: `
+    local ok, doc = pcall(read_document, ARGV[2], ARGV[3])
+    return ok and (doc and cjson.encode(doc) or 'none') or doc\n`,
+})
+
+/** A document of the fixtures for each kind. */
+const stored = readFileSync('test/fixtures/v2/redis.txt', 'utf8')
+const DOCUMENTS = (
+  [
+    ['usage', 'usage:alice'],
+    ['past', 'past:alice'],
+    ['profile', 'profile:dave'],
+    ['quota', 'quota'],
+    ['models', 'models:2026-11-22'],
+    ['row', 'day:2026-11-22:a/one'],
+    ['day', 'day:2026-11-21'],
+  ] as const
+).map(([kind, key]) => {
+  const line = stored.split('\n').find((one) => one.startsWith(`SET weir:{2}:${key} `))
+  return [kind, JSON.parse(String(line?.split(' ').slice(2).join(' '))) as Json] as const
+})
+
+type Json = Record<string, unknown>
+
+const pathsOf = (doc: Json, path: string[] = []): string[][] =>
+  Object.entries(doc).flatMap(([key, value]) => {
+    const here = [...path, key]
+    return [here, ...(typeof value === 'object' ? pathsOf(value as Json, here) : [])]
+  })
+
+/** A copy with another value at a path, or none. */
+function changed(doc: Json, [key = '', ...rest]: string[], value: unknown): Json {
+  const { [key]: old, ...others } = doc
+  if (rest.length) {
+    // Another change may have taken it away.
+    return typeof old === 'object' && old !== null && !Array.isArray(old)
+      ? { ...doc, [key]: changed(old as Json, rest, value) }
+      : doc
+  }
+  return value === undefined ? others : { ...doc, [key]: value }
+}
+
+const ODD = [
+  ...[undefined, null, 0, 1, 3, -1, 1.5, -1e9, 1e16, -1e17, true, false, '', 'x', '1'],
+  ...[[], [1], ['x'], {}, { a: 1 }, { a: 'x' }, { a: {} }],
+]
+
+test.each(DOCUMENTS)(
+  'both ledgers read the same %s in the same way, or not at all',
+  async (kind, doc) => {
+    const paths = pathsOf(doc)
+    const change = fc.tuple(fc.constantFrom(...paths), fc.constantFrom(...ODD))
+    const changes = fc.array(change, { minLength: 1, maxLength: 3 })
+    await fc.assert(
+      fc.asyncProperty(changes, async (all) => {
+        const text = JSON.stringify(
+          all.reduce((one, [path, value]) => changed(one, path, value), doc),
+        )
+        const args = ['EVAL', LEDGER_DOCUMENTS, 1, 'key', '{"prefix":"","keep":{}}', kind, text]
+        const answer = String(await redis.command(args))
+        const read: unknown = answer.startsWith('{') ? JSON.parse(answer) : answer
+        expect(read, text).toEqual(readInTypeScript(kind, text))
+      }),
+      { numRuns: 400 },
+    )
+  },
+)
+
+function readInTypeScript(kind: Kind, text: string): unknown {
+  try {
+    const doc = readDocument(kind, JSON.parse(text)) as Json | undefined
+    if (!doc) return 'none'
+    // Within the script a row has no version.
+    const { v, ...row } = doc
+    return kind === 'row' ? row : { v, ...row }
+  } catch (error) {
+    if (error instanceof NewerVersion) return 'NEWER'
+    throw error
+  }
+}
+
 test.each([undefined, null, NaN, Infinity, () => 1, new Date(0), [1, undefined], { a: null }])(
   'Lua has no literal for %s',
   (value) => {
@@ -80,7 +170,12 @@ test.each([
   ['an undefined global', 'shapes', 'local function f() return nowhere end\nf()\n', 'nowhere'],
   ['an unused local', 'rules', 'local idle = 1\n', 'idle'],
   ['an unused value', 'rules', 'local twice = 1\ntwice = 2\nredis.call(twice)\n', 'twice'],
-  ['a local that hides another', 'batch', 'do local DAY = 1\nredis.call(DAY) end\n', 'DAY'],
+  [
+    'a local that hides another',
+    'batch',
+    'do local DAY_MS = 1\nredis.call(DAY_MS) end\n',
+    'DAY_MS',
+  ],
   ['what the sandbox of Redis does not have', 'batch', 'redis.call(os.time())\n', 'os'],
   ['what is no Lua', 'batch', 'local = 1\n', '='],
 ] as const)('luacheck finds %s, and says where', (_, part, code, named) => {

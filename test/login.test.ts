@@ -4,7 +4,8 @@ import { readConfig } from '../src/config.ts'
 import type { AppContext, Deps } from '../src/context.ts'
 import type { ApiError } from '../src/errors.ts'
 import { createKeyCheck } from '../src/middleware/admin-key.ts'
-import { DAY_MS } from '../src/usage/record.ts'
+import { DAY_MS } from '../src/ledger/windows.ts'
+import { sessionKey } from '../src/store/keys.ts'
 import { adminGet, BEARER, logIn } from './admin.ts'
 import { ADMIN_KEY, KINDS, type Gateway } from './gateways.ts'
 import { useWorld } from './world.ts'
@@ -56,7 +57,7 @@ describe.each(KINDS)('on %s', (kind) => {
     const { cookie } = await logIn(gateway)
     const hash = createHash('sha256').update(idOf(cookie)).digest('base64url')
     const keys = (await world.redis.command(['KEYS', '*session*'])) as string[]
-    expect(keys).toEqual([`weir:1:session:${hash}`])
+    expect(keys).toEqual([sessionKey(hash)])
     const everything = JSON.stringify(world.upstash.log.map(({ commands }) => commands))
     expect(everything).not.toContain(idOf(cookie))
     expect(Number(await world.redis.command(['PTTL', keys[0] ?? '']))).toBeGreaterThan(

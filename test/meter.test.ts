@@ -2,12 +2,35 @@ import fc from 'fast-check'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { expect, test } from 'vitest'
-import type { MeteredRoute } from '../src/usage/bound.ts'
-import { createMeter, usageOf, type Metered } from '../src/usage/meter.ts'
+import { createMeter, usageOf, type Meter, type Metered } from '../src/usage/meter.ts'
+import type { MeteredRoute } from '../src/usage/reservation.ts'
 import { transcripts, type Transcript } from './transcripts.ts'
 
 const METERED: readonly string[] = ['chat/completions', 'responses', 'embeddings']
 const isMetered = (route: string): route is MeteredRoute => METERED.includes(route)
+
+/** What a stream's deltas say, in the fields that say something. */
+const SAYING = new Set(['content', 'reasoning', 'arguments', 'delta'])
+
+function saidIn(value: unknown): string[] {
+  if (typeof value !== 'object' || value === null) return []
+  return Object.entries(value).flatMap(([key, one]) =>
+    typeof one === 'string' && SAYING.has(key) ? [one] : saidIn(one),
+  )
+}
+
+/** The bytes of an answer, of a stream those of its deltas, by reading all of it at once. */
+function bytesIn(body: Uint8Array, headers: Record<string, string>): number {
+  if (!headers['content-type']?.startsWith(SSE)) return body.length
+  const lines = Buffer.from(body).toString().split(/\r?\n/)
+  const events = lines.filter((line) => line.startsWith('data: {') && line.includes('"delta"'))
+  const said = events.flatMap((line) => saidIn(JSON.parse(line.slice(6))))
+  return said.reduce((sum, text) => sum + Buffer.byteLength(JSON.stringify(text)) - 2, 0)
+}
+
+const SSE = 'text/event-stream'
+const JSON_TYPE = 'application/json'
+const MB = 1024 * 1024
 
 /** The transcripts a meter gets to see, each with what it has to find. */
 const answers = Object.values<Transcript>(transcripts).flatMap(
@@ -19,15 +42,11 @@ const answers = Object.values<Transcript>(transcripts).flatMap(
             route,
             body,
             type: headers['content-type'] ?? null,
-            expected: { ...(usage && { usage }), deltas },
+            expected: { ...(usage && { usage }), deltas, bytes: bytesIn(body, headers) },
           },
         ]
       : [],
 )
-
-const SSE = 'text/event-stream'
-const JSON_TYPE = 'application/json'
-const MB = 1024 * 1024
 
 const encode = (text: string) => new TextEncoder().encode(text)
 
@@ -37,11 +56,25 @@ function cut(bytes: Uint8Array, places: number[]): Uint8Array[] {
   return sorted.slice(1).map((place, i) => bytes.subarray(sorted[i], place))
 }
 
-function read(chunks: Uint8Array[], type: string | null, route: MeteredRoute = 'chat/completions') {
+/** All that a meter tells of an answer. */
+function meter(
+  chunks: Uint8Array[],
+  type: string | null,
+  route: MeteredRoute = 'chat/completions',
+): Metered {
   const meter = createMeter(route, type)
   for (const chunk of chunks) meter.write(chunk)
   return meter.end()
 }
+
+/** What a meter has found, without how much it has read. */
+function foundBy(meter: Meter): Omit<Metered, 'bytes'> {
+  const { bytes: _, ...found } = meter.end()
+  return found
+}
+
+const read = (chunks: Uint8Array[], type: string | null, route?: MeteredRoute) =>
+  foundBy({ write: () => undefined, end: () => meter(chunks, type, route) })
 
 const readStream = (text: string, places: number[] = []) => read(cut(encode(text), places), SSE)
 const readJson = (body: unknown, route?: MeteredRoute) =>
@@ -52,30 +85,33 @@ const places = (length: number) => fc.array(fc.nat(length), { maxLength: 12 })
 /** A chunk of a chat stream with usage at the top level. */
 const data = (prompt: number, completion: number) =>
   `data: {"usage":{"prompt_tokens":${prompt},"completion_tokens":${completion}}}`
-const counted = (prompt: number, completion: number): Metered => ({
+const counted = (prompt: number, completion: number): Omit<Metered, 'bytes'> => ({
   usage: { prompt, completion, total: prompt + completion },
   deltas: 0,
 })
 
-test.each(answers)('finds the usage and the deltas of $name', ({ body, type, route, expected }) => {
-  expect(read([body], type, route)).toEqual(expected)
-})
+test.each(answers)(
+  'finds the usage, the deltas and the bytes of $name',
+  ({ body, type, route, expected }) => {
+    expect(meter([body], type, route)).toEqual(expected)
+  },
+)
 
 test.each(answers)('finds the same in $name byte by byte', ({ body, type, route, expected }) => {
   const bytes = Array.from(body, (_, i) => body.subarray(i, i + 1))
-  expect(read(bytes, type, route)).toEqual(expected)
+  expect(meter(bytes, type, route)).toEqual(expected)
 })
 
 test.each(answers)('finds the same in $name cut in two', ({ body, type, route, expected }) => {
   for (let at = 0; at <= body.length; at += 1) {
-    expect(read(cut(body, [at]), type, route)).toEqual(expected)
+    expect(meter(cut(body, [at]), type, route)).toEqual(expected)
   }
 })
 
 test.each(answers)('finds the same in $name cut anywhere', ({ body, type, route, expected }) => {
   fc.assert(
     fc.property(places(body.length), (at) => {
-      expect(read(cut(body, at), type, route)).toEqual(expected)
+      expect(meter(cut(body, at), type, route)).toEqual(expected)
     }),
   )
 })
@@ -89,7 +125,7 @@ test.each(answers.filter(({ type }) => type === SSE))(
       const bytes = encode(`\ufeff:${end}${lines.join(comment)}`)
       fc.assert(
         fc.property(places(bytes.length), (at) => {
-          expect(read(cut(bytes, at), SSE, route)).toEqual(expected)
+          expect(meter(cut(bytes, at), SSE, route)).toEqual(expected)
         }),
         { numRuns: 30 },
       )
@@ -101,8 +137,9 @@ test.each(answers.filter(({ type }) => type === SSE))(
   'never finds more in $name when it breaks off',
   ({ body, route, expected }) => {
     for (let end = 0; end <= body.length; end += 1) {
-      const { usage, deltas } = read([body.subarray(0, end)], SSE, route)
+      const { usage, deltas, bytes } = meter([body.subarray(0, end)], SSE, route)
       expect(deltas).toBeLessThanOrEqual(expected.deltas)
+      expect(bytes).toBeLessThanOrEqual(expected.bytes)
       if (usage) expect(usage).toEqual(expected.usage)
     }
   },
@@ -146,6 +183,117 @@ test.each([
 
 test('loses nothing after a CR that ends a chunk, whatever ends the next one', () => {
   expect(readStream(`: a comment\r${data(3, 4)}\n`, [12])).toEqual(counted(3, 4))
+})
+
+/** A stream of events of one API, each with a delta of it. */
+const stream = (...events: unknown[]) =>
+  events.map((event) => `data: ${typeof event === 'string' ? event : JSON.stringify(event)}\n\n`)
+const chat = (delta: unknown) => ({ choices: [{ index: 0, delta }] })
+const sizedStream = (events: string[]) => meter([encode(events.join(''))], SSE)
+
+test.each<[string, unknown, number]>([
+  ['text', chat({ content: 'Hello' }), 5],
+  ['no text', chat({ role: 'assistant', content: '' }), 0],
+  ['null', chat({ content: null }), 0],
+  ['an end', chat({}), 0],
+  ['reasoning', chat({ reasoning: 'Greet', channel: 'analysis' }), 5],
+  ['reasoning and text', chat({ reasoning: 'Hm', content: 'Hi!' }), 5],
+  [
+    'the arguments of a tool call',
+    chat({ tool_calls: [{ index: 0, id: 'call_1', function: { name: 'f', arguments: '{}' } }] }),
+    2,
+  ],
+  [
+    'the arguments of two tool calls',
+    chat({ tool_calls: [{ function: { arguments: '[1]' } }, { function: { arguments: '[22]' } }] }),
+    7,
+  ],
+  ['two choices', { choices: [{ delta: { content: 'one' } }, { delta: { content: 'other' } }] }, 8],
+  ['probabilities', chat({ content: 'Hi', logprobs: { content: [{ token: 'Hi' }] } }), 2],
+  ['text of the Responses API', { type: 'response.output_text.delta', delta: 'Hello' }, 5],
+  ['reasoning of the Responses API', { type: 'response.reasoning_text.delta', delta: 'Hm' }, 2],
+  [
+    'arguments of the Responses API',
+    { type: 'response.function_call_arguments.delta', delta: '{"a":1}' },
+    // As it stands in the JSON: {\"a\":1}
+    9,
+  ],
+  ['blanks around the colon', '{"choices":[{"delta":{"content": "Hi"}}]}', 2],
+])('counts one delta with the bytes of what it says: %s', (_, event, bytes) => {
+  const events = stream(event)
+  expect(sizedStream(events)).toEqual({ deltas: 1, bytes })
+  expect(sizedStream([...events, ...events])).toEqual({ deltas: 2, bytes: 2 * bytes })
+})
+
+test.each<[string, string, number]>([
+  ['a quote', '\\"', 2],
+  ['an escaped backslash at the end', 'a\\\\', 3],
+  ['a quote behind a backslash', '\\\\\\"', 4],
+  ['an escape by number', '\\u00e9', 6],
+  ['two bytes', 'é', 2],
+  ['three bytes', '水', 3],
+  ['four bytes', '👋', 4],
+  ['a line end', 'a\\nb', 4],
+  ['what looks like a field', '\\"content\\":\\"abc\\"', 19],
+  ['what looks like an end', '\\"}}]}', 6],
+])('counts the bytes of a text as it stands in the JSON: %s', (_, text, bytes) => {
+  const events = stream(`{"choices":[{"delta":{"content":"${text}"}}]}`)
+  expect(sizedStream(events)).toEqual({ deltas: 1, bytes })
+  const whole = encode(events.join(''))
+  for (let at = 0; at <= whole.length; at += 1) {
+    expect(meter(cut(whole, [at]), SSE)).toEqual({ deltas: 1, bytes })
+  }
+})
+
+test('counts the bytes of any text that is streamed', () => {
+  const text = fc.string({ unit: 'binary', maxLength: 50 })
+  fc.assert(
+    fc.property(fc.array(text, { maxLength: 8 }), (texts) => {
+      const size = texts.reduce((sum, one) => sum + encode(JSON.stringify(one)).length - 2, 0)
+      const said = texts.map((one) => chat({ content: one }))
+      const written = texts.map((delta) => ({ type: 'response.output_text.delta', delta }))
+      for (const events of [said, written]) {
+        const expected = { deltas: texts.length, bytes: size }
+        expect(sizedStream(stream(...events))).toEqual(expected)
+      }
+    }),
+  )
+})
+
+test('counts no bytes of what is repeated once an answer is complete', () => {
+  const events = stream(
+    { type: 'response.output_text.delta', delta: 'Hello' },
+    { type: 'response.output_text.done', text: 'Hello' },
+    { type: 'response.content_part.done', part: { type: 'output_text', text: 'Hello' } },
+    { type: 'response.completed', response: { output: [{ content: [{ text: 'Hello' }] }] } },
+  )
+  expect(sizedStream(events)).toEqual({ deltas: 1, bytes: 5 })
+})
+
+test('counts the bytes of an answer that is no stream, whatever is in it', () => {
+  expect(meter([encode('{"a":"é"}'), encode(' no JSON')], JSON_TYPE)).toEqual({
+    deltas: 0,
+    bytes: 18,
+  })
+  expect(meter([], JSON_TYPE)).toEqual({ deltas: 0, bytes: 0 })
+})
+
+test('counts on in an answer that it has given up, and keeps to what it had read of a stream', () => {
+  const bytes = 9 * MB
+  expect(writeMuch(JSON_TYPE, '', '', 9).end()).toEqual({ deltas: 0, bytes, over: true })
+  const before = stream(chat({ content: 'Hello' })).join('')
+  const after = `\n\n${before}`
+  expect(writeMuch(SSE, `${before}data: `, after, 9).end()).toEqual({
+    deltas: 1,
+    bytes: 5,
+    over: true,
+  })
+})
+
+test.each(['x', '\\n', 'é'])('reads a delta of 7 MB of %j', (char) => {
+  const text = char.repeat((7 * MB) / char.length)
+  const { deltas, bytes } = sizedStream(stream(`{"choices":[{"delta":{"content":"${text}"}}]}`))
+  expect({ deltas, bytes }).toEqual({ deltas: 1, bytes: Buffer.byteLength(text) })
 })
 
 test('counts no delta for the word in a text', () => {
@@ -346,7 +494,7 @@ test.each([
   ['an event of 9 MB', SSE, 'data: {"text":"', `",${data(3, 4).slice(7)}\n\n`, 9, OVER],
   ['a comment of 9 MB', SSE, ': ', `\n${data(3, 4)}\n\n`, 9, OVER],
 ])('reads an answer of up to 8 MB: %s', (_, type, before, after, megabytes, expected) => {
-  expect(writeMuch(type, before, after, megabytes).end()).toEqual(expected)
+  expect(foundBy(writeMuch(type, before, after, megabytes))).toEqual(expected)
 })
 
 test('gives up an event of many lines that together are too long', () => {
@@ -354,12 +502,16 @@ test('gives up an event of many lines that together are too long', () => {
   const line = encode(`data: ${'x'.repeat(64 * 1024)}\n`)
   for (let i = 0; i < 9 * 16; i += 1) meter.write(line)
   meter.write(encode(`\n${data(3, 4)}\n\n`))
-  expect(meter.end()).toEqual(OVER)
+  expect(foundBy(meter)).toEqual(OVER)
 })
 
 test('keeps what it had found before an event that is too long', () => {
   const before = `data: {"delta":1}\n\n${data(3, 4)}\n\ndata: `
-  expect(writeMuch(SSE, before, '\n\n', 9).end()).toEqual({ ...counted(3, 4), ...OVER, deltas: 1 })
+  expect(foundBy(writeMuch(SSE, before, '\n\n', 9))).toEqual({
+    ...counted(3, 4),
+    ...OVER,
+    deltas: 1,
+  })
 })
 
 test.each([JSON_TYPE, SSE])('keeps no memory of a %s answer that it has given up', (type) => {
@@ -370,7 +522,7 @@ test.each([JSON_TYPE, SSE])('keeps no memory of a %s answer that it has given up
   const meter = writeMuch(type, '', '', 64)
   collect()
   expect(process.memoryUsage().heapUsed - before).toBeLessThan(4 * MB)
-  expect(meter.end()).toEqual(OVER)
+  expect(foundBy(meter)).toEqual(OVER)
 })
 
 test('takes time in proportion to an event that comes in many small chunks', () => {
@@ -423,7 +575,7 @@ test.each([SSE, JSON_TYPE])('never throws for any bytes as %s, and cuts change n
     fc.property(bytes, fc.array(fc.nat(200), { maxLength: 20 }), (body, at) => {
       const inside = at.map((place) => Math.min(place, body.length))
       for (const route of METERED.filter(isMetered)) {
-        expect(read(cut(body, inside), type, route)).toEqual(read([body], type, route))
+        expect(meter(cut(body, inside), type, route)).toEqual(meter([body], type, route))
       }
     }),
     { numRuns: 1000 },

@@ -13,10 +13,11 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { importOld } from '../src/migration/import-old.ts'
 import { migrateFile } from '../src/migration/migrate.ts'
 import { createImport } from '../src/store/import.ts'
-import { openLocal } from '../src/store/local.ts'
+import { openLocal, type State } from '../src/store/local.ts'
+import { IMPORT_SCRIPT } from '../src/store/redis/import-script.ts'
 import { restClient } from '../src/store/rest.ts'
 import type { Store } from '../src/store/store.ts'
-import type { DayDoc, Event, UserDoc } from '../src/usage/record.ts'
+import type { QuotaDoc } from '../src/ledger/shapes.ts'
 import { admitOf, NOON, settleOf } from './commands.ts'
 import { oldRequests } from './old-file.ts'
 import { startRedis, type Redis } from './redis.ts'
@@ -43,6 +44,7 @@ import { createImport } from '../src/store/import.ts'
 import { restClient } from '../src/store/rest.ts'
 
 const { what, file, dieAt, client } = JSON.parse(process.argv[2])
+const script = ${JSON.stringify(IMPORT_SCRIPT)}
 const retention = ${JSON.stringify(RETENTION)}
 const now = () => ${NOON}
 const warn = () => undefined
@@ -59,8 +61,8 @@ syncBuiltinESMExports()
 globalThis.fetch = dying(fetch)
 
 const redis = restClient(client)
-const target = createImport({ redis, retention, now, warn })
-const options = { file, retention, globalLimits: undefined, userHashSecret: 'secret', now, warn, target }
+const target = createImport({ redis, script, retention, now, warn })
+const options = { file, retention, userHashSecret: 'secret', now, warn, target }
 process.stdout.write('here')
 if (what === 'import') await importOld(options)
 else await migrateFile({ ...options, chunk: ${JSON.stringify(CHUNK)} })
@@ -128,11 +130,11 @@ const oldFile = (count: number): Source => ({
 const ownFiles: Source = {
   name: 'files of our own',
   async make(file) {
-    const store = await openLocal({ file, retention, now, warn })
+    const store = await openLocal({ file, retention, now, warn, tolerance: Infinity })
     const spend = async (n: number) => {
       const admit = admitOf({ id: `id-${n}`, user: `user-${n % 10}`, now: NOON + n })
-      await store.admit(admit)
-      if (n % 4) await store.settle(settleOf(admit, { charged: n }))
+      await store.execute(admit)
+      if (n % 4) await store.execute(settleOf(admit, { charged: n }))
     }
     for (let n = 0; n < 60; n += 1) await spend(n)
     // As after kill -9: everything is in the journal.
@@ -143,11 +145,12 @@ const ownFiles: Source = {
   },
 }
 
-type State = { users: UserDoc[]; days: DayDoc[]; events: Event[] }
-
 /** In an order of its own and without the ids that a migration gives. */
-const plain = ({ users, days, events }: State) => ({
-  users: users.toSorted((a, b) => (a.id < b.id ? -1 : 1)),
+const plain = ({ usage, past, profiles, quotas, days, events }: State) => ({
+  users: [usage, past, profiles].map((documents) =>
+    documents.toSorted((a, b) => (a.id < b.id ? -1 : 1)),
+  ),
+  quotas: Object.fromEntries(quotas),
   days: days.toSorted((a, b) => (a.date < b.date ? -1 : 1)),
   events: events
     .map(({ id: _, ...event }) => JSON.stringify(event, Object.keys(event).sort()))
@@ -155,14 +158,22 @@ const plain = ({ users, days, events }: State) => ({
 })
 
 async function inDatabase(): Promise<State> {
-  const [keys, dates] = (await Promise.all(
-    ['user', 'day'].map((kind) => redis.command(['KEYS', `weir:1:${kind}:*`])),
-  )) as [string[], string[]]
-  const users = keys.length ? ((await redis.command(['MGET', ...keys])) as string[]) : []
-  const days = await store.days(dates.map((key) => key.slice('weir:1:day:'.length)))
+  const keys = (await redis.command(['KEYS', 'weir:{2}:*'])) as string[]
+  const named = (kind: string) => keys.filter((key) => key.startsWith(`weir:{2}:${kind}`))
+  async function read<T>(kind: string): Promise<T[]> {
+    const texts = named(kind).length
+      ? ((await redis.command(['MGET', ...named(kind)])) as string[])
+      : []
+    return texts.map((text) => JSON.parse(text) as T)
+  }
+  const quotas = await read<QuotaDoc>('quota')
+  const dates = named('day:').map((key) => key.slice('weir:{2}:day:'.length).slice(0, 10))
   return {
-    users: users.map((text) => JSON.parse(text) as UserDoc),
-    days,
+    usage: await read('usage:'),
+    past: await read('past:'),
+    profiles: await read('profile:'),
+    quotas: quotas.map((quota, index) => [named('quota')[index] ?? '', quota]),
+    days: await store.days([...new Set(dates)]),
     events: await store.events(10_000),
   }
 }
@@ -174,8 +185,9 @@ async function inFile(file: string): Promise<State> {
 /** Does in this process what a killed one has left. */
 async function goOn({ what, file }: Job): Promise<void> {
   await unguard(file)
-  const target = createImport({ redis: restClient(client()), retention, now, warn })
-  const options = { file, retention, globalLimits: undefined, userHashSecret: 'secret', now, warn }
+  const importing = { redis: restClient(client()), script: IMPORT_SCRIPT }
+  const target = createImport({ ...importing, retention, now, warn })
+  const options = { file, retention, userHashSecret: 'secret', now, warn }
   if (what === 'import') await importOld(options)
   else await migrateFile({ ...options, target, chunk: CHUNK })
 }

@@ -3,10 +3,12 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { readOldUser, splitBlocked } from '../src/migration/old-keys.ts'
 import { rekey, type RekeyOptions } from '../src/migration/rekey.ts'
 import { createImport, type Import } from '../src/store/import.ts'
+import { IMPORT_SCRIPT } from '../src/store/redis/import-script.ts'
 import { restClient } from '../src/store/rest.ts'
 import type { Store } from '../src/store/store.ts'
 import { tcpClient } from '../src/store/tcp.ts'
-import { DAY_MS, HOUR_MS } from '../src/usage/record.ts'
+import { newUsage } from '../src/ledger/documents.ts'
+import { DAY_MS, HOUR_MS } from '../src/ledger/windows.ts'
 import { createIds } from '../src/usage/user-id.ts'
 import { admitOf, NOON, settleOf } from './commands.ts'
 import { useDatabase } from './database.ts'
@@ -22,7 +24,13 @@ beforeAll(() => {
 const ids = createIds('secret')
 
 const importTo = (client: Parameters<typeof createImport>[0]['redis']): Import =>
-  createImport({ redis: client, retention: RETENTION, now: () => NOON, warn: () => undefined })
+  createImport({
+    redis: client,
+    script: IMPORT_SCRIPT,
+    retention: RETENTION,
+    now: () => NOON,
+    warn: () => undefined,
+  })
 
 const rest = () => restClient({ url: upstash.url, token: upstash.token, timeoutMs: 10_000 })
 
@@ -45,27 +53,34 @@ const oldUser = (token: string, fields: Record<string, unknown> = {}) => ({
 
 const set = (key: string, value: unknown) => redis.command(['SET', key, JSON.stringify(value)])
 const keys = async () => ((await redis.command(['KEYS', '*'])) as string[]).sort()
-const oldKeys = async () => (await keys()).filter((key) => !key.startsWith('weir:1:'))
+const oldKeys = async () => (await keys()).filter((key) => !key.startsWith('weir:{2}:'))
 const users = () => usersOf(store, { sort: 'lastActive', limit: 1000, now: NOON })
 
 test('a user has their day, address and last activity, and the old key is gone', async () => {
   await set('user:token-of-alice', oldUser('token-of-alice'))
   const none = { unreadable: [], stats: 0 }
   expect(await rekey(options())).toEqual({ users: 1, blocks: 0, ...none })
-  expect(await users()).toMatchObject([
+  const id = await ids.user('token-of-alice')
+  const used = {
+    requests: { 'a/one': 4, constructor: 1, '*': 5 },
+    tokens: { 'a/one': 100, constructor: 1, '*': 101 },
+  }
+  expect((await users()).map(({ usage }) => usage)).toEqual([
     {
-      id: await ids.user('token-of-alice'),
-      at: NOON - 1000,
+      ...newUsage(id, NOON - 1000),
+      seen: NOON - 1000,
       ip: '192.0.2.0',
       rows: {
-        'a/one': { requests: 4, settled: 4, charged: 100 },
-        constructor: { requests: 1, settled: 1, charged: 1 },
+        'a/one': { requests: 4, exact: 4, charged: 100 },
+        constructor: { requests: 1, exact: 1, charged: 1 },
       },
+      windows: { day: { start: NOON - DAY_MS / 2, used } },
+      indexed: { at: NOON - 1000, tokens: 101 },
     },
   ])
   expect((await keys()).join()).not.toContain('token-of')
   expect(await rekey(options())).toEqual({ users: 0, blocks: 0, ...none })
-  expect((await users())[0]?.rows['a/one']?.charged).toBe(100)
+  expect((await users())[0]?.usage.rows['a/one']?.charged).toBe(100)
 })
 
 test('over TCP it is the same, and a hash is read like a string', async () => {
@@ -78,7 +93,7 @@ test('over TCP it is the same, and a hash is read like a string', async () => {
     users: 1,
   })
   close()
-  expect((await users())[0]).toMatchObject({ rows: { 'a/one': { charged: 100 } } })
+  expect((await users())[0]?.usage).toMatchObject({ rows: { 'a/one': { charged: 100 } } })
   expect(await oldKeys()).toEqual([])
 })
 
@@ -87,23 +102,56 @@ test('a user who was last active on another day has it among the past ones', asy
   await rekey(options())
   const user = await ids.user('token-of-alice')
   const admit = admitOf({ id: '1', user })
-  await store.admit(admit)
-  await store.settle(settleOf(admit))
-  expect((await users())[0]).toMatchObject({
-    rows: { 'a/one': { charged: 15 } },
-    past: { '2026-11-21': { 'a/one': { requests: 4, charged: 100 } } },
+  await store.execute(admit)
+  await store.execute(settleOf(admit))
+  expect(await store.user(user)).toMatchObject({
+    usage: { rows: { 'a/one': { charged: 15 } } },
+    past: { days: { '2026-11-21': { 'a/one': { requests: 4, exact: 4, charged: 100 } } } },
   })
 })
 
 test('what was counted here already is added to', async () => {
   const user = await ids.user('token-of-alice')
   const admit = admitOf({ id: '1', user })
-  await store.admit(admit)
-  await store.settle(settleOf(admit))
+  await store.execute(admit)
+  await store.execute(settleOf(admit))
   await set('user:token-of-alice', oldUser('token-of-alice'))
   await rekey(options())
-  expect((await users())[0]?.rows['a/one']).toMatchObject({ requests: 5, charged: 115 })
+  expect((await users())[0]?.usage.rows['a/one']).toMatchObject({ requests: 5, charged: 115 })
   expect((await store.days(['2026-11-22']))[0]).toMatchObject({ total: { users: 1 } })
+})
+
+test('what a user has used of the day counts against their limits', async () => {
+  await set('user:token-of-alice', oldUser('token-of-alice'))
+  await rekey(options())
+  const user = await ids.user('token-of-alice')
+  const ask = (limit: number) =>
+    store.execute(
+      admitOf({ id: '1', user, reserved: 1, limits: { model: { tokensPerDay: limit } } }),
+    )
+  expect(await ask(100)).toMatchObject({ reason: 'limit', used: 100 })
+  expect(await ask(101)).toMatchObject({ ok: true })
+})
+
+test('a block of somebody who was erased here does not come back, and neither does what they used before', async () => {
+  await set('user:token-of-alice', oldUser('token-of-alice'))
+  await set('blocked:token-of-alice:a/one', true)
+  const user = await ids.user('token-of-alice')
+  await store.execute({ op: 'erase', now: NOON - 500, user })
+  expect(await rekey(options())).toMatchObject({ users: 1, blocks: 1 })
+  expect(await store.user(user)).toBeUndefined()
+  expect((await keys()).join()).not.toMatch(/usage:|past:|profile:|blocks/)
+  expect(await oldKeys()).toEqual([])
+})
+
+test('what a newer version has written is left alone, and so are the old keys', async () => {
+  const user = await ids.user('token-of-alice')
+  const newer = JSON.stringify({ v: 99, id: user })
+  await redis.command(['SET', `weir:{2}:usage:${user}`, newer])
+  await set('user:token-of-alice', oldUser('token-of-alice'))
+  await expect(rekey(options())).rejects.toThrow(/^a newer version of Weir/)
+  expect(await redis.command(['GET', `weir:{2}:usage:${user}`])).toBe(newer)
+  expect(await oldKeys()).toEqual(['user:token-of-alice'])
 })
 
 test('blocks are in force for users known and unknown, and those that say false are gone', async () => {
@@ -113,11 +161,11 @@ test('blocks are in force for users known and unknown, and those that say false 
   await set('blocked:token:with:colons:a/one', true)
   expect(await rekey(options())).toMatchObject({ users: 1, blocks: 3, unreadable: [] })
   const ask = async (token: string, model = 'a/one') =>
-    store.admit(admitOf({ id: `${token} ${model}`, user: await ids.user(token), model }))
+    store.execute(admitOf({ id: `${token} ${model}`, user: await ids.user(token), model }))
   expect(await ask('token-of-alice')).toMatchObject({ reason: 'blocked' })
   expect(await ask('token-of-alice', 'constructor')).toMatchObject({ ok: true })
   expect(await ask('token:with:colons')).toMatchObject({ reason: 'blocked' })
-  expect(await redis.command(['ZCARD', 'weir:1:blocks'])).toBe(2)
+  expect(await redis.command(['ZCARD', 'weir:{2}:blocks'])).toBe(2)
   expect(await oldKeys()).toEqual([])
 })
 
@@ -153,7 +201,7 @@ test('a key that the predecessor changes meanwhile is read again', async () => {
   }
   await rekey(options({ target: { ...target, replace } }))
   expect(changes).toBe(4)
-  expect((await users())[0]).toMatchObject({ at: NOON - 3 })
+  expect((await users())[0]?.usage.at).toBe(NOON - 3)
 })
 
 test('where somebody is always faster with many keys, few are replaced at once', async () => {
@@ -206,9 +254,9 @@ test('many keys are all replaced, although live traffic goes on, and an interrup
   expect(await oldKeys()).toEqual([])
   const all = await users()
   expect(all).toHaveLength(500)
-  const charged = all.reduce((sum, { rows }) => sum + (rows['a/one']?.charged ?? 0), 0)
+  const charged = all.reduce((sum, { usage }) => sum + (usage.rows['a/one']?.charged ?? 0), 0)
   expect(charged).toBe(500 * 100 + count * 15)
-  expect(await redis.command(['ZCARD', 'weir:1:blocks'])).toBe(100)
+  expect(await redis.command(['ZCARD', 'weir:{2}:blocks'])).toBe(100)
 }, 30_000)
 
 describe('a blocked key', () => {

@@ -7,7 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { importOld } from '../src/migration/import-old.ts'
 import { openLocal } from '../src/store/local.ts'
 import { StoreError } from '../src/store/store.ts'
-import { DAY_MS, dateOf } from '../src/usage/record.ts'
+import { DAY_MS, dateOf } from '../src/ledger/windows.ts'
 import { createIds } from '../src/usage/user-id.ts'
 import { admitOf, NOON, settleOf } from './commands.ts'
 import { lineOf, linesOf, oldRequests, totalsOf } from './old-file.ts'
@@ -26,12 +26,11 @@ afterEach(() => rm(folder, { recursive: true, force: true }))
 const options = () => ({
   file,
   retention: RETENTION,
-  globalLimits: undefined,
   userHashSecret: undefined,
   now: () => NOON,
 })
 
-const open = () => openLocal({ ...options(), warn: () => undefined })
+const open = () => openLocal({ ...options(), warn: () => undefined, tolerance: Infinity })
 
 test('what it says is counted like use of our own, and use goes on', async () => {
   const requests = [...oldRequests(100)]
@@ -45,8 +44,8 @@ test('what it says is counted like use of our own, and use goes on', async () =>
   const totals = days.map(({ date, total: { requests, charged } }) => [date, { requests, charged }])
   expect(Object.fromEntries(totals)).toEqual(totalsOf(requests))
   const admit = admitOf({ id: 'next', user: await createIds(undefined).user('token-of-user-1') })
-  await store.admit(admit)
-  expect(await store.settle(settleOf(admit))).toEqual({ applied: true })
+  await store.execute(admit)
+  expect(await store.execute(settleOf(admit))).toEqual({ applied: true })
   expect(await store.events(1000)).toHaveLength(101)
   await store.close()
   const again = await open()
@@ -57,7 +56,7 @@ test('what it says is counted like use of our own, and use goes on', async () =>
 test('there is nothing to do without a file, or with one of our own', async () => {
   expect(await importOld(options())).toBeUndefined()
   const store = await open()
-  await store.admit(admitOf({ id: '1' }))
+  await store.execute(admitOf({ id: '1' }))
   await store.close()
   const before = await readFile(file)
   expect(await importOld(options())).toBeUndefined()

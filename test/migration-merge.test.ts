@@ -1,26 +1,46 @@
 /** Two accounts of one history, merged, are the account of the whole; the days are merged in a real Redis. */
 import fc from 'fast-check'
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { createImport } from '../src/store/import.ts'
-import { tcpClient } from '../src/store/tcp.ts'
-import { addOverlaps, mergeUser, overlapOf } from '../src/usage/merge.ts'
-import { newRow, newUser } from '../src/usage/documents.ts'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Command } from '../src/ledger/commands.ts'
 import {
-  DAY_MS,
-  dateOf,
-  type Command,
+  filter,
+  mapValues,
+  newPast,
+  newProfile,
+  newRow,
+  newUsage,
+} from '../src/ledger/documents.ts'
+import {
+  own,
+  type Block,
   type DayDoc,
   type DayRow,
   type Outcome,
-  type PastRow,
-  type UserDoc,
-} from '../src/usage/record.ts'
-import { admitOf, failureOf, NOON, settleOf } from './commands.ts'
+  type PastDoc,
+  type QuotaDoc,
+  type Row,
+  type ThinRow,
+  type UsageDoc,
+  type Windows,
+} from '../src/ledger/shapes.ts'
+import { DAY_MS, MINUTE_MS, dateOf, startOf } from '../src/ledger/windows.ts'
+import { queueOf } from '../src/migration/chunks.ts'
+import { createImport } from '../src/store/import.ts'
+import { QUOTA_DAYS } from '../src/store/keys.ts'
+import { emptyState } from '../src/store/local.ts'
+import { createRedisStore } from '../src/store/redis.ts'
+import { IMPORT_SCRIPT } from '../src/store/redis/import-script.ts'
+import { LEDGER_SCRIPT } from '../src/store/redis/script-files.ts'
+import type { WholeUser } from '../src/store/store.ts'
+import { tcpClient } from '../src/store/tcp.ts'
+import { addOverlaps, mergeUser, overlapOf, type UserParts } from '../src/usage/merge.ts'
+import { admitOf, AMPLE, failureOf, NOON, settleOf } from './commands.ts'
 import { startRedis, type Redis } from './redis.ts'
 import { reducerState } from './state.ts'
 import { RETENTION } from './stores.ts'
 
 const KEEP = { userDays: 7 }
+const TERMS = { ...KEEP, now: NOON }
 
 let redis: Redis
 let client: ReturnType<typeof tcpClient>
@@ -41,7 +61,7 @@ type Drawn = {
   model: string
   session: string
   wait: number
-  outcome: Outcome | 'unsettled'
+  outcome: Outcome | 'running'
   tokens: number
   cached: number
 }
@@ -53,21 +73,25 @@ const drawn: fc.Arbitrary<Drawn> = fc.record({
   session: fc.constantFrom('one', 'two', 'three'),
   // A second, most of a minute, or most of a day.
   wait: fc.constantFrom(1000, 50_000, 20 * 3_600_000),
-  outcome: fc.constantFrom('settled', 'partial', 'failed', 'unsettled'),
+  outcome: fc.constantFrom('exact', 'estimated', 'failed', 'running'),
   tokens: fc.nat(200),
   cached: fc.nat(200),
 })
 
-const GLOBAL = { total: { tokensPerDay: 1e9, requestsPerDay: 1e6 } }
+/** A minute is counted where a limit names it. */
+const LIMITS = { model: { ...AMPLE, tokensPerMinute: 1e9 } }
 
-/** The commands of one history, each with the side it went to; a request stays on its side. */
+/**
+ * The commands of one history, each with the side it went to; a request stays on its side. It takes less time than a user
+ * is kept.
+ */
 function historyOf(draws: Drawn[]): { side: boolean; command: Command }[] {
   let now = NOON
   return draws.flatMap(({ side, user, model, session, wait, outcome, tokens, cached }, n) => {
-    now += wait
-    const admit = admitOf({ id: `request-${n}`, user, model, now, global: GLOBAL })
-    if (outcome === 'unsettled') return [{ side, command: admit }]
-    const partial = {
+    now += now + wait < NOON + (KEEP.userDays - 1) * DAY_MS ? wait : 1000
+    const admit = admitOf({ id: `request-${n}`, user, model, now, limits: LIMITS })
+    if (outcome === 'running') return [{ side, command: admit }]
+    const ended = {
       outcome,
       prompt: tokens,
       cached: Math.min(cached, tokens),
@@ -76,7 +100,7 @@ function historyOf(draws: Drawn[]): { side: boolean; command: Command }[] {
       charged: tokens,
       session,
     }
-    const settle = outcome === 'failed' ? failureOf(admit, now) : settleOf(admit, partial, now)
+    const settle = outcome === 'failed' ? failureOf(admit, now) : settleOf(admit, ended, now)
     return [
       { side, command: admit },
       { side, command: settle },
@@ -86,60 +110,114 @@ function historyOf(draws: Drawn[]): { side: boolean; command: Command }[] {
 
 type State = ReturnType<typeof reducerState>
 
-/** The one account brought into a database that has the other. */
-async function merged(one: State, other: State) {
-  await redis.flush()
-  const target = createImport({
-    redis: client.redis,
-    retention: { ...RETENTION, ...KEEP },
-    now: () => NOON,
-    warn: (event) => expect.fail(event),
-  })
-  for (const [id, { days, users }] of Object.entries({ other, one })) {
-    const done = await target.bring(id, 0, { kind: 'days', items: [...days.values()] })
-    await target.bring(id, done, { kind: 'users', items: [...users.values()] })
-  }
-  async function read<T>(kind: string, names: Iterable<string>): Promise<Map<string, T>> {
-    const all = [...new Set(names)]
-    const texts = await target.read(all.map((name) => `weir:1:${kind}:${name}`))
-    return new Map(all.map((name, index) => [name, JSON.parse(texts[index] ?? 'null') as T]))
-  }
-  return {
-    users: await read<UserDoc>('user', [...one.users.keys(), ...other.users.keys()]),
-    days: await read<DayDoc>('day', [...one.days.keys(), ...other.days.keys()]),
-  }
+const partsOf = ({ usage, past, profiles }: State): UserParts[] =>
+  [...usage.values()].map((doc) => ({
+    id: doc.id,
+    usage: doc,
+    past: past.get(doc.id),
+    profile: profiles.get(doc.id),
+  }))
+
+type Merged = {
+  users: Map<string, WholeUser>
+  days: Map<string, DayDoc>
+  quotas: Map<string, QuotaDoc | undefined>
 }
 
-/** What a short row still tells. */
-const shortly = (user: UserDoc) => ({
-  ...user,
-  past: Object.fromEntries(
-    Object.entries(user.past).map(([date, rows]) => [
-      date,
-      Object.entries(rows)
-        .map(([model, { requests, charged }]) => ({ model, requests, charged }))
-        .sort((a, b) => (a.model < b.model ? -1 : 1)),
+/** The one account brought into a database that has the other; the history is over by now. */
+async function merged(one: State, other: State): Promise<Merged> {
+  await redis.flush()
+  const now = () => Math.max(NOON, ...[one, other].map(({ quotas }) => quotas.get('*')?.at ?? 0))
+  const target = targetAt(now)
+  for (const [id, { quotas, days, usage }] of Object.entries({ other, one })) {
+    const state = id === 'one' ? one : other
+    let done = await target.bring(id, 0, { kind: 'quotas', items: [...quotas] })
+    done = await target.bring(id, done, { kind: 'days', items: [...days.values()] })
+    done = await target.bring(id, done, { kind: 'users', items: partsOf(state) })
+    expect(done).toBe(quotas.size + days.size + usage.size)
+  }
+  const names = (part: 'usage' | 'days' | 'quotas') => [...one[part].keys(), ...other[part].keys()]
+  return inDatabase(names('usage'), names('days'), names('quotas'))
+}
+
+const retention = { ...RETENTION, ...KEEP }
+const warn = (event: string) => expect.fail(event)
+
+const targetAt = (now: () => number) =>
+  createImport({ redis: client.redis, script: IMPORT_SCRIPT, retention, now, warn })
+
+const storeThere = () =>
+  createRedisStore({
+    redis: client.redis,
+    script: LEDGER_SCRIPT,
+    retention,
+    tolerance: Infinity,
+    batch: false,
+    warn,
+  })
+
+/** What is there by these names. */
+async function inDatabase(
+  users: Iterable<string>,
+  dates: Iterable<string>,
+  scopes: Iterable<string>,
+): Promise<Merged> {
+  const store = storeThere()
+  const found: Merged = { users: new Map(), days: new Map(), quotas: new Map() }
+  for (const id of users) found.users.set(id, (await store.user(id)) as WholeUser)
+  for (const day of await store.days([...new Set(dates)])) found.days.set(day.date, day)
+  for (const scope of scopes) {
+    const text = await redis.command(['GET', `weir:{2}:quota${scope === '*' ? '' : `:${scope}`}`])
+    found.quotas.set(scope, text ? (JSON.parse(String(text)) as QuotaDoc) : undefined)
+  }
+  return found
+}
+
+/** What the reducer has of one history, as it is read from a store. */
+const wholeOf = ({ usage, past, profiles, days, quotas }: State): Merged => ({
+  users: new Map(
+    [...usage].map(([id, doc]) => [
+      id,
+      {
+        usage: doc,
+        past: past.get(id) ?? newPast(id),
+        profile: profiles.get(id) ?? newProfile(id),
+      },
     ]),
   ),
+  days,
+  quotas,
 })
 
-/** All but sessions, of which the past ones are not known, and failures of models that had not answered yet. */
-function told({ users, days }: { users: Map<string, UserDoc>; days: Map<string, DayDoc> }) {
+/**
+ * All but sessions, of which the past ones are not known, and failures of models that had not answered yet. Of the past
+ * what has not aged, as of everyone's counters, and of the indexes nothing, which they learn later.
+ */
+function told({ users, days, quotas }: Merged) {
+  const oldest = startOf('day', quotas.get('*')?.at ?? 0) - (QUOTA_DAYS - 1) * DAY_MS
   const ofModel = ({ requests: _r, failed: _f, at: _a, hours, ...row }: DayRow) => ({
     ...row,
     hours: Object.entries(hours).filter(([, tokens]) => tokens > 0),
   })
-  const ofDay = ({ total, models, quota, minute }: DayDoc) => ({
-    total,
-    models: Object.entries(models)
-      .map(([model, row]) => ({ model, ...ofModel(row) }))
-      .sort((a, b) => (a.model < b.model ? -1 : 1)),
-    quota,
-    minute,
-  })
+  const entries = <T, U>(record: Record<string, T>, map: (value: T) => U) =>
+    Object.entries(record)
+      .map(([name, value]) => [name, map(value)] as const)
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+  const ofDay = ({ total, models }: DayDoc) => ({ total, models: entries(models, ofModel) })
+  const ofUser = ({ usage, past, profile }: WholeUser) => {
+    const { indexed: _, rows, windows, ...rest } = usage
+    const first = dateOf(usage.at - KEEP.userDays * DAY_MS)
+    const kept = filter(past.days, (_, date) => date >= first)
+    return {
+      usage: { ...rest, rows: entries(rows, (row) => row), windows },
+      past: entries(kept, (rows) => entries(rows, (row) => row)),
+      profile,
+    }
+  }
   return {
-    users: Object.fromEntries([...users].map(([id, user]) => [id, shortly(user)])),
+    users: Object.fromEntries([...users].map(([id, user]) => [id, ofUser(user)])),
     days: Object.fromEntries([...days].map(([date, day]) => [date, ofDay(day)])),
+    quotas: Object.fromEntries([...quotas].filter(([, quota]) => quota && quota.at >= oldest)),
   }
 }
 
@@ -151,10 +229,77 @@ test('a history that was split over two accounts is whole again when they are me
         whole.do(command)
         ;(side ? left : right).do(command)
       }
-      expect(told(await merged(left, right))).toEqual(told(whole))
-      expect(told(await merged(right, left))).toEqual(told(whole))
+      const expected = told(wholeOf(whole))
+      expect(told(await merged(left, right))).toEqual(expected)
+      expect(told(await merged(right, left))).toEqual(expected)
     }),
     { numRuns: 200 },
+  ))
+
+test('a history of which one part comes in while the other goes on is whole, and no day stays open', () =>
+  fc.assert(
+    fc.asyncProperty(
+      fc.array(drawn, { minLength: 1, maxLength: 30 }),
+      fc.double({ min: 0, max: 1, noNaN: true }),
+      fc.integer({ min: 1, max: 3 }),
+      async (draws, share, items) => {
+        await redis.flush()
+        const [whole, file] = [reducerState(KEEP), reducerState(KEEP)]
+        const history = historyOf(draws)
+        // The file is written up to here, and then moved beside the requests that come after.
+        let end = Math.floor(history.length * share)
+        if (history[end]?.command.op === 'settle') end += 1
+        const store = storeThere()
+        let now = NOON
+        const live = async (command: Command) => {
+          now = command.now
+          whole.do(command)
+          await store.execute(command)
+        }
+        for (const { side, command } of history.slice(0, end)) {
+          if (!side) await live(command)
+          else whole.do(command)
+          if (side) file.do(command)
+          now = command.now
+        }
+        const rest = history.slice(end).map(({ command }) => command)
+        const { usage, past, profiles, quotas, days } = file
+        const queue = queueOf({
+          ...emptyState(),
+          usage: [...usage.values()],
+          past: [...past.values()],
+          profiles: [...profiles.values()],
+          quotas: [...quotas],
+          days: [...days.values()],
+        })
+        const target = targetAt(() => now)
+        for (let done = 0; done < queue.length;) {
+          done = await target.bring('id', done, queue.from(done, { items, bytes: 1e6 }))
+          for (const command of rest.splice(0, 2)) await live(command)
+        }
+        for (const command of rest) await live(command)
+        const toldNow = async () =>
+          told(await inDatabase(whole.usage.keys(), whole.days.keys(), whole.quotas.keys()))
+        expect(await toldNow()).toEqual(told(wholeOf(whole)))
+
+        const tomorrow = admitOf({ id: 'tomorrow', user: 'carol', now: now + DAY_MS })
+        await live(tomorrow)
+        await live(settleOf(tomorrow))
+        expect(await toldNow()).toEqual(told(wholeOf(whole)))
+        const open = dateOf(tomorrow.now)
+        const apart = (await redis.command(['KEYS', 'weir:{2}:day:*:*'])) as string[]
+        expect(apart).toEqual([`weir:{2}:day:${open}:a/one`])
+        expect(await redis.command(['KEYS', 'weir:{2}:models:*'])).toEqual([
+          `weir:{2}:models:${open}`,
+        ])
+        for (const date of whole.days.keys()) {
+          const ttl = Number(await redis.command(['TTL', `weir:{2}:day:${date}`]))
+          if (date === open) expect(ttl).toBe(-1)
+          else expect(ttl, date).toBeGreaterThan(0)
+        }
+      },
+    ),
+    { numRuns: 100 },
   ))
 
 test('cached tokens of both sides are added up, in the row of a user and in the day', async () => {
@@ -169,7 +314,7 @@ test('cached tokens of both sides are added up, in the row of a user and in the 
   }
   const { users, days } = await merged(one, other)
   const sums = { requests: 2, prompt: 20, cached: 7, completion: 10, charged: 30 }
-  expect(users.get('alice')?.rows['a/one']).toMatchObject(sums)
+  expect(users.get('alice')?.usage.rows['a/one']).toMatchObject(sums)
   const day = days.get(dateOf(NOON))
   expect(day).toMatchObject({ total: sums, models: { 'a/one': sums } })
 })
@@ -188,15 +333,36 @@ test('a session that both sides have seen today is counted once', async () => {
   expect(await sessionsOf(at('one', '1'), at('two', '2'))).toBe(2)
 })
 
-const userOf = (fields: Partial<UserDoc>): UserDoc => ({ ...newUser('alice', NOON), ...fields })
+const usageOf = (fields: Partial<UsageDoc> = {}): UsageDoc => ({
+  ...newUsage('alice', NOON),
+  ...fields,
+})
+const userOf = (fields: Partial<UsageDoc> = {}): UserParts => ({
+  id: 'alice',
+  usage: usageOf(fields),
+})
+const pastOf = (days: PastDoc['days']): PastDoc => ({ ...newPast('alice'), days })
+const blockedOf = (blocks: Record<string, Block>): UserParts => ({
+  id: 'alice',
+  profile: { ...newProfile('alice'), blocks },
+})
 
-test('blocks of both are in force, and of two on the same model the first', () => {
-  const first = userOf({ blocks: { a: { at: 1, reason: 'first' } } })
-  const second = userOf({ blocks: { a: { at: 2 }, b: { at: 3 } } })
-  expect(mergeUser(first, second, KEEP).blocks).toEqual({
+test('blocks of both are in force, and of two on the same model the first that has not run out', () => {
+  const first = blockedOf({ a: { at: 1, reason: 'first' }, c: { at: 1, until: NOON } })
+  const second = blockedOf({ a: { at: 2 }, b: { at: 3 }, c: { at: 4 } })
+  expect(mergeUser(first, second, TERMS).profile?.blocks).toEqual({
     a: { at: 1, reason: 'first' },
     b: { at: 3 },
+    c: { at: 4 },
   })
+})
+
+test('what only one side has is there as it is', () => {
+  const used = { ...userOf({ seen: NOON }), past: pastOf({ '2026-11-21': { a: { requests: 1 } } }) }
+  const blocked = blockedOf({ a: { at: 1 } })
+  for (const both of [mergeUser(used, blocked, TERMS), mergeUser(blocked, used, TERMS)]) {
+    expect(both).toEqual({ ...used, ...blocked })
+  }
 })
 
 test('a lease of either side can still settle', async () => {
@@ -205,72 +371,143 @@ test('a lease of either side can still settle', async () => {
   one.do(admits[0])
   other.do(admits[1])
   const both = await merged(one, other)
-  one.users.set('alice', both.users.get('alice') as UserDoc)
+  one.usage.set('alice', both.users.get('alice')?.usage as UsageDoc)
   for (const admit of admits) expect(one.do(settleOf(admit))).toEqual({ applied: true })
-  expect(one.users.get('alice')?.rows['a/one']).toMatchObject({
-    requests: 2,
-    settled: 2,
-    held: 0,
-    charged: 30,
+  const usage = one.usage.get('alice')
+  const sums = { requests: 2, exact: 2, charged: 30 }
+  expect(usage?.rows['a/one']).toEqual(expect.objectContaining(sums))
+  expect(usage?.windows['day']?.used).toMatchObject({
+    requests: { '*': 2 },
+    tokens: { '*': 30 },
   })
 })
 
+test('a lease that is lost by the clock of the other side is lost', () => {
+  const state = reducerState(KEEP)
+  state.do(admitOf({ id: '1' }))
+  const at = NOON + DAY_MS
+  const later = userOf({ at, date: dateOf(at) })
+  const both = mergeUser({ id: 'alice', usage: state.usage.get('alice') }, later, TERMS)
+  expect(both.usage).toMatchObject({ leases: {}, rows: {}, windows: {} })
+  const lost = { requests: 1, lost: 1, charged: 100, lostTokens: 100 }
+  expect(both.past?.days).toEqual({ '2026-11-22': { 'a/one': lost } })
+})
+
+describe('counters of limits', () => {
+  const minute = (at: number, tokens: Record<string, number>): Windows => ({
+    minute: {
+      start: startOf('minute', at),
+      used: { requests: mapValues(tokens, () => 1), tokens },
+    },
+  })
+  const both = (one: Windows, other: Windows) => {
+    const [first, second] = [one, other].map((windows) => {
+      const at = Math.max(...Object.values(windows).map(({ start }) => start))
+      return userOf({ windows, at: Math.max(at, NOON) })
+    }) as [UserParts, UserParts]
+    return mergeUser(first, second, TERMS).usage?.windows
+  }
+
+  test('of the same span are added up, model by model', () => {
+    const sum = { requests: { '*': 2, a: 1 }, tokens: { '*': 3, a: 1 } }
+    expect(both(minute(NOON, { '*': 1, a: 1 }), minute(NOON, { '*': 2 }))).toEqual({
+      minute: { start: NOON, used: sum },
+    })
+  })
+
+  test('are those of the later of two spans', () => {
+    const [one, other] = [minute(NOON, { a: 1 }), minute(NOON + MINUTE_MS, { b: 2 })]
+    expect(both(one, other)).toEqual(other)
+    expect(both(other, one)).toEqual(other)
+  })
+
+  test('are kept for each window', () => {
+    const day = {
+      day: { start: startOf('day', NOON), used: { requests: { a: 1 }, tokens: { a: 1 } } },
+    }
+    const one = minute(NOON, { a: 1 })
+    expect(both(one, day)).toEqual({ ...one, ...day })
+  })
+})
+
+test('the indexes are to know what both have used', () => {
+  const rows = (charged: number): Record<string, Row> => ({ a: { ...newRow(), charged } })
+  const one = userOf({ rows: rows(5), seen: NOON, indexed: { at: 1, tokens: 1 } })
+  const other = userOf({ rows: rows(7), seen: NOON - 1, indexed: { at: 2, tokens: 2 } })
+  expect(mergeUser(one, other, TERMS).usage?.indexed).toEqual({ at: NOON, tokens: 12 })
+})
+
 test('the address is that of the later one, and of the other where it has none', () => {
-  const later = userOf({ at: NOON + DAY_MS, date: dateOf(NOON + DAY_MS), ip: '192.0.2.2', seen: 2 })
-  const earlier = userOf({ ip: '192.0.2.1', seen: 5 })
+  const later = usageOf({
+    at: NOON + DAY_MS,
+    date: dateOf(NOON + DAY_MS),
+    ip: '192.0.2.2',
+    seen: 2,
+  })
+  const earlier = usageOf({ ip: '192.0.2.1', seen: 5 })
+  const both = (one: UsageDoc, other: UsageDoc) =>
+    mergeUser({ id: 'alice', usage: one }, { id: 'alice', usage: other }, TERMS).usage
   for (const [one, other] of [
     [later, earlier],
     [earlier, later],
   ] as const) {
-    expect(mergeUser(one, other, KEEP)).toMatchObject({ at: later.at, ip: '192.0.2.2', seen: 5 })
+    expect(both(one, other)).toMatchObject({ at: later.at, ip: '192.0.2.2', seen: 5 })
   }
   const { ip: _, ...without } = later
-  expect(mergeUser(without, earlier, KEEP).ip).toBe('192.0.2.1')
+  expect(both(without, earlier)?.ip).toBe('192.0.2.1')
 })
 
 test('what has aged on the one side by the clock of the other is gone', () => {
-  const old = userOf({ past: { '2026-11-15': { a: { requests: 1, charged: 1 } } } })
+  const days = { '2026-11-15': { a: { requests: 1 } }, '2026-11-25': { a: { requests: 2 } } }
+  const old = { ...userOf(), past: pastOf(days) }
   const at = NOON + 9 * DAY_MS
-  const merged = mergeUser(old, { ...newUser('alice', at) }, KEEP)
-  expect(merged.past).toEqual({})
+  const later = { id: 'alice', usage: newUsage('alice', at) }
+  for (const both of [mergeUser(old, later, TERMS), mergeUser(later, old, TERMS)]) {
+    expect(both.past?.days).toEqual({ '2026-11-25': { a: { requests: 2 } } })
+  }
 })
 
 test('of what browsers reported the larger of both is kept', () => {
-  const one = userOf({ reported: { a: { tokens: 5, requests: 1 }, b: { tokens: 1, requests: 1 } } })
-  const other = userOf({ reported: { a: { tokens: 3, requests: 2 } } })
-  const reported = { a: { tokens: 5, requests: 2 }, b: { tokens: 1, requests: 1 } }
-  expect(mergeUser(one, other, KEEP).reported).toEqual(reported)
-  expect(mergeUser(one, userOf({}), KEEP).reported).toEqual(one.reported)
-  expect(mergeUser(userOf({}), other, KEEP).reported).toEqual(other.reported)
-  expect(mergeUser(userOf({}), userOf({}), KEEP)).not.toHaveProperty('reported')
+  const one = { a: { tokens: 5, requests: 1 }, b: { tokens: 1, requests: 1 } }
+  const other = { a: { tokens: 3, requests: 2 } }
+  const both = (one: UsageDoc['reported'], other: UsageDoc['reported']) =>
+    mergeUser(userOf({ reported: one }), userOf({ reported: other }), TERMS).usage?.reported
+  expect(both(one, other)).toEqual({ a: { tokens: 5, requests: 2 }, b: one.b })
+  expect(both(one, {})).toEqual(one)
+  expect(both({}, other)).toEqual(other)
 })
 
-test('a past day is in full where both sides tell how its requests ended, and short elsewhere', () => {
-  const of = (row: PastRow) => userOf({ past: { '2026-11-21': { a: row } } })
-  const sum = (one: PastRow, other: PastRow) =>
-    mergeUser(of(one), of(other), KEEP).past['2026-11-21']?.['a']
-  const free = { ...newRow(), requests: 1, partial: 1 }
-  const failed = { requests: 2, charged: 0 }
-  expect(sum(free, free)).toEqual({ ...newRow(), requests: 2, partial: 2 })
-  expect(sum(free, failed)).toEqual({ ...newRow(), requests: 3, partial: 1, failed: 2 })
-  expect(sum(failed, failed)).toEqual({ requests: 4, charged: 0 })
-  expect(sum(free, { requests: 2, charged: 7 })).toEqual({ requests: 3, charged: 7 })
-  expect(sum({ requests: 1, charged: 5 }, { requests: 2, charged: 7 })).toEqual({
+test('past days are added up, field by field, and zeros are left out', () => {
+  const of = (row: ThinRow) => ({ ...userOf(), past: pastOf({ '2026-11-21': { a: row } }) })
+  const sum = (one: ThinRow, other: ThinRow) =>
+    own(mergeUser(of(one), of(other), TERMS).past?.days['2026-11-21'] ?? {}, 'a')
+  expect(sum({ requests: 1, estimated: 1 }, { requests: 2, failed: 2 })).toEqual({
     requests: 3,
-    charged: 12,
+    estimated: 1,
+    failed: 2,
+  })
+  expect(sum({ requests: 1, charged: 5 }, { requests: 2, charged: 0 })).toEqual({
+    requests: 3,
+    charged: 5,
   })
 })
 
 test('what both have counted is told by day, and sessions of the day of both only', () => {
-  const rows = { a: { ...newRow(), requests: 1, settled: 1, charged: 5 } }
-  const past = { '2026-11-21': { a: { requests: 1, charged: 3 }, b: { requests: 1, charged: 0 } } }
-  const one = userOf({ rows, past, sessions: { s: 1, t: 1 } })
+  const rows = { a: { ...newRow(), requests: 1, exact: 1, charged: 5 } }
+  const past = pastOf({
+    '2026-11-21': {
+      a: { requests: 1, exact: 1, charged: 3 },
+      b: { requests: 1, failed: 1 },
+    },
+  })
+  const of = (fields: Partial<UsageDoc>, days = past) => ({ ...userOf(fields), past: days })
+  const one = of({ rows, sessions: { s: 1, t: 1 } })
   const both = { users: 1, models: { a: 1 } }
-  expect(overlapOf(one, userOf({ rows, past, sessions: { s: 1 } }))).toEqual({
+  expect(overlapOf(one, of({ rows, sessions: { s: 1 } }))).toEqual({
     '2026-11-21': { ...both, sessions: 0 },
     '2026-11-22': { ...both, sessions: 1 },
   })
-  const later = userOf({ date: '2026-11-23', past: { '2026-11-22': rows }, sessions: { s: 1 } })
+  const later = of({ date: '2026-11-23', sessions: { s: 1 } }, pastOf({ '2026-11-22': rows }))
   expect(overlapOf(one, later)).toEqual({ '2026-11-22': { ...both, sessions: 0 } })
   expect(
     addOverlaps({ users: 1, models: { a: 1, b: 1 }, sessions: 1 }, { ...both, sessions: 2 }),

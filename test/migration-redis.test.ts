@@ -4,30 +4,36 @@ import { mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promi
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { readConfig, type Database } from '../src/config.ts'
 import { createLog } from '../src/log.ts'
 import { migrateFile, type MigrateOptions } from '../src/migration/migrate.ts'
 import { startMigration, type Connect } from '../src/migration/start.ts'
 import { createImport, type Chunk, type Import } from '../src/store/import.ts'
 import { openLocal } from '../src/store/local.ts'
+import { IMPORT_SCRIPT } from '../src/store/redis/import-script.ts'
 import { restClient } from '../src/store/rest.ts'
-import type { Store } from '../src/store/store.ts'
+import { StoreError, type Store, type User } from '../src/store/store.ts'
 import { tcpClient } from '../src/store/tcp.ts'
-import { reduce } from '../src/usage/ledger.ts'
+import type { Enter, Settle } from '../src/ledger/commands.ts'
+import { newPast, newProfile } from '../src/ledger/documents.ts'
 import {
-  DAY_MS,
-  dateOf,
-  type Enter,
-  type PastRow,
-  type Settle,
-  type UserDoc,
-} from '../src/usage/record.ts'
+  VERSION,
+  type Block,
+  type DayDoc,
+  type QuotaDoc,
+  type ThinRow,
+  type UsageDoc,
+  type Windows,
+} from '../src/ledger/shapes.ts'
+import { DAY_MS, dateOf, startOf } from '../src/ledger/windows.ts'
+import type { UserParts } from '../src/usage/merge.ts'
 import { createIds } from '../src/usage/user-id.ts'
 import { AMPLE, admitOf, NOON, settleOf } from './commands.ts'
 import { lineOf, linesOf, oldRequests, totalsOf } from './old-file.ts'
 import { startRedis } from './redis.ts'
 import { useDatabase } from './database.ts'
+import { reducerState } from './state.ts'
 import { redisStore, RETENTION, type Warning, usersOf } from './stores.ts'
 import { startUpstash } from './upstash.ts'
 
@@ -55,12 +61,11 @@ const warn = (event: string, fields: Record<string, unknown>) =>
 const rest = () => restClient({ url: upstash.url, token: upstash.token, timeoutMs: 10_000 })
 
 const importTo = (client = rest(), retention = RETENTION): Import =>
-  createImport({ redis: client, retention, now: () => NOON, warn })
+  createImport({ redis: client, script: IMPORT_SCRIPT, retention, now: () => NOON, warn })
 
 const options = (more: Partial<MigrateOptions> = {}): MigrateOptions => ({
   file,
   retention: RETENTION,
-  globalLimits: undefined,
   userHashSecret: 'secret',
   now: () => NOON,
   target: importTo(),
@@ -83,11 +88,13 @@ async function dayTotals(): Promise<ReturnType<typeof totalsOf>> {
 const allUsers = () => usersOf(store, { sort: 'lastActive', limit: 10_000, now: NOON })
 
 /** Requests and tokens of users, over all their days. */
-function sumOf(users: UserDoc[]): [requests: number, charged: number] {
-  const rows = users
-    .flatMap(({ rows, past }) => [rows, ...Object.values(past)])
-    .flatMap((rows) => Object.values<PastRow>(rows))
-  const sum = (field: 'requests' | 'charged') => rows.reduce((sum, row) => sum + row[field], 0)
+async function sumOf(users: User[]): Promise<[requests: number, charged: number]> {
+  const whole = await Promise.all(users.map(({ usage }) => store.user(usage.id)))
+  const rows = whole
+    .flatMap((user) => (user ? [user.usage.rows, ...Object.values(user.past.days)] : []))
+    .flatMap((rows) => Object.values<ThinRow>(rows))
+  const sum = (field: 'requests' | 'charged') =>
+    rows.reduce((sum, row) => sum + (row[field] ?? 0), 0)
   return [sum('requests'), sum('charged')]
 }
 
@@ -100,7 +107,7 @@ test('an old file is in the database, by day, user and event, and has its suffix
   const records = requests.flat().length
   expect(report).toEqual({ records, leftOut: 0, damaged: 0, positions: [] })
   expect(await dayTotals()).toEqual(totalsOf(requests))
-  expect(sumOf(await allUsers())).toEqual([500, 500 * 25])
+  expect(await sumOf(await allUsers())).toEqual([500, 500 * 25])
   const events = await store.events(1000)
   expect(events).toHaveLength(500)
   expect(events.map(({ at }) => at)).toEqual(events.map(({ at }) => at).toSorted((a, b) => b - a))
@@ -123,18 +130,57 @@ test('everything ends when it would have ended if it had been counted here', asy
     [3, 1, 0].map((days) => linesOf(0, { timestamp: NOON - days * DAY_MS, userId: `u${days}` })),
   )
   await migrateFile(options())
-  const ttl = async (key: string) => Number(await redis.command(['TTL', `weir:1:${key}`]))
+  const ttl = async (key: string) => Number(await redis.command(['TTL', `weir:{2}:${key}`]))
   const day = 86_400
   for (const days of [3, 1, 0]) {
-    const user = await ttl(`user:${await ids.user(`u${days}`)}`)
+    const user = await ttl(`usage:${await ids.user(`u${days}`)}`)
     expect(Math.abs(user - (7 - days) * day)).toBeLessThan(5)
-    // Until the day is over.
+    // The day that goes on is folded later.
+    if (days === 0) continue
     expect(Math.abs((await ttl(`day:${DATES[days]}`)) - (90.5 - days) * day)).toBeLessThan(5)
   }
-  for (const key of ['users', 'top']) expect(Math.abs((await ttl(key)) - 7 * day)).toBeLessThan(5)
+  expect(Math.abs((await ttl('users')) - 7 * day)).toBeLessThan(5)
   expect(Math.abs((await ttl('events')) - 90 * day)).toBeLessThan(5)
   const keys = (await redis.command(['KEYS', '*'])) as string[]
-  for (const key of keys) expect(await ttl(key.slice('weir:1:'.length)), key).toBeGreaterThan(0)
+  const lasting = []
+  for (const key of keys.map((key) => key.slice('weir:{2}:'.length))) {
+    if ((await ttl(key)) < 0) lasting.push(key)
+  }
+  expect(lasting.sort()).toEqual([
+    'day:2026-11-22',
+    'day:2026-11-22:a/one',
+    'models',
+    'models:2026-11-22',
+    'quota',
+    'quota:a/one',
+  ])
+})
+
+test('a past ends with the user, and a profile with the last of its blocks', async () => {
+  // A moment of the database, which tells by itself when a block has run out.
+  const until = Math.ceil((Date.now() + DAY_MS) / 1000) * 1000
+  const user = (id: string, blocks: Record<string, Block>): UserParts => ({
+    ...userOf(id),
+    past: { ...newPast(id), days: { '2026-11-21': { 'a/one': { requests: 1 } } } },
+    profile: { ...newProfile(id), blocks },
+  })
+  const items = [
+    user('ending', { a: { at: NOON, until }, b: { at: NOON, until: until - 1000 } }),
+    user('lasting', { a: { at: NOON, until }, b: { at: NOON } }),
+    user('over', { a: { at: NOON, until: NOON } }),
+  ]
+  await importTo().bring('id', 0, { kind: 'users', items })
+  const ends = (key: string) => redis.command(['EXPIRETIME', `weir:{2}:${key}`])
+  expect(await ends('profile:ending')).toBe(until / 1000)
+  expect(await ends('profile:lasting')).toBe(-1)
+  expect(await ends('profile:over')).toBe(-2)
+  expect(await ends('past:over')).toBe(await ends('usage:over'))
+  expect(await redis.command(['ZRANGE', 'weir:{2}:blocks', 0, -1])).toEqual([
+    'ending b',
+    'ending a',
+    'lasting a',
+    'lasting b',
+  ])
 })
 
 test('the users are listed as if they had been counted here', async () => {
@@ -150,7 +196,7 @@ test('the users are listed as if they had been counted here', async () => {
     const query = { sort, limit: 1000, now: NOON }
     expect(await usersOf(store, query)).toEqual(await usersOf(counted, query))
   }
-  for (const key of ['weir:1:users', 'weir:1:top']) {
+  for (const key of ['weir:{2}:users', 'weir:{2}:models']) {
     const command = ['ZRANGE', key, 0, -1, 'WITHSCORES']
     expect(await redis.command(command)).toEqual(await other.command(command))
   }
@@ -189,20 +235,23 @@ test('a name that is taken gets a number', async () => {
   expect(existsSync(`${file}.migrated.1`)).toBe(true)
 })
 
+/** The store that writes the files, by a clock that stands. */
+const openOwn = () =>
+  openLocal({ file, retention: RETENTION, now: () => NOON, warn, tolerance: Infinity })
+
 /** Files of our own: settled and open requests, a block, and one that was entered, part of it only in the journal. */
 async function writeOwn(): Promise<Settle> {
-  const open = () => openLocal({ file, retention: RETENTION, now: () => NOON, warn })
-  const first = await open()
+  const first = await openOwn()
   for (const [n, user] of ['alice', 'bob', 'carol'].entries()) {
     const admit = admitOf({ id: `request-${n}`, user, ip: '192.0.2.1' })
-    await first.admit(admit)
-    await first.settle(settleOf(admit, { session: `s-${n % 2}` }))
+    await first.execute(admit)
+    await first.execute(settleOf(admit, { session: `s-${n % 2}` }))
   }
   await first.close()
-  const second = await open()
-  const late = admitOf({ id: 'late', user: 'alice', bound: 70 })
-  await second.admit(late)
-  await second.setBlock({ op: 'block', now: NOON, user: 'bob', model: '*', block: { at: NOON } })
+  const second = await openOwn()
+  const late = admitOf({ id: 'late', user: 'alice', reserved: 70 })
+  await second.execute(late)
+  await second.execute({ op: 'block', now: NOON, user: 'bob', model: '*', block: { at: NOON } })
   const { event } = settleOf(admitOf({ id: 'entered', user: 'dave' }))
   await second.replay([{ op: 'enter', now: NOON, user: 'dave', event }])
   // As after kill -9: the journal is not folded in.
@@ -217,26 +266,26 @@ test('our own files are in the database with leases, blocks and what was entered
   const late = await writeOwn()
   expect(await migrateFile(options())).toMatchObject({ records: 4 + 1 + 4 })
   expect(await dayTotals()).toEqual({ '2026-11-22': { requests: 4, charged: 60 } })
-  expect(await store.settle(late)).toEqual({ applied: true })
+  expect(await store.execute(late)).toEqual({ applied: true })
   const again = settleOf(admitOf({ id: 'entered', user: 'dave' })).event
   const replayed = await store.replay([{ op: 'enter', now: NOON, user: 'dave', event: again }])
   expect(replayed).toEqual([{ applied: false }])
   const bob = admitOf({ id: 'bob', user: 'bob' })
-  expect(await store.admit(bob)).toMatchObject({ reason: 'blocked' })
-  expect(await redis.command(['ZRANGE', 'weir:1:blocks', 0, -1])).toEqual(['bob *'])
-  expect(await redis.command(['TTL', 'weir:1:user:bob'])).toBe(-1)
+  expect(await store.execute(bob)).toMatchObject({ reason: 'blocked' })
+  expect(await redis.command(['ZRANGE', 'weir:{2}:blocks', 0, -1])).toEqual(['bob *'])
+  expect(await redis.command(['TTL', 'weir:{2}:profile:bob'])).toBe(-1)
   expect((await store.days(['2026-11-22']))[0]).toMatchObject({ sessions: 3, total: { users: 4 } })
   expect(await names()).toEqual([`${basename(file)}.journal`, `${basename(file)}.migrated`])
   expect(await readFile(`${file}.journal`, 'utf8')).toBe('')
 })
 
 test('what admins did and whom they erased is in the database too', async () => {
-  const local = await openLocal({ file, retention: RETENTION, now: () => NOON, warn })
+  const local = await openOwn()
   const admit = admitOf({ id: '1', user: 'erin' })
-  await local.admit(admit)
-  await local.settle(settleOf(admit))
-  await local.erase({ op: 'erase', now: NOON + 1, user: 'erin' })
-  await local.setBlock({ op: 'block', now: NOON + 2, user: 'bob', model: '*', block: { at: NOON } })
+  await local.execute(admit)
+  await local.execute(settleOf(admit))
+  await local.execute({ op: 'erase', now: NOON + 1, user: 'erin' })
+  await local.execute({ op: 'block', now: NOON + 2, user: 'bob', model: '*', block: { at: NOON } })
   await local.close()
   await migrateFile(options())
   expect((await store.audit(10)).map(({ action }) => action)).toEqual(['block', 'erase'])
@@ -248,21 +297,21 @@ test('what admins did and whom they erased is in the database too', async () => 
 
 /** Files of our own with a settled request of a user, at noon. */
 async function writeUse(user: string): Promise<void> {
-  const local = await openLocal({ file, retention: RETENTION, now: () => NOON, warn })
+  const local = await openOwn()
   const admit = admitOf({ id: `of-${user}`, user })
-  await local.admit(admit)
-  await local.settle(settleOf(admit))
+  await local.execute(admit)
+  await local.execute(settleOf(admit))
   await local.close()
 }
 
 test('who was erased does not come back with a file from before', async () => {
-  await store.erase({ op: 'erase', now: NOON + 60_000, user: 'alice' })
-  await store.erase({ op: 'erase', now: NOON - 60_000, user: 'bob' })
+  await store.execute({ op: 'erase', now: NOON + 60_000, user: 'alice' })
+  await store.execute({ op: 'erase', now: NOON - 60_000, user: 'bob' })
   await writeUse('alice')
   await writeUse('bob')
   await migrateFile(options())
   expect(await store.user('alice')).toBeUndefined()
-  expect((await allUsers()).map(({ id }) => id)).toEqual(['bob'])
+  expect((await allUsers()).map(({ usage }) => usage.id)).toEqual(['bob'])
   expect((await store.events(9)).map(({ user }) => user)).toEqual(['bob'])
   // As after any erasing the sums stay.
   expect(await dayTotals()).toEqual({ '2026-11-22': { requests: 2, charged: 30 } })
@@ -274,7 +323,7 @@ test('who is erased while a chunk is on its way does not come back with it', asy
     upstash.fault(async ({ commands: [command] }) => {
       if (command?.[0] !== 'evalsha') return undefined
       upstash.fault(undefined)
-      await redis.command(['SET', 'weir:1:erased:alice', String(NOON)])
+      await redis.command(['SET', 'weir:{2}:erased:alice', String(NOON)])
       return undefined
     })
     const chunk = { kind, items } as Chunk
@@ -290,7 +339,7 @@ test('of two moments at which somebody was erased the later one is kept', async 
   for (const [n, at] of [NOON, NOON + 5, NOON + 2].entries()) {
     expect(await importTo().bring(`import-${n}`, 0, erased(at))).toBe(1)
   }
-  expect(await redis.command(['GET', 'weir:1:erased:alice'])).toBe(String(NOON + 5))
+  expect(await redis.command(['GET', 'weir:{2}:erased:alice'])).toBe(String(NOON + 5))
 })
 
 test('a journal without a snapshot is moved too', async () => {
@@ -317,11 +366,11 @@ test('what live traffic counts meanwhile and what comes add up exactly', async (
   const lane = async (number: number) => {
     for (let n = 0; !done; n += 1) {
       const user = await secret.user(`token-of-user-${(number * 5 + n) % 25}`)
-      const global = { total: AMPLE }
-      const admit = admitOf({ id: `live-${number}-${n}`, user, global, now: NOON + n })
-      await store.admit(admit)
+      const everyone = { total: AMPLE }
+      const admit = admitOf({ id: `live-${number}-${n}`, user, everyone, now: NOON + n })
+      await store.execute(admit)
       const session = await secret.session(`s-${n % 30}`)
-      await store.settle(settleOf(admit, { session }))
+      await store.execute(settleOf(admit, { session }))
       live += 1
     }
   }
@@ -334,13 +383,13 @@ test('what live traffic counts meanwhile and what comes add up exactly', async (
   const charged = 600 * 25 + live * 15
   expect(await dayTotals()).toEqual({ '2026-11-22': { requests: 600 + live, charged } })
   const users = await allUsers()
-  expect(sumOf(users)).toEqual([600 + live, charged])
+  expect(await sumOf(users)).toEqual([600 + live, charged])
   const [day] = await store.days(['2026-11-22'])
   expect(day?.total.users).toBe(users.length)
   expect(day?.sessions).toBe(
-    users.reduce((sum, { sessions }) => sum + Object.keys(sessions).length, 0),
+    users.reduce((sum, { usage }) => sum + Object.keys(usage.sessions).length, 0),
   )
-  expect(await redis.command(['LLEN', 'weir:1:events'])).toBe(600 + live)
+  expect(await redis.command(['LLEN', 'weir:{2}:events'])).toBe(600 + live)
 }, 30_000)
 
 /** Milliseconds that the database takes longer with each call. */
@@ -353,15 +402,15 @@ test('what is of today is moved within seconds, and adds up, while a slow databa
     linesOf(n, { timestamp: NOON - n, userId: `token-of-user-${n % USERS}` }),
   )
   await writeOld(today)
-  const global = { total: AMPLE }
+  const everyone = { total: AMPLE }
   slowly(20)
   let done = false
   const ended: Promise<unknown>[] = []
   async function spend(n: number): Promise<void> {
     const user = await secret.user(`token-of-user-${(n * 7) % (USERS + 20)}`)
-    const admit = admitOf({ id: `live-${n}`, user, global, now: NOON + n })
-    await store.admit(admit)
-    await store.settle(settleOf(admit))
+    const admit = admitOf({ id: `live-${n}`, user, everyone, now: NOON + n })
+    await store.execute(admit)
+    await store.execute(settleOf(admit))
   }
   const live = (async () => {
     const started = performance.now()
@@ -393,7 +442,7 @@ test('what is of today is moved within seconds, and adds up, while a slow databa
   const charged = 600 * 25 + ended.length * 15
   expect(await dayTotals()).toEqual({ '2026-11-22': { requests, charged } })
   const users = await allUsers()
-  expect(sumOf(users)).toEqual([requests, charged])
+  expect(await sumOf(users)).toEqual([requests, charged])
   expect((await store.days(['2026-11-22']))[0]?.total.users).toBe(users.length)
 }, 30_000)
 
@@ -407,7 +456,7 @@ test('a user who is always faster is waited for, and after some time it is said'
     attempts += 1
     upstash.fault(async ({ commands: [command] }) => {
       if (command?.[0] !== 'evalsha') return undefined
-      await redis.command(['SET', `weir:1:user:${id}`, `spoilt ${attempts}`])
+      await redis.command(['SET', `weir:{2}:usage:${id}`, `spoilt ${attempts}`])
       return undefined
     })
     const next = await target.bring(...args)
@@ -424,25 +473,34 @@ test('a user who is always faster is waited for, and after some time it is said'
   expect(warnings.filter(({ event }) => event !== 'store.damaged')).toEqual([
     { event: 'migration.contended', fields: { file, misses: 20 } },
   ])
-  expect(sumOf(await allUsers())).toEqual([1, 25])
+  expect(await sumOf(await allUsers())).toEqual([1, 25])
 }, 30_000)
 
-/** A user with so many blocks, who has used something. */
-const blockedUser = (id: string, count: number): UserDoc => {
+/** What the reducer has of a request that was entered. */
+const entered = (user: string) => {
+  const state = reducerState(RETENTION)
+  state.do({ ...entry(`of-${user}`), user })
+  return state
+}
+
+/** A user who has used something. */
+const userOf = (id: string): UserParts => ({ id, usage: entered(id).usage.get(id) })
+
+/** With so many blocks. */
+const blockedUser = (id: string, count: number): UserParts => {
   const models = Array.from({ length: count }, (_, n) => [`model-${n}`, { at: NOON }] as const)
-  const { user } = reduce(undefined, { ...entry(id), user: id }, NO_VIEW, RETENTION)
-  return { ...(user as UserDoc), id, blocks: Object.fromEntries(models) }
+  return { ...userOf(id), profile: { ...newProfile(id), blocks: Object.fromEntries(models) } }
 }
 
 test('a thousand users with blocks are in at once, each once', async () => {
   const items = Array.from({ length: 1000 }, (_, n) => blockedUser(`user-${n}`, 5))
   const target = importTo()
   expect(await target.bring('id', 0, { kind: 'users', items })).toBe(1000)
-  expect(await redis.command(['ZCARD', 'weir:1:blocks'])).toBe(5000)
-  expect(await redis.command(['ZCARD', 'weir:1:users'])).toBe(1000)
-  expect(sumOf(await allUsers())).toEqual([1000, 15_000])
+  expect(await redis.command(['ZCARD', 'weir:{2}:blocks'])).toBe(5000)
+  expect(await redis.command(['ZCARD', 'weir:{2}:users'])).toBe(2000)
+  expect(await sumOf(await allUsers())).toEqual([1000, 15_000])
   const ids = items.map(({ id }) => id)
-  expect(new Set((await allUsers()).map(({ id }) => id))).toEqual(new Set(ids))
+  expect(new Set((await allUsers()).map(({ usage }) => usage.id))).toEqual(new Set(ids))
 })
 
 test('ten thousand events are in at once, each once', async () => {
@@ -452,24 +510,29 @@ test('ten thousand events are in at once, each once', async () => {
 })
 
 test.each([
-  ['users', 'weir:1:top'],
-  ['users', 'weir:1:blocks'],
-  ['events', 'weir:1:events'],
+  ['users', 'weir:{2}:users'],
+  ['users', 'weir:{2}:blocks'],
+  ['events', 'weir:{2}:events'],
+  ['quotas', 'weir:{2}:models'],
 ])('of %s nothing is written where %s is something else', async (kind, key) => {
   await redis.command(['SET', key, 'of somebody else'])
-  const event = { ...entry('1').event }
-  const chunk: Chunk =
-    kind === 'users'
-      ? { kind: 'users', items: [blockedUser('alice', 1)] }
-      : { kind: 'events', items: [event] }
+  const chunks: Record<string, Chunk> = {
+    users: { kind: 'users', items: [blockedUser('alice', 1)] },
+    events: { kind: 'events', items: [entry('1').event] },
+    quotas: { kind: 'quotas', items: [...entered('alice').quotas] },
+  }
+  const chunk = chunks[kind] as Chunk
   await expect(importTo().bring('id', 0, chunk)).rejects.toThrow(/^the database call failed/)
   expect(await redis.command(['KEYS', '*'])).toEqual([key])
 })
 
-test('a time that is none keeps a chunk from being written', async () => {
-  const user = { ...blockedUser('alice', 1), seen: NaN }
-  const wrong = importTo().bring('id', 0, { kind: 'users', items: [user] })
-  await expect(wrong).rejects.toThrow('a time that is none')
+test('what is no document keeps a chunk from being written', async () => {
+  const { usage } = userOf('alice')
+  const items = [{ id: 'alice', usage: { ...(usage as UsageDoc), at: NaN } }]
+  const wrong = importTo().bring('id', 0, { kind: 'users', items })
+  await expect(wrong).rejects.toThrow('is no usage document')
+  const erased = importTo().bring('id', 0, { kind: 'erased', items: [['alice', 1e300]] })
+  await expect(erased).rejects.toThrow('a time that is none')
   expect(await redis.command(['KEYS', '*'])).toEqual([])
 })
 
@@ -481,29 +544,233 @@ test('what a failed call says is its code, and nothing of what was sent', async 
 
 test('a day that cannot be read is set aside, and one that was cleared meanwhile has no less than nobody', async () => {
   const target = importTo()
-  const { day, user } = reduce(undefined, entry('1'), NO_VIEW, RETENTION)
-  const days: Chunk = { kind: 'days', items: day ? [day] : [] }
-  await redis.command(['SET', 'weir:1:day:2026-11-22', '{"v":1}'])
+  const state = entered('alice')
+  const days: Chunk = { kind: 'days', items: [...state.days.values()] }
+  await redis.command(['SET', 'weir:{2}:day:2026-11-22', '{"v":2,"total":7}'])
   await target.bring('id', 0, days)
-  expect(await redis.command(['GET', 'weir:1:damaged:day:2026-11-22'])).toBe('{"v":1}')
+  expect(await redis.command(['GET', 'weir:{2}:damaged:day:2026-11-22'])).toBe('{"v":2,"total":7}')
   expect(warnings).toEqual([
     {
       event: 'store.damaged',
       fields: {
-        keys: ['weir:1:day:2026-11-22'],
-        setAside: 'weir:1:damaged:day:2026-11-22',
+        keys: ['weir:{2}:day:2026-11-22'],
+        setAside: 'weir:{2}:damaged:day:2026-11-22',
       },
     },
   ])
   expect(await dayTotals()).toEqual({ '2026-11-22': { requests: 1, charged: 15 } })
   await store.replay([entry('2')])
-  await store.clear({ op: 'clear', now: NOON })
-  await target.bring('id', 1, { kind: 'users', items: user ? [user] : [] })
+  await store.execute({ op: 'clear', now: NOON })
+  await target.bring('id', 1, { kind: 'users', items: [userOf('alice')] })
   const [cleared] = await store.days(['2026-11-22'])
   expect(cleared).toMatchObject({ sessions: 0, total: { users: 0 }, models: {} })
 })
 
-const NO_VIEW = { day: () => undefined, entered: () => false, erasedAt: () => undefined }
+describe('a day that comes', () => {
+  const TODAY = '2026-11-22'
+  const dayOf = (date: string): DayDoc => {
+    const event = { ...entry(`of-${date}`).event, at: Date.parse(date) + 1000 }
+    const state = reducerState(RETENTION)
+    state.do({ op: 'enter', now: event.at, user: event.user, event })
+    return state.days.get(date) as DayDoc
+  }
+  const bringDays = (id: string, ...dates: string[]) =>
+    importTo().bring(id, 0, { kind: 'days', items: dates.map(dayOf) })
+  const stored = async (date: string) =>
+    JSON.parse(String(await redis.command(['GET', `weir:{2}:day:${date}`]))) as object
+  const rowKeys = async () =>
+    ((await redis.command(['KEYS', 'weir:{2}:day:*:*'])) as string[]).map((key) =>
+      key.slice('weir:{2}:day:'.length),
+    )
+
+  test('is kept as it is told where there is no clock: open today, folded before', async () => {
+    await bringDays('id', '2026-11-20', '2026-11-21', TODAY)
+    expect(await rowKeys()).toEqual([`${TODAY}:a/one`])
+    expect(await stored(TODAY)).toMatchObject({ open: 1 })
+    expect(await stored('2026-11-21')).toMatchObject({ models: { 'a/one': { requests: 1 } } })
+    expect(await stored('2026-11-21')).not.toHaveProperty('open')
+    await store.execute(admitOf({ id: 'next', now: NOON + DAY_MS }))
+    expect(await rowKeys()).toEqual([])
+    expect((await store.days([TODAY]))[0]).toEqual(dayOf(TODAY))
+  })
+
+  test('is added to the one that goes on, and to those that are folded', async () => {
+    for (const now of [NOON - DAY_MS, NOON]) {
+      const admit = admitOf({ id: `at-${now}`, now })
+      await store.execute(admit)
+      await store.execute(settleOf(admit))
+    }
+    await bringDays('id', '2026-11-20', '2026-11-21', TODAY)
+    expect(await rowKeys()).toEqual([`${TODAY}:a/one`])
+    expect(await dayTotals()).toEqual({
+      '2026-11-20': { requests: 1, charged: 15 },
+      '2026-11-21': { requests: 2, charged: 30 },
+      [TODAY]: { requests: 2, charged: 30 },
+    })
+    for (const date of ['2026-11-21', TODAY]) {
+      const [day] = await store.days([date])
+      expect(day?.models['a/one']).toMatchObject({ requests: 2, charged: 30, users: 2 })
+    }
+  })
+
+  test('is folded where the clock of the database is of another day, and use of it goes on', async () => {
+    await store.execute(admitOf({ id: 'before', now: NOON - 3 * DAY_MS }))
+    await bringDays('id', '2026-11-21', TODAY)
+    expect(await rowKeys()).toEqual([])
+    const admit = admitOf({ id: 'next' })
+    await store.execute(admit)
+    await store.execute(settleOf(admit))
+    expect((await dayTotals())[TODAY]).toEqual({ requests: 2, charged: 30 })
+    expect((await store.days([TODAY]))[0]?.models['a/one']?.charged).toBe(30)
+  })
+
+  test.each([
+    ['day', `day:${TODAY}`],
+    ['row', `day:${TODAY}:a/one`],
+    ['list of models', `models:${TODAY}`],
+  ])('is not brought in where a newer version has written the %s', async (_, key) => {
+    await store.execute(admitOf({ id: '1' }))
+    await store.replay([entry('2')])
+    const newer = JSON.stringify({ v: 99, models: {} })
+    await redis.command(['SET', `weir:{2}:${key}`, newer])
+    const keys = (await redis.command(['KEYS', '*'])) as string[]
+    await expect(bringDays('id', TODAY)).rejects.toThrow(/^a newer version of Weir has written/)
+    await expect(bringDays('id', TODAY)).rejects.toBeInstanceOf(StoreError)
+    expect(await redis.command(['GET', `weir:{2}:${key}`])).toBe(newer)
+    expect(((await redis.command(['KEYS', '*'])) as string[]).sort()).toEqual(keys.sort())
+  })
+})
+
+test.each(['usage', 'past', 'profile'])(
+  'a user of whom a newer version has written the %s is left as they are',
+  async (kind) => {
+    const newer = JSON.stringify({ v: 99, id: 'alice' })
+    await redis.command(['SET', `weir:{2}:${kind}:alice`, newer])
+    const items = [blockedUser('bob', 1), blockedUser('alice', 1)]
+    const comes = importTo().bring('id', 0, { kind: 'users', items })
+    await expect(comes).rejects.toThrow(/^a newer version of Weir has written/)
+    expect(await redis.command(['KEYS', '*'])).toEqual([`weir:{2}:${kind}:alice`])
+  },
+)
+
+test('what an older version has written is read as what it means now', async () => {
+  const past = { v: 1, id: 'alice', days: { '2026-11-21': { a: { requests: 2 } } } }
+  await redis.command(['SET', 'weir:{2}:past:alice', JSON.stringify(past)])
+  const items = [{ ...userOf('alice'), past: { ...past, v: VERSION } }]
+  await importTo().bring('id', 0, { kind: 'users', items })
+  expect((await store.user('alice'))?.past).toEqual({
+    v: VERSION,
+    id: 'alice',
+    days: { '2026-11-21': { a: { requests: 4 } } },
+  })
+})
+
+describe("everyone's counters", () => {
+  const used = (at: number, requests: number, scope = '*'): Windows => ({
+    day: {
+      start: startOf('day', at),
+      used: { requests: { [scope]: requests }, tokens: { [scope]: 10 * requests } },
+    },
+  })
+  const quota = (at: number, requests: number, scope = '*'): QuotaDoc => ({
+    v: VERSION,
+    at,
+    windows: used(at, requests, scope),
+  })
+  const bring = (id: string, ...items: [string, QuotaDoc][]) =>
+    importTo().bring(id, 0, { kind: 'quotas', items })
+  const there = async (scope = '') => {
+    const text = await redis.command(['GET', `weir:{2}:quota${scope}`])
+    return text ? (JSON.parse(String(text)) as QuotaDoc) : undefined
+  }
+
+  test('of the same day are added up, for all models and for each', async () => {
+    for (const id of ['one', 'two']) {
+      await bring(id, ['*', quota(NOON, 3)], ['a/one', quota(NOON, 2, 'a/one')])
+    }
+    expect(await there()).toEqual(quota(NOON, 6))
+    expect(await there(':a/one')).toEqual(quota(NOON, 4, 'a/one'))
+    expect(await redis.command(['ZRANGE', 'weir:{2}:models', 0, -1, 'WITHSCORES'])).toEqual([
+      'a/one',
+      String(NOON / DAY_MS - 0.5),
+    ])
+    const admit = admitOf({ id: '1', everyone: { total: { requestsPerDay: 6 } } })
+    expect(await store.execute(admit)).toMatchObject({ reason: 'limit', of: 'everyone', used: 6 })
+  })
+
+  test('of a model that is named like a field are added up too', async () => {
+    for (const id of ['one', 'two']) await bring(id, ['at', quota(NOON, 2, 'at')])
+    expect(await there(':at')).toEqual(quota(NOON, 4, 'at'))
+  })
+
+  test('of different days are those of the later one, by the later clock', async () => {
+    const [earlier, later] = [quota(NOON - DAY_MS, 3), quota(NOON, 2)]
+    await bring('one', ['*', earlier])
+    await bring('two', ['*', later])
+    expect(await there()).toEqual(later)
+    await bring('three', ['*', earlier])
+    expect(await there()).toEqual(later)
+  })
+
+  test('do not bring a clock that is ahead, nor what was used then', async () => {
+    const ahead = quota(NOON + DAY_MS, 3)
+    const minute = { start: NOON, used: { requests: { '*': 1 } } }
+    await bring('id', ['*', { ...ahead, windows: { ...ahead.windows, minute } }])
+    expect(await there()).toEqual({ v: VERSION, at: NOON, windows: { minute } })
+  })
+
+  test('of a model that nobody uses any more are left out', async () => {
+    await bring('id', ['*', quota(NOON - 9 * DAY_MS, 1)], ['a', quota(NOON - 9 * DAY_MS, 1, 'a')])
+    expect(await there(':a')).toBeUndefined()
+    expect(await there()).toMatchObject({ at: NOON - 9 * DAY_MS })
+  })
+
+  test.each([
+    ['ends the day that went on before', false],
+    ['ends the days that went on where the database had lost its clock', true],
+  ])('with a later clock %s', async (_, isLost) => {
+    const admit = admitOf({ id: '1', now: NOON - 3 * DAY_MS })
+    await store.execute(admit)
+    await store.execute(settleOf(admit))
+    if (isLost) await redis.command(['DEL', 'weir:{2}:quota'])
+    const before = await store.days(['2026-11-19'])
+    await bring('id', ['*', quota(NOON, 1)])
+    expect(await redis.command(['KEYS', 'weir:{2}:day:*'])).toEqual(['weir:{2}:day:2026-11-19'])
+    expect(await redis.command(['KEYS', 'weir:{2}:models:*'])).toEqual([])
+    expect(await redis.command(['TTL', 'weir:{2}:day:2026-11-19'])).toBe(90 * 86_400)
+    expect(await store.days(['2026-11-19'])).toEqual(before)
+  })
+
+  test('are left as they are where a newer version has written them, and no day is begun', async () => {
+    const newer = JSON.stringify({ v: 99 })
+    await redis.command(['SET', 'weir:{2}:quota', newer])
+    const message = /^a newer version of Weir has written/
+    await expect(bring('id', ['*', quota(NOON, 1)])).rejects.toThrow(message)
+    const items = [...entered('alice').days.values()]
+    await expect(importTo().bring('id', 0, { kind: 'days', items })).rejects.toThrow(message)
+    expect(await redis.command(['KEYS', '*'])).toEqual(['weir:{2}:quota'])
+    expect(await redis.command(['GET', 'weir:{2}:quota'])).toBe(newer)
+  })
+
+  test('that cannot be read are set aside', async () => {
+    await redis.command(['SET', 'weir:{2}:quota', 'spoilt'])
+    await bring('id', ['*', quota(NOON, 1)])
+    expect(await there()).toEqual(quota(NOON, 1))
+    expect(await redis.command(['GET', 'weir:{2}:damaged:quota'])).toBe('spoilt')
+    expect(warnings).toMatchObject([{ event: 'store.damaged' }])
+  })
+})
+
+test('a copy that was frozen by another version is not gone on with', async () => {
+  await writeOld([linesOf(0)])
+  const copy = `${file}.migrating`
+  await writeFile(copy, JSON.stringify({ v: 99, seq: 0, state: {}, origin: {} }))
+  await expect(migrateFile(options())).rejects.toThrow('was written by a newer version of Weir')
+  await writeFile(copy, JSON.stringify({ v: 1, seq: 0, state: {}, origin: {} }))
+  await expect(migrateFile(options())).rejects.toThrow('remove it to begin the migration again')
+  await rm(copy)
+  expect(await migrateFile(options())).toMatchObject({ records: 3 })
+})
 
 /** Counts 15 tokens of a request that was served without a lease. */
 function entry(id: string): Enter {
@@ -524,11 +791,11 @@ test('only so many events are kept, the newest', async () => {
 
 test('a document in the database that cannot be read is set aside', async () => {
   const id = await createIds('secret').user('token-of-alice')
-  await redis.command(['SET', `weir:1:user:${id}`, 'spoilt'])
+  await redis.command(['SET', `weir:{2}:usage:${id}`, 'spoilt'])
   await writeOld([linesOf(0)])
   await migrateFile(options())
-  expect(sumOf(await allUsers())).toEqual([1, 25])
-  expect(await redis.command(['GET', `weir:1:damaged:user:${id}`])).toBe('spoilt')
+  expect(await sumOf(await allUsers())).toEqual([1, 25])
+  expect(await redis.command(['GET', `weir:{2}:damaged:usage:${id}`])).toBe('spoilt')
   expect(warnings).toMatchObject([{ event: 'store.damaged' }])
 })
 
@@ -609,8 +876,7 @@ test('two servers that come with the same file bring it in once', async () => {
 
 test('a chunk of a migration that was killed, and arrives late, changes nothing', async () => {
   const target = importTo()
-  const { day } = reduce(undefined, entry('1'), NO_VIEW, RETENTION)
-  const chunk: Chunk = { kind: 'days', items: day ? [day] : [] }
+  const chunk: Chunk = { kind: 'days', items: [...entered('alice').days.values()] }
   expect(await target.bring('id', 0, chunk)).toBe(1)
   expect(await target.bring('id', 0, chunk)).toBe(1)
   expect(await target.progress('id')).toBe(1)
@@ -619,7 +885,7 @@ test('a chunk of a migration that was killed, and arrives late, changes nothing'
 
 test('files that another process uses are left to it', async () => {
   await writeOwn()
-  const other = await openLocal({ file, retention: RETENTION, now: () => NOON, warn })
+  const other = await openOwn()
   await expect(migrateFile(options())).rejects.toThrow('already uses these files')
   await other.close()
   await migrateFile(options())

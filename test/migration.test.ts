@@ -5,8 +5,13 @@ import { queueOf } from '../src/migration/chunks.ts'
 import { gatherRequests, readOldRecord, type OldRequest } from '../src/migration/old-records.ts'
 import { createRebuild, eventOf } from '../src/migration/rebuild.ts'
 import { splitArray } from '../src/migration/split.ts'
+import { newProfile } from '../src/ledger/documents.ts'
 import type { Chunk } from '../src/store/import.ts'
-import { DAY_MS, HOUR_MS, MAX_TOKENS, type Event } from '../src/usage/record.ts'
+import type { State } from '../src/store/local.ts'
+import type { UserParts } from '../src/usage/merge.ts'
+import { MAX_TOKENS } from '../src/ledger/commands.ts'
+import type { Event } from '../src/ledger/shapes.ts'
+import { DAY_MS, HOUR_MS } from '../src/ledger/windows.ts'
 import { createIds } from '../src/usage/user-id.ts'
 import { NOON } from './commands.ts'
 import { lineOf, linesOf, oldRequests, type OldLine } from './old-file.ts'
@@ -244,7 +249,7 @@ const byId = <T extends { id: string } | { date: string }>(items: Iterable<T>) =
   Object.fromEntries([...items].map((item) => ['id' in item ? item.id : item.date, item]))
 
 describe('the state that is rebuilt', () => {
-  const options = { retention: RETENTION, globalLimits: undefined, now: NOON }
+  const options = { retention: RETENTION, now: NOON }
 
   test('is what the ledger makes of each request at its time', async () => {
     const events = await eventsOf([...oldRequests(300)].flat())
@@ -255,7 +260,9 @@ describe('the state that is rebuilt', () => {
       state.do({ op: 'enter', now: event.at, user: event.user, event })
     }
     const rebuilt = rebuild.state()
-    expect(byId(rebuilt.users)).toEqual(Object.fromEntries(state.users))
+    expect(byId(rebuilt.usage)).toEqual(Object.fromEntries(state.usage))
+    expect(byId(rebuilt.past)).toEqual(Object.fromEntries(state.past))
+    expect(Object.fromEntries(rebuilt.quotas)).toEqual(Object.fromEntries(state.quotas))
     expect(byId(rebuilt.days)).toEqual(Object.fromEntries(state.days))
     expect(rebuilt.events.map(({ id }) => id)).toEqual(events.map(({ id }) => id))
     expect(rebuilt.days.reduce((sum, { total }) => sum + total.charged, 0)).toBe(300 * 25)
@@ -267,8 +274,13 @@ describe('the state that is rebuilt', () => {
     for (const event of events) forward.enter(event)
     for (const event of events.toReversed()) backward.enter(event)
     const sums = (rebuild: typeof forward) => {
-      const { days, events } = rebuild.state()
-      return { days: byId(days.map(({ date, total }) => ({ date, ...total, at: 0 }))), events }
+      const { days, events, usage, quotas } = rebuild.state()
+      return {
+        days: byId(days.map(({ date, total }) => ({ date, ...total, at: 0 }))),
+        events,
+        users: byId(usage.map(({ id, rows, windows }) => ({ id, rows, windows }))),
+        quotas: Object.fromEntries(quotas),
+      }
     }
     expect(sums(backward)).toEqual(sums(forward))
   })
@@ -288,8 +300,9 @@ describe('the state that is rebuilt', () => {
     const lines = [at(6, 'old'), at(5, 'a'), at(4, 'b'), at(3, 'c'), at(2, 'd'), at(0, 'e')]
     const entered = (await eventsOf(lines)).map((event) => rebuild.enter(event))
     expect(entered).toEqual([false, true, true, true, true, true])
-    const { users, days, events } = rebuild.state()
-    expect(users).toHaveLength(2)
+    const { usage, past, days, events } = rebuild.state()
+    expect(usage).toHaveLength(2)
+    expect(past).toEqual([])
     expect(days.map(({ date }) => date)).toEqual([
       '2026-11-17',
       '2026-11-18',
@@ -300,22 +313,34 @@ describe('the state that is rebuilt', () => {
     expect(events).toHaveLength(3)
   })
 
-  test('counts for everyone together where GLOBAL_LIMITS are', async () => {
-    const limits = { tokensPerDay: 1, requestsPerDay: 1 }
-    const globalLimits = { total: limits, models: { 'a/one': limits } }
-    const rebuild = createRebuild({ ...options, globalLimits })
-    for (const event of await eventsOf([lineOf(), lineOf({ model: 'b/two' })])) rebuild.enter(event)
-    expect(rebuild.state().days[0]?.quota).toEqual({
-      '*': { tokens: 20, requests: 2 },
-      'a/one': { tokens: 10, requests: 1 },
+  test('has what everyone together has used of the latest day', async () => {
+    const rebuild = createRebuild(options)
+    const before = lineOf({ timestamp: NOON - DAY_MS })
+    const lines = [lineOf(), lineOf({ model: 'b/two', timestamp: NOON - 1 }), before]
+    for (const event of await eventsOf(lines)) rebuild.enter(event)
+    const quotas = Object.fromEntries(rebuild.state().quotas)
+    const of = (scope: string, requests: number) => ({
+      day: {
+        start: NOON - DAY_MS / 2,
+        used: { requests: { [scope]: requests }, tokens: { [scope]: 10 * requests } },
+      },
+    })
+    expect(quotas).toMatchObject({
+      '*': { at: NOON, windows: of('*', 2) },
+      'a/one': { at: NOON, windows: of('a/one', 1) },
+      'b/two': { windows: of('b/two', 1) },
     })
   })
 })
 
-test('chunks hold everything once, days first, and keep to their size', async () => {
-  const rebuild = createRebuild({ retention: RETENTION, globalLimits: undefined, now: NOON })
+test('chunks hold everything once, the clock first and then days, and keep to their size', async () => {
+  const rebuild = createRebuild({ retention: RETENTION, now: NOON })
   for (const event of await eventsOf([...oldRequests(200)].flat())) rebuild.enter(event)
-  const state = { ...rebuild.state(), entered: [['x', NOON] as [string, number]] }
+  const rebuilt = rebuild.state()
+  const blocked = { ...newProfile('blocked'), blocks: { '*': { at: NOON } } }
+  const [first] = rebuilt.usage
+  const known = { ...newProfile(first?.id ?? ''), blocks: { '*': { at: NOON } } }
+  const state: State = { ...rebuilt, profiles: [known, blocked], entered: [['x', NOON]] }
   const most = { items: 7, bytes: 2000 }
   const queue = queueOf(state)
   const chunks: Chunk[] = []
@@ -324,11 +349,17 @@ test('chunks hold everything once, days first, and keep to their size', async ()
   }
   const of = (kind: string) =>
     chunks.filter((chunk) => chunk.kind === kind).flatMap(({ items }) => items as unknown[])
-  expect(of('users')).toEqual(state.users)
+  const users = of('users') as UserParts[]
+  expect(users.flatMap(({ usage }) => usage ?? [])).toEqual(state.usage)
+  expect(users.flatMap(({ past }) => past ?? [])).toHaveLength(state.past.length)
+  expect(users.at(0)).toMatchObject({ usage: first, profile: known })
+  expect(users.at(-1)).toEqual({ id: 'blocked', profile: blocked })
+  expect(users).toHaveLength(state.usage.length + 1)
+  expect(of('quotas')).toEqual(state.quotas)
   expect(of('days')).toEqual(state.days.toSorted((a, b) => (a.date < b.date ? -1 : 1)))
   expect(of('events')).toEqual(state.events.toReversed())
   expect(of('entered')).toEqual(state.entered)
-  const order = ['days', 'users', 'entered', 'events']
+  const order = ['quotas', 'days', 'users', 'entered', 'events']
   const kinds = chunks.map(({ kind }) => order.indexOf(kind))
   expect(kinds).toEqual(kinds.toSorted((a, b) => a - b))
   for (const { items } of chunks) {

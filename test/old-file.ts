@@ -1,6 +1,6 @@
 /** Files as the old system wrote them, and what has to come of them. */
 import { NOON } from './commands.ts'
-import { DAY_MS, dateOf, HOUR_MS } from '../src/usage/record.ts'
+import { DAY_MS, HOUR_MS, dateOf } from '../src/ledger/windows.ts'
 
 export type OldLine = {
   id: string

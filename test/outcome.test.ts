@@ -1,74 +1,152 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { chargeOf, type Ending } from '../src/usage/outcome.ts'
+import type { Metered } from '../src/usage/meter.ts'
+import { chargeOf, type Charge, type Ending } from '../src/usage/outcome.ts'
 
 const usage = { prompt: 10, completion: 5, total: 15 }
-const base = { cut: false, bound: 1000, promptBytes: 401 }
+const seen = (fields: Partial<Metered> = {}): Metered => ({ deltas: 0, bytes: 0, ...fields })
 
-const nothing = { outcome: 'failed', charged: 0, estimated: false }
-const estimated = (charged: number) => ({ outcome: 'partial', charged, estimated: true })
-const settled = (charged = 15) => ({ outcome: 'settled', charged, estimated: false })
+/** A prompt of 401 bytes and an answer that upstream ended. */
+const base: Omit<Ending, 'status' | 'metered'> = {
+  ended: true,
+  cut: false,
+  reserved: 1000,
+  promptBytes: 401,
+  cap: 'balanced',
+}
 
-test.each<[string, Partial<Ending>, object]>([
-  ['usage', { status: 200, metered: { usage, deltas: 3 } }, settled()],
-  ['usage, then cut', { status: 200, metered: { usage, deltas: 3 }, cut: true }, settled()],
-  ['usage above the bound', { status: 200, metered: { usage, deltas: 3 }, bound: 9 }, settled()],
+const exact = (charged = 15): Charge => ({ outcome: 'exact', charged, usage: { ...usage } })
+const estimated = (charged: number): Charge => ({ outcome: 'estimated', charged })
+const nothing: Charge = { outcome: 'failed', charged: 0 }
+
+test.each<[string, Partial<Ending>, Charge]>([
+  ['usage', { status: 200, metered: seen({ usage }) }, exact()],
+  ['usage beyond the reservation', { status: 200, metered: seen({ usage }), reserved: 9 }, exact()],
+  ['usage when strict', { status: 200, metered: seen({ usage }), cap: 'strict' }, exact()],
   [
-    'usage of nothing',
-    { status: 200, metered: { usage: { prompt: 0, completion: 0, total: 0 }, deltas: 3 } },
-    settled(0),
+    'usage in an answer that was too large to be read on',
+    { status: 200, metered: seen({ usage, over: true }) },
+    exact(),
   ],
-  ['no usage', { status: 200, metered: { deltas: 0 } }, estimated(101)],
-  ['no usage after deltas', { status: 200, metered: { deltas: 7 } }, estimated(108)],
-  ['no usage and a small bound', { status: 200, metered: { deltas: 7 }, bound: 50 }, estimated(50)],
-  ['no usage, cut', { status: 200, metered: { deltas: 7 }, cut: true }, estimated(1000)],
-  ['no body', { status: 204 }, estimated(101)],
-  ['no body, cut', { status: 200, cut: true }, estimated(1000)],
-  ['the last status of success', { status: 299, metered: { deltas: 7 } }, estimated(108)],
-  ['a redirect', { status: 300 }, nothing],
-  ['not modified', { status: 304 }, nothing],
-  ['a refusal', { status: 400 }, nothing],
-  ['a refusal, cut while it was read', { status: 429, cut: true }, nothing],
-  ['an error of upstream', { status: 500 }, nothing],
-  ['an error of upstream, cut', { status: 503, cut: true }, nothing],
-  ['a status before the answer', { status: 199 }, nothing],
-  ['no connection', {}, nothing],
-  ['given up before the first byte', { cut: true }, estimated(1000)],
-])('charges a request that ends with %s', (_, ending, charge) => {
-  expect(chargeOf({ ...base, ...ending })).toMatchObject(charge)
+])('charges what upstream reported for an answer that ends with %s', (_, ending, charge) => {
+  expect(chargeOf({ ...base, ...ending })).toEqual(charge)
 })
 
-test('tells the usage only where upstream reported it', () => {
-  expect(chargeOf({ ...base, status: 200, metered: { usage, deltas: 0 } }).usage).toBe(usage)
-  expect(chargeOf({ ...base, status: 200, metered: { deltas: 0 } })).not.toHaveProperty('usage')
+test('charges nothing where upstream reported that nothing was used', () => {
+  const none = { prompt: 0, completion: 0, total: 0 }
+  const charge = chargeOf({ ...base, status: 200, metered: seen({ usage: none, deltas: 3 }) })
+  expect(charge).toEqual({ outcome: 'exact', charged: 0, usage: none })
 })
 
-test('charges a whole amount, at most the bound unless upstream reports more', () => {
+test.each<[string, Partial<Ending>, Charge]>([
+  ['nothing received', { metered: seen() }, estimated(101)],
+  ['more deltas than a quarter of the bytes', { metered: seen({ deltas: 7 }) }, estimated(108)],
+  ['fewer', { metered: seen({ deltas: 7, bytes: 41 }) }, estimated(112)],
+  ['as many', { metered: seen({ deltas: 10, bytes: 40 }) }, estimated(111)],
+  ['more than the reservation', { metered: seen({ bytes: 1e6 }) }, estimated(1000)],
+  ['a prompt beyond the reservation', { metered: seen(), reserved: 50 }, estimated(50)],
+  ['an empty prompt', { metered: seen({ bytes: 1 }), promptBytes: 0 }, estimated(1)],
+  ['no body', {}, estimated(101)],
+  ['the last status of success', { status: 299, metered: seen({ deltas: 7 }) }, estimated(108)],
+])('charges a success without usage its prompt and %s', (_, ending, charge) => {
+  expect(chargeOf({ ...base, status: 200, ...ending })).toEqual(charge)
+})
+
+test.each<[string, Partial<Ending>, Charge]>([
+  ['no usage yet', { metered: seen({ deltas: 7 }) }, estimated(108)],
+  ['the usage so far, if it is more', { metered: seen({ usage, bytes: 4 }) }, estimated(102)],
+  [
+    'the usage so far, if that is more',
+    { metered: seen({ usage: { prompt: 400, completion: 5, total: 405 } }) },
+    estimated(405),
+  ],
+  [
+    'usage so far beyond the reservation',
+    { metered: seen({ usage: { prompt: 4000, completion: 5, total: 4005 } }) },
+    estimated(1000),
+  ],
+])('takes an answer that broke off for no exact one: %s', (_, ending, charge) => {
+  expect(chargeOf({ ...base, status: 200, ended: false, ...ending })).toEqual(charge)
+})
+
+test.each<[string, Partial<Ending>]>([
+  ['cut by us', { status: 200, metered: seen({ deltas: 7 }), ended: false, cut: true }],
+  ['cut by us after usage', { status: 200, metered: seen({ usage }), ended: false, cut: true }],
+  ['cut by us as it ended', { status: 200, metered: seen({ usage }), cut: true }],
+  ['cut by us before any of its body', { status: 200, ended: false, cut: true }],
+  ['given up before its first byte', { ended: false, cut: true }],
+  ['without usage and too large to be read', { status: 200, metered: seen({ over: true }) }],
+  ['strict and without usage', { status: 200, metered: seen({ bytes: 4 }), cap: 'strict' }],
+  [
+    'strict and broke off after usage',
+    { status: 200, metered: seen({ usage }), ended: false, cap: 'strict' },
+  ],
+  ['strict and without a body', { status: 204, cap: 'strict' }],
+])('charges the whole reservation of an answer that was %s', (_, ending) => {
+  expect(chargeOf({ ...base, ...ending })).toEqual(estimated(1000))
+})
+
+test.each<[string, Partial<Ending>]>([
+  ['a status before the answer', { status: 199 }],
+  ['a redirect', { status: 300 }],
+  ['not modified', { status: 304 }],
+  ['a refusal', { status: 400 }],
+  ['a refusal when strict', { status: 400, cap: 'strict' }],
+  ['a refusal, cut while it was read', { status: 429, ended: false, cut: true }],
+  ['an error of upstream', { status: 500 }],
+  ['an error of upstream, cut', { status: 503, ended: false, cut: true }],
+  ['no connection', { ended: false }],
+  ['no connection when strict', { ended: false, cap: 'strict' }],
+])('charges nothing for %s', (_, ending) => {
+  expect(chargeOf({ ...base, ...ending })).toEqual(nothing)
+})
+
+test('tells the usage only of an exact outcome', () => {
+  const told = (ending: Partial<Ending>) => chargeOf({ ...base, status: 200, ...ending }).usage
+  expect(told({ metered: seen({ usage }) })).toBe(usage)
+  expect(told({ metered: seen() })).toBeUndefined()
+  expect(told({ metered: seen({ usage }), ended: false })).toBeUndefined()
+  expect(told({ metered: seen({ usage }), cut: true })).toBeUndefined()
+})
+
+test('charges a whole amount, at most the reservation unless upstream reports more', () => {
   const amount = fc.nat(1e9)
   const endings = fc.record({
     status: fc.option(fc.integer({ min: 100, max: 599 }), { nil: undefined }),
     deltas: fc.nat(1e6),
+    received: fc.nat(1e8),
     reported: fc.option(amount, { nil: undefined }),
+    over: fc.boolean(),
+    ended: fc.boolean(),
     cut: fc.boolean(),
-    bound: amount,
+    reserved: amount,
     promptBytes: fc.nat(1e8),
+    cap: fc.constantFrom('balanced' as const, 'strict' as const),
   })
   fc.assert(
-    fc.property(endings, ({ status, deltas, reported, ...ending }) => {
+    fc.property(endings, ({ status, deltas, received, reported, over, ...ending }) => {
       const answered = status !== undefined && status >= 200 && status <= 299
       const usage =
         reported === undefined ? undefined : { prompt: reported, completion: 0, total: reported }
-      const charge = chargeOf({
+      const metered = { deltas, bytes: received, ...(over && { over }), ...(usage && { usage }) }
+      const { outcome, charged } = chargeOf({
         ...ending,
         ...(status !== undefined && { status }),
-        ...(answered && { metered: { deltas, ...(usage && { usage }) } }),
+        ...(answered && { metered }),
       })
-      expect(Number.isSafeInteger(charge.charged) && charge.charged >= 0).toBe(true)
-      expect(charge.estimated).toBe(charge.outcome === 'partial')
-      expect(charge.outcome === 'settled').toBe(answered && usage !== undefined)
-      if (charge.outcome === 'settled') expect(charge.charged).toBe(reported)
-      else expect(charge.charged).toBeLessThanOrEqual(ending.bound)
-      if (charge.outcome === 'failed') expect(charge.charged).toBe(0)
+      const { cut, ended, reserved, promptBytes, cap } = ending
+      expect(Number.isSafeInteger(charged) && charged >= 0).toBe(true)
+      expect(outcome === 'exact').toBe(answered && usage !== undefined && ended && !cut)
+      expect(outcome === 'failed').toBe(!answered && (status !== undefined || !cut))
+      if (outcome === 'exact') expect(charged).toBe(reported)
+      if (outcome === 'failed') expect(charged).toBe(0)
+      if (outcome !== 'estimated') return
+      expect(charged).toBeLessThanOrEqual(reserved)
+      if (cut || over || cap === 'strict') expect(charged).toBe(reserved)
+      else {
+        const least = (promptBytes + Math.max(received, 4 * deltas)) / 4
+        expect(charged).toBeGreaterThanOrEqual(Math.min(reserved, least))
+      }
     }),
   )
 })

@@ -31,12 +31,12 @@ describe.each(KINDS)('on %s', (kind) => {
         model: MODELS[n % MODELS.length] as string,
         now: now - n * 1000,
       })
-      await world.store.admit(admit)
-      await world.store.settle(settleOf(admit, { outcome: n % 9 ? 'settled' : 'failed' }))
+      await world.store.execute(admit)
+      await world.store.execute(settleOf(admit, { outcome: n % 9 ? 'exact' : 'failed' }))
     }
     const user = seededId(3)
     const block = { at: now, reason: 'Too many questions' }
-    await world.store.setBlock({ op: 'block', user, model: '*', now, block })
+    await world.store.execute({ op: 'block', user, model: '*', now, block })
 
     const gateway = await world.gateway(kind)
     const session = await logIn(gateway)

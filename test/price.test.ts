@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { costOf, type Price } from '../src/usage/cost.ts'
-import { newRow } from '../src/usage/documents.ts'
-import type { Event, Row } from '../src/usage/record.ts'
-import { end, open } from '../src/usage/tally.ts'
+import { newRow } from '../src/ledger/documents.ts'
+import { end, open } from '../src/ledger/tally.ts'
+import type { Event, Row } from '../src/ledger/shapes.ts'
 import { eventOf } from './commands.ts'
 
 type Used = Pick<Row, 'prompt' | 'cached' | 'completion' | 'charged'>
@@ -28,7 +28,7 @@ test.each<[string, Used, Price, number]>([
   ['cached input without a price', used(MILLION, MILLION, 0, MILLION), { input: 2, output: 3 }, 2],
   ['an estimate', used(0, 0, 0, MILLION), GPT, 0.3],
   ['an estimate where input is dearer', used(0, 0, 0, MILLION), { input: 2, output: 1 }, 2],
-  ['usage and a bound', used(MILLION, 0, MILLION, 3 * MILLION), GPT, 0.675],
+  ['usage and a reservation', used(MILLION, 0, MILLION, 3 * MILLION), GPT, 0.675],
   ['a model that costs nothing', used(9, 1, 9, 99), { input: 0, output: 0 }, 0],
   ['one token', used(1, 0, 0, 1), GPT, 0.000000075],
 ])('prices %s', (_, row, price, cost) => {
@@ -61,14 +61,16 @@ const ended: fc.Arbitrary<Event> = fc
     const { prompt: _p, completion: _c, total: _t, ...bare } = eventOf({ id, user: 'alice' })
     return fc.constantFrom<Event>(
       { ...bare, ...usage, ...told },
-      { ...bare, outcome: 'partial', charged: total, estimated: true },
+      { ...bare, outcome: 'estimated', charged: total },
       { ...bare, outcome: 'failed', charged: 0 },
     )
   })
 
+const admitted = (row: Row, { reserved: tokens }: Event): Row => open(row, { requests: 1, tokens })
+
 /** The row that a ledger has after these requests. */
 const rowOf = (events: Event[]): Row =>
-  events.reduce((row, event) => end(open(row, event.bound), event) as Row, newRow())
+  events.reduce((row, event) => end(admitted(row, event), event), newRow())
 
 const cost = (row: Used, of: Price): number => costOf(row, of) as number
 const close = (one: number, other: number) =>
@@ -101,7 +103,7 @@ test('one more request, or one that still runs, never makes a row cheaper', () =
     fc.property(fc.array(ended, { maxLength: 9 }), ended, price, (events, one, at) => {
       const before = rowOf(events)
       const least = cost(before, at) * (1 - 1e-12)
-      expect(cost(open(before, one.bound) as Row, at)).toBeGreaterThanOrEqual(least)
+      expect(cost(admitted(before, one), at)).toBeGreaterThanOrEqual(least)
       expect(cost(rowOf([...events, one]), at)).toBeGreaterThanOrEqual(least)
     }),
   )

@@ -1,8 +1,15 @@
 import { request } from 'node:http'
 import { describe, expect, test } from 'vitest'
-import type { Vars } from '../src/config.ts'
+import { readConfig, type Vars } from '../src/config.ts'
+import type { Admitted, Command } from '../src/ledger/commands.ts'
+import { VERSION } from '../src/ledger/shapes.ts'
+import { createLog } from '../src/log.ts'
+import { startServer } from '../src/server.ts'
+import type { FallbackStore } from '../src/store/fallback.ts'
+import { usageKey } from '../src/store/keys.ts'
 import { ADMIN_KEY, eventOf, KINDS, type Gateway } from './gateways.ts'
 import { transcripts } from './transcripts.ts'
+import type { Behaviour } from './upstream.ts'
 import { useWorld } from './world.ts'
 
 const world = useWorld()
@@ -375,7 +382,7 @@ describe.each(KINDS)('on %s', (kind) => {
       max_tokens: 9,
     })
     const event = await eventOf(world.store, response.headers.get('x-weir-id'))
-    expect(event).toMatchObject({ outcome: 'settled', charged: 35 })
+    expect(event).toMatchObject({ outcome: 'exact', charged: 35 })
   })
 
   test("the simple form passes upstream's errors on as they are", async () => {
@@ -423,16 +430,41 @@ describe.each(KINDS)('on %s', (kind) => {
       MODEL_LIMITS: limits({ tokensPerDay: 100_000, requestsPerDay: 50, requestsPerMinute: 10 }),
     })
     const response = await ask(gateway.url, chat({ max_tokens: 100 }))
-    const { bound } = await eventOf(world.store, response.headers.get('x-weir-id'))
+    const { reserved } = await eventOf(world.store, response.headers.get('x-weir-id'))
     expect(response.headers.get('ratelimit-policy')).toBe(
-      '"requests-day";q=50;w=86400, "tokens-day";q=100000;w=86400, "requests-minute";q=10;w=60',
+      '"requests-day";q=50;w=86400, "tokens-day";q=100000;qu="tokens";w=86400, "requests-minute";q=10;w=60',
     )
     const left = response.headers.get('ratelimit') ?? ''
     expect(left.replace(/t=\d+/g, 't=…')).toBe(
-      `"requests-day";r=49;t=…, "tokens-day";r=${100_000 - bound};t=…, "requests-minute";r=9;t=…`,
+      `"requests-day";r=49;t=…, "tokens-day";r=${100_000 - reserved};t=…, "requests-minute";r=9;t=…`,
     )
     expect(response.headers.get('server-timing')).toMatch(
       /^gate;dur=\d+\.\d, upstream;dur=\d+\.\d$/,
+    )
+  })
+
+  test('what is left is told of the user and the model alone, as the ledger has it', async () => {
+    const gateway = await world.gateway(kind, {
+      MODEL_LIMITS: limits({}, { tokensPerDay: 70_000, requestsPerDay: 70 }),
+      GLOBAL_LIMITS: `{"total":{"tokensPerDay":90000,"requestsPerDay":90},"${MODEL}":{"tokensPerDay":80000,"requestsPerDay":80}}`,
+    })
+    const left = (response: Response) => response.headers.get('ratelimit')?.replace(/;t=\d+/g, '')
+    const ended = async (response: Response) =>
+      (await eventOf(world.store, response.headers.get('x-weir-id'))).charged
+    const first = await ask(gateway.url, chat({ max_tokens: 100 }))
+    const charged = await ended(first)
+    // The reservation has given way to the charge; another user's and another model's use is none of it.
+    const other = { headers: { 'x-user-token': 'token-of-another' } }
+    expect(left(await ask(gateway.url, { ...chat({ max_tokens: 100 }), ...other }))).toBe(
+      left(first),
+    )
+    expect(
+      left(await ask(gateway.url, chat({ model: 'openai/gpt-oss-21b', max_tokens: 100 }))),
+    ).toBe(left(first))
+    const again = await ask(gateway.url, chat({ max_tokens: 100 }))
+    const { reserved } = await eventOf(world.store, again.headers.get('x-weir-id'))
+    expect(left(again)).toBe(
+      `"requests-day";r=${1e6 - 2}, "tokens-day";r=${1e9 - charged - reserved}`,
     )
   })
 
@@ -509,6 +541,123 @@ describe.each(KINDS)('on %s', (kind) => {
       expect(event).toMatchObject({ outcome: 'failed', status, charged: 0 })
     },
   )
+
+  test.each([404, 429, 500])(
+    "upstream's %d gives its count back to everyone, and stays among the user's requests",
+    async (status) => {
+      const gateway = await world.gateway(kind, {
+        MODEL_LIMITS: limits({ requestsPerDay: 2 }),
+        GLOBAL_LIMITS: `{"total":{"tokensPerDay":1000000,"requestsPerDay":1},"${MODEL}":{"tokensPerDay":1000000,"requestsPerDay":1}}`,
+      })
+      const call = async (user: string) => {
+        // Refusals are remembered for two seconds.
+        const headers = { 'x-user-token': `token-of-${user}-${status}` }
+        const { length } = world.upstream.seen
+        const response = await ask(gateway.url, { ...chat({}), headers })
+        const answer = await response.text()
+        if (world.upstream.seen.length > length)
+          await eventOf(world.store, response.headers.get('x-weir-id'))
+        return { status: response.status, answer }
+      }
+      world.upstream.on(MODEL, { status, body: '{"error":{"message":"no"}}' })
+      for (let n = 0; n < 2; n += 1) {
+        expect(await call('a-user')).toMatchObject({ status })
+      }
+      const { users } = await world.store.listUsers({
+        ...{ sort: 'lastActive', limit: 9, now: Date.now() },
+      })
+      expect(users.map(({ usage }) => usage.rows[MODEL])).toEqual([{ requests: 2, failed: 2 }])
+      expect(users[0]?.usage.windows.day?.used).toEqual({
+        requests: { '*': 2, [MODEL]: 2 },
+        tokens: { '*': 0, [MODEL]: 0 },
+      })
+      // Their own requests are used up, and those of everyone are not.
+      expect(await call('a-user')).toMatchObject({
+        status: 429,
+        answer: expect.stringContaining('0 of your 2 requests a day') as string,
+      })
+      world.upstream.on(MODEL, {})
+      expect(await call('another')).toMatchObject({ status: 200 })
+      expect(await call('a-third')).toMatchObject({
+        status: 429,
+        answer: expect.stringContaining("0 of everyone's 1 requests a day") as string,
+      })
+    },
+  )
+
+  test.each<[string, Vars, Behaviour]>([
+    ['an answer that is no JSON', {}, { body: 'x'.repeat(402) }],
+    ['an answer without usage', {}, { body: '{"choices":[]}'.padEnd(402) }],
+    [
+      'an answer with a usage that nobody can read',
+      {},
+      { body: '{"usage":{"prompt_tokens":"9"}}'.padEnd(402) },
+    ],
+  ])('%s is charged by its prompt and by what was received', async (_, vars, behaviour) => {
+    const gateway = await world.gateway(kind, vars)
+    world.upstream.on(MODEL, behaviour)
+    const json = { model: MODEL, messages }
+    const response = await ask(gateway.url, { json })
+    expect(response.status).toBe(200)
+    const event = await eventOf(world.store, response.headers.get('x-weir-id'))
+    expect(event).toMatchObject({
+      outcome: 'estimated',
+      charged: Math.ceil(JSON.stringify(json).length / 4) + Math.ceil(402 / 4),
+    })
+  })
+
+  test('what is received beyond the reservation is not charged where there is no usage', async () => {
+    const gateway = await world.gateway(kind)
+    world.upstream.on(MODEL, { body: 'x'.repeat(100_000) })
+    const response = await ask(gateway.url, chat({ max_tokens: 10 }))
+    const event = await eventOf(world.store, response.headers.get('x-weir-id'))
+    expect(event).toMatchObject({ outcome: 'estimated', charged: event.reserved })
+    expect(event.reserved).toBeLessThan(1000)
+  })
+
+  test('strict, an answer without usage is charged its reservation, and one with usage that', async () => {
+    const gateway = await world.gateway(kind, { CAP: 'strict' })
+    world.upstream.on('no/usage', { body: '{"choices":[]}' })
+    world.upstream.on('cut/stream', { transcript: transcripts.stream, cut: 700 })
+    for (const [fields, charged] of [
+      [{ model: 'no/usage' }, undefined],
+      [{ model: 'cut/stream', stream: true }, undefined],
+      [{}, 35],
+    ] as const) {
+      const response = await ask(gateway.url, chat(fields))
+      await response.arrayBuffer().catch(() => undefined)
+      const event = await eventOf(world.store, response.headers.get('x-weir-id'))
+      expect(event).toMatchObject(
+        charged === undefined
+          ? { outcome: 'estimated', charged: event.reserved }
+          : { outcome: 'exact', charged },
+      )
+    }
+  })
+
+  test('a user whose document a newer version wrote gets a 503, and the document stays', async () => {
+    const gateway = await world.gateway(kind)
+    const first = await ask(gateway.url, chat({}))
+    const { user } = await eventOf(world.store, first.headers.get('x-weir-id'))
+    const key = usageKey(user)
+    const stored = String(await world.redis.command(['GET', key]))
+    const newer = JSON.stringify({ ...(JSON.parse(stored) as object), v: VERSION + 1, more: [] })
+    await world.redis.command(['SET', key, newer])
+    const before = world.upstream.seen.length
+    const response = await ask(gateway.url, chat({}))
+    expect(response.status).toBe(503)
+    expect(await response.json()).toMatchObject({ error: { code: 'store_unavailable' } })
+    expect(response.headers.get('x-weir-degraded')).toBeNull()
+    expect(world.upstream.seen).toHaveLength(before)
+    expect(await world.redis.command(['GET', key])).toBe(newer)
+    // The database is well, and so is everybody else.
+    const other = { headers: { 'x-user-token': 'token-of-another' } }
+    const served = await ask(gateway.url, { ...chat({}), ...other })
+    expect([served.status, served.headers.get('x-weir-degraded')]).toEqual([200, null])
+    // And nothing was put on record of the one that was refused.
+    await eventOf(world.store, served.headers.get('x-weir-id'))
+    expect(await world.store.events(9)).toHaveLength(2)
+  })
 
   test('closed, a database that does not answer is a 503, and nothing reaches upstream', async () => {
     const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '200', ON_STORE_DOWN: 'closed' })
@@ -708,8 +857,15 @@ test('an isolate says at its start which limits are in force', async () => {
   const MODEL_LIMITS = '{"*":{"tokensPerDay":200001,"requestsPerDay":1000}}'
   const gateway = await world.gateway('workerd', { MODEL_LIMITS })
   await ask(gateway.url, { json: { model: MODEL, messages } })
-  const start = /"msg":"start","cap":"balanced","limits":\{"default":\{"tokensPerDay":200001,/
-  await expect.poll(() => gateway.log.join('\n')).toMatch(start)
+  const start = () =>
+    gateway.log
+      .filter((line) => line.startsWith('{'))
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+      .find(({ msg }) => msg === 'start')
+  await expect.poll(start).toMatchObject({
+    cap: 'balanced',
+    limits: { default: { tokensPerDay: 200_001, requestsPerDay: 1000 } },
+  })
 })
 
 test('a worker whose environment is wrong answers 503 and logs every problem', async () => {
@@ -718,4 +874,66 @@ test('a worker whose environment is wrong answers 503 and logs every problem', a
   expect(response.status).toBe(503)
   expect(await response.json()).toMatchObject({ error: { code: 'not_configured' } })
   await expect.poll(() => gateway.log.join('\n')).toMatch(/CAP must be one of.*PORT must be/)
+})
+
+describe('the headers of what is left', () => {
+  const at = Date.UTC(2026, 10, 22, 12, 0, 20)
+
+  /** The headers of an answer whose admission was this one, whatever the environment says. */
+  async function headersOf(admitted: Admitted): Promise<Headers> {
+    const store = {
+      execute: (command: Command) =>
+        Promise.resolve(command.op === 'admit' ? admitted : { applied: true }),
+      ...{ tend: () => undefined, pause: () => undefined },
+    } as unknown as FallbackStore
+    const vars = { GROQ_API_KEY: 'gsk_server_key', GROQ_BASE_URL: world.upstream.url, PORT: '0' }
+    const log = createLog({ level: 'silent', format: 'json', write: () => undefined })
+    const server = await startServer({ config: readConfig(vars, 'node'), store, log })
+    try {
+      const url = `http://127.0.0.1:${server.port}`
+      const response = await ask(url, { json: { model: MODEL, messages } })
+      await response.arrayBuffer()
+      expect(response.status).toBe(200)
+      return response.headers
+    } finally {
+      await server.close()
+    }
+  }
+
+  test('tell the limits that the admission was held against, in its own time', async () => {
+    const headers = await headersOf({
+      ok: true,
+      at,
+      limits: [
+        {
+          ...{ of: 'user', model: MODEL, limits: { tokensPerMinute: 70, requestsPerDay: 7 } },
+          used: { minute: { requests: 2, tokens: 90 }, day: { requests: 3, tokens: 4 } },
+        },
+        { of: 'user', model: '*', limits: { tokensPerDay: 5 }, used: {} },
+        { of: 'everyone', model: MODEL, limits: { tokensPerDay: 6 }, used: {} },
+      ],
+    })
+    expect(headers.get('ratelimit-policy')).toBe(
+      '"requests-day";q=7;w=86400, "tokens-minute";q=70;qu="tokens";w=60',
+    )
+    expect(headers.get('ratelimit')).toBe('"requests-day";r=4;t=43180, "tokens-minute";r=0;t=40')
+  })
+
+  test.each<[string, Admitted]>([
+    ['no limits', { ok: true, at }],
+    [
+      'limits of all models and of everyone only',
+      {
+        ok: true,
+        at,
+        limits: [
+          { of: 'user', model: '*', limits: { tokensPerDay: 5 }, used: {} },
+          { of: 'everyone', model: MODEL, limits: { tokensPerDay: 6 }, used: {} },
+        ],
+      },
+    ],
+  ])('are left out where there are %s', async (_, admitted) => {
+    const headers = await headersOf(admitted)
+    for (const name of ['ratelimit', 'ratelimit-policy']) expect(headers.has(name)).toBe(false)
+  })
 })

@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { createLog } from '../src/log.ts'
+import { VERSION } from '../src/ledger/shapes.ts'
+import { memoryQueue, type Queue } from '../src/store/queue.ts'
 import { fileQueue } from '../src/store/queue-file.ts'
 import { StoreError, type Entry } from '../src/store/store.ts'
 import { admitOf, settleOf } from './commands.ts'
@@ -22,14 +24,27 @@ const open = () =>
   fileQueue(file, createLog({ level: 'info', format: 'json', write: (line) => lines.push(line) }))
 
 const entryOf = (id: string): Entry => settleOf(admitOf({ id }))
+/** A line as a queue of a version writes it. */
+const lineOf = (id: string, v: number | undefined = VERSION) =>
+  JSON.stringify({ v, ...entryOf(id) })
 const numbers = (count: number, from = 0) =>
   Array.from({ length: count }, (_, n) => String(from + n))
 
 /** What a queue hands over, in batches of ids. */
-async function drained(queue: Awaited<ReturnType<typeof open>>): Promise<string[][]> {
+async function drained(queue: Queue): Promise<string[][]> {
   const batches: string[][] = []
-  await queue.drain(async (entries) => void batches.push(entries.map(({ event }) => event.id)))
+  await queue.drain(async (entries) => {
+    batches.push(entries.map(({ event }) => event.id))
+    return []
+  })
   return batches
+}
+
+/** The files of the queue, and what is in them. */
+async function textsIn(): Promise<Record<string, string>> {
+  const names = await readdir(dirname(file))
+  const texts = names.map((name) => readFile(join(dirname(file), name), 'utf8'))
+  return Object.fromEntries((await Promise.all(texts)).map((text, n) => [names[n], text]))
 }
 
 test('nothing is written before there is something to keep', async () => {
@@ -68,6 +83,7 @@ test('what was not taken is handed over again, without what was, and what came m
     calls += 1
     await queue.add(entryOf(`new-${calls}`))
     if (calls === 2) throw new StoreError('away again')
+    return []
   })
   await expect(broken).rejects.toThrow('away again')
   expect(queue.length).toBe(102)
@@ -80,7 +96,7 @@ test('a line that a crash cut off takes no other line with it, and is set aside'
   const first = await open()
   await first.add(entryOf('1'))
   await first.close()
-  const cut = JSON.stringify(entryOf('2')).slice(0, 40)
+  const cut = lineOf('2').slice(0, 40)
   await appendFile(`${file}.queue`, cut)
   const second = await open()
   await second.add(entryOf('3'))
@@ -114,6 +130,7 @@ test('a process that goes on where another has ended begins with the first line'
   const cut = first.drain(async () => {
     calls += 1
     if (calls === 2) throw new StoreError('gone')
+    return []
   })
   await expect(cut).rejects.toThrow('gone')
   await first.close()
@@ -132,6 +149,7 @@ test('two that hand over at once do it once, and remove nothing that came later'
     begun()
     await held
     handed.push(...entries.map(({ event }) => event.id))
+    return []
   }
   const both = [queue.drain(send), queue.drain(send)]
   await started
@@ -208,3 +226,108 @@ test('a queue file that cannot be written any more does not lose an entry', asyn
   expect(await drained(queue).catch(() => [])).toEqual([])
   expect(queue.length).toBeGreaterThan(0)
 })
+
+test('each line says its version', async () => {
+  const queue = await open()
+  for (const id of numbers(2)) await queue.add(entryOf(id))
+  const lines = (await readFile(`${file}.queue`, 'utf8')).split('\n').filter(Boolean)
+  expect(lines).toEqual(numbers(2).map((id) => lineOf(id)))
+})
+
+test('lines of a newer version stay in the queue, and others are handed over all the same', async () => {
+  const first = await open()
+  for (const id of numbers(70)) await first.add(entryOf(id))
+  await first.close()
+  const newer = ['newer-1', 'newer-2'].map((id) => lineOf(id, VERSION + 1))
+  await writeFile(
+    `${file}.queue`,
+    `${newer[0]}\n${await readFile(`${file}.queue`, 'utf8')}${newer[1]}\n`,
+  )
+  const second = await open()
+  expect(second.length).toBe(72)
+  const handed: string[] = []
+  const take = async (entries: Entry[]) => {
+    handed.push(...entries.map(({ event }) => event.id))
+    return []
+  }
+  expect(await second.drain(take)).toBe(2)
+  expect(handed).toEqual(numbers(70))
+  expect(second.length).toBe(2)
+  await second.add(entryOf('70'))
+  expect(await second.drain(take)).toBe(2)
+  expect(handed).toEqual(numbers(71))
+  await second.close()
+  const texts = await textsIn()
+  expect(Object.keys(texts)).toEqual(['usage.json.queue'])
+  expect(texts['usage.json.queue']?.split('\n').filter(Boolean).toSorted()).toEqual(newer)
+  expect(lines).toEqual([])
+})
+
+test('a line of a newer version is not lost where what comes behind it cannot be handed over', async () => {
+  const first = await open()
+  for (const id of numbers(100)) await first.add(entryOf(id))
+  await first.close()
+  const newer = lineOf('newer', VERSION + 1)
+  await writeFile(`${file}.queue`, `${newer}\n${await readFile(`${file}.queue`, 'utf8')}`)
+  const second = await open()
+  let calls = 0
+  const broken = second.drain(async () => {
+    calls += 1
+    if (calls === 2) throw new StoreError('away again')
+    return []
+  })
+  await expect(broken).rejects.toThrow('away again')
+  expect((await drained(second)).flat()).toEqual(numbers(36, 64))
+  expect(second.length).toBe(1)
+  await second.close()
+  expect((await textsIn())['usage.json.queue']).toContain(newer)
+})
+
+test.each([
+  ['with version 1', 1],
+  ['without a version', undefined],
+])('a line of before the first release, %s, is set aside', async (_, v) => {
+  const first = await open()
+  await first.add(entryOf('1'))
+  await first.close()
+  const old = JSON.stringify({ ...entryOf('2'), v })
+  await appendFile(`${file}.queue`, `${old}\n`)
+  const second = await open()
+  expect(await drained(second)).toEqual([['1']])
+  expect(second.length).toBe(0)
+  expect(await readFile(`${file}.queue.damaged`, 'utf8')).toBe(`${old}\n`)
+  expect(lines.join()).toContain('queue.damaged')
+})
+
+const inMemory = async () =>
+  memoryQueue(createLog({ level: 'silent', format: 'json', write: () => undefined }))
+
+test.each<[string, () => Promise<Queue>]>([
+  ['a file', open],
+  ['memory', inMemory],
+])(
+  'in %s, what is given back waits and keeps nothing behind it from being handed over',
+  async (_, opened) => {
+    const queue = await opened()
+    for (const id of numbers(200)) await queue.add(entryOf(id))
+    const handed: string[] = []
+    const isNewer = ({ event }: Entry) => Number(event.id) % 50 === 7
+    const send = async (entries: Entry[]) => {
+      handed.push(...entries.map(({ event }) => event.id))
+      return entries.filter(isNewer)
+    }
+    expect(await queue.drain(send)).toBe(4)
+    expect(handed).toEqual(numbers(200))
+    expect(queue.length).toBe(4)
+    await queue.add(entryOf('200'))
+    expect((await drained(queue)).flat().toSorted((a, b) => Number(a) - Number(b))).toEqual([
+      '7',
+      '57',
+      '107',
+      '157',
+      '200',
+    ])
+    expect(queue.length).toBe(0)
+    await queue.close()
+  },
+)

@@ -7,10 +7,12 @@ import { readUnrecorded } from '../scripts/log-entries.ts'
 import { createLog } from '../src/log.ts'
 import { memoryQueue } from '../src/store/queue.ts'
 import type { Entry } from '../src/store/store.ts'
-import { DAY_MS } from '../src/usage/record.ts'
+import { whole } from '../src/ledger/documents.ts'
+import { VERSION, VERSIONS } from '../src/ledger/shapes.ts'
+import { DAY_MS, HOUR_MS } from '../src/ledger/windows.ts'
 import { admitOf, eventOf, settleOf } from './commands.ts'
 import { startRedis, type Redis } from './redis.ts'
-import { redisStore, usersOf } from './stores.ts'
+import { redisStore } from './stores.ts'
 import { startUpstash, type Upstash } from './upstash.ts'
 
 const NOW = Date.now()
@@ -20,7 +22,6 @@ const entryOf = (id: string): Entry => ({
   now: NOW,
   user: 'alice',
   event: eventOf({ id, user: 'alice', at: NOW - 1000 }),
-  scopes: ['*'],
 })
 
 /** The lines that a gateway logs for entries which have to wait. */
@@ -34,8 +35,9 @@ async function linesOf(...entries: Entry[]): Promise<string[]> {
 
 test('a line is read as the entry that it was written for', async () => {
   const settle = settleOf(admitOf({ id: '1', now: NOW }), { session: 's' }, NOW + 7)
-  const { scopes: _, ...plain } = entryOf('2') as Entry & { scopes?: string[] }
-  const entries: Entry[] = [settle, entryOf('3'), plain]
+  const failed = entryOf('3')
+  failed.event = { ...failed.event, outcome: 'failed', status: 500, charged: 0 }
+  const entries: Entry[] = [settle, entryOf('2'), failed]
   expect((await linesOf(...entries)).map((line) => readUnrecorded(line, NOW))).toEqual(entries)
 })
 
@@ -43,8 +45,9 @@ test('a line that is written for people is read too', async () => {
   const lines: string[] = []
   const log = createLog({ level: 'error', format: 'text', write: (line) => lines.push(line) })
   const settle = settleOf(admitOf({ id: '1', now: NOW }), {}, NOW + 7)
-  const { scopes: _, ...plain } = entryOf('2') as Entry & { scopes?: string[] }
-  const entries: Entry[] = [settle, entryOf('3'), plain]
+  const failed = entryOf('3')
+  failed.event = { ...failed.event, outcome: 'failed', status: 500, charged: 0 }
+  const entries: Entry[] = [settle, entryOf('2'), failed]
   for (const entry of entries) await memoryQueue(log).add(entry)
   expect(lines.map((line) => readUnrecorded(line, NOW))).toEqual(entries)
   expect(lines.map((line) => readUnrecorded(line.slice(0, -4), NOW))).toEqual(
@@ -70,6 +73,30 @@ test('other lines are passed over, and damaged ones are told from them', async (
   expect(readUnrecorded(line.replace('"charged":15', '"charged":-1'), NOW)).toBe('unreadable')
   expect(readUnrecorded(line.replace('"op":"enter"', '"op":"clear"'), NOW)).toBe('unreadable')
   expect(readUnrecorded('usage.unrecorded', NOW)).toBe('unreadable')
+})
+
+/** A line as another version writes it. */
+const lineOf = async (id: string, v: number) =>
+  (await linesOf(entryOf(id)))[0]?.replace(`"v":${VERSION}`, `"v":${v}`) ?? ''
+
+test('a line of a newer version is told from one that is damaged, whatever else is in it', async () => {
+  const newer = await lineOf('1', VERSION + 1)
+  const text = `12:00:00 error usage.unrecorded op="enter" usage={"v":${VERSION + 1},"id":"1"}`
+  const others = [
+    newer,
+    newer.replace('"outcome":"exact"', '"outcome":"refunded"'),
+    newer.replace('"op":"enter"', '"op":"refund"'),
+    JSON.stringify({ message: newer }),
+    text,
+  ]
+  expect(others.map((line) => readUnrecorded(line, NOW))).toEqual(others.map(() => 'newer'))
+  expect(readUnrecorded(newer.slice(0, -4), NOW)).toBe('unreadable')
+})
+
+test('a line of before the first release cannot be read', async () => {
+  const line = await lineOf('1', 1)
+  expect(readUnrecorded(line.replace('"reserved"', '"bound"'), NOW)).toBe('unreadable')
+  expect(readUnrecorded(line, NOW)).toBe('unreadable')
 })
 
 let redis: Redis
@@ -116,24 +143,25 @@ test('npm run replay counts each line once, however often it is run', async () =
   const second = await replay([file], { REDIS_URL: redis.url })
   expect(second.out).toContain('0 counted in Redis over TCP, 156 not')
 
-  const [user] = await usersOf(store, { sort: 'lastActive', limit: 2, now: NOW })
-  const charged = Object.values(user?.rows ?? {}).reduce((sum, row) => sum + row.charged, 0)
-  const past = Object.values(user?.past ?? {}).flatMap((rows) => Object.values(rows))
-  expect(charged + past.reduce((sum, row) => sum + row.charged, 0)).toBe(150 * 15)
+  const user = await store.user('alice')
+  const days = [user?.usage.rows ?? {}, ...Object.values(user?.past.days ?? {})]
+  const rows = days.flatMap((day) => Object.values(day)).map(whole)
+  expect(rows.reduce((sum, row) => sum + row.charged, 0)).toBe(150 * 15)
+  expect(rows.reduce((sum, row) => sum + row.exact, 0)).toBe(150)
   expect(await store.events(1000)).toHaveLength(150)
 })
 
-test('npm run replay settles what ended days ago, unless its lease is gone', async () => {
+test('npm run replay settles what was admitted within a day, and nothing later', async () => {
   const store = redisStore(upstash)
-  const now = NOW - 2 * DAY_MS
-  const [quiet, back] = [admitOf({ id: '1', now }), admitOf({ id: '2', user: 'bob', now })]
-  for (const admit of [quiet, back]) await store.admit(admit)
-  await store.admit(admitOf({ id: '3', user: 'bob', now: NOW }))
+  const early = admitOf({ id: '1', now: NOW - DAY_MS - HOUR_MS })
+  const late = admitOf({ id: '2', user: 'bob', now: NOW - DAY_MS + HOUR_MS })
+  for (const admit of [early, late]) await store.execute(admit)
+  await store.execute(admitOf({ id: '3', user: 'carol', now: NOW }))
   const file = join(folder, 'late.log')
-  await writeFile(file, (await linesOf(settleOf(quiet), settleOf(back))).join('\n'))
+  await writeFile(file, (await linesOf(settleOf(early), settleOf(late))).join('\n'))
   const { out } = await replay([file], { REDIS_URL: redis.url })
   expect(out).toContain('1 counted in Redis over TCP, 1 not')
-  expect((await store.events(9)).map(({ id, charged }) => [id, charged])).toEqual([['1', 15]])
+  expect((await store.events(9)).map(({ id, charged }) => [id, charged])).toEqual([['2', 15]])
 })
 
 test('npm run replay says what it cannot read, and counts the rest', async () => {
@@ -144,6 +172,38 @@ test('npm run replay says what it cannot read, and counts the rest', async () =>
   expect(run.code).toBe(1)
   expect(run.out).toContain('1 counted in the file')
   expect(run.err).toContain('Lines that cannot be read: 1')
+})
+
+test('npm run replay tells which lines are for a newer version, and counts the rest', async () => {
+  const [first = '', second = ''] = await linesOf(entryOf('1'), entryOf('2'))
+  const newer = await lineOf('3', VERSION + 1)
+  const file = join(folder, 'newer.log')
+  const text = ['{"msg":"start"}', first, newer, second, newer, ''].join('\n')
+  await writeFile(file, text)
+  const run = await replay([file], { REDIS_URL: redis.url })
+  expect(run.code).toBe(1)
+  expect(run.out).toContain('2 counted in Redis over TCP, 0 not')
+  expect(run.err).toBe('Lines of a newer version of Weir, which can count them: 3, 5\n')
+})
+
+test('npm run replay tells of entries whose user a newer version has in hand', async () => {
+  const store = redisStore(upstash)
+  await store.replay([entryOf('1')])
+  const key = 'weir:{2}:usage:alice'
+  const text = String(await redis.command(['GET', key]))
+  const document = text.replace(`"v":${VERSIONS.usage}`, `"v":${VERSIONS.usage + 1}`)
+  await redis.command(['SET', key, document])
+  const bob = entryOf('3')
+  const entries = [entryOf('2'), { ...bob, user: 'bob', event: { ...bob.event, user: 'bob' } }]
+  const file = join(folder, 'users.log')
+  await writeFile(file, (await linesOf(...entries)).join('\n'))
+  const run = await replay([file], { REDIS_URL: redis.url })
+  expect(run.code).toBe(1)
+  expect(run.out).toContain('1 counted')
+  expect(run.err).toBe('1 could not be counted by the store.\n')
+  expect(await redis.command(['GET', key])).toBe(document)
+  await redis.command(['SET', key, text])
+  expect((await replay([file], { REDIS_URL: redis.url })).out).toContain('1 counted')
 })
 
 test.each([

@@ -1,9 +1,28 @@
 import { expect, test } from 'vitest'
-import { newRow } from '../src/usage/documents.ts'
-import { reduce } from '../src/usage/ledger.ts'
-import type { Block, Command, DayDoc, DayRow, ModelLimits, UserDoc } from '../src/usage/record.ts'
-import { modelStats, syncReport, userReport } from '../src/usage/report.ts'
+import type { Command, Reported } from '../src/ledger/commands.ts'
+import { newDay, newProfile, newRow, newUsage } from '../src/ledger/documents.ts'
+import type { Limits, ModelLimits } from '../src/ledger/policy.ts'
+import type {
+  Amounts,
+  Block,
+  DayDoc,
+  DayRow,
+  QuotaDoc,
+  UsageDoc,
+  Windows,
+} from '../src/ledger/shapes.ts'
+import type { User } from '../src/store/store.ts'
+import {
+  inOrder,
+  modelStats,
+  quotasToday,
+  syncReport,
+  tokensLeftToday,
+  userReport,
+} from '../src/usage/report.ts'
 import { admitOf, failureOf, NOON, settleOf } from './commands.ts'
+import { windowsOf } from './seed.ts'
+import { reducerState } from './state.ts'
 
 const DAY = 86_400_000
 const LIMITS: ModelLimits = {
@@ -12,49 +31,74 @@ const LIMITS: ModelLimits = {
   models: { 'a/one': { tokensPerDay: 500, requestsPerDay: 5 } },
 }
 
-const userOf = (fields: Partial<UserDoc> = {}): UserDoc => ({
-  v: 1,
-  id: 'alice',
-  at: NOON,
-  date: '2026-11-22',
-  rows: {},
-  past: {},
-  sessions: {},
-  minute: { n: 0, rows: {} },
-  leases: {},
-  blocks: {},
-  ...fields,
+/** What the windows hold of the rows of a day. */
+function windowsOfRows(rows: UsageDoc['rows']): Windows {
+  const all = { requests: 0, tokens: 0 }
+  const entries = Object.entries(rows).map(([model, { requests = 0, charged: tokens = 0 }]) => {
+    all.requests += requests
+    all.tokens += tokens
+    return [model, { requests, tokens }] as const
+  })
+  return windowsOf(Object.fromEntries([...entries, ['*', all]]), NOON)
+}
+
+const userOf = (fields: Partial<UsageDoc> = {}, blocks: Record<string, Block> = {}): User => ({
+  usage: { ...newUsage('alice', NOON), windows: windowsOfRows(fields.rows ?? {}), ...fields },
+  profile: { ...newProfile('alice'), blocks },
 })
 
 const rowOf = (charged: number, fields = {}) => ({ ...newRow(), requests: 1, charged, ...fields })
 
-const modelsOf = (user: UserDoc, limits = LIMITS, now = NOON) =>
-  userReport(user, limits, now).models
+const modelsOf = (user: User, limits = LIMITS, now = NOON) => userReport(user, limits, now).models
 const blockedOf = (blocks: Record<string, Block>, rows = { 'a/one': newRow() }) =>
-  modelsOf(userOf({ rows, blocks })).map(({ model, blocked, blockReason, blockedUntil }) => [
+  modelsOf(userOf({ rows }, blocks)).map(({ model, blocked, blockReason, blockedUntil }) => [
     model,
     blocked,
     blockReason,
     blockedUntil,
   ])
 
-test('a request that never ended is told as expired once it cannot be running any more', () => {
-  const running = admitOf({ id: '1' })
-  const empty = { day: () => undefined, entered: () => false, erasedAt: () => undefined }
-  const user = reduce(undefined, running, empty, { userDays: 7 }).user!
+/** The user after some commands. */
+function after(...commands: Command[]): User {
+  const state = reducerState({ userDays: 7 })
+  for (const command of commands) state.do(command)
+  const usage = state.usage.get('alice')
+  if (!usage) throw new Error('Nobody was admitted.')
+  return { usage, profile: newProfile('alice') }
+}
+
+test('a request that never ended is told as lost once it cannot be running any more', () => {
+  const admit = admitOf({ id: '1' })
   const told = (now: number) =>
-    userReport(user, LIMITS, now).models.map(({ unsettled, expired }) => [unsettled, expired])
-  expect(told(NOON + running.lasts - 1)).toEqual([[1, 0]])
-  expect(told(NOON + running.lasts)).toEqual([[1, 1]])
+    modelsOf(after(admit), LIMITS, now).map(({ running, lost }) => [running, lost])
+  expect(told(NOON + admit.lasts - 1)).toEqual([[1, 0]])
+  expect(told(NOON + admit.lasts)).toEqual([[0, 1]])
 })
 
 test('what runs with another model, or since yesterday, is none of a model that runs no more', () => {
-  const lease = { model: 'a/one', at: NOON, bound: 100, until: NOON + 1 }
-  const expired = (leases: UserDoc['leases']) =>
-    modelsOf(userOf({ rows: { 'a/one': rowOf(100) }, leases })).map((row) => row.expired)
-  expect(expired({ 1: lease })).toEqual([0])
-  expect(expired({ 1: { ...lease, model: 'b/two' } })).toEqual([1])
-  expect(expired({ 1: { ...lease, at: NOON - DAY } })).toEqual([1])
+  const reserved = { requests: 1, tokens: 100 }
+  const lease = {
+    model: 'a/one',
+    at: NOON,
+    reserved,
+    until: NOON + 1,
+    windows: { day: 1 },
+  } as const
+  const told = (one: UsageDoc['leases'][string]) =>
+    modelsOf(userOf({ rows: { 'a/one': rowOf(100) }, leases: { 1: one } })).map(
+      ({ running, lost }) => [running, lost],
+    )
+  expect(told(lease)).toEqual([[1, 0]])
+  expect(told({ ...lease, model: 'b/two' })).toEqual([[0, 1]])
+  expect(told({ ...lease, at: NOON - DAY })).toEqual([[0, 1]])
+})
+
+test('a request that runs since yesterday is none of today', () => {
+  const { usage } = after(admitOf({ id: '1', lasts: DAY }))
+  const user = { usage, profile: { ...newProfile('alice'), blocks: { 'a/one': { at: 1 } } } }
+  expect(modelsOf(user, LIMITS, NOON)).toMatchObject([{ requestsDay: 1, running: 1, lost: 0 }])
+  const tomorrow = NOON + DAY / 2 + 1
+  expect(modelsOf(user, LIMITS, tomorrow)).toMatchObject([{ requestsDay: 0, running: 0, lost: 0 }])
 })
 
 test('what a browser reports is told beside what was metered, of today only', () => {
@@ -63,7 +107,7 @@ test('what a browser reports is told beside what was metered, of today only', ()
     reported: { 'a/one': { tokens: 40, requests: 2 }, 'b/two': { tokens: 7, requests: 1 } },
   })
   const told = (now: number) =>
-    userReport(user, LIMITS, now).models.map((row) => [
+    modelsOf(user, LIMITS, now).map((row) => [
       row.model,
       row.tokensUsedDay,
       row.reportedTokensDay,
@@ -80,22 +124,15 @@ test('tells of a user what their requests have done', () => {
   const done = admitOf({ id: '1' })
   const broken = admitOf({ id: '2' })
   const failed = admitOf({ id: '3' })
-  const running = admitOf({ id: '4' })
-  const commands: Command[] = [
+  const user = after(
     { ...done, ip: '192.0.2.7' },
     broken,
     failed,
-    running,
+    admitOf({ id: '4' }),
     settleOf(done, { charged: 130, prompt: 100, completion: 30 }),
-    settleOf(broken, { outcome: 'partial', charged: 40 }),
+    settleOf(broken, { outcome: 'estimated', charged: 40 }),
     failureOf(failed),
-  ]
-  const empty = { day: () => undefined, entered: () => false, erasedAt: () => undefined }
-  let user: UserDoc | undefined
-  for (const command of commands) {
-    user = reduce(user, command, empty, { userDays: 7 }).user ?? user
-  }
-  if (!user) throw new Error('Nobody was admitted.')
+  )
   expect(userReport(user, LIMITS, NOON + 2000)).toEqual({
     userId: 'alice',
     ipAddress: '192.0.2.7',
@@ -106,13 +143,13 @@ test('tells of a user what their requests have done', () => {
         tokensUsedDay: 270,
         tokensRemainingDay: 230,
         requestsDay: 4,
-        settled: 1,
-        partial: 1,
+        exact: 1,
+        estimated: 1,
         failed: 1,
-        unsettled: 1,
-        heldTokens: 100,
-        overshoot: 30,
-        expired: 0,
+        running: 1,
+        lost: 0,
+        reservedTokens: 100,
+        overReservation: 30,
         reportedTokensDay: null,
         reportedRequestsDay: null,
         blocked: false,
@@ -132,6 +169,15 @@ test('tells of a user without address and without use', () => {
   })
 })
 
+test('tells of a user who was blocked before the first call', () => {
+  const usage = newUsage('alice', 0)
+  const profile = { ...newProfile('alice'), blocks: { '*': { at: NOON, reason: 'spam' } } }
+  expect(userReport({ usage, profile }, LIMITS, NOON)).toMatchObject({
+    lastActive: null,
+    models: [{ model: '*', tokensUsedDay: 0, tokensRemainingDay: 1500, blockReason: 'spam' }],
+  })
+})
+
 test.each([
   ['a/one', 400, LIMITS, 100],
   ['a/one', 500, LIMITS, 0],
@@ -140,26 +186,33 @@ test.each([
   ['constructor', 400, LIMITS, 600],
   ['__proto__', 400, LIMITS, 600],
   ['a/one', 400, { models: {} }, null],
+  ['a/one', 400, { total: { requestsPerDay: 9, tokensPerMinute: 5 }, models: {} }, null],
 ])('after a use of %s of %i tokens tells what is left (%#)', (model, charged, limits, left) => {
-  const rows = JSON.parse(JSON.stringify({ [model]: rowOf(charged) })) as UserDoc['rows']
+  const rows = JSON.parse(JSON.stringify({ [model]: rowOf(charged) })) as UsageDoc['rows']
   expect(modelsOf(userOf({ rows }), limits)).toMatchObject([
     { model, tokensUsedDay: charged, tokensRemainingDay: left },
   ])
 })
 
-test('starts afresh at midnight UTC', () => {
-  const user = userOf({ rows: { 'a/one': rowOf(400) } })
+test('begins a new day at midnight UTC', () => {
+  const user = userOf({ rows: { 'a/one': rowOf(400) } }, { 'a/one': { at: 1 } })
   const midnight = Date.UTC(2026, 10, 23)
-  expect(modelsOf(user, LIMITS, midnight - 1)).toHaveLength(1)
-  expect(modelsOf(user, LIMITS, midnight)).toEqual([])
+  const left = (now: number) => modelsOf(user, LIMITS, now).map((row) => row.tokensRemainingDay)
+  expect(left(midnight - 1)).toEqual([100])
+  expect(left(midnight)).toEqual([500])
+  const unblocked = { ...user, profile: newProfile('alice') }
+  expect(modelsOf(unblocked, LIMITS, midnight)).toEqual([])
 })
 
 test('tells of models without use today that a user is blocked from', () => {
-  const user = userOf({
-    date: '2026-11-21',
-    rows: { 'a/one': rowOf(400) },
-    blocks: { 'b/two': { at: 1, reason: 'spam', until: NOON + 1 } },
-  })
+  const user = userOf(
+    {
+      date: '2026-11-21',
+      rows: { 'a/one': rowOf(400) },
+      windows: windowsOf({ '*': { tokens: 400, requests: 1 } }, NOON - DAY),
+    },
+    { 'b/two': { at: 1, reason: 'spam', until: NOON + 1 } },
+  )
   expect(modelsOf(user)).toMatchObject([
     {
       model: 'b/two',
@@ -207,39 +260,49 @@ test.each<[string, Record<string, Block>, unknown[]]>([
 })
 
 test.each(['constructor', '__proto__'])('tells of a block from a model named %s', (model) => {
-  const blocks = JSON.parse(`{"${model}":{"at":1}}`) as UserDoc['blocks']
-  expect(modelsOf(userOf({ blocks }))).toMatchObject([
-    { model, tokensUsedDay: 0, tokensRemainingDay: 1000, unsettled: 0, blocked: true },
+  const blocks = JSON.parse(`{"${model}":{"at":1}}`) as Record<string, Block>
+  expect(modelsOf(userOf({}, blocks))).toMatchObject([
+    { model, tokensUsedDay: 0, tokensRemainingDay: 1000, running: 0, blocked: true },
   ])
 })
 
-test('reckons what is left of all models together from all of them', () => {
-  const user = userOf({
-    rows: { 'a/one': rowOf(300), 'b/two': rowOf(200) },
-    blocks: { '*': { at: 1 } },
-  })
+test('tells what is left of all models together by the use of all of them', () => {
+  const rows = { 'a/one': rowOf(300), 'b/two': rowOf(200) }
+  const user = userOf({ rows }, { '*': { at: 1 } })
   expect(modelsOf(user)).toMatchObject([
     { model: 'a/one', tokensRemainingDay: 200 },
     { model: 'b/two', tokensRemainingDay: 800 },
     { model: '*', tokensUsedDay: 0, tokensRemainingDay: 1000, requestsDay: 0 },
   ])
+  const scarce = { ...LIMITS, total: { tokensPerDay: 600 } }
+  expect(modelsOf(user, scarce).map((row) => row.tokensRemainingDay)).toEqual([100, 100, 100])
   expect(modelsOf(user, { ...LIMITS, total: undefined })[2]).toMatchObject({
     tokensRemainingDay: null,
   })
 })
 
+const standing = (model: string, limits: Limits | undefined, used: Amounts) =>
+  ({ of: 'user', model, limits: limits ?? {}, used: { day: used } }) as const
+
 test('tells a browser what is counted of the models it knows and asks about, and what is blocked', () => {
-  const rows = { 'a/one': { tokens: 300, requests: 3 }, 'b/two': { tokens: 200, requests: 1 } }
-  const blocks = {
-    'a/one': { at: 1, until: NOON },
-    'b/two': { at: 1, until: NOON + 1, reason: 'spam' },
-    '*': { at: 1 },
+  const one = LIMITS.models['a/one']
+  const other = LIMITS.default
+  const blocks = { 'b/two': { at: 1, until: NOON + 1, reason: 'spam' }, '*': { at: 1 } }
+  const nothing = { tokens: 0, requests: 0 }
+  const reported: Reported = {
+    ok: true,
+    at: NOON,
+    models: {
+      'a/one': standing('a/one', one, { tokens: 300, requests: 3 }),
+      'b/two': standing('b/two', other, { tokens: 200, requests: 1 }),
+      'c/new': standing('c/new', other, nothing),
+      constructor: standing('constructor', other, nothing),
+    },
+    total: standing('*', { tokensPerDay: 1100 }, { tokens: 500, requests: 4 }),
+    blocks,
   }
-  const reported = { ok: true, at: NOON, rows, blocks } as const
   const resetAt = Date.UTC(2026, 10, 23)
-  const total = { tokensPerDay: 1100, requestsPerDay: 20 }
-  const asked = ['b/two', 'c/new', 'constructor']
-  expect(syncReport(reported, asked, { ...LIMITS, total })).toEqual({
+  expect(syncReport(reported)).toEqual({
     usage: {
       'a/one': { tokensUsedDay: 300, tokensRemainingDay: 200, requestsDay: 3, resetAt },
       'b/two': { tokensUsedDay: 200, tokensRemainingDay: 600, requestsDay: 1, resetAt },
@@ -253,34 +316,92 @@ test('tells a browser what is counted of the models it knows and asks about, and
   })
 })
 
+test('tells a browser what a ledger answers, by the limits of that answer', () => {
+  const state = reducerState({ userDays: 7 })
+  state.do(admitOf({ id: '1' }))
+  const models = { 'b/two': { tokens: 5, requests: 1, resetAt: Date.UTC(2026, 10, 23) } }
+  const report = { op: 'report', now: NOON, user: 'alice', models, limits: LIMITS } as const
+  const { usage } = syncReport(state.do(report) as Reported)
+  expect(usage).toMatchObject({
+    'a/one': { tokensUsedDay: 100, tokensRemainingDay: 400, requestsDay: 1 },
+    'b/two': { tokensUsedDay: 0, tokensRemainingDay: 1000, requestsDay: 0 },
+  })
+  const unlimited = { ...report, limits: { models: {} } }
+  expect(syncReport(state.do(unlimited) as Reported).usage).toMatchObject({
+    'a/one': { tokensUsedDay: 100, tokensRemainingDay: null },
+  })
+})
+
+test('what is left is the least of what the limits of the day leave, of tokens only', () => {
+  const used = { tokens: 40, requests: 9 }
+  const left = (...limits: Limits[]) =>
+    tokensLeftToday(
+      limits.map((one) => standing('a/one', one, used)),
+      NOON,
+    )
+  expect(left({ tokensPerDay: 100 }, { tokensPerDay: 50 })).toBe(10)
+  expect(left({ tokensPerDay: 30 })).toBe(0)
+  expect(left({ requestsPerDay: 9, tokensPerMinute: 1 })).toBeNull()
+  expect(left()).toBeNull()
+})
+
+test.each(['lastActive', 'tokens'] as const)(
+  'a page has its users in the order of their own numbers: %s',
+  (sort) => {
+    const one = (id: string, seen: number, charged: number, date = '2026-11-22'): User => {
+      const rows = { 'a/one': rowOf(charged) }
+      return { usage: { ...newUsage(id, NOON), seen, rows, date }, profile: newProfile(id) }
+    }
+    const users = [
+      one('a', NOON - 5, 30),
+      one('b', NOON - 3, 10),
+      one('c', NOON - 3, 20),
+      one('d', NOON - DAY, 99, '2026-11-21'),
+    ]
+    const ids = (ascending: boolean, of = users) =>
+      inOrder(of, { sort, ascending, now: NOON }).map(({ usage }) => usage.id)
+    const expected = sort === 'tokens' ? ['a', 'c', 'b', 'd'] : ['c', 'b', 'a', 'd']
+    expect(ids(false)).toEqual(expected)
+    expect(ids(true)).toEqual(expected.toReversed())
+    expect(ids(false, users.toReversed())).toEqual(expected)
+  },
+)
+
 const dayRow = (charged: number, fields: Partial<DayRow> = {}): DayRow => ({
   requests: 2,
-  settled: 2,
-  partial: 0,
+  exact: 2,
+  estimated: 0,
   failed: 0,
   charged,
   prompt: 0,
   cached: 0,
   completion: 0,
-  overshoot: 0,
+  overReservation: 0,
   users: 1,
   hours: {},
   at: NOON,
   ...fields,
 })
 
-const dayOf = (date: string, models: DayDoc['models'], quota: DayDoc['quota'] = {}): DayDoc => ({
-  v: 1,
-  date,
+const dayOf = (date: string, models: DayDoc['models']): DayDoc => ({
+  ...newDay(date),
   total: dayRow(0),
-  sessions: 0,
   models,
-  quota,
-  minute: { n: 0, rows: {} },
 })
 
-const today = (models: DayDoc['models'], quota?: DayDoc['quota']) =>
-  dayOf('2026-11-22', models, quota)
+const today = (models: DayDoc['models']) => dayOf('2026-11-22', models)
+
+const quotasOf = (used: Record<string, Amounts>, at = NOON): Record<string, QuotaDoc> =>
+  Object.fromEntries(
+    Object.entries(used).map(([model, amounts]) => [
+      model,
+      { v: 2, at, windows: windowsOf({ [model]: amounts }, at) },
+    ]),
+  )
+
+const NOBODY: ModelLimits = { models: {} }
+/** Everyone's limits have no row for models without one. */
+const EVERYONE: ModelLimits = { total: LIMITS.total, models: LIMITS.models }
 
 test('tells of each model what today and the days before have seen of it', () => {
   const days = [
@@ -290,7 +411,7 @@ test('tells of each model what today and the days before have seen of it', () =>
       'b/two': dayRow(7, { at: NOON - DAY + 5 }),
     }),
   ]
-  expect(modelStats(days, undefined, NOON)).toEqual([
+  expect(modelStats(days, {}, NOBODY, NOON)).toEqual([
     {
       model: 'a/one',
       tokensUsedDay: 100,
@@ -315,25 +436,35 @@ test('tells of each model what today and the days before have seen of it', () =>
 })
 
 test('tells nothing of no days', () => {
-  expect(modelStats([], LIMITS, NOON)).toEqual([])
-  expect(modelStats([today({})], LIMITS, NOON)).toEqual([])
+  expect(modelStats([], {}, EVERYONE, NOON)).toEqual([])
+  expect(modelStats([today({})], {}, EVERYONE, NOON)).toEqual([])
 })
 
 test.each([
-  ['what requests in flight hold', { 'a/one': { tokens: 450, requests: 5 } }, 50],
-  ['what has ended where nothing is held', {}, 400],
-  ['no less than nothing', { 'a/one': { tokens: 600, requests: 5 } }, 0],
-])("reckons what is left of everyone's limit from %s", (_, quota, left) => {
-  const days = [today({ 'a/one': dayRow(100), 'b/two': dayRow(100) }, quota)]
-  const [one, two] = modelStats(days, LIMITS, NOON)
+  ['what is used, reservations included', quotasOf({ 'a/one': { tokens: 450, requests: 5 } }), 50],
+  ['nothing where nothing is counted', {}, 500],
+  ['no more than there is', quotasOf({ 'a/one': { tokens: 600, requests: 5 } }), 0],
+  ['a day that has ended', quotasOf({ 'a/one': { tokens: 450, requests: 5 } }, NOON - DAY), 500],
+])("takes from everyone's limit %s", (_, quotas, left) => {
+  const days = [today({ 'a/one': dayRow(100), 'b/two': dayRow(100) })]
+  const [one, two] = modelStats(days, quotas, EVERYONE, NOON)
   expect(one).toMatchObject({ model: 'a/one', tokensUsedDay: 100, tokensRemainingDay: left })
-  // Everyone's limits have no row for the models without one.
   expect(two).toMatchObject({ model: 'b/two', tokensRemainingDay: null })
 })
 
 test("leaves all of everyone's limit on a new day", () => {
-  const [one] = modelStats([today({ 'a/one': dayRow(100) })], LIMITS, NOON + DAY)
+  const quotas = quotasOf({ 'a/one': { tokens: 100, requests: 1 } })
+  const [one] = modelStats([today({ 'a/one': dayRow(100) })], quotas, EVERYONE, NOON + DAY)
   expect(one).toMatchObject({ tokensUsedDay: 0, tokensRemainingDay: 500, totalTokensUsed: 100 })
+})
+
+test("everyone's counters are told of today only", () => {
+  const amounts = { tokens: 100, requests: 1 }
+  const quotas = { ...quotasOf({ '*': amounts }), ...quotasOf({ old: amounts }, NOON - DAY) }
+  expect(quotasToday(quotas, NOON)).toEqual({
+    '*': amounts,
+    old: { tokens: 0, requests: 0 },
+  })
 })
 
 test.each(['constructor', '__proto__', 'toString'])(
@@ -341,7 +472,7 @@ test.each(['constructor', '__proto__', 'toString'])(
   (model) => {
     const models = JSON.parse(JSON.stringify({ [model]: dayRow(100) })) as DayDoc['models']
     const days = [today(models), dayOf('2026-11-21', { 'a/one': dayRow(1) })]
-    expect(modelStats(days, LIMITS, NOON)).toMatchObject([
+    expect(modelStats(days, {}, EVERYONE, NOON)).toMatchObject([
       { model, tokensUsedDay: 100, totalTokensUsed: 100, tokensRemainingDay: null },
       { model: 'a/one', tokensUsedDay: 0, totalTokensUsed: 1 },
     ])

@@ -1,56 +1,330 @@
-import { readFile, stat } from 'node:fs/promises'
-import { expect, test } from 'vitest'
-import { dateOf, DAY_MS, HOUR_MS, type DayDoc, type UserDoc } from '../src/usage/record.ts'
+/** What is kept, and for how long, by clocks of the tests' own. */
+import { stat } from 'node:fs/promises'
+import { describe, expect, test } from 'vitest'
+import type { Command, Enter } from '../src/ledger/commands.ts'
+import type { Block } from '../src/ledger/shapes.ts'
+import { DAY_MS, HOUR_MS, MINUTE_MS, dateOf } from '../src/ledger/windows.ts'
+import { QUOTA_DAYS, SWEEP_EVERY, SWEPT, TOP_DAY } from '../src/store/keys.ts'
+import type { Store } from '../src/store/store.ts'
 import { admitOf, NOON, settleOf } from './commands.ts'
 import { useDatabase } from './database.ts'
-import { localStore, redisStore } from './stores.ts'
+import { spend, useLocalFiles } from './local-files.ts'
+import { redisStore } from './stores.ts'
 
-const { redis, upstash } = useDatabase()
+const after = (days: number) => NOON + days * DAY_MS
+const dateAfter = (days: number) => dateOf(after(days))
 
-test('over 120 days a store that never stops keeps on disk what is to be kept and no more', async () => {
-  let now = NOON
-  const retention = { userDays: 7, historyDays: 90, eventsKept: 50 }
-  const store = await localStore(() => now, { retention })
-  let most = 0
-  for (let day = 0; day < 120; day += 1) {
-    for (let n = 0; n < 5; n += 1) {
-      const admit = admitOf({ id: `${day}-${n}`, user: `of day ${day}`, now })
-      await store.admit(admit)
-      await store.settle(settleOf(admit))
-    }
-    most = Math.max(most, (await stat(`${store.file}.journal`)).size)
-    now += DAY_MS
+const block = (store: Store, user: string, fields: Partial<Block> = {}, now = NOON) =>
+  store.execute({ op: 'block', now, user, model: '*', block: { at: now, ...fields } })
+
+const enterOf = (id: string, now: number, at = now): Enter => {
+  const { user, event } = settleOf(admitOf({ id, now: at }))
+  return { op: 'enter', now, user, event }
+}
+
+/** One request a day, from a first day to a last one. */
+async function useDaily(store: Store, [first, last]: [number, number], user = 'alice') {
+  for (let day = first; day <= last; day += 1) {
+    const admit = admitOf({ id: `${user} ${day}`, user, now: after(day) })
+    await store.execute(admit)
+    await store.execute(settleOf(admit))
   }
-  // The first write of a day is followed by a snapshot, here one without anything of that day but its first user.
-  await expect
-    .poll(async () => {
-      const { state } = JSON.parse(await readFile(store.file, 'utf8')) as {
-        state: { users: UserDoc[]; days: DayDoc[]; events: unknown[] }
-      }
-      const { users, days, events } = state
-      return { users: users.length, days: days.length, events: events.length }
-    })
-    .toEqual({ users: 8, days: 90, events: 50 })
-  const perDay =
-    10 * JSON.stringify({ seq: 1200, command: settleOf(admitOf({ id: '119-1' })) }).length
-  expect(most).toBeLessThan(2 * perDay)
-  await store.remove()
+}
+
+const daysOf = async (store: Store) => Object.keys((await store.user('alice'))?.past.days ?? {})
+
+describe('in files', () => {
+  const { journalOf, openStore, saved } = useLocalFiles()
+
+  /** What the files of the test keep once a store was opened and closed at a moment. */
+  async function keptAt(now: number, retention = {}) {
+    await (await openStore({ now: () => now, retention })).close()
+    return saved().state
+  }
+  const idsOf = (documents: { id: string }[]) => documents.map(({ id }) => id).sort()
+
+  test('over 120 days a store that never stops keeps on disk what is to be kept and no more', async () => {
+    let now = NOON
+    const retention = { userDays: 7, historyDays: 90, eventsKept: 50 }
+    const store = await openStore({ now: () => now, retention })
+    let most = 0
+    for (let day = 0; day < 120; day += 1) {
+      const [user, model] = [`of day ${day}`, `model-${day}`]
+      await useDaily(store, [day, day], 'daily')
+      for (let n = 0; n < 4; n += 1) await spend(store, `${day}-${n}`, { user, model, now })
+      await block(store, user, { until: now + 10 * DAY_MS }, now)
+      most = Math.max(most, (await stat(journalOf())).size)
+      now += DAY_MS
+    }
+    // The first write of a day is followed by a snapshot, here one without anything of that day but its first user.
+    await expect
+      .poll(() => {
+        const { usage, past, profiles, quotas, days, events } = saved().state
+        return {
+          usage: usage.length,
+          past: past.map((doc) => [doc.id, Object.keys(doc.days).length]),
+          profiles: profiles.length,
+          quotas: quotas.length,
+          days: days.length,
+          events: events.length,
+        }
+      })
+      .toEqual({
+        // Those of the latest seven days, and the one of every day with as many days.
+        usage: 8,
+        past: [['daily', 7]],
+        profiles: 9,
+        // Everyone's of all models, of the one of every day, and of the latest two days.
+        quotas: 4,
+        days: 90,
+        events: 50,
+      })
+    const line = JSON.stringify({ v: 2, seq: 1200, command: settleOf(admitOf({ id: '119-1' })) })
+    expect(most).toBeLessThan(2 * 11 * line.length)
+  })
+
+  test('a user leaves with their past after userDays, a day after historyDays, and no block before its end', async () => {
+    const store = await openStore()
+    await spend(store, '1', { user: 'old' })
+    await spend(store, '2', { user: 'old', now: after(1) })
+    await block(store, 'endless')
+    await block(store, 'timed', { until: after(30) })
+    await block(store, 'old', { until: after(12) }, after(1))
+    await spend(store, '3', { user: 'young', now: after(6) })
+    await store.close()
+    const retention = { userDays: 7, historyDays: 10, eventsKept: 1 }
+
+    // A user's clock is a second past the moment of their last request, when that ended.
+    let kept = await keptAt(after(8) + 1000, retention)
+    expect(idsOf(kept.usage)).toEqual(['old', 'young'])
+    expect(idsOf(kept.past)).toEqual(['old'])
+    kept = await keptAt(after(8) + 1001, retention)
+    expect(idsOf(kept.usage)).toEqual(['young'])
+    expect(kept.past).toEqual([])
+    expect(idsOf(kept.profiles)).toEqual(['endless', 'old', 'timed'])
+    expect(kept.days.map(({ date }) => date)).toEqual([dateAfter(0), dateAfter(1), dateAfter(6)])
+    expect(idsOf(kept.events)).toEqual(['3'])
+
+    kept = await keptAt(after(12) - 1, retention)
+    expect(idsOf(kept.profiles)).toEqual(['endless', 'old', 'timed'])
+    expect(kept.days.map(({ date }) => date)).toEqual([dateAfter(6)])
+    kept = await keptAt(after(12), retention)
+    expect(idsOf(kept.profiles)).toEqual(['endless', 'timed'])
+    kept = await keptAt(after(365), retention)
+    expect(idsOf(kept.profiles)).toEqual(['endless'])
+    expect([kept.usage, kept.days]).toEqual([[], []])
+  })
+
+  test('of the past of a user who comes every day the latest userDays are kept', async () => {
+    const store = await openStore({ retention: { userDays: 3 } })
+    await useDaily(store, [0, 9])
+    expect((await daysOf(store)).sort()).toEqual([6, 7, 8].map(dateAfter))
+  })
+
+  test("everyone's counters of a model leave when nobody has used it for as long as they count", async () => {
+    const store = await openStore()
+    await spend(store, '1', { model: 'unused' })
+    await spend(store, '2', { now: after(1) })
+    await store.close()
+    const scopesAt = async (now: number) => (await keptAt(now)).quotas.map(([scope]) => scope)
+    expect(await scopesAt(after(QUOTA_DAYS) + 1000)).toEqual(['*', 'unused', 'a/one'])
+    expect(await scopesAt(after(QUOTA_DAYS) + 1001)).toEqual(['*', 'a/one'])
+    // The one of all models is the clock.
+    expect(await scopesAt(after(365))).toEqual(['*'])
+  })
+
+  test('sessions, the trail and what was entered outlast a restart, and no longer than they count', async () => {
+    const store = await openStore()
+    const login = { op: 'login', now: NOON, session: 'open', until: after(1) } as const
+    await store.execute(login)
+    await store.execute({ ...login, session: 'ended' })
+    await store.execute({ op: 'logout', now: NOON, session: 'ended' })
+    const entry = enterOf('1', NOON, NOON - DAY_MS)
+    expect(await store.replay([entry])).toEqual([{ applied: true }])
+    await spend(store, '2')
+    await store.close()
+    const again = await openStore()
+    expect(await again.session('open', NOON)).toBe(true)
+    expect(await again.session('ended', NOON)).toBe(false)
+    expect(await again.replay([entry])).toEqual([{ applied: false }])
+    const actions = (await again.audit(9)).map(({ action }) => action)
+    expect(actions).toEqual(['logout', 'login', 'login'])
+    await again.close()
+
+    const kept = async (now: number) => {
+      const { sessions, entered } = await keptAt(now)
+      return [sessions, entered]
+    }
+    const [session, entered] = [
+      ['open', after(1)],
+      ['1', NOON - DAY_MS],
+    ]
+    expect(await kept(after(1) - 1)).toEqual([[session], [entered]])
+    expect(await kept(after(1))).toEqual([[], [entered]])
+    expect(await kept(after(6) - 1)).toEqual([[], [entered]])
+    expect(await kept(after(6))).toEqual([[], []])
+  })
+
+  test('what has aged is gone from the files with the first request of the next day', async () => {
+    let now = NOON
+    const store = await openStore({ now: () => now })
+    await spend(store, '1')
+    now = after(8)
+    await spend(store, '2', { user: 'bob', now })
+    await expect.poll(() => saved().state.usage.map(({ id }) => id)).toEqual(['bob'])
+  })
 })
 
-test('in Redis each document goes by itself, after the time that is configured', async () => {
-  const store = redisStore(upstash, { retention: { userDays: 3, historyDays: 5 } })
-  const now = Date.now()
-  const admit = admitOf({ id: '1', now })
-  await store.admit(admit)
-  await store.settle(settleOf(admit))
-  await store.replay([{ ...settleOf(admitOf({ id: '2', now })), op: 'enter' }])
-  for (const [key, days] of [
-    ['user:alice', 3],
-    [`day:${dateOf(now)}`, 5],
-    ['once:2', 7],
-  ] as const) {
-    const left = Number(await redis.command(['PTTL', `weir:1:${key}`]))
-    expect(left, key).toBeGreaterThan(days * DAY_MS - HOUR_MS)
-    expect(left, key).toBeLessThanOrEqual(days * DAY_MS)
+describe('in Redis', () => {
+  const { redis, upstash } = useDatabase()
+  const open = (retention = {}) => redisStore(upstash, { retention })
+
+  /** When a key leaves by itself, in ms; -1 is never, and -2 that it is gone. */
+  const left = async (key: string) => Number(await redis.command(['PTTL', `weir:{2}:${key}`]))
+
+  /** Keys leave by themselves so many ms from now on, or never. */
+  async function expectLeft(expected: Record<string, number>): Promise<void> {
+    for (const [key, ms] of Object.entries(expected)) {
+      const found = await left(key)
+      if (ms < 0) {
+        expect(found, key).toBe(ms)
+        continue
+      }
+      expect(found, key).toBeGreaterThan(ms - HOUR_MS)
+      expect(found, key).toBeLessThanOrEqual(ms)
+    }
   }
+
+  const indexOf = async (name: string) =>
+    (await redis.command(['ZRANGE', `weir:{2}:${name}`, 0, -1])) as string[]
+
+  test('each document leaves by itself after the time that is configured', async () => {
+    const store = open({ userDays: 3, historyDays: 5 })
+    await spend(store, '1')
+    await expectLeft({
+      'usage:alice': 3 * DAY_MS,
+      users: 3 * DAY_MS,
+      events: 5 * DAY_MS,
+      // Nothing of these is personal, and the day goes on.
+      quota: -1,
+      'quota:a/one': -1,
+      [`day:${dateOf(NOON)}`]: -1,
+      [`models:${dateOf(NOON)}`]: -1,
+      [`day:${dateOf(NOON)}:a/one`]: -1,
+    })
+    await store.replay([enterOf('2', NOON)])
+    await store.execute({ op: 'login', now: NOON, session: 'hash', until: NOON + HOUR_MS * 8 })
+    await expectLeft({ 'once:2': 7 * DAY_MS, 'session:hash': 8 * HOUR_MS })
+
+    await spend(store, '3', { now: after(1) })
+    await expectLeft({
+      'usage:alice': 3 * DAY_MS,
+      'past:alice': 3 * DAY_MS,
+      // Folded, it leaves like any day that has ended.
+      [`day:${dateOf(NOON)}`]: 5 * DAY_MS,
+      [`models:${dateOf(NOON)}`]: -2,
+      [`day:${dateOf(NOON)}:a/one`]: -2,
+      [`day:${dateAfter(1)}`]: -1,
+    })
+    await store.execute({ op: 'erase', now: after(1), user: 'alice' })
+    await expectLeft({ 'usage:alice': -2, 'past:alice': -2, 'erased:alice': 7 * DAY_MS })
+  })
+
+  test('a day that gets late news after it was folded leaves when it would have', async () => {
+    const store = open({ historyDays: 5 })
+    await spend(store, '1')
+    await spend(store, '2', { now: after(1) })
+    await store.replay([enterOf('3', after(1), NOON + MINUTE_MS)])
+    expect(await store.days([dateOf(NOON)])).toMatchObject([{ total: { requests: 2 } }])
+    await expectLeft({ [`day:${dateOf(NOON)}`]: 5 * DAY_MS })
+    await store.replay([enterOf('4', after(3), after(2))])
+    await expectLeft({ [`day:${dateAfter(2)}`]: 5 * DAY_MS })
+  })
+
+  test('a request gives all of the time again, and what admins do gives none', async () => {
+    const store = open({ userDays: 3 })
+    await spend(store, '1')
+    await redis.command(['PEXPIRE', 'weir:{2}:usage:alice', HOUR_MS])
+    await block(store, 'alice')
+    expect(await left('usage:alice')).toBeLessThanOrEqual(HOUR_MS)
+    await store.execute({ op: 'block', now: NOON, user: 'alice', model: '*' })
+    await spend(store, '2')
+    await expectLeft({ 'usage:alice': 3 * DAY_MS })
+  })
+
+  test('a profile leaves with its last block, and at once when that is lifted', async () => {
+    const store = open()
+    const lift = (model: string): Command => ({ op: 'block', now: NOON, user: 'alice', model })
+    await block(store, 'alice', { until: after(2) })
+    await expectLeft({ 'profile:alice': 2 * DAY_MS })
+    const longer: Command = {
+      ...{ op: 'block', now: NOON, user: 'alice', model: 'a/one' },
+      block: { at: NOON, until: after(4) },
+    }
+    await store.execute(longer)
+    await expectLeft({ 'profile:alice': 4 * DAY_MS })
+    await store.execute({ ...longer, model: 'b/two', block: { at: NOON } })
+    await expectLeft({ 'profile:alice': -1 })
+    await store.execute(lift('b/two'))
+    await expectLeft({ 'profile:alice': 4 * DAY_MS })
+    await store.execute(lift('a/one'))
+    await store.execute(lift('*'))
+    await expectLeft({ 'profile:alice': -2 })
+    expect(await indexOf('blocks')).toEqual([])
+  })
+
+  test('of the past of a user who comes every day the latest userDays are kept', async () => {
+    const store = open({ userDays: 3 })
+    await useDaily(store, [0, 9])
+    expect((await daysOf(store)).sort()).toEqual([6, 7, 8].map(dateAfter))
+  })
+
+  test('users leave the index by activity after userDays, and that of a day by tokens the day after', async () => {
+    const store = open({ userDays: 3 })
+    await useDaily(store, [0, 0], 'old')
+    await useDaily(store, [1, 3], 'young')
+    // What is left of each is the place that the index knows: since the first request of the day, at noon.
+    expect((await indexOf('users')).sort()).toEqual(['a:old', 'a:young', 't:young'])
+    await useDaily(store, [4, 4], 'young')
+    expect((await indexOf('users')).sort()).toEqual(['a:young', 't:young'])
+    const score = await redis.command(['ZSCORE', 'weir:{2}:users', 't:young'])
+    expect(Math.floor(Number(score) / TOP_DAY)).toBe(Math.floor(after(4) / DAY_MS))
+  })
+
+  test('blocks that have ended leave their index with the first request of a day', async () => {
+    const store = open()
+    await block(store, 'brief', { until: NOON + HOUR_MS })
+    await block(store, 'long', { until: after(9) })
+    await block(store, 'endless')
+    await useDaily(store, [1, 1])
+    expect((await indexOf('blocks')).sort()).toEqual(['endless *', 'long *'])
+  })
+
+  test("everyone's counters of a model leave when nobody has used it for as long as they count", async () => {
+    const store = open()
+    await spend(store, '1', { model: 'unused' })
+    await useDaily(store, [0, QUOTA_DAYS - 1])
+    expect((await indexOf('models')).sort()).toEqual(['a/one', 'unused'])
+    expect(await left('quota:unused')).toBe(-1)
+    await useDaily(store, [QUOTA_DAYS, QUOTA_DAYS])
+    expect(await indexOf('models')).toEqual(['a/one'])
+    expect([await left('quota:unused'), await left('quota:a/one')]).toEqual([-2, -1])
+    expect(await left('quota')).toBe(-1)
+  })
+
+  test('what has aged is swept away a part at a time, with each end of so many requests of a day', async () => {
+    const store = open({ userDays: 1 })
+    const length = 2 * SWEPT + 88
+    const old = Array.from({ length }, (_, n) => [String(n + 1), `a:old-${n}`]).flat()
+    await redis.command(['ZADD', 'weir:{2}:users', ...old])
+    const swept = async () =>
+      length - (await indexOf('users')).filter((id) => /old/.test(id)).length
+    // With the day's first admission and with its end.
+    await spend(store, '1')
+    expect(await swept()).toBe(2 * SWEPT)
+    for (let n = 2; n <= SWEEP_EVERY; n += 1) await spend(store, `${n}`)
+    expect(await swept()).toBe(2 * SWEPT)
+    await spend(store, 'one more')
+    expect(await swept()).toBe(length)
+  })
 })

@@ -14,11 +14,13 @@ import {
   tellSecretChange,
   type CheckPlace,
 } from '../src/secret-check.ts'
+import { PREFIX } from '../src/store/keys.ts'
 import { restClient } from '../src/store/rest.ts'
 import { linesOf } from './old-file.ts'
 import { useDatabase } from './database.ts'
 
 const { redis, upstash } = useDatabase()
+const KEY = `${PREFIX}secret`
 let folder: string
 let file: string
 let children: ChildProcess[]
@@ -58,8 +60,8 @@ test.each(PLACES)('another secret is told once, %s', async (_, place) => {
 
 test('what is kept is no secret, and stays until there is another', async () => {
   await isSecretChanged('a-secret-of-the-tests', inDatabase())
-  expect(await redis.command(['GET', 'weir:1:secret'])).toMatch(/^[\w-]{22}$/)
-  expect(await redis.command(['TTL', 'weir:1:secret'])).toBe(-1)
+  expect(await redis.command(['GET', KEY])).toMatch(/^[\w-]{22}$/)
+  expect(await redis.command(['TTL', KEY])).toBe(-1)
 })
 
 test('files that are moved into a database bring their check along', async () => {
@@ -120,7 +122,7 @@ test.each<[string, string, () => Vars]>([
   '%s says that the secret is another',
   async (_, script, vars) => {
     const isKept = async () =>
-      existsSync(`${file}.secret`) || (await redis.command(['GET', 'weir:1:secret'])) !== null
+      existsSync(`${file}.secret`) || (await redis.command(['GET', KEY])) !== null
     const first = await run(script, { ...vars(), USER_HASH_SECRET: 'one' }, isKept)
     expect(first).not.toContain(CHANGED)
     const isTold = (output: string) => output.includes(CHANGED)

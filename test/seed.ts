@@ -1,46 +1,71 @@
 /** A database full of users, written past the ledger, for what has to be the same however many there are. */
 import { createHash } from 'node:crypto'
-import { newDay, newRow, newUser } from '../src/usage/documents.ts'
-import { activityOf, dateOf, DAY_MS, MINUTE_MS, type UserDoc } from '../src/usage/record.ts'
-import { dayKey, PREFIX, TOP_DAY, userKey } from '../src/store/keys.ts'
+import { activityOf, newDay, newRow, newUsage } from '../src/ledger/documents.ts'
+import { ALL_MODELS, type Amounts, type UsageDoc, type Windows } from '../src/ledger/shapes.ts'
+import { charge, sum } from '../src/ledger/tally.ts'
+import { DAY_MS, MINUTE_MS, dateOf, startOf, type Window } from '../src/ledger/windows.ts'
+import { dayKey, PREFIX, TOP_DAY, usageKey } from '../src/store/keys.ts'
 import type { Redis } from './redis.ts'
 
 const AT_ONCE = 1000
+const MODELS = ['openai/gpt-oss-20b', 'llama-3.1-8b-instant']
 
 /** As ids are: any two differ from their first characters on. */
 export const seededId = (n: number): string =>
   createHash('sha256').update(String(n)).digest('base64url').slice(0, 22)
 
+/** A window in which so much was used, by model and `*`. */
+export const windowsOf = (
+  used: Record<string, Amounts>,
+  at: number,
+  window: Window = 'day',
+): Windows =>
+  Object.entries(used).reduce<Windows>((windows, [model, reserved]) => {
+    const lease = { model, at, until: at, reserved, windows: { [window]: 1 } } as const
+    return charge(windows, lease, [model], at)
+  }, {})
+
 /** The user of this number, of those that were active in the last minutes before `now`. */
-export function seededUser(n: number, now: number): UserDoc {
-  const at = Math.max(now - (n % 500) * MINUTE_MS, Math.floor(now / DAY_MS) * DAY_MS)
-  const row = { ...newRow(), requests: 1, settled: 1, prompt: n % 100, charged: n % 1000 }
-  const rows = { 'openai/gpt-oss-20b': row, 'llama-3.1-8b-instant': row }
-  return { ...newUser(seededId(n), at), seen: at, ip: '192.0.2.7', rows }
+export function seededUser(n: number, now: number): UsageDoc {
+  const at = Math.max(now - (n % 500) * MINUTE_MS, startOf('day', now))
+  const used = { requests: 1, tokens: 1 + (n % 1000) }
+  const row = { ...newRow(), requests: 1, exact: 1, prompt: n % 100, charged: used.tokens }
+  const all = sum(MODELS.map(() => used))
+  return {
+    ...newUsage(seededId(n), at),
+    seen: at,
+    indexed: { at, tokens: all.tokens },
+    ip: '192.0.2.7',
+    rows: Object.fromEntries(MODELS.map((model) => [model, row])),
+    windows: windowsOf(
+      { [ALL_MODELS]: all, ...Object.fromEntries(MODELS.map((model) => [model, used])) },
+      now,
+    ),
+  }
 }
 
 /** Writes so many users, and a day of them all, as the ledger would have left them. */
 export async function seedUsers(redis: Redis, count: number, now: number): Promise<void> {
+  const today = Math.floor(now / DAY_MS) * TOP_DAY
   for (let start = 0; start < count; start += AT_ONCE) {
     const users = Array.from({ length: Math.min(AT_ONCE, count - start) }, (_, n) =>
       seededUser(start + n, now),
     )
     await redis.command([
       'MSET',
-      ...users.flatMap((user) => [userKey(user.id), JSON.stringify(user)]),
+      ...users.flatMap((user) => [usageKey(user.id), JSON.stringify(user)]),
     ])
     await redis.command([
       'ZADD',
       `${PREFIX}users`,
-      ...users.flatMap((user) => [activityOf(user), user.id]),
-    ])
-    const today = Math.floor(now / DAY_MS) * TOP_DAY
-    await redis.command([
-      'ZADD',
-      `${PREFIX}top`,
-      ...users.flatMap((user, n) => [today + 1 + ((start + n) % 1000), user.id]),
+      ...users.flatMap((user) => [
+        activityOf(user),
+        `a:${user.id}`,
+        today + user.indexed.tokens,
+        `t:${user.id}`,
+      ]),
     ])
   }
-  const day = newDay(dateOf(now))
-  await redis.command(['SET', dayKey(day.date), JSON.stringify(day)])
+  const { models: _, ...day } = newDay(dateOf(now))
+  await redis.command(['SET', dayKey(day.date), JSON.stringify({ ...day, open: 1 })])
 }

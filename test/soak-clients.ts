@@ -4,12 +4,12 @@ import { setMaxListeners } from 'node:events'
 import { Agent } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createIds } from '../src/usage/user-id.ts'
-import { nextDay } from '../src/usage/record.ts'
+import { nextDay } from '../src/ledger/windows.ts'
 import { BEARER, SAME_ORIGIN } from './admin.ts'
 import { call, type Call, type Heard } from './client.ts'
 import { ADMIN_KEY } from './gateways.ts'
 import type { Random } from './random.ts'
-import { ANSWERS, deltasIn } from './soak-upstream.ts'
+import { ANSWERS, receivedIn } from './soak-upstream.ts'
 
 /** A request for tokens, and what came back. */
 export type Asked = {
@@ -30,7 +30,8 @@ export type Asked = {
   code?: string
   /** Of the body, as far as it came. */
   digest: string
-  deltas: number
+  /** Tokens, by the text that came. */
+  received: number
   /** What the simple form said that it used. */
   told?: number
   /** It is refused for itself, with this status. */
@@ -167,11 +168,13 @@ export function startClients(options: ClientOptions): Clients {
         if (bytes < KEPT_BYTES) pieces.push(piece)
       },
     })
-    const text = Buffer.concat(pieces).toString('latin1')
+    const body = Buffer.concat(pieces)
+    const text = body.toString('latin1')
     const one: Asked = {
-      ...{ marker, kind, model, left, broke: broke !== undefined, deltas: deltasIn(text) },
+      ...{ marker, kind, model, left, broke: broke !== undefined },
       ...{ user: await ids.user(tokenOf(user)), session: await ids.session(marker) },
       ...{ degraded: headers['x-weir-degraded'] === '1', digest: hash.digest('hex') },
+      received: receivedIn(body, String(headers['content-type'])),
       ...(status !== undefined && { status, id: String(headers['x-weir-id']) }),
     }
     if (!left && status !== undefined && status >= 400) {

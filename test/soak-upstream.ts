@@ -1,7 +1,7 @@
 /** What the upstream of the soak answers, good and bad, and what the ledger owes to each answer. */
 import { createHash } from 'node:crypto'
-import { boundOf, type MeteredRoute } from '../src/usage/bound.ts'
-import type { Usage } from '../src/usage/record.ts'
+import type { Usage } from '../src/usage/meter.ts'
+import { reservationOf, type MeteredRoute } from '../src/usage/reservation.ts'
 import type { Random } from './random.ts'
 import { transcripts } from './transcripts.ts'
 import type { Behaviour, Seen, Upstream } from './upstream.ts'
@@ -9,8 +9,8 @@ import type { Behaviour, Seen, Upstream } from './upstream.ts'
 /** How the answer ends for a client that stays: as upstream wrote it, in the middle, or without having begun. */
 export type Ends = 'whole' | 'broken' | 'never'
 
-/** What is charged: what it reports, by what was seen of it, the whole bound, or nothing. */
-export type Due = 'usage' | 'estimate' | 'bound' | 'nothing'
+/** What is charged: what it reports, by what was received of it, the whole reservation, or nothing. */
+export type Due = 'usage' | 'estimate' | 'reservation' | 'nothing'
 
 type Reply = { behaviour: Behaviour; due: Due; ends: Ends; usage?: Usage; digest?: string }
 
@@ -18,10 +18,10 @@ type Reply = { behaviour: Behaviour; due: Due; ends: Ends; usage?: Usage; digest
 export type Served = Omit<Reply, 'behaviour'> & {
   model: string
   status: number
-  bound: number
+  reserved: number
   promptBytes: number
-  /** Streamed deltas that were sent; known once it is done. */
-  deltas: number
+  /** Tokens, by the text that was sent; known once it is done. */
+  received: number
   done: boolean
 }
 
@@ -51,7 +51,33 @@ const markerOf = ({ body }: Seen): string => MARKER.exec(Buffer.from(body).toStr
 export const digestOf = (body: Uint8Array | string): string =>
   createHash('sha1').update(body).digest('hex')
 
-export const deltasIn = (text: string): number => text.split('"delta"').length - 1
+/** Four bytes a token: of a stream the text of its deltas, each at least one token, and of anything else all of it. */
+export function receivedIn(body: Buffer, contentType = ''): number {
+  if (!contentType.startsWith('text/event-stream')) return Math.ceil(body.length / 4)
+  const deltas = body
+    .toString()
+    .split(/\r?\n\r?\n/)
+    .filter((text) => text.startsWith('data:') && text.includes('"delta"'))
+  const bytes = deltas.flatMap(writtenIn).reduce((sum, text) => sum + Buffer.byteLength(text), 0)
+  return Math.max(Math.ceil(bytes / 4), deltas.length)
+}
+
+/** The texts that an event adds to an answer; of one that was cut off those that are complete. */
+function writtenIn(event: string): string[] {
+  try {
+    const { delta, choices = [] } = JSON.parse(event.slice('data:'.length)) as Delta
+    const all = [delta, ...choices.flatMap((one) => [one.delta?.content, one.delta?.reasoning])]
+    return all.map((text) => (text ? JSON.stringify(text).slice(1, -1) : ''))
+  } catch {
+    return /"(?:content|delta)":"([^"]*)"/.exec(event)?.slice(1) ?? []
+  }
+}
+
+/** Of the two APIs that stream. */
+type Delta = {
+  delta?: string
+  choices?: { delta?: { content?: string; reasoning?: string } }[]
+}
 
 const event = (data: object | string): string =>
   `data: ${typeof data === 'string' ? data : JSON.stringify(data)}\n\n`
@@ -141,7 +167,7 @@ function largeJson({ largeBytes }: Pick<Question, 'largeBytes'>): Reply {
     const content = 'x'.repeat(largeBytes)
     return JSON.stringify({ choices: [{ message: { content } }], usage: { prompt_tokens: 1 } })
   })
-  return { ...whole('bound', { transcript: transcripts.plain, body, chunk: WRITES }), digest }
+  return { ...whole('reservation', { transcript: transcripts.plain, body, chunk: WRITES }), digest }
 }
 
 /** A stream of as much, of which each event can be read. */
@@ -251,7 +277,7 @@ export const ANSWERS: Record<string, Answer> = {
     share: 8,
     reply(question) {
       const [head, ...rest] = good(question)
-      return broken('bound', {
+      return broken('reservation', {
         ...{ transcript: transcriptOf(question), body: head + rest.join('') },
         stall: question.random.int(1, head.length),
       })
@@ -262,27 +288,27 @@ export const ANSWERS: Record<string, Answer> = {
     reply(question) {
       const parts = good({ ...question, route: 'chat/completions', stream: true })
       const body = parts.join('')
-      const reply = broken('usage', {
+      // There was more to come, so that is no last word.
+      return broken('reservation', {
         ...{ transcript: transcripts.stream, body: `${body}: more\n\n` },
         stall: body.length,
       })
-      return { ...reply, usage: question.usage }
     },
   },
   silent: {
     share: 4,
     reply: () => ({
-      ...{ behaviour: { hold: new Promise(() => undefined) }, due: 'bound', ends: 'never' },
+      ...{ behaviour: { hold: new Promise(() => undefined) }, due: 'reservation', ends: 'never' },
     }),
   },
   'headers-only': {
     share: 5,
-    reply: (question) => broken('bound', { transcript: transcriptOf(question), stall: 0 }),
+    reply: (question) => broken('reservation', { transcript: transcriptOf(question), stall: 0 }),
   },
   endless: {
     share: 6,
     reply: (question) =>
-      broken('bound', {
+      broken('reservation', {
         ...{ transcript: transcriptOf(question), body: good(question)[0], endless: true },
         pause: question.random.int(2, 20),
       }),
@@ -291,7 +317,12 @@ export const ANSWERS: Record<string, Answer> = {
   floods: {
     share: 1,
     reply: () =>
-      broken('bound', { transcript: transcripts.stream, body: FLOOD, endless: true, pause: 1 }),
+      broken('reservation', {
+        transcript: transcripts.stream,
+        body: FLOOD,
+        endless: true,
+        pause: 1,
+      }),
   },
   'large-json': { share: 2, reply: largeJson },
   'large-stream': { share: 2, reply: largeStream },
@@ -330,17 +361,18 @@ export function misbehave(upstream: Upstream, random: Random, largeBytes: number
       const { transcript = transcripts.plain } = behaviour
       const body = behaviour.body ?? transcript.body
       const rules = { cap: 'balanced', maxCompletionTokens: MAX_COMPLETION_TOKENS } as const
-      const { tokens, promptBytes } = boundOf(route, json, seen.body.length, rules)
+      const { tokens, promptBytes } = reservationOf(route, json, seen.body.length, rules)
       const entry: Served = {
         ...{ ...owed, model: `m/${name}`, status: behaviour.status ?? transcript.status },
-        ...{ bound: tokens, promptBytes, deltas: 0, done: false },
+        ...{ reserved: tokens, promptBytes, received: 0, done: false },
       }
       if (entry.ends === 'whole') entry.digest ??= digestOf(body)
       if (served.has(marker)) wrong.push(`upstream was asked twice for ${marker}`)
       served.set(marker, entry)
       void seen.done.then(() => {
         if (entry.due === 'estimate') {
-          entry.deltas = deltasIn(Buffer.from(body).subarray(0, seen.sent).toString('latin1'))
+          const sent = Buffer.from(body).subarray(0, seen.sent)
+          entry.received = receivedIn(sent, transcript.headers['content-type'])
         }
         entry.done = true
       })

@@ -4,14 +4,14 @@ import { memoryOf, soak } from './soak.ts'
 import { ANSWERS } from './soak-upstream.ts'
 
 test('mixed traffic at its worst is answered, and each request of it is in the books once', async () => {
-  const { wrong, requests, outcomes, served, settled, answers, faults, degraded } = await soak({
+  const { wrong, requests, outcomes, served, exact, answers, faults, degraded } = await soak({
     ...{ seed: 1, line: 'rest', ms: 2000, slots: 24, paceMs: 300 },
     ...{ requestSeconds: 2, upstreamMs: 1500, largeBytes: 9_000_000 },
     ...{ upMs: [400, 400], downMs: [800, 800], faults: ['comes and goes'] },
   })
   expect(wrong).toEqual([])
   expect(Object.values(outcomes).reduce((sum, count) => sum + count, 0)).toBe(requests)
-  expect(settled).toBe(served)
+  expect(exact).toBe(served)
   expect(Object.keys(answers).sort()).toEqual(
     Object.keys(ANSWERS)
       .map((name) => `m/${name}`)

@@ -8,7 +8,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Event } from '../src/usage/record.ts'
+import type { Event } from '../src/ledger/shapes.ts'
 import {
   checkSums,
   FAULTS,
@@ -68,12 +68,12 @@ export type SoakReport = {
   /** By kind: requests for tokens first, then what browsers and admins did. */
   kinds: Record<string, number>
   outcomes: Outcomes
-  /** Tokens that upstream reported to have been used, and those that settled requests are charged. */
+  /** Tokens that upstream reported to have been used, and those that exact requests are charged. */
   served: number
-  settled: number
-  /** Tokens charged by estimate, and by the whole bound. */
+  exact: number
+  /** Tokens charged by estimate, and by the whole reservation. */
   estimates: number
-  bounds: number
+  reservations: number
   /** Of all of them together: what the days and the users say. */
   charged: number
   left: number
@@ -295,7 +295,7 @@ function flap({ faults, upMs, downMs, line }: SoakOptions, around: Surroundings,
 }
 
 function outcomesOf(events: Event[]): Outcomes {
-  const outcomes: Outcomes = { settled: 0, partial: 0, failed: 0, refused: 0, unread: 0 }
+  const outcomes: Outcomes = { exact: 0, estimated: 0, failed: 0, refused: 0, unread: 0 }
   for (const { outcome } of events) outcomes[outcome] += 1
   return outcomes
 }
@@ -319,7 +319,7 @@ function reconcile(
 ) {
   const wrong: string[] = []
   const outcomes = outcomesOf(events)
-  const sums = { served: 0, settled: 0, estimates: 0, bounds: 0, charged: 0 }
+  const sums = { served: 0, exact: 0, estimates: 0, reservations: 0, charged: 0 }
   let cut = 0
   const bySession = new Map<string, Event[]>()
   for (const event of events) {
@@ -343,15 +343,15 @@ function reconcile(
         continue
       }
       assert.ok(event, 'it is not counted')
-      assert.equal(event.bound, was.bound, 'its bound')
+      assert.equal(event.reserved, was.reserved, 'its reservation')
       const late = checkCharge(options, was, event, one)
       checkSeen(one, was, late)
       cut += late ? 1 : 0
-      if (event.outcome === 'settled') {
+      if (event.outcome === 'exact') {
         sums.served += was.usage?.total ?? 0
-        sums.settled += event.charged
-      } else if (event.outcome === 'partial') {
-        sums[event.charged === event.bound ? 'bounds' : 'estimates'] += event.charged
+        sums.exact += event.charged
+      } else if (event.outcome === 'estimated') {
+        sums[event.charged === event.reserved ? 'reservations' : 'estimates'] += event.charged
       }
     } catch (error) {
       const facts = JSON.stringify({ one, was, own })
@@ -392,31 +392,33 @@ function checkUnserved(one: Asked, event: Event | undefined): 'refused' | 'unrea
 /** Whether it was cut at its deadline, whatever upstream would have said. Throws when its charge is not what it owes. */
 function checkCharge(options: SoakOptions, was: Served, event: Event, one: Asked): boolean {
   const { requestSeconds, upstreamMs } = options
-  const { outcome, charged, estimated, prompt, completion, total, mismatch } = event
+  const { outcome, charged, prompt, completion, total, mismatch } = event
   const longest = event.ttfbMs === undefined ? upstreamMs : requestSeconds * 1000
   const late = event.totalMs >= longest - TIMER_MS
-  const isBound = outcome === 'partial' && estimated && charged === was.bound
-  if (was.due === 'bound') {
-    assert.ok(isBound, 'it owes its bound')
+  const isReservation = outcome === 'estimated' && charged === was.reserved
+  if (was.due === 'reservation') {
+    assert.ok(isReservation, 'it owes its reservation')
     // What is too large to be read ends by itself.
     if (was.ends === 'whole') return late
     assert.ok(late, 'it was cut before its deadline')
     return false
   }
-  if (late && isBound) return true
+  if (late && isReservation) return true
   if (was.due === 'usage') {
     assert.deepEqual(
-      { outcome, charged, estimated, prompt, completion, total, ...(mismatch && { mismatch }) },
-      { outcome: 'settled', charged: was.usage?.total, estimated: false, ...was.usage },
+      { outcome, charged, prompt, completion, total, ...(mismatch && { mismatch }) },
+      { outcome: 'exact', charged: was.usage?.total, ...was.usage },
     )
   } else if (was.due === 'nothing') {
     assert.deepEqual([outcome, charged], ['failed', 0])
   } else {
-    assert.deepEqual([outcome, estimated], ['partial', true])
+    assert.equal(outcome, 'estimated')
     const least = Math.ceil(was.promptBytes / 4)
     // Of an answer that breaks off, what came last may be lost; but not what the client has.
-    const seen = was.ends === 'whole' ? was.deltas : one.kind === 'simple' ? 0 : one.deltas
-    const [from, to] = [seen, was.deltas].map((deltas) => Math.min(least + deltas, was.bound))
+    const seen = was.ends === 'whole' ? was.received : one.kind === 'simple' ? 0 : one.received
+    const [from, to] = [seen, was.received].map((received) =>
+      Math.min(least + received, was.reserved),
+    )
     assert.ok(charged >= from! && charged <= to!, `an estimate of ${from} to ${to}: ${charged}`)
   }
   return false

@@ -1,37 +1,72 @@
 /** The reducer over maps: what every store has to agree with. */
-import type { Keep } from '../src/usage/documents.ts'
-import { reduce } from '../src/usage/ledger.ts'
-import type { Audit, Command, DayDoc, UserDoc } from '../src/usage/record.ts'
+import type { Answer, Command } from '../src/ledger/commands.ts'
+import type { Keep } from '../src/ledger/documents.ts'
+import { reduce, type View } from '../src/ledger/rules.ts'
+import type {
+  Audit,
+  DayDoc,
+  Event,
+  PastDoc,
+  ProfileDoc,
+  QuotaDoc,
+  UsageDoc,
+} from '../src/ledger/shapes.ts'
 
-export function reducerState(keep: Keep, look: <T>(value: T) => T = (value) => value) {
-  const users = new Map<string, UserDoc>()
+export function reducerState(
+  keep: Keep,
+  look: <T>(value: T) => T = (value) => value,
+  { tolerance = Infinity, time = Date.now } = {},
+) {
+  const usage = new Map<string, UsageDoc>()
+  const past = new Map<string, PastDoc>()
+  const profiles = new Map<string, ProfileDoc>()
+  const quotas = new Map<string, QuotaDoc>()
   const days = new Map<string, DayDoc>()
   const entered = new Set<string>()
   const erased = new Map<string, number>()
   const audit: Audit[] = []
+  let events: Event[] = []
   const sessions = new Map<string, number | undefined>()
-  const view = {
-    day: (date: string) => days.get(date),
-    entered: (id: string) => entered.has(id),
-    erasedAt: (user: string) => erased.get(user),
+  const view: View = {
+    usage: (user) => usage.get(user),
+    past: (user) => past.get(user),
+    profile: (user) => profiles.get(user),
+    quota: (scope) => quotas.get(scope),
+    day: (date) => days.get(date),
+    entered: (id) => entered.has(id),
+    erasedAt: (user) => erased.get(user),
+    time,
   }
   return {
-    users,
+    usage,
+    past,
+    profiles,
+    quotas,
     days,
     audit,
     sessions,
-    do(command: Command) {
-      const user = 'user' in command ? users.get(command.user) : undefined
-      const step = look(reduce(user, command, view, keep))
-      for (const date of days.keys()) if (step.cleared && date < step.cleared) days.delete(date)
+    /** Newest first. */
+    events: () => events.toReversed(),
+    do(command: Command): Answer {
+      const step = look(reduce(command, view, { ...keep, tolerance }))
+      if (step.cleared) {
+        for (const date of days.keys()) if (date < step.cleared) days.delete(date)
+        events = []
+      }
       if (step.entered !== undefined) entered.add(step.entered)
-      if (step.user) users.set(step.user.id, step.user)
+      if (step.usage) usage.set(step.usage.id, step.usage)
+      if (step.past) past.set(step.past.id, step.past)
+      if (step.profile) profiles.set(step.profile.id, step.profile)
+      for (const [scope, quota] of Object.entries(step.quotas ?? {})) quotas.set(scope, quota)
       if (step.day) days.set(step.day.date, step.day)
+      if (step.event) events.push(step.event)
       if (step.audit) audit.unshift(step.audit)
       if (step.session) sessions.set(step.session.hash, step.session.until)
       if (step.erased) {
-        users.delete(step.erased.user)
-        erased.set(step.erased.user, step.erased.at)
+        const { user, at } = step.erased
+        for (const documents of [usage, past, profiles]) documents.delete(user)
+        events = events.filter((event) => event.user !== user)
+        erased.set(user, at)
       }
       return step.answer
     },

@@ -7,8 +7,8 @@ import { createRedisStore } from '../src/store/redis.ts'
 import { LEDGER_SCRIPT } from '../src/store/redis/script-files.ts'
 import { restClient } from '../src/store/rest.ts'
 import { tcpClient } from '../src/store/tcp.ts'
-import type { Answer, Command } from '../src/usage/record.ts'
-import type { Retention, Store, UserQuery } from '../src/store/store.ts'
+import type { Answer, Command } from '../src/ledger/commands.ts'
+import { answerOf, type Retention, type Store, type UserQuery } from '../src/store/store.ts'
 import type { Upstash } from './upstash.ts'
 
 export const RETENTION: Retention = { userDays: 7, historyDays: 90, eventsKept: 10_000 }
@@ -20,6 +20,8 @@ type RedisStoreOptions = {
   retention?: Partial<Retention>
   timeoutMs?: number
   warnings?: Warning[]
+  script?: string
+  tolerance?: number
 }
 
 export const redisStore = (upstash: Upstash, options: RedisStoreOptions = {}): Store =>
@@ -34,7 +36,9 @@ export const redisStore = (upstash: Upstash, options: RedisStoreOptions = {}): S
 
 const redisOptions = (options: RedisStoreOptions) => ({
   retention: { ...RETENTION, ...options.retention },
-  script: LEDGER_SCRIPT,
+  script: options.script ?? LEDGER_SCRIPT,
+  // The clocks of tests go as tests want.
+  tolerance: options.tolerance ?? Infinity,
   batch: options.batch ?? false,
   warn: (event: string, fields: Record<string, unknown>) =>
     void options.warnings?.push({ event, fields }),
@@ -51,7 +55,11 @@ export function tcpStore(url: string, options: RedisStoreOptions = {}): TcpStore
 
 export type TemporaryLocal = LocalStore & { file: string; remove(): Promise<void> }
 
-type LocalStoreOptions = { retention?: Partial<Retention>; warnings?: Warning[] }
+type LocalStoreOptions = {
+  retention?: Partial<Retention>
+  warnings?: Warning[]
+  tolerance?: number
+}
 
 /** A local store in a folder of its own. */
 export async function localStore(
@@ -64,6 +72,7 @@ export async function localStore(
     file,
     retention: { ...RETENTION, ...options.retention },
     now,
+    tolerance: options.tolerance ?? Infinity,
     warn: (event, fields) => options.warnings?.push({ event, fields }),
   })
   return {
@@ -80,18 +89,9 @@ export async function localStore(
 export const usersOf = async (store: Pick<Store, 'listUsers'>, query: UserQuery) =>
   (await store.listUsers(query)).users
 
-/** Sends one command to the verb it belongs to. */
+/** Sends one command; what ends a request without a lease goes the way of those that waited. */
 export async function send(store: Store, command: Command): Promise<Answer> {
-  if (command.op === 'clear') return store.clear(command)
-  if (command.op === 'admit') return store.admit(command)
-  if (command.op === 'settle') return store.settle(command)
-  if (command.op === 'block') return store.setBlock(command)
-  if (command.op === 'report') return store.report(command)
-  if (command.op === 'erase') return store.erase(command)
-  if (command.op === 'login') return store.login(command)
-  if (command.op === 'logout') return store.logout(command)
-  if (command.op === 'note') return store.note(command)
+  if (command.op !== 'enter') return store.execute(command)
   const [answer] = await store.replay([command])
-  if (!answer || 'error' in answer) throw new Error('The store could not run the command.')
-  return answer
+  return answerOf(answer)
 }

@@ -1,4 +1,4 @@
-/** What is particular to Redis over TCP; the contract of every store is in store.test.ts. */
+/** What is particular to Redis over TCP; the contract of every store is in store-*.test.ts. */
 import { build } from 'esbuild'
 import { execFile, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -126,18 +126,16 @@ test('other answers are those of REST', async () => {
 
 test('costs the same commands as REST and answers the same', async () => {
   const admits = ['1', '2', '3'].map((id) =>
-    admitOf({ id, user: `user-${id}`, global: { total: AMPLE, model: AMPLE } }),
+    admitOf({ id, user: `user-${id}`, everyone: { total: AMPLE, model: AMPLE } }),
   )
   const use = async (store: Store) => {
     const answers: unknown[] = []
-    for (const admit of admits) answers.push(await store.admit(admit))
-    for (const admit of admits) answers.push(await store.settle(settleOf(admit)))
-    answers.push(await store.settle(settleOf(admits[0]!)))
+    for (const admit of admits) answers.push(await store.execute(admit))
+    for (const admit of admits) answers.push(await store.execute(settleOf(admit)))
+    answers.push(await store.execute(settleOf(admits[0]!)))
     const block = { at: NOON, reason: '12' }
-    answers.push(
-      await store.setBlock({ op: 'block', now: NOON, user: 'user-1', model: '*', block }),
-    )
-    answers.push(await store.admit({ ...admits[0]!, id: '4' }))
+    answers.push(await store.execute({ op: 'block', now: NOON, user: 'user-1', model: '*', block }))
+    answers.push(await store.execute({ ...admits[0]!, id: '4' }))
     answers.push(await usersOf(store, { sort: 'lastActive', limit: 9, now: NOON }))
     answers.push(await usersOf(store, { sort: 'tokens', limit: 9, now: NOON }))
     answers.push(await store.days(['2026-11-22']), await store.events(9))
@@ -158,7 +156,7 @@ test('a database that hangs is given up at the deadline', async () => {
   const store = storeOf(redis.url, 200)
   await store.events(9)
   freeze()
-  const { error, ms } = await failing(() => store.admit(admitOf({ id: '1' })))
+  const { error, ms } = await failing(() => store.execute(admitOf({ id: '1' })))
   expect(error).toBeInstanceOf(StoreError)
   expect(error.message).toBe('the database call failed (TimeoutError)')
   expect(ms).toBeGreaterThan(190)
@@ -278,14 +276,14 @@ test('a database that is killed fails calls at once and is found again', async (
   await store.events(9)
   await killRedis()
   for (let n = 0; n < 50; n += 1) {
-    const { error, ms } = await failing(() => store.admit(admitOf({ id: `${n}` })))
+    const { error, ms } = await failing(() => store.execute(admitOf({ id: `${n}` })))
     expect(error).toBeInstanceOf(StoreError)
     expect(error.message).toMatch(/^the database call failed \(ConnectionError, ECONN[A-Z]+\)$/)
     expect(ms).toBeLessThan(1000)
   }
   await restart()
   await expect.poll(() => store.events(9).catch(String), { timeout: 5000 }).toEqual([])
-  expect(await store.admit(admitOf({ id: 'x' }))).toMatchObject({ day: { requests: 1 } })
+  expect(await store.execute(admitOf({ id: 'x' }))).toMatchObject({ ok: true })
 })
 
 test('a connection that is cut fails what waits on it and is opened again', async () => {
@@ -374,7 +372,7 @@ test('user, password and number of the database are those in the address', async
 test('errors are told apart and give nothing away', async () => {
   await redis.command(['CONFIG', 'SET', 'requirepass', PASSWORD])
   try {
-    const secrets = ['wrong-secret', PASSWORD, '127.0.0.1', `${redis.port}`, 'alice', 'weir:1']
+    const secrets = ['wrong-secret', PASSWORD, '127.0.0.1', `${redis.port}`, 'alice', 'weir:{2}']
     const host = `127.0.0.1:${redis.port}`
     const cases: [string, string][] = [
       [`redis://:wrong-secret@${host}`, 'ConnectionError, WRONGPASS'],
@@ -384,7 +382,7 @@ test('errors are told apart and give nothing away', async () => {
       [`redis://wrong-secret.invalid:${redis.port}`, 'ConnectionError, E[A-Z_]+'],
     ]
     for (const [url, kind] of cases) {
-      const { error } = await failing(() => storeOf(url).admit(admitOf({ id: '1' })))
+      const { error } = await failing(() => storeOf(url).execute(admitOf({ id: '1' })))
       expect(error).toBeInstanceOf(StoreError)
       expect(error.message).toMatch(new RegExp(`^the database call failed \\(${kind}\\)$`))
       const text = inspect(error, { depth: 9, showHidden: true })

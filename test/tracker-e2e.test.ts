@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { MINUTE_MS, SECOND_MS } from '../src/usage/record.ts'
+import { MINUTE_MS, SECOND_MS } from '../src/ledger/windows.ts'
 import { useBrowser } from './browser.ts'
 import { ADMIN_KEY, eventOf, KINDS, type Gateway } from './gateways.ts'
 import { transcripts } from './transcripts.ts'
@@ -133,8 +133,8 @@ describe.each(KINDS)('on %s', (kind) => {
       tokensRemainingDay: 10_000 - charged,
       requestsDay: 1,
     })
-    const { reported = {} } = (await world.store.user(user))!
-    expect(Object.values(reported)).toEqual([{ tokens: total, requests: 1 }])
+    const { usage } = (await world.store.user(user))!
+    expect(Object.values(usage.reported)).toEqual([{ tokens: total, requests: 1 }])
     expect(await heard(page, 'error')).toEqual([])
   })
 

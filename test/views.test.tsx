@@ -4,7 +4,27 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { edgeBundle } from '../scripts/bundle.ts'
-import { newDay, newDayRow, newRow, newUser } from '../src/usage/documents.ts'
+import {
+  newDay,
+  newDayRow,
+  newPast,
+  newProfile,
+  newRow,
+  newUsage,
+} from '../src/ledger/documents.ts'
+import type { Limits } from '../src/ledger/policy.ts'
+import {
+  VERSION,
+  type Amounts,
+  type Block,
+  type DayDoc,
+  type Event,
+  type QuotaDoc,
+  type Row,
+  type UsageDoc,
+} from '../src/ledger/shapes.ts'
+import { DAY_MS, HOUR_MS, MINUTE_MS, dateOf, datesTo } from '../src/ledger/windows.ts'
+import type { User } from '../src/store/store.ts'
 import {
   blocksOf,
   history,
@@ -14,76 +34,98 @@ import {
   userDays,
   userLine,
 } from '../src/usage/dashboard.ts'
-import {
-  DAY_MS,
-  HOUR_MS,
-  MINUTE_MS,
-  dateOf,
-  datesTo,
-  type DayDoc,
-  type Event,
-  type Limits,
-  type UserDoc,
-} from '../src/usage/record.ts'
-import { NOTHING } from '../src/usage/tally.ts'
 import { ago, duration, percent, short, usd } from '../src/views/format.ts'
 import { homePage } from '../src/views/home.tsx'
 import { awayPage, loginPage, problemPage, setupPage } from '../src/views/login.tsx'
 import { overviewPage } from '../src/views/overview.tsx'
 import { axisTop } from '../src/views/parts.tsx'
 import { userPage } from '../src/views/user.tsx'
+import { windowsOf } from './seed.ts'
 
 const NOW = Date.UTC(2026, 2, 18, 14, 42)
 const ID = 'abcdefghijklmnopqrstu_'
 const HOSTILE = `<script>alert(1)</script>"'\u202E\uD800 &amp; ${'x'.repeat(10_000)}`
 const frame = { now: NOW, place: 'node · database' }
 const limits = { tokensPerDay: 1000, requestsPerDay: 10 }
-const terms = {
-  limits: { default: limits, models: {} },
-  globalLimits: { total: limits, models: { a: limits } },
-  prices: { a: { input: 1, output: 2 } },
-}
+const prices = { a: { input: 1, output: 2 } }
+const terms = { limits: { default: limits, models: {} }, prices }
+/** Those of everyone. */
+const shared = { limits: { total: limits, models: { a: limits } }, prices }
+
+const quotasOf = (counts: Record<string, Amounts>): Record<string, QuotaDoc> =>
+  Object.fromEntries(
+    Object.entries(counts).map(([model, amounts]) => [
+      model,
+      { v: VERSION, at: NOW, windows: windowsOf({ [model]: amounts }, NOW) },
+    ]),
+  )
 
 const dayOf = (at: number, hours: Record<string, number>): DayDoc => {
   const charged = Object.values(hours).reduce((sum, one) => sum + one, 0)
-  const row = { ...newDayRow(), requests: 2, settled: 2, charged, prompt: charged, users: 1, hours }
-  const quota = { '*': { tokens: charged + 50, requests: 3 }, a: { tokens: charged, requests: 2 } }
-  return { ...newDay(dateOf(at)), total: row, sessions: 1, models: { a: row }, quota }
+  const row = { ...newDayRow(), requests: 2, exact: 2, charged, prompt: charged, users: 1, hours }
+  return { ...newDay(dateOf(at)), total: row, sessions: 1, models: { a: row } }
 }
 
-const userOf = (model: string, reason: string): UserDoc => ({
-  ...newUser(ID, NOW - HOUR_MS),
-  ip: '203.0.113.9',
-  rows: {
-    [model]: { ...newRow(), requests: 5, settled: 5, charged: 900, prompt: 900, overshoot: 7 },
-  },
-  blocks: { [model]: { at: NOW - HOUR_MS, reason }, b: { at: 1, until: NOW } },
-  reported: { [model]: { tokens: 90_000, requests: 5 } },
+/** A user with rows, and with what the windows of the day hold of them. */
+function withRows(rows: Record<string, Row>, fields: Partial<UsageDoc> = {}): User {
+  const all = { tokens: 0, requests: 0 }
+  const entries = Object.entries(rows).map(([model, { charged: tokens, requests }]) => {
+    all.tokens += tokens
+    all.requests += requests
+    return [model, { tokens, requests }] as const
+  })
+  const windows = windowsOf({ '*': all, ...Object.fromEntries(entries) }, NOW)
+  return {
+    usage: { ...newUsage(ID, NOW), rows, windows, ...fields },
+    profile: newProfile(ID),
+  }
+}
+
+const withBlocks = (user: User, blocks: Record<string, Block>): User => ({
+  ...user,
+  profile: { ...user.profile, blocks },
 })
 
+const userOf = (model: string, reason: string): User =>
+  withBlocks(
+    withRows(
+      {
+        [model]: {
+          ...newRow(),
+          ...{ requests: 5, exact: 5, charged: 900, prompt: 900, overReservation: 7 },
+        },
+      },
+      {
+        at: NOW - HOUR_MS,
+        ip: '203.0.113.9',
+        reported: { [model]: { tokens: 90_000, requests: 5 } },
+      },
+    ),
+    { [model]: { at: NOW - HOUR_MS, reason }, b: { at: 1, until: NOW } },
+  )
+
 const eventOf = (model: string): Event => ({
-  v: 1,
+  v: VERSION,
   id: '01a20217-31d9-759b-be27-34edc8f244b6',
   at: NOW - 1000,
   user: ID,
   route: 'responses',
   model,
-  outcome: 'settled',
+  outcome: 'estimated',
   status: 200,
-  bound: 900,
+  reserved: 900,
   charged: 1000,
-  estimated: true,
   totalMs: 1200,
 })
 
-/** Every page, with names and reasons made up by whoever wants to. */
+/** Every page, with names and reasons that anybody may make up. */
 function pages(views: Views, name: string): string[] {
   const user = userOf(name, name)
   const days = [dayOf(NOW, { 3: 100 })]
   days[0]!.models = { [name]: days[0]!.total }
   const live = {
     health: { degraded: true, queued: 2 },
-    today: today(days, terms, NOW),
+    today: today({ days, quotas: {} }, shared, NOW),
     users: [userLine(user, terms, NOW)],
     sort: 'tokens' as const,
     next: `1~${ID}`,
@@ -92,10 +134,13 @@ function pages(views: Views, name: string): string[] {
   }
   const more = {
     history: history(days, [dateOf(NOW)], terms),
-    blocks: blocksOf(user, NOW),
+    blocks: blocksOf(user.profile, NOW),
     cut: false,
     audit: [
-      { at: NOW, action: 'block', user: 'abcdef', model: name, reason: name, ip: name } as const,
+      {
+        ...({ v: VERSION, at: NOW, action: 'block', user: 'abcdef' } as const),
+        ...{ model: name, reason: name, ip: name },
+      },
     ],
     origin: 'http://localhost:8787',
   }
@@ -104,9 +149,8 @@ function pages(views: Views, name: string): string[] {
     ip: name,
     at: NOW,
     sessions: 1,
-    limits,
     ...userDay(user, terms, NOW),
-    days: userDays(user, [dateOf(NOW)]),
+    days: userDays({ ...user, past: newPast(ID) }, [dateOf(NOW)]),
   }
   return [
     views.homePage({ origin: 'http://localhost:8787' }),
@@ -122,7 +166,7 @@ function pages(views: Views, name: string): string[] {
       live: of,
       events: [eventOf(name)],
       looked: 500,
-      more: { blocks: blocksOf(user, NOW), names: [name] },
+      more: { blocks: blocksOf(user.profile, NOW), names: [name] },
     }),
   ].map(String)
 }
@@ -180,57 +224,67 @@ describe('today', () => {
     dayOf(NOW, { 3: 100, 14: 900 }),
     dayOf(NOW - 24 * HOUR_MS, { 3: 50, 14: 7, 20: 9000 }),
   ]
+  const running = (requests: number, of = days) =>
+    today({ days: of, quotas: quotasOf({ '*': { tokens: 1, requests } }) }, shared, NOW).running
 
   test('is compared with the same full hours of yesterday', () => {
-    expect(today(days, terms, NOW).trend).toBe(1)
-    expect(today(days.slice(0, 1), terms, NOW).trend).toBeUndefined()
+    expect(today({ days, quotas: {} }, shared, NOW).trend).toBe(1)
+    expect(today({ days: days.slice(0, 1), quotas: {} }, shared, NOW).trend).toBeUndefined()
   })
 
   test('has the hours that have begun', () => {
-    expect(today(days, terms, NOW).hours).toEqual([0, 0, 0, 100, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 900])
+    const { hours } = today({ days, quotas: {} }, shared, NOW)
+    expect(hours).toEqual([0, 0, 0, 100, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 900])
   })
 
-  test('tells requests that have not ended where everyone is limited together', () => {
-    expect(today(days, terms, NOW).open).toBe(1)
-    expect(today([{ ...dayOf(NOW, {}), quota: {} }], terms, NOW).open).toBeUndefined()
+  test('tells requests that have been admitted and have not ended', () => {
+    expect(running(3)).toBe(1)
+    expect(running(1)).toBe(0)
+    expect(today({ days, quotas: {} }, shared, NOW).running).toBe(0)
   })
 
-  test('does not take requests that were cleared away for some that have not ended', () => {
+  test('does not take requests that failed or were cleared away for running ones', () => {
     const [day = newDay('')] = days
-    const cleared = { ...newDay(day.date), quota: day.quota, forgotten: day.total.requests }
-    expect(today([cleared], terms, NOW).open).toBe(1)
+    const total = { ...day.total, requests: 9, exact: 1, estimated: 1, failed: 7 }
+    expect(running(3, [{ ...day, total }])).toBe(1)
+    expect(running(3, [{ ...newDay(day.date), forgotten: 2 }])).toBe(1)
   })
 
   test('costs what is known of the prices, and nothing is made up where none is', () => {
-    expect(today(days, terms, NOW).cost).toBe(0.001)
-    expect(today(days, { ...terms, prices: {} }, NOW).cost).toBeUndefined()
+    const cost = (of = prices as typeof terms.prices | Record<string, never>) =>
+      today({ days, quotas: {} }, { ...shared, prices: of }, NOW).cost
+    expect(cost()).toBe(0.001)
+    expect(cost({})).toBeUndefined()
   })
 
   test('tells its models, the most used first, and what everyone has left of them', () => {
     const rowOf = (charged: number, users: number) => ({
       ...newDayRow(),
-      ...{ requests: users + 1, charged, prompt: charged, users },
+      ...{ requests: users + 1, exact: users + 1, charged, prompt: charged, users },
     })
     const day: DayDoc = {
       ...newDay(dateOf(NOW)),
-      total: rowOf(700, 6),
+      total: { ...rowOf(700, 6), exact: 5, estimated: 2 },
       sessions: 3,
       models: { b: rowOf(100, 1), a: rowOf(400, 2), c: rowOf(200, 3) },
-      quota: { '*': { tokens: 950, requests: 9 }, a: { tokens: 450, requests: 3 } },
     }
-    const globalLimits = {
-      total: limits,
-      models: { a: limits, c: { tokensPerDay: 150, requestsPerDay: 10 } },
-    }
-    const prices = { ...terms.prices, b: { input: 4, output: 4 } }
-    expect(today([day], { ...terms, globalLimits, prices }, NOW)).toEqual({
+    const quotas = quotasOf({
+      '*': { tokens: 950, requests: 9 },
+      a: { tokens: 450, requests: 3 },
+      c: { tokens: 200, requests: 4 },
+    })
+    const limited = { total: limits, models: { a: limits, c: { tokensPerDay: 150 } } }
+    const known = { ...prices, b: { input: 4, output: 4 } }
+    expect(today({ days: [day], quotas }, { limits: limited, prices: known }, NOW)).toEqual({
       total: day.total,
       sessions: 3,
       cost: 0.0008,
       resetAt: Date.UTC(2026, 2, 19),
-      held: { tokens: 950, requests: 9 },
-      limits,
-      open: 2,
+      uses: [
+        { unit: 'requests', window: 'day', used: 9, limit: 10 },
+        { unit: 'tokens', window: 'day', used: 950, limit: 1000 },
+      ],
+      running: 2,
       hours: Array.from({ length: 15 }, () => 0),
       models: [
         { model: 'a', tokens: 400, requests: 3, users: 2, cost: 0.0004, left: 550 },
@@ -240,16 +294,37 @@ describe('today', () => {
     })
   })
 
-  test('holds what has ended where everyone is not limited, and never less than nothing open', () => {
-    const day = dayOf(NOW, { 3: 100 })
-    const none = { ...terms, globalLimits: undefined }
-    expect(today([{ ...day, quota: {} }], none, NOW)).toMatchObject({
-      held: { tokens: 100, requests: 2 },
-      limits: undefined,
+  test('has no limits and nothing left where everyone is not limited', () => {
+    const none = { ...shared, limits: { models: {} } }
+    const quotas = quotasOf({ '*': { tokens: 100, requests: 2 } })
+    expect(today({ days, quotas }, none, NOW)).toMatchObject({
+      uses: [],
       models: [{ left: undefined }],
     })
-    const quota = { '*': { tokens: 100, requests: 1 } }
-    expect(today([{ ...day, quota }], terms, NOW).open).toBe(0)
+  })
+
+  test('shows a limit of every window that has one', () => {
+    const total = { requestsPerMinute: 5, tokensPerMinute: 500 }
+    const minutes = windowsOf({ '*': { tokens: 150, requests: 2 } }, NOW, 'minute')
+    const live = {
+      health: { degraded: false, queued: 0 },
+      today: today(
+        { days, quotas: { '*': { v: VERSION, at: NOW, windows: minutes } } },
+        { ...shared, limits: { total, models: {} } },
+        NOW,
+      ),
+      users: [],
+      sort: 'tokens' as const,
+      next: undefined,
+      paged: false,
+      events: [],
+    }
+    const page = String(overviewPage({ ...frame, live }))
+    expect(page).toContain('aria-label="Tokens this minute, of everyone&#39;s limit"')
+    expect(page).toContain('<b>30%</b> of 500 per minute')
+    expect(page).toContain('<b>40%</b> of 5 per minute')
+    expect(page.match(/per minute/g)).toHaveLength(2)
+    expect(page).not.toContain('per day')
   })
 })
 
@@ -279,7 +354,7 @@ test('a history tells its models, the most used first, and costs what is known o
   ]
   const prices = { a: { input: 1e6, output: 1e6 }, b: { input: 2e6, output: 2e6 } }
   const dates = docs.map(({ date }) => date)
-  expect(history(docs, dates, { ...terms, prices })).toEqual({
+  expect(history(docs, dates, { prices })).toEqual({
     tokens: 140,
     requests: 6,
     days: dates.toReversed().map((date) => ({ date, tokens: 70, requests: 3, users: 2 })),
@@ -294,13 +369,13 @@ test('a history tells its models, the most used first, and costs what is known o
 
 test('a user shows the limit of which most is used, the blocks in force and a report that is far off', () => {
   const line = userLine(userOf('a', 'why'), terms, NOW)
-  expect(line).toMatchObject({ blocked: ['a'], differs: true, overshoot: 7 })
+  expect(line).toMatchObject({ blocked: ['a'], differs: true, overReservation: 7 })
   expect(line.nearest).toMatchObject({ model: 'a', share: 0.9 })
 })
 
 test('the limit of which most is used may be one of requests, or that of all models together', () => {
   const rows = { a: { ...newRow(), charged: 300, requests: 6 }, b: { ...newRow(), charged: 500 } }
-  const user = { ...newUser(ID, NOW), rows, seen: NOW - 7 }
+  const user = withRows(rows, { seen: NOW - 7 })
   const withTotal = (total: Limits) => ({ ...terms, limits: { ...terms.limits, total } })
   expect(userLine(user, terms, NOW)).toEqual({
     id: ID,
@@ -309,7 +384,7 @@ test('the limit of which most is used may be one of requests, or that of all mod
     requests: 6,
     nearest: { model: 'a', share: 0.6 },
     blocked: [],
-    overshoot: 0,
+    overReservation: 0,
     differs: false,
   })
   expect(userLine(user, withTotal(limits), NOW).nearest).toEqual({ model: '*', share: 0.8 })
@@ -317,54 +392,84 @@ test('the limit of which most is used may be one of requests, or that of all mod
   expect(userLine(user, withTotal(ample), NOW).nearest).toEqual({ model: 'a', share: 0.6 })
   const none = { ...terms, limits: { models: {} } }
   expect(userLine(user, none, NOW)).toMatchObject({ tokens: 800, nearest: undefined })
-  expect(userLine(newUser(ID, NOW), none, NOW).at).toBe(NOW)
+  expect(userLine(withRows({}), none, NOW).at).toBe(NOW)
+})
+
+test('a limit that a client waits for is none to look at in the list', () => {
+  const user = withRows({ a: { ...newRow(), charged: 300, requests: 1 } })
+  user.usage.windows = windowsOf({ a: { tokens: 300, requests: 1 } }, NOW, 'minute')
+  const limits = { default: { tokensPerMinute: 300 }, models: {} }
+  expect(userLine(user, { ...terms, limits }, NOW).nearest).toBeUndefined()
 })
 
 describe('a day of a user', () => {
-  const row = { ...newRow(), requests: 2, charged: 300, prompt: 200, held: 100 }
-  const rows = { a: row, b: { ...row, charged: 400 } }
-  const minute = { n: NOW / MINUTE_MS, rows: { a: { tokens: 9, requests: 1 } } }
-  const user: UserDoc = { ...newUser(ID, NOW), rows, minute }
+  const row = { ...newRow(), requests: 2, charged: 300, prompt: 200, reserved: 100 }
+  const user = withRows({ a: row, b: { ...row, charged: 400 } })
+  const day = (tokens: number, requests: number) => [
+    { unit: 'requests', window: 'day', used: requests, limit: 10 },
+    { unit: 'tokens', window: 'day', used: tokens, limit: 1000 },
+  ]
 
   test('has its models, the most used first, and what they cost', () => {
     expect(userDay(user, terms, NOW)).toMatchObject({
       tokens: 700,
       requests: 4,
+      uses: [],
       models: [
-        { model: 'b', tokens: 400, requests: 2, limits, minute: undefined, cost: undefined },
-        { model: 'a', tokens: 300, requests: 2, limits, minute: undefined, cost: 400e-6 },
+        { model: 'b', tokens: 400, requests: 2, uses: day(400, 2), cost: undefined },
+        { model: 'a', tokens: 300, requests: 2, uses: day(300, 2), cost: 400e-6 },
       ],
     })
+    const both = { ...terms, limits: { ...terms.limits, total: limits } }
+    expect(userDay(user, both, NOW).uses).toEqual(day(700, 4))
   })
 
   test('has no line for a block of all models, and what was yesterday costs nothing today', () => {
     const blocks = { '*': { at: NOW }, a: { at: NOW } }
-    const { models } = userDay({ ...user, blocks }, terms, NOW + DAY_MS)
-    expect(models).toMatchObject([{ model: 'a', tokens: 0, cost: 0 }])
+    const { models } = userDay(withBlocks(user, blocks), terms, NOW + DAY_MS)
+    expect(models).toMatchObject([{ model: 'a', tokens: 0, cost: 0, uses: day(0, 0) }])
   })
 
   test.each([
-    [
-      'tokensPerMinute',
-      0,
-      [
-        { tokens: 0, requests: 0 },
-        { tokens: 9, requests: 1 },
-      ],
-    ],
-    [
-      'requestsPerMinute',
-      0,
-      [
-        { tokens: 0, requests: 0 },
-        { tokens: 9, requests: 1 },
-      ],
-    ],
-    ['requestsPerMinute', MINUTE_MS, [NOTHING, NOTHING]],
-  ])('tells the minute where there is a limit of it: %s, %i ms later', (field, later, minutes) => {
-    const byMinute = { default: { ...limits, [field]: 5 }, models: {} }
-    const { models } = userDay(user, { ...terms, limits: byMinute }, NOW + later)
-    expect(models.map(({ minute }) => minute)).toEqual(minutes)
+    ['tokens', 0, 9],
+    ['requests', 0, 1],
+    ['requests', MINUTE_MS, 0],
+  ] as const)(
+    'tells a minute where there is a limit of it: %s, %i ms later',
+    (unit, later, used) => {
+      const minute = windowsOf({ a: { tokens: 9, requests: 1 } }, NOW, 'minute')
+      const windows = { ...user.usage.windows, ...minute }
+      const one = { ...user, usage: { ...user.usage, windows } }
+      const byMinute = { default: { [`${unit}PerMinute`]: 5 }, models: {} }
+      const { models } = userDay(one, { ...terms, limits: byMinute }, NOW + later)
+      expect(models.map(({ model, uses }) => [model, uses])).toEqual([
+        ['b', [{ unit, window: 'minute', used: 0, limit: 5 }]],
+        ['a', [{ unit, window: 'minute', used, limit: 5 }]],
+      ])
+    },
+  )
+
+  test('is shown against every limit, and without one as it is', () => {
+    const limits = {
+      default: { tokensPerDay: 1000, requestsPerMinute: 5 },
+      total: { tokensPerMinute: 50 },
+      models: {},
+    }
+    const live = {
+      id: ID,
+      ip: undefined,
+      at: 0,
+      sessions: 0,
+      ...userDay(user, { ...terms, limits }, NOW),
+      days: [],
+    }
+    const page = String(userPage({ ...frame, live, events: [], looked: 500 }))
+    expect(page).toContain('<dt>Tokens this minute</dt>')
+    expect(page).toContain('<th scope="col" class="n w">Requests this minute</th>')
+    expect(page).not.toContain('class="n w">Tokens this minute')
+    expect(page).toMatch(/<td class="n">[^/]*<meter[^>]*aria-label="Tokens today"/)
+    expect(page).toContain('<dt>Requests</dt><dd>4</dd>')
+    expect(page).toContain('<dd>never</dd>')
   })
 
   test.each([
@@ -372,22 +477,24 @@ describe('a day of a user', () => {
     [100, 100, 5000, 5001],
     [100_100, 100, 120_000, 120_001],
     [100_100, 100, 80_000, 79_999],
-  ])('of %i tokens, %i held, %i is no report far off, %i is', (charged, held, near, far) => {
-    const differs = (tokens: number) => {
-      const reported = { a: { tokens, requests: 1 } }
-      const one = { ...user, rows: { a: { ...row, charged, held } }, reported }
-      return userDay(one, terms, NOW).models[0]?.differs
-    }
-    expect([differs(near), differs(far)]).toEqual([false, true])
-  })
+  ])(
+    'of %i tokens, %i reserved, %i is no report far off, %i is',
+    (charged, reserved, near, far) => {
+      const differs = (tokens: number) => {
+        const reported = { a: { tokens, requests: 1 } }
+        const one = withRows({ a: { ...row, charged, reserved } }, { reported })
+        return userDay(one, terms, NOW).models[0]?.differs
+      }
+      expect([differs(near), differs(far)]).toEqual([false, true])
+    },
+  )
 })
 
 test('a report that is far off shows with a user, and one that never came does not', () => {
   const rows = { a: { ...newRow(), charged: 90_000 }, b: newRow() }
-  const user: UserDoc = { ...newUser(ID, NOW), rows }
-  expect(userLine(user, terms, NOW).differs).toBe(false)
+  expect(userLine(withRows(rows), terms, NOW).differs).toBe(false)
   const reported = { a: { tokens: 1, requests: 1 }, b: { tokens: 0, requests: 0 } }
-  expect(userLine({ ...user, reported }, terms, NOW).differs).toBe(true)
+  expect(userLine(withRows(rows, { reported }), terms, NOW).differs).toBe(true)
 })
 
 test('the blocks of a user that are in force are told with the latest first', () => {
@@ -397,7 +504,7 @@ test('the blocks of a user that are in force are told with the latest first', ()
     c: { at: 4, until: NOW },
     d: { at: 2 },
   }
-  expect(blocksOf({ ...newUser(ID, NOW), blocks }, NOW)).toEqual([
+  expect(blocksOf({ ...newProfile(ID), blocks }, NOW)).toEqual([
     { at: 3, until: NOW + 1, reason: 'why', user: ID, model: 'b' },
     { at: 2, user: ID, model: 'd' },
     { at: 1, user: ID, model: 'a' },
@@ -406,11 +513,14 @@ test('the blocks of a user that are in force are told with the latest first', ()
 
 test('the last days of a user are told with the oldest first', () => {
   const [date = '', yesterday = '', before = ''] = datesTo(NOW, 3)
-  const past = { [yesterday]: { a: { charged: 7, requests: 1 }, b: { charged: 5, requests: 2 } } }
-  const user = { ...newUser(ID, NOW), rows: { a: { ...newRow(), charged: 9, requests: 4 } }, past }
-  expect(userDays(user, [date, yesterday, before])).toEqual([
+  const past = {
+    ...newPast(ID),
+    days: { [yesterday]: { a: { charged: 7, requests: 1 }, b: { requests: 2 } } },
+  }
+  const { usage } = withRows({ a: { ...newRow(), charged: 9, requests: 4 } })
+  expect(userDays({ usage, past }, [date, yesterday, before])).toEqual([
     { date: before, tokens: 0, requests: 0 },
-    { date: yesterday, tokens: 12, requests: 3 },
+    { date: yesterday, tokens: 7, requests: 3 },
     { date, tokens: 9, requests: 4 },
   ])
 })
@@ -418,7 +528,10 @@ test('the last days of a user are told with the oldest first', () => {
 test('what a refresh is tagged by does not change with time alone', () => {
   const user = userOf('a', 'why')
   const at = (now: number) =>
-    JSON.stringify([userLine(user, terms, now), today([dayOf(NOW, { 3: 1 })], terms, now)])
+    JSON.stringify([
+      userLine(user, terms, now),
+      today({ days: [dayOf(NOW, { 3: 1 })], quotas: {} }, shared, now),
+    ])
   expect(at(NOW + 60_000)).toBe(at(NOW))
 })
 

@@ -1,7 +1,7 @@
 /** The admin key: checked at login and as bearer, with so many wrong ones a minute from an address. */
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import { MINUTE_MS, minuteOf } from '../usage/record.ts'
+import { MINUTE_MS, minuteOf } from '../ledger/windows.ts'
 import { createIds } from '../usage/user-id.ts'
 import { networkOf, storedIp } from './caller.ts'
 import { secondsUntil } from './retry-after.ts'

@@ -65,15 +65,17 @@ export function createAdmin(deps: Deps): Admin {
       await checkKey(c, key)
       const created = await sessions.create()
       const { hash, until } = created
-      await answered(store.login({ op: 'login', session: hash, until, ...stamp(c) }))
+      await answered(store.execute({ op: 'login', session: hash, until, ...stamp(c) }))
       await sessions.give(c, created)
       return { hash, until }
     },
     async logout(c) {
       const { sessions } = configured()
       const told = await sessions.read(c)
-      if (told)
-        await answered(storeOf(deps).logout({ op: 'logout', session: told.hash, ...stamp(c) }))
+      if (told) {
+        const logout = { op: 'logout', session: told.hash, ...stamp(c) } as const
+        await answered(storeOf(deps).execute(logout))
+      }
       sessions.forget(c)
     },
     stamp,

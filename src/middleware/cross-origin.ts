@@ -20,7 +20,7 @@ const EXPOSED = [
 
 /**
  * Builds the middleware; `origins` is a list, or `*` in it for all. Preflights are Hono's; to other answers the headers
- * are added when they are there, since headers set before would have Hono build the answer anew.
+ * are added when they are there, since headers set before would make Hono build the answer a second time.
  */
 export function crossOrigin(origins: string[]): MiddlewareHandler {
   const all = origins.includes('*')

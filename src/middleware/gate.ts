@@ -2,16 +2,11 @@
 import type { Config } from '../config.ts'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
+import { MODELS_PER_USER, type Admit, type Admitted, type Refusal } from '../ledger/commands.ts'
+import { isTotal, rowsFor } from '../ledger/policy.ts'
+import type { Unit } from '../ledger/shapes.ts'
+import { WINDOWS } from '../ledger/windows.ts'
 import type { Degraded, FallbackStore } from '../store/fallback.ts'
-import {
-  ALL_MODELS,
-  MODELS_PER_USER,
-  limitsOf,
-  type Admit,
-  type Admitted,
-  type Limits,
-  type Refusal,
-} from '../usage/record.ts'
 import type { Caller } from './caller.ts'
 import { secondsUntil } from './retry-after.ts'
 
@@ -22,7 +17,7 @@ export type Entrant = {
   caller: Caller
   model: string
   /** Tokens. */
-  bound: number
+  reserved: number
 }
 
 /** So long a door stays closed without asking again; unblocking is seen within it. */
@@ -35,29 +30,33 @@ const REMEMBERED = 1000
  */
 export function createGate(
   { config, now }: Pick<Deps, 'config' | 'now'>,
-  store: Pick<FallbackStore, 'admit'>,
+  store: Pick<FallbackStore, 'execute'>,
 ): Gate {
-  const refusals = new Map<string, { refusal: Refusal & Degraded; bound: number; until: number }>()
+  const refusals = new Map<
+    string,
+    { refusal: Refusal & Degraded; reserved: number; until: number }
+  >()
 
-  function remembered({ caller, model, bound }: Entrant): (Refusal & Degraded) | undefined {
+  function remembered({ caller, model, reserved }: Entrant): (Refusal & Degraded) | undefined {
     for (const reason of ['blocked', 'limit'] as const) {
       const key = `${caller.id} ${model} ${reason}`
       const known = refusals.get(key)
       if (!known) continue
       if (known.until <= now()) refusals.delete(key)
       // A smaller request may still fit where a larger one did not.
-      else if (reason === 'blocked' || bound >= known.bound) return asking(known.refusal, bound)
+      else if (reason === 'blocked' || reserved >= known.reserved)
+        return asking(known.refusal, reserved)
     }
     return undefined
   }
 
-  function remember({ caller, model, bound }: Entrant, refusal: Refusal & Degraded): void {
+  function remember({ caller, model, reserved }: Entrant, refusal: Refusal & Degraded): void {
     if (refusal.reason === 'models') return
     const end = refusal.reason === 'blocked' ? refusal.until : refusal.resetAt
     const until = Math.min(now() + REMEMBER_MS, end ?? Infinity)
     const [oldest] = refusals.keys()
     if (refusals.size >= REMEMBERED && oldest !== undefined) refusals.delete(oldest)
-    refusals.set(`${caller.id} ${model} ${refusal.reason}`, { refusal, bound, until })
+    refusals.set(`${caller.id} ${model} ${refusal.reason}`, { refusal, reserved, until })
   }
 
   function refused(refusal: Refusal & Degraded, model: string): ApiError {
@@ -69,7 +68,7 @@ export function createGate(
   return async function admit(entrant) {
     const known = remembered(entrant)
     if (known) throw refused(known, entrant.model)
-    const answer = await store.admit(command(config, entrant, now()))
+    const answer = await store.execute(command(config, entrant, now()))
     if (answer.ok) return answer
     remember(entrant, answer)
     throw refused(answer, entrant.model)
@@ -78,7 +77,7 @@ export function createGate(
 
 function command(
   config: Readonly<Config>,
-  { id, caller, model, bound }: Entrant,
+  { id, caller, model, reserved }: Entrant,
   now: number,
 ): Admit {
   const { limits, globalLimits } = config
@@ -87,28 +86,34 @@ function command(
     id,
     user: caller.id,
     model,
-    bound,
+    reserved,
     now,
     lasts: config.requestMs,
-    limits: { model: limitsOf(limits, model) as Limits, total: limits.total },
+    limits: rowsFor(limits, model),
   }
   if (caller.ip !== undefined) admit.ip = caller.ip
-  if (globalLimits) {
-    admit.global = { total: globalLimits.total, model: limitsOf(globalLimits, model) }
-  }
+  if (globalLimits) admit.everyone = rowsFor(globalLimits, model)
   return admit
 }
 
 /** A remembered refusal, as it is told to a request that may ask for more than the one that met it. */
-const asking = (refusal: Refusal & Degraded, bound: number): Refusal & Degraded =>
-  refusal.reason === 'limit' && refusal.unit === 'tokens' ? { ...refusal, asked: bound } : refusal
+const asking = (refusal: Refusal & Degraded, reserved: number): Refusal & Degraded =>
+  refusal.reason === 'limit' && refusal.unit === 'tokens'
+    ? { ...refusal, asked: reserved }
+    : refusal
 
 const number = (value: number) => value.toLocaleString('en-US')
 const time = (at: number) => new Date(at).toISOString().replace('.000Z', 'Z')
 
+/** What a request asks for, by unit. */
+const ASKED: Record<Unit, (amount: string) => string> = {
+  requests: (amount) => `${amount} request`,
+  tokens: (amount) => `up to ${amount} tokens`,
+}
+
 function refusalError(refusal: Refusal, model: string, now: number): ApiError {
   if (refusal.reason === 'blocked') {
-    const what = refusal.model === ALL_MODELS ? 'all models' : `the model ${refusal.model}`
+    const what = isTotal(refusal.model) ? 'all models' : `the model ${refusal.model}`
     const until = refusal.until === undefined ? '' : ` until ${time(refusal.until)}`
     const why = refusal.why === undefined ? '.' : `: ${refusal.why}`
     return new ApiError('user_blocked', `You are blocked from ${what}${until}${why}`)
@@ -120,21 +125,22 @@ function refusalError(refusal: Refusal, model: string, now: number): ApiError {
       { param: 'model' },
     )
   }
-  const { of, per, unit, limit, used, asked, resetAt } = refusal
-  const scope = refusal.model === ALL_MODELS ? 'all models together' : refusal.model
+  const { of, window, unit, limit, used, asked, resetAt } = refusal
+  const { waits, words } = WINDOWS[window]
+  const scope = isTotal(refusal.model) ? 'all models together' : refusal.model
   const whose = of === 'user' ? 'your' : "everyone's"
   const message =
-    `This request asks for ${unit === 'tokens' ? 'up to ' : ''}${number(asked)} ${unit === 'tokens' ? 'tokens' : 'request'} ` +
-    `of ${scope}, and ${number(Math.max(0, limit - used))} of ${whose} ${number(limit)} ${unit} a ${per} are left. ` +
+    `This request asks for ${ASKED[unit](number(asked))} of ${scope}, and ${number(Math.max(0, limit - used))} of ${whose} ${number(limit)} ${unit} ${words} are left. ` +
     `They reset at ${time(resetAt)}.`
-  const never = asked > limit
-  if (per === 'minute' && !never) {
+  // What asks for more than there ever is gets no better by waiting.
+  if (waits && asked <= limit) {
     return new ApiError('rate_limit_exceeded', message, {
       headers: { 'retry-after': String(secondsUntil(resetAt, now)) },
     })
   }
+  const spent = of === 'user' ? 'insufficient_quota' : 'global_quota'
   // Without a retry-after: groq-sdk would sleep until then, however long.
-  const code =
-    per === 'minute' ? 'rate_limit_exceeded' : of === 'user' ? 'insufficient_quota' : 'global_quota'
-  return new ApiError(code, message, { headers: { 'x-should-retry': 'false' } })
+  return new ApiError(waits ? 'rate_limit_exceeded' : spent, message, {
+    headers: { 'x-should-retry': 'false' },
+  })
 }

@@ -2,7 +2,7 @@
 import { deleteCookie, getSignedCookie, setSignedCookie } from 'hono/cookie'
 import type { CookiePrefixOptions } from 'hono/utils/cookie'
 import type { AppContext, Deps } from '../context.ts'
-import { DAY_MS, SECOND_MS } from '../usage/record.ts'
+import { DAY_MS, SECOND_MS } from '../ledger/windows.ts'
 import { base64url } from '../usage/user-id.ts'
 
 export type Session = {

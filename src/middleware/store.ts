@@ -2,7 +2,7 @@
 import type { Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import type { FallbackStore } from '../store/fallback.ts'
-import { StoreError } from '../store/store.ts'
+import { NewerError, StoreError } from '../store/store.ts'
 
 /** The store, or `not_configured`. */
 export function storeOf({ store }: Pick<Deps, 'store'>): FallbackStore {
@@ -10,14 +10,16 @@ export function storeOf({ store }: Pick<Deps, 'store'>): FallbackStore {
   throw new ApiError('not_configured', 'This gateway has no database yet: see its start-up log.')
 }
 
-/** What the store answers, or `store_unavailable`: that it does not is no fault of the caller's. */
+/** What the store answers, or `store_unavailable`: that it does not, or cannot, is no fault of the caller's. */
 export async function answered<T>(answer: Promise<T>): Promise<T> {
   try {
     return await answer
   } catch (cause) {
     if (!(cause instanceof StoreError)) throw cause
-    throw new ApiError('store_unavailable', 'The database does not answer; try again soon.', {
-      cause,
-    })
+    const message =
+      cause instanceof NewerError
+        ? 'A newer version of Weir has written what this would change; update this one.'
+        : 'The database does not answer; try again soon.'
+    throw new ApiError('store_unavailable', message, { cause })
   }
 }

@@ -1,6 +1,7 @@
 /** A state as one list of items, of which some go into the database at once. */
 import type { Chunk } from '../store/import.ts'
 import type { State } from '../store/local.ts'
+import type { UserParts } from '../usage/merge.ts'
 
 /** Most items of a chunk, and most bytes of their JSON together; an item that is larger by itself is alone. */
 export type ChunkSize = { items: number; bytes: number }
@@ -14,13 +15,17 @@ export type Queue = {
   from(start: number, most: ChunkSize): Chunk
 }
 
-/** The same state gives the same items in the same order, days before the users whose days they are. */
+/**
+ * The same state gives the same items in the same order. Everyone's counters come first, since the clock in them tells
+ * which day goes on, and days before the users whose days they are.
+ */
 export function queueOf(state: State): Queue {
-  const { users, entered = [], erased = [], events, audit = [] } = state
+  const { quotas, entered = [], erased = [], events, audit = [] } = state
   const days = state.days.toSorted((a, b) => (a.date < b.date ? -1 : 1))
   const parts = [
+    part(quotas, (items) => ({ kind: 'quotas', items })),
     part(days, (items) => ({ kind: 'days', items })),
-    part(users, (items) => ({ kind: 'users', items })),
+    part(usersOf(state), (items) => ({ kind: 'users', items })),
     part(entered, (items) => ({ kind: 'entered', items })),
     part(erased, (items) => ({ kind: 'erased', items })),
     part(events.toReversed(), (items) => ({ kind: 'events', items })),
@@ -37,6 +42,17 @@ export function queueOf(state: State): Queue {
       throw new RangeError(`there is no item ${start}`)
     },
   }
+}
+
+/** Each user with all of their documents. */
+export function usersOf({ usage, past, profiles }: State): UserParts[] {
+  const users = new Map<string, UserParts>()
+  const keep = (id: string, parts: Partial<UserParts>) =>
+    users.set(id, { ...users.get(id), ...parts, id })
+  for (const doc of usage) keep(doc.id, { usage: doc })
+  for (const doc of past) keep(doc.id, { past: doc })
+  for (const doc of profiles) keep(doc.id, { profile: doc })
+  return [...users.values()]
 }
 
 const part = <T>(items: T[], chunkOf: (items: T[]) => Chunk): Queue => ({

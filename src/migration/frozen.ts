@@ -1,12 +1,13 @@
 /**
  * The frozen copy of a usage file: what is to be moved, written down whole before the first of it goes anywhere, so
- * that whoever goes on after a crash moves the same.
+ * that a process that goes on after a crash moves the same.
  *
  * It is a snapshot as the local store writes it, with a word on its origin.
  */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { readFile, rename, stat } from 'node:fs/promises'
+import { OLDEST, VERSION } from '../ledger/shapes.ts'
 import { replaceFile } from '../store/journal.ts'
 import type { State } from '../store/local.ts'
 import { unusable } from '../store/lock.ts'
@@ -64,23 +65,25 @@ export async function isOldFile(file: string): Promise<boolean> {
 
 /** Writes the copy at once and whole. */
 export function writeFrozen(path: string, { state, ...origin }: Frozen): Promise<void> {
-  return replaceFile(path, `${JSON.stringify({ v: 1, seq: 0, state, origin })}\n`)
+  return replaceFile(path, `${JSON.stringify({ v: VERSION, seq: 0, state, origin })}\n`)
 }
 
 /** The copy, if there is one. Throws `StoreError` when it cannot be read. */
 export async function readFrozen(path: string): Promise<Frozen | undefined> {
   if (!(await stampOf(path))) return undefined
+  const unreadable = `${path} cannot be read; remove it to begin the migration again`
+  let copy: { v: number; state: State; origin: Omit<Frozen, 'state'> }
   try {
-    const { state, origin } = JSON.parse(await readFile(path, 'utf8')) as {
-      state: State
-      origin: Omit<Frozen, 'state'>
-    }
-    return { ...origin, state }
+    copy = JSON.parse(await readFile(path, 'utf8')) as typeof copy
   } catch (cause) {
-    throw new StoreError(`${path} cannot be read; remove it to begin the migration again`, {
-      cause,
-    })
+    throw new StoreError(unreadable, { cause })
   }
+  const { v, state, origin } = copy
+  if (v > VERSION) {
+    throw new StoreError(`${path} was written by a newer version of Weir; update this one`)
+  }
+  if (!(v >= OLDEST)) throw new StoreError(unreadable)
+  return { ...origin, state }
 }
 
 /** Where the damaged records of a file are while it is moved. */

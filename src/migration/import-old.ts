@@ -34,7 +34,7 @@ export async function importOld(options: OldFileOptions): Promise<Report | undef
     if (old && !(frozen && isSame(frozen.source, await stampOf(file)))) {
       frozen = await freezeOld(options, copy)
     }
-    // Whoever had the lock before may have done it all.
+    // The one that had the lock before may have done it all.
     if (!frozen) return undefined
     const report = await retire(file, copy, frozen)
     await rename(copy, file)

@@ -5,7 +5,7 @@ import { openLocal, type State } from '../store/local.ts'
 import { acquireLock } from '../store/lock.ts'
 import { StoreError } from '../store/store.ts'
 import { backOff } from './back-off.ts'
-import { CHUNK, queueOf, type ChunkSize } from './chunks.ts'
+import { CHUNK, queueOf, usersOf, type ChunkSize } from './chunks.ts'
 import { freezeOld, type OldFileOptions } from './freeze-old.ts'
 import {
   digestOf,
@@ -57,7 +57,7 @@ export async function migrateFile(options: MigrateOptions): Promise<Report | und
     }
     const lock = await acquireLock(`${file}.lock`)
     try {
-      // Whoever had the lock before may have done it all.
+      // The one that had the lock before may have done it all.
       if (!(await canMigrate(file))) return undefined
       const begun = await readFrozen(copy)
       const frozen = begun ?? (await freeze(options, copy))
@@ -116,11 +116,10 @@ async function freeze(options: MigrateOptions, copy: string): Promise<Frozen> {
   const { file } = options
   if (await isOldFile(file)) return freezeOld(options, copy)
   const [source, journal] = [await stampOf(file), await stampOf(journalOf(file))]
-  // Only whoever has the lock may say that a journal is empty.
+  // Only the one that has the lock may say that a journal is empty.
   if (!source || journal?.size) throw new StoreError(`${file} is in use`)
   const { state } = JSON.parse(await readFile(file, 'utf8')) as { state: State }
-  const { users, days, events } = state
-  const records = users.length + days.length + events.length
+  const records = usersOf(state).length + state.days.length + state.events.length
   const report: Report = { records, leftOut: 0, damaged: 0, positions: [] }
   const frozen: Frozen = { state, id: await digestOf(file), source, report }
   await writeFrozen(copy, frozen)

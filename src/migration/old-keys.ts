@@ -1,8 +1,19 @@
 /** The predecessor's keys in a database, `user:TOKEN` and `blocked:TOKEN:MODEL`, read as documents of ours. */
 import * as z from 'zod/mini'
+import { MAX_TOKENS } from '../ledger/commands.ts'
+import { chargedToday, newProfile, newRow, newUsage, thin } from '../ledger/documents.ts'
+import {
+  ALL_MODELS,
+  UNITS,
+  type Amounts,
+  type ThinRow,
+  type UsageDoc,
+  type Used,
+} from '../ledger/shapes.ts'
+import { sum } from '../ledger/tally.ts'
+import { startOf } from '../ledger/windows.ts'
+import type { UserParts } from '../usage/merge.ts'
 import { MODEL_NAME } from '../usage/models.ts'
-import { newRow, newUser } from '../usage/documents.ts'
-import { MAX_TOKENS, type Row, type UserDoc } from '../usage/record.ts'
 import { AHEAD_MS } from './old-records.ts'
 
 const amount = z.int().check(z.nonnegative(), z.maximum(MAX_TOKENS))
@@ -16,26 +27,42 @@ const oldUser = z.object({
 })
 
 /**
- * A user's document from the value of their key: their counts are those of the day on which they were last active. The
- * address is as it was. Undefined when the value cannot be read.
+ * What a user has used, from the value of their key: their counts are those of the day on which they were last active.
+ * The address is as it was. Undefined when the value cannot be read.
  */
-export function readOldUser(id: string, text: string, now: number): UserDoc | undefined {
+export function readOldUser(id: string, text: string, now: number): UsageDoc | undefined {
   const { success, data } = oldUser.safeParse(valueOf(text))
   if (!success || data.lastActive > now + AHEAD_MS) return undefined
-  const rows = Object.entries(data.modelUsage).map(
-    ([model, { tokensUsedDay: charged, requestsDay: requests }]): [string, Row] => [
+  const { lastActive: at, modelUsage } = data
+  const used = Object.entries(modelUsage).map(
+    ([model, { tokensUsedDay: tokens, requestsDay: requests }]): [string, Amounts] => [
       model,
-      { ...newRow(), requests, settled: requests, charged },
+      { requests, tokens },
     ],
   )
-  const user: UserDoc = {
-    ...newUser(id, data.lastActive),
-    seen: data.lastActive,
+  const rows = used.map(([model, { requests, tokens }]): [string, ThinRow] => [
+    model,
+    thin({ ...newRow(), requests, exact: requests, charged: tokens }),
+  ])
+  const counted = [...used, [ALL_MODELS, sum(used.map(([, amounts]) => amounts))] as const]
+  const user: UsageDoc = {
+    ...newUsage(id, at),
+    seen: at,
     rows: Object.fromEntries(rows),
+    windows: { day: { start: startOf('day', at), used: byUnit(counted) } },
   }
+  user.indexed = { at, tokens: chargedToday(user) }
   if (data.ipAddress) user.ip = data.ipAddress
   return user
 }
+
+const byUnit = (counted: (readonly [scope: string, amounts: Amounts])[]): Used =>
+  Object.fromEntries(
+    UNITS.map((unit) => [
+      unit,
+      Object.fromEntries(counted.map(([scope, amounts]) => [scope, amounts[unit]])),
+    ]),
+  )
 
 /** Whether a `blocked:` key says that there is a block; undefined when it cannot be read. */
 export function readOldBlock(text: string): boolean | undefined {
@@ -43,10 +70,10 @@ export function readOldBlock(text: string): boolean | undefined {
   return typeof value === 'boolean' ? value : undefined
 }
 
-/** A user of whom nothing is known but a block, and who was never active. */
-export const blockedUser = (id: string, model: string, now: number): UserDoc => ({
-  ...newUser(id, 0),
-  blocks: { [model]: { at: now } },
+/** A user of whom nothing is known but a block. */
+export const blockedUser = (id: string, model: string, now: number): UserParts => ({
+  id,
+  profile: { ...newProfile(id), blocks: { [model]: { at: now } } },
 })
 
 /**

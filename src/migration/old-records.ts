@@ -1,7 +1,8 @@
 /** The records of the old system's usage file, and the requests they tell of. */
 import * as z from 'zod/mini'
 import { MODEL_NAME } from '../usage/models.ts'
-import { HOUR_MS, MAX_TOKENS } from '../usage/record.ts'
+import { MAX_TOKENS } from '../ledger/commands.ts'
+import { HOUR_MS } from '../ledger/windows.ts'
 
 /** Requests whose further records may still come: the old system wrote them one after the other. */
 const OPEN_REQUESTS = 10_000

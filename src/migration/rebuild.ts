@@ -1,47 +1,68 @@
 /** The state that requests leave behind, rebuilt by the ledger's own rules from what is told of them. */
-import type { State } from '../store/local.ts'
-import type { Retention } from '../store/store.ts'
-import { reduce } from '../usage/ledger.ts'
+import { reduce, type View } from '../ledger/rules.ts'
 import {
-  ALL_MODELS,
-  DAY_MS,
-  dateOf,
-  own,
+  VERSION,
   type DayDoc,
   type Event,
-  type ModelLimits,
-  type UserDoc,
-} from '../usage/record.ts'
+  type PastDoc,
+  type QuotaDoc,
+  type UsageDoc,
+} from '../ledger/shapes.ts'
+import { DAY_MS, dateOf } from '../ledger/windows.ts'
+import { emptyState, type State } from '../store/local.ts'
+import type { Retention } from '../store/store.ts'
+import { laterWindows } from '../usage/merge.ts'
 import type { Ids } from '../usage/user-id.ts'
 import type { OldRequest } from './old-records.ts'
 
-export type RebuildOptions = {
-  retention: Retention
-  /** Those of everyone together, if there are any; they count what is rebuilt too. */
-  globalLimits: ModelLimits | undefined
-  now: number
-}
+export type RebuildOptions = { retention: Retention; now: number }
 
 /** What has aged goes after so many events, so that memory is bounded by the retention, not by the file. */
 const PRUNE_EVERY = 10_000
 
 /** Enters events in any order, cheapest in that of time. */
-export function createRebuild({ retention, globalLimits, now }: RebuildOptions) {
+export function createRebuild({ retention, now }: RebuildOptions) {
   const { userDays, historyDays, eventsKept } = retention
   const oldestDay = dateOf(now - historyDays * DAY_MS)
-  const users = new Map<string, UserDoc>()
+  const usage = new Map<string, UsageDoc>()
+  const past = new Map<string, PastDoc>()
+  const quotas = new Map<string, QuotaDoc>()
   const days = new Map<string, DayDoc>()
   let events: Event[] = []
   let count = 0
   let newest = 0
-  const view = {
-    day: (date: string) => days.get(date),
+
+  /** What there is, with the clock at a moment: by that of the latest event the ledger would refuse what is old. */
+  const viewAt = (at: number): View => ({
+    usage: (user) => usage.get(user),
+    past: (user) => past.get(user),
+    profile: () => undefined,
+    quota(scope) {
+      const quota = quotas.get(scope)
+      return quota && { ...quota, at: Math.min(quota.at, at) }
+    },
+    day: (date) => days.get(date),
     entered: () => false,
     erasedAt: () => undefined,
+    time: () => at,
+  })
+
+  /** An event from before the latest one opens the window of its own time, which is over. */
+  function keepQuota(scope: string, quota: QuotaDoc): void {
+    const known = quotas.get(scope)
+    const kept = known && {
+      at: Math.max(known.at, quota.at),
+      windows: laterWindows(quota.windows, known.windows),
+    }
+    quotas.set(scope, { ...quota, ...kept })
   }
 
   function pruneUsers(now: number): void {
-    for (const { id, at } of users.values()) if (at < now - userDays * DAY_MS) users.delete(id)
+    for (const { id, at } of usage.values()) {
+      if (at >= now - userDays * DAY_MS) continue
+      usage.delete(id)
+      past.delete(id)
+    }
   }
 
   function pruneEvents(): void {
@@ -53,14 +74,12 @@ export function createRebuild({ retention, globalLimits, now }: RebuildOptions) 
     /** False when the event is of a day that is not kept any more. */
     enter(event: Event): boolean {
       if (dateOf(event.at) < oldestDay) return false
-      const { user: id, at } = event
-      const everyone = globalLimits && [ALL_MODELS]
-      if (globalLimits && own(globalLimits.models, event.model)) everyone?.push(event.model)
-      const scopes = everyone && { scopes: everyone }
-      // Its own time is the clock: by that of today the ledger would refuse what is old.
-      const command = { op: 'enter', now: at, user: id, event, ...scopes } as const
-      const step = reduce(users.get(id), command, view, retention)
-      if (step.user) users.set(id, step.user)
+      const { user, at } = event
+      const command = { op: 'enter', now: at, user, event } as const
+      const step = reduce(command, viewAt(at), { ...retention, tolerance: Infinity })
+      if (step.usage) usage.set(user, step.usage)
+      if (step.past) past.set(user, step.past)
+      for (const [scope, quota] of Object.entries(step.quotas ?? {})) keepQuota(scope, quota)
       if (step.day) days.set(step.day.date, step.day)
       if (step.event) events.push(step.event)
       newest = Math.max(newest, at)
@@ -75,7 +94,14 @@ export function createRebuild({ retention, globalLimits, now }: RebuildOptions) 
     state(): State {
       pruneUsers(now)
       pruneEvents()
-      return { users: [...users.values()], days: [...days.values()], events }
+      return {
+        ...emptyState(),
+        usage: [...usage.values()],
+        past: [...past.values()],
+        quotas: [...quotas],
+        days: [...days.values()],
+        events,
+      }
     },
   }
 }
@@ -92,19 +118,18 @@ export async function eventOf(id: string, request: OldRequest, ids: Ids): Promis
   ])
   const total = 'total' in tokens ? tokens.total : tokens.prompt + tokens.completion
   const event: Event = {
-    v: 1,
+    v: VERSION,
     id,
     at,
     user,
     route: 'migrated',
     model,
-    outcome: 'settled',
+    outcome: 'exact',
     status: 200,
     ...tokens,
     total,
-    bound: total,
+    reserved: total,
     charged: total,
-    estimated: false,
     totalMs: 0,
   }
   if (session !== undefined) event.session = session

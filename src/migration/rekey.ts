@@ -6,8 +6,7 @@ import { storedIp } from '../middleware/caller.ts'
 import { guard } from '../store/call.ts'
 import type { Import, Replaced } from '../store/import.ts'
 import type { Retention } from '../store/store.ts'
-import { mergeUser } from '../usage/merge.ts'
-import type { UserDoc } from '../usage/record.ts'
+import { mergeUser, type UserParts } from '../usage/merge.ts'
 import type { Ids } from '../usage/user-id.ts'
 import { backOff } from './back-off.ts'
 import { blockedUser, readOldBlock, readOldUser, splitBlocked } from './old-keys.ts'
@@ -36,8 +35,8 @@ const BATCH = 100
 /** Keys that the database looks at in one step of a scan. */
 const SCANNED = 1000
 
-/** What an old key says: a document of ours, nothing that need be kept, or nothing that can be read. */
-type Reading = { user?: UserDoc } | { unreadable: string }
+/** What an old key says: something of a user, nothing that need be kept, or nothing that can be read. */
+type Reading = { user?: UserParts } | { unreadable: string }
 
 /** Re-keys users and blocks; a second run finds nothing to do. Throws `StoreError`. */
 export async function rekey(options: RekeyOptions): Promise<RekeyReport> {
@@ -64,7 +63,7 @@ export async function rekey(options: RekeyOptions): Promise<RekeyReport> {
   ): Promise<number> {
     for (let misses = 1; ; misses += 1) {
       const texts = await target.read(keys)
-      const users = new Map<string, UserDoc>()
+      const users = new Map<string, UserParts>()
       const old: Replaced[] = []
       const failed: string[] = []
       for (const [index, key] of keys.entries()) {
@@ -79,7 +78,7 @@ export async function rekey(options: RekeyOptions): Promise<RekeyReport> {
         const { user } = reading
         if (!user) continue
         const known = users.get(user.id)
-        users.set(user.id, known ? mergeUser(known, user, retention) : user)
+        users.set(user.id, known ? mergeUser(known, user, { ...retention, now: now() }) : user)
       }
       if (old.length && !(await target.replace([...users.values()], old))) {
         await backOff(misses)
@@ -94,11 +93,11 @@ export async function rekey(options: RekeyOptions): Promise<RekeyReport> {
 
   async function readUser(key: string, text: string): Promise<Reading> {
     const id = await ids.user(key.slice('user:'.length))
-    const user = readOldUser(id, text, now())
-    if (!user) return { unreadable: `user:${id}` }
-    const { ip: address, ...rest } = user
+    const usage = readOldUser(id, text, now())
+    if (!usage) return { unreadable: `user:${id}` }
+    const { ip: address, ...rest } = usage
     const ip = storedIp(address, ipStorage)
-    return { user: ip === undefined ? rest : { ...rest, ip } }
+    return { user: { id, usage: ip === undefined ? rest : { ...rest, ip } } }
   }
 
   const tokens = new Set<string>()

@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Config, Database } from '../config.ts'
 import type { Log } from '../log.ts'
 import { createImport, type ImportCommands } from '../store/import.ts'
+import { IMPORT_SCRIPT } from '../store/redis/import-script.ts'
 import { StoreError } from '../store/store.ts'
 import { canMigrate, migrateFile } from './migrate.ts'
 import { fieldsOf, migrated, type Report } from './report.ts'
@@ -69,17 +70,16 @@ export async function migrate(
   options: MigrationOptions & { signal?: AbortSignal },
 ): Promise<Report | undefined> {
   const { config, database, connect, now } = options
-  const { usageFile: file, retention, globalLimits, userHashSecret } = config
+  const { usageFile: file, retention, userHashSecret } = config
   const { warn } = options.log
   if (!(await canMigrate(file))) return undefined
   const { redis, disconnect } = await connect(database, TIMEOUT_MS)
   try {
-    const target = createImport({ redis, retention, now, warn })
+    const target = createImport({ redis, script: IMPORT_SCRIPT, retention, now, warn })
     const { signal } = options
     return await migrateFile({
       file,
       retention,
-      globalLimits,
       userHashSecret,
       now,
       target,

@@ -1,7 +1,7 @@
 /** Reads a request body once, to learn what it asks for; the same bytes go upstream. */
 import type { Config } from '../config.ts'
 import { ApiError } from '../errors.ts'
-import { boundOf, type Bound, type MeteredRoute } from '../usage/bound.ts'
+import { reservationOf, type Reservation, type MeteredRoute } from '../usage/reservation.ts'
 import { MODEL_NAME, isOffered } from '../usage/models.ts'
 
 export type Json = Record<string, unknown>
@@ -11,7 +11,7 @@ export type ProxyRequest = {
   /** What goes upstream: the client's bytes, unless strict mode had to splice a maximum in. */
   bytes: Uint8Array<ArrayBuffer>
   model: string
-  bound: Bound
+  reservation: Reservation
 }
 
 export const MAX_MESSAGES = 5000
@@ -147,7 +147,7 @@ function closingQuote(text: string, from: number): number {
   }
 }
 
-/** Checks what the gate needs of a body and reckons its bound. Throws `ApiError`. */
+/** Checks what the gate needs of a body and computes its reservation. Throws `ApiError`. */
 export function readProxyRequest(
   route: MeteredRoute,
   bytes: Uint8Array<ArrayBuffer>,
@@ -175,8 +175,13 @@ export function readProxyRequest(
     }
   }
 
-  const bound = boundOf(route, body, bytes.length, config)
-  return { route, bytes: bound.splice ? splice(bytes, bound.splice) : bytes, model, bound }
+  const reservation = reservationOf(route, body, bytes.length, config)
+  return {
+    route,
+    bytes: reservation.splice ? splice(bytes, reservation.splice) : bytes,
+    model,
+    reservation,
+  }
 }
 
 /** Throws unless the name can be a model's and is one of `ALLOWED_MODELS`. */
@@ -198,7 +203,7 @@ function checkModel(model: string, { allowedModels }: Readonly<Config>): void {
 /** Puts a field in front of an object's first key; the object is known not to be empty. */
 function splice(
   bytes: Uint8Array<ArrayBuffer>,
-  { field, tokens }: NonNullable<Bound['splice']>,
+  { field, tokens }: NonNullable<Reservation['splice']>,
 ): Uint8Array<ArrayBuffer> {
   const at = bytes.indexOf(0x7b) + 1
   const insert = new TextEncoder().encode(`"${field}":${tokens},`)

@@ -1,22 +1,16 @@
 /** One metered exchange: admit, call upstream, relay the answer, settle. */
-import type { Config } from '../config.ts'
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError, asApiError, brokenOff } from '../errors.ts'
-import type { Degraded, FallbackStore } from '../store/fallback.ts'
+import type { Admitted } from '../ledger/commands.ts'
+import { isTotal, linesOf } from '../ledger/policy.ts'
+import { VERSION, type Event } from '../ledger/shapes.ts'
+import { SECOND_MS, WINDOWS } from '../ledger/windows.ts'
 import type { Caller } from '../middleware/caller.ts'
 import type { Gate } from '../middleware/gate.ts'
+import type { Degraded, FallbackStore } from '../store/fallback.ts'
 import { StoreError } from '../store/store.ts'
 import { createMeter } from '../usage/meter.ts'
 import { chargeOf, type Ending } from '../usage/outcome.ts'
-import {
-  DAY_MS,
-  MINUTE_MS,
-  limitsOf,
-  nextDay,
-  type Admitted,
-  type Event,
-  type Limits,
-} from '../usage/record.ts'
 import type { ProxyRequest } from './body.ts'
 import { headersDown } from './headers.ts'
 import type { Relay } from './relay.ts'
@@ -33,24 +27,24 @@ export async function exchange(
 ): Promise<Response> {
   const { deps, store, gate, relay } = parts
   const { config } = deps
-  const { route, model, bound } = request
+  const { route, model, reservation } = request
   const arrived = performance.now()
   const settle = settlement(c, parts, caller, request)
 
   let admission: Admitted & Degraded
   try {
-    admission = await gate({ id: c.var.id, caller, model, bound: bound.tokens })
+    admission = await gate({ id: c.var.id, caller, model, reserved: reservation.tokens })
   } catch (error) {
     const refusal = error instanceof StoreError ? uncounted(error) : asApiError(error)
     // The lease may be there although its answer was lost.
-    if (store.isUnacknowledged(c.var.id)) settle({ cut: false }, refusal.status)
+    if (store.isUnacknowledged(c.var.id)) settle({ ended: false, cut: false }, refusal.status)
     throw refusal
   }
 
   if (config.onClientAbort === 'cancel' && c.req.raw.signal.aborted) {
     // Upstream has not been asked, so this costs nothing.
     const left = brokenOff()
-    settle({ cut: false }, left.status)
+    settle({ ended: false, cut: false }, left.status)
     throw left
   }
 
@@ -72,7 +66,7 @@ export async function exchange(
   } catch (error) {
     clearTimeout(deadline)
     const failure = asApiError(error)
-    settle({ cut: controller.signal.aborted }, failure.status)
+    settle({ ended: false, cut: controller.signal.aborted }, failure.status)
     if (admission.degraded) failure.headers['x-weir-degraded'] = '1'
     throw failure
   }
@@ -84,12 +78,12 @@ export async function exchange(
     'server-timing',
     `gate;dur=${gateMs.toFixed(1)}, upstream;dur=${ttfbMs.toFixed(1)}`,
   )
-  for (const [name, value] of ownHeaders(admission, request, config)) headers.set(name, value)
+  for (const [name, value] of ownHeaders(admission, request)) headers.set(name, value)
 
   const { status, statusText } = answer
   if (!answer.body) {
     clearTimeout(deadline)
-    settle({ status, cut: false, ttfbMs }, status)
+    settle({ status, ended: true, cut: false, ttfbMs }, status)
     return new Response(null, { status, statusText, headers })
   }
   const meter = answer.ok ? createMeter(route, answer.headers.get('content-type')) : undefined
@@ -99,9 +93,9 @@ export async function exchange(
     upstream: controller,
     onClientAbort: config.onClientAbort,
   })
-  const ended = done.then(({ metered, cut }) => {
+  const ended = done.then(({ metered, ended, cut }) => {
     clearTimeout(deadline)
-    return settle({ status, metered, cut, ttfbMs }, status)
+    return settle({ status, metered, ended, cut, ttfbMs }, status)
   })
   c.executionCtx.waitUntil(ended)
   return new Response(body, { status, statusText, headers })
@@ -110,21 +104,23 @@ export async function exchange(
 const uncounted = (cause: StoreError) =>
   new ApiError('store_unavailable', 'Usage cannot be counted right now; try again soon.', { cause })
 
-type Seen = Pick<Ending, 'status' | 'metered' | 'cut'> & { ttfbMs?: number }
+type Seen = Pick<Ending, 'status' | 'metered' | 'ended' | 'cut'> & { ttfbMs?: number }
 
 /** Builds the function that settles one request, in the background; `sent` is the status the client gets. */
 function settlement(c: AppContext, { deps, store }: Parts, caller: Caller, request: ProxyRequest) {
-  const { route, model, bound } = request
+  const { route, model, reservation } = request
+  const reserved = reservation.tokens
   const started = deps.now()
 
   return function settle({ ttfbMs, ...ending }: Seen, sent: number): Promise<void> {
-    const { outcome, charged, estimated, usage } = chargeOf({
+    const { outcome, charged, usage } = chargeOf({
       ...ending,
-      bound: bound.tokens,
-      promptBytes: bound.promptBytes,
+      reserved,
+      promptBytes: reservation.promptBytes,
+      cap: deps.config.cap,
     })
     const event: Event = {
-      v: 1,
+      v: VERSION,
       id: c.var.id,
       at: started,
       user: caller.id,
@@ -133,16 +129,15 @@ function settlement(c: AppContext, { deps, store }: Parts, caller: Caller, reque
       outcome,
       status: sent,
       ...usage,
-      bound: bound.tokens,
+      reserved,
       charged,
-      estimated,
       totalMs: Math.max(0, deps.now() - started),
     }
     if (caller.session !== undefined) event.session = caller.session
     if (ttfbMs !== undefined) event.ttfbMs = Math.round(ttfbMs)
     const { log, environment } = deps
     const place = environment.storage === 'database' ? 'Database' : 'File'
-    const settled = store.settle({ op: 'settle', now: deps.now(), user: caller.id, event }).then(
+    const settled = store.execute({ op: 'settle', now: deps.now(), user: caller.id, event }).then(
       ({ applied }) => {
         if (!applied) return
         log.info(`📊 Logged ${charged} tokens for model ${model} (${place})`, { usage: event })
@@ -157,38 +152,30 @@ function settlement(c: AppContext, { deps, store }: Parts, caller: Caller, reque
 /** What Weir says of a request, in the place of whatever upstream says under these names. */
 function* ownHeaders(
   admission: Admitted & Degraded,
-  { model, bound }: ProxyRequest,
-  { limits }: Readonly<Config>,
+  { reservation }: ProxyRequest,
 ): Generator<[string, string]> {
-  yield* rateLimitHeaders(admission, limitsOf(limits, model))
+  yield* rateLimitHeaders(admission)
   if (admission.degraded) yield ['x-weir-degraded', '1']
-  if (bound.splice) yield ['x-weir-max-completion-tokens', String(bound.splice.tokens)]
+  if (reservation.splice) yield ['x-weir-max-completion-tokens', String(reservation.splice.tokens)]
 }
 
-/** What is left of the user's own limits with this model: draft-ietf-httpapi-ratelimit-headers. */
-function* rateLimitHeaders(
-  { at, day, minute }: Admitted,
-  limits: Limits | undefined,
-): Generator<[string, string]> {
-  if (!limits) return
-  const inDay = Math.ceil((nextDay(at) - at) / 1000)
-  const inMinute = Math.ceil((MINUTE_MS - (at % MINUTE_MS)) / 1000)
-  const windows = [
-    ['requests-day', limits.requestsPerDay, day.requests, DAY_MS / 1000, inDay],
-    ['tokens-day', limits.tokensPerDay, day.tokens, DAY_MS / 1000, inDay],
-    ['requests-minute', limits.requestsPerMinute, minute.requests, 60, inMinute],
-    ['tokens-minute', limits.tokensPerMinute, minute.tokens, 60, inMinute],
-  ] as const
-  const set = windows.flatMap(([name, limit, used, width, reset]) =>
-    limit === undefined
-      ? []
-      : [
-          {
-            policy: `"${name}";q=${limit};w=${width}`,
-            left: `"${name}";r=${Math.max(0, limit - used)};t=${reset}`,
-          },
-        ],
+/**
+ * What is left of the user's own limits with this model: draft-ietf-httpapi-ratelimit-headers-10, where a policy that is
+ * not of requests names its unit.
+ */
+function* rateLimitHeaders({ at, limits = [] }: Admitted): Generator<[string, string]> {
+  const mine = limits.filter(({ of, model }) => of === 'user' && !isTotal(model))
+  const lines = mine.flatMap((standing) => linesOf(standing, at))
+  if (lines.length === 0) return
+  const seconds = (ms: number) => Math.ceil(ms / SECOND_MS)
+  const named = lines.map((line) => ({ ...line, name: `"${line.unit}-${line.window}"` }))
+  const policies = named.map(({ name, limit, unit, window }) => {
+    const quotaUnit = unit === 'requests' ? '' : `;qu="${unit}"`
+    return `${name};q=${limit}${quotaUnit};w=${seconds(WINDOWS[window].ms)}`
+  })
+  const standings = named.map(
+    ({ name, left, resetAt }) => `${name};r=${left};t=${seconds(resetAt - at)}`,
   )
-  yield ['ratelimit-policy', set.map(({ policy }) => policy).join(', ')]
-  yield ['ratelimit', set.map(({ left }) => left).join(', ')]
+  yield ['ratelimit-policy', policies.join(', ')]
+  yield ['ratelimit', standings.join(', ')]
 }

@@ -26,7 +26,13 @@ export type RelayOptions = {
   onClientAbort: 'drain' | 'cancel'
 }
 
-export type Relayed = { metered: Metered; /** We stopped reading upstream. */ cut: boolean }
+export type Relayed = {
+  metered: Metered
+  /** Upstream ended its answer by itself. */
+  ended: boolean
+  /** We stopped reading upstream. */
+  cut: boolean
+}
 
 export type Relay = (options: RelayOptions) => {
   body: ReadableStream<Bytes>
@@ -63,9 +69,12 @@ export function createRelay({ pipe, drain: limits }: RelayPlatform): Relay {
     })
 
     async function pump(): Promise<Relayed> {
+      let ended = false
       try {
         for (;;) {
           const { done, value } = await reader.read()
+          // What we cut looks ended too, since its reader was told to stop.
+          ended = done && !upstream.signal.aborted
           if (done) break
           if (!gone) await writer.write(value).catch(leave)
           meter?.write(value)
@@ -82,7 +91,8 @@ export function createRelay({ pipe, drain: limits }: RelayPlatform): Relay {
         clearTimeout(timer)
         if (drains) draining -= 1
       }
-      return { metered: meter?.end() ?? { deltas: 0 }, cut: upstream.signal.aborted }
+      const metered = meter?.end() ?? { deltas: 0, bytes: 0 }
+      return { metered, ended, cut: !ended && upstream.signal.aborted }
     }
 
     return { body: readable, done: pump() }

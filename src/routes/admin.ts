@@ -8,11 +8,13 @@ import { limitBody } from '../middleware/limit-body.ts'
 import { only } from '../middleware/methods.ts'
 import { sameOrigin } from '../middleware/same-origin.ts'
 import { answered, storeOf } from '../middleware/store.ts'
+import { effectiveLimits, everyoneLimits } from '../ledger/policy.ts'
+import type { Block } from '../ledger/shapes.ts'
+import { dateOf, datesTo } from '../ledger/windows.ts'
 import { parseBody, type Json } from '../proxy/body.ts'
 import { formatCursor } from '../store/cursor.ts'
 import { isScope } from '../usage/models.ts'
-import { dateOf, datesTo, type Block } from '../usage/record.ts'
-import { modelStats, userReport } from '../usage/report.ts'
+import { inOrder, modelStats, quotasToday, userReport } from '../usage/report.ts'
 import { exportHandler } from './export.ts'
 import { formOf, isForm } from './form.ts'
 import { answerProblem } from './problem-page.ts'
@@ -95,18 +97,19 @@ export function adminRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
     const at = now()
     const store = storeOf(deps)
     const users = { sort, limit: q === undefined ? limit : 0, from, now: at }
-    const [{ days, page, events }, audit, asked] = await answered(
+    const [{ days, page, events, quotas }, audit, asked] = await answered(
       Promise.all([
         store.overview({ dates: datesTo(at, config.statsDays), users, events: EVENTS }),
         store.audit(AUDITS),
         q === undefined ? undefined : store.user(q),
       ]),
     )
-    const found = asked ? [asked] : page.users
+    const found = asked ? [asked] : inOrder(page.users, users)
     return c.json({
-      users: found.map((user) => userReport(user, config.limits, at)),
-      stats: modelStats(days, config.globalLimits, at),
-      days: days.map(({ date, total, quota }) => ({ date, ...total, quota })),
+      users: found.map((user) => userReport(user, effectiveLimits(config.limits, user), at)),
+      stats: modelStats(days, quotas, everyoneLimits(config.globalLimits), at),
+      days: days.map(({ date, total }) => ({ date, ...total })),
+      quotas: quotasToday(quotas, at),
       events,
       audit,
       nextCursor: page.next ? formatCursor(page.next) : null,
@@ -142,7 +145,7 @@ export function adminRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
     }
     const block: Block = { at, reason, until }
     await answered(
-      storeOf(deps).setBlock({
+      storeOf(deps).execute({
         op: 'block',
         ...admin.stamp(c),
         user: userId,
@@ -166,7 +169,7 @@ export function adminRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
     const store = storeOf(deps)
     const known = await answered(store.user(user))
     // Events and what is still to be counted may outlive the document.
-    await answered(store.erase({ op: 'erase', user, ...admin.stamp(c) }))
+    await answered(store.execute({ op: 'erase', user, ...admin.stamp(c) }))
     return c.json({ success: true, found: known !== undefined })
   })
   app.all('/users/:userId', only('DELETE'))

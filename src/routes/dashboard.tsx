@@ -6,18 +6,14 @@ import type { Admin } from '../middleware/admin.ts'
 import { limitBody } from '../middleware/limit-body.ts'
 import { sameOrigin } from '../middleware/same-origin.ts'
 import { answered, storeOf } from '../middleware/store.ts'
+import { effectiveLimits, everyoneLimits } from '../ledger/policy.ts'
+import { own, type Block } from '../ledger/shapes.ts'
+import { MINUTE_MS, dateOf, datesTo } from '../ledger/windows.ts'
 import { formatCursor, parseCursor } from '../store/cursor.ts'
-import {
-  blocksOf,
-  history,
-  today,
-  userDay,
-  userDays,
-  userLine,
-  type UserLine,
-} from '../usage/dashboard.ts'
+import type { User, WholeUser } from '../store/store.ts'
+import { blocksOf, history, today, userDay, userDays, userLine } from '../usage/dashboard.ts'
 import { isScope } from '../usage/models.ts'
-import { MINUTE_MS, dateOf, datesTo, own, type Block, type UserDoc } from '../usage/record.ts'
+import { inOrder, lastActiveOf } from '../usage/report.ts'
 import { base64url, createIds } from '../usage/user-id.ts'
 import { loginPage } from '../views/login.tsx'
 import { overviewPage, type Live } from '../views/overview.tsx'
@@ -57,6 +53,7 @@ const PROBLEMS: Record<string, string> = {
 
 export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
   const { config, now, environment } = deps
+  const { prices } = config
   const app = new Hono<AppEnv>()
   const ids = createIds(config.userHashSecret)
   const place = `${environment.platform} · ${environment.storage}`
@@ -67,6 +64,8 @@ export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
     if (!(await admin.session(c))) return answerPage(c, loginPage(), 401)
     await next()
   })
+
+  const termsOf = (user: User) => ({ limits: effectiveLimits(config.limits, user), prices })
 
   /** What both pages are framed with, and what a form before them did. */
   function frameOf(c: AppContext) {
@@ -84,20 +83,19 @@ export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
     const from = parseCursor(c.req.query('cursor') ?? '')
     const part = c.req.header(LIVE) !== undefined
     const dates = datesTo(at, part ? 2 : Math.min(HISTORY_DAYS, config.retention.historyDays))
-    // The store's order by activity is one of minutes.
-    const order = (a: UserLine, b: UserLine) => (sort === 'tokens' ? 0 : b.at - a.at)
     const users = { sort, from, limit: USERS, now: at } as const
-    const [{ days, page, events }, blocked, audit] = await answered(
+    const [overview, blocked, audit] = await answered(
       Promise.all([
         store.overview({ dates, users, events: EVENTS }),
         part ? [] : store.blockedUsers(BLOCKED),
         part ? [] : store.audit(AUDIT),
       ]),
     )
+    const { days, page, events } = overview
     const live: Live = {
       health: store.health(),
-      today: today(days, config, at),
-      users: page.users.map((user) => userLine(user, config, at)).sort(order),
+      today: today(overview, { limits: everyoneLimits(config.globalLimits), prices }, at),
+      users: inOrder(page.users, users).map((user) => userLine(user, termsOf(user), at)),
       sort,
       next: page.next && formatCursor(page.next),
       paged: from !== undefined,
@@ -105,8 +103,8 @@ export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
     }
     if (part) return refreshed(c, live, () => overviewPage({ ...frame, live }))
     const more = {
-      history: history(days, dates, config),
-      blocks: blocked.flatMap((user) => blocksOf(user, at)),
+      history: history(days, dates, { prices }),
+      blocks: blocked.flatMap((profile) => blocksOf(profile, at)),
       cut: blocked.length >= BLOCKED,
       audit,
       origin: new URL(c.req.url).origin,
@@ -118,14 +116,15 @@ export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
     const frame = frameOf(c)
     const at = frame.now
     const user = await userOf(c)
-    const { id, ip } = user
+    const { usage, profile } = user
+    const { id, ip } = usage
+    const terms = termsOf(user)
     const live: UserLive = {
       id,
       ip,
-      at: user.seen ?? user.at,
-      sessions: user.date === dateOf(at) ? Object.keys(user.sessions).length : 0,
-      limits: config.limits.total,
-      ...userDay(user, config, at),
+      at: lastActiveOf(usage),
+      sessions: usage.date === dateOf(at) ? Object.keys(usage.sessions).length : 0,
+      ...userDay(user, terms, at),
       days: userDays(user, datesTo(at, Math.min(USER_DAYS, config.retention.userDays) + 1)),
     }
     const seen = async () => {
@@ -135,14 +134,14 @@ export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
     if (c.req.header(LIVE) !== undefined) {
       return refreshed(c, live, async () => userPage({ ...frame, live, ...(await seen()) }))
     }
-    const known = [...Object.keys(user.rows), ...Object.keys(config.limits.models)]
+    const known = [...Object.keys(usage.rows), ...Object.keys(terms.limits.models)]
     const names = [...new Set([...known, config.defaultModel])].sort()
-    const more = { blocks: blocksOf(user, at), names }
+    const more = { blocks: blocksOf(profile, at), names }
     return answerPage(c, userPage({ ...frame, live, ...(await seen()), more }))
   })
 
   /** The user of the path, or `not_found`. */
-  async function userOf(c: AppContext): Promise<UserDoc> {
+  async function userOf(c: AppContext): Promise<WholeUser> {
     const id = c.req.param('userId') ?? ''
     const user = USER_ID.test(id) && (await answered(storeOf(deps).user(id)))
     if (user) return user
@@ -153,7 +152,7 @@ export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
 
   app.post('/find', async (c) => {
     const { q = '' } = await formOf(c)
-    const known = async (id: string) => (await answered(storeOf(deps).user(id)))?.id
+    const known = async (id: string) => (await answered(storeOf(deps).user(id)))?.usage.id
     const id = (USER_ID.test(q) && (await known(q))) || (await known(await ids.user(q)))
     return c.redirect(id ? `/admin/users/${id}` : '/admin?done=nobody', 303)
   })
@@ -179,16 +178,20 @@ export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
   app.post('/users/:userId/unblock', async (c) => setBlock(c, (await formOf(c)).model ?? ''))
 
   async function setBlock(c: AppContext, model: string, block?: Block) {
-    const { id } = await userOf(c)
-    const command = { op: 'block', user: id, model, block, ...admin.stamp(c) } as const
-    await answered(storeOf(deps).setBlock(command))
-    return back(c, block ? 'blocked' : 'unblocked')
+    const { usage, profile } = await userOf(c)
+    const command = { op: 'block', user: usage.id, model, block, ...admin.stamp(c) } as const
+    await answered(storeOf(deps).execute(command))
+    if (block) return back(c, 'blocked')
+    // Of a user who has never called nothing is kept without a block.
+    const isKept =
+      lastActiveOf(usage) > 0 || Object.keys(profile.blocks).some((scope) => scope !== model)
+    return isKept ? back(c, 'unblocked') : c.redirect('/admin?done=unblocked', 303)
   }
 
   app.post('/users/:userId/erase', async (c) => {
     if ((await formOf(c)).sure !== 'yes') return back(c, 'sure')
-    const { id } = await userOf(c)
-    await answered(storeOf(deps).erase({ op: 'erase', user: id, ...admin.stamp(c) }))
+    const { usage } = await userOf(c)
+    await answered(storeOf(deps).execute({ op: 'erase', user: usage.id, ...admin.stamp(c) }))
     return c.redirect('/admin?done=erased', 303)
   })
 

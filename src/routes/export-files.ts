@@ -1,9 +1,11 @@
 /** What the files of an export are made of: users today, days, or events. */
 import type { Deps } from '../context.ts'
+import { effectiveLimits } from '../ledger/policy.ts'
+import { ALL_MODELS, type Event } from '../ledger/shapes.ts'
+import { datesTo } from '../ledger/windows.ts'
 import type { Cursor, Store } from '../store/store.ts'
 import type { Cell } from '../usage/csv.ts'
-import { ALL_MODELS, datesTo, type Event } from '../usage/record.ts'
-import { userReport } from '../usage/report.ts'
+import { inOrder, userReport } from '../usage/report.ts'
 
 const USERS_AT_ONCE = 200
 const EVENTS_AT_ONCE = 1000
@@ -30,13 +32,13 @@ export const FILES: Record<'users' | 'days' | 'events', ExportFile> = {
       'tokensUsedDay',
       'tokensRemainingDay',
       'requestsDay',
-      'settled',
-      'partial',
+      'exact',
+      'estimated',
       'failed',
-      'unsettled',
-      'expired',
-      'heldTokens',
-      'overshoot',
+      'running',
+      'lost',
+      'reservedTokens',
+      'overReservation',
       'reportedTokensDay',
       'reportedRequestsDay',
       'blocked',
@@ -47,15 +49,11 @@ export const FILES: Record<'users' | 'days' | 'events', ExportFile> = {
       let from: Cursor | undefined
       do {
         const at = now()
-        const limit = USERS_AT_ONCE
-        const page = await store.listUsers({
-          sort: 'lastActive',
-          ascending: true,
-          from,
-          limit,
-          now: at,
-        })
-        const objects = page.users.map((user) => userReport(user, config.limits, at))
+        const order = { sort: 'lastActive', ascending: true, now: at } as const
+        const page = await store.listUsers({ ...order, from, limit: USERS_AT_ONCE })
+        const objects = inOrder(page.users, order).map((user) =>
+          userReport(user, effectiveLimits(config.limits, user), at),
+        )
         const rows = objects.flatMap(({ models, ...user }) =>
           (models.length ? models : [{ blockedUntil: null }]).map((model) => ({
             ...user,
@@ -74,14 +72,14 @@ export const FILES: Record<'users' | 'days' | 'events', ExportFile> = {
       'date',
       'model',
       'requests',
-      'settled',
-      'partial',
+      'exact',
+      'estimated',
       'failed',
       'charged',
       'prompt',
       'cached',
       'completion',
-      'overshoot',
+      'overReservation',
       'users',
     ],
     async *pages(store, { config, now }) {
@@ -111,9 +109,8 @@ export const FILES: Record<'users' | 'days' | 'events', ExportFile> = {
       'cached',
       'reasoning',
       'mismatch',
-      'bound',
+      'reserved',
       'charged',
-      'estimated',
       'ttfbMs',
       'totalMs',
       'late',

@@ -6,9 +6,9 @@ import { ApiError } from '../errors.ts'
 import type { Admin } from '../middleware/admin.ts'
 import { methodNotAllowed } from '../middleware/methods.ts'
 import { answered, storeOf } from '../middleware/store.ts'
+import { dateOf } from '../ledger/windows.ts'
 import { StoreError } from '../store/store.ts'
 import { csvLine } from '../usage/csv.ts'
-import { dateOf } from '../usage/record.ts'
 import { FILES, type ExportFile, type Readable } from './export-files.ts'
 
 export const exportQuery = z.object({
@@ -57,7 +57,7 @@ export function exportHandler(deps: Deps, admin: Admin) {
     }
     const { kind, format } = asked.data
     const store = storeOf(deps)
-    await answered(store.note({ op: 'note', action: 'export', ...admin.stamp(c) }))
+    await answered(store.execute({ op: 'note', action: 'export', ...admin.stamp(c) }))
     const texts = textsOf(FILES[kind], format, store, deps)
     const first = await answered(texts.next())
     const { readable, writer, fail } = deps.relay.pipe()

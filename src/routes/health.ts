@@ -31,7 +31,7 @@ export function healthRoutes(deps: Deps): Hono<AppEnv> {
   app.get('/', async (c) => {
     const timestamp = now()
     if (timestamp - (known?.checkedAt ?? -Infinity) >= REMEMBER_MS) {
-      // Whoever asks meanwhile is told what was known: a crowd must not become a crowd of writes.
+      // Others who ask meanwhile are told what was known: a crowd must not become a crowd of writes.
       const before = known?.database ?? { connected: null, latencyMs: null }
       known = { database: before, checkedAt: timestamp }
       known = { database: await check(), checkedAt: timestamp }

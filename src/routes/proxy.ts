@@ -13,7 +13,7 @@ import { exchange, type Parts } from '../proxy/exchange.ts'
 import { headersDown } from '../proxy/headers.ts'
 import { createRelay } from '../proxy/relay.ts'
 import { callUpstream, notConfigured } from '../proxy/upstream.ts'
-import type { MeteredRoute } from '../usage/bound.ts'
+import type { MeteredRoute } from '../usage/reservation.ts'
 
 const METERED: MeteredRoute[] = ['chat/completions', 'responses', 'embeddings']
 const UNMETERED = ['audio', 'batches', 'files', 'fine_tuning', 'images', 'reranking']

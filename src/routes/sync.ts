@@ -9,8 +9,8 @@ import { limitBody } from '../middleware/limit-body.ts'
 import { only } from '../middleware/methods.ts'
 import { secondsUntil } from '../middleware/retry-after.ts'
 import { answered, storeOf } from '../middleware/store.ts'
+import { MODELS_PER_USER } from '../ledger/commands.ts'
 import { MODEL_NAME } from '../usage/models.ts'
-import { MODELS_PER_USER } from '../usage/record.ts'
 import { syncReport } from '../usage/report.ts'
 
 /** The tracker syncs every few seconds at most. */
@@ -67,10 +67,16 @@ export function syncRoutes(deps: Deps): Hono<AppEnv> {
       Object.entries(modelUsage).map(([model, { day }]) => [model, day]),
     )
     const known = await answered(
-      store.report({ op: 'report', now: now(), user: caller.id, models }),
+      store.execute({
+        op: 'report',
+        now: now(),
+        user: caller.id,
+        models,
+        limits: config.limits,
+      }),
     )
     c.header('cache-control', 'no-store')
-    return c.json({ success: true, ...syncReport(known, Object.keys(models), config.limits) })
+    return c.json({ success: true, ...syncReport(known) })
   })
 
   app.all('/sync', only('POST'))

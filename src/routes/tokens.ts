@@ -7,8 +7,8 @@ import type { Admin } from '../middleware/admin.ts'
 import { only } from '../middleware/methods.ts'
 import { sameOrigin } from '../middleware/same-origin.ts'
 import { answered, storeOf } from '../middleware/store.ts'
+import { dateOf, datesTo } from '../ledger/windows.ts'
 import { historyRow, historyStats, type HistoryRow } from '../usage/history.ts'
-import { dateOf, datesTo } from '../usage/record.ts'
 import { wholeNumber } from './whole-number.ts'
 
 /** What may be asked for, where so many days are kept. */
@@ -69,7 +69,7 @@ export function tokensRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
   })
 
   app.delete('/', async (c) => {
-    await answered(storeOf(deps).clear({ op: 'clear', ...admin.stamp(c) }))
+    await answered(storeOf(deps).execute({ op: 'clear', ...admin.stamp(c) }))
     return c.json({ success: true })
   })
 

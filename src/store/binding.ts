@@ -8,27 +8,19 @@ import { StoreError, type Store } from './store.ts'
 export type Fetcher = { fetch(input: string, init?: RequestInit): Promise<Response> }
 
 const VERBS = [
-  'admit',
-  'settle',
+  'execute',
   'replay',
-  'setBlock',
-  'clear',
   'takeTurn',
-  'report',
-  'erase',
-  'login',
-  'logout',
-  'note',
-  'session',
-  'user',
-  'audit',
   'listUsers',
   'overview',
   'blockedUsers',
   'days',
+  'session',
+  'user',
+  'audit',
   'events',
   'probe',
-] as const
+] as const satisfies (keyof Store)[]
 
 type Verb = (typeof VERBS)[number]
 type Call = { verb: Verb; args: unknown[] }

@@ -6,12 +6,27 @@
  * requests are entered, which settles the lease or keeps it from ever being there, so nothing counts twice.
  */
 import type { Log } from '../log.ts'
-import { scopesOf } from '../usage/ledger.ts'
-import type { Admit, Admitted, Refusal, Settle, Settled } from '../usage/record.ts'
+import type {
+  Admit,
+  Admitted,
+  AnswerOf,
+  Command,
+  Refusal,
+  Settle,
+  Settled,
+} from '../ledger/commands.ts'
 import { createBreaker } from './breaker.ts'
 import { createMemory } from './memory.ts'
 import type { Queue } from './queue.ts'
-import { CommandError, StoreError, type Entry, type Retention, type Store } from './store.ts'
+import {
+  CommandError,
+  NewerError,
+  StoreError,
+  answerOf,
+  type Entry,
+  type Retention,
+  type Store,
+} from './store.ts'
 
 /** The wait before the store is tried again doubles with every try that fails. */
 const RETRY_MS = { first: 250, most: 5000 }
@@ -36,13 +51,18 @@ export type Degraded = { degraded?: true }
 
 export type StoreHealth = { degraded: boolean; queued: number }
 
-export type FallbackStore = Omit<Store, 'admit' | 'settle'> & {
-  /** Rejects only when closed, or when the store is well and cannot run the command. */
-  admit(command: Admit): Promise<(Admitted | Refusal) & Degraded>
+/** An admission says where it was answered from, and an end where it waits. */
+type FallbackAnswerOf<C extends Command> = AnswerOf<C> &
+  (C['op'] extends 'admit' ? Degraded : C['op'] extends 'settle' ? { queued?: true } : unknown)
+
+export type FallbackStore = Omit<Store, 'execute'> & {
+  /**
+   * Rejects an admission only when closed, or when the store is well and cannot run the command. A settlement never waits
+   * for a store that is away; what it cannot take is `queued`.
+   */
+  execute<C extends Command>(command: C): Promise<FallbackAnswerOf<C>>
   /** Whether an admission may have been applied, or may still be, without its answer being known: it must be settled. */
   isUnacknowledged(id: string): boolean
-  /** Never waits for a store that is away; what it cannot take is `queued`. */
-  settle(command: Settle): Promise<Settled & { queued?: true }>
   health(): StoreHealth
   /** Hands nothing over any more, since the process is about to end. */
   pause(): void
@@ -59,6 +79,7 @@ export function withFallback(options: FallbackOptions): FallbackStore {
   let paused = false
   let retry = { at: 0, wait: RETRY_MS.first }
   let tryingUntil = 0
+  let newerTold = 0
 
   const breaker = createBreaker({
     connected: options.connected,
@@ -72,19 +93,35 @@ export function withFallback(options: FallbackOptions): FallbackStore {
   const { call } = breaker
   const isAway = () => breaker.openSince() !== undefined
 
-  async function send(entries: Entry[]): Promise<void> {
+  /** Gives back what is for a newer version of Weir to count. */
+  async function send(entries: Entry[]): Promise<Entry[]> {
     if (paused) throw new StoreError('what waits is handed over after the next start')
     tryingUntil = now() + TRY_MS
     // How old an event is counts from now on, not from when it was queued.
     const fresh = entries.map((entry) => (entry.op === 'enter' ? { ...entry, now: now() } : entry))
     const answers = await store.replay(fresh)
     breaker.succeeded()
-    for (const [index, answer] of answers.entries()) {
-      const entry = entries[index]
-      // It would fail for ever, and others wait behind it.
-      if ('error' in answer && entry)
-        log.error('usage.refused', { op: entry.op, usage: entry.event })
+    return entries.filter((entry, index) => {
+      const answer = answers[index]
+      const error = answer && 'error' in answer ? answer.error : undefined
+      // It would fail for ever.
+      if (error === 'failed') log.error('usage.refused', { op: entry.op, usage: entry.event })
+      return error === 'newer'
+    })
+  }
+
+  /** Tells once how many entries wait for this instance to be updated. */
+  function tellNewer(entries: number): void {
+    if (entries > newerTold) {
+      const help = 'a newer version of Weir has to count them; update this one'
+      log.warn('usage.newer', { entries, help })
     }
+    newerTold = entries
+  }
+
+  function tryLater(): void {
+    const wait = Math.min(retry.wait * 2, RETRY_MS.most)
+    retry = { at: now() + wait, wait }
   }
 
   async function recover(): Promise<void> {
@@ -96,65 +133,65 @@ export function withFallback(options: FallbackOptions): FallbackStore {
         breaker.close()
       }
       const { length } = queue
-      await queue.drain(send)
+      const newer = await queue.drain(send)
       if (queue.length < length) log.info('usage.replayed', { events: length - queue.length })
-      retry = { at: 0, wait: RETRY_MS.first }
+      tellNewer(newer)
+      if (newer) tryLater()
+      else retry = { at: 0, wait: RETRY_MS.first }
     } catch (error) {
       if (!(error instanceof StoreError)) log.error('store.tend', { error })
-      const wait = Math.min(retry.wait * 2, RETRY_MS.most)
-      retry = { at: now() + wait, wait }
+      tryLater()
     } finally {
       tryingUntil = 0
     }
   }
 
+  async function admit(command: Admit): Promise<(Admitted | Refusal) & Degraded> {
+    const sent = !isAway()
+    try {
+      const answer = await call(() => store.execute(command))
+      memory.learn(command, answer)
+      return answer
+    } catch (error) {
+      if (!(error instanceof StoreError) || error instanceof CommandError) throw error
+      if (sent || mode === 'open') unacknowledged.set(command.id, command)
+      if (mode === 'closed') throw error
+      const answer = memory.run(command) as Admitted | Refusal
+      if (!answer.ok && !sent) unacknowledged.delete(command.id)
+      return { ...answer, degraded: true }
+    }
+  }
+
+  async function settle(command: Settle): Promise<Settled & { queued?: true }> {
+    const { id } = command.event
+    const admit = unacknowledged.get(id)
+    const entry = admit ? entryOf(command, admit) : command
+    unacknowledged.delete(id)
+    if (admit) memory.run(command)
+    try {
+      return await call(() => (entry.op === 'settle' ? store.execute(entry) : enter(entry)))
+    } catch (error) {
+      const waits = error instanceof NewerError || !(error instanceof CommandError)
+      if (!(error instanceof StoreError) || !waits) throw error
+      await queue.add(entry)
+      return { applied: false, queued: true }
+    }
+  }
+
+  async function execute(command: Command) {
+    if (command.op === 'admit') return admit(command)
+    if (command.op === 'settle') return settle(command)
+    if (command.op === 'erase') memory.forget(command.user)
+    const answer = await call(() => store.execute(command))
+    if (command.op === 'block') memory.run(command)
+    return answer
+  }
+
   return {
-    async admit(command) {
-      const sent = !isAway()
-      try {
-        const answer = await call(() => store.admit(command))
-        memory.learn(command, answer)
-        return answer
-      } catch (error) {
-        if (!(error instanceof StoreError) || error instanceof CommandError) throw error
-        if (sent || mode === 'open') unacknowledged.set(command.id, command)
-        if (mode === 'closed') throw error
-        const answer = memory.run(command) as Admitted | Refusal
-        if (!answer.ok && !sent) unacknowledged.delete(command.id)
-        return { ...answer, degraded: true }
-      }
-    },
+    execute: execute as FallbackStore['execute'],
     isUnacknowledged: (id) => unacknowledged.has(id),
-    async settle(command) {
-      const { id } = command.event
-      const admit = unacknowledged.get(id)
-      const entry = admit ? entryOf(command, admit) : command
-      unacknowledged.delete(id)
-      if (admit) memory.run(command)
-      try {
-        return await call(() => (entry.op === 'settle' ? store.settle(entry) : enter(entry)))
-      } catch (error) {
-        if (!(error instanceof StoreError) || error instanceof CommandError) throw error
-        await queue.add(entry)
-        return { applied: false, queued: true }
-      }
-    },
     replay: (entries) => call(() => store.replay(entries)),
-    async setBlock(command) {
-      const done = await call(() => store.setBlock(command))
-      memory.run(command)
-      return done
-    },
-    clear: (command) => call(() => store.clear(command)),
     takeTurn: (key, perMinute) => call(() => store.takeTurn(key, perMinute)),
-    report: (command) => call(() => store.report(command)),
-    erase(command) {
-      memory.forget(command.user)
-      return call(() => store.erase(command))
-    },
-    login: (command) => call(() => store.login(command)),
-    logout: (command) => call(() => store.logout(command)),
-    note: (command) => call(() => store.note(command)),
     session: (hash, at) => call(() => store.session(hash, at)),
     user: (id) => call(() => store.user(id)),
     audit: (limit) => call(() => store.audit(limit)),
@@ -178,14 +215,14 @@ export function withFallback(options: FallbackOptions): FallbackStore {
 
   async function enter(entry: Entry): Promise<Settled> {
     const [answer] = await store.replay([entry])
-    if (!answer || 'error' in answer) throw new CommandError('the store could not run the command')
-    return answer
+    return answerOf(answer)
   }
 }
 
-/** The entry of a request without a sure lease, for the counters its admission was meant for. */
-function entryOf({ now, user, event }: Settle, admit: Admit): Entry {
-  const entry: Entry = { op: 'enter', now, user, event: { ...event, at: admit.now } }
-  const scopes = scopesOf(admit)
-  return scopes ? { ...entry, scopes } : entry
-}
+/** The entry of a request without a sure lease. */
+const entryOf = ({ now, user, event }: Settle, admit: Admit): Entry => ({
+  op: 'enter',
+  now,
+  user,
+  event: { ...event, at: admit.now },
+})

@@ -1,41 +1,62 @@
 /**
  * Brings documents into a Redis that may be in use. A user that is there and one that comes are merged here, and
- * written by a script that does nothing when somebody else has changed the user in between. Days, which every request
- * changes, are added up in the script, so that nobody can come in between.
+ * written by a script that does nothing when somebody else has changed the user in between. Days and everyone's counters,
+ * which every request changes, are added up in the script, so that nobody can come in between.
  */
 import type { Redis } from '@upstash/redis'
 import { createHash } from 'node:crypto'
-import { addOverlaps, mergeUser, overlapOf, type Overlap } from '../usage/merge.ts'
+import { ENTER_MS } from '../ledger/commands.ts'
+import { activityOf, endOfProfile } from '../ledger/documents.ts'
 import {
-  activityOf,
-  DAY_MS,
-  ENTER_MS,
-  NO_END,
-  SECOND_MS,
-  own,
-  settledTokens,
+  ALL_MODELS,
+  NewerVersion,
+  readDocument,
   type Audit,
+  type Block,
   type DayDoc,
   type Event,
-  type UserDoc,
-} from '../usage/record.ts'
+  type Kind,
+  type PastDoc,
+  type ProfileDoc,
+  type QuotaDoc,
+  type UsageDoc,
+} from '../ledger/shapes.ts'
+import { DAY_MS, NO_END, SECOND_MS, dateOf } from '../ledger/windows.ts'
+import { addOverlaps, mergeUser, overlapOf, type Overlap, type UserParts } from '../usage/merge.ts'
 import { guard, scriptOf } from './call.ts'
-import { DAMAGED_SECONDS, PREFIX, TOP_DAY, dayKey, erasedKey, onceKey, userKey } from './keys.ts'
-import { AUDIT_KEPT, StoreError, type Retention } from './store.ts'
+import {
+  DAMAGED_SECONDS,
+  PREFIX,
+  QUOTA_DAYS,
+  TOP_DAY,
+  dayKey,
+  erasedKey,
+  modelsKey,
+  onceKey,
+  pastKey,
+  profileKey,
+  quotaKey,
+  rowKey,
+  usageKey,
+} from './keys.ts'
+import { AUDIT_KEPT, NewerError, StoreError, type Retention } from './store.ts'
 
 export type ImportCommands = Pick<Redis, 'evalsha' | 'eval' | 'mget' | 'get'>
 
 export type ImportOptions = {
   redis: ImportCommands
   retention: Retention
+  /** The script of `redis/import-script.ts`. */
+  script: string
   now(): number
   warn(event: string, fields: Record<string, unknown>): void
 }
 
-/** What goes in at once. Days come before the users whose days they are. */
+/** What goes in at once. The clock in everyone's counters comes before days, and days before the users whose days they are. */
 export type Chunk =
+  | { kind: 'quotas'; items: [scope: string, quota: QuotaDoc][] }
   | { kind: 'days'; items: DayDoc[] }
-  | { kind: 'users'; items: UserDoc[] }
+  | { kind: 'users'; items: UserParts[] }
   /** Event ids that must not be entered again, and when these were. */
   | { kind: 'entered'; items: [id: string, at: number][] }
   /** Users that were erased, and when. */
@@ -53,10 +74,14 @@ export type Import = {
   /**
    * Brings in the items from number `from` on, from 0, and gives the number of the next one to bring. That is the same
    * one again when live traffic was faster, whichever is due when `from` is not, and `ALL` when these were the last.
+   * Rejects with `StoreError`, having written nothing, where a newer version of Weir wrote what is there.
    */
   bring(id: string, from: number, chunk: Chunk, isLast?: boolean): Promise<number>
-  /** Brings users in without their days and removes the keys they come from; false when something has changed meanwhile, and nothing is done. */
-  replace(users: UserDoc[], old: Replaced[]): Promise<boolean>
+  /**
+   * Brings users in without their days and removes the keys they come from; false when something has changed
+   * meanwhile, and nothing is done. Rejects like `bring`.
+   */
+  replace(users: UserParts[], old: Replaced[]): Promise<boolean>
   /** The texts of keys that hold a string or a hash, empty for those of another type; null where there is nothing. */
   read(keys: string[]): Promise<(string | null)[]>
 }
@@ -65,202 +90,86 @@ export type Import = {
 export const ALL = Number.MAX_SAFE_INTEGER
 
 /** How far an import has come is known for so long. */
-const MARKER_SECONDS = 400 * 86_400
+const MARKER_SECONDS = String(400 * 86_400)
 
 /** What the script says when it wrote nothing, since something is not as it was read. */
 const CHANGED = -1
 
-/** Hashes are read as lists of names and values, as the database keeps them. */
-const READ_TEXT = String.raw`
-local function text_of(key)
-  local kind = redis.call('TYPE', key).ok
-  if kind == 'string' then return redis.call('GET', key) end
-  if kind == 'hash' then return cjson.encode(redis.call('HGETALL', key)) end
-  return kind ~= 'none' and ''
-end
-`
+/** What it says when a newer version wrote what it would have changed. */
+const NEWER = -2
 
-const READ_SCRIPT = String.raw`${READ_TEXT}
-local texts = {}
-for i, key in ipairs(KEYS) do texts[i] = text_of(key) end
-return texts
-`
+/** What is under a key now, if there is anything. */
+type Seen = { key: string; sha: string; text: string | undefined }
 
-/** Most values of one command in a script: Lua cannot pass more than some 8000. */
-const SLICE = 2000
+/** A user as they are in the database: when they were erased, and each document, in `there` those that can be read. */
+type Known = { mark: Seen; usage: Seen; past: Seen; profile: Seen; there: UserParts }
 
-/**
- * KEYS are those of the writes, of the days and of what must be as it was read. ARGV[1] is the plan, and what follows
- * the texts: of the writes, of the days, of the list. Everything that can fail comes before the first write, since Redis
- * does not roll back. Gives how many items are in, and the keys of days that could not be read.
- */
-const WRITE_SCRIPT = String.raw`${READ_TEXT}
-local plan = cjson.decode(ARGV[1])
-local writes, days = #plan.writes, #plan.days
-
-if plan.marker then
-  local done = tonumber(redis.call('GET', plan.marker.key) or 0)
-  if done ~= plan.marker.from then return { done } end
-end
-for _, old in ipairs(plan.old) do
-  if redis.sha1hex(text_of(old.key) or '') ~= old.sha then return { ${CHANGED} } end
-end
-local current = {}
-for from = 1, #KEYS, ${SLICE} do
-  local to = math.min(from + ${SLICE} - 1, #KEYS)
-  for i, text in ipairs(redis.call('MGET', unpack(KEYS, from, to))) do current[from + i - 1] = text end
-end
-for i, write in ipairs(plan.writes) do
-  if write.sha and redis.sha1hex(current[i] or '') ~= write.sha then return { ${CHANGED} } end
-end
-for i, sha in ipairs(plan.same) do
-  if redis.sha1hex(current[writes + days + i] or '') ~= sha then return { ${CHANGED} } end
-end
-
--- Numbers by name, at any depth; of two moments the later one.
-local function add(one, other)
-  for name, value in pairs(other) do
-    if type(value) == 'table' then
-      one[name] = add(one[name] or {}, value)
-    elseif name == 'at' then
-      one[name] = math.max(one[name] or 0, value)
-    else
-      one[name] = (one[name] or 0) + value
-    end
-  end
-  return one
-end
-
--- What both have counted; of two minutes the later one.
-local function add_day(day, other)
-  add(day.total, other.total)
-  add(day.models, other.models)
-  add(day.quota, other.quota)
-  day.sessions = day.sessions + other.sessions
-  if day.minute.n == other.minute.n then
-    add(day.minute.rows, other.minute.rows)
-  elseif day.minute.n < other.minute.n then
-    day.minute = other.minute
-  end
-end
-
--- Those counted once who were counted twice. History may have been cleared meanwhile, and then they are not there.
-local function take_overlap(day, overlap)
-  day.total.users = math.max(0, day.total.users - overlap.users)
-  day.sessions = math.max(0, day.sessions - overlap.sessions)
-  for model, users in pairs(overlap.models) do
-    local row = day.models[model]
-    if row then row.users = math.max(0, row.users - users) end
-  end
-end
-
-local function change(text, comes, overlap)
-  local day = cjson.decode(text)
-  if day.v ~= 1 then error('not a day') end
-  if overlap then take_overlap(day, cjson.decode(comes)) else add_day(day, cjson.decode(comes)) end
-  return cjson.encode(day)
-end
-
-local texts, damaged = {}, {}
-for i, day in ipairs(plan.days) do
-  local text, comes = current[writes + i], ARGV[writes + i + 1]
-  local ok, changed = pcall(change, text, comes, day.overlap)
-  if ok then
-    texts[i] = changed
-  elseif not day.overlap then
-    texts[i] = comes
-    damaged[i] = text or nil
-  end
-end
-
-for _, index in ipairs(plan.indexes) do redis.call('ZCARD', index.key) end
-local room = plan.list and plan.list.most - redis.call('LLEN', plan.list.key) or 0
-
-local function set(key, text, seconds)
-  if seconds then redis.call('SET', key, text, 'EX', seconds) else redis.call('SET', key, text) end
-end
-
-local function add_all(name, key, values, from, to)
-  for first = from, to, ${SLICE} do
-    redis.call(name, key, unpack(values, first, math.min(first + ${SLICE} - 1, to)))
-  end
-end
-
-for i, write in ipairs(plan.writes) do set(KEYS[i], ARGV[i + 1], write.seconds) end
-local reply = { plan.marker and plan.marker.next or 0 }
-for i, day in ipairs(plan.days) do
-  if damaged[i] then
-    set(day.setAside, damaged[i], ${DAMAGED_SECONDS})
-    reply[#reply + 1] = KEYS[writes + i]
-  end
-  if texts[i] then set(KEYS[writes + i], texts[i], day.seconds) end
-end
-for _, index in ipairs(plan.indexes) do
-  add_all('ZADD', index.key, index.entries, 1, #index.entries)
-  if index.seconds then redis.call('EXPIRE', index.key, index.seconds) end
-end
-if room > 0 then
-  local first = writes + days + 2
-  add_all('RPUSH', plan.list.key, ARGV, first, math.min(#ARGV, first + room - 1))
-  if plan.list.seconds then redis.call('EXPIRE', plan.list.key, plan.list.seconds) end
-end
-for _, old in ipairs(plan.old) do redis.call('DEL', old.key) end
-if plan.marker then redis.call('SET', plan.marker.key, plan.marker.next, 'EX', ${MARKER_SECONDS}) end
-return reply
-`
-
-/** What is under a key now; `doc` is absent when there is nothing or nothing that can be read. */
-type Found<T> = { key: string; sha: string; text: string | undefined; doc: T | undefined }
-
-/** Amounts for Redis are strings, so that Lua does not write them its own way. */
-type Write = { key: string; text: string; sha?: string; seconds?: string }
-/** A day to be added to the one that is there, or `overlap` that is to be taken off it. */
-type DayWrite = { key: string; text: string; seconds: string; setAside: string; overlap?: true }
+/** Amounts for Redis are strings, so that Lua does not write them its own way. `until` is in seconds since the epoch. */
+type Write = { key: string; text: string; sha?: string; seconds?: string; until?: string }
+type End = Pick<Write, 'seconds' | 'until'>
 type Index = { key: string; entries: string[]; seconds?: string }
 /** How many items are in before a chunk, and after it. */
-type Marker = { key: string; from: number; next: number }
+type Marker = { key: string; from: number; next: number; seconds: string }
 type Plan = {
-  writes: Write[]
+  writes?: Write[]
   /** Keys that must still be what they were when this was planned. */
   same?: { key: string; sha: string }[]
-  days: DayWrite[]
-  indexes: Index[]
+  /** To be added to those that are there. */
+  days?: DayDoc[]
+  /** By date, what is to be taken off again. */
+  overlaps?: Record<string, Overlap>
+  quotas?: Record<string, QuotaDoc>
+  indexes?: Index[]
   list?: { key: string; texts: string[]; most: number; seconds?: string }
 }
 
-const readScript = scriptOf(READ_SCRIPT)
-const writeScript = scriptOf(WRITE_SCRIPT)
-
 /** Builds the import. Its errors are `StoreError`s without commands or values. */
-export function createImport({ redis, retention, now, warn }: ImportOptions): Import {
+export function createImport({ redis, retention, script, now, warn }: ImportOptions): Import {
   const { userDays, historyDays, eventsKept } = retention
+  const runScript = scriptOf(script)
   const markerKey = (id: string) => `${PREFIX}import:${id}`
   const daysAsSeconds = (days: number) => String(days * 86_400)
 
-  /** The documents of these keys as they are, and the digests to know them by. */
-  async function look<T extends { v: 1 }>(keys: string[]): Promise<Found<T>[]> {
+  /** The texts of these keys, and the digests to know them by. */
+  async function look(keys: string[]): Promise<Seen[]> {
     if (keys.length === 0) return []
     const texts = await guard(() => redis.mget<(string | null)[]>(...keys))
     return keys.map((key, index) => {
       const text = texts[index] ?? undefined
-      return { key, sha: sha1(text ?? ''), text, doc: parse<T>(text) }
+      return { key, sha: sha1(text ?? ''), text }
     })
   }
 
   /** When users were erased, as far as is known. */
   async function lookErased(ids: string[]) {
-    const found = await look([...new Set(ids)].map(erasedKey))
-    const marks = new Map(found.map(({ key, text }) => [key, text]))
+    const same = await look([...new Set(ids)].map(erasedKey))
+    const marks = new Map(same.map(({ key, text }) => [key, text]))
     /** Whether somebody was erased at a moment or after it. */
-    const isErased = (id: string, at: number) => at <= Number(marks.get(erasedKey(id)) ?? -1)
-    return { same: found, isErased }
+    const isErased = (id: string, at: number) => at <= erasedAt(marks.get(erasedKey(id)))
+    return { same, isErased }
+  }
+
+  /** What is there of each of these users, in as few calls as that takes, since others change it meanwhile. */
+  async function lookUsers(users: UserParts[]): Promise<Known[]> {
+    const keys = users.map(({ id }) => [erasedKey(id), usageKey(id), pastKey(id), profileKey(id)])
+    const seen = await look(keys.flat())
+    return users.map(({ id }, index) => {
+      const [mark, usage, past, profile] = seen.slice(4 * index) as [Seen, Seen, Seen, Seen]
+      const there: UserParts = {
+        id,
+        usage: parse('usage', usage.text),
+        past: parse('past', past.text),
+        profile: parse('profile', profile.text),
+      }
+      return { mark, usage, past, profile, there }
+    })
   }
 
   /** What replaces a document until it ends; one that cannot be read is set aside like the ledger does it. */
-  function writesOf<T>(found: Found<T>, next: T, end: number | undefined): Write[] {
-    const { key, sha, text, doc } = found
-    const write: Write = { key, text: JSON.stringify(next), sha, ...secondsTo(end) }
-    if (text === undefined || doc) return [write]
+  function writesOf(seen: Seen, isRead: boolean, next: object, end: End): Write[] {
+    const { key, sha, text } = seen
+    const write: Write = { key, text: JSON.stringify(next), sha, ...end }
+    if (text === undefined || isRead) return [write]
     tellDamaged(key)
     return [write, { key: asideOf(key), text, seconds: String(DAMAGED_SECONDS) }]
   }
@@ -268,65 +177,81 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
   const tellDamaged = (key: string) =>
     warn('store.damaged', { keys: [key], setAside: asideOf(key) })
   const secondsUntil = (end: number) => String(Math.max(1, Math.ceil((end - now()) / SECOND_MS)))
-  const secondsTo = (end: number | undefined) =>
-    end === undefined ? {} : { seconds: secondsUntil(end) }
-  const ahead = (end: number | undefined): boolean => end === undefined || end > now()
-  const userEnds = (user: UserDoc) => userEnd(user, userDays)
+  const ahead = (end: number): boolean => end > now()
+  const usageEnds = (at: number) => at + userDays * DAY_MS
   const dayEnds = (date: string) => Date.parse(date) + (historyDays + 1) * DAY_MS
 
-  function dayWrite(date: string, text: string): DayWrite {
-    const key = dayKey(date)
-    return { key, text, seconds: secondsUntil(dayEnds(date)), setAside: asideOf(key) }
+  const planDays = (all: DayDoc[]): Plan => ({
+    days: all.filter(({ date }) => ahead(dayEnds(date))),
+  })
+
+  /** By a clock that is ahead nothing is counted: what was used of windows that have not begun here is left out. */
+  function planQuotas(all: [scope: string, quota: QuotaDoc][]): Plan {
+    const oldest = now() - QUOTA_DAYS * DAY_MS
+    const kept = all
+      .filter(([scope, { at }]) => scope === ALL_MODELS || at >= oldest)
+      .map(([scope, quota]): [string, QuotaDoc] => {
+        const begun = Object.entries(quota.windows).filter(([, { start }]) => start <= now())
+        const windows = Object.fromEntries(begun)
+        return [scope, { ...quota, at: Math.min(quota.at, now()), windows }]
+      })
+    return { quotas: Object.fromEntries(kept) }
   }
 
-  function planDays(all: DayDoc[]): Plan {
-    const kept = all.filter(({ date }) => ahead(dayEnds(date)))
-    const days = kept.map((day) => dayWrite(day.date, JSON.stringify(day)))
-    return { writes: [], days, indexes: [] }
+  /** A user's documents as far as they are to be kept, and what was not erased since. */
+  function keptOf(
+    { id, usage, past, profile }: UserParts,
+    erased: number,
+    blockedAt: (block: Block) => number,
+  ): UserParts {
+    const at = usage?.at ?? lastOf(past)
+    const isUsed = ahead(usageEnds(at)) && at > erased
+    const blocks = Object.entries(profile?.blocks ?? {}).filter(
+      ([, block]) => ahead(block.until ?? NO_END) && blockedAt(block) > erased,
+    )
+    return {
+      id,
+      ...(isUsed && { usage, past }),
+      ...(profile &&
+        blocks.length && { profile: { ...profile, blocks: Object.fromEntries(blocks) } }),
+    }
   }
 
-  async function planUsers(all: UserDoc[]): Promise<Plan> {
-    const kept = all.filter((user) => ahead(userEnds(user)))
-    const ids = kept.map(({ id }) => id)
-    const [{ same, isErased }, there] = await Promise.all([
-      lookErased(ids),
-      look<UserDoc>(ids.map(userKey)),
-    ])
-    const comes = kept.map(({ id, at }) => !isErased(id, at))
-    const users = kept.filter((_, index) => comes[index])
-    const found = there.filter((_, index) => comes[index])
-    const merged = users.map((user, index) => {
-      const there = found[index]?.doc
-      return there ? mergeUser(there, user, retention) : user
-    })
-    const overlaps = new Map<string, Overlap>()
-    for (const [index, user] of users.entries()) {
-      const there = found[index]?.doc
-      for (const [date, overlap] of Object.entries(there ? overlapOf(there, user) : {})) {
-        const known = overlaps.get(date)
-        overlaps.set(date, known ? addOverlaps(known, overlap) : overlap)
+  /** Blocks are as old as they say, unless told. */
+  async function planUsers(all: UserParts[], blockedAt = ({ at }: Block) => at): Promise<Plan> {
+    const known = await lookUsers(all)
+    const writes: Write[] = []
+    const same: Seen[] = known.map(({ mark }) => mark)
+    const overlaps: Record<string, Overlap> = {}
+    const [places, blocks]: [string[], string[]] = [[], []]
+    for (const [index, user] of all.entries()) {
+      const { mark, there, ...seen } = known[index] as Known
+      const comes = keptOf(user, erasedAt(mark.text), blockedAt)
+      const { usage, past, profile } = mergeUser(there, comes, { ...retention, now: now() })
+      if (comes.usage ?? comes.past) {
+        const end = { seconds: secondsUntil(usageEnds(usage?.at ?? lastOf(past))) }
+        if (usage) writes.push(...writesOf(seen.usage, there.usage !== undefined, usage, end))
+        if (usage) places.push(...placesOf(usage))
+        if (past) writes.push(...writesOf(seen.past, there.past !== undefined, past, end))
+        else same.push(seen.past)
+        for (const [date, overlap] of Object.entries(overlapOf(there, comes))) {
+          const other = overlaps[date]
+          if (ahead(dayEnds(date))) overlaps[date] = other ? addOverlaps(other, overlap) : overlap
+        }
+      }
+      if (comes.profile && profile) {
+        const isRead = there.profile !== undefined
+        writes.push(...writesOf(seen.profile, isRead, profile, profileEnd(profile)))
+        for (const [model, { until = NO_END }] of Object.entries(profile.blocks)) {
+          blocks.push(String(until), `${user.id} ${model}`)
+        }
       }
     }
-    const days = [...overlaps]
-      .filter(([date]) => ahead(dayEnds(date)))
-      .map(([date, overlap]): DayWrite => {
-        return { ...dayWrite(date, JSON.stringify(overlap)), overlap: true }
-      })
-    const writes = merged.flatMap((user, index) =>
-      writesOf(found[index] as Found<UserDoc>, user, userEnds(user)),
-    )
-    const blocks = users.flatMap(({ id, blocks }, index) =>
-      Object.entries(blocks)
-        .filter(([model]) => !own(found[index]?.doc?.blocks ?? {}, model))
-        .flatMap(([model, { until }]) => [String(until ?? NO_END), `${id} ${model}`]),
-    )
-    const seconds = daysAsSeconds(userDays)
     const indexes: Index[] = [
-      { key: `${PREFIX}users`, entries: merged.flatMap(lastSeen), seconds },
-      { key: `${PREFIX}top`, entries: merged.flatMap(spent), seconds },
+      { key: `${PREFIX}users`, entries: places, seconds: daysAsSeconds(userDays) },
       { key: `${PREFIX}blocks`, entries: blocks },
     ]
-    return { writes, same, days, indexes: indexes.filter(({ entries }) => entries.length) }
+    return { writes, same, overlaps, indexes: indexes.filter(({ entries }) => entries.length) }
   }
 
   /** Of two moments at which a user was erased the later one counts. */
@@ -348,25 +273,23 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
   /** What keeps events from being entered for as long as they could be. */
   function planMarks(marks: { key: string; text: string; at: number }[]): Plan {
     const writes = marks
-      .map(({ key, text, at }) => ({ key, text, end: at + ENTER_MS }))
-      .filter(({ end }) => ahead(end))
-      .map(({ key, text, end }) => ({ key, text, ...secondsTo(end) }))
-    return { writes, days: [], indexes: [] }
+      .filter(({ at }) => ahead(at + ENTER_MS))
+      .map(({ key, text, at }) => ({ key, text, seconds: secondsUntil(at + ENTER_MS) }))
+    return { writes }
   }
 
   const planList = (items: unknown[], list: Omit<NonNullable<Plan['list']>, 'texts'>): Plan => ({
-    writes: [],
-    days: [],
-    indexes: [],
     list: { ...list, texts: items.map((item) => JSON.stringify(item)) },
   })
 
   function plan(chunk: Chunk): Promise<Plan> | Plan {
     switch (chunk.kind) {
+      case 'quotas':
+        return planQuotas(chunk.items.map(([scope, quota]) => [scope, sound('quota', quota)]))
       case 'days':
-        return planDays(chunk.items)
+        return planDays(chunk.items.map((day) => sound('day', day)))
       case 'users':
-        return planUsers(chunk.items)
+        return planUsers(chunk.items.map(soundUser))
       case 'entered':
         return planMarks(chunk.items.map(([id, at]) => ({ key: onceKey(id), text: '1', at })))
       case 'erased':
@@ -380,24 +303,38 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
 
   /** Gives how many items are in, or `CHANGED`. */
   async function write(plan: Plan, also: { marker?: Marker; old: Replaced[] }): Promise<number> {
-    const { writes, same = [], days, indexes, list } = plan
+    const { writes = [], same = [], days = [], overlaps = {}, quotas = {}, indexes = [] } = plan
     checkAmounts(plan)
-    const { texts = [], ...place } = list ?? {}
+    const { texts = [], ...list } = plan.list ?? {}
+    const dates = [...days.map(({ date }) => date), ...Object.keys(overlaps)]
     const head = {
+      prefix: PREFIX,
+      keep: { historyDays },
       ...also,
-      writes: writes.map(({ sha, seconds }) => ({ sha, seconds })),
-      same: same.map(({ sha }) => sha),
-      days: days.map(({ seconds, setAside, overlap }) => ({ seconds, setAside, overlap })),
+      writes: writes.map(({ text: _, ...write }) => write),
+      same: same.map(({ key, sha }) => ({ key, sha })),
+      days,
+      overlaps,
+      quotas,
+      today: dateOf(now()),
+      seconds: Object.fromEntries(dates.map((date) => [date, secondsUntil(dayEnds(date))])),
       indexes,
-      ...(list && { list: place }),
+      ...(plan.list && { list }),
     }
-    const keyed = [...writes, ...days]
-    const args = [JSON.stringify(head), ...keyed.map(({ text }) => text), ...texts]
-    const keys = [...keyed, ...same].map(({ key }) => key)
+    const keys = new Set([
+      quotaKey(ALL_MODELS),
+      ...(also.marker ? [also.marker.key] : []),
+      ...[...writes, ...same].map(({ key }) => key),
+      ...dates.flatMap((date) => [dayKey(date), modelsKey(date)]),
+      ...days.flatMap(({ date, models }) => Object.keys(models).map((name) => rowKey(date, name))),
+      ...Object.keys(quotas).map(quotaKey),
+    ])
+    const args = [JSON.stringify(head), ...writes.map(({ text }) => text), ...texts]
     const [next, ...damaged] = await guard(() =>
-      writeScript<[number, ...string[]]>(redis, keys, args),
+      runScript<[number, ...string[]]>(redis, [...keys], args),
     )
     for (const key of damaged) tellDamaged(key)
+    if (next === NEWER) throw newer()
     return next
   }
 
@@ -407,58 +344,94 @@ export function createImport({ redis, retention, now, warn }: ImportOptions): Im
     },
     async bring(id, from, chunk, isLast) {
       const next = isLast ? ALL : from + chunk.items.length
-      const marker = { key: markerKey(id), from, next }
+      const marker = { key: markerKey(id), from, next, seconds: MARKER_SECONDS }
       const due = await write(await plan(chunk), { marker, old: [] })
       return due === CHANGED ? from : due
     },
     async replace(users, old) {
-      // No day came before these, so nobody is in one twice.
-      const plan = { ...(await planUsers(users)), days: [] }
+      // Nobody knows how old these blocks are. No day came before, so nobody is in one twice.
+      const plan = { ...(await planUsers(users, () => 0)), overlaps: {} }
       return (await write(plan, { old })) !== CHANGED
     },
-    read: (keys) => guard(() => readScript<(string | null)[]>(redis, keys, [])),
+    async read(keys) {
+      if (keys.length === 0) return []
+      const args = [JSON.stringify({ read: true })]
+      return guard(() => runScript<(string | null)[]>(redis, keys, args))
+    },
   }
 }
+
+/** Until when somebody was erased, as a mark says; long ago without one. */
+const erasedAt = (mark: string | undefined): number => Number(mark ?? -1)
 
 /** Where a document that cannot be read is put. */
 const asideOf = (key: string) => `${PREFIX}damaged:${key.slice(PREFIX.length)}`
 
 /** The script would fail half way on an amount that is none. Throws `StoreError`. */
-function checkAmounts({ writes, days, indexes, list }: Plan): void {
-  const places = [...writes, ...days, ...indexes, ...(list ? [list] : [])]
+function checkAmounts({ writes = [], indexes = [], list }: Plan): void {
+  const places = [...writes, ...indexes, ...(list ? [list] : [])]
   const seconds = places.flatMap((place) => place.seconds ?? [])
+  const ends = writes.flatMap(({ until }) => until ?? [])
   const scores = indexes.flatMap(({ entries }) => entries.filter((_, index) => index % 2 === 0))
-  const areWhole = seconds.every((amount) => /^\d{1,15}$/.test(amount))
+  const areWhole = [...seconds, ...ends].every((amount) => /^\d{1,15}$/.test(amount))
   if (areWhole && scores.every((score) => Number.isFinite(Number(score)))) return
   throw new StoreError('what is to be written has a time that is none')
 }
 
-/** When a user's document ends, as if it had been written when they were last active. */
-function userEnd(user: UserDoc, userDays: number): number | undefined {
-  const ends = Object.values(user.blocks).map(({ until }) => until)
-  if (ends.includes(undefined)) return undefined
-  return Math.max(user.at + userDays * DAY_MS, ...ends.filter((end) => end !== undefined))
+/** When a profile leaves, as the ledger's script gives it. */
+function profileEnd(profile: ProfileDoc): End {
+  const end = endOfProfile(profile)
+  return end === NO_END ? {} : { until: String(Math.ceil(end / SECOND_MS)) }
 }
 
-/** A place in the index by last activity, as the ledger's script gives it. */
-const lastSeen = (user: UserDoc): string[] =>
-  user.seen === undefined ? [] : [String(activityOf(user)), user.id]
+/** The last moment that is known of a user by their past days alone. */
+const lastOf = (past: PastDoc | undefined): number =>
+  Math.max(0, ...Object.keys(past?.days ?? {}).map((date) => Date.parse(date) + DAY_MS - 1))
 
-/** A place in the index by tokens, as the ledger's script gives it. */
-function spent(user: UserDoc): string[] {
-  const tokens = settledTokens(user)
-  if (tokens <= 0) return []
-  const score = Math.floor(user.at / DAY_MS) * TOP_DAY + Math.min(tokens, TOP_DAY - 1)
-  return [String(score), user.id]
+/** The places of a user in the index, by last activity and by tokens, as the ledger's script gives them. */
+function placesOf(usage: UsageDoc): string[] {
+  const { id, indexed } = usage
+  if (indexed.at === 0) return []
+  const places = [String(activityOf(usage)), `a:${id}`]
+  if (indexed.tokens <= 0) return places
+  const score = Math.floor(indexed.at / DAY_MS) * TOP_DAY + Math.min(indexed.tokens, TOP_DAY - 1)
+  return [...places, String(score), `t:${id}`]
 }
 
-function parse<T extends { v: 1 }>(text: string | undefined): T | undefined {
+const newer = () =>
+  new NewerError('a newer version of Weir has written what would be changed; update this one')
+
+/** A document as this build knows it. Throws `StoreError` where a newer one wrote it. */
+function read<K extends Kind>(kind: K, value: unknown) {
   try {
-    const value = JSON.parse(text ?? 'null') as T | null
-    return value?.v === 1 ? value : undefined
+    return readDocument(kind, value)
+  } catch (error) {
+    throw error instanceof NewerVersion ? newer() : error
+  }
+}
+
+function parse<K extends Kind>(kind: K, text: string | undefined) {
+  let value: unknown
+  try {
+    value = JSON.parse(text ?? 'null')
   } catch {
     return undefined
   }
+  return read(kind, value)
 }
+
+/** A document that is to come in. Throws `StoreError` where it is none. */
+function sound<K extends Kind>(kind: K, value: unknown) {
+  const doc = read(kind, value)
+  if (doc) return doc
+  throw new StoreError(`what is to be brought in is no ${kind} document`)
+}
+
+const soundUser = ({ id, usage, past, profile }: UserParts): UserParts => ({
+  id,
+  usage: usage && sound('usage', usage),
+  past: past && sound('past', past),
+  profile: profile && sound('profile', profile),
+})
 
 const sha1 = (text: string): string => createHash('sha1').update(text).digest('hex')

@@ -7,7 +7,7 @@
  *
  * What a crash can leave is put right at opening: half a last line is cut off, and lines that make no sense are set
  * aside and reported. A snapshot that is empty or none of ours is refused, also where the journal might stand in
- * for it: a crash of this process leaves none, and to go on without it would lift blocks and give quotas anew, which
+ * for it: a crash of this process leaves none, and to go on without it would lift blocks and give quotas again, which
  * is for a person to decide.
  *
  * While nothing can be written, say on a full disk, each append rejects, leaves no half line, and stays in line: what
@@ -26,6 +26,7 @@ import {
   type FileHandle,
 } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { NewerVersion, OLDEST, VERSION } from '../ledger/shapes.ts'
 import { acquireLock, unusable, type Lock } from './lock.ts'
 import { StoreError } from './store.ts'
 
@@ -90,6 +91,7 @@ async function openFiles(options: JournalOptions, lock: Lock): Promise<Journal> 
   for (const line of journal.lines) {
     const entry = readEntry(line)
     if (entry && entry.seq <= seq) continue
+    if (entry) checkVersion(path, entry.v)
     try {
       if (!entry) throw new Error('not an entry')
       options.replay(entry.command)
@@ -150,7 +152,7 @@ async function openFiles(options: JournalOptions, lock: Lock): Promise<Journal> 
   async function compact(): Promise<void> {
     const batch = folders
     folders = []
-    const text = `${JSON.stringify({ v: 1, seq, state: options.snapshot() })}\n`
+    const text = `${JSON.stringify({ v: VERSION, seq, state: options.snapshot() })}\n`
     try {
       if (!(await write(() => replaceFile(file, text)))) throw new Error('no snapshot')
       await handle.truncate(0)
@@ -192,7 +194,7 @@ async function openFiles(options: JournalOptions, lock: Lock): Promise<Journal> 
   return {
     append(command) {
       seq += 1
-      pending += `${JSON.stringify({ seq, command })}\n`
+      pending += `${JSON.stringify({ v: VERSION, seq, command })}\n`
       return flushed()
     },
     written: async () => {
@@ -231,14 +233,30 @@ function restore(saved: Buffer, { file, restore }: JournalOptions): number {
   }
   try {
     const { v, seq, state } = JSON.parse(saved.toString()) as Record<string, unknown>
-    if (v !== 1 || typeof seq !== 'number') throw new Error('not a snapshot')
+    if (typeof v !== 'number' || typeof seq !== 'number') throw new Error('not a snapshot')
+    checkVersion(file, v)
     restore(state)
     return seq
   } catch (cause) {
-    const advice = 'move it away to start afresh'
+    if (cause instanceof StoreError) throw cause
+    if (cause instanceof NewerVersion) throw isNewer(file)
+    const advice = 'move it away to begin with no usage'
     throw new StoreError(`${file} is not a usage file of Weir; ${advice}`, { cause })
   }
 }
+
+/** Refuses what this build cannot read as it was meant, and leaves it as it is. Throws `StoreError`. */
+function checkVersion(path: string, v: number): void {
+  if (v > VERSION) throw isNewer(path)
+  if (v < OLDEST) {
+    throw new StoreError(
+      `${path} was written by a version of Weir from before the first release; move it away to begin with no usage`,
+    )
+  }
+}
+
+const isNewer = (path: string): StoreError =>
+  new StoreError(`${path} was written by a newer version of Weir; update this one`)
 
 /** One line of the journal, with its end. */
 type Line = { number: number; bytes: Buffer }
@@ -256,10 +274,13 @@ function readLines(bytes: Buffer): { lines: Line[]; size: number } {
 const LINE_END = 0x0a
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
-function readEntry({ bytes }: Line): { seq: number; command: unknown } | undefined {
+type Entry = { v: number; seq: number; command: unknown }
+
+/** What a line says; one without a version is of the first. */
+function readEntry({ bytes }: Line): Entry | undefined {
   try {
-    const { seq, command } = JSON.parse(utf8.decode(bytes)) as Record<string, unknown>
-    return typeof seq === 'number' ? { seq, command } : undefined
+    const { v = 1, seq, command } = JSON.parse(utf8.decode(bytes)) as Record<string, unknown>
+    return typeof v === 'number' && typeof seq === 'number' ? { v, seq, command } : undefined
   } catch {
     return undefined
   }

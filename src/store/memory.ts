@@ -1,22 +1,25 @@
-/** What an isolate knows of its users by itself: the counts and blocks it saw last, to go on with while the store is away. */
-import { advance, newRow, newUser, type Keep } from '../usage/documents.ts'
-import { reduce } from '../usage/ledger.ts'
+/** What an isolate knows by itself: the counts and blocks it saw last, to go on with while the store is away. */
+import type { Admit, Admitted, Answer, Refusal, UserCommand } from '../ledger/commands.ts'
+import { newProfile, newQuota, newUsage, type Keep } from '../ledger/documents.ts'
+import { usedIn, type Standing } from '../ledger/policy.ts'
+import { reduce, type View } from '../ledger/rules.ts'
 import {
   ALL_MODELS,
-  DAY_MS,
-  dateOf,
+  UNITS,
   own,
-  type Admit,
-  type Admitted,
-  type Answer,
+  type Amounts,
   type DayDoc,
-  type Refusal,
-  type UserCommand,
-  type UserDoc,
-} from '../usage/record.ts'
+  type PastDoc,
+  type ProfileDoc,
+  type QuotaDoc,
+  type UsageDoc,
+  type Windows,
+} from '../ledger/shapes.ts'
+import { DAY_MS, dateOf, startOf, type Window } from '../ledger/windows.ts'
 
-/** The users seen last are remembered. */
+/** The users seen last are remembered, and the models used last of everyone. */
 const USERS = 1000
+const MODELS = 1000
 
 export type Memory = {
   /** Takes note of what the store answered. */
@@ -27,58 +30,110 @@ export type Memory = {
   run(command: UserCommand): Answer
 }
 
-/** Builds a memory; it holds a thousand users and the latest two days of everyone together. */
+/** Builds a memory; it holds a thousand users, and the latest two days of everyone together. */
 export function createMemory(keep: Keep): Memory {
-  const users = new Map<string, UserDoc>()
+  const usage = new Map<string, UsageDoc>()
+  const past = new Map<string, PastDoc>()
+  const profiles = new Map<string, ProfileDoc>()
+  const quotas = new Map<string, QuotaDoc>()
   const days = new Map<string, DayDoc>()
+  const view: View = {
+    usage: (user) => usage.get(user),
+    past: (user) => past.get(user),
+    profile: (user) => profiles.get(user),
+    quota: (scope) => quotas.get(scope),
+    day: (date) => days.get(date),
+    entered: () => false,
+    erasedAt: () => undefined,
+    time: Date.now,
+  }
 
-  function remember(user: UserDoc): void {
-    users.delete(user.id)
-    users.set(user.id, user)
-    const [oldest] = users.keys()
-    if (users.size > USERS && oldest !== undefined) users.delete(oldest)
+  /** What the store counts of one row of limits takes the place of what was counted here. */
+  function learnUsed(user: string, { of, model: scope, used }: Learned, at: number): void {
+    if (of === 'everyone') {
+      const quota = quotas.get(scope) ?? newQuota(at)
+      const windows = withUsed(quota.windows, scope, used, at)
+      set(quotas, scope, { ...quota, at: Math.max(quota.at, at), windows }, MODELS)
+      return
+    }
+    // The document is brought to its moment when it is used, which is seldom.
+    const doc = usage.get(user) ?? newUsage(user, at)
+    const windows = withUsed(doc.windows, scope, used, at)
+    // Leases of an outage that is over are part of what the store counts by now, or will be.
+    set(usage, user, { ...doc, at: Math.max(doc.at, at), windows, leases: {} }, USERS)
   }
 
   return {
     learn({ user, model, now }, answer) {
-      const known = users.get(user)
-      if (answer.ok) {
-        const doc = advance(known ?? newUser(user, answer.at), answer.at, keep)
-        const { [ALL_MODELS]: _, [model]: __, ...blocks } = doc.blocks
-        const { day, minute } = answer
-        const row = { ...newRow(), requests: day.requests, charged: day.tokens }
-        const rows = { ...doc.rows, [model]: row }
-        const inMinute = { ...doc.minute.rows, [model]: minute }
-        const minutes = { n: doc.minute.n, rows: inMinute }
-        // Leases of an outage that is over are part of what the store counts by now, or will be.
-        remember({ ...doc, rows, minute: minutes, blocks, leases: {} })
-      } else if (answer.reason === 'blocked') {
-        const doc = known ?? newUser(user, now)
+      if (!answer.ok && answer.reason === 'blocked') {
+        const profile = profiles.get(user) ?? newProfile(user)
         const block = { at: now, reason: answer.why, until: answer.until }
-        remember({ ...doc, blocks: { ...doc.blocks, [answer.model]: block } })
-      } else if (answer.reason === 'limit' && answer.of === 'user' && answer.per === 'day') {
-        if (answer.model !== model) return
-        const doc = advance(known ?? newUser(user, now), now, keep)
-        const spent = { [answer.unit === 'tokens' ? 'charged' : 'requests']: answer.used }
-        const row = { ...(own(doc.rows, model) ?? newRow()), ...spent }
-        remember({ ...doc, rows: { ...doc.rows, [model]: row } })
+        const blocks = { ...profile.blocks, [answer.model]: block }
+        set(profiles, user, { ...profile, blocks }, USERS)
+        return
+      }
+      // Who is let in, or refused for another reason, is not blocked, from this model at least.
+      for (const scope of [model, ALL_MODELS]) {
+        const profile = profiles.get(user)
+        if (profile && own(profile.blocks, scope)) unblock(profile, scope)
+      }
+      if (answer.ok) {
+        for (const standing of answer.limits ?? []) learnUsed(user, standing, answer.at)
+      } else if (answer.reason === 'limit') {
+        const { of, model: scope, window, unit, used } = answer
+        const windows = (of === 'everyone' ? quotas.get(scope) : usage.get(user))?.windows
+        const counted = { ...usedIn(windows, window, scope, now), [unit]: used }
+        learnUsed(user, { of, model: scope, used: { [window]: counted } }, now)
       }
     },
-    forget: (user) => void users.delete(user),
+    forget(user) {
+      for (const documents of [usage, past, profiles]) documents.delete(user)
+    },
     run(command) {
-      const view = {
-        day: (date: string) => days.get(date),
-        entered: () => false,
-        erasedAt: () => undefined,
+      const step = reduce(command, view, { ...keep, tolerance: Infinity })
+      if (step.usage) set(usage, command.user, step.usage, USERS)
+      if (step.past) set(past, command.user, step.past, USERS)
+      if (step.profile) keepProfile(step.profile)
+      for (const [scope, quota] of Object.entries(step.quotas ?? {})) {
+        set(quotas, scope, quota, MODELS)
       }
-      const known = users.get(command.user)
-      const step = reduce(known, command, view, keep)
-      // A block that is lifted says nothing of somebody who is not remembered.
-      if (step.user && (known || command.op !== 'block' || command.block)) remember(step.user)
       if (step.day) days.set(step.day.date, step.day)
       const oldest = dateOf(command.now - 2 * DAY_MS)
       for (const date of days.keys()) if (date < oldest) days.delete(date)
       return step.answer
     },
   }
+
+  /** One without a block says nothing, and must not take the place of one that does. */
+  function keepProfile(profile: ProfileDoc): void {
+    if (Object.keys(profile.blocks).length) set(profiles, profile.id, profile, USERS)
+    else profiles.delete(profile.id)
+  }
+
+  function unblock(profile: ProfileDoc, scope: string): void {
+    const { [scope]: _, ...blocks } = profile.blocks
+    keepProfile({ ...profile, blocks })
+  }
+}
+
+type Learned = Pick<Standing, 'of' | 'model' | 'used'>
+
+/** The windows with what one scope has used of some of them at a moment. */
+function withUsed(windows: Windows, scope: string, used: Learned['used'], at: number): Windows {
+  const next = { ...windows }
+  for (const [window, amounts] of Object.entries(used) as [Window, Amounts][]) {
+    const start = startOf(window, at)
+    const counted = windows[window]?.start === start ? windows[window].used : {}
+    const changed = UNITS.map((unit) => [unit, { ...counted[unit], [scope]: amounts[unit] }])
+    next[window] = { start, used: Object.fromEntries(changed) as Windows[string]['used'] }
+  }
+  return next
+}
+
+/** Sets a value as the latest one, and forgets the oldest where there are too many. */
+function set<T>(map: Map<string, T>, key: string, value: T, most: number): void {
+  map.delete(key)
+  map.set(key, value)
+  const [oldest] = map.keys()
+  if (map.size > most && oldest !== undefined) map.delete(oldest)
 }

@@ -4,12 +4,13 @@
  * To hand them over the file is moved to `FILE.queue.replaying` first, and is removed when all of it has been taken. One that
  * a process before has left begins again with its first line: entries count once however often they are sent.
  */
+import { OLDEST, VERSION } from '../ledger/shapes.ts'
 import { createReadStream } from 'node:fs'
 import { appendFile, mkdir, open, rename, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Log } from '../log.ts'
 import { acquireLock, type Lock } from './lock.ts'
-import { memoryQueue, type Queue } from './queue.ts'
+import { memoryQueue, type Queue, type Send } from './queue.ts'
 import { REPLAY_BATCH, type Entry } from './store.ts'
 
 /** What another process has at the start, and may leave behind, is asked for so often. */
@@ -71,7 +72,7 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
   /** Whether the last line may have been cut off, by a crash or a full disk. */
   let torn = true
   async function write(entries: Entry[]): Promise<void> {
-    const lines = entries.map((entry) => `${JSON.stringify(entry)}\n`).join('')
+    const lines = entries.map(lineOf).join('')
     const text = torn ? `\n${lines}` : lines
     torn = true
     await appendFile(path, text)
@@ -96,11 +97,18 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
 
   /** Lines of the file in hand that have been taken. */
   let taken = 0
-  async function replay(send: (entries: Entry[]) => Promise<void>): Promise<void> {
+  async function replay(send: Send): Promise<number> {
     let entries: Entry[] = []
+    /** Lines that wait for a newer version of Weir. */
+    let newer: string[] = []
+    let waiting = 0
     let line = 0
     const sendAll = async () => {
-      if (entries.length) await send(entries)
+      if (entries.length) newer.push(...(await send(entries)).map(lineOf))
+      // Lines that are taken are not read again.
+      if (newer.length) await inTurn(() => appendFile(path, `\n${newer.join('')}`))
+      waiting += newer.length
+      newer = []
       entries = []
       taken = line
     }
@@ -110,7 +118,8 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
         line += 1
         if (line <= taken || text === '') continue
         const entry = readEntry(text)
-        if (entry) entries.push(entry)
+        if (entry === 'newer') newer.push(`${text}\n`)
+        else if (entry) entries.push(entry)
         else {
           await appendFile(`${path}.damaged`, `${text}\n`)
           log.error('queue.damaged', { file: path, setAside: `${path}.damaged` })
@@ -121,21 +130,23 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
     } finally {
       await handle.close()
     }
+    return waiting
   }
 
-  async function drainFiles(send: (entries: Entry[]) => Promise<void>): Promise<void> {
+  async function drainFiles(send: Send): Promise<number> {
     await inTurn(async () => {
       if (!(await exists(replaying)) && (await exists(path))) await rename(path, replaying)
     })
-    if (await exists(replaying)) await replay(send)
+    const newer = (await exists(replaying)) ? await replay(send) : 0
     await inTurn(async () => {
       await unlink(replaying).catch(() => undefined)
       taken = 0
       inFiles = await countLines(path)
     })
+    return newer
   }
 
-  let draining: Promise<void> | undefined
+  let draining: Promise<number> | undefined
   return {
     get length() {
       return inFiles + inMemory.length
@@ -155,10 +166,11 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
       }
     },
     async drain(send) {
-      await inMemory.drain(send)
-      if (inFiles === 0) return
+      const newer = await inMemory.drain(send)
+      if (inFiles === 0) return newer
       // Two at once would each remove what the other has in hand.
-      await (draining ??= drainFiles(send).finally(() => (draining = undefined)))
+      draining ??= drainFiles(send).finally(() => (draining = undefined))
+      return newer + (await draining)
     },
     async close() {
       clearInterval(takingOver)
@@ -196,10 +208,15 @@ const exists = (path: string): Promise<boolean> =>
     () => false,
   )
 
-function readEntry(line: string): Entry | undefined {
+const lineOf = (entry: Entry): string => `${JSON.stringify({ v: VERSION, ...entry })}\n`
+
+/** What a line says; nothing where it is damaged, or of before the first release. */
+function readEntry(line: string): Entry | 'newer' | undefined {
   try {
-    const entry = JSON.parse(line) as Partial<Entry> | null
-    const known = entry?.op === 'settle' || entry?.op === 'enter'
+    const { v = 1, ...entry } = JSON.parse(line) as Partial<Entry> & { v?: number }
+    if (v > VERSION) return 'newer'
+    if (v < OLDEST) return undefined
+    const known = entry.op === 'settle' || entry.op === 'enter'
     return known && entry.event && entry.user ? (entry as Entry) : undefined
   } catch {
     return undefined

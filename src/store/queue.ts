@@ -6,10 +6,16 @@ export type Queue = {
   /** Entries that are waiting. */
   readonly length: number
   add(entry: Entry): Promise<void>
-  /** Hands entries over, oldest first; rejects as `send` does, and what was not taken waits on. */
-  drain(send: (entries: Entry[]) => Promise<void>): Promise<void>
+  /**
+   * Hands entries over, oldest first, and gives the number of those that wait for a newer version of Weir. Rejects as
+   * `send` does; what was not taken waits on.
+   */
+  drain(send: Send): Promise<number>
   close(): Promise<void>
 }
+
+/** Takes entries, but for those that it gives back, which only a newer version of Weir can count. */
+export type Send = (entries: Entry[]) => Promise<Entry[]>
 
 /** Some 10 MB. What comes beyond is in the log only. */
 const MOST = 10_000
@@ -32,20 +38,19 @@ export function memoryQueue(log: Log): Queue {
       if (waiting.length < MOST) waiting.push(entry)
     },
     async drain(send) {
-      for (let call = 0; call < CALLS_PER_DRAIN && waiting.length > 0; call += 1) {
-        const batch = waiting.slice(0, REPLAY_BATCH)
-        await send(batch)
-        const sent = new Set(batch)
-        waiting = waiting.filter((entry) => !sent.has(entry))
+      let newer = 0
+      for (let call = 0; call < CALLS_PER_DRAIN && waiting.length > newer; call += 1) {
+        const batch = waiting.slice(newer, newer + REPLAY_BATCH)
+        const given = new Set(await send(batch))
+        const taken = new Set(batch.filter((entry) => !given.has(entry)))
+        waiting = waiting.filter((entry) => !taken.has(entry))
+        newer += given.size
       }
+      return newer
     },
     async close() {},
   }
 }
 
-/** The fields of an entry's log line: `usage` is the event, and `scopes` are there if it has to be entered. */
-const unrecorded = (entry: Entry): Record<string, unknown> => ({
-  op: entry.op,
-  usage: entry.event,
-  ...(entry.op === 'enter' && entry.scopes && { scopes: entry.scopes }),
-})
+/** The fields of an entry's log line: `usage` is the event, whose `v` tells what it means. */
+const unrecorded = ({ op, event }: Entry): Record<string, unknown> => ({ op, usage: event })

@@ -1,19 +1,45 @@
 /** The store on Redis: documents as JSON, changed by one script. */
 import { Ratelimit } from '@upstash/ratelimit'
 import type { Redis } from '@upstash/redis'
-import type { Answer, Audit, Command, DayDoc, Event, Settled, UserDoc } from '../usage/record.ts'
-import { DAY_MS, dateOf } from '../usage/record.ts'
+import type { Answer, AnswerOf, Command, Settled } from '../ledger/commands.ts'
+import { newPast, newProfile, newUsage } from '../ledger/documents.ts'
+import { CLOCK_TOLERANCE_MS } from '../ledger/rules.ts'
+import {
+  ALL_MODELS,
+  NewerVersion,
+  readDocument,
+  type Audit,
+  type DayDoc,
+  type Event,
+  type Kind,
+  type QuotaDoc,
+} from '../ledger/shapes.ts'
+import { DAY_MS, dateOf } from '../ledger/windows.ts'
 import { gather } from './batch.ts'
 import { guard, scriptOf } from './call.ts'
-import { PREFIX, TOP_DAY, dayKey, erasedKey, onceKey, sessionKey, userKey } from './keys.ts'
 import {
-  CommandError,
+  PREFIX,
+  TOP_DAY,
+  dayKey,
+  erasedKey,
+  modelsKey,
+  onceKey,
+  pastKey,
+  profileKey,
+  quotaKey,
+  rowKey,
+  sessionKey,
+  usageKey,
+} from './keys.ts'
+import {
   REPLAY_BATCH,
   StoreError,
+  answerOf,
   type Cursor,
   type Failed,
   type Retention,
   type Store,
+  type User,
   type UserQuery,
 } from './store.ts'
 
@@ -40,6 +66,8 @@ export type RedisOptions = {
   retention: Retention
   /** The script of the ledger: of `redis/script-files.ts` on Node, of `redis/script-inlined.ts` on the edge. */
   script: string
+  /** Milliseconds that a command may be ahead of the ledger's clock before the database is asked for the time. */
+  tolerance?: number
   /** Whether commands of different requests may share a call; only where the runtime allows it. */
   batch: boolean
   warn(event: string, fields: Record<string, unknown>): void
@@ -47,12 +75,35 @@ export type RedisOptions = {
 
 type Reply = { answers: (Answer | Failed)[]; damaged?: string[] }
 
+/** The keys that a command is known to touch. */
+function keysOf(command: Command): string[] {
+  const keys = [quotaKey(ALL_MODELS)]
+  if (command.op === 'clear') return [...keys, dayKey(dateOf(command.now))]
+  if (!('user' in command)) return keys
+  const { user } = command
+  if (command.op === 'block' || command.op === 'erase') return [...keys, profileKey(user)]
+  keys.push(usageKey(user))
+  if (command.op === 'report') return [...keys, profileKey(user)]
+  if (command.op === 'admit') {
+    const { model, id } = command
+    return [...keys, profileKey(user), quotaKey(model), onceKey(id)]
+  }
+  const { id, model, at } = command.event
+  const date = dateOf(at)
+  keys.push(quotaKey(model), dayKey(date), rowKey(date, model))
+  return command.op === 'enter' ? [...keys, onceKey(id), erasedKey(user)] : keys
+}
+
 /** Builds the store. Its errors are `StoreError`s without commands or values. */
 export function createRedisStore(options: RedisOptions): Store {
-  const { redis, warn } = options
+  const { redis, warn, tolerance = CLOCK_TOLERANCE_MS } = options
   const { userDays, historyDays, eventsKept } = options.retention
-  /** Field by field: whatever else were in it would be sent along. */
-  const keep = { userDays, historyDays, eventsKept }
+  /** Field by field: whatever else were in it would be sent along. Without a tolerance, which JSON could not tell, there is no end to it. */
+  const head = {
+    prefix: PREFIX,
+    keep: { userDays, historyDays, eventsKept },
+    ...(Number.isFinite(tolerance) && { tolerance }),
+  }
 
   const ledger = scriptOf(options.script)
   const limiters = new Map<number, Ratelimit>()
@@ -60,20 +111,8 @@ export function createRedisStore(options: RedisOptions): Store {
   const refused = new Map<string, number>()
 
   async function run(commands: Command[]): Promise<(Answer | Failed)[]> {
-    const keys = new Set<string>()
-    for (const command of commands) {
-      if (command.op === 'clear') keys.add(dayKey(dateOf(command.now)))
-      if ('user' in command) keys.add(userKey(command.user))
-      if (command.op === 'admit' && command.global) keys.add(dayKey(dateOf(command.now)))
-      if (command.op === 'settle' || command.op === 'enter') {
-        keys.add(dayKey(dateOf(command.event.at)))
-      }
-      if (command.op === 'admit') keys.add(onceKey(command.id))
-      if (command.op === 'enter') keys.add(onceKey(command.event.id)).add(erasedKey(command.user))
-      if ('session' in command) keys.add(sessionKey(command.session))
-      if (command.op === 'note') keys.add(`${PREFIX}audit`)
-    }
-    const args = [{ prefix: PREFIX, keep }, ...commands].map((arg) => JSON.stringify(arg))
+    const keys = new Set(commands.flatMap(keysOf))
+    const args = [head, ...commands].map((arg) => JSON.stringify(arg))
     const { answers, damaged } = await guard(async () => {
       const reply = JSON.parse(await ledger<string>(redis, [...keys], args)) as Reply | null
       if (reply?.answers?.length !== commands.length) throw new Error('not an answer of the script')
@@ -88,33 +127,102 @@ export function createRedisStore(options: RedisOptions): Store {
     options.batch ? gather({ schedule, size: BATCH, run }) : alone
   const soon = together((go) => setImmediate(go))
   const later = together((go) => setTimeout(go, SETTLE_GATHER_MS))
+  /** How a command is sent; nobody waits for a settlement, and what admins do is rare. */
+  const senders: Partial<Record<Command['op'], typeof alone>> = { admit: soon, settle: later }
 
-  async function one<A extends Answer>(
-    send: (command: Command) => Promise<Answer | Failed | undefined>,
-    command: Command,
-  ): Promise<A> {
-    const answer = await send(command)
-    if (!answer || 'error' in answer) throw new CommandError('the script could not run the command')
-    return answer as A
-  }
-
-  /** Documents by key, those that are missing or unreadable left out. */
-  async function read<T extends { v: 1 }>(keys: string[]): Promise<T[]> {
-    if (keys.length === 0) return []
-    const texts = await list(() => redis.mget<(string | null)[]>(...keys))
-    return texts.flatMap((text, index) => (text === null ? [] : parse<T>(text, keys[index])))
+  /** What is stored under keys, those that are missing or unreadable left out. */
+  async function read<K extends Kind>(keys: Map<string, K>): Promise<Map<string, DocumentOf<K>>> {
+    const found = new Map<string, DocumentOf<K>>()
+    if (keys.size === 0) return found
+    const texts = await list(() => redis.mget<(string | null)[]>(...keys.keys()))
+    for (const [index, [key, kind]] of [...keys].entries()) {
+      const text = texts[index] ?? null
+      if (text === null) continue
+      for (const value of parse<object>(text, key)) {
+        const doc = readAny(kind, value)
+        if (doc) found.set(key, doc)
+        else warn('store.unreadable', { key })
+      }
+    }
+    return found
   }
 
   /** What a text stands for, or nothing: one that is damaged must not hide the others. */
-  function parse<T>(text: string, key: string | undefined, isWhole = isVersioned): T[] {
+  function parse<T>(text: string, key: string): T[] {
     try {
       const value: unknown = JSON.parse(text)
-      if (isWhole(value)) return [value as T]
+      if (typeof value === 'object' && value !== null) return [value as T]
     } catch {
       // Reported below like any other unreadable document.
     }
     warn('store.unreadable', { key })
     return []
+  }
+
+  const userKeys = (id: string): [string, Kind][] => [
+    [usageKey(id), 'usage'],
+    [profileKey(id), 'profile'],
+  ]
+
+  function userIn(docs: Map<string, DocumentOf<Kind>>, id: string): User | undefined {
+    const usage = docs.get(usageKey(id)) as User['usage'] | undefined
+    const profile = docs.get(profileKey(id)) as User['profile'] | undefined
+    if (!usage && !profile) return undefined
+    return { usage: usage ?? newUsage(id, 0), profile: profile ?? newProfile(id) }
+  }
+
+  /** Those of a page; one that has aged may still be in the index. */
+  const usersIn = (docs: Map<string, DocumentOf<Kind>>, ids: string[]): User[] =>
+    ids.flatMap((id) => (docs.has(usageKey(id)) ? (userIn(docs, id) ?? []) : []))
+
+  /** Models of the day that is going on, as they were when a day was last read: mostly they need no second call. */
+  let known: { date: string; models: string[] } = { date: '', models: [] }
+
+  /** Days with the rows of the one that is going on, other documents, and everyone's counters of that day's models. */
+  async function readDays(dates: string[], others: [string, Kind][], withQuotas: boolean) {
+    const ofModel = (date: string, model: string): [string, Kind][] => [
+      [rowKey(date, model), 'row'],
+      ...(withQuotas ? [[quotaKey(model), 'quota'] satisfies [string, Kind]] : []),
+    ]
+    // Only the day that is going on has these, and mostly it is one of the latest two.
+    const latest = dates.toSorted().slice(-2)
+    const guess = dates.includes(known.date) ? known : { date: '', models: [] }
+    const docs = await read<Kind>(
+      new Map([
+        ...dates.map((date): [string, Kind] => [dayKey(date), 'day']),
+        ...latest.map((date): [string, Kind] => [modelsKey(date), 'models']),
+        ...guess.models.flatMap((model) => ofModel(guess.date, model)),
+        ...others,
+      ]),
+    )
+    const found = dates.flatMap((date) => (docs.get(dayKey(date)) as StoredDay | undefined) ?? [])
+    const open = found.filter((day) => day.open)
+    const unnamed = open.filter(({ date }) => !latest.includes(date))
+    const named = new Map(unnamed.map(({ date }) => [modelsKey(date), 'models' as const]))
+    for (const [key, doc] of await read(named)) docs.set(key, doc)
+    const namesOf = (date: string) =>
+      Object.keys((docs.get(modelsKey(date)) as DocumentOf<'models'> | undefined)?.models ?? {})
+    const missing = open.flatMap(({ date }) =>
+      namesOf(date)
+        .filter((model) => date !== guess.date || !guess.models.includes(model))
+        .flatMap((model) => ofModel(date, model)),
+    )
+    for (const [key, doc] of await read<Kind>(new Map(missing))) docs.set(key, doc)
+    const current = open.toSorted((a, b) => (a.date < b.date ? 1 : -1))[0]
+    if (current) known = { date: current.date, models: namesOf(current.date) }
+    const days = found.map(({ open, ...day }): DayDoc => {
+      if (!open) return day
+      const rows = namesOf(day.date).flatMap((model) => {
+        const row = docs.get(rowKey(day.date, model)) as DocumentOf<'row'> | undefined
+        return row ? [[model, withoutVersion(row)] as const] : []
+      })
+      return { ...day, models: Object.fromEntries(rows) }
+    })
+    const quotas = [ALL_MODELS, ...(current ? known.models : [])].flatMap((scope) => {
+      const quota = docs.get(quotaKey(scope)) as QuotaDoc | undefined
+      return quota ? [[scope, quota] as const] : []
+    })
+    return { days, docs, quotas: Object.fromEntries(quotas) }
   }
 
   /** Where the users of a page stand in an index, and where the page after them begins. */
@@ -123,8 +231,8 @@ export function createRedisStore(options: RedisOptions): Store {
     const today = Math.floor(now / DAY_MS) * TOP_DAY
     const range =
       sort === 'tokens'
-        ? { index: 'top', least: today + 1, most: today + TOP_DAY - 1 }
-        : { index: 'users', least: 0, most: '+inf' as const }
+        ? { least: today + 1, most: today + TOP_DAY - 1 }
+        : { least: 0, most: TOP_DAY - 1 }
     const offset = from && 'offset' in from ? from.offset : 0
     const after = from && 'id' in from ? from : undefined
     const start = after?.score ?? (ascending ? range.least : range.most)
@@ -132,7 +240,7 @@ export function createRedisStore(options: RedisOptions): Store {
 
     const beyond = async (count: number): Promise<Place[]> => {
       const flat = await list(() =>
-        redis.zrange<string[]>(`${PREFIX}${range.index}`, start, end, {
+        redis.zrange<string[]>(`${PREFIX}users`, start, end, {
           byScore: true,
           rev: !ascending,
           offset,
@@ -141,7 +249,8 @@ export function createRedisStore(options: RedisOptions): Store {
         }),
       )
       const pairs = Array.from({ length: flat.length / 2 }, (_, n) => ({
-        id: String(flat[2 * n]),
+        // Behind the letter of the order that this place is of.
+        id: String(flat[2 * n]).slice(2),
         score: Number(flat[2 * n + 1]),
       }))
       const rest = pairs.filter(
@@ -165,13 +274,13 @@ export function createRedisStore(options: RedisOptions): Store {
   }
 
   return {
-    admit: (command) => one(soon, command),
-    settle: (command) => one(later, command),
+    async execute<C extends Command>(command: C) {
+      const send = senders[command.op] ?? alone
+      return answerOf(await send(command)) as AnswerOf<C>
+    },
     async replay(entries) {
       return (await run(entries)) as (Settled | Failed)[]
     },
-    setBlock: (command) => one(alone, command),
-    clear: (command) => one(alone, command),
     async takeTurn(key, perMinute) {
       if (refused.size > REFUSED) refused.clear()
       let limiter = limiters.get(perMinute)
@@ -190,41 +299,43 @@ export function createRedisStore(options: RedisOptions): Store {
       const { success, reset } = await guard(() => turn.limit(key))
       return { taken: success, resetAt: reset }
     },
-    report: (command) => one(alone, command),
-    erase: (command) => one(alone, command),
-    login: (command) => one(alone, command),
-    logout: (command) => one(alone, command),
-    note: (command) => one(alone, command),
     async session(hash, now) {
       const until = await guard(() => redis.get<string>(sessionKey(hash)))
       return Number(until) > now
     },
-    user: async (id) => (await read<UserDoc>([userKey(id)]))[0],
+    async user(id) {
+      const docs = await read<Kind>(new Map([...userKeys(id), [pastKey(id), 'past']]))
+      const user = userIn(docs, id)
+      const past = docs.get(pastKey(id)) as ReturnType<typeof newPast> | undefined
+      return user && { ...user, past: past ?? newPast(id) }
+    },
     async audit(limit) {
       const texts = await list(() => redis.lrange<string>(`${PREFIX}audit`, 0, limit - 1))
       // A limit of none would be read as all.
-      return texts.slice(0, limit).flatMap((text) => parse<Audit>(text, `${PREFIX}audit`, isAudit))
+      return texts.slice(0, limit).flatMap((text) => parse<Audit>(text, `${PREFIX}audit`))
     },
     async listUsers(query) {
       const { ids, next } = await places(query)
-      const users = await read<UserDoc>(ids.map(userKey))
+      const docs = await read<Kind>(new Map(ids.flatMap(userKeys)))
+      const users = usersIn(docs, ids)
       return next ? { users, next } : { users }
     },
-    async overview({ dates, users, events: limit }) {
-      const [{ ids, next }, newest] = await Promise.all([places(users), events(limit)])
-      const docs = await read<DayDoc | UserDoc>([...dates.map(dayKey), ...ids.map(userKey)])
-      const days = docs.filter((doc) => 'total' in doc)
-      const page = { users: docs.filter((doc) => 'leases' in doc) }
-      return { days, page: next ? { ...page, next } : page, events: newest }
+    async overview({ dates, users: query, events: limit }) {
+      const [{ ids, next }, newest] = await Promise.all([places(query), events(limit)])
+      const others: [string, Kind][] = [[quotaKey(ALL_MODELS), 'quota'], ...ids.flatMap(userKeys)]
+      const { days, docs, quotas } = await readDays(dates, others, true)
+      const users = usersIn(docs, ids)
+      return { days, page: next ? { users, next } : { users }, events: newest, quotas }
     },
     async blockedUsers(limit) {
       const members = await list(() =>
         redis.zrange<string[]>(`${PREFIX}blocks`, 0, 4 * limit - 1, { rev: true }),
       )
       const ids = new Set(members.map((member) => member.split(' ', 1)[0] ?? ''))
-      return read<UserDoc>([...ids].slice(0, limit).map(userKey))
+      const keys = [...ids].slice(0, limit).map((id) => [profileKey(id), 'profile'] as const)
+      return [...(await read(new Map(keys))).values()]
     },
-    days: (dates) => read<DayDoc>(dates.map(dayKey)),
+    days: async (dates) => (await readDays(dates, [], false)).days,
     events,
     async probe() {
       const key = `${PREFIX}probe:${crypto.randomUUID()}`
@@ -240,8 +351,25 @@ export function createRedisStore(options: RedisOptions): Store {
   }
 }
 
-const isVersioned = (value: unknown) => (value as { v?: unknown } | null)?.v === 1
-const isAudit = (value: unknown) => (value as Partial<Audit> | null)?.action !== undefined
+/** A day as it is stored: as long as it goes on, it is `open`, and its rows have keys of their own. */
+type StoredDay = DayDoc & { open?: 1 }
+
+type DocumentOf<K extends Kind> = NonNullable<ReturnType<typeof readDocument<K>>>
+
+/** To be shown, as much of a newer document as this build knows is better than nothing. */
+function readAny<K extends Kind>(kind: K, value: object): DocumentOf<K> | undefined {
+  try {
+    return readDocument(kind, value)
+  } catch (error) {
+    if (!(error instanceof NewerVersion)) throw error
+    return readDocument(kind, { ...value, v: 0 })
+  }
+}
+
+function withoutVersion(row: DocumentOf<'row'> & { v?: number }) {
+  const { v: _, ...rest } = row
+  return rest
+}
 
 type Place = { id: string; score: number }
 type Places = { ids: string[]; next?: Cursor }

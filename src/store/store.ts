@@ -1,58 +1,34 @@
-/** The store, in the words of metering. Every implementation passes the contract in test/store.test.ts. */
+/** The store, in the words of metering. Every implementation passes the contract in test/store-*.test.ts. */
+import type { AnswerOf, Command, Enter, Settle, Settled } from '../ledger/commands.ts'
 import type {
-  Admit,
-  Admitted,
   Audit,
-  Clear,
-  Done,
   DayDoc,
-  Enter,
-  Erase,
   Event,
-  Login,
-  Logout,
-  Note,
-  Refusal,
-  Report,
-  Reported,
-  SetBlock,
-  Settle,
-  Settled,
-  UserDoc,
-} from '../usage/record.ts'
+  PastDoc,
+  ProfileDoc,
+  QuotaDoc,
+  UsageDoc,
+} from '../ledger/shapes.ts'
 
 export interface Store {
-  /** Refuses a request or charges its bound, in one atomic step. */
-  admit(command: Admit): Promise<Admitted | Refusal>
-  /** Replaces a lease's bound by the real charge, in one atomic step; does nothing without the lease. */
-  settle(command: Settle): Promise<Settled>
+  /** Carries out a command in one atomic step. */
+  execute<C extends Command>(command: C): Promise<AnswerOf<C>>
   /** Settles and enters, in one step, what could not be counted at its time; at most `REPLAY_BATCH` entries, an answer for each. */
   replay(entries: Entry[]): Promise<(Settled | Failed)[]>
-  /** Sets or lifts a block. */
-  setBlock(command: SetBlock): Promise<Done>
-  /** Forgets days and events; users, blocks and what quotas hold on to stay. */
-  clear(command: Clear): Promise<Done>
-  /** A page of the users whose requests have ended, by last activity or by tokens today, at most `limit`. */
-  listUsers(query: UserQuery): Promise<UserPage>
-  /** Days, a page of users and the newest events, for as few calls as that takes. */
-  overview(query: OverviewQuery): Promise<Overview>
-  /** At most `limit` users with a block, those that last longest first; some may have run out since. */
-  blockedUsers(limit: number): Promise<UserDoc[]>
-  /** The days asked for that have anything to say. */
-  days(dates: string[]): Promise<DayDoc[]>
   /** Takes one of the `perMinute` turns that a key has in each minute, if one is left. */
   takeTurn(key: string, perMinute: number): Promise<Turn>
-  /** Takes note of what a user's browser says, and tells what is known of them. */
-  report(command: Report): Promise<Reported>
-  /** Forgets a user; what they were part of in the totals stays. */
-  erase(command: Erase): Promise<Done>
-  login(command: Login): Promise<Done>
-  logout(command: Logout): Promise<Done>
-  note(command: Note): Promise<Done>
+  /** A page of the users, by last activity or by tokens today, at most `limit`; their places are at most ten minutes old. */
+  listUsers(query: UserQuery): Promise<UserPage>
+  /** Days, a page of users, the newest events and everyone's counters, for as few calls as that takes. */
+  overview(query: OverviewQuery): Promise<Overview>
+  /** At most `limit` users with a block, those that last longest first; some may have run out since. */
+  blockedUsers(limit: number): Promise<ProfileDoc[]>
+  /** The days asked for that have anything to say. */
+  days(dates: string[]): Promise<DayDoc[]>
   /** Whether a session is open. */
   session(hash: string, now: number): Promise<boolean>
   /** A user, if anything is kept of them. */
-  user(id: string): Promise<UserDoc | undefined>
+  user(id: string): Promise<WholeUser | undefined>
   /** What admins did, the newest first, at most `limit` of the last `AUDIT_KEPT`. */
   audit(limit: number): Promise<Audit[]>
   /** The newest events first, at most `limit`, after the newest `skip` of them. */
@@ -64,8 +40,11 @@ export interface Store {
 /** What is kept until the store can take it. Each may be sent any number of times and counts once. */
 export type Entry = Settle | Enter
 
-/** The store could not run this command, though others of the same step. */
-export type Failed = { error: true }
+/**
+ * The store could not run this command, though others of the same step: it touches a document that a newer version of
+ * Weir wrote, or does not go together with what is there.
+ */
+export type Failed = { error: 'newer' | 'failed' }
 
 export const REPLAY_BATCH = 64
 
@@ -73,6 +52,10 @@ export const AUDIT_KEPT = 1000
 
 /** `resetAt`, epoch ms, is when there are turns again. */
 export type Turn = { taken: boolean; resetAt: number }
+
+/** What is kept of a user but their past. */
+export type User = { usage: UsageDoc; profile: ProfileDoc }
+export type WholeUser = User & { past: PastDoc }
 
 /** Newest first or the most tokens first, unless ascending; `from` is where the page before said it ended. */
 export type UserQuery = {
@@ -89,12 +72,18 @@ export type UserQuery = {
  */
 export type Cursor = { score: number; id: string } | { offset: number }
 
-export type UserPage = { users: UserDoc[]; next?: Cursor }
+export type UserPage = { users: User[]; next?: Cursor }
 
 /** `dates` as for `days`, `users` as for `listUsers`, and at most so many `events`. */
 export type OverviewQuery = { dates: string[]; users: UserQuery; events: number }
 
-export type Overview = { days: DayDoc[]; page: UserPage; events: Event[] }
+/** `quotas` are everyone's counters by model, of the models of the day that is going on, and `*` for all of them. */
+export type Overview = {
+  days: DayDoc[]
+  page: UserPage
+  events: Event[]
+  quotas: Record<string, QuotaDoc>
+}
 
 /** How long things are kept. */
 export type Retention = { userDays: number; historyDays: number; eventsKept: number }
@@ -106,5 +95,21 @@ export class StoreError extends Error {
 
 /** The store is well and could not run this very command, which was not applied. */
 export class CommandError extends StoreError {
-  override readonly name = 'CommandError'
+  override readonly name: string = 'CommandError'
+}
+
+/** The command touches a document that a newer version of Weir wrote. It was not applied, and the newer version can. */
+export class NewerError extends CommandError {
+  override readonly name = 'NewerError'
+}
+
+/** The answer to a command, or what it stands for. Throws `CommandError`. */
+export function answerOf<A extends object>(answer: A | Failed | undefined): A {
+  if (!answer) throw new CommandError('the store could not run the command')
+  if (!('error' in answer)) return answer
+  throw answer.error === 'newer'
+    ? new NewerError(
+        'a newer version of Weir has written what the command would change; update this one',
+      )
+    : new CommandError('the store could not run the command')
 }

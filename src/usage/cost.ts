@@ -1,5 +1,5 @@
 /** What tokens cost in money, by the prices an operator has told of. */
-import type { Row } from './record.ts'
+import type { Row } from '../ledger/shapes.ts'
 
 /** The prices of a model in USD per million tokens. */
 export type Price = {
@@ -14,7 +14,7 @@ const TOKENS_PER_PRICE = 1_000_000
 /**
  * The cost in USD of what was used of one model; undefined where its price is not known.
  *
- * Charged tokens that nobody told apart, estimates and bounds, are taken at the higher of the two prices, so that a cost
+ * Charged tokens that nobody told apart, estimates and reservations, are taken at the higher of the two prices, so that a cost
  * is never shown too low.
  */
 export function costOf(

@@ -1,42 +1,43 @@
 /** What the dashboard shows: pure functions from documents to plain numbers. Nothing in them changes just because time goes on. */
-import { costOf, type Price } from './cost.ts'
-import { newDay, newDayRow, newRow } from './documents.ts'
+import { isInForce, newDay, newDayRow, whole } from '../ledger/documents.ts'
+import { NOTHING, linesOf, type Line, type ModelLimits, type Standing } from '../ledger/policy.ts'
 import {
   ALL_MODELS,
-  DAY_MS,
-  HOUR_MS,
-  dateOf,
-  limitsOf,
-  minuteOf,
-  nextDay,
   own,
+  type Amounts,
   type Block,
-  type Count,
   type DayDoc,
   type DayRow,
-  type Limits,
-  type ModelLimits,
-  type UserDoc,
-} from './record.ts'
-import { userReport } from './report.ts'
-import { NOTHING, sum } from './tally.ts'
+  type ProfileDoc,
+} from '../ledger/shapes.ts'
+import { sum } from '../ledger/tally.ts'
+import { DAY_MS, HOUR_MS, WINDOWS, dateOf, nextDay } from '../ledger/windows.ts'
+import type { Overview, User, WholeUser } from '../store/store.ts'
+import { costOf, type Price } from './cost.ts'
+import {
+  everyoneStanding,
+  lastActiveOf,
+  quotasToday,
+  tokensLeftToday,
+  userReport,
+  userStanding,
+} from './report.ts'
 
-/** What of the configuration is shown beside the counts. */
-export type Terms = {
-  limits: ModelLimits
-  globalLimits: ModelLimits | undefined
-  prices: Record<string, Price>
-}
+/** What is shown beside the counts: the limits of a user or of everyone, and prices. */
+export type Terms = { limits: ModelLimits; prices: Record<string, Price> }
 
 /** A part of a limit; all of one that allows nothing. */
 export const part = (used: number, limit: number): number => (limit > 0 ? used / limit : 1)
 
-/** The larger part, by tokens or by requests. */
-const share = ({ tokens, requests }: Count, limits: Limits): number =>
-  Math.max(part(tokens, limits.tokensPerDay), part(requests, limits.requestsPerDay))
+/** A limit, and what is used of it. */
+export type Use = Pick<Line, 'unit' | 'window' | 'used' | 'limit'>
+
+/** Without what changes by itself. */
+const usesOf = (standing: Standing, now: number): Use[] =>
+  linesOf(standing, now).map(({ unit, window, used, limit }) => ({ unit, window, used, limit }))
 
 /** What a model was used by everyone, in one day or in many. */
-export type ModelLine = Count & {
+export type ModelLine = Amounts & {
   model: string
   users?: number
   /** USD, where the price is known. */
@@ -49,7 +50,7 @@ export type ModelLine = Count & {
 const total = (costs: (number | undefined)[]): number | undefined =>
   costs.reduce((all, cost) => (cost === undefined ? all : (all ?? 0) + cost), undefined)
 
-const mostFirst = <T extends Count>(lines: T[]): T[] => lines.sort((a, b) => b.tokens - a.tokens)
+const mostFirst = <T extends Amounts>(lines: T[]): T[] => lines.sort((a, b) => b.tokens - a.tokens)
 
 /** Everyone's day so far. */
 export type Today = {
@@ -57,11 +58,10 @@ export type Today = {
   sessions: number
   cost: number | undefined
   resetAt: number
-  /** What GLOBAL_LIMITS hold on to, with the bounds of what has not ended. */
-  held: Count
-  limits: Limits | undefined
-  /** Requests that have been admitted and have not ended, where that is counted. */
-  open: number | undefined
+  /** The limits of everyone, and what is used of them, the reservations of what is running included. */
+  uses: Use[]
+  /** Requests that have been admitted and have not ended. */
+  running: number
   /** The hours that have begun. */
   hours: number[]
   /** Today's full hours against the same ones of yesterday: 0.5 is half more. */
@@ -69,8 +69,12 @@ export type Today = {
   models: ModelLine[]
 }
 
-/** Today, with yesterday to compare with. */
-export function today(days: DayDoc[], { globalLimits, prices }: Terms, now: number): Today {
+/** Today, with yesterday to compare with; the limits are everyone's. */
+export function today(
+  { days, quotas }: Pick<Overview, 'days' | 'quotas'>,
+  { limits, prices }: Terms,
+  now: number,
+): Today {
   const dayOf = (at: number) => days.find(({ date }) => date === dateOf(at)) ?? newDay(dateOf(at))
   const day = dayOf(now)
   const hour = Math.floor((now % DAY_MS) / HOUR_MS)
@@ -80,40 +84,39 @@ export function today(days: DayDoc[], { globalLimits, prices }: Terms, now: numb
       .slice(0, -1)
       .reduce((all, one) => all + one, 0)
   const before = full(dayOf(now - DAY_MS).total)
-  const { charged, requests } = day.total
-  const held = own(day.quota, ALL_MODELS)
-  const models = Object.entries(day.models).map(([model, row]) => {
-    const limit = globalLimits && own(globalLimits.models, model)
-    const used = own(day.quota, model)?.tokens ?? row.charged
-    return {
-      model,
-      tokens: row.charged,
-      requests: row.requests,
-      users: row.users,
-      cost: costOf(row, own(prices, model)),
-      left: limit && Math.max(0, limit.tokensPerDay - used),
-    }
-  })
+  const { exact, estimated } = day.total
+  const { requests } = own(quotasToday(quotas, now), ALL_MODELS) ?? NOTHING
+  const models = Object.entries(day.models).map(([model, row]) => ({
+    model,
+    tokens: row.charged,
+    requests: row.requests,
+    users: row.users,
+    cost: costOf(row, own(prices, model)),
+    left: tokensLeftToday([everyoneStanding(quotas, model, limits, now)], now) ?? undefined,
+  }))
   return {
     total: day.total,
     sessions: day.sessions,
     cost: total(models.map(({ cost }) => cost)),
     resetAt: nextDay(now),
-    held: held ?? { tokens: charged, requests },
-    limits: globalLimits?.total,
-    open: held && Math.max(0, held.requests - requests - (day.forgotten ?? 0)),
+    uses: usesOf(everyoneStanding(quotas, ALL_MODELS, limits, now), now),
+    running: Math.max(0, requests - exact - estimated - day.forgotten),
     hours: hoursOf(day.total),
     trend: before > 0 ? full(day.total) / before - 1 : undefined,
     models: mostFirst(models),
   }
 }
 
-export type DayLine = Count & { date: string; users: number }
+export type DayLine = Amounts & { date: string; users: number }
 
 /** Many days of everyone, the oldest first, and what each model had of them. */
-export type History = Count & { days: DayLine[]; models: ModelLine[]; cost: number | undefined }
+export type History = Amounts & { days: DayLine[]; models: ModelLine[]; cost: number | undefined }
 
-export function history(docs: DayDoc[], dates: string[], { prices }: Terms): History {
+export function history(
+  docs: DayDoc[],
+  dates: string[],
+  { prices }: Pick<Terms, 'prices'>,
+): History {
   const models = new Map<string, ModelLine>()
   const days = dates.map((date) => {
     const doc = docs.find((day) => day.date === date)
@@ -135,31 +138,32 @@ export function history(docs: DayDoc[], dates: string[], { prices }: Terms): His
 }
 
 /** A user among others. */
-export type UserLine = Count & {
+export type UserLine = Amounts & {
   id: string
   at: number
-  /** The limit of which most is used, and the model it is of. */
+  /** The limit of which most is used, and the model it is of; limits whose end a client waits for are none to look at. */
   nearest: { model: string; share: number } | undefined
   /** Models that are blocked, `*` for all. */
   blocked: string[]
-  overshoot: number
+  overReservation: number
   /** Whether what the user's browser reported is far from what was metered. */
   differs: boolean
 }
 
-export function userLine(user: UserDoc, terms: Terms, now: number): UserLine {
-  const { models, ...all } = userDay(user, terms, now)
-  const used = [...models, { model: ALL_MODELS, limits: terms.limits.total, ...all }]
-  const nearest = used.flatMap(({ model, limits, tokens, requests }) => {
-    return limits ? [{ model, share: share({ tokens, requests }, limits) }] : []
-  })
+export function userLine(user: User, terms: Terms, now: number): UserLine {
+  const { models, uses, ...all } = userDay(user, terms, now)
+  const nearest = [...models, { model: ALL_MODELS, uses }].flatMap(({ model, uses }) =>
+    uses
+      .filter(({ window }) => !WINDOWS[window].waits)
+      .map(({ used, limit }) => ({ model, share: part(used, limit) })),
+  )
   return {
-    id: user.id,
-    at: user.seen ?? user.at,
+    id: user.usage.id,
+    at: lastActiveOf(user.usage),
     ...all,
     nearest: nearest.sort((a, b) => b.share - a.share)[0],
-    blocked: blocksOf(user, now).map(({ model }) => model),
-    overshoot: models.reduce((sum, { overshoot }) => sum + overshoot, 0),
+    blocked: blocksOf(user.profile, now).map(({ model }) => model),
+    overReservation: models.reduce((sum, { overReservation }) => sum + overReservation, 0),
     differs: models.some(({ differs }) => differs),
   }
 }
@@ -170,51 +174,51 @@ const TRAILING = { tokens: 5000, share: 0.2 }
 /** A user's day with a model, beside its limits. */
 export type UserModel = ReturnType<typeof userDay>['models'][number]
 
-/** A user's day per model and together. */
-export function userDay(user: UserDoc, { limits, prices }: Terms, now: number) {
-  const isToday = user.date === dateOf(now)
-  const minutes = user.minute.n === minuteOf(now) ? user.minute.rows : {}
+/** A user's day per model and together, beside the limits of each window; the limits are the user's. */
+export function userDay(user: User, { limits, prices }: Terms, now: number) {
+  const { usage } = user
+  const isToday = usage.date === dateOf(now)
   const models = userReport(user, limits, now)
     .models.filter(({ model }) => model !== ALL_MODELS)
     .map((report) => {
       const { model, tokensUsedDay: tokens, requestsDay: requests, reportedTokensDay } = report
-      const of = limitsOf(limits, model)
-      const perMinute = of?.tokensPerMinute ?? of?.requestsPerMinute
-      const metered = tokens - report.heldTokens
+      const metered = tokens - report.reservedTokens
       return {
         ...report,
         tokens,
         requests,
-        limits: of,
-        minute: perMinute === undefined ? undefined : (own(minutes, model) ?? NOTHING),
-        cost: costOf((isToday && own(user.rows, model)) || newRow(), own(prices, model)),
+        uses: usesOf(userStanding(usage, model, limits, now), now),
+        cost: costOf(whole((isToday && own(usage.rows, model)) || {}), own(prices, model)),
         differs:
           reportedTokensDay !== null &&
           Math.abs(reportedTokensDay - metered) >
             Math.max(TRAILING.tokens, TRAILING.share * metered),
       }
     })
-  return { ...sum(models), models: mostFirst(models) }
+  const uses = usesOf(userStanding(usage, ALL_MODELS, limits, now), now)
+  return { ...sum(models), uses, models: mostFirst(models) }
 }
 
 export type BlockLine = Block & { user: string; model: string }
 
 /** The blocks of a user that are in force, the latest first. */
-export const blocksOf = (user: UserDoc, now: number): BlockLine[] =>
-  Object.entries(user.blocks)
-    .filter(([, { until }]) => until === undefined || until > now)
-    .map(([model, block]) => ({ ...block, user: user.id, model }))
+export const blocksOf = ({ id, blocks }: ProfileDoc, now: number): BlockLine[] =>
+  Object.entries(blocks)
+    .filter(([, block]) => isInForce(block, now))
+    .map(([model, block]) => ({ ...block, user: id, model }))
     .sort((a, b) => b.at - a.at)
 
 /** A user's last days, the oldest first. */
-export const userDays = (user: UserDoc, dates: string[]) =>
+export const userDays = (
+  { usage, past }: Pick<WholeUser, 'usage' | 'past'>,
+  dates: string[],
+): (Amounts & { date: string })[] =>
   dates
     .map((date) => {
-      const rows = date === user.date ? user.rows : (own(user.past, date) ?? {})
-      const counts = Object.values(rows).map(({ charged, requests }) => ({
-        tokens: charged,
-        requests,
-      }))
+      const rows = date === usage.date ? usage.rows : (own(past.days, date) ?? {})
+      const counts = Object.values(rows)
+        .map(whole)
+        .map(({ charged, requests }) => ({ tokens: charged, requests }))
       return { date, ...sum(counts) }
     })
     .reverse()

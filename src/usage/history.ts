@@ -1,5 +1,5 @@
 /** Daily totals as rows, and sums over them. */
-import type { DayDoc } from './record.ts'
+import type { DayDoc } from '../ledger/shapes.ts'
 
 /** One day of everyone, in tokens as charged and as upstream told them apart. */
 export type HistoryRow = {

@@ -1,6 +1,36 @@
 /** Two accounts of the same user as one: what was counted apart, added up. */
-import { advance, answered, newRow, shorten, type Keep } from './documents.ts'
-import { own, type Count, type PastRow, type Row, type UserDoc } from './record.ts'
+import {
+  advance,
+  answered,
+  chargedToday,
+  filter,
+  isInForce,
+  mapValues,
+  whole,
+  type Keep,
+} from '../ledger/documents.ts'
+import {
+  own,
+  type Amounts,
+  type PastDoc,
+  type ProfileDoc,
+  type Row,
+  type ThinRow,
+  type UsageDoc,
+  type Windows,
+} from '../ledger/shapes.ts'
+import { DAY_MS, dateOf } from '../ledger/windows.ts'
+
+/** What is kept of one user, as far as there is any. */
+export type UserParts = {
+  id: string
+  usage?: UsageDoc | undefined
+  past?: PastDoc | undefined
+  profile?: ProfileDoc | undefined
+}
+
+/** `now`, in epoch ms, tells which blocks have run out. */
+export type MergeTerms = Keep & { now: number }
 
 /**
  * Whom both sides of a merge have counted on a day: users, users of a model, and sessions. The sum of the two days
@@ -9,34 +39,75 @@ import { own, type Count, type PastRow, type Row, type UserDoc } from './record.
 export type Overlap = { users: number; models: Record<string, number>; sessions: number }
 
 /** What both have counted, at the later of the two moments. Where they differ on a block, the first one's is in force. */
-export function mergeUser(first: UserDoc, second: UserDoc, keep: Keep): UserDoc {
-  const at = Math.max(first.at, second.at)
-  const [one, other] = [advance(first, at, keep), advance(second, at, keep)]
-  const merged: UserDoc = {
-    ...one,
-    rows: mergeWith(one.rows, other.rows, sumFields),
-    past: mergeWith(one.past, other.past, (a, b) => mergeWith(a, b, sumPast)),
-    sessions: { ...one.sessions, ...other.sessions },
-    minute: { n: one.minute.n, rows: mergeWith(one.minute.rows, other.minute.rows, sumFields) },
-    leases: { ...one.leases, ...other.leases },
-    blocks: { ...other.blocks, ...one.blocks },
+export function mergeUser(first: UserParts, second: UserParts, terms: MergeTerms): UserParts {
+  const profile = mergeProfile(first.profile, second.profile, terms)
+  if (!first.usage || !second.usage) {
+    const usage = first.usage ?? second.usage
+    const past = mergePast(first.past, second.past, usage?.at, terms)
+    return { id: first.id, usage, past, profile }
   }
-  if (one.reported || other.reported) {
-    merged.reported = mergeWith(one.reported ?? {}, other.reported ?? {}, (a, b) => ({
-      tokens: Math.max(a.tokens, b.tokens),
-      requests: Math.max(a.requests, b.requests),
-    }))
-  }
-  const [later, earlier] = first.at >= second.at ? [first, second] : [second, first]
+  const at = Math.max(first.usage.at, second.usage.at)
+  const one = advance(first.usage, at, () => first.past, terms)
+  const other = advance(second.usage, at, () => second.past, terms)
+  const past = mergePast(one.past ?? first.past, other.past ?? second.past, at, terms)
+  const merged = mergeUsage(one.usage, other.usage)
+  const [later, earlier] =
+    first.usage.at >= second.usage.at ? [first.usage, second.usage] : [second.usage, first.usage]
   const ip = later.ip ?? earlier.ip
-  if (ip !== undefined) merged.ip = ip
-  const seen = Math.max(first.seen ?? 0, second.seen ?? 0)
-  if (seen > 0) merged.seen = seen
-  return merged
+  return { id: first.id, usage: ip === undefined ? merged : { ...merged, ip }, past, profile }
 }
 
+/** Both at the same moment. */
+function mergeUsage(one: UsageDoc, other: UsageDoc): UsageDoc {
+  const merged: UsageDoc = {
+    ...one,
+    rows: mergeWith(one.rows, other.rows, addRows),
+    sessions: { ...one.sessions, ...other.sessions },
+    windows: addWindows(one.windows, other.windows),
+    leases: { ...one.leases, ...other.leases },
+    reported: mergeWith(one.reported, other.reported, larger),
+  }
+  const seen = Math.max(one.seen ?? 0, other.seen ?? 0)
+  if (seen > 0) merged.seen = seen
+  return { ...merged, indexed: { at: seen, tokens: chargedToday(merged) } }
+}
+
+/** Days that have aged by the clock of the user are left out. */
+function mergePast(
+  one: PastDoc | undefined,
+  other: PastDoc | undefined,
+  at: number | undefined,
+  { userDays }: Keep,
+): PastDoc | undefined {
+  const past = one ?? other
+  if (!past) return undefined
+  const days = mergeWith(past.days, one && other ? other.days : {}, (a, b) =>
+    mergeWith(a, b, addRows),
+  )
+  const oldest = at === undefined ? '' : dateOf(at - userDays * DAY_MS)
+  return { ...past, days: filter(days, (_, date) => date >= oldest) }
+}
+
+function mergeProfile(
+  one: ProfileDoc | undefined,
+  other: ProfileDoc | undefined,
+  { now }: MergeTerms,
+): ProfileDoc | undefined {
+  if (!one || !other) return one ?? other
+  const inForce = ({ blocks }: ProfileDoc) => filter(blocks, (block) => isInForce(block, now))
+  return { ...other, ...one, blocks: { ...inForce(other), ...inForce(one) } }
+}
+
+/** Both are of the spans around one moment. */
+const addWindows = (one: Windows, other: Windows): Windows =>
+  mergeWith(one, other, (a, b) => ({ ...a, used: mergeWith(a.used, b.used, addNumbers) }))
+
+/** Of counters of the same span the first ones; of different spans the later ones. */
+export const laterWindows = (one: Windows, other: Windows): Windows =>
+  mergeWith(one, other, (a, b) => (b.start > a.start ? b : a))
+
 /** By date, what of one user both accounts have counted. */
-export function overlapOf(first: UserDoc, second: UserDoc): Record<string, Overlap> {
+export function overlapOf(first: UserParts, second: UserParts): Record<string, Overlap> {
   const theirs = daysOf(second)
   const common: Record<string, Overlap> = {}
   for (const [date, rows] of Object.entries(daysOf(first))) {
@@ -48,16 +119,23 @@ export function overlapOf(first: UserDoc, second: UserDoc): Record<string, Overl
         return row !== undefined && answered(row)
       }),
     )
-    const sessions = first.date === second.date && date === first.date
     common[date] = {
       users: 1,
       models: Object.fromEntries(models.map((model) => [model, 1])),
-      sessions: sessions
-        ? Object.keys(first.sessions).filter((id) => own(second.sessions, id)).length
-        : 0,
+      sessions: commonSessions(first.usage, second.usage, date),
     }
   }
   return common
+}
+
+/** Sessions are known of the current day only. */
+function commonSessions(
+  first: UsageDoc | undefined,
+  second: UsageDoc | undefined,
+  date: string,
+): number {
+  if (first?.date !== date || second?.date !== date) return 0
+  return Object.keys(first.sessions).filter((id) => own(second.sessions, id)).length
 }
 
 /** Overlaps of the same day together. */
@@ -67,26 +145,22 @@ export const addOverlaps = (one: Overlap, other: Overlap): Overlap => ({
   sessions: one.sessions + other.sessions,
 })
 
-const daysOf = (doc: UserDoc): Record<string, Record<string, PastRow>> => ({
-  ...doc.past,
-  [doc.date]: doc.rows,
-})
-
-/** A short row does not tell how its requests ended, unless they all failed; together with a full one it stays short. */
-function sumPast(first: PastRow, second: PastRow): PastRow {
-  const [one, other] = [lengthen(first), lengthen(second)]
-  if ('held' in one && 'held' in other) return shorten(sumFields(one, other))
-  return { requests: one.requests + other.requests, charged: one.charged + other.charged }
+function daysOf({ usage, past }: UserParts): Record<string, Record<string, Row>> {
+  const days = { ...past?.days, ...(usage && { [usage.date]: usage.rows }) }
+  return mapValues(days, (rows) => mapValues(rows, whole))
 }
 
-const lengthen = (row: PastRow): PastRow =>
-  'held' in row || row.charged > 0
-    ? row
-    : { ...newRow(), requests: row.requests, failed: row.requests }
+const larger = (one: Amounts, other: Amounts): Amounts =>
+  mergeWith(one, other, (a, b) => Math.max(a, b)) as Amounts
 
-/** Adds records of numbers, field by field. */
-const sumFields = <T extends Row | Count>(first: T, second: T): T =>
-  mergeWith(first as Record<string, number>, second as Record<string, number>, (a, b) => a + b) as T
+const addNumbers = (one: Record<string, number>, other: Record<string, number>) =>
+  mergeWith(one, other, (a, b) => a + b)
+
+const addRows = (one: ThinRow, other: ThinRow): ThinRow =>
+  filter(
+    addNumbers(one as Record<string, number>, other as Record<string, number>),
+    (value) => value !== 0,
+  ) as ThinRow
 
 /** Both records as one; where both have a key, `merge` makes one value of the two. */
 function mergeWith<T>(

@@ -4,13 +4,25 @@
  * Groq repeats usage up to three times in a stream (`x_groq.usage`, top level, and the extra chunk of
  * include_usage): the last readable one wins, nothing is ever added up.
  */
-import type { MeteredRoute } from './bound.ts'
-import { MAX_TOKENS, type Usage } from './record.ts'
+import { MAX_TOKENS } from '../ledger/commands.ts'
+import type { MeteredRoute } from './reservation.ts'
+
+/** Tokens as upstream reported them; cached is part of prompt, reasoning is part of completion. */
+export type Usage = {
+  prompt: number
+  completion: number
+  total: number
+  cached?: number
+  reasoning?: number
+  /** Upstream's own total was not prompt + completion. */
+  mismatch?: true
+}
 
 export type Metered = {
   usage?: Usage
-  /** Streamed deltas seen, for an estimate where usage is missing. */
+  /** For an estimate where usage is missing: streamed deltas seen, and bytes of the answer, of a stream those of its text. */
   deltas: number
+  bytes: number
   /** The answer was too large to be read to its end, so an estimate would be too small. */
   over?: boolean
 }
@@ -35,17 +47,19 @@ function jsonMeter(promptOnly: boolean): Meter {
   const decoder = new TextDecoder()
   let text = ''
   let over = false
+  let bytes = 0
   return {
     write(chunk) {
+      bytes += chunk.length
       if (over) return
       text += decoder.decode(chunk, { stream: true })
       over = text.length > MAX_BUFFER
       if (over) text = ''
     },
     end() {
-      if (over) return { deltas: 0, over }
+      if (over) return { deltas: 0, bytes, over }
       const usage = usageOf(parse(text + decoder.decode()), promptOnly)
-      return usage ? { usage, deltas: 0 } : { deltas: 0 }
+      return usage ? { usage, deltas: 0, bytes } : { deltas: 0, bytes }
     },
   }
 }
@@ -53,7 +67,7 @@ function jsonMeter(promptOnly: boolean): Meter {
 /** Reads server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream */
 function streamMeter(): Meter {
   const decoder = new TextDecoder()
-  const metered: Metered = { deltas: 0 }
+  const metered: Metered = { deltas: 0, bytes: 0 }
   let rest = ''
   let data = ''
   let over = false
@@ -63,7 +77,10 @@ function streamMeter(): Meter {
   const event = () => {
     const text = data
     data = ''
-    if (text.includes('"delta"')) metered.deltas += 1
+    if (text.includes('"delta"')) {
+      metered.deltas += 1
+      for (const [, said = ''] of text.matchAll(DELTA_TEXT)) metered.bytes += bytesOf(said)
+    }
     if (!text.includes('"usage"')) return
     const usage = usageOf(parse(text))
     if (usage) metered.usage = usage
@@ -102,6 +119,13 @@ function streamMeter(): Meter {
     },
   }
 }
+
+/** What a delta adds to an answer, as it stands in the JSON: text, reasoning, or arguments of a tool call. */
+const DELTA_TEXT = /"(?:content|reasoning|arguments|delta)":\s*"((?:[^"\\]|\\.)*)"/g
+
+const encoder = new TextEncoder()
+const bytesOf = (text: string): number =>
+  /[^\x00-\x7f]/.test(text) ? encoder.encode(text).length : text.length
 
 const LINE_END = /\r\n|\n|\r/g
 

@@ -1,5 +1,5 @@
 /** Names of models, and which of them are offered. */
-import { ALL_MODELS } from './record.ts'
+import { ALL_MODELS } from '../ledger/shapes.ts'
 
 /** A model name becomes part of keys and log lines. */
 export const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$/

@@ -1,37 +1,43 @@
 /** How a request ended and what it is charged: one table, used once per request. */
-import type { Metered } from './meter.ts'
-import type { Outcome, Usage } from './record.ts'
+import type { Outcome } from '../ledger/shapes.ts'
+import type { Metered, Usage } from './meter.ts'
+import type { Cap } from './reservation.ts'
 
 export type Ending = {
   /** Upstream's status; absent when it could not be reached. */
   status?: number
   /** What the meter saw of a 2xx answer. */
   metered?: Metered
+  /** The answer came to its end; usage seen before that is no last word. */
+  ended: boolean
   /** We stopped reading upstream, or gave up waiting for it; it may have gone on generating. */
   cut: boolean
-  bound: number
+  /** Tokens. */
+  reserved: number
   promptBytes: number
+  cap: Cap
 }
 
-export type Charge = { outcome: Outcome; charged: number; estimated: boolean; usage?: Usage }
+export type Charge = { outcome: Outcome; charged: number; usage?: Usage }
 
 /** Ordinary text has about four bytes a token. */
 const BYTES_PER_TOKEN = 4
 
 /**
- * Settled at what upstream reported; partial at an estimate of at most the bound, or at the whole bound
- * where we cut upstream ourselves or the answer was too large to be read; failed at nothing.
+ * Exact where upstream reported usage and the answer ended. Estimated where it did not: by the prompt and what was
+ * received, at most at the reservation, or at the whole reservation where we cut upstream ourselves, where the answer
+ * was too large to be read, and always in strict mode. Failed at nothing. Charges are in tokens.
  */
-export function chargeOf({ status, metered, cut, bound, promptBytes }: Ending): Charge {
-  if (metered?.usage) {
-    const { usage } = metered
-    return { outcome: 'settled', charged: usage.total, estimated: false, usage }
-  }
+export function chargeOf(ending: Ending): Charge {
+  const { status, metered, ended, cut, reserved, promptBytes, cap } = ending
+  const usage = metered?.usage
+  if (usage && ended && !cut) return { outcome: 'exact', charged: usage.total, usage }
   const answered = status !== undefined && status >= 200 && status <= 299
-  if (!answered && (status !== undefined || !cut)) {
-    return { outcome: 'failed', charged: 0, estimated: false }
-  }
-  if (cut || metered?.over) return { outcome: 'partial', charged: bound, estimated: true }
-  const estimate = Math.ceil(promptBytes / BYTES_PER_TOKEN) + (metered?.deltas ?? 0)
-  return { outcome: 'partial', charged: Math.min(estimate, bound), estimated: true }
+  if (!answered && (status !== undefined || !cut)) return { outcome: 'failed', charged: 0 }
+  if (cut || metered?.over || cap === 'strict') return { outcome: 'estimated', charged: reserved }
+  const { deltas = 0, bytes = 0 } = metered ?? {}
+  const received = Math.max(Math.ceil(bytes / BYTES_PER_TOKEN), deltas)
+  const estimate = Math.ceil(promptBytes / BYTES_PER_TOKEN) + received
+  const charged = Math.min(Math.max(estimate, usage?.total ?? 0), reserved)
+  return { outcome: 'estimated', charged }
 }

@@ -1,47 +1,51 @@
-/** What an admin is told: pure functions from documents to rows. */
-import { newRow } from './documents.ts'
+/** What admins and browsers are told: pure functions from documents and answers to rows. */
+import type { Reported } from '../ledger/commands.ts'
+import { chargedToday, filter, isInForce, runningOf, whole } from '../ledger/documents.ts'
+import {
+  NOTHING,
+  limitsOf,
+  linesOf,
+  standingOf,
+  usedIn,
+  type ModelLimits,
+  type Standing,
+} from '../ledger/policy.ts'
 import {
   ALL_MODELS,
-  dateOf,
-  limitsOf,
-  nextDay,
   own,
-  unsettled,
-  type Block,
+  type Amounts,
   type DayDoc,
-  type ModelLimits,
-  type Reported,
-  type UserDoc,
-} from './record.ts'
-import { NOTHING, sum } from './tally.ts'
+  type QuotaDoc,
+  type UsageDoc,
+} from '../ledger/shapes.ts'
+import { dateOf, nextDay } from '../ledger/windows.ts'
+import type { User, UserQuery } from '../store/store.ts'
 
 /** A user's day per model; models they are blocked from, `*` among them, or report are told even without use. */
-export function userReport(user: UserDoc, limits: ModelLimits, now: number) {
-  const today = user.date === dateOf(now)
-  const rows = today ? user.rows : {}
-  const reported = (today && user.reported) || {}
-  const all = Object.values(rows).reduce((total, row) => total + row.charged, 0)
-  const inForce = (block: Block | undefined) =>
-    block && (block.until === undefined || block.until > now) ? block : undefined
-  const blockedModels = Object.keys(user.blocks).filter((model) => inForce(own(user.blocks, model)))
-  const names = [...Object.keys(rows), ...Object.keys(reported), ...blockedModels]
+export function userReport({ usage, profile }: User, limits: ModelLimits, now: number) {
+  const isToday = usage.date === dateOf(now)
+  const rows = isToday ? usage.rows : {}
+  const reported = isToday ? usage.reported : {}
+  const blocks = filter(profile.blocks, (block) => isInForce(block, now))
+  const all = userStanding(usage, ALL_MODELS, limits, now)
+  const names = [rows, reported, blocks].flatMap((one) => Object.keys(one))
   const models = [...new Set(names)].map((model) => {
-    const row = own(rows, model) ?? newRow()
+    const row = whole(own(rows, model) ?? {})
     const said = own(reported, model)
-    const block = inForce(own(user.blocks, model)) ?? inForce(own(user.blocks, ALL_MODELS))
-    const left = leftOf(limits, model, row.charged, all)
+    const block = own(blocks, model) ?? own(blocks, ALL_MODELS)
+    const running = runningToday(usage, model, now)
     return {
       model,
       tokensUsedDay: row.charged,
-      tokensRemainingDay: left === Infinity ? null : left,
+      tokensRemainingDay: tokensLeftToday([userStanding(usage, model, limits, now), all], now),
       requestsDay: row.requests,
-      settled: row.settled,
-      partial: row.partial,
+      exact: row.exact,
+      estimated: row.estimated,
       failed: row.failed,
-      unsettled: unsettled(row),
-      expired: Math.max(0, unsettled(row) - running(user, model, now)),
-      heldTokens: row.held,
-      overshoot: row.overshoot,
+      running,
+      lost: row.lost + Math.max(0, runningOf(row) - running),
+      reservedTokens: row.reserved,
+      overReservation: row.overReservation,
       reportedTokensDay: said?.tokens ?? null,
       reportedRequestsDay: said?.requests ?? null,
       blocked: block !== undefined,
@@ -49,65 +53,104 @@ export function userReport(user: UserDoc, limits: ModelLimits, now: number) {
       blockedUntil: block?.until ?? null,
     }
   })
-  // What admins do to a user, or the browser reports, is no use of theirs, and they are not listed by it.
-  const lastActive = user.seen ?? user.at
-  return { userId: user.id, ipAddress: user.ip ?? null, lastActive, models }
+  const lastActive = lastActiveOf(usage) || null
+  return { userId: usage.id, ipAddress: usage.ip ?? null, lastActive, models }
 }
 
-/** Tokens that a user may still use of a model today, of all they have used; of `*`, of all models together. */
-function leftOf(limits: ModelLimits, model: string, used: number, all: number): number {
-  const own = model === ALL_MODELS ? undefined : limitsOf(limits, model)
-  const left = Math.min(
-    (own?.tokensPerDay ?? Infinity) - used,
-    (limits.total?.tokensPerDay ?? Infinity) - all,
-  )
-  return Math.max(0, left)
+/** The limits of a model, or of all of them (`*`). */
+const limitsFor = (limits: ModelLimits, model: string) =>
+  (model === ALL_MODELS ? limits.total : limitsOf(limits, model)) ?? {}
+
+/** Where a user stands with a model, or with all of them (`*`). */
+export const userStanding = (
+  { windows }: UsageDoc,
+  model: string,
+  limits: ModelLimits,
+  now: number,
+): Standing => standingOf('user', model, limitsFor(limits, model), windows, now)
+
+/** Where everyone together stands with a model, or with all of them (`*`). */
+export const everyoneStanding = (
+  quotas: Quotas,
+  model: string,
+  limits: ModelLimits,
+  now: number,
+): Standing =>
+  standingOf('everyone', model, limitsFor(limits, model), own(quotas, model)?.windows, now)
+
+type Quotas = Record<string, QuotaDoc>
+
+/** When a request of a user last began or ended, in epoch ms; 0 of one who never had any. */
+export const lastActiveOf = ({ seen, at }: UsageDoc): number => seen ?? at
+
+/** Tokens that limits of the day leave, the least of them; null where there is none. */
+export function tokensLeftToday(standings: Standing[], at: number): number | null {
+  const left = standings
+    .flatMap((standing) => linesOf(standing, at))
+    .filter(({ unit, window }) => unit === 'tokens' && window === 'day')
+    .map((line) => line.left)
+  return left.length ? Math.min(...left) : null
 }
 
 /** A user's requests with a model that may still be running today. */
-const running = ({ leases, date }: UserDoc, model: string, now: number): number =>
+const runningToday = ({ leases }: UsageDoc, model: string, now: number): number =>
   Object.values(leases).filter(
-    (lease) => lease.model === model && lease.until > now && dateOf(lease.at) === date,
+    (lease) => lease.model === model && lease.until > now && dateOf(lease.at) === dateOf(now),
   ).length
 
-/** What a user's browser is told: today's use of the models it knows and of those it asks about, and what is blocked. */
-export function syncReport({ at, rows, blocks }: Reported, asked: string[], limits: ModelLimits) {
+/** The users of a page as their own numbers order them: their places in the store's order are older. */
+export function inOrder(
+  users: User[],
+  { sort, ascending, now }: Pick<UserQuery, 'sort' | 'ascending' | 'now'>,
+): User[] {
+  const numberOf = ({ usage }: User) => {
+    if (sort === 'lastActive') return lastActiveOf(usage)
+    return usage.date === dateOf(now) ? chargedToday(usage) : 0
+  }
+  const sign = ascending ? 1 : -1
+  return users.toSorted(
+    (a, b) => sign * (numberOf(a) - numberOf(b) || (a.usage.id < b.usage.id ? -1 : 1)),
+  )
+}
+
+/** What a user's browser is told: the day with each model that it uses or asks about, and what is blocked. */
+export function syncReport({ at, models, total, blocks }: Reported) {
   const resetAt = nextDay(at)
-  const all = sum(Object.values(rows)).tokens
   const usage = Object.fromEntries(
-    [...new Set([...Object.keys(rows), ...asked])].map((model) => {
-      const { tokens, requests } = own(rows, model) ?? NOTHING
-      const left = leftOf(limits, model, tokens, all)
-      return [
-        model,
-        {
-          tokensUsedDay: tokens,
-          tokensRemainingDay: left,
-          requestsDay: requests,
-          resetAt,
-        },
-      ]
+    Object.entries(models).map(([model, standing]) => {
+      const { tokens, requests } = standing.used.day ?? NOTHING
+      const tokensRemainingDay = tokensLeftToday([standing, total], at)
+      return [model, { tokensUsedDay: tokens, tokensRemainingDay, requestsDay: requests, resetAt }]
     }),
   )
-  const blocked = Object.entries(blocks)
-    .filter(([, { until }]) => until === undefined || until > at)
-    .map(([model, { reason, until }]) => ({ model, reason: reason ?? null, until: until ?? null }))
+  const blocked = Object.entries(blocks).map(([model, { reason, until }]) => ({
+    model,
+    reason: reason ?? null,
+    until: until ?? null,
+  }))
   return { usage, blocked }
 }
 
+/** What everyone's limits are held against today: admissions at their reservations, corrected when they end. */
+export const quotasToday = (quotas: Quotas, now: number): Record<string, Amounts> =>
+  Object.fromEntries(
+    Object.entries(quotas).map(([model, { windows }]) => {
+      const { requests, tokens } = usedIn(windows, 'day', model, now)
+      return [model, { requests, tokens }]
+    }),
+  )
+
 /** Everyone's day per model; the totals are over the days given. */
-export function modelStats(days: DayDoc[], limits: ModelLimits | undefined, now: number) {
+export function modelStats(days: DayDoc[], quotas: Quotas, limits: ModelLimits, now: number) {
   const today = days.find((day) => day.date === dateOf(now))
   const names = new Set(days.flatMap((day) => Object.keys(day.models)))
   return [...names].map((model) => {
     const row = today && own(today.models, model)
     const all = days.flatMap((day) => own(day.models, model) ?? [])
-    const held = today ? (own(today.quota, model)?.tokens ?? row?.charged ?? 0) : 0
-    const limit = limits && own(limits.models, model)
     return {
       model,
       tokensUsedDay: row?.charged ?? 0,
-      tokensRemainingDay: limit ? Math.max(0, limit.tokensPerDay - held) : null,
+      tokensRemainingDay: tokensLeftToday([everyoneStanding(quotas, model, limits, now)], now),
       requestsDay: row?.requests ?? 0,
       totalTokensUsed: all.reduce((sum, day) => sum + day.charged, 0),
       totalRequests: all.reduce((sum, day) => sum + day.requests, 0),

@@ -1,5 +1,6 @@
 /** Numbers, times and names as people read them; always in English and UTC, so that two admins see the same. */
-import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../usage/record.ts'
+import type { Unit } from '../ledger/shapes.ts'
+import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, type Window } from '../ledger/windows.ts'
 
 const LOCALE = 'en-US'
 const whole = new Intl.NumberFormat(LOCALE)
@@ -50,3 +51,7 @@ export function ago(at: number, now: number): string {
   const [unit, ms] = UNITS.find(([, ms]) => Math.abs(passed) >= ms) ?? ['second', SECOND_MS]
   return relative.format(Math.trunc(passed / ms), unit)
 }
+
+/** What is counted in the window that is going on: `Tokens today`, `Requests this minute`. */
+export const counted = (unit: Unit, window: Window): string =>
+  `${unit.charAt(0).toUpperCase()}${unit.slice(1)} ${window === 'day' ? 'today' : `this ${window}`}`

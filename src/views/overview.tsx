@@ -1,5 +1,6 @@
 /** The dashboard: what everyone uses, who is blocked, and what happens now. */
 import type { Child } from 'hono/jsx'
+import type { Audit, Event, Unit } from '../ledger/shapes.ts'
 import type { StoreHealth } from '../store/fallback.ts'
 import {
   part,
@@ -7,10 +8,10 @@ import {
   type History,
   type ModelLine,
   type Today,
+  type Use,
   type UserLine,
 } from '../usage/dashboard.ts'
-import type { Audit, Event } from '../usage/record.ts'
-import { duration, exact, percent, short, shortDate, usd } from './format.ts'
+import { counted, duration, exact, percent, short, shortDate, usd } from './format.ts'
 import { FirstCall } from './home.tsx'
 import { Page, type Frame } from './page.tsx'
 import {
@@ -106,18 +107,20 @@ const figure = (title: string, amount: Child, children: Child) => (
   </div>
 )
 
-/** What of a limit of everyone is used. */
-const ofLimit = (used: number, limit: number | undefined, unit: string) =>
-  limit !== undefined && (
-    <>
-      {meter(part(used, limit), `Part of everyone's ${unit} that is used`)}
-      <p>
-        <b>{percent(part(used, limit))}</b> of {num(limit)} a day
-      </p>
-    </>
-  )
+/** What of everyone's limits of a unit is used. */
+const ofLimits = (uses: Use[], of: Unit) =>
+  uses
+    .filter(({ unit }) => unit === of)
+    .map(({ unit, window, used, limit }) => (
+      <>
+        {meter(part(used, limit), `${counted(unit, window)}, of everyone's limit`)}
+        <p>
+          <b>{percent(part(used, limit))}</b> of {num(limit)} per {window}
+        </p>
+      </>
+    ))
 
-function figures({ total, limits, held, trend, ...today }: Today, now: number) {
+function figures({ total, uses, trend, ...today }: Today, now: number) {
   const more = trend !== undefined && `${trend < 0 ? '−' : '+'}${percent(Math.abs(trend))}`
   return (
     <section class="card figures" data-live id="figures" aria-label="Today">
@@ -125,32 +128,27 @@ function figures({ total, limits, held, trend, ...today }: Today, now: number) {
         'Tokens today',
         num(total.charged),
         <>
-          {ofLimit(held.tokens, limits?.tokensPerDay, 'tokens')}
+          {ofLimits(uses, 'tokens')}
           <p>
-            {more && `${more} on yesterday by now, `}starts afresh {time(today.resetAt, now)}
+            {more && `${more} on yesterday by now, `}resets {time(today.resetAt, now)}
           </p>
         </>,
       )}
-      {figure(
-        'Requests',
-        num(total.requests),
-        ofLimit(held.requests, limits?.requestsPerDay, 'requests'),
-      )}
+      {figure('Requests', num(total.requests), ofLimits(uses, 'requests'))}
       {figure('Active users', num(total.users), <p>sessions: {num(today.sessions)}</p>)}
       {today.cost !== undefined && figure('Cost', usd(today.cost), <p>where a price is known</p>)}
-      {figure('Outcomes', undefined, outcomes({ ...total, 'not ended': today.open }))}
+      {figure('Outcomes', undefined, outcomes({ ...total, running: today.running }))}
     </section>
   )
 }
 
 /** How requests ended, as parts of a bar and as amounts. */
 function outcomes(
-  row: Pick<Today['total'], 'settled' | 'partial' | 'failed' | 'overshoot'> & {
-    'not ended': number | undefined
-  },
+  row: Pick<Today['total'], 'exact' | 'estimated' | 'failed' | 'overReservation'> &
+    Pick<Today, 'running'>,
 ) {
-  const kinds = (['settled', 'partial', 'failed', 'not ended'] as const).map(
-    (kind) => [kind, row[kind] ?? 0] as const,
+  const kinds = (['exact', 'estimated', 'failed', 'running'] as const).map(
+    (kind) => [kind, row[kind]] as const,
   )
   const all = kinds.reduce((sum, [, count]) => sum + count, 0)
   let end = 0
@@ -164,7 +162,7 @@ function outcomes(
         })}
       </svg>
       <dl class="facts">
-        {[...kinds, ['overshoot', row.overshoot] as const].map(([kind, count]) => (
+        {[...kinds, ['over reservation', row.overReservation] as const].map(([kind, count]) => (
           <div>
             <dt class={`o ${kind}`}>{kind}</dt>
             <dd>{num(count)}</dd>
@@ -277,7 +275,7 @@ function users({ users: rows, sort, next, paged }: Live, now: number) {
           [
             'User',
             'g',
-            ({ id, blocked, differs, overshoot }) => (
+            ({ id, blocked, differs, overReservation }) => (
               <span class="who">
                 {userLink(id)}
                 {blocked.length > 0 && tag('blocked', 'bad', blocked.join(', ').slice(0, 200))}
@@ -287,8 +285,12 @@ function users({ users: rows, sort, next, paged }: Live, now: number) {
                     '',
                     'What their browser reports is far from what was metered',
                   )}
-                {overshoot > 0 &&
-                  tag('overshoot', '', `${exact(overshoot)} tokens beyond what was held`)}
+                {overReservation > 0 &&
+                  tag(
+                    'over reservation',
+                    '',
+                    `${exact(overReservation)} tokens beyond what was reserved`,
+                  )}
               </span>
             ),
           ],
@@ -336,20 +338,20 @@ export const requests = (rows: Event[], now: number, own?: true) =>
       [
         'Outcome',
         'e',
-        ({ outcome, status, charged, bound }) => (
+        ({ outcome, status, charged, reserved }) => (
           <>
             <span class={`o ${outcome}`}>
               {outcome === 'failed' ? `failed ${status}` : outcome}
             </span>
-            {charged > bound && tag('overshoot', '', `Held at ${exact(bound)}`)}
+            {charged > reserved && tag('over reservation', '', `Reserved: ${exact(reserved)}`)}
           </>
         ),
       ],
       [
         'Tokens',
         'n',
-        ({ estimated, charged }) =>
-          estimated ? (
+        ({ outcome, charged }) =>
+          outcome === 'estimated' ? (
             <span title={`Estimated: ${exact(charged)}`}>≈{short(charged)}</span>
           ) : (
             num(charged)

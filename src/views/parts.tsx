@@ -1,6 +1,6 @@
 /** What every page is made of: numbers, times, names, cards, tables and charts. */
 import type { Child } from 'hono/jsx'
-import { ALL_MODELS } from '../usage/record.ts'
+import { ALL_MODELS } from '../ledger/shapes.ts'
 import { ago, exact, percent, short, utc } from './format.ts'
 
 /** Anything longer is no name that somebody reads; names and reasons come from users. */

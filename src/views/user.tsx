@@ -1,20 +1,36 @@
 /** The page of a user: what they use against their limits, what they are blocked from, and erasing them. */
-import { part, type BlockLine, type UserModel } from '../usage/dashboard.ts'
-import { ALL_MODELS, type Count, type Event, type Limits } from '../usage/record.ts'
-import { shortDate, usd } from './format.ts'
+import { LIMITS } from '../ledger/policy.ts'
+import { ALL_MODELS, type Amounts, type Event, type Unit } from '../ledger/shapes.ts'
+import type { Window } from '../ledger/windows.ts'
+import { part, type BlockLine, type Use, type UserModel } from '../usage/dashboard.ts'
+import { counted, shortDate, usd } from './format.ts'
 import { requests } from './overview.tsx'
 import { Page, type Frame } from './page.tsx'
-import { Card, chart, meter, modelName, name, num, scope, table, tag, time } from './parts.tsx'
+import {
+  Card,
+  chart,
+  meter,
+  modelName,
+  name,
+  num,
+  scope,
+  table,
+  tag,
+  time,
+  type Column,
+} from './parts.tsx'
 
 /** What is kept up to date; plain data, of which the tag of a refresh is made. */
-export type UserLive = Count & {
+export type UserLive = Amounts & {
   id: string
   ip: string | undefined
+  /** Last active; 0 of one who never called. */
   at: number
   sessions: number
-  limits: Limits | undefined
+  /** The limits of all models together. */
+  uses: Use[]
   models: UserModel[]
-  days: (Count & { date: string })[]
+  days: (Amounts & { date: string })[]
 }
 
 /** What a whole page shows besides: blocks, and names that can be blocked. */
@@ -82,24 +98,42 @@ export function userPage({ live, events, looked, more, ...frame }: UserPage) {
   )
 }
 
-const against = (amount: number, limit: number | undefined, label: string) =>
-  limit === undefined ? (
-    num(amount)
-  ) : (
-    <span class="nearest" title={`${label} of today, and their limit`}>
-      {meter(part(amount, limit), label)}
+type Used = Amounts & { uses: Use[] }
+
+/** What is used of a limit, if there is one. */
+function against({ uses }: Used, unit: Unit, window: Window) {
+  const use = uses.find((one) => one.unit === unit && one.window === window)
+  if (!use) return undefined
+  const { used, limit } = use
+  const label = counted(unit, window)
+  return (
+    <span class="nearest" title={`${label}, and their limit`}>
+      {meter(part(used, limit), label)}
       <span>
-        {num(amount)} / {num(limit)}
+        {num(used)} / {num(limit)}
       </span>
     </span>
   )
+}
 
-function use({ models, limits, tokens, requests, sessions, at, ip }: UserLive, now: number) {
+/** An amount of today, against its limit if it has one. */
+const ofDay = (of: Used, unit: Unit) => against(of, unit, 'day') ?? num(of[unit])
+
+/** What is limited in other windows than the day, which is shown with or without a limit. */
+const OTHERS = LIMITS.filter(({ window }) => window !== 'day').map(({ unit, window }) => ({
+  title: counted(unit, window),
+  cell: (of: Used) => against(of, unit, window),
+}))
+
+function use(live: UserLive, now: number) {
+  const { models, sessions, at, ip } = live
+  const others = OTHERS.map(({ title, cell }) => [title, cell(live)] as const)
   const facts = {
-    'Tokens today': against(tokens, limits?.tokensPerDay, 'Tokens'),
-    Requests: against(requests, limits?.requestsPerDay, 'Requests'),
+    'Tokens today': ofDay(live, 'tokens'),
+    Requests: ofDay(live, 'requests'),
+    ...Object.fromEntries(others.filter(([, fact]) => fact)),
     Sessions: num(sessions),
-    'Last active': time(at, now),
+    'Last active': at ? time(at, now) : 'never',
     ...(ip && { Address: name(ip) }),
   }
   return (
@@ -127,30 +161,21 @@ function use({ models, limits, tokens, requests, sessions, at, ip }: UserLive, n
               </span>
             ),
           ],
-          ['Tokens', 'n', (row) => against(row.tokens, row.limits?.tokensPerDay, 'Tokens')],
+          ['Tokens', 'n', (row) => ofDay(row, 'tokens')],
           [
             'Reported',
             'n',
             ({ reportedTokensDay: said, differs }) =>
               said === null ? undefined : <span class={differs ? 'tag' : ''}>{num(said)}</span>,
           ],
-          [
-            'Requests',
-            'n w',
-            (row) => against(row.requests, row.limits?.requestsPerDay, 'Requests'),
-          ],
-          [
-            'This minute',
-            'n w',
-            ({ minute, limits }) =>
-              minute && against(minute.tokens, limits?.tokensPerMinute, 'Tokens'),
-          ],
-          ['Settled', 'n w', ({ settled }) => num(settled)],
-          ['Partial', 'n w', ({ partial }) => num(partial)],
+          ['Requests', 'n w', (row) => ofDay(row, 'requests')],
+          ...OTHERS.map(({ title, cell }): Column<UserModel> => [title, 'n w', cell]),
+          ['Exact', 'n w', ({ exact }) => num(exact)],
+          ['Estimated', 'n w', ({ estimated }) => num(estimated)],
           ['Failed', 'n w', ({ failed }) => num(failed)],
-          ['In flight', 'n w', ({ unsettled, expired }) => num(unsettled - expired)],
-          ['Expired', 'n w', ({ expired }) => num(expired)],
-          ['Overshoot', 'n w', ({ overshoot }) => num(overshoot)],
+          ['Running', 'n w', ({ running }) => num(running)],
+          ['Lost', 'n w', ({ lost }) => num(lost)],
+          ['Over reservation', 'n w', ({ overReservation }) => num(overReservation)],
           ['Cost', 'n w', ({ cost }) => cost && usd(cost)],
         ],
         empty: 'No request today.',

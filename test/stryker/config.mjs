@@ -1,6 +1,6 @@
 /**
- * `npm run stryker`: breaks each statement of src/usage/ and of the local store in every way that Stryker knows, one at a
- * time, and counts what the quick tests do not notice. `-- --mutate src/usage/bound.ts` is one file, `--force` begins anew.
+ * `npm run stryker`: breaks each statement of src/ledger/, of src/usage/ and of the local store in every way that Stryker knows, one at a
+ * time, and counts what the quick tests do not notice. `-- --mutate src/usage/reservation.ts` is one file, `--force` begins from nothing.
  *
  * Stryker has packages of its own in this folder: `npm ci` of the project need not wait for them.
  */
@@ -10,6 +10,7 @@ import { join } from 'node:path'
 
 export default {
   mutate: [
+    'src/ledger/*.ts',
     'src/usage/*.ts',
     ...['local', 'memory', 'journal', 'cursor', 'lock'].map((name) => `src/store/${name}.ts`),
   ],

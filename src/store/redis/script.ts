@@ -1,41 +1,25 @@
 /** The script of the ledger: three files of Lua as one chunk, behind the constants that they share with TypeScript. */
 import {
-  ALL_MODELS,
   AUDIT_ID_CHARS,
-  DAY_MS,
   ENTER_MS,
-  HOUR_MS,
   LATE_SETTLE_MS,
-  MINUTE_MS,
   MODELS_PER_USER,
-  NO_END,
-  SECOND_MS,
   SESSIONS_PER_USER,
-} from '../../usage/record.ts'
-import { DAMAGED_SECONDS, TOP_DAY } from '../keys.ts'
-import { AUDIT_KEPT } from '../store.ts'
-
-/** What the files are given by name. The linter reports a name that none of them uses. */
-const CONSTANTS: Record<string, unknown> = {
-  SECOND: SECOND_MS,
-  MINUTE: MINUTE_MS,
-  HOUR: HOUR_MS,
-  DAY: DAY_MS,
-  SECONDS_PER_DAY: DAY_MS / SECOND_MS,
-  NO_END,
-  LATE_SETTLE: LATE_SETTLE_MS,
-  ENTER: ENTER_MS,
-  ENTER_SECONDS: ENTER_MS / SECOND_MS,
+} from '../../ledger/commands.ts'
+import { LIMITS, NOTHING } from '../../ledger/policy.ts'
+import { INDEX_MS } from '../../ledger/rules.ts'
+import {
   ALL_MODELS,
-  MODELS_PER_USER,
-  SESSIONS_PER_USER,
-  AUDIT_KEPT,
-  AUDIT_ID_CHARS,
-  DAMAGED_SECONDS,
-  TOP_DAY,
-  // With the first request of a day and each 64th after it the indexes are rid of what has aged.
-  CHORES_EVERY: 64,
-}
+  MOST,
+  SHAPES,
+  UNITS,
+  VERSION,
+  VERSIONS,
+  type Shape,
+} from '../../ledger/shapes.ts'
+import { DAY_MS, HOUR_MS, MINUTE_MS, NO_END, WINDOWS } from '../../ledger/windows.ts'
+import { DAMAGED_SECONDS, QUOTA_DAYS, SWEEP_EVERY, SWEPT, TOP_DAY } from '../keys.ts'
+import { AUDIT_KEPT } from '../store.ts'
 
 /** Words that cannot be a name: https://www.lua.org/manual/5.1/manual.html#2.1 */
 const RESERVED = new Set(
@@ -45,15 +29,85 @@ const RESERVED = new Set(
   ).split(' '),
 )
 
+/** What the files are given by name. The linter reports a name that none of them uses. */
+const CONSTANTS: Record<string, unknown> = {
+  MINUTE_MS,
+  HOUR_MS,
+  DAY_MS,
+  NO_END,
+  VERSION,
+  VERSIONS,
+  WINDOWS,
+  UNITS,
+  LIMITS,
+  NOTHING,
+  ALL_MODELS,
+  MOST,
+  LATE_SETTLE_MS,
+  ENTER_MS,
+  INDEX_MS,
+  MODELS_PER_USER,
+  SESSIONS_PER_USER,
+  AUDIT_KEPT,
+  AUDIT_ID_CHARS,
+  DAMAGED_SECONDS,
+  QUOTA_DAYS,
+  TOP_DAY,
+  SWEEP_EVERY,
+  SWEPT,
+}
+
 /** The texts of the files in src/store/redis/ledger/. */
 export type ScriptParts = { shapes: string; rules: string; batch: string }
 
-/** The files as the one script that Redis runs. Locals at the top level of a file are seen by those after it. */
+/**
+ * The files as the one script that Redis runs. Each is a function within the one before and sees its locals: Lua takes
+ * the locals of a function around another at once, and those of the same function by a search for each closure.
+ */
 export function assembleScript({ shapes, rules, batch }: ScriptParts): string {
   const header = Object.entries(CONSTANTS).map(
     ([name, value]) => `local ${name} = ${luaOf(value)}\n`,
   )
-  return [...header, shapes, rules, batch].join('')
+  return [
+    ...header,
+    shapesByKind(),
+    'local function ledger()\n',
+    shapes,
+    rules,
+    'local function run_batch()\n',
+    batch,
+    'end\nreturn run_batch()\nend\nreturn ledger()\n',
+  ].join('')
+}
+
+/** The shape of each kind of document, made when it is asked for, and a function that tells whether one has all of it. */
+function shapesByKind(): string {
+  const kinds = Object.entries(SHAPES) as [string, Shape][]
+  const shapes = kinds.map(
+    ([kind, shape]) => `  ${kind} = function() return ${luaOf(shape)} end,\n`,
+  )
+  const checks = kinds.map(
+    ([kind, shape]) => `  ${kind} = function(v) ${checkOf(shape, 'v')} return true end,\n`,
+  )
+  return `local SHAPES = {\n${shapes.join('')}}\nlocal IS_WHOLE = {\n${checks.join('')}}\n`
+}
+
+/** Lua that returns false where a value is not what its shape wants, and fails on what cannot be compared with a number. */
+function checkOf(shape: Shape, value: string): string {
+  const refuse = (condition: string) => `if ${condition} then return false end `
+  const isNumber = `${value} < MOST and ${value} > -MOST`
+  if (shape === 'number') return refuse(`not (${isNumber})`)
+  if (shape === 'number?') return refuse(`${value} ~= nil and not (${isNumber})`)
+  if (shape === 'text') return refuse(`type(${value}) ~= 'string'`)
+  if (shape === 'text?') return refuse(`${value} ~= nil and type(${value}) ~= 'string'`)
+  const inner = `${/^\w+/.exec(value)?.[0]}_`
+  if ('each' in shape) {
+    const isList = refuse(`${value}[1] ~= nil`)
+    return `${isList}for _, ${inner} in pairs(${value}) do ${checkOf(shape.each, inner)}end `
+  }
+  const fields = Object.entries(shape.fields)
+  const checks = fields.map(([name, field]) => checkOf(field, `${inner}[${quoted(name)}]`))
+  return `do local ${inner} = ${value} ${checks.join('')}end `
 }
 
 /**

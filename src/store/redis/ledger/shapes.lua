@@ -1,36 +1,41 @@
--- What the documents are: helpers, what can be read, and new ones.
+-- Documents: what is read from the database and what fits, as in ledger/shapes.ts and
+-- ledger/documents.ts.
 --
--- This file, rules.lua and batch.lua are one chunk, for Redis 7 and Upstash. In front of it stand
--- the constants of src/store/redis/script.ts.
---
--- KEYS are the documents that the commands are known to touch. ARGV[1] is `{prefix, keep}` as JSON,
--- each further argument one command, so that one that cannot be read does not fail the others.
+-- In front of this file stand the constants, made from the TypeScript.
 
-local args = cjson.decode(ARGV[1])
-local prefix, keep = args.prefix, args.keep
-
-local function user_key(id) return prefix .. 'user:' .. id end
-local function day_key(date) return prefix .. 'day:' .. date end
-local function once_key(id) return prefix .. 'once:' .. id end
-local function erased_key(id) return prefix .. 'erased:' .. id end
+local floor, max, format = math.floor, math.max, string.format
 
 -- Days since the epoch to a civil date:
 -- http://howardhinnant.github.io/date_algorithms.html#civil_from_days
-local function date_of(at)
-  local z = math.floor(at / DAY) + 719468
-  local era = math.floor(z / 146097)
+local function civil(days)
+  local z = days + 719468
+  local era = floor(z / 146097)
   local doe = z - era * 146097
-  local yoe = math.floor(
-    (doe - math.floor(doe / 1460) + math.floor(doe / 36524) - math.floor(doe / 146096)) / 365
-  )
-  local doy = doe - (365 * yoe + math.floor(yoe / 4) - math.floor(yoe / 100))
-  local mp = math.floor((5 * doy + 2) / 153)
+  local yoe = floor((doe - floor(doe / 1460) + floor(doe / 36524) - floor(doe / 146096)) / 365)
+  local doy = doe - (365 * yoe + floor(yoe / 4) - floor(yoe / 100))
+  local mp = floor((5 * doy + 2) / 153)
   local month = mp < 10 and mp + 3 or mp - 9
   local year = yoe + era * 400 + (month <= 2 and 1 or 0)
-  return string.format('%04d-%02d-%02d', year, month, doy - math.floor((153 * mp + 2) / 5) + 1)
+  return format('%04d-%02d-%02d', year, month, doy - floor((153 * mp + 2) / 5) + 1)
 end
 
-local function minute_of(at) return math.floor(at / MINUTE) end
+-- The dates of a step are few, and asked for often.
+local dates = {}
+local function date_of(at)
+  local day = floor(at / DAY_MS)
+  local date = dates[day]
+  if not date then
+    date = civil(day)
+    dates[day] = date
+  end
+  return date
+end
+
+local function minute_of(at) return floor(at / MINUTE_MS) end
+
+local function start_of(window, at) return at - at % WINDOWS[window].ms end
+
+local function end_of(window, at) return start_of(window, at) + WINDOWS[window].ms end
 
 local function copy(record)
   local result = {}
@@ -62,152 +67,236 @@ local function size(record)
   return count
 end
 
-local function each(record, holds)
-  if type(record) ~= 'table' then return false end
-  for _, value in pairs(record) do
-    if not holds(value) then return false end
+-- A value as its shape wants it, with defaults for what is missing. The value is changed in place:
+-- it has just been decoded, and nobody else has it.
+local function fit(shape, value)
+  if value == cjson.null then value = nil end
+  if shape == 'number' or shape == 'number?' then
+    if value == nil then return shape == 'number' and 0 or nil end
+    -- cjson reads numbers that it cannot write, such as 1e999.
+    if type(value) ~= 'number' or not (value < MOST and value > -MOST) then
+      error('not a number')
+    end
+    return value
   end
-  return true
-end
-
--- cjson reads numbers that it cannot write, such as 1e999.
-local function is_number(value) return type(value) == 'number' and value > -1e16 and value < 1e16 end
-local function is_text(value) return type(value) == 'string' end
-local function optional(value, holds) return value == nil or holds(value) end
-
-local function numbers(record, fields)
-  if type(record) ~= 'table' then return false end
-  for _, field in ipairs(fields) do
-    if not is_number(record[field]) then return false end
+  if shape == 'text' or shape == 'text?' then
+    if value == nil then return shape == 'text' and '' or nil end
+    if type(value) ~= 'string' then error('not a text') end
+    return value
   end
-  return true
+  if value == nil then value = {} end
+  if type(value) ~= 'table' or value[1] ~= nil then error('not an object') end
+  if shape.each then
+    for name, one in pairs(value) do
+      value[name] = fit(shape.each, one)
+    end
+    return value
+  end
+  for name, field in pairs(shape.fields) do
+    value[name] = fit(field, value[name])
+  end
+  return value
 end
 
-local COUNT = { 'tokens', 'requests' }
-local SHORT = { 'requests', 'charged' }
-local ROW = {
-  'requests',
-  'settled',
-  'partial',
-  'failed',
-  'charged',
-  'held',
-  'prompt',
-  'cached',
-  'completion',
-  'overshoot',
-}
-local DAY_ROW = {
-  'requests',
-  'settled',
-  'partial',
-  'failed',
-  'charged',
-  'prompt',
-  'cached',
-  'completion',
-  'overshoot',
-  'users',
-  'at',
-}
+-- How a document of one version becomes one of the next: by kind, and by the version it has.
+local UPGRADES = {}
 
-local function is_count(value) return numbers(value, COUNT) end
-local function is_row(value) return numbers(value, ROW) end
-local function is_past_row(value)
-  return is_row(value) or numbers(value, SHORT) and value.held == nil
-end
-local function is_scopes(value) return each(value, is_text) end
-local function is_lease(value)
-  return numbers(value, { 'at', 'bound', 'until' })
-    and is_text(value.model)
-    and optional(value.scopes, is_scopes)
-end
-local function is_block(value)
-  return numbers(value, { 'at' }) and optional(value['until'], is_number)
-end
-local function is_minute(value) return numbers(value, { 'n' }) and each(value.rows, is_count) end
-local function is_day_row(value) return numbers(value, DAY_ROW) and each(value.hours, is_number) end
-
-local function is_user(doc)
-  return numbers(doc, { 'v', 'at' })
-    and doc.v == 1
-    and is_text(doc.id)
-    and is_text(doc.date)
-    and optional(doc.seen, is_number)
-    and each(doc.rows, is_row)
-    and each(doc.past, function(rows) return each(rows, is_past_row) end)
-    and each(doc.sessions, is_number)
-    and is_minute(doc.minute)
-    and each(doc.leases, is_lease)
-    and each(doc.blocks, is_block)
-    and optional(doc.reported, function(rows) return each(rows, is_count) end)
+local function upgraded(kind, doc)
+  for v = doc.v, VERSIONS[kind] - 1 do
+    local upgrade = UPGRADES[kind] and UPGRADES[kind][v]
+    if upgrade then doc = upgrade(doc) end
+  end
+  doc.v = VERSIONS[kind]
+  return fit(SHAPES[kind](), doc)
 end
 
-local function is_day(doc)
-  return numbers(doc, { 'v', 'sessions' })
-    and doc.v == 1
-    and is_text(doc.date)
-    and is_day_row(doc.total)
-    and each(doc.models, is_day_row)
-    and each(doc.quota, is_count)
-    and is_minute(doc.minute)
+-- Almost all documents are of this version and have all that they should, and that is seen at a
+-- fraction of the cost.
+local function read_whole(kind, text)
+  local doc = cjson.decode(text)
+  return doc.v == VERSIONS[kind] and IS_WHOLE[kind](doc) and doc
 end
 
-local function new_user(id, now)
+local function read_other(kind, text)
+  local ok, doc = pcall(cjson.decode, text)
+  if not ok or type(doc) ~= 'table' or type(doc.v) ~= 'number' or doc.v < 0 then return nil end
+  if doc.v > VERSIONS[kind] then error('NEWER', 0) end
+  local fits, whole = pcall(upgraded, kind, doc)
+  return fits and whole or nil
+end
+
+-- A document of a kind from its text; nil where that is no document of the kind. Fails where a
+-- newer build wrote it.
+local function read_document(kind, text)
+  local ok, whole = pcall(read_whole, kind, text)
+  local doc = ok and whole or read_other(kind, text)
+  if not doc then return nil end
+  if kind == 'usage' and doc.date == '' then
+    doc.date = date_of(doc.at)
+  elseif kind == 'row' then
+    doc.v = nil
+  end
+  return doc
+end
+
+local function new_usage(id, now)
   return {
-    v = 1,
+    v = VERSIONS.usage,
     id = id,
     at = now,
+    indexed = { at = 0, tokens = 0 },
     date = date_of(now),
     rows = {},
-    past = {},
     sessions = {},
-    minute = { n = minute_of(now), rows = {} },
+    windows = {},
     leases = {},
-    blocks = {},
+    reported = {},
   }
 end
 
-local function new_row()
-  return {
-    requests = 0,
-    settled = 0,
-    partial = 0,
-    failed = 0,
-    charged = 0,
-    held = 0,
-    prompt = 0,
-    cached = 0,
-    completion = 0,
-    overshoot = 0,
-  }
-end
+local function new_past(id) return { v = VERSIONS.past, id = id, days = {} } end
+
+local function new_profile(id) return { v = VERSIONS.profile, id = id, blocks = {} } end
+
+local function new_quota(at) return { v = VERSIONS.quota, at = at, windows = {} } end
 
 local function new_day_row()
-  return {
-    requests = 0,
-    settled = 0,
-    partial = 0,
-    failed = 0,
-    charged = 0,
-    prompt = 0,
-    cached = 0,
-    completion = 0,
-    overshoot = 0,
-    users = 0,
-    hours = {},
-    at = 0,
-  }
+  local row = fit(SHAPES.row(), {})
+  row.v = nil
+  return row
 end
 
 local function new_day(date)
   return {
-    v = 1,
+    v = VERSIONS.day,
     date = date,
     total = new_day_row(),
     sessions = 0,
     models = {},
-    quota = {},
-    minute = { n = 0, rows = {} },
+    forgotten = 0,
   }
+end
+
+-- Adds to fields of a row, which leaves out those that are zero.
+local function plus(row, amounts)
+  local next = copy(row)
+  for field, amount in pairs(amounts) do
+    local value = (row[field] or 0) + amount
+    next[field] = value ~= 0 and value or nil
+  end
+  return next
+end
+
+local function past_row(past, date, model)
+  local rows = past and past.days[date]
+  return rows and rows[model]
+end
+
+local function with_past_row(past, date, model, row)
+  return with(past, 'days', with(past.days, date, with(past.days[date] or {}, model, row)))
+end
+
+local function answered(row) return (row.exact or 0) + (row.estimated or 0) > 0 end
+
+local function is_in_force(block, at) return block['until'] == nil or block['until'] > at end
+
+-- The windows without those that have ended. One that this build does not know stays as it is.
+local function is_current(counted, window, at)
+  return not WINDOWS[window] or counted.start == start_of(window, at)
+end
+
+local function current(windows, at)
+  for window, counted in pairs(windows) do
+    if not is_current(counted, window, at) then
+      return filter(windows, function(one, name) return is_current(one, name, at) end)
+    end
+  end
+  return windows
+end
+
+-- Loading: the raw texts of the declared keys, and those of others where clocks disagree or a day
+-- has ended.
+
+local args = cjson.decode(ARGV[1])
+local prefix, keep, tolerance = args.prefix, args.keep, args.tolerance or math.huge
+
+local function usage_key(id) return prefix .. 'usage:' .. id end
+local function past_key(id) return prefix .. 'past:' .. id end
+local function profile_key(id) return prefix .. 'profile:' .. id end
+local function quota_key(scope)
+  return prefix .. 'quota' .. (scope == ALL_MODELS and '' or ':' .. scope)
+end
+local function day_key(date) return prefix .. 'day:' .. date end
+local function row_key(date, model) return prefix .. 'day:' .. date .. ':' .. model end
+local function models_key(date) return prefix .. 'models:' .. date end
+local function once_key(id) return prefix .. 'once:' .. id end
+local function erased_key(id) return prefix .. 'erased:' .. id end
+
+local raw, docs, damaged = {}, {}, {}
+for i, value in ipairs(redis.call('MGET', unpack(KEYS))) do
+  raw[KEYS[i]] = value
+end
+
+local function load(kind, key)
+  if docs[key] == nil then
+    local text = raw[key]
+    if text == nil then text = redis.call('GET', key) end
+    local doc = text and read_document(kind, text)
+    if text and not doc then damaged[key] = text end
+    docs[key] = doc or false
+  end
+  return docs[key] or nil
+end
+
+local function load_of_user(kind, key, id)
+  local doc = load(kind, key)
+  if doc then doc.id = id end
+  return doc
+end
+local function load_usage(id) return load_of_user('usage', usage_key(id), id) end
+local function load_past(id) return load_of_user('past', past_key(id), id) end
+local function load_profile(id) return load_of_user('profile', profile_key(id), id) end
+local function load_quota(scope) return load('quota', quota_key(scope)) end
+local function load_day(date)
+  local day = load('day', day_key(date))
+  if day then day.date = date end
+  return day
+end
+
+-- As long as a day lasts, which `open` in it says, its rows have keys of their own, and one
+-- document names them.
+local function is_open(date)
+  local day, quota = load_day(date), load_quota(ALL_MODELS)
+  if day then return day.open ~= nil end
+  return not quota or date_of(quota.at) <= date
+end
+
+local function load_models(date)
+  local named = load('models', models_key(date))
+  return named and named.models or {}
+end
+
+local function load_day_row(date, model)
+  if is_open(date) then return load('row', row_key(date, model)) end
+  local day = load_day(date)
+  return day and day.models[model]
+end
+
+-- Events that must not be entered again. MGET gives false for a key that is not there.
+local once = {}
+local function entered(id) return once[id] or raw[once_key(id)] and true or false end
+
+-- Until when a user's requests were erased. Erased users of this batch are here too.
+local erased = {}
+local function erased_at(id) return erased[id] or tonumber(raw[erased_key(id)] or nil) end
+
+-- When a command runs: timeOf in ledger/rules.ts.
+local function time_of(now)
+  local quota = load_quota(ALL_MODELS)
+  local last = quota and quota.at or -math.huge
+  if now - last > tolerance then
+    local time = redis.call('TIME')
+    now = time[1] * 1000 + floor(time[2] / 1000)
+  end
+  return max(last, now)
 end

@@ -1,5 +1,5 @@
 /**
- * The bound: the most tokens a request can cost, reckoned from its body before it is sent.
+ * The reservation: the most tokens a request can cost, computed from its body before it is sent.
  *
  * Byte-level BPE never makes more tokens than bytes, and JSON never has fewer bytes than the text in it, so
  * one byte per token (strict) is a proof; two (balanced) holds for ordinary text.
@@ -11,18 +11,18 @@ export type MeteredRoute = 'chat/completions' | 'responses' | 'embeddings'
 
 export type Cap = 'balanced' | 'strict'
 
-export type BoundRules = {
+export type ReservationRules = {
   cap: Cap
   /** Completion tokens taken where a client sends no maximum. */
   maxCompletionTokens: number
 }
 
-export type Bound = {
+export type Reservation = {
   /** Tokens, prompt and completion together. */
   tokens: number
   /** Body bytes without image data, for estimates. */
   promptBytes: number
-  /** The maximum that has to be put into the body for the bound to hold (strict only). */
+  /** The maximum that has to be put into the body for the reservation to hold (strict only). */
   splice?: { field: string; tokens: number }
 }
 
@@ -33,8 +33,8 @@ const TOKENS_PER_MESSAGE = 16
 /** Image data is not text; vision models charge by tiles, a few thousand tokens at most. */
 const TOKENS_PER_IMAGE = 6_400
 
-/** Larger bounds are all alike: far beyond any limit, and still exact in a sum. */
-const MAX_BOUND = 1_000_000_000_000
+/** Larger reservations are all alike: far beyond any limit, and still exact in a sum. */
+const MAX_RESERVATION = 1_000_000_000_000
 
 const BYTES_PER_TOKEN: Record<Cap, number> = { balanced: 2, strict: 1 }
 
@@ -48,11 +48,16 @@ const MAXIMUM_FIELDS: Record<MeteredRoute, readonly string[]> = {
 type Json = Record<string, unknown>
 
 /**
- * Reckons the bound of a parsed body of `bytes` bytes.
+ * Computes the reservation of a parsed body of `bytes` bytes.
  * Throws `invalid_request` for an `n` or a maximum that is no positive integer, and in strict mode
  * `cost_unbounded` for what the body cannot bound.
  */
-export function boundOf(route: MeteredRoute, body: Json, bytes: number, rules: BoundRules): Bound {
+export function reservationOf(
+  route: MeteredRoute,
+  body: Json,
+  bytes: number,
+  rules: ReservationRules,
+): Reservation {
   if (rules.cap === 'strict') refuseUnbounded(body)
   const images = imagesOf(body)
   // The numbers of an embeddings input are tokens already.
@@ -69,7 +74,7 @@ export function boundOf(route: MeteredRoute, body: Json, bytes: number, rules: B
   const given = fields.map((field) => positive(body, field)).filter((value) => value !== undefined)
   const maximum =
     fields.length === 0 ? 0 : Math.max(...given, given.length ? 0 : rules.maxCompletionTokens)
-  const tokens = Math.min(prompt + (positive(body, 'n') ?? 1) * maximum, MAX_BOUND)
+  const tokens = Math.min(prompt + (positive(body, 'n') ?? 1) * maximum, MAX_RESERVATION)
 
   const field = fields[0]
   if (rules.cap === 'balanced' || !field || given.length > 0) return { tokens, promptBytes }

@@ -1,12 +1,16 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { ApiError } from '../src/errors.ts'
-import { boundOf, type BoundRules, type MeteredRoute } from '../src/usage/bound.ts'
+import {
+  reservationOf,
+  type ReservationRules,
+  type MeteredRoute,
+} from '../src/usage/reservation.ts'
 
 type Json = Record<string, unknown>
 
-const BALANCED: BoundRules = { cap: 'balanced', maxCompletionTokens: 2500 }
-const STRICT: BoundRules = { cap: 'strict', maxCompletionTokens: 2500 }
+const BALANCED: ReservationRules = { cap: 'balanced', maxCompletionTokens: 2500 }
+const STRICT: ReservationRules = { cap: 'strict', maxCompletionTokens: 2500 }
 const CAPS = [BALANCED, STRICT]
 
 /** What every request and every message costs on top of its bytes, and what an image costs. */
@@ -20,12 +24,12 @@ const say = (content: unknown) => [{ role: 'user', content }]
 const hi = { model, messages: say('Hi') }
 
 const sizeOf = (value: unknown) => new TextEncoder().encode(JSON.stringify(value)).length
-const bound = (route: MeteredRoute, body: Json, rules = BALANCED) =>
-  boundOf(route, body, sizeOf(body), rules)
+const reserve = (route: MeteredRoute, body: Json, rules = BALANCED) =>
+  reservationOf(route, body, sizeOf(body), rules)
 
 function refusal(route: MeteredRoute, body: Json, rules = BALANCED): ApiError {
   try {
-    bound(route, body, rules)
+    reserve(route, body, rules)
   } catch (error) {
     if (error instanceof ApiError) return error
     throw error
@@ -34,14 +38,14 @@ function refusal(route: MeteredRoute, body: Json, rules = BALANCED): ApiError {
 }
 
 test('takes two bytes a token and the assumed maximum when balanced', () => {
-  expect(boundOf(CHAT, hi, 1001, BALANCED)).toEqual({
+  expect(reservationOf(CHAT, hi, 1001, BALANCED)).toEqual({
     tokens: 501 + REQUEST + MESSAGE + 2500,
     promptBytes: 1001,
   })
 })
 
 test('takes a byte a token when strict, and tells the maximum to splice in', () => {
-  expect(boundOf(CHAT, hi, 1001, STRICT)).toEqual({
+  expect(reservationOf(CHAT, hi, 1001, STRICT)).toEqual({
     tokens: 1001 + REQUEST + MESSAGE + 2500,
     promptBytes: 1001,
     splice: { field: 'max_completion_tokens', tokens: 2500 },
@@ -56,7 +60,7 @@ test.each([
   ['items', 'responses', { input: say('a') }, 1],
   ['lists in both places', 'responses', { input: [...say('a'), ...say('b')], messages: [] }, 2],
 ] as const)('adds a little for each message: %s', (_, route, fields, count) => {
-  const { tokens } = boundOf(route, { model, ...fields }, 100, BALANCED)
+  const { tokens } = reservationOf(route, { model, ...fields }, 100, BALANCED)
   expect(tokens).toBe(50 + REQUEST + count * MESSAGE + 2500)
 })
 
@@ -66,7 +70,7 @@ test.each([
   ['the numbers of one', [1, 2, 3], 1],
   ['the numbers of two', [[1, 2], [3]], 2],
 ])('of embeddings counts what is asked for, and no number of it: %s', (_, input, count) => {
-  const { tokens } = boundOf('embeddings', { model, input }, 100, BALANCED)
+  const { tokens } = reservationOf('embeddings', { model, input }, 100, BALANCED)
   expect(tokens).toBe(50 + REQUEST + count * MESSAGE)
 })
 
@@ -90,7 +94,7 @@ test.each([
   ['embeddings', {}, 0],
   ['embeddings', { max_tokens: 7, max_completion_tokens: 7, max_output_tokens: 7 }, 0],
 ] as const)('takes the completion maximum of %s from %j', (route, fields, maximum) => {
-  const { tokens, splice } = boundOf(route, { model, input: 'a', ...fields }, 100, BALANCED)
+  const { tokens, splice } = reservationOf(route, { model, input: 'a', ...fields }, 100, BALANCED)
   expect(tokens).toBe(50 + REQUEST + MESSAGE + maximum)
   expect(splice).toBeUndefined()
 })
@@ -140,8 +144,8 @@ test('refuses a wrong maximum beside a right one', () => {
 test('stays a whole number whatever is asked', () => {
   const huge = { n: Number.MAX_SAFE_INTEGER, max_tokens: Number.MAX_SAFE_INTEGER }
   for (const rules of CAPS) {
-    expect(bound(CHAT, { ...hi, ...huge }, rules).tokens).toBe(1e12)
-    expect(boundOf(CHAT, hi, 1e15, rules).tokens).toBe(1e12)
+    expect(reserve(CHAT, { ...hi, ...huge }, rules).tokens).toBe(1e12)
+    expect(reservationOf(CHAT, hi, 1e15, rules).tokens).toBe(1e12)
   }
 })
 
@@ -156,7 +160,7 @@ test.each([
   ['responses', { max_output_tokens: 7 }, undefined],
   ['embeddings', {}, undefined],
 ] as const)('when strict, %s with %j gets the maximum %j', (route, fields, splice) => {
-  expect(bound(route, { ...hi, input: 'a', ...fields }, STRICT).splice).toEqual(splice)
+  expect(reserve(route, { ...hi, input: 'a', ...fields }, STRICT).splice).toEqual(splice)
 })
 
 test.each([
@@ -182,7 +186,7 @@ test.each([
   const body = { model, [field]: say([{ type: 'text', text: 'Hi' }, image, image]) }
   const promptBytes = sizeOf(body) - 2 * dataUrl(1e6).length
   expect(promptBytes).toBeLessThan(300)
-  expect(bound(route, body)).toEqual({
+  expect(reserve(route, body)).toEqual({
     tokens: Math.ceil(promptBytes / 2) + 2 * IMAGE + REQUEST + MESSAGE + 2500,
     promptBytes,
   })
@@ -193,7 +197,7 @@ test('counts images that a tool gave back', () => {
   const body = { model, input: [{ type: 'function_call_output', call_id: 'c', output }] }
   const promptBytes = sizeOf(body) - dataUrl(1e6).length
   const tokens = Math.ceil(promptBytes / 2) + IMAGE + REQUEST + MESSAGE + 2500
-  expect(bound('responses', body)).toEqual({ tokens, promptBytes })
+  expect(reserve('responses', body)).toEqual({ tokens, promptBytes })
 })
 
 test.each([
@@ -209,7 +213,7 @@ test.each([
   ['no type', { image_url: { url: dataUrl(1e4) } }, 0],
 ])('counts every byte where image data is not an image: %s', (_, part, images) => {
   const body = { model, messages: say([part]) }
-  const { tokens, promptBytes } = bound(CHAT, body)
+  const { tokens, promptBytes } = reserve(CHAT, body)
   expect(promptBytes).toBe(sizeOf(body))
   expect(tokens).toBe(
     Math.ceil(promptBytes / 2) + images * IMAGE + REQUEST + MESSAGE + BALANCED.maxCompletionTokens,
@@ -223,7 +227,7 @@ test.each([
   ['messages that are no list', { messages: { content: [{ type: 'image_url' }] } }],
 ])('reads on over %s', (_, fields) => {
   for (const rules of CAPS)
-    expect(bound(CHAT, { model, ...fields }, rules).tokens).toBeGreaterThan(0)
+    expect(reserve(CHAT, { model, ...fields }, rules).tokens).toBeGreaterThan(0)
 })
 
 const part = (fields: object) => ({ messages: say([{ type: 'text', text: 'a' }, fields]) })
@@ -288,7 +292,7 @@ test.each([
     /^This gateway holds a strict cap, and the cost of \S.+ cannot be bounded in advance\.$/,
   )
   expect(refusal('responses', body, STRICT)).toMatchObject({ code: 'cost_unbounded', param })
-  expect(bound(CHAT, body).tokens).toBeGreaterThan(0)
+  expect(reserve(CHAT, body).tokens).toBeGreaterThan(0)
 })
 
 test.each([
@@ -302,7 +306,7 @@ test.each([
   ['what a tool gave', item({ type: 'function_call_output', call_id: 'c', output: 'a' })],
   ['a model that only sounds alike', { model: 'a/compound' }],
 ])('when strict, takes %s', (_, fields) => {
-  expect(bound(CHAT, { ...hi, ...fields }, STRICT).tokens).toBeGreaterThan(0)
+  expect(reserve(CHAT, { ...hi, ...fields }, STRICT).tokens).toBeGreaterThan(0)
 })
 
 /** Text with what is longer in JSON, in UTF-8 or in UTF-16 than in the other two. */
@@ -340,7 +344,7 @@ test('when strict, is at least a token for each byte of text and each token of c
   fc.assert(
     fc.property(chat, fc.integer({ min: 1, max: 50_000 }), (fields, maxCompletionTokens) => {
       const body = { model, ...fields }
-      const { tokens, splice } = bound(CHAT, body, { cap: 'strict', maxCompletionTokens })
+      const { tokens, splice } = reserve(CHAT, body, { cap: 'strict', maxCompletionTokens })
       const bytes = textsOf(body.messages).join('')
       const sent = Math.max(body.max_tokens ?? 0, body.max_completion_tokens ?? 0)
       const maximum = splice?.tokens ?? sent
@@ -380,11 +384,11 @@ test('never shrinks when a body grows', () => {
       fc.constantFrom(...CAPS),
       (body, { padding, ...added }, route, rules) => {
         const larger = { ...added, ...body }
-        const before = boundOf(route, body, sizeOf(body), rules)
-        const after = boundOf(route, larger, sizeOf(larger) + padding, rules)
+        const before = reservationOf(route, body, sizeOf(body), rules)
+        const after = reservationOf(route, larger, sizeOf(larger) + padding, rules)
         expect(after.tokens).toBeGreaterThanOrEqual(before.tokens)
         expect(after.promptBytes).toBeGreaterThanOrEqual(before.promptBytes)
-        const longer = boundOf(route, body, sizeOf(body) + padding, rules)
+        const longer = reservationOf(route, body, sizeOf(body) + padding, rules)
         expect(longer.tokens).toBeGreaterThanOrEqual(before.tokens)
       },
     ),
@@ -394,5 +398,5 @@ test('never shrinks when a body grows', () => {
 
 test('reads nothing that a body only inherits', () => {
   const body = JSON.parse('{"__proto__":{"n":9,"max_tokens":1},"model":"a/one"}') as Json
-  expect(boundOf(CHAT, body, 100, BALANCED).tokens).toBe(50 + REQUEST + MESSAGE + 2500)
+  expect(reservationOf(CHAT, body, 100, BALANCED).tokens).toBe(50 + REQUEST + MESSAGE + 2500)
 })

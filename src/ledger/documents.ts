@@ -1,0 +1,214 @@
+/** The documents as they begin, and a user's brought to a moment. */
+import { LATE_SETTLE_MS } from './commands.ts'
+import { current } from './policy.ts'
+import {
+  ALL_MODELS,
+  ROW,
+  SHAPES,
+  VERSIONS,
+  fit,
+  own,
+  type Block,
+  type DayDoc,
+  type DayRow,
+  type Lease,
+  type PastDoc,
+  type ProfileDoc,
+  type QuotaDoc,
+  type Row,
+  type ThinRow,
+  type UsageDoc,
+} from './shapes.ts'
+import { DAY_MS, NO_END, dateOf, minuteOf } from './windows.ts'
+
+/** Days a user's past is kept. */
+export type Keep = { userDays: number }
+
+/** A user without any use. */
+export const newUsage = (id: string, now: number): UsageDoc => ({
+  v: VERSIONS.usage,
+  id,
+  at: now,
+  indexed: { at: 0, tokens: 0 },
+  date: dateOf(now),
+  rows: {},
+  sessions: {},
+  windows: {},
+  leases: {},
+  reported: {},
+})
+
+export const newPast = (id: string): PastDoc => ({ v: VERSIONS.past, id, days: {} })
+
+export const newProfile = (id: string): ProfileDoc => ({ v: VERSIONS.profile, id, blocks: {} })
+
+export const newQuota = (at: number): QuotaDoc => ({ v: VERSIONS.quota, at, windows: {} })
+
+/** A row without any use. */
+export const newRow = (): Row => ({
+  requests: 0,
+  exact: 0,
+  estimated: 0,
+  failed: 0,
+  lost: 0,
+  charged: 0,
+  reserved: 0,
+  lostTokens: 0,
+  prompt: 0,
+  cached: 0,
+  completion: 0,
+  overReservation: 0,
+})
+
+/** A day without any use, of one model or of all. */
+export const newDayRow = (): DayRow => ({
+  requests: 0,
+  exact: 0,
+  estimated: 0,
+  failed: 0,
+  charged: 0,
+  prompt: 0,
+  cached: 0,
+  completion: 0,
+  overReservation: 0,
+  users: 0,
+  hours: {},
+  at: 0,
+})
+
+/** A day on which nothing has happened. */
+export const newDay = (date: string): DayDoc => ({
+  v: VERSIONS.day,
+  date,
+  total: newDayRow(),
+  sessions: 0,
+  models: {},
+  forgotten: 0,
+})
+
+/** A user's documents of which a step may change one or both. */
+export type Account = { usage: UsageDoc; past: PastDoc | undefined }
+
+/**
+ * Brings what is known of a user to a moment: yesterday's rows go to the past, and a lease of which nothing was heard for
+ * a day is lost. `load` gives the past where it is needed; without it the account has none.
+ */
+export function advance(
+  usage: UsageDoc,
+  now: number,
+  load: (id: string) => PastDoc | undefined,
+  keep: Keep,
+): Account {
+  const at = Math.max(usage.at, now)
+  const windows = current(usage.windows, at)
+  const account: Account = { usage: { ...usage, at, windows }, past: undefined }
+  if (dateOf(at) !== usage.date) turn(account, load, keep)
+  return drop(account, load)
+}
+
+/** Ends the day of the rows. */
+function turn(account: Account, load: (id: string) => PastDoc | undefined, keep: Keep): void {
+  const { usage } = account
+  const { at, date, rows } = usage
+  if (Object.keys(rows).length) {
+    const past = load(usage.id) ?? newPast(usage.id)
+    const oldest = dateOf(at - keep.userDays * DAY_MS)
+    const days = { ...past.days, [date]: rows }
+    account.past = { ...past, days: filter(days, (_, day) => day >= oldest) }
+  }
+  account.usage = {
+    ...usage,
+    date: dateOf(at),
+    rows: {},
+    sessions: {},
+    reported: {},
+  }
+}
+
+/** Moves the reservations of leases that are lost, and forgets these. */
+function drop(account: Account, load: (id: string) => PastDoc | undefined): Account {
+  let { usage, past } = account
+  const isLost = (lease: Lease) => usage.at - lease.at >= LATE_SETTLE_MS
+  const lost = Object.values(usage.leases).filter(isLost)
+  if (lost.length === 0) return account
+  usage = { ...usage, leases: filter(usage.leases, (lease) => !isLost(lease)) }
+  const kept = past ?? load(usage.id)
+  for (const { model, at, reserved } of lost) {
+    const row = pastRow(past ?? kept, dateOf(at), model)
+    if (!kept || !row) continue
+    past = withPastRow(past ?? kept, dateOf(at), model, {
+      ...row,
+      lost: row.lost + 1,
+      reserved: row.reserved - reserved.tokens,
+      lostTokens: row.lostTokens + reserved.tokens,
+    })
+  }
+  return { usage, past }
+}
+
+/** A user's row of a day before the current one, if it is kept. */
+export function pastRow(past: PastDoc | undefined, date: string, model: string): Row | undefined {
+  const row = past && own(own(past.days, date) ?? {}, model)
+  return row && whole(row)
+}
+
+/** The past with one of its rows replaced. */
+export const withPastRow = (past: PastDoc, date: string, model: string, row: Row): PastDoc => ({
+  ...past,
+  days: { ...past.days, [date]: { ...own(past.days, date), [model]: thin(row) } },
+})
+
+/** A row with all of its fields. */
+export const whole = (row: ThinRow): Row => fit(ROW, row) as Row
+
+/** A row without the fields that are zero. */
+export const thin = (row: Row): ThinRow => filter(row, (value) => value !== 0) as ThinRow
+
+/** Requests of a row that have been admitted and have not ended. */
+export const runningOf = (row: Row): number =>
+  row.requests - row.exact - row.estimated - row.failed - row.lost
+
+/** Whether the user got an answer. */
+export const answered = (row: Row): boolean => row.exact + row.estimated > 0
+
+/** The block that keeps a user from a model at a moment, with its scope; one from all models comes first. */
+export function blockOf(
+  { blocks }: ProfileDoc,
+  model: string,
+  at: number,
+): [scope: string, block: Block] | undefined {
+  for (const scope of [ALL_MODELS, model]) {
+    const block = own(blocks, scope)
+    if (block && isInForce(block, at)) return [scope, block]
+  }
+  return undefined
+}
+
+export const isInForce = ({ until }: Block, at: number): boolean =>
+  until === undefined || until > at
+
+/** When the last of a profile's blocks ends; long ago without any, and never (`NO_END`) where there is more in it than blocks. */
+export const endOfProfile = (profile: ProfileDoc): number =>
+  Object.keys(profile).every((name) => name in SHAPES.profile.fields)
+    ? Math.max(0, ...Object.values(profile.blocks).map(({ until = NO_END }) => until))
+    : NO_END
+
+/** Tokens that today's rows are charged. */
+export const chargedToday = ({ rows }: UsageDoc): number =>
+  Object.values(rows).reduce((sum, { charged = 0 }) => sum + charged, 0)
+
+/**
+ * Where a user stands among all by last activity: minutes since the epoch, and below the minute a fraction from the
+ * id, so that hardly two are alike and a page can go on exactly where the last one ended.
+ */
+export function activityOf({ id, indexed }: Pick<UsageDoc, 'id' | 'indexed'>): number {
+  let hash = 0
+  for (let at = 0; at < 4; at += 1) hash = hash * 64 + ((id.charCodeAt(at) || 0) % 64)
+  return indexed.at === 0 ? 0 : minuteOf(indexed.at) + hash / 2 ** 24
+}
+
+export const mapValues = <T, U>(record: Record<string, T>, map: (value: T, key: string) => U) =>
+  Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value, key)]))
+
+export const filter = <T>(record: Record<string, T>, keep: (value: T, key: string) => boolean) =>
+  Object.fromEntries(Object.entries(record).filter(([key, value]) => keep(value, key)))

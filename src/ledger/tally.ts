@@ -1,0 +1,149 @@
+/** The arithmetic of counters and rows: charging a reservation, and replacing it by what a request cost. */
+import type { Admit } from './commands.ts'
+import { answered, newDayRow, newRow } from './documents.ts'
+import {
+  UNITS,
+  own,
+  type Amounts,
+  type DayDoc,
+  type DayRow,
+  type Event,
+  type Lease,
+  type Row,
+  type Unit,
+  type Used,
+  type Windows,
+} from './shapes.ts'
+import { DAY_MS, HOUR_MS, startOf, type Window } from './windows.ts'
+
+/** What an admission reserves of each unit, and what the end of a request charges instead, of a user and of everyone. */
+const METERS: Record<
+  Unit,
+  { reserved(of: Pick<Admit, 'reserved'>): number; charged(event: Event): number }
+> = {
+  requests: { reserved: () => 1, charged: ({ outcome }) => (outcome === 'failed' ? 0 : 1) },
+  tokens: { reserved: ({ reserved }) => reserved, charged: ({ charged }) => charged },
+}
+
+const amountsOf = (amount: (unit: Unit) => number): Amounts =>
+  Object.fromEntries(UNITS.map((unit) => [unit, amount(unit)])) as Amounts
+
+export const reservedBy = (of: Pick<Admit, 'reserved'>): Amounts =>
+  amountsOf((unit) => METERS[unit].reserved(of))
+
+export const chargedBy = (event: Event): Amounts => amountsOf((unit) => METERS[unit].charged(event))
+
+/** All amounts together. */
+export const sum = (all: Amounts[]): Amounts =>
+  amountsOf((unit) => all.reduce((total, amounts) => total + amounts[unit], 0))
+
+/**
+ * Charges amounts of a moment to the scopes of the windows named, where the current one, at `now`, is around that
+ * moment. One that has ended gives way to a new one.
+ */
+export function charge(
+  windows: Windows,
+  { at, windows: named, reserved }: Lease,
+  scopes: string[],
+  now: number,
+): Windows {
+  const next = { ...windows }
+  for (const window of Object.keys(named) as Window[]) {
+    const start = startOf(window, at)
+    if (start !== startOf(window, now)) continue
+    const used = windows[window]?.start === start ? windows[window].used : {}
+    next[window] = { start, used: change(used, scopes, (old, unit) => old + reserved[unit]) }
+  }
+  return next
+}
+
+/** Counters with those of some scopes changed, in each unit. */
+const change = (used: Used, scopes: string[], to: (old: number, unit: Unit) => number): Used =>
+  Object.fromEntries(
+    UNITS.map((unit) => {
+      const counted = used[unit] ?? {}
+      const changed = scopes.map((scope) => [scope, to(own(counted, scope) ?? 0, unit)] as const)
+      return [unit, { ...counted, ...Object.fromEntries(changed) }]
+    }),
+  )
+
+/** Puts a charge in the place of a lease's reservation, in the windows that still are those of its admission. */
+export function correct(
+  windows: Windows,
+  { at, windows: named, reserved }: Lease,
+  scopes: string[],
+  charged: Amounts,
+): Windows {
+  const next = { ...windows }
+  for (const window of Object.keys(named) as Window[]) {
+    const current = next[window]
+    if (current?.start !== startOf(window, at)) continue
+    const counted = scopes.filter((scope) => own(current.used.requests ?? {}, scope) !== undefined)
+    const to = (old: number, unit: Unit) => Math.max(0, old + charged[unit] - reserved[unit])
+    next[window] = { ...current, used: change(current.used, counted, to) }
+  }
+  return next
+}
+
+/** A user's row with one more request, charged at its reservation. */
+export function open(row: Row | undefined, { tokens }: Amounts): Row {
+  const old = row ?? newRow()
+  return {
+    ...old,
+    requests: old.requests + 1,
+    charged: old.charged + tokens,
+    reserved: old.reserved + tokens,
+  }
+}
+
+/** Adds what has ended to a row's outcomes and sums. */
+const tell = <T extends Row | DayRow>(row: T, event: Event): T => ({
+  ...row,
+  [event.outcome]: row[event.outcome] + 1,
+  prompt: row.prompt + (event.prompt ?? 0),
+  cached: row.cached + (event.cached ?? 0),
+  completion: row.completion + (event.completion ?? 0),
+  overReservation: row.overReservation + Math.max(0, event.charged - event.reserved),
+})
+
+/** A user's row after a request of it has ended. */
+export const end = (row: Row, event: Event): Row => ({
+  ...tell(row, event),
+  charged: row.charged - event.reserved + event.charged,
+  reserved: row.reserved - event.reserved,
+})
+
+const endDayRow = (row: DayRow, event: Event, first: boolean, at: number): DayRow => {
+  const hour = String(Math.floor((event.at % DAY_MS) / HOUR_MS))
+  return {
+    ...tell(row, event),
+    requests: row.requests + 1,
+    charged: row.charged + event.charged,
+    users: row.users + (first ? 1 : 0),
+    hours: { ...row.hours, [hour]: (row.hours[hour] ?? 0) + event.charged },
+    at: Math.max(row.at, at),
+  }
+}
+
+export type First = { user: boolean; model: boolean; session: boolean }
+
+/** Whether this is the user's first answer of the day, and the first with this model: so unique users are counted. */
+export function firstAnswer(rows: Row[], row: Row, event: Event): First {
+  if (event.outcome === 'failed') return { user: false, model: false, session: false }
+  return { user: !rows.some(answered), model: !answered(row), session: false }
+}
+
+/** Adds what has ended to its day. A model enters the day only once it has answered. */
+export function endDay(day: DayDoc, event: Event, first: First, at: number): DayDoc {
+  const { model } = event
+  const known = own(day.models, model)
+  const isCounted = known !== undefined || event.outcome !== 'failed'
+  return {
+    ...day,
+    total: endDayRow(day.total, event, first.user, at),
+    sessions: day.sessions + (first.session ? 1 : 0),
+    models: isCounted
+      ? { ...day.models, [model]: endDayRow(known ?? newDayRow(), event, first.model, at) }
+      : day.models,
+  }
+}

@@ -1,0 +1,280 @@
+-- The import: what must be as it was read is compared, then all is decided, then all is written,
+-- since Redis does not roll back.
+--
+-- In front of this file stands shapes.lua. KEYS are the documents that are written and those that
+-- must be as they were read. ARGV[1] is `{prefix, keep}` and the plan as JSON, each further one a
+-- text: first of the writes, then of the list. Gives how many items are in, and the keys of
+-- documents that could not be read and were set aside.
+
+local CHANGED, NEWER = -1, -2
+
+-- Hashes are read as lists of names and values, as the database keeps them.
+local function text_of(key)
+  local kind = redis.call('TYPE', key).ok
+  if kind == 'string' then return redis.call('GET', key) end
+  if kind == 'hash' then return cjson.encode(redis.call('HGETALL', key)) end
+  return kind ~= 'none' and ''
+end
+
+if args.read then
+  local found = {}
+  for i, key in ipairs(KEYS) do
+    found[i] = text_of(key)
+  end
+  return found
+end
+
+local marker = args.marker
+if marker then
+  local done = tonumber(raw[marker.key] or nil) or 0
+  if done ~= marker.from then return { done } end
+end
+for _, old in ipairs(args.old) do
+  if redis.sha1hex(text_of(old.key) or '') ~= old.sha then return { CHANGED } end
+end
+for _, list in ipairs({ args.writes, args.same }) do
+  for _, was in ipairs(list) do
+    if was.sha and redis.sha1hex(raw[was.key] or '') ~= was.sha then return { CHANGED } end
+  end
+end
+
+local days, rows, names, quotas, models, gone = {}, {}, {}, {}, {}, {}
+
+-- Numbers by name, at any depth; of two moments the later one.
+local function sum_up(one, other)
+  for name, value in pairs(other) do
+    if type(value) == 'table' then
+      one[name] = sum_up(one[name] or {}, value)
+    elseif name == 'at' then
+      one[name] = math.max(one[name] or 0, value)
+    else
+      one[name] = (one[name] or 0) + value
+    end
+  end
+  return one
+end
+
+-- A day as it is; its name is in its key, whatever is in it.
+local function known_day(date)
+  local day = load_day(date)
+  if day then day.date = date end
+  return day
+end
+
+-- A day that is not there gets rows with keys of their own only where the ledger will fold them: it
+-- is the day of its clock, and still goes on.
+local function new_day_of(date)
+  local day, quota = new_day(date), load_quota(ALL_MODELS)
+  local clock = quota and date_of(quota.at) or args.today
+  if date == clock and date >= args.today then
+    day.open = 1
+  else
+    day.models = {}
+  end
+  return day
+end
+
+local function keep_day(date, day)
+  if day.open then day.models = {} end
+  docs[day_key(date)] = day
+  days[date] = day
+end
+
+local function keep_row(day, model, row)
+  if not day.open then
+    day.models[model] = row
+    return
+  end
+  local key, known = row_key(day.date, model), load_models(day.date)
+  docs[key], rows[key] = row, row
+  if not known[model] then
+    local named = { v = VERSIONS.models, models = with(known, model, 1) }
+    docs[models_key(day.date)], names[day.date] = named, named
+  end
+end
+
+local function row_of(day, model)
+  if day.open then return load('row', row_key(day.date, model)) end
+  return day.models[model]
+end
+
+local function add_day(comes)
+  local date = comes.date
+  local day = known_day(date) or new_day_of(date)
+  sum_up(day.total, comes.total)
+  day.sessions = day.sessions + comes.sessions
+  day.forgotten = day.forgotten + comes.forgotten
+  for model, row in pairs(comes.models) do
+    keep_row(day, model, sum_up(row_of(day, model) or new_day_row(), row))
+  end
+  keep_day(date, day)
+end
+
+-- Those counted once who were counted twice. History may have been cleared meanwhile, and then they
+-- are not there.
+local function take_overlap(date, overlap)
+  local day = known_day(date)
+  if not day then return end
+  day.total.users = math.max(0, day.total.users - overlap.users)
+  day.sessions = math.max(0, day.sessions - overlap.sessions)
+  for model, users in pairs(overlap.models) do
+    local row = row_of(day, model)
+    if row then
+      row.users = math.max(0, row.users - users)
+      keep_row(day, model, row)
+    end
+  end
+  keep_day(date, day)
+end
+
+-- A day that has ended becomes one document, as in batch.lua.
+local function fold(date)
+  local day = known_day(date)
+  if not day or not day.open then return end
+  day.open, day.models = nil, {}
+  gone[#gone + 1] = models_key(date)
+  for model in pairs(load_models(date)) do
+    local key = row_key(date, model)
+    day.models[model] = load('row', key)
+    gone[#gone + 1] = key
+  end
+  keep_day(date, day)
+end
+
+-- Two records of numbers as one.
+local function add_used(one, other)
+  local added = copy(one)
+  for name, value in pairs(other) do
+    added[name] = (added[name] or 0) + value
+  end
+  return added
+end
+
+-- Counters of the same span are added up; of different spans the later one counts.
+local function merge_windows(one, other)
+  local merged = copy(one)
+  for window, counted in pairs(other) do
+    local known = one[window]
+    if not known or known.start < counted.start then
+      merged[window] = counted
+    elseif known.start == counted.start then
+      local used = copy(known.used)
+      for unit, by_scope in pairs(counted.used) do
+        used[unit] = add_used(used[unit] or {}, by_scope)
+      end
+      merged[window] = with(known, 'used', used)
+    end
+  end
+  return merged
+end
+
+local function add_quota(scope, comes)
+  local before = load_quota(scope)
+  local quota = before and copy(before) or new_quota(comes.at)
+  quota.at = math.max(quota.at, comes.at)
+  quota.windows = merge_windows(quota.windows, comes.windows)
+  docs[quota_key(scope)], quotas[scope] = quota, quota
+  if scope ~= ALL_MODELS then
+    models[scope] = math.floor(quota.at / DAY_MS)
+  elseif not before then
+    -- Nothing tells which day was the last one.
+    for ago = 1, 7 do
+      fold(date_of(quota.at - ago * DAY_MS))
+    end
+  elseif date_of(before.at) ~= date_of(quota.at) then
+    fold(date_of(before.at))
+  end
+end
+
+local function decide()
+  for _, day in ipairs(args.days) do
+    add_day(day)
+  end
+  for date, overlap in pairs(args.overlaps) do
+    take_overlap(date, overlap)
+  end
+  for scope, quota in pairs(args.quotas) do
+    add_quota(scope, quota)
+  end
+end
+
+local ok, failure = pcall(decide)
+if not ok and failure == 'NEWER' then return { NEWER } end
+if not ok then error(failure, 0) end
+
+local indexes, list = args.indexes, args.list
+indexes[#indexes + 1] = { key = prefix .. 'models', entries = {} }
+for model, day in pairs(models) do
+  local entries = indexes[#indexes].entries
+  entries[#entries + 1] = string.format('%d', day)
+  entries[#entries + 1] = model
+end
+for _, index in ipairs(indexes) do
+  redis.call('ZCARD', index.key)
+end
+local room = list and list.most - redis.call('LLEN', list.key) or 0
+
+-- From here on everything is written.
+
+local function set(key, text, seconds)
+  if seconds then
+    redis.call('SET', key, text, 'EX', seconds)
+  else
+    redis.call('SET', key, text)
+  end
+end
+
+-- So many at once, since Lua cannot pass more than some 8,000.
+local SLICE = 2000
+
+local function add_all(name, key, values, from, to)
+  for first = from, to, SLICE do
+    redis.call(name, key, unpack(values, first, math.min(first + SLICE - 1, to)))
+  end
+end
+
+local reply = { marker and marker.next or 0 }
+for key, text in pairs(damaged) do
+  set(prefix .. 'damaged:' .. string.sub(key, #prefix + 1), text, DAMAGED_SECONDS)
+  redis.call('DEL', key)
+  reply[#reply + 1] = key
+end
+for i, write in ipairs(args.writes) do
+  if write['until'] then
+    redis.call('SET', write.key, ARGV[i + 1], 'EXAT', write['until'])
+  else
+    set(write.key, ARGV[i + 1], write.seconds)
+  end
+end
+local HISTORY_SECONDS = string.format('%d', keep.historyDays * 86400)
+for date, day in pairs(days) do
+  local seconds = args.seconds[date] or HISTORY_SECONDS
+  if day.open then seconds = nil end
+  set(day_key(date), cjson.encode(day), seconds)
+end
+for key, row in pairs(rows) do
+  set(key, cjson.encode(with(row, 'v', VERSIONS.row)))
+end
+for date, named in pairs(names) do
+  set(models_key(date), cjson.encode(named))
+end
+for _, key in ipairs(gone) do
+  redis.call('DEL', key)
+end
+for scope, quota in pairs(quotas) do
+  set(quota_key(scope), cjson.encode(quota))
+end
+for _, index in ipairs(indexes) do
+  add_all('ZADD', index.key, index.entries, 1, #index.entries)
+  if index.seconds then redis.call('EXPIRE', index.key, index.seconds) end
+end
+if room > 0 then
+  local first = #args.writes + 2
+  add_all('RPUSH', list.key, ARGV, first, math.min(#ARGV, first + room - 1))
+  if list.seconds then redis.call('EXPIRE', list.key, list.seconds) end
+end
+for _, old in ipairs(args.old) do
+  redis.call('DEL', old.key)
+end
+if marker then redis.call('SET', marker.key, marker.next, 'EX', marker.seconds) end
+return reply

@@ -1,0 +1,29 @@
+/** The script of the import as a text: `npm run lua` holds it to what it holds the ledger's to. */
+import { readFileSync } from 'node:fs'
+import { expect, test } from 'vitest'
+import { formatLua, IMPORT_FILE, LUA_FILES, lintImport } from '../scripts/lua-check.ts'
+import { IMPORT_SCRIPT } from '../src/store/redis/import-script.ts'
+
+const [shapes, code] = [LUA_FILES.shapes, IMPORT_FILE].map((file) =>
+  readFileSync(file, 'utf8'),
+) as [string, string]
+
+test('it reads documents by what the ledger reads them by', () => {
+  expect(IMPORT_SCRIPT).toMatch(/^(local [A-Z_]+ = .+\n)+/)
+  expect(IMPORT_SCRIPT.indexOf(shapes)).toBeGreaterThan(0)
+  expect(IMPORT_SCRIPT.indexOf(code)).toBeGreaterThan(IMPORT_SCRIPT.indexOf(shapes))
+})
+
+test('it is laid out like the others, and luacheck finds nothing', () => {
+  expect(formatLua(code)).toBe(code)
+  expect(lintImport(shapes, code)).toEqual([])
+})
+
+test('luacheck finds what is wrong in it, and says where', () => {
+  expect(lintImport(shapes, `local idle = 1\n${code}`)).toEqual([
+    `${IMPORT_FILE}:1:7: (W211) unused variable 'idle'`,
+  ])
+  expect(lintImport(shapes, `nowhere()\n${code}`)).toEqual([
+    expect.stringMatching(/import.lua:1:1: .*'nowhere'/),
+  ])
+})
