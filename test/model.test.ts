@@ -134,7 +134,7 @@ test('redis and local give the same answers and end in the same documents as the
       }
     }),
     {
-      numRuns: 300,
+      numRuns: 150,
       // Clearing while the clock is two days ahead.
       examples: [[AHEAD]],
     },

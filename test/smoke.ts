@@ -200,7 +200,7 @@ const CHECKS: Record<string, Check> = {
   },
 
   async 'groq-sdk works as it is'({ url, model }) {
-    const client = new Groq({ apiKey: newToken(), baseURL: `${url}/api/groq`, maxRetries: 0 })
+    const client = new Groq({ apiKey: newToken(), baseURL: `${url}/api/groq` })
     const ask = { model, messages, max_tokens: SHORT }
     expectUsage((await client.chat.completions.create(ask)).usage)
     let chunks = 0
@@ -213,7 +213,7 @@ const CHECKS: Record<string, Check> = {
 
   async 'openai works as it is'({ url, model }) {
     const baseURL = `${url}/api/groq/openai/v1`
-    const client = new OpenAI({ apiKey: newToken(), baseURL, maxRetries: 0 })
+    const client = new OpenAI({ apiKey: newToken(), baseURL })
     const ask = { model, messages, max_tokens: SHORT }
     expectUsage((await client.chat.completions.create(ask)).usage)
     let usage: Usage | undefined
@@ -228,7 +228,7 @@ const CHECKS: Record<string, Check> = {
 
   async 'the AI SDK works as it is'({ url, model }) {
     const groq = createGroq({ apiKey: newToken(), baseURL: `${url}/api/groq/openai/v1` })
-    const ask = { model: groq(model), messages, maxOutputTokens: SHORT, maxRetries: 0 }
+    const ask = { model: groq(model), messages, maxOutputTokens: SHORT }
     expect((await generateText(ask)).usage.totalTokens).toBeGreaterThan(0)
     const stream = streamText({ ...ask, onError: () => undefined })
     await stream.consumeStream()

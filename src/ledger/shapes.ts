@@ -300,12 +300,30 @@ export const MOST = 1e16
 const isJson = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
+const isNumber = (value: unknown) => typeof value === 'number' && value > -MOST && value < MOST
+
+/** Whether a value has all that its shape wants. Almost all documents do, and are taken as they are. */
+function isWhole(shape: Shape, value: unknown): boolean {
+  if (shape === 'number') return isNumber(value)
+  if (shape === 'number?') return value === undefined || isNumber(value)
+  if (shape === 'text') return typeof value === 'string'
+  if (shape === 'text?') return value === undefined || typeof value === 'string'
+  if (!isJson(value)) return false
+  const names = Object.keys(value)
+  if ('each' in shape) return names.every((name) => isWhole(shape.each, value[name]))
+  if (names.some((name) => value[name] === null)) return false
+  for (const name in shape.fields) {
+    if (!isWhole(shape.fields[name] as Shape, own(value, name))) return false
+  }
+  return true
+}
+
 /** A value as its shape wants it, with defaults for what is missing; throws where it does not fit. */
 export function fit(shape: Shape, value: unknown): unknown {
   const missing = value === undefined || value === null
   if (shape === 'number' || shape === 'number?') {
     if (missing) return shape === 'number' ? 0 : undefined
-    if (typeof value === 'number' && value > -MOST && value < MOST) return value
+    if (isNumber(value)) return value
     throw new TypeError('not a number')
   }
   if (shape === 'text' || shape === 'text?') {
@@ -344,7 +362,8 @@ export function readDocument<K extends Kind>(
   try {
     let doc = value
     for (let v = value.v; v < version; v += 1) doc = upgrades[kind]?.[v]?.(doc) ?? doc
-    const whole = fit(SHAPES[kind], { ...doc, v: version }) as Documents[K]
+    if (doc.v !== version) doc = { ...doc, v: version }
+    const whole = (isWhole(SHAPES[kind], doc) ? doc : fit(SHAPES[kind], doc)) as Documents[K]
     if ('rows' in whole && whole.date === '') whole.date = dateOf(whole.at)
     return whole
   } catch {
