@@ -47,7 +47,10 @@ test('redis and local give the same answers and end in the same documents as the
       const now = Math.max(...commands.map((command) => command.now))
       const local = await localStore(() => 0, { retention: KEEP })
       // What is to be remembered for a week leaves the files by the clock of the ledger, and Redis by the time of day.
-      const stores = now - START > 6 * DAY_MS ? [remote] : [remote, local]
+      const isOld = (command: Command) =>
+        command.op === 'enter' && command.now - command.event.at > 5 * DAY_MS
+      const ages = now - START > 6 * DAY_MS || commands.some(isOld)
+      const stores = ages ? [remote] : [remote, local]
       const { usage, past, profiles, quotas, days, ...state } = reducerState(KEEP)
       try {
         for (const command of commands) {
