@@ -139,7 +139,7 @@ export function startClients(options: ClientOptions): Clients {
   const pause = (ms: number) =>
     sleep(ms, undefined, { signal: stopping.signal }).catch(() => undefined)
 
-  /** Whoever hears no end for too long goes, and says so. */
+  /** A client that hears no end for too long goes, and says so. */
   async function hear(path: string, what: Call): Promise<Heard> {
     const { leave = requestMs + PATIENCE_MS } = what
     const heard = await call(`${url}${path}`, { agent, ...what, leave })

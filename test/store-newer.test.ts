@@ -168,7 +168,7 @@ describe('a document of a newer version', () => {
     await start(remote(), { id: '1', user: 'zoe', now: MIDNIGHT })
     expect(await redis.command(['GET', key])).toBe(text)
     expect((await readAll(remote())).days).toEqual(before.days)
-    // Whoever can read it folds it with the first request of a day that follows.
+    // An instance that can read it folds it with the first request of a later day.
     await redis.command(['SET', key, text.replace('"v":3', '"v":2')])
     await start(remote(), { id: '2', user: 'zoe', now: MIDNIGHT + DAY_MS })
     expect(await redis.command(['EXISTS', rowKey(TODAY, 'a/one'), modelsKey(TODAY)])).toBe(0)

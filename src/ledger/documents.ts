@@ -147,7 +147,7 @@ function drop(account: Account, load: (id: string) => PastDoc | undefined): Acco
 }
 
 /** A user's row of a day before the current one, if it is kept. */
-export function pastRow(past: PastDoc | undefined, date: string, model: string): Row | undefined {
+function pastRow(past: PastDoc | undefined, date: string, model: string): Row | undefined {
   const row = past && own(own(past.days, date) ?? {}, model)
   return row && whole(row)
 }

@@ -266,9 +266,8 @@ export const VERSIONS: Record<Kind, number> = {
   day: 2,
 }
 
-/** The shapes that are parts of documents, and are also kept by themselves. */
+/** The shape of a row, which is read by itself too. */
 export const ROW: Shape = row
-export const DAY_ROW: Shape = dayRow
 
 export type Kind = keyof typeof SHAPES
 type Documents = {
