@@ -10,7 +10,7 @@ import {
 } from '@johnnymorganz/stylua'
 import { spawnSync } from 'node:child_process'
 import { resolve } from 'node:path'
-import { assembleScript, type ScriptParts } from '../src/store/redis/script.ts'
+import { layOut, type ScriptParts } from '../src/store/redis/script.ts'
 
 /** Where each part of the script is kept. */
 export const LUA_FILES: Record<keyof ScriptParts, string> = {
@@ -45,14 +45,14 @@ export function formatLua(code: string): string {
  */
 export const lintLua = (parts: ScriptParts): string[] =>
   lint(
-    assembleScript(parts),
+    layOut(parts),
     Object.entries(LUA_FILES).map(([part, file]) => [file, parts[part as keyof ScriptParts]]),
   )
 
 /** What luacheck finds in the import's file. What is in front of it is for the ledger too, and not all of it is used. */
 export const lintImport = (shapes: string, code: string): string[] =>
   lint(
-    assembleScript({ shapes, rules: '', batch: code }),
+    layOut({ shapes, rules: '', batch: code }),
     [
       [LUA_FILES.shapes, shapes],
       [IMPORT_FILE, code],

@@ -1,5 +1,6 @@
 /** Ninety days of a made-up application for `npm run screenshots`, the same every time. */
 import { v7 as uuidv7 } from 'uuid'
+import { rowsOf } from '../src/ledger/documents.ts'
 import type { Command } from '../src/ledger/commands.ts'
 import { ALL_MODELS, VERSION, type Event } from '../src/ledger/shapes.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, nextDay } from '../src/ledger/windows.ts'
@@ -179,10 +180,12 @@ export async function seed(store: Store): Promise<Seeded> {
     const known = await store.user(user(number))
     const resetAt = nextDay(NOW)
     const models = Object.fromEntries(
-      Object.entries(known?.usage.rows ?? {}).map(([name, { charged = 0, requests = 0 }]) => [
-        name,
-        { tokens: Math.round(charged * factor), requests, resetAt },
-      ]),
+      Object.entries(known ? rowsOf(known.usage) : {}).map(
+        ([name, { charged = 0, requests = 0 }]) => [
+          name,
+          { tokens: Math.round(charged * factor), requests, resetAt },
+        ],
+      ),
     )
     const about = { user: user(number), models, limits: { models: {} } }
     await store.execute({ op: 'report', now: NOW, ...about })

@@ -73,7 +73,7 @@ describe.each(KINDS)('on %s', (kind) => {
       if (mode === 'drain') expect(request.finished).toBe(true)
       const [user] = await usersOf(world.store, { sort: 'lastActive', limit: 1, now: Date.now() })
       expect(user?.usage.leases).toEqual({})
-      expect(whole(user?.usage.rows['abort/stream'] ?? {})).toMatchObject({
+      expect(whole(user?.usage.models['abort/stream']?.row ?? {})).toMatchObject({
         requests: 1,
         charged: event.charged,
         reserved: 0,

@@ -13,7 +13,15 @@ import {
   type Report,
   type Settle,
 } from '../src/ledger/commands.ts'
-import { newDayRow, newRow, runningOf, whole } from '../src/ledger/documents.ts'
+import {
+  answersOf,
+  mapValues,
+  rowsOf,
+  newDayRow,
+  newRow,
+  runningOf,
+  whole,
+} from '../src/ledger/documents.ts'
 import type { Limits, Standing } from '../src/ledger/policy.ts'
 import type {
   Amounts,
@@ -465,8 +473,9 @@ export function keepBooks({ lasting = true } = {}) {
       at: account.at,
       date: dateOf(account.at),
     })
-    const rows = Object.entries({ ...past?.days, [doc.date]: doc.rows }).flatMap(([date, models]) =>
-      Object.entries(models).map(([model, row]) => [`${date} ${model}`, whole(row)] as const),
+    const rows = Object.entries({ ...past?.days, [doc.date]: rowsOf(doc) }).flatMap(
+      ([date, models]) =>
+        Object.entries(models).map(([model, row]) => [`${date} ${model}`, whole(row)] as const),
     )
     expect(Object.fromEntries(rows), id).toEqual(Object.fromEntries(account.rows))
     if (rows.length > 1 && past) met.add('a past day')
@@ -486,26 +495,33 @@ export function keepBooks({ lasting = true } = {}) {
         ]),
       ),
     )
-    checkWindows(id, windows, doc.at, account.used)
+    const scopes = { ...mapValues(doc.models, ({ windows }) => windows), '*': windows }
+    checkWindows(id, scopes, doc.at, account.used)
+    const today = rows.filter(([key]) => key.startsWith(doc.date))
+    expect([doc.charged, doc.answered], id).toEqual([
+      sumOf(today, ([, row]) => row.charged),
+      sumOf(today, ([, row]) => answersOf(row)),
+    ])
   }
 
-  /** The counters of the windows around a moment, and none of others. */
-  function checkWindows(what: string, windows: Windows, at: number, counters: Counters): void {
-    const expected: Record<string, Record<string, Amounts>> = {}
+  /** The counters of the windows around a moment. Only a user's model may still have those of others. */
+  function checkWindows(
+    what: string,
+    scopes: Record<string, Windows>,
+    at: number,
+    counters: Counters,
+  ): void {
+    const expected: Record<string, Amounts> = {}
     for (const [key, amounts] of counters) {
-      const [window = '', start, ...scope] = key.split(' ')
-      if (Number(start) !== startOf(window, at)) continue
-      expected[window] = { ...expected[window], [scope.join(' ')]: amounts }
+      const [window = '', start] = key.split(' ')
+      if (Number(start) === startOf(window, at)) expected[key] = amounts
     }
     const found: typeof expected = {}
-    for (const [window, { start, used }] of Object.entries(windows)) {
-      expect(start, `${what} ${window}`).toBe(startOf(window, at))
-      const scopes = new Set(UNITS.flatMap((unit) => Object.keys(used[unit] ?? {})))
-      const amounts = [...scopes].map((scope) => [
-        scope,
-        Object.fromEntries(UNITS.map((unit) => [unit, used[unit]?.[scope] ?? 0])),
-      ])
-      found[window] = Object.fromEntries(amounts) as Record<string, Amounts>
+    for (const [scope, windows] of Object.entries(scopes)) {
+      for (const [window, { start, ...amounts }] of Object.entries(windows)) {
+        if (start === startOf(window, at)) found[`${window} ${start} ${scope}`] = amounts
+        else if (scope === '*' || what.startsWith('everyone')) expect.fail(`${what} ${window}`)
+      }
     }
     expect(found, what).toEqual(expected)
   }
@@ -535,7 +551,7 @@ export function keepBooks({ lasting = true } = {}) {
         [...everyone].filter(([key]) => key.split(' ').slice(2).join(' ') === scope),
       )
       expect(doc?.at, scope).toBe(at)
-      checkWindows(`everyone ${scope}`, doc?.windows ?? {}, at, mine)
+      checkWindows(`everyone ${scope}`, { [scope]: doc?.windows ?? {} }, at, mine)
     }
   }
 
@@ -545,7 +561,7 @@ export function keepBooks({ lasting = true } = {}) {
     const ended = none()
     for (const doc of stored.usage) {
       const past = stored.past.find(({ id }) => id === doc.id)
-      const dated = { ...past?.days, [doc.date]: doc.rows }
+      const dated = { ...past?.days, [doc.date]: rowsOf(doc) }
       for (const [date, models] of Object.entries(dated)) {
         for (const [model, thin] of Object.entries(models)) {
           const row = whole(thin)

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { Agent } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Vars } from '../src/config.ts'
-import { whole } from '../src/ledger/documents.ts'
+import { rowsOf, whole } from '../src/ledger/documents.ts'
 import { usedIn } from '../src/ledger/policy.ts'
 import { ALL_MODELS, type Event, type Outcome, type Row } from '../src/ledger/shapes.ts'
 import { dateOf } from '../src/ledger/windows.ts'
@@ -306,7 +306,7 @@ export async function checkSums(store: Store, events: Event[]): Promise<void> {
   const { at = 0, windows } = quotas[ALL_MODELS] ?? {}
   const today = events.filter((event) => dateOf(event.at) === dateOf(at))
   assert.deepEqual(
-    usedIn(windows, 'day', ALL_MODELS, at),
+    usedIn(windows, 'day', at),
     {
       requests: today.filter(({ outcome }) => outcome !== 'failed').length,
       tokens: total(today),
@@ -318,7 +318,7 @@ export async function checkSums(store: Store, events: Event[]): Promise<void> {
   for (const { usage, past } of users) {
     assert.deepEqual(usage.leases, {}, 'a lease is left')
     const own = events.filter((event) => event.user === usage.id)
-    const rows = [usage.rows, ...Object.values(past.days)].flatMap((day) => Object.values(day))
+    const rows = [rowsOf(usage), ...Object.values(past.days)].flatMap((day) => Object.values(day))
     const sum = (field: keyof Row) => rows.reduce((sum, row) => sum + whole(row)[field], 0)
     assert.deepEqual(
       {

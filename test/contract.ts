@@ -97,7 +97,7 @@ export async function userOf(store: Store, id = 'alice'): Promise<WholeUser> {
 
 /** A user's row of today. */
 export async function rowOf(store: Store, model = 'a/one', id = 'alice'): Promise<Row> {
-  return whole((await userOf(store, id)).usage.rows[model] ?? {})
+  return whole((await userOf(store, id)).usage.models[model]?.row ?? {})
 }
 
 /** A user's row of a day before. */
@@ -115,8 +115,8 @@ export const quotasOf = async (store: Store, date = TODAY) => {
 
 /** Everyone's requests and tokens of the day that goes on, with one model or with all. */
 export async function usedByAll(store: Store, scope = '*', date = TODAY) {
-  const used = (await quotasOf(store, date))[scope]?.windows['day']?.used
-  return [used?.['requests']?.[scope], used?.['tokens']?.[scope]]
+  const day = (await quotasOf(store, date))[scope]?.windows['day']
+  return [day?.requests, day?.tokens]
 }
 
 /** The ids of users in order. */

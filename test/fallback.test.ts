@@ -27,7 +27,7 @@ import type {
   Refusal,
   Settled,
 } from '../src/ledger/commands.ts'
-import { runningOf, whole } from '../src/ledger/documents.ts'
+import { rowsOf, runningOf, whole } from '../src/ledger/documents.ts'
 import { usedIn, type Limits, type Standing } from '../src/ledger/policy.ts'
 import { VERSIONS } from '../src/ledger/shapes.ts'
 import { DAY_MS, SECOND_MS } from '../src/ledger/windows.ts'
@@ -220,7 +220,7 @@ test('what was served while the store was away is counted when it is back', asyn
   const [day] = it.state.days.values()
   expect(day?.total).toMatchObject({ requests: 1, exact: 1, charged: 15 })
   const quota = it.state.quotas.get('*')
-  expect(usedIn(quota?.windows, 'day', '*', NOON)).toEqual({ requests: 1, tokens: 15 })
+  expect(usedIn(quota?.windows, 'day', NOON)).toEqual({ requests: 1, tokens: 15 })
   expect(it.logged('store.up')).toHaveLength(1)
   expect(it.logged('usage.replayed')).toMatchObject([{ events: 1 }])
 })
@@ -701,7 +701,7 @@ test('what an instance could not settle is counted once by the newer one that ta
   ])
   expect((await newStore.user('alice'))?.usage).toMatchObject({
     leases: {},
-    rows: { 'a/one': { requests: 2, exact: 2, charged: 30 } },
+    models: { 'a/one': { row: { requests: 2, exact: 2, charged: 30 } } },
   })
   await next.queue.close()
   await rm(folder, { recursive: true })
@@ -786,7 +786,7 @@ test.each(['open', 'closed'] as const)(
         expect(it.ids).toEqual(expect.arrayContaining([...served.keys()]))
         for (const user of it.state.usage.values()) {
           expect(user.leases).toEqual({})
-          for (const row of Object.values(user.rows).map(whole)) {
+          for (const row of Object.values(rowsOf(user)).map(whole)) {
             expect(row).toMatchObject({ reserved: 0, lost: 0 })
             expect(runningOf(row)).toBe(0)
           }

@@ -157,7 +157,7 @@ async function redisWorld(
       const events = (await redis.command(['LRANGE', 'weir:{2}:events', 0, -1])) as string[]
       expect(await read('damaged:*')).toEqual([])
       return {
-        usage: await valuesOf('usage:*'),
+        usage: (await valuesOf('usage:*')).map((doc) => readDocument('usage', doc)!),
         past: await valuesOf('past:*'),
         days,
         quotas: Object.fromEntries(

@@ -173,14 +173,14 @@ for (const disk of DISKS) {
         expect(await ask(`admit ${ids(count, more).join(' ')}`)).toBe(failure)
         const full = await leasesIn()
         expect(Object.keys(full?.leases ?? {})).toEqual(ids(0, count))
-        expect(full?.rows['a/one']).toMatchObject({ requests: count, charged: 100 * count })
+        expect(full?.models['a/one']?.row).toMatchObject({ requests: count, charged: 100 * count })
 
         await disk.free(child, place)
         expect(await ask(`admit ${more}`)).toBe('fulfilled')
         count = more + 1
         const free = await leasesIn()
         expect(Object.keys(free?.leases ?? {})).toEqual(ids(0, count))
-        expect(free?.rows['a/one']).toMatchObject({ requests: count, charged: 100 * count })
+        expect(free?.models['a/one']?.row).toMatchObject({ requests: count, charged: 100 * count })
       }
 
       expect(await ask(`settle ${ids(0, count).join(' ')}`)).toBe('fulfilled')
@@ -235,13 +235,13 @@ test('what is read is in the file by then, or cannot be written', async () => {
   })
   const ends = spend(store, '2')
   const { users } = await stateOf(store)
-  expect(users[0]?.usage.rows['a/one']).toMatchObject({ requests: 2 })
+  expect(users[0]?.usage.models['a/one']?.row).toMatchObject({ requests: 2 })
   const again = await openStore({ place: await crash() })
-  expect((await stateOf(again)).users[0]?.usage.rows['a/one']).toMatchObject({ requests: 2 })
+  expect((await stateOf(again)).users[0]?.usage.models['a/one']?.row).toMatchObject({ requests: 2 })
   await ends
   slow.mockRejectedValue(full())
   await expect(store.execute(admitOf({ id: '3' }))).rejects.toBeInstanceOf(StoreError)
-  expect((await stateOf(store)).users[0]?.usage.rows['a/one']).toMatchObject({ requests: 3 })
+  expect((await stateOf(store)).users[0]?.usage.models['a/one']?.row).toMatchObject({ requests: 3 })
 })
 
 test('a snapshot that cannot be written leaves the journal as it is', async () => {

@@ -106,7 +106,7 @@ test('kill -9 loses nothing that was acknowledged and doubles nothing', async ({
       const charged = mine.reduce((sum, event) => sum + event.charged, 0)
       const running = Object.keys(usage.leases).length
       const reserved = 100 * running
-      const row = whole(usage.rows['a/one'] ?? {})
+      const row = whole(usage.models['a/one']?.row ?? {})
       expect(row).toMatchObject({
         requests: mine.length + running,
         exact: mine.length,
@@ -117,7 +117,7 @@ test('kill -9 loses nothing that was acknowledged and doubles nothing', async ({
     }
     const charged = events.reduce((sum, event) => sum + event.charged, 0)
     expect(days[0]?.total).toMatchObject({ requests: ended.length, charged })
-    expect(usedIn(quotas['*']?.windows, 'day', '*', NOON)).toEqual({
+    expect(usedIn(quotas['*']?.windows, 'day', NOON)).toEqual({
       requests: ended.length + open.length,
       tokens: charged + 100 * open.length,
     })
@@ -488,7 +488,7 @@ test('after a restart with a clock that is a year behind, time goes on from wher
   const answer = await again.execute(admitOf({ id: '2', now: NOON - YEAR_MS }))
   expect(answer).toMatchObject({ ok: true, at: NOON + 1000 })
   await again.close()
-  expect(saved().state.usage).toMatchObject([{ rows: { 'a/one': { requests: 2 } } }])
+  expect(saved().state.usage).toMatchObject([{ models: { 'a/one': { row: { requests: 2 } } } }])
 })
 
 test('of many more events than are kept the newest are there', async () => {

@@ -3,11 +3,14 @@ import { build } from 'esbuild'
 import fc from 'fast-check'
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
+import { RETENTION } from './stores.ts'
+import { settleOf, admitOf } from './commands.ts'
+import { mapValues } from '../src/ledger/documents.ts'
 import { edgeBundle } from '../scripts/bundle.ts'
 import { formatLua, lintLua, LUA_FILES } from '../scripts/lua-check.ts'
 import { NewerVersion, readDocument, type Kind } from '../src/ledger/shapes.ts'
 import { LEDGER_SCRIPT } from '../src/store/redis/script-files.ts'
-import { assembleScript, luaOf } from '../src/store/redis/script.ts'
+import { assembleScript, layOut, luaOf } from '../src/store/redis/script.ts'
 import { useDatabase } from './database.ts'
 
 const { redis } = useDatabase()
@@ -29,16 +32,19 @@ test('the edge has the same script inlined', async () => {
   expect(inlined.LEDGER_SCRIPT).toBe(LEDGER_SCRIPT)
 })
 
-test('constants stand in front of the files', () => {
-  const script = assembleScript({ shapes: 'a()\n', rules: 'b()\n', batch: 'c()\n' })
-  const constants = /^(local [A-Z_]+ = (\{\n( .+\n)+\}|.+)\n)+/
-  expect(script).toMatch(constants)
-  expect(script.replace(constants, '')).toBe(
-    'local function ledger()\na()\nb()\nlocal function run_batch()\nc()\n' +
-      'end\nreturn run_batch()\nend\nreturn ledger()\n',
+test('constants stand in front of the files, and those of one value in the place of their names', () => {
+  const parts = { shapes: 'a(DAY_MS)\n', rules: 'b(WINDOWS)\n', batch: 'c(ALL_MODELS)\n' }
+  const script = assembleScript(parts)
+  const generated = /^(local [A-Z_]+ = .+\n)+(local function [^]+?end\n){2}(?=local function with)/
+  expect(layOut(parts)).toMatch(generated)
+  expect(layOut(parts)).toContain('local DAY_MS = 86400000\n')
+  expect(script).toMatch(generated)
+  expect(script).toContain('local WINDOWS = {')
+  expect(script).not.toContain('local DAY_MS')
+  expect(script.replace(generated, '')).toBe(
+    "local function with_shapes()\na(86400000)\nlocal function with_rules()\nb(WINDOWS)\nlocal function run_batch()\nc('*')\n" +
+      'end\nreturn run_batch()\nend\nreturn with_rules()\nend\nreturn with_shapes()\n',
   )
-  expect(script).toContain('local MINUTE_MS = 60000\n')
-  expect(script).toContain("local ALL_MODELS = '*'\n")
 })
 
 const name = fc.oneof(fc.string(), fc.constantFrom('a', 'until', 'end', '1a', '__proto__'))
@@ -76,7 +82,11 @@ const LEDGER_DOCUMENTS = assembleScript({
   rules: '',
   batch: `
     local ok, doc = pcall(read_document, ARGV[2], ARGV[3])
-    return ok and (doc and cjson.encode(doc) or 'none') or doc\n`,
+    if not ok or not doc then return doc or 'none' end
+    for model in pairs(ARGV[2] == 'usage' and doc.models or {}) do
+      if not pcall(use_of, doc, model) then return 'none' end
+    end
+    return cjson.encode(doc)\n`,
 })
 
 /** A document of the fixtures for each kind. */
@@ -97,6 +107,29 @@ const DOCUMENTS = (
 })
 
 type Json = Record<string, unknown>
+
+/** A usage whose models are not packed, so that changes reach into them. */
+const unpacked = (doc: Json): Json =>
+  mapValues(doc, (value, name) =>
+    name === 'models'
+      ? mapValues(
+          value as Json,
+          (use) => (typeof use === 'string' ? JSON.parse(use) : use) as unknown,
+        )
+      : value,
+  )
+
+/** The same as the script keeps it. */
+const packed = (kind: string, doc: Json): Json =>
+  mapValues(doc, (value, name) =>
+    kind === 'usage' &&
+    name === 'models' &&
+    typeof value === 'object' &&
+    value !== null &&
+    !Array.isArray(value)
+      ? mapValues(value as Json, (use) => JSON.stringify(use))
+      : value,
+  )
 
 const pathsOf = (doc: Json, path: string[] = []): string[][] =>
   Object.entries(doc).flatMap(([key, value]) => {
@@ -124,15 +157,14 @@ const ODD = [
 test.each(DOCUMENTS)(
   'both ledgers read the same %s in the same way, or not at all',
   async (kind, doc) => {
-    const paths = pathsOf(doc)
+    const paths = pathsOf(unpacked(doc))
     const change = fc.tuple(fc.constantFrom(...paths), fc.constantFrom(...ODD))
     const changes = fc.array(change, { minLength: 1, maxLength: 3 })
     await fc.assert(
       fc.asyncProperty(changes, async (all) => {
-        const text = JSON.stringify(
-          all.reduce((one, [path, value]) => changed(one, path, value), doc),
-        )
-        const args = ['EVAL', LEDGER_DOCUMENTS, 1, 'key', '{"prefix":"","keep":{}}', kind, text]
+        const spoilt = all.reduce((one, [path, value]) => changed(one, path, value), unpacked(doc))
+        const text = JSON.stringify(packed(kind, spoilt))
+        const args = ['EVAL', LEDGER_DOCUMENTS, 1, 'key', '{"keep":{}}', kind, text]
         const answer = String(await redis.command(args))
         const read: unknown = answer.startsWith('{') ? JSON.parse(answer) : answer
         expect(read, text).toEqual(readInTypeScript(kind, text))
@@ -196,4 +228,34 @@ test('Lua is laid out one way', () => {
   expect(formatLua(PARTS.rules)).toBe(PARTS.rules)
   expect(formatLua('local   a = "b"\n')).toBe("local a = 'b'\n")
   expect(() => formatLua('local = 1')).toThrow()
+})
+
+test('a command that fails in the midst of its changes leaves nothing, and the others are kept', async () => {
+  const admit = admitOf({ id: '1' })
+  const later = { ...settleOf(admitOf({ id: '2' })), op: 'enter' }
+  const broken = { ...later, event: { ...later.event, id: '3', prompt: 'x' } }
+  const run = async (...commands: object[]) => {
+    await redis.flush()
+    const args = [{ keep: RETENTION }, ...commands].map((arg) => JSON.stringify(arg))
+    const reply = await redis.command(['EVAL', LEDGER_SCRIPT, 1, 'weir:{2}:quota', ...args])
+    const keys = ((await redis.command(['KEYS', '*'])) as string[]).sort()
+    const texts = keys.filter((key) => /usage|quota|day|models:/.test(key))
+    return {
+      answers: (JSON.parse(String(reply)) as { answers: unknown[] }).answers,
+      keys,
+      documents: await Promise.all(
+        texts.map(async (key) => JSON.parse(String(await redis.command(['GET', key]))) as unknown),
+      ),
+      events: await redis.command(['LRANGE', 'weir:{2}:events', 0, -1]),
+    }
+  }
+  const good = await run(admit, later)
+  const all = await run(admit, broken, later, broken)
+  expect(all.answers).toEqual([
+    good.answers[0],
+    { error: 'failed' },
+    good.answers[1],
+    { error: 'failed' },
+  ])
+  expect({ ...all, answers: [] }).toEqual({ ...good, answers: [] })
 })

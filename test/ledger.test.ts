@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Admitted, Enter, Report, Reported } from '../src/ledger/commands.ts'
-import { activityOf, newDay, whole } from '../src/ledger/documents.ts'
+import { rowsOf, activityOf, newDay, whole } from '../src/ledger/documents.ts'
 import {
+  windowsOf,
   LIMITS,
   effectiveLimits,
   everyoneLimits,
@@ -39,8 +40,10 @@ const TOMORROW = dateOf(NOON + DAY_MS)
 /** The state of a few users and days, to which commands are applied one after another. */
 function ledger(clock?: { tolerance: number; time(): number }) {
   const { usage, past, profiles, days, quotas, ...state } = reducerState(KEEP, undefined, clock)
-  const rowsOn = (date: string, id: string) =>
-    usage.get(id)?.date === date ? usage.get(id)?.rows : past.get(id)?.days[date]
+  const rowsOn = (date: string, id: string) => {
+    const doc = usage.get(id)
+    return doc?.date === date ? rowsOf(doc) : past.get(id)?.days[date]
+  }
   return {
     ...state,
     user: (id = 'alice') => usage.get(id),
@@ -54,11 +57,13 @@ function ledger(clock?: { tolerance: number; time(): number }) {
     /** What everyone has used of a window. */
     everyone: (scope = '*', window: 'day' | 'minute' = 'day') => {
       const doc = quotas.get(scope)
-      return usedIn(doc?.windows, window, scope, doc?.at ?? 0)
+      return usedIn(doc?.windows, window, doc?.at ?? 0)
     },
     /** What a user has used of a window. */
-    used: (scope = 'a/one', window: 'day' | 'minute' = 'day', id = 'alice') =>
-      usedIn(usage.get(id)?.windows, window, scope, usage.get(id)?.at ?? 0),
+    used: (scope = 'a/one', window: 'day' | 'minute' = 'day', id = 'alice') => {
+      const doc = usage.get(id)
+      return usedIn(doc && windowsOf(doc, scope), window, doc?.at ?? 0)
+    },
   }
 }
 
@@ -413,7 +418,9 @@ describe('windows', () => {
     book.do(settleOf(admit, {}, night + 3000))
     expect(book.user()).toMatchObject({
       date: TOMORROW,
-      rows: { 'a/one': { requests: 1, charged: 100 } },
+      charged: 100,
+      answered: 0,
+      models: { 'a/one': { row: { requests: 1, charged: 100 } } },
     })
     expect([book.used(), book.used('a/one', 'minute')]).toEqual([counted, counted])
     expect([book.everyone(), book.everyone('*', 'minute')]).toEqual([counted, counted])
@@ -812,7 +819,7 @@ describe('a report', () => {
       at: NOON + 1,
       models: {
         'a/one': { of: 'user', model: 'a/one', limits: limits.default, used: used(1, 100) },
-        'b/two': { of: 'user', model: 'b/two', limits: limits.models['b/two'], used: used(0, 0) },
+        'b/two': { of: 'user', model: 'b/two', limits: limits.models['b/two'], used: {} },
       },
       total: { of: 'user', model: '*', limits: limits.total, used: used(1, 100) },
       blocks: { 'b/two': { at: NOON } },
@@ -1052,23 +1059,18 @@ describe('policy', () => {
   })
 
   const windows: Windows = {
-    day: {
-      start: startOf('day', NOON),
-      used: { requests: { '*': 3, 'a/one': 1 }, tokens: { '*': 30 } },
-    },
-    minute: { start: NOON, used: { requests: { '*': 2 }, tokens: { '*': 20 } } },
+    day: { start: startOf('day', NOON), requests: 3, tokens: 30 },
+    minute: { start: NOON, requests: 2, tokens: 20 },
   }
 
   test('tells what was used of a window that is current, and nothing of others', () => {
-    expect(usedIn(windows, 'day', '*', NOON)).toEqual({ requests: 3, tokens: 30 })
-    expect(usedIn(windows, 'day', 'a/one', NOON)).toEqual({ requests: 1, tokens: 0 })
+    expect(usedIn(windows, 'day', NOON)).toEqual({ requests: 3, tokens: 30 })
     const none = { requests: 0, tokens: 0 }
-    expect(usedIn(windows, 'day', 'constructor', NOON)).toEqual(none)
-    expect(usedIn(windows, 'day', '*', NOON + DAY_MS)).toEqual(none)
-    expect(usedIn(windows, 'minute', '*', NOON - 1)).toEqual(none)
-    expect(usedIn(windows, 'minute', '*', NOON + 60_000)).toEqual(none)
-    expect(usedIn({}, 'day', '*', NOON)).toEqual(none)
-    expect(usedIn(undefined, 'day', '*', NOON)).toEqual(none)
+    expect(usedIn(windows, 'day', NOON + DAY_MS)).toEqual(none)
+    expect(usedIn(windows, 'minute', NOON - 1)).toEqual(none)
+    expect(usedIn(windows, 'minute', NOON + 60_000)).toEqual(none)
+    expect(usedIn({}, 'day', NOON)).toEqual(none)
+    expect(usedIn(undefined, 'day', NOON)).toEqual(none)
   })
 
   test('tells a standing of the windows that are counted', () => {

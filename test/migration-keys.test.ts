@@ -1,5 +1,6 @@
 /** `npm run migrate -- --kv`: the predecessor's keys in the same database, and none of its tokens anywhere else. */
 import { beforeAll, describe, expect, test } from 'vitest'
+import { usedToday } from './seed.ts'
 import { readOldUser, splitBlocked } from '../src/migration/old-keys.ts'
 import { rekey, type RekeyOptions } from '../src/migration/rekey.ts'
 import { createImport, type Import } from '../src/store/import.ts'
@@ -61,26 +62,24 @@ test('a user has their day, address and last activity, and the old key is gone',
   const none = { unreadable: [], stats: 0 }
   expect(await rekey(options())).toEqual({ users: 1, blocks: 0, ...none })
   const id = await ids.user('token-of-alice')
-  const used = {
-    requests: { 'a/one': 4, constructor: 1, '*': 5 },
-    tokens: { 'a/one': 100, constructor: 1, '*': 101 },
-  }
   expect((await users()).map(({ usage }) => usage)).toEqual([
     {
       ...newUsage(id, NOON - 1000),
       seen: NOON - 1000,
       ip: '192.0.2.0',
-      rows: {
-        'a/one': { requests: 4, exact: 4, charged: 100 },
-        constructor: { requests: 1, exact: 1, charged: 1 },
-      },
-      windows: { day: { start: NOON - DAY_MS / 2, used } },
+      ...usedToday(
+        {
+          'a/one': { requests: 4, exact: 4, charged: 100 },
+          constructor: { requests: 1, exact: 1, charged: 1 },
+        },
+        NOON,
+      ),
       indexed: { at: NOON - 1000, tokens: 101 },
     },
   ])
   expect((await keys()).join()).not.toContain('token-of')
   expect(await rekey(options())).toEqual({ users: 0, blocks: 0, ...none })
-  expect((await users())[0]?.usage.rows['a/one']?.charged).toBe(100)
+  expect((await users())[0]?.usage.models['a/one']?.row.charged).toBe(100)
 })
 
 test('over TCP it is the same, and a hash is read like a string', async () => {
@@ -93,7 +92,9 @@ test('over TCP it is the same, and a hash is read like a string', async () => {
     users: 1,
   })
   close()
-  expect((await users())[0]?.usage).toMatchObject({ rows: { 'a/one': { charged: 100 } } })
+  expect((await users())[0]?.usage).toMatchObject({
+    models: { 'a/one': { row: { charged: 100 } } },
+  })
   expect(await oldKeys()).toEqual([])
 })
 
@@ -105,7 +106,7 @@ test('a user who was last active on another day has it among the past ones', asy
   await store.execute(admit)
   await store.execute(settleOf(admit))
   expect(await store.user(user)).toMatchObject({
-    usage: { rows: { 'a/one': { charged: 15 } } },
+    usage: { models: { 'a/one': { row: { charged: 15 } } } },
     past: { days: { '2026-11-21': { 'a/one': { requests: 4, exact: 4, charged: 100 } } } },
   })
 })
@@ -117,7 +118,10 @@ test('what was counted here already is added to', async () => {
   await store.execute(settleOf(admit))
   await set('user:token-of-alice', oldUser('token-of-alice'))
   await rekey(options())
-  expect((await users())[0]?.usage.rows['a/one']).toMatchObject({ requests: 5, charged: 115 })
+  expect((await users())[0]?.usage.models['a/one']?.row).toMatchObject({
+    requests: 5,
+    charged: 115,
+  })
   expect((await store.days(['2026-11-22']))[0]).toMatchObject({ total: { users: 1 } })
 })
 
@@ -254,7 +258,7 @@ test('many keys are all replaced, although live traffic goes on, and an interrup
   expect(await oldKeys()).toEqual([])
   const all = await users()
   expect(all).toHaveLength(500)
-  const charged = all.reduce((sum, { usage }) => sum + (usage.rows['a/one']?.charged ?? 0), 0)
+  const charged = all.reduce((sum, { usage }) => sum + (usage.models['a/one']?.row.charged ?? 0), 0)
   expect(charged).toBe(500 * 100 + count * 15)
   expect(await redis.command(['ZCARD', 'weir:{2}:blocks'])).toBe(100)
 }, 30_000)

@@ -1,15 +1,10 @@
 /** Two accounts of one history, merged, are the account of the whole; the days are merged in a real Redis. */
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { current } from '../src/ledger/policy.ts'
+import { windowsOf, usedToday } from './seed.ts'
 import type { Command } from '../src/ledger/commands.ts'
-import {
-  filter,
-  mapValues,
-  newPast,
-  newProfile,
-  newRow,
-  newUsage,
-} from '../src/ledger/documents.ts'
+import { filter, newPast, newProfile, newRow, newUsage } from '../src/ledger/documents.ts'
 import {
   own,
   type Block,
@@ -205,11 +200,16 @@ function told({ users, days, quotas }: Merged) {
       .sort(([a], [b]) => (a < b ? -1 : 1))
   const ofDay = ({ total, models }: DayDoc) => ({ total, models: entries(models, ofModel) })
   const ofUser = ({ usage, past, profile }: WholeUser) => {
-    const { indexed: _, rows, windows, ...rest } = usage
+    const { indexed: _, models, ...rest } = usage
+    // Windows that have ended are told of models until the next request.
+    const used = entries(models, ({ row, windows }) => ({
+      row,
+      windows: current(windows, usage.at),
+    }))
     const first = dateOf(usage.at - KEEP.userDays * DAY_MS)
     const kept = filter(past.days, (_, date) => date >= first)
     return {
-      usage: { ...rest, rows: entries(rows, (row) => row), windows },
+      usage: { ...rest, used },
       past: entries(kept, (rows) => entries(rows, (row) => row)),
       profile,
     }
@@ -314,7 +314,7 @@ test('cached tokens of both sides are added up, in the row of a user and in the 
   }
   const { users, days } = await merged(one, other)
   const sums = { requests: 2, prompt: 20, cached: 7, completion: 10, charged: 30 }
-  expect(users.get('alice')?.usage.rows['a/one']).toMatchObject(sums)
+  expect(users.get('alice')?.usage.models['a/one']?.row).toMatchObject(sums)
   const day = days.get(dateOf(NOON))
   expect(day).toMatchObject({ total: sums, models: { 'a/one': sums } })
 })
@@ -375,11 +375,8 @@ test('a lease of either side can still settle', async () => {
   for (const admit of admits) expect(one.do(settleOf(admit))).toEqual({ applied: true })
   const usage = one.usage.get('alice')
   const sums = { requests: 2, exact: 2, charged: 30 }
-  expect(usage?.rows['a/one']).toEqual(expect.objectContaining(sums))
-  expect(usage?.windows['day']?.used).toMatchObject({
-    requests: { '*': 2 },
-    tokens: { '*': 30 },
-  })
+  expect(usage?.models['a/one']?.row).toEqual(expect.objectContaining(sums))
+  expect(usage?.windows['day']).toMatchObject({ requests: 2, tokens: 30 })
 })
 
 test('a lease that is lost by the clock of the other side is lost', () => {
@@ -388,52 +385,52 @@ test('a lease that is lost by the clock of the other side is lost', () => {
   const at = NOON + DAY_MS
   const later = userOf({ at, date: dateOf(at) })
   const both = mergeUser({ id: 'alice', usage: state.usage.get('alice') }, later, TERMS)
-  expect(both.usage).toMatchObject({ leases: {}, rows: {}, windows: {} })
+  expect(both.usage).toMatchObject({ leases: {}, models: {}, windows: {} })
   const lost = { requests: 1, lost: 1, charged: 100, lostTokens: 100 }
   expect(both.past?.days).toEqual({ '2026-11-22': { 'a/one': lost } })
 })
 
 describe('counters of limits', () => {
-  const minute = (at: number, tokens: Record<string, number>): Windows => ({
-    minute: {
-      start: startOf('minute', at),
-      used: { requests: mapValues(tokens, () => 1), tokens },
-    },
-  })
+  const minute = (at: number, tokens: number): Windows =>
+    windowsOf({ requests: 1, tokens }, at, 'minute')
+  /** Of all models and of one, which have the same. */
   const both = (one: Windows, other: Windows) => {
     const [first, second] = [one, other].map((windows) => {
       const at = Math.max(...Object.values(windows).map(({ start }) => start))
-      return userOf({ windows, at: Math.max(at, NOON) })
+      return userOf({ windows, models: { a: { row: {}, windows } }, at: Math.max(at, NOON) })
     }) as [UserParts, UserParts]
-    return mergeUser(first, second, TERMS).usage?.windows
+    const usage = mergeUser(first, second, TERMS).usage
+    expect(usage?.models['a']?.windows).toEqual(usage?.windows)
+    return usage?.windows
   }
 
   test('of the same span are added up, model by model', () => {
-    const sum = { requests: { '*': 2, a: 1 }, tokens: { '*': 3, a: 1 } }
-    expect(both(minute(NOON, { '*': 1, a: 1 }), minute(NOON, { '*': 2 }))).toEqual({
-      minute: { start: NOON, used: sum },
+    expect(both(minute(NOON, 1), minute(NOON, 2))).toEqual({
+      minute: { start: NOON, requests: 2, tokens: 3 },
     })
   })
 
   test('are those of the later of two spans', () => {
-    const [one, other] = [minute(NOON, { a: 1 }), minute(NOON + MINUTE_MS, { b: 2 })]
+    const [one, other] = [minute(NOON, 1), minute(NOON + MINUTE_MS, 2)]
     expect(both(one, other)).toEqual(other)
     expect(both(other, one)).toEqual(other)
   })
 
   test('are kept for each window', () => {
-    const day = {
-      day: { start: startOf('day', NOON), used: { requests: { a: 1 }, tokens: { a: 1 } } },
-    }
-    const one = minute(NOON, { a: 1 })
+    const day = windowsOf({ requests: 1, tokens: 1 }, NOON)
+    const one = minute(NOON, 1)
     expect(both(one, day)).toEqual({ ...one, ...day })
   })
 })
 
 test('the indexes are to know what both have used', () => {
   const rows = (charged: number): Record<string, Row> => ({ a: { ...newRow(), charged } })
-  const one = userOf({ rows: rows(5), seen: NOON, indexed: { at: 1, tokens: 1 } })
-  const other = userOf({ rows: rows(7), seen: NOON - 1, indexed: { at: 2, tokens: 2 } })
+  const one = userOf({ ...usedToday(rows(5), NOON), seen: NOON, indexed: { at: 1, tokens: 1 } })
+  const other = userOf({
+    ...usedToday(rows(7), NOON),
+    seen: NOON - 1,
+    indexed: { at: 2, tokens: 2 },
+  })
   expect(mergeUser(one, other, TERMS).usage?.indexed).toEqual({ at: NOON, tokens: 12 })
 })
 
@@ -501,9 +498,10 @@ test('what both have counted is told by day, and sessions of the day of both onl
     },
   })
   const of = (fields: Partial<UsageDoc>, days = past) => ({ ...userOf(fields), past: days })
-  const one = of({ rows, sessions: { s: 1, t: 1 } })
+  const today = usedToday(rows, NOON)
+  const one = of({ ...today, sessions: { s: 1, t: 1 } })
   const both = { users: 1, models: { a: 1 } }
-  expect(overlapOf(one, of({ rows, sessions: { s: 1 } }))).toEqual({
+  expect(overlapOf(one, of({ ...today, sessions: { s: 1 } }))).toEqual({
     '2026-11-21': { ...both, sessions: 0 },
     '2026-11-22': { ...both, sessions: 1 },
   })

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { windowsOf } from './seed.ts'
 import { readConfig, type Database } from '../src/config.ts'
 import { createLog } from '../src/log.ts'
 import { migrateFile, type MigrateOptions } from '../src/migration/migrate.ts'
@@ -16,7 +17,7 @@ import { restClient } from '../src/store/rest.ts'
 import { StoreError, type Store, type User } from '../src/store/store.ts'
 import { tcpClient } from '../src/store/tcp.ts'
 import type { Enter, Settle } from '../src/ledger/commands.ts'
-import { newPast, newProfile } from '../src/ledger/documents.ts'
+import { rowsOf, newPast, newProfile } from '../src/ledger/documents.ts'
 import {
   VERSION,
   type Block,
@@ -24,9 +25,8 @@ import {
   type QuotaDoc,
   type ThinRow,
   type UsageDoc,
-  type Windows,
 } from '../src/ledger/shapes.ts'
-import { DAY_MS, dateOf, startOf } from '../src/ledger/windows.ts'
+import { DAY_MS, dateOf } from '../src/ledger/windows.ts'
 import type { UserParts } from '../src/usage/merge.ts'
 import { createIds } from '../src/usage/user-id.ts'
 import { AMPLE, admitOf, NOON, settleOf } from './commands.ts'
@@ -91,7 +91,7 @@ const allUsers = () => usersOf(store, { sort: 'lastActive', limit: 10_000, now: 
 async function sumOf(users: User[]): Promise<[requests: number, charged: number]> {
   const whole = await Promise.all(users.map(({ usage }) => store.user(usage.id)))
   const rows = whole
-    .flatMap((user) => (user ? [user.usage.rows, ...Object.values(user.past.days)] : []))
+    .flatMap((user) => (user ? [rowsOf(user.usage), ...Object.values(user.past.days)] : []))
     .flatMap((rows) => Object.values<ThinRow>(rows))
   const sum = (field: 'requests' | 'charged') =>
     rows.reduce((sum, row) => sum + (row[field] ?? 0), 0)
@@ -666,16 +666,10 @@ test('what an older version has written is read as what it means now', async () 
 })
 
 describe("everyone's counters", () => {
-  const used = (at: number, requests: number, scope = '*'): Windows => ({
-    day: {
-      start: startOf('day', at),
-      used: { requests: { [scope]: requests }, tokens: { [scope]: 10 * requests } },
-    },
-  })
-  const quota = (at: number, requests: number, scope = '*'): QuotaDoc => ({
+  const quota = (at: number, requests: number): QuotaDoc => ({
     v: VERSION,
     at,
-    windows: used(at, requests, scope),
+    windows: windowsOf({ requests, tokens: 10 * requests }, at),
   })
   const bring = (id: string, ...items: [string, QuotaDoc][]) =>
     importTo().bring(id, 0, { kind: 'quotas', items })
@@ -686,10 +680,10 @@ describe("everyone's counters", () => {
 
   test('of the same day are added up, for all models and for each', async () => {
     for (const id of ['one', 'two']) {
-      await bring(id, ['*', quota(NOON, 3)], ['a/one', quota(NOON, 2, 'a/one')])
+      await bring(id, ['*', quota(NOON, 3)], ['a/one', quota(NOON, 2)])
     }
     expect(await there()).toEqual(quota(NOON, 6))
-    expect(await there(':a/one')).toEqual(quota(NOON, 4, 'a/one'))
+    expect(await there(':a/one')).toEqual(quota(NOON, 4))
     expect(await redis.command(['ZRANGE', 'weir:{2}:models', 0, -1, 'WITHSCORES'])).toEqual([
       'a/one',
       String(NOON / DAY_MS - 0.5),
@@ -699,8 +693,8 @@ describe("everyone's counters", () => {
   })
 
   test('of a model that is named like a field are added up too', async () => {
-    for (const id of ['one', 'two']) await bring(id, ['at', quota(NOON, 2, 'at')])
-    expect(await there(':at')).toEqual(quota(NOON, 4, 'at'))
+    for (const id of ['one', 'two']) await bring(id, ['at', quota(NOON, 2)])
+    expect(await there(':at')).toEqual(quota(NOON, 4))
   })
 
   test('of different days are those of the later one, by the later clock', async () => {
@@ -714,13 +708,13 @@ describe("everyone's counters", () => {
 
   test('do not bring a clock that is ahead, nor what was used then', async () => {
     const ahead = quota(NOON + DAY_MS, 3)
-    const minute = { start: NOON, used: { requests: { '*': 1 } } }
+    const minute = { start: NOON, requests: 1, tokens: 2 }
     await bring('id', ['*', { ...ahead, windows: { ...ahead.windows, minute } }])
     expect(await there()).toEqual({ v: VERSION, at: NOON, windows: { minute } })
   })
 
   test('of a model that nobody uses any more are left out', async () => {
-    await bring('id', ['*', quota(NOON - 9 * DAY_MS, 1)], ['a', quota(NOON - 9 * DAY_MS, 1, 'a')])
+    await bring('id', ['*', quota(NOON - 9 * DAY_MS, 1)], ['a', quota(NOON - 9 * DAY_MS, 1)])
     expect(await there(':a')).toBeUndefined()
     expect(await there()).toMatchObject({ at: NOON - 9 * DAY_MS })
   })

@@ -1,6 +1,7 @@
 /** What the old system's file says, by rules alone: its array taken apart, its records as requests, requests as a state. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { windowsOf } from './seed.ts'
 import { queueOf } from '../src/migration/chunks.ts'
 import { gatherRequests, readOldRecord, type OldRequest } from '../src/migration/old-records.ts'
 import { createRebuild, eventOf } from '../src/migration/rebuild.ts'
@@ -278,7 +279,7 @@ describe('the state that is rebuilt', () => {
       return {
         days: byId(days.map(({ date, total }) => ({ date, ...total, at: 0 }))),
         events,
-        users: byId(usage.map(({ id, rows, windows }) => ({ id, rows, windows }))),
+        users: byId(usage.map(({ id, models, windows }) => ({ id, models, windows }))),
         quotas: Object.fromEntries(quotas),
       }
     }
@@ -319,16 +320,11 @@ describe('the state that is rebuilt', () => {
     const lines = [lineOf(), lineOf({ model: 'b/two', timestamp: NOON - 1 }), before]
     for (const event of await eventsOf(lines)) rebuild.enter(event)
     const quotas = Object.fromEntries(rebuild.state().quotas)
-    const of = (scope: string, requests: number) => ({
-      day: {
-        start: NOON - DAY_MS / 2,
-        used: { requests: { [scope]: requests }, tokens: { [scope]: 10 * requests } },
-      },
-    })
+    const of = (requests: number) => windowsOf({ requests, tokens: 10 * requests }, NOON)
     expect(quotas).toMatchObject({
-      '*': { at: NOON, windows: of('*', 2) },
-      'a/one': { at: NOON, windows: of('a/one', 1) },
-      'b/two': { windows: of('b/two', 1) },
+      '*': { at: NOON, windows: of(2) },
+      'a/one': { at: NOON, windows: of(1) },
+      'b/two': { windows: of(1) },
     })
   })
 })

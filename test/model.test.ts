@@ -57,7 +57,8 @@ test('redis and local give the same answers and end in the same documents as the
           const answer = state.do(command)
           for (const store of stores) expect(await send(store, command)).toEqual(answer)
         }
-        expect(await stored(redis, 'usage')).toEqual(usage)
+        const users = [...(await stored(redis, 'usage'))]
+        expect(new Map(users.map(([id, doc]) => [id, readDocument('usage', doc)]))).toEqual(usage)
         expect(await stored(redis, 'past')).toEqual(past)
         // Counters of a day long gone are swept away in Redis, and say nothing more anywhere.
         const clock = quotas.get('*')?.at ?? 0

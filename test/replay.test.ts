@@ -7,7 +7,7 @@ import { readUnrecorded } from '../scripts/log-entries.ts'
 import { createLog } from '../src/log.ts'
 import { memoryQueue } from '../src/store/queue.ts'
 import type { Entry } from '../src/store/store.ts'
-import { whole } from '../src/ledger/documents.ts'
+import { rowsOf, whole } from '../src/ledger/documents.ts'
 import { VERSION, VERSIONS } from '../src/ledger/shapes.ts'
 import { DAY_MS, HOUR_MS } from '../src/ledger/windows.ts'
 import { admitOf, eventOf, settleOf } from './commands.ts'
@@ -144,7 +144,7 @@ test('npm run replay counts each line once, however often it is run', async () =
   expect(second.out).toContain('0 counted in Redis over TCP, 156 not')
 
   const user = await store.user('alice')
-  const days = [user?.usage.rows ?? {}, ...Object.values(user?.past.days ?? {})]
+  const days = [user ? rowsOf(user.usage) : {}, ...Object.values(user?.past.days ?? {})]
   const rows = days.flatMap((day) => Object.values(day)).map(whole)
   expect(rows.reduce((sum, row) => sum + row.charged, 0)).toBe(150 * 15)
   expect(rows.reduce((sum, row) => sum + row.exact, 0)).toBe(150)

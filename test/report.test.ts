@@ -8,8 +8,8 @@ import type {
   DayDoc,
   DayRow,
   QuotaDoc,
+  ThinRow,
   UsageDoc,
-  Windows,
 } from '../src/ledger/shapes.ts'
 import type { User } from '../src/store/store.ts'
 import {
@@ -21,7 +21,7 @@ import {
   userReport,
 } from '../src/usage/report.ts'
 import { admitOf, failureOf, NOON, settleOf } from './commands.ts'
-import { windowsOf } from './seed.ts'
+import { usedToday, windowsOf } from './seed.ts'
 import { reducerState } from './state.ts'
 
 const DAY = 86_400_000
@@ -31,19 +31,13 @@ const LIMITS: ModelLimits = {
   models: { 'a/one': { tokensPerDay: 500, requestsPerDay: 5 } },
 }
 
-/** What the windows hold of the rows of a day. */
-function windowsOfRows(rows: UsageDoc['rows']): Windows {
-  const all = { requests: 0, tokens: 0 }
-  const entries = Object.entries(rows).map(([model, { requests = 0, charged: tokens = 0 }]) => {
-    all.requests += requests
-    all.tokens += tokens
-    return [model, { requests, tokens }] as const
-  })
-  return windowsOf(Object.fromEntries([...entries, ['*', all]]), NOON)
-}
+type Fields = Partial<UsageDoc> & { rows?: Record<string, ThinRow> }
 
-const userOf = (fields: Partial<UsageDoc> = {}, blocks: Record<string, Block> = {}): User => ({
-  usage: { ...newUsage('alice', NOON), windows: windowsOfRows(fields.rows ?? {}), ...fields },
+const userOf = (
+  { rows = {}, ...fields }: Fields = {},
+  blocks: Record<string, Block> = {},
+): User => ({
+  usage: { ...newUsage('alice', NOON), ...usedToday(rows, NOON), ...fields },
   profile: { ...newProfile('alice'), blocks },
 })
 
@@ -188,7 +182,7 @@ test.each([
   ['a/one', 400, { models: {} }, null],
   ['a/one', 400, { total: { requestsPerDay: 9, tokensPerMinute: 5 }, models: {} }, null],
 ])('after a use of %s of %i tokens tells what is left (%#)', (model, charged, limits, left) => {
-  const rows = JSON.parse(JSON.stringify({ [model]: rowOf(charged) })) as UsageDoc['rows']
+  const rows = JSON.parse(JSON.stringify({ [model]: rowOf(charged) })) as Record<string, ThinRow>
   expect(modelsOf(userOf({ rows }), limits)).toMatchObject([
     { model, tokensUsedDay: charged, tokensRemainingDay: left },
   ])
@@ -208,8 +202,7 @@ test('tells of models without use today that a user is blocked from', () => {
   const user = userOf(
     {
       date: '2026-11-21',
-      rows: { 'a/one': rowOf(400) },
-      windows: windowsOf({ '*': { tokens: 400, requests: 1 } }, NOON - DAY),
+      ...usedToday({ 'a/one': rowOf(400) }, NOON - DAY),
     },
     { 'b/two': { at: 1, reason: 'spam', until: NOON + 1 } },
   )
@@ -349,8 +342,8 @@ test.each(['lastActive', 'tokens'] as const)(
   'a page has its users in the order of their own numbers: %s',
   (sort) => {
     const one = (id: string, seen: number, charged: number, date = '2026-11-22'): User => {
-      const rows = { 'a/one': rowOf(charged) }
-      return { usage: { ...newUsage(id, NOON), seen, rows, date }, profile: newProfile(id) }
+      const used = usedToday({ 'a/one': rowOf(charged) }, NOON)
+      return { usage: { ...newUsage(id, NOON), ...used, seen, date }, profile: newProfile(id) }
     }
     const users = [
       one('a', NOON - 5, 30),
@@ -395,7 +388,7 @@ const quotasOf = (used: Record<string, Amounts>, at = NOON): Record<string, Quot
   Object.fromEntries(
     Object.entries(used).map(([model, amounts]) => [
       model,
-      { v: 2, at, windows: windowsOf({ [model]: amounts }, at) },
+      { v: 2, at, windows: windowsOf(amounts, at) },
     ]),
   )
 

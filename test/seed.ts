@@ -1,8 +1,15 @@
 /** A database full of users, written past the ledger, for what has to be the same however many there are. */
 import { createHash } from 'node:crypto'
-import { activityOf, newDay, newRow, newUsage } from '../src/ledger/documents.ts'
-import { ALL_MODELS, type Amounts, type UsageDoc, type Windows } from '../src/ledger/shapes.ts'
-import { charge, sum } from '../src/ledger/tally.ts'
+import {
+  mapValues,
+  answersOf,
+  activityOf,
+  newDay,
+  newRow,
+  newUsage,
+} from '../src/ledger/documents.ts'
+import type { Amounts, ThinRow, UsageDoc, Windows } from '../src/ledger/shapes.ts'
+import { sum } from '../src/ledger/tally.ts'
 import { DAY_MS, MINUTE_MS, dateOf, startOf, type Window } from '../src/ledger/windows.ts'
 import { dayKey, PREFIX, TOP_DAY, usageKey } from '../src/store/keys.ts'
 import type { Redis } from './redis.ts'
@@ -14,16 +21,28 @@ const MODELS = ['openai/gpt-oss-20b', 'llama-3.1-8b-instant']
 export const seededId = (n: number): string =>
   createHash('sha256').update(String(n)).digest('base64url').slice(0, 22)
 
-/** A window in which so much was used, by model and `*`. */
-export const windowsOf = (
-  used: Record<string, Amounts>,
+/** A window in which so much was used. */
+export const windowsOf = (amounts: Amounts, at: number, window: Window = 'day'): Windows => ({
+  [window]: { start: startOf(window, at), ...amounts },
+})
+
+/** What a user's document says of its day, whose rows are these, and whose windows are around a moment. */
+export function usedToday(
+  rows: Record<string, ThinRow>,
   at: number,
-  window: Window = 'day',
-): Windows =>
-  Object.entries(used).reduce<Windows>((windows, [model, reserved]) => {
-    const lease = { model, at, until: at, reserved, windows: { [window]: 1 } } as const
-    return charge(windows, lease, [model], at)
-  }, {})
+): Pick<UsageDoc, 'charged' | 'answered' | 'windows' | 'models'> {
+  const whole = Object.values(rows).map((row) => ({ ...newRow(), ...row }))
+  const all = sum(whole.map(({ requests, charged }) => ({ requests, tokens: charged })))
+  return {
+    charged: all.tokens,
+    answered: whole.reduce((answers, row) => answers + answersOf(row), 0),
+    windows: windowsOf(all, at),
+    models: mapValues(rows, (row) => {
+      const { requests = 0, charged = 0 } = row
+      return { row, windows: windowsOf({ requests, tokens: charged }, at) }
+    }),
+  }
+}
 
 /** The user of this number, of those that were active in the last minutes before `now`. */
 export function seededUser(n: number, now: number): UsageDoc {
@@ -36,11 +55,7 @@ export function seededUser(n: number, now: number): UsageDoc {
     seen: at,
     indexed: { at, tokens: all.tokens },
     ip: '192.0.2.7',
-    rows: Object.fromEntries(MODELS.map((model) => [model, row])),
-    windows: windowsOf(
-      { [ALL_MODELS]: all, ...Object.fromEntries(MODELS.map((model) => [model, used])) },
-      now,
-    ),
+    ...usedToday(Object.fromEntries(MODELS.map((model) => [model, row])), now),
   }
 }
 

@@ -93,7 +93,7 @@ describe.each(stores)('%s', (_, open) => {
       await setBlock(store, '*', { at: NOON, reason: 'spam' })
       const { usage, profile } = await userOf(store)
       expect(profile.blocks).toEqual({ '*': { at: NOON, reason: 'spam' } })
-      expect(usage).toMatchObject({ at: 0, rows: {}, leases: {} })
+      expect(usage).toMatchObject({ at: 0, models: {}, leases: {} })
       expect(await idsOf(store)).toEqual([])
     })
 

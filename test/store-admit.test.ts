@@ -422,7 +422,7 @@ describe.each(stores)('%s', (_, open) => {
     await spend(store, { id: model, user, model })
     await store.execute({ op: 'block', now: NOON, user, model, block: { at: NOON } })
     const { usage, profile } = await userOf(store, user)
-    expect([Object.keys(usage.rows), Object.keys(profile.blocks)]).toEqual([[model], [model]])
+    expect([Object.keys(usage.models), Object.keys(profile.blocks)]).toEqual([[model], [model]])
     expect(Object.keys((await dayOf(store))!.models)).toEqual([model])
     expect(await rowOf(store, model, user)).toMatchObject({ requests: 1, charged: 15 })
     const { quotas } = await store.overview({

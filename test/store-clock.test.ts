@@ -90,7 +90,9 @@ describe.each(stores)('%s', (_, openStore) => {
     expectNow(event?.at)
     expect(event).not.toHaveProperty('late')
     // By its own clock it would have been lost.
-    expect((await userOf(store)).usage.rows).toMatchObject({ 'a/one': { requests: 1, exact: 1 } })
+    expect((await userOf(store)).usage.models).toMatchObject({
+      'a/one': { row: { requests: 1, exact: 1 } },
+    })
   })
 
   test('entries from the future are entered now, and keep their week', async () => {

@@ -45,6 +45,13 @@ async function spoil(key: string, change: (doc: Json) => void): Promise<string> 
 
 const any = (value: unknown) => value as Json
 
+/** A change in what the usage has of a model, which is a text within it. */
+const inModel = (change: (use: Json) => void) => (doc: Json) => {
+  const use = JSON.parse(String(doc['models']!['a/one'])) as Json
+  change(use)
+  doc['models']!['a/one'] = any(JSON.stringify(use))
+}
+
 /** What is no document of any kind. */
 const NONE = [
   '',
@@ -64,14 +71,22 @@ const SPOILT: [kind: string, key: string, changes: [string, (doc: Json) => void]
     'usage',
     usageKey('alice'),
     [
-      ['rows that are a list', (doc) => void (doc['rows'] = any(['a/one']))],
-      ['rows that are a text', (doc) => void (doc['rows'] = any('none'))],
-      ['a number as a text', (doc) => void (doc['rows']!['a/one']!['charged'] = any('100'))],
+      ['models that are a list', (doc) => void (doc['models'] = any(['a/one']))],
+      ['models that are a text', (doc) => void (doc['models'] = any('none'))],
+      ['a number as a text', inModel((use) => void (use['row']!['charged'] = any('100')))],
       [
         'a field that a row may have, as a text',
-        (doc) => void (doc['rows']!['a/one']!['lost'] = any('1')),
+        inModel((use) => void (use['row']!['lost'] = any('1'))),
       ],
-      ['a row that is a number', (doc) => void (doc['rows']!['a/one'] = any(5))],
+      ['a row that is a number', inModel((use) => void (use['row'] = any(5)))],
+      ['a row that is a list', inModel((use) => void (use['row'] = any([1])))],
+      [
+        'a counter of a model that is a text',
+        inModel((use) => void (use['windows']!['day']!['tokens'] = any('100'))),
+      ],
+      ['a model that is a number', (doc) => void (doc['models']!['a/one'] = any(5))],
+      ['a model that is no JSON', (doc) => void (doc['models']!['a/one'] = any('{"row":'))],
+      ['a model that is a list', (doc) => void (doc['models']!['a/one'] = any('[1]'))],
       [
         'a lease with a text as its time',
         (doc) => void (doc['leases']!['0']!['until'] = any('noon')),
@@ -81,10 +96,7 @@ const SPOILT: [kind: string, key: string, changes: [string, (doc: Json) => void]
         (doc) => void (doc['leases']!['0']!['windows'] = any('day')),
       ],
       ['a window that is a number', (doc) => void (doc['windows']!['day'] = any(5))],
-      [
-        'a counter that is a text',
-        (doc) => void (doc['windows']!['day']!['used']!['tokens']!['*'] = any('100')),
-      ],
+      ['a counter that is a text', (doc) => void (doc['windows']!['day']!['tokens'] = any('100'))],
       ['a last activity as a text', (doc) => void (doc['seen'] = any('noon'))],
       ['an address that is a number', (doc) => void (doc['ip'] = any(7))],
       ['a number that nobody can write', (doc) => void (doc['at'] = any(1e16))],
@@ -167,7 +179,10 @@ describe.each(SPOILT)('a damaged %s', (_, key, changes) => {
     await put(key, 'not json')
     await spend(store, { id: '1' })
     if (!key.includes('usage')) {
-      expect((await userOf(store)).usage.rows['a/one']).toMatchObject({ requests: 3, exact: 2 })
+      expect((await userOf(store)).usage.models['a/one']?.row).toMatchObject({
+        requests: 3,
+        exact: 2,
+      })
     }
     if (!key.includes('profile')) {
       expect((await userOf(store)).profile.blocks).toEqual({ x: { at: NOON } })

@@ -129,7 +129,7 @@ describe.each(stores)('%s', (_, open) => {
       models: {
         'a/one': standing('a/one', minutely, both(1, 15)),
         'b/two': standing('b/two', limits.default, both(1, 30)),
-        'c/three': standing('c/three', limits.default, both(0, 0)),
+        'c/three': standing('c/three', limits.default, {}),
       },
       total: standing('*', limits.total, both(2, 45)),
       blocks: { '*': { at: NOON, reason: 'bill', until: NOON + HOUR_MS } },

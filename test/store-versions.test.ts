@@ -64,30 +64,32 @@ describe.each(V2)('what version 2 left %s', (_, open) => {
       seen: NOON,
       indexed: { at: NOON, tokens: 148 },
       date: TODAY,
-      rows: {
-        'a/one': {
-          requests: 3,
-          exact: 1,
-          estimated: 1,
-          charged: 148,
-          reserved: 100,
-          prompt: 10,
-          completion: 5,
-        },
-        'b/two': { requests: 1, failed: 1 },
-      },
+      charged: 148,
+      answered: 2,
       sessions: { 'tab-1': 1 },
       windows: {
-        day: {
-          start: MIDNIGHT - DAY_MS,
-          used: {
-            requests: { '*': 4, 'a/one': 3, 'b/two': 1 },
-            tokens: { '*': 148, 'a/one': 148, 'b/two': 0 },
+        day: { start: MIDNIGHT - DAY_MS, requests: 4, tokens: 148 },
+        minute: { start: NOON, requests: 1, tokens: 100 },
+      },
+      models: {
+        'a/one': {
+          row: {
+            requests: 3,
+            exact: 1,
+            estimated: 1,
+            charged: 148,
+            reserved: 100,
+            prompt: 10,
+            completion: 5,
+          },
+          windows: {
+            day: { start: MIDNIGHT - DAY_MS, requests: 3, tokens: 148 },
+            minute: { start: NOON, requests: 1, tokens: 100 },
           },
         },
-        minute: {
-          start: NOON,
-          used: { requests: { '*': 1, 'a/one': 1 }, tokens: { '*': 100, 'a/one': 100 } },
+        'b/two': {
+          row: { requests: 1, failed: 1 },
+          windows: { day: { start: MIDNIGHT - DAY_MS, requests: 1, tokens: 0 } },
         },
       },
       leases: {

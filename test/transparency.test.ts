@@ -67,7 +67,7 @@ describe.each(KINDS)('on %s', (kind) => {
         { numRuns: kind === 'node' ? 6 : 4, examples: [[1], [3]] },
       )
       const [user] = await usersOf(world.store, { sort: 'lastActive', limit: 9, now: Date.now() })
-      const row = whole(Object.values(user?.usage.rows ?? {})[0] ?? {})
+      const row = whole(Object.values(user?.usage.models ?? {})[0]?.row ?? {})
       expect(row).toMatchObject({
         requests: count,
         charged: total,

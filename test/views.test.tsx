@@ -40,7 +40,7 @@ import { awayPage, loginPage, problemPage, setupPage } from '../src/views/login.
 import { overviewPage } from '../src/views/overview.tsx'
 import { axisTop } from '../src/views/parts.tsx'
 import { userPage } from '../src/views/user.tsx'
-import { windowsOf } from './seed.ts'
+import { usedToday, windowsOf } from './seed.ts'
 
 const NOW = Date.UTC(2026, 2, 18, 14, 42)
 const ID = 'abcdefghijklmnopqrstu_'
@@ -56,7 +56,7 @@ const quotasOf = (counts: Record<string, Amounts>): Record<string, QuotaDoc> =>
   Object.fromEntries(
     Object.entries(counts).map(([model, amounts]) => [
       model,
-      { v: VERSION, at: NOW, windows: windowsOf({ [model]: amounts }, NOW) },
+      { v: VERSION, at: NOW, windows: windowsOf(amounts, NOW) },
     ]),
   )
 
@@ -68,15 +68,8 @@ const dayOf = (at: number, hours: Record<string, number>): DayDoc => {
 
 /** A user with rows, and with what the windows of the day hold of them. */
 function withRows(rows: Record<string, Row>, fields: Partial<UsageDoc> = {}): User {
-  const all = { tokens: 0, requests: 0 }
-  const entries = Object.entries(rows).map(([model, { charged: tokens, requests }]) => {
-    all.tokens += tokens
-    all.requests += requests
-    return [model, { tokens, requests }] as const
-  })
-  const windows = windowsOf({ '*': all, ...Object.fromEntries(entries) }, NOW)
   return {
-    usage: { ...newUsage(ID, NOW), rows, windows, ...fields },
+    usage: { ...newUsage(ID, NOW), ...usedToday(rows, NOW), ...fields },
     profile: newProfile(ID),
   }
 }
@@ -305,7 +298,7 @@ describe('today', () => {
 
   test('shows a limit of every window that has one', () => {
     const total = { requestsPerMinute: 5, tokensPerMinute: 500 }
-    const minutes = windowsOf({ '*': { tokens: 150, requests: 2 } }, NOW, 'minute')
+    const minutes = windowsOf({ tokens: 150, requests: 2 }, NOW, 'minute')
     const live = {
       health: { degraded: false, queued: 0 },
       today: today(
@@ -397,7 +390,8 @@ test('the limit of which most is used may be one of requests, or that of all mod
 
 test('a limit that a client waits for is none to look at in the list', () => {
   const user = withRows({ a: { ...newRow(), charged: 300, requests: 1 } })
-  user.usage.windows = windowsOf({ a: { tokens: 300, requests: 1 } }, NOW, 'minute')
+  const windows = windowsOf({ tokens: 300, requests: 1 }, NOW, 'minute')
+  user.usage.models = { a: { row: { requests: 1, charged: 300 }, windows } }
   const limits = { default: { tokensPerMinute: 300 }, models: {} }
   expect(userLine(user, { ...terms, limits }, NOW).nearest).toBeUndefined()
 })
@@ -437,12 +431,13 @@ describe('a day of a user', () => {
   ] as const)(
     'tells a minute where there is a limit of it: %s, %i ms later',
     (unit, later, used) => {
-      const minute = windowsOf({ a: { tokens: 9, requests: 1 } }, NOW, 'minute')
-      const windows = { ...user.usage.windows, ...minute }
-      const one = { ...user, usage: { ...user.usage, windows } }
+      const minute = windowsOf({ tokens: 9, requests: 1 }, NOW, 'minute')
+      const models = { ...user.usage.models }
+      models['a'] = { row, windows: { ...models['a']?.windows, ...minute } }
+      const one = { ...user, usage: { ...user.usage, models } }
       const byMinute = { default: { [`${unit}PerMinute`]: 5 }, models: {} }
-      const { models } = userDay(one, { ...terms, limits: byMinute }, NOW + later)
-      expect(models.map(({ model, uses }) => [model, uses])).toEqual([
+      const day = userDay(one, { ...terms, limits: byMinute }, NOW + later)
+      expect(day.models.map(({ model, uses }) => [model, uses])).toEqual([
         ['b', [{ unit, window: 'minute', used: 0, limit: 5 }]],
         ['a', [{ unit, window: 'minute', used, limit: 5 }]],
       ])

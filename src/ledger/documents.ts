@@ -12,6 +12,7 @@ import {
   type DayDoc,
   type DayRow,
   type Lease,
+  type ModelUse,
   type PastDoc,
   type ProfileDoc,
   type QuotaDoc,
@@ -31,9 +32,11 @@ export const newUsage = (id: string, now: number): UsageDoc => ({
   at: now,
   indexed: { at: 0, tokens: 0 },
   date: dateOf(now),
-  rows: {},
+  charged: 0,
+  answered: 0,
   sessions: {},
   windows: {},
+  models: {},
   leases: {},
   reported: {},
 })
@@ -109,7 +112,8 @@ export function advance(
 /** Ends the day of the rows. */
 function turn(account: Account, load: (id: string) => PastDoc | undefined, keep: Keep): void {
   const { usage } = account
-  const { at, date, rows } = usage
+  const { at, date } = usage
+  const rows = rowsOf(usage)
   if (Object.keys(rows).length) {
     const past = load(usage.id) ?? newPast(usage.id)
     const oldest = dateOf(at - keep.userDays * DAY_MS)
@@ -119,11 +123,27 @@ function turn(account: Account, load: (id: string) => PastDoc | undefined, keep:
   account.usage = {
     ...usage,
     date: dateOf(at),
-    rows: {},
+    charged: 0,
+    answered: 0,
     sessions: {},
+    models: filter(
+      mapValues(usage.models, ({ windows }) => ({ row: {}, windows: current(windows, at) })),
+      ({ windows }) => Object.keys(windows).length > 0,
+    ),
     reported: {},
   }
 }
+
+/** A user's rows of the day of the document, by model. */
+export const rowsOf = ({ models }: UsageDoc): Record<string, ThinRow> =>
+  filter(
+    mapValues(models, ({ row }) => row),
+    ({ requests }) => requests !== undefined,
+  )
+
+/** What a user has used of a model; a model without a request is one without any use. */
+export const useOf = ({ models }: UsageDoc, model: string): ModelUse =>
+  own(models, model) ?? { row: {}, windows: {} }
 
 /** Moves the reservations of leases that are lost, and forgets these. */
 function drop(account: Account, load: (id: string) => PastDoc | undefined): Account {
@@ -168,8 +188,11 @@ export const thin = (row: Row): ThinRow => filter(row, (value) => value !== 0) a
 export const runningOf = (row: Row): number =>
   row.requests - row.exact - row.estimated - row.failed - row.lost
 
+/** Requests of a row that got an answer. */
+export const answersOf = (row: Row): number => row.exact + row.estimated
+
 /** Whether the user got an answer. */
-export const answered = (row: Row): boolean => row.exact + row.estimated > 0
+export const answered = (row: Row): boolean => answersOf(row) > 0
 
 /** The block that keeps a user from a model at a moment, with its scope; one from all models comes first. */
 export function blockOf(
@@ -192,10 +215,6 @@ export const endOfProfile = (profile: ProfileDoc): number =>
   Object.keys(profile).every((name) => name in SHAPES.profile.fields)
     ? Math.max(0, ...Object.values(profile.blocks).map(({ until = NO_END }) => until))
     : NO_END
-
-/** Tokens that today's rows are charged. */
-export const chargedToday = ({ rows }: UsageDoc): number =>
-  Object.values(rows).reduce((sum, { charged = 0 }) => sum + charged, 0)
 
 /**
  * Where a user stands among all by last activity: minutes since the epoch, and below the minute a fraction from the

@@ -6,6 +6,7 @@ import {
   type Amounts,
   type ProfileDoc,
   type Unit,
+  type UsageDoc,
   type Windows,
 } from './shapes.ts'
 import { WINDOWS, WINDOW_NAMES, endOf, startOf, type Window } from './windows.ts'
@@ -72,18 +73,11 @@ export type Line = {
   resetAt: number
 }
 
-/** What a model, or all of them (`*`), have used of a window at a moment; nothing where the counters are of another span. */
-export function usedIn(
-  windows: Windows | undefined,
-  window: Window,
-  scope: string,
-  at: number,
-): Amounts {
+/** What was used of a window at a moment; nothing where the counters are of another span. */
+export function usedIn(windows: Windows | undefined, window: Window, at: number): Amounts {
   const counted = windows && own(windows, window)
   if (counted?.start !== startOf(window, at)) return NOTHING
-  return Object.fromEntries(
-    UNITS.map((unit) => [unit, own(counted.used[unit] ?? {}, scope) ?? 0]),
-  ) as Amounts
+  return Object.fromEntries(UNITS.map((unit) => [unit, counted[unit]])) as Amounts
 }
 
 /** The windows without those that have ended. One that this build does not know stays as it is. */
@@ -95,7 +89,11 @@ export const current = (windows: Windows, at: number): Windows =>
     ),
   )
 
-/** Where somebody stands with a row of limits at a moment. */
+/** What a user has used of the windows of a model, or of all of them (`*`). */
+export const windowsOf = ({ windows, models }: UsageDoc, scope: string): Windows | undefined =>
+  isTotal(scope) ? windows : own(models, scope)?.windows
+
+/** Where somebody stands with a row of limits at a moment, by the windows of the row's model. */
 export function standingOf(
   of: Of,
   scope: string,
@@ -105,7 +103,7 @@ export function standingOf(
 ): Standing {
   const used: Standing['used'] = {}
   for (const window of WINDOW_NAMES) {
-    const amounts = usedIn(windows, window, scope, at)
+    const amounts = usedIn(windows, window, at)
     if (amounts !== NOTHING) used[window] = amounts
   }
   return { of, model: scope, limits, used }

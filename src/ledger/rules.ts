@@ -29,16 +29,20 @@ import {
 } from './commands.ts'
 import {
   advance,
+  answered,
+  answersOf,
   blockOf,
-  chargedToday,
   filter,
   isInForce,
   newDay,
   newPast,
   newProfile,
   newQuota,
+  newRow,
   newUsage,
+  rowsOf,
   thin,
+  useOf,
   whole,
   withPastRow,
   type Account,
@@ -50,6 +54,7 @@ import {
   current,
   limitsOf,
   standingOf,
+  windowsOf,
   type Limits,
   type Of,
   type Rows,
@@ -183,8 +188,7 @@ export function admit(
 
   const block = blockOf(view.profile(user) ?? newProfile(user), model, at)
   if (block) return { answer: blocked(...block) }
-  const row = own(usage.rows, model)
-  if (!row && Object.keys(usage.rows).length >= MODELS_PER_USER) {
+  if (!own(usage.models, model) && Object.keys(usage.models).length >= MODELS_PER_USER) {
     return { answer: { ok: false, reason: 'models' } }
   }
 
@@ -198,10 +202,10 @@ export function admit(
   const windows = countedIn(groups)
   const lease: Lease = { model, at, until: at + command.lasts, reserved, windows }
   const quotas = chargeAll(view, lease, at)
+  const row = open(whole(useOf(usage, model).row), reserved)
   const next = indexed({
-    ...charged(usage, lease),
+    ...withToday(charged(usage, lease), model, row),
     seen: at,
-    rows: { ...usage.rows, [model]: thin(open(row && whole(row), reserved)) },
     leases: { ...usage.leases, [id]: lease },
   })
   if (command.ip !== undefined) next.ip = command.ip
@@ -238,7 +242,7 @@ export function enter(command: Enter, now: number, view: View, terms: Terms): St
   const windows = Object.fromEntries(WINDOW_NAMES.map((window) => [window, 1 as const]))
   const lease: Lease = { model, at, until: account.usage.at, reserved, windows }
   const quotas = chargeAll(view, lease, now)
-  const [row] = rowOf(account, view.past, dateOf(at), model)
+  const { row = newRow() } = rowOf(account, view.past, dateOf(at), model)
   const opened = withRow(
     { ...account, usage: charged(account.usage, lease) },
     view.past,
@@ -265,11 +269,11 @@ function close(
   const { [event.id]: _, ...leases } = usage.leases
 
   const date = dateOf(at)
-  const [row, rows] = rowOf(account, view.past, date, model)
+  const { row, isUnanswered } = rowOf(account, view.past, date, model)
   let next = account
   let first: First = { user: false, model: false, session: false }
   if (row) {
-    first = firstAnswer(rows, row, event)
+    first = firstAnswer(isUnanswered, row, event)
     next = withRow(account, view.past, date, model, end(row, event))
   }
   const sessions = withSession(usage, date, event)
@@ -277,12 +281,10 @@ function close(
 
   const amounts = chargedBy(event)
   // Of a user's requests also those count that failed.
-  const scopes = [ALL_MODELS, model]
-  const windows = correct(usage.windows, lease, scopes, { ...amounts, requests: 1 })
-  const quotas = changeQuotas(view.quota, model, now, (counted, of) =>
-    correct(counted, lease, of, amounts),
-  )
-  const closed = indexed({ ...next.usage, leases, sessions, windows, seen: usage.at })
+  const ofUser = { ...amounts, requests: 1 }
+  const corrected = changeWindows(next.usage, model, (windows) => correct(windows, lease, ofUser))
+  const quotas = changeQuotas(view.quota, model, now, (windows) => correct(windows, lease, amounts))
+  const closed = indexed({ ...corrected, leases, sessions, seen: usage.at })
   return {
     ...stepOf({ ...next, usage: closed }),
     quotas,
@@ -335,9 +337,9 @@ export function report(command: Report, now: number, view: View, terms: Terms): 
     reported = { ...reported, [model]: most }
   }
   const { blocks } = view.profile(user) ?? newProfile(user)
-  const asked = { ...usage.rows, ...models }
+  const asked = { ...rowsOf(usage), ...models }
   const standing = (scope: string, row: Limits = {}) =>
-    standingOf('user', scope, row, usage.windows, at)
+    standingOf('user', scope, row, windowsOf(usage, scope), at)
   const answer: Reported = {
     ok: true,
     at,
@@ -408,10 +410,9 @@ function groupsOf(
   quota: View['quota'],
 ): Standing[] {
   const { model, limits, everyone = {} as Rows } = command
-  const { windows, at } = usage
   const group = (of: Of, scope: string, row: Limits | undefined) => {
-    const counted = of === 'user' ? windows : quota(scope)?.windows
-    return row ? [standingOf(of, scope, row, counted, at)] : []
+    const windows = of === 'user' ? windowsOf(usage, scope) : quota(scope)?.windows
+    return row ? [standingOf(of, scope, row, windows, usage.at)] : []
   }
   return [
     ...group('user', model, limits.model),
@@ -457,41 +458,62 @@ function countedIn(groups: Standing[]): Lease['windows'] {
 }
 
 /** The user's document with a lease's reservation charged to their windows. */
-const charged = (usage: UsageDoc, lease: Lease): UsageDoc => ({
-  ...usage,
-  windows: charge(usage.windows, lease, [ALL_MODELS, lease.model], usage.at),
-})
+const charged = (usage: UsageDoc, lease: Lease): UsageDoc =>
+  changeWindows(usage, lease.model, (windows) => charge(windows, lease, usage.at))
+
+/** A user's windows of all models and of one, changed in the same way. */
+function changeWindows(
+  usage: UsageDoc,
+  model: string,
+  change: (windows: Windows) => Windows,
+): UsageDoc {
+  const known = own(usage.models, model)
+  const use = known ?? useOf(usage, model)
+  const windows = change(current(use.windows, usage.at))
+  const isUsed = known !== undefined || Object.keys(windows).length > 0
+  return {
+    ...usage,
+    windows: change(usage.windows),
+    models: isUsed ? { ...usage.models, [model]: { ...use, windows } } : usage.models,
+  }
+}
 
 /** What everyone has used of all models and of one, changed in the same way. */
 function changeQuotas(
   quota: View['quota'],
   model: string,
   now: number,
-  change: (windows: Windows, scopes: string[], at: number) => Windows,
+  change: (windows: Windows, at: number) => Windows,
 ): Record<string, QuotaDoc> {
   const changed = [ALL_MODELS, model].map((scope) => {
     const doc = quota(scope) ?? newQuota(now)
     const at = Math.max(doc.at, now)
-    return [scope, { ...doc, at, windows: change(current(doc.windows, at), [scope], at) }] as const
+    return [scope, { ...doc, at, windows: change(current(doc.windows, at), at) }] as const
   })
   return Object.fromEntries(changed)
 }
 
 /** What everyone has used, with a lease's reservation charged. */
 const chargeAll = ({ quota }: View, lease: Lease, now: number) =>
-  changeQuotas(quota, lease.model, now, (windows, scopes, at) => charge(windows, lease, scopes, at))
+  changeQuotas(quota, lease.model, now, (windows, at) => charge(windows, lease, at))
 
-/** A user's row of a day, and all rows of that day. */
+/** A user's row of a day, and whether no request of that day had an answer. */
 function rowOf(
   { usage, past }: Account,
   load: View['past'],
   date: string,
   model: string,
-): [Row | undefined, Row[]] {
-  const kept = date === usage.date ? undefined : (past ?? load(usage.id))
-  const rows = date === usage.date ? usage.rows : ((kept && own(kept.days, date)) ?? {})
+): { row?: Row; isUnanswered: boolean } {
+  if (date === usage.date) {
+    const { row } = useOf(usage, model)
+    const isUnanswered = usage.answered === 0
+    return row.requests === undefined ? { isUnanswered } : { row: whole(row), isUnanswered }
+  }
+  const kept = past ?? load(usage.id)
+  const rows = (kept && own(kept.days, date)) ?? {}
   const row = own(rows, model)
-  return [row && whole(row), Object.values(rows).map(whole)]
+  const isUnanswered = !Object.values(rows).map(whole).some(answered)
+  return row ? { row: whole(row), isUnanswered } : { isUnanswered }
 }
 
 /** The account with one row of a day replaced. */
@@ -502,16 +524,26 @@ function withRow(
   model: string,
   row: Row,
 ): Account {
-  if (date === usage.date)
-    return { usage: { ...usage, rows: { ...usage.rows, [model]: thin(row) } }, past }
+  if (date === usage.date) return { usage: withToday(usage, model, row), past }
   const kept = past ?? load(usage.id) ?? newPast(usage.id)
   return { usage, past: withPastRow(kept, date, model, row) }
 }
 
+/** The document with one of today's rows replaced, and with the sums of them. */
+function withToday(usage: UsageDoc, model: string, row: Row): UsageDoc {
+  const use = useOf(usage, model)
+  const old = whole(use.row)
+  return {
+    ...usage,
+    charged: usage.charged + row.charged - old.charged,
+    answered: usage.answered + answersOf(row) - answersOf(old),
+    models: { ...usage.models, [model]: { ...use, row: thin(row) } },
+  }
+}
+
 /** The document with what the indexes are to know, where that changes now. */
 function indexed(usage: UsageDoc): UsageDoc {
-  const { at } = usage
-  const tokens = chargedToday(usage)
+  const { at, charged: tokens } = usage
   const known = usage.indexed
   const isDue =
     at - known.at >= INDEX_MS || dateOf(known.at) !== usage.date || tokens > 2 * known.tokens

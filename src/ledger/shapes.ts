@@ -25,9 +25,8 @@ export type Unit = (typeof UNITS)[number]
 /** An amount in each unit. */
 export type Amounts = Record<Unit, number>
 
-/** What was used since the start of each window, by unit and by model, and `*` for all of them. A window of the past counts nothing. */
-export type Windows = Record<string, { start: number; used: Used }>
-export type Used = Record<string, Record<string, number>>
+/** What was used since the start of each window, of one model or of all. A window of the past counts nothing. */
+export type Windows = Record<string, { start: number } & Amounts>
 
 /**
  * One user's day with one model. `requests` counts admissions, so those that are running are `requests` less the four
@@ -57,6 +56,9 @@ export type Row = {
 /** A row as it is stored, without the fields that are zero. */
 export type ThinRow = Partial<Row>
 
+/** What a user has used of one model: today's row, empty where there was no request today, and each window. */
+export type ModelUse = { row: ThinRow; windows: Windows }
+
 /** The permission to charge once. */
 export type Lease = {
   model: string
@@ -80,12 +82,17 @@ export type UsageDoc = {
   seen?: number
   /** What the indexes know: since when, and how many tokens of that day. */
   indexed: { at: number; tokens: number }
-  /** The day of `rows`, `sessions` and `reported`. */
+  /** The day of the rows in `models`, of their sums below, of `sessions` and of `reported`. */
   date: string
-  rows: Record<string, ThinRow>
+  /** Tokens that today's rows are charged. */
+  charged: number
+  /** Today's answered requests. */
+  answered: number
   /** Sessions with an answered request today. */
   sessions: Record<string, 1>
+  /** Of all models together. */
   windows: Windows
+  models: Record<string, ModelUse>
   leases: Record<string, Lease>
   /** What the user's own browser says it has used today, per model: shown beside what was metered, and never proof. */
   reported: Record<string, Amounts>
@@ -181,16 +188,25 @@ export type Audit = {
   ip?: string
 }
 
-/** `number` and `text` are 0 and empty where they are missing; those with a `?` stay away. */
+/**
+ * `number` and `text` are 0 and empty where they are missing; those with a `?` stay away. What is `packed` may be kept
+ * as JSON text within the document, so that a step takes apart only the parts that it needs.
+ */
 export type Shape =
-  'number' | 'text' | 'number?' | 'text?' | { each: Shape } | { fields: Record<string, Shape> }
+  | 'number'
+  | 'text'
+  | 'number?'
+  | 'text?'
+  | { each: Shape }
+  | { fields: Record<string, Shape> }
+  | { packed: Shape }
 
 const numbers = (...names: string[]): { fields: Record<string, Shape> } => ({
   fields: Object.fromEntries(names.map((name) => [name, 'number'])),
 })
 
 const amounts = numbers(...UNITS)
-const windows: Shape = { each: { fields: { start: 'number', used: { each: { each: 'number' } } } } }
+const windows: Shape = { each: numbers('start', ...UNITS) }
 const thinRow: Shape = { each: 'number' }
 const outcomes = ['requests', 'exact', 'estimated', 'failed']
 const tokens = ['charged', 'prompt', 'cached', 'completion', 'overReservation']
@@ -198,6 +214,8 @@ const row = numbers(...outcomes, 'lost', ...tokens, 'reserved', 'lostTokens')
 const dayRow: { fields: Record<string, Shape> } = {
   fields: { ...numbers(...outcomes, ...tokens, 'users', 'at').fields, hours: { each: 'number' } },
 }
+
+const modelUse: Shape = { fields: { row: thinRow, windows } }
 
 /** The documents by kind; where each is kept is the store's. */
 export const SHAPES = {
@@ -210,9 +228,11 @@ export const SHAPES = {
       seen: 'number?',
       indexed: numbers('at', 'tokens'),
       date: 'text',
-      rows: { each: thinRow },
+      charged: 'number',
+      answered: 'number',
       sessions: { each: 'number' },
       windows,
+      models: { each: { packed: modelUse } },
       leases: {
         each: {
           fields: {
@@ -266,8 +286,9 @@ export const VERSIONS: Record<Kind, number> = {
   day: 2,
 }
 
-/** The shape of a row, which is read by itself too. */
+/** The shapes of parts that are read by themselves too. */
 export const ROW: Shape = row
+export const MODEL_USE: Shape = modelUse
 
 export type Kind = keyof typeof SHAPES
 type Documents = {
@@ -307,6 +328,7 @@ function isWhole(shape: Shape, value: unknown): boolean {
   if (shape === 'number?') return value === undefined || isNumber(value)
   if (shape === 'text') return typeof value === 'string'
   if (shape === 'text?') return value === undefined || typeof value === 'string'
+  if ('packed' in shape) return isWhole(shape.packed, value)
   if (!isJson(value)) return false
   // A page of days has tens of thousands of fields, so nothing is made of them here.
   if ('each' in shape) {
@@ -332,6 +354,9 @@ export function fit(shape: Shape, value: unknown): unknown {
     if (missing) return shape === 'text' ? '' : undefined
     if (typeof value === 'string') return value
     throw new TypeError('not a text')
+  }
+  if ('packed' in shape) {
+    return fit(shape.packed, typeof value === 'string' ? JSON.parse(value) : value)
   }
   // Lua cannot tell an empty list from an empty object.
   const found = missing || (Array.isArray(value) && value.length === 0) ? {} : value
@@ -366,7 +391,7 @@ export function readDocument<K extends Kind>(
     for (let v = value.v; v < version; v += 1) doc = upgrades[kind]?.[v]?.(doc) ?? doc
     if (doc.v !== version) doc = { ...doc, v: version }
     const whole = (isWhole(SHAPES[kind], doc) ? doc : fit(SHAPES[kind], doc)) as Documents[K]
-    if ('rows' in whole && whole.date === '') whole.date = dateOf(whole.at)
+    if ('leases' in whole && whole.date === '') whole.date = dateOf(whole.at)
     return whole
   } catch {
     return undefined

@@ -11,7 +11,6 @@ import {
   type Lease,
   type Row,
   type Unit,
-  type Used,
   type Windows,
 } from './shapes.ts'
 import { DAY_MS, HOUR_MS, startOf, type Window } from './windows.ts'
@@ -38,49 +37,36 @@ export const sum = (all: Amounts[]): Amounts =>
   amountsOf((unit) => all.reduce((total, amounts) => total + amounts[unit], 0))
 
 /**
- * Charges amounts of a moment to the scopes of the windows named, where the current one, at `now`, is around that
- * moment. One that has ended gives way to a new one.
+ * Charges a lease's reservation to the windows that it names, where the current one, at `now`, is around the moment of
+ * its admission. One that has ended gives way to a new one.
  */
 export function charge(
   windows: Windows,
   { at, windows: named, reserved }: Lease,
-  scopes: string[],
   now: number,
 ): Windows {
   const next = { ...windows }
   for (const window of Object.keys(named) as Window[]) {
     const start = startOf(window, at)
     if (start !== startOf(window, now)) continue
-    const used = windows[window]?.start === start ? windows[window].used : {}
-    next[window] = { start, used: change(used, scopes, (old, unit) => old + reserved[unit]) }
+    const counted = windows[window]?.start === start ? windows[window] : undefined
+    next[window] = { start, ...amountsOf((unit) => (counted?.[unit] ?? 0) + reserved[unit]) }
   }
   return next
 }
-
-/** Counters with those of some scopes changed, in each unit. */
-const change = (used: Used, scopes: string[], to: (old: number, unit: Unit) => number): Used =>
-  Object.fromEntries(
-    UNITS.map((unit) => {
-      const counted = used[unit] ?? {}
-      const changed = scopes.map((scope) => [scope, to(own(counted, scope) ?? 0, unit)] as const)
-      return [unit, { ...counted, ...Object.fromEntries(changed) }]
-    }),
-  )
 
 /** Puts a charge in the place of a lease's reservation, in the windows that still are those of its admission. */
 export function correct(
   windows: Windows,
   { at, windows: named, reserved }: Lease,
-  scopes: string[],
   charged: Amounts,
 ): Windows {
   const next = { ...windows }
   for (const window of Object.keys(named) as Window[]) {
-    const current = next[window]
-    if (current?.start !== startOf(window, at)) continue
-    const counted = scopes.filter((scope) => own(current.used.requests ?? {}, scope) !== undefined)
-    const to = (old: number, unit: Unit) => Math.max(0, old + charged[unit] - reserved[unit])
-    next[window] = { ...current, used: change(current.used, counted, to) }
+    const counted = next[window]
+    if (counted?.start !== startOf(window, at)) continue
+    const to = (unit: Unit) => Math.max(0, counted[unit] + charged[unit] - reserved[unit])
+    next[window] = { ...counted, ...amountsOf(to) }
   }
   return next
 }
@@ -128,9 +114,9 @@ const endDayRow = (row: DayRow, event: Event, first: boolean, at: number): DayRo
 export type First = { user: boolean; model: boolean; session: boolean }
 
 /** Whether this is the user's first answer of the day, and the first with this model: so unique users are counted. */
-export function firstAnswer(rows: Row[], row: Row, event: Event): First {
+export function firstAnswer(isFirstOfDay: boolean, row: Row, event: Event): First {
   if (event.outcome === 'failed') return { user: false, model: false, session: false }
-  return { user: !rows.some(answered), model: !answered(row), session: false }
+  return { user: isFirstOfDay, model: !answered(row), session: false }
 }
 
 /** Adds what has ended to its day. A model enters the day only once it has answered. */

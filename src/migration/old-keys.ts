@@ -1,15 +1,8 @@
 /** The predecessor's keys in a database, `user:TOKEN` and `blocked:TOKEN:MODEL`, read as documents of ours. */
 import * as z from 'zod/mini'
 import { MAX_TOKENS } from '../ledger/commands.ts'
-import { chargedToday, newProfile, newRow, newUsage, thin } from '../ledger/documents.ts'
-import {
-  ALL_MODELS,
-  UNITS,
-  type Amounts,
-  type ThinRow,
-  type UsageDoc,
-  type Used,
-} from '../ledger/shapes.ts'
+import { newProfile, newRow, newUsage, thin } from '../ledger/documents.ts'
+import type { Amounts, ModelUse, UsageDoc, Windows } from '../ledger/shapes.ts'
 import { sum } from '../ledger/tally.ts'
 import { startOf } from '../ledger/windows.ts'
 import type { UserParts } from '../usage/merge.ts'
@@ -40,29 +33,27 @@ export function readOldUser(id: string, text: string, now: number): UsageDoc | u
       { requests, tokens },
     ],
   )
-  const rows = used.map(([model, { requests, tokens }]): [string, ThinRow] => [
-    model,
-    thin({ ...newRow(), requests, exact: requests, charged: tokens }),
-  ])
-  const counted = [...used, [ALL_MODELS, sum(used.map(([, amounts]) => amounts))] as const]
+  const dayOf = (amounts: Amounts): Windows => ({
+    day: { start: startOf('day', at), ...amounts },
+  })
+  const models = used.map(([model, amounts]): [string, ModelUse] => {
+    const { requests, tokens } = amounts
+    const row = thin({ ...newRow(), requests, exact: requests, charged: tokens })
+    return [model, { row, windows: dayOf(amounts) }]
+  })
+  const all = sum(used.map(([, amounts]) => amounts))
   const user: UsageDoc = {
     ...newUsage(id, at),
     seen: at,
-    rows: Object.fromEntries(rows),
-    windows: { day: { start: startOf('day', at), used: byUnit(counted) } },
+    indexed: { at, tokens: all.tokens },
+    charged: all.tokens,
+    answered: all.requests,
+    windows: dayOf(all),
+    models: Object.fromEntries(models),
   }
-  user.indexed = { at, tokens: chargedToday(user) }
   if (data.ipAddress) user.ip = data.ipAddress
   return user
 }
-
-const byUnit = (counted: (readonly [scope: string, amounts: Amounts])[]): Used =>
-  Object.fromEntries(
-    UNITS.map((unit) => [
-      unit,
-      Object.fromEntries(counted.map(([scope, amounts]) => [scope, amounts[unit]])),
-    ]),
-  )
 
 /** Whether a `blocked:` key says that there is a block; undefined when it cannot be read. */
 export function readOldBlock(text: string): boolean | undefined {

@@ -6,6 +6,7 @@ import type { Admin } from '../middleware/admin.ts'
 import { limitBody } from '../middleware/limit-body.ts'
 import { sameOrigin } from '../middleware/same-origin.ts'
 import { answered, storeOf } from '../middleware/store.ts'
+import { rowsOf } from '../ledger/documents.ts'
 import { effectiveLimits, everyoneLimits } from '../ledger/policy.ts'
 import { own, type Block } from '../ledger/shapes.ts'
 import { MINUTE_MS, dateOf, datesTo } from '../ledger/windows.ts'
@@ -134,7 +135,7 @@ export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
     if (c.req.header(LIVE) !== undefined) {
       return refreshed(c, live, async () => userPage({ ...frame, live, ...(await seen()) }))
     }
-    const known = [...Object.keys(usage.rows), ...Object.keys(terms.limits.models)]
+    const known = [...Object.keys(rowsOf(usage)), ...Object.keys(terms.limits.models)]
     const names = [...new Set([...known, config.defaultModel])].sort()
     const more = { blocks: blocksOf(profile, at), names }
     return answerPage(c, userPage({ ...frame, live, ...(await seen()), more }))

@@ -308,7 +308,6 @@ export function createImport({ redis, retention, script, now, warn }: ImportOpti
     const { texts = [], ...list } = plan.list ?? {}
     const dates = [...days.map(({ date }) => date), ...Object.keys(overlaps)]
     const head = {
-      prefix: PREFIX,
       keep: { historyDays },
       ...also,
       writes: writes.map(({ text: _, ...write }) => write),

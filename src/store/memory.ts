@@ -1,11 +1,10 @@
 /** What an isolate knows by itself: the counts and blocks it saw last, to go on with while the store is away. */
 import type { Admit, Admitted, Answer, Refusal, UserCommand } from '../ledger/commands.ts'
-import { newProfile, newQuota, newUsage, type Keep } from '../ledger/documents.ts'
-import { usedIn, type Standing } from '../ledger/policy.ts'
+import { newProfile, newQuota, newUsage, useOf, type Keep } from '../ledger/documents.ts'
+import { usedIn, windowsOf, type Standing } from '../ledger/policy.ts'
 import { reduce, type View } from '../ledger/rules.ts'
 import {
   ALL_MODELS,
-  UNITS,
   own,
   type Amounts,
   type DayDoc,
@@ -52,15 +51,19 @@ export function createMemory(keep: Keep): Memory {
   function learnUsed(user: string, { of, model: scope, used }: Learned, at: number): void {
     if (of === 'everyone') {
       const quota = quotas.get(scope) ?? newQuota(at)
-      const windows = withUsed(quota.windows, scope, used, at)
+      const windows = withUsed(quota.windows, used, at)
       set(quotas, scope, { ...quota, at: Math.max(quota.at, at), windows }, MODELS)
       return
     }
     // The document is brought to its moment when it is used, which is seldom.
     const doc = usage.get(user) ?? newUsage(user, at)
-    const windows = withUsed(doc.windows, scope, used, at)
+    const windows = withUsed(windowsOf(doc, scope) ?? {}, used, at)
+    const learned =
+      scope === ALL_MODELS
+        ? { windows }
+        : { models: { ...doc.models, [scope]: { ...useOf(doc, scope), windows } } }
     // Leases of an outage that is over are part of what the store counts by now, or will be.
-    set(usage, user, { ...doc, at: Math.max(doc.at, at), windows, leases: {} }, USERS)
+    set(usage, user, { ...doc, ...learned, at: Math.max(doc.at, at), leases: {} }, USERS)
   }
 
   return {
@@ -81,8 +84,10 @@ export function createMemory(keep: Keep): Memory {
         for (const standing of answer.limits ?? []) learnUsed(user, standing, answer.at)
       } else if (answer.reason === 'limit') {
         const { of, model: scope, window, unit, used } = answer
-        const windows = (of === 'everyone' ? quotas.get(scope) : usage.get(user))?.windows
-        const counted = { ...usedIn(windows, window, scope, now), [unit]: used }
+        const doc = usage.get(user)
+        const windows =
+          of === 'everyone' ? quotas.get(scope)?.windows : doc && windowsOf(doc, scope)
+        const counted = { ...usedIn(windows, window, now), [unit]: used }
         learnUsed(user, { of, model: scope, used: { [window]: counted } }, now)
       }
     },
@@ -118,14 +123,11 @@ export function createMemory(keep: Keep): Memory {
 
 type Learned = Pick<Standing, 'of' | 'model' | 'used'>
 
-/** The windows with what one scope has used of some of them at a moment. */
-function withUsed(windows: Windows, scope: string, used: Learned['used'], at: number): Windows {
+/** The windows with what was used of some of them at a moment. */
+function withUsed(windows: Windows, used: Learned['used'], at: number): Windows {
   const next = { ...windows }
   for (const [window, amounts] of Object.entries(used) as [Window, Amounts][]) {
-    const start = startOf(window, at)
-    const counted = windows[window]?.start === start ? windows[window].used : {}
-    const changed = UNITS.map((unit) => [unit, { ...counted[unit], [scope]: amounts[unit] }])
-    next[window] = { start, used: Object.fromEntries(changed) as Windows[string]['used'] }
+    next[window] = { start: startOf(window, at), ...amounts }
   }
   return next
 }

@@ -100,7 +100,6 @@ export function createRedisStore(options: RedisOptions): Store {
   const { userDays, historyDays, eventsKept } = options.retention
   /** Field by field: whatever else were in it would be sent along. Without a tolerance, which JSON could not tell, there is no end to it. */
   const head = {
-    prefix: PREFIX,
     keep: { userDays, historyDays, eventsKept },
     ...(Number.isFinite(tolerance) && { tolerance }),
   }

@@ -1,5 +1,5 @@
 /** What the dashboard shows: pure functions from documents to plain numbers. Nothing in them changes just because time goes on. */
-import { isInForce, newDay, newDayRow, whole } from '../ledger/documents.ts'
+import { isInForce, newDay, newDayRow, rowsOf, useOf, whole } from '../ledger/documents.ts'
 import { NOTHING, linesOf, type Line, type ModelLimits, type Standing } from '../ledger/policy.ts'
 import {
   ALL_MODELS,
@@ -188,7 +188,7 @@ export function userDay(user: User, { limits, prices }: Terms, now: number) {
         tokens,
         requests,
         uses: usesOf(userStanding(usage, model, limits, now), now),
-        cost: costOf(whole((isToday && own(usage.rows, model)) || {}), own(prices, model)),
+        cost: costOf(whole(isToday ? useOf(usage, model).row : {}), own(prices, model)),
         differs:
           reportedTokensDay !== null &&
           Math.abs(reportedTokensDay - metered) >
@@ -215,7 +215,7 @@ export const userDays = (
 ): (Amounts & { date: string })[] =>
   dates
     .map((date) => {
-      const rows = date === usage.date ? usage.rows : (own(past.days, date) ?? {})
+      const rows = date === usage.date ? rowsOf(usage) : (own(past.days, date) ?? {})
       const counts = Object.values(rows)
         .map(whole)
         .map(({ charged, requests }) => ({ tokens: charged, requests }))

@@ -2,16 +2,17 @@
 import {
   advance,
   answered,
-  chargedToday,
   filter,
   isInForce,
   mapValues,
+  rowsOf,
   whole,
   type Keep,
 } from '../ledger/documents.ts'
 import {
   own,
   type Amounts,
+  type ModelUse,
   type PastDoc,
   type ProfileDoc,
   type Row,
@@ -19,6 +20,7 @@ import {
   type UsageDoc,
   type Windows,
 } from '../ledger/shapes.ts'
+import { sum } from '../ledger/tally.ts'
 import { DAY_MS, dateOf } from '../ledger/windows.ts'
 
 /** What is kept of one user, as far as there is any. */
@@ -61,15 +63,17 @@ export function mergeUser(first: UserParts, second: UserParts, terms: MergeTerms
 function mergeUsage(one: UsageDoc, other: UsageDoc): UsageDoc {
   const merged: UsageDoc = {
     ...one,
-    rows: mergeWith(one.rows, other.rows, addRows),
+    charged: one.charged + other.charged,
+    answered: one.answered + other.answered,
     sessions: { ...one.sessions, ...other.sessions },
     windows: addWindows(one.windows, other.windows),
+    models: mergeWith(one.models, other.models, addUse),
     leases: { ...one.leases, ...other.leases },
     reported: mergeWith(one.reported, other.reported, larger),
   }
   const seen = Math.max(one.seen ?? 0, other.seen ?? 0)
   if (seen > 0) merged.seen = seen
-  return { ...merged, indexed: { at: seen, tokens: chargedToday(merged) } }
+  return { ...merged, indexed: { at: seen, tokens: merged.charged } }
 }
 
 /** Days that have aged by the clock of the user are left out. */
@@ -98,13 +102,23 @@ function mergeProfile(
   return { ...other, ...one, blocks: { ...inForce(other), ...inForce(one) } }
 }
 
-/** Both are of the spans around one moment. */
+/** Counters of the same span are added up; of different spans the later ones count. */
 const addWindows = (one: Windows, other: Windows): Windows =>
-  mergeWith(one, other, (a, b) => ({ ...a, used: mergeWith(a.used, b.used, addNumbers) }))
+  mergeWith(one, other, (a, b) =>
+    a.start === b.start ? { start: a.start, ...sum([a, b]) } : laterOf(a, b),
+  )
+
+const addUse = (one: ModelUse, other: ModelUse): ModelUse => ({
+  row: addRows(one.row, other.row),
+  windows: addWindows(one.windows, other.windows),
+})
+
+const laterOf = <T extends { start: number }>(one: T, other: T): T =>
+  other.start > one.start ? other : one
 
 /** Of counters of the same span the first ones; of different spans the later ones. */
 export const laterWindows = (one: Windows, other: Windows): Windows =>
-  mergeWith(one, other, (a, b) => (b.start > a.start ? b : a))
+  mergeWith(one, other, laterOf)
 
 /** By date, what of one user both accounts have counted. */
 export function overlapOf(first: UserParts, second: UserParts): Record<string, Overlap> {
@@ -146,7 +160,7 @@ export const addOverlaps = (one: Overlap, other: Overlap): Overlap => ({
 })
 
 function daysOf({ usage, past }: UserParts): Record<string, Record<string, Row>> {
-  const days = { ...past?.days, ...(usage && { [usage.date]: usage.rows }) }
+  const days = { ...past?.days, ...(usage && { [usage.date]: rowsOf(usage) }) }
   return mapValues(days, (rows) => mapValues(rows, whole))
 }
 

@@ -1,12 +1,13 @@
 /** What admins and browsers are told: pure functions from documents and answers to rows. */
 import type { Reported } from '../ledger/commands.ts'
-import { chargedToday, filter, isInForce, runningOf, whole } from '../ledger/documents.ts'
+import { filter, isInForce, rowsOf, runningOf, whole } from '../ledger/documents.ts'
 import {
   NOTHING,
   limitsOf,
   linesOf,
   standingOf,
   usedIn,
+  windowsOf,
   type ModelLimits,
   type Standing,
 } from '../ledger/policy.ts'
@@ -24,7 +25,7 @@ import type { User, UserQuery } from '../store/store.ts'
 /** A user's day per model; models they are blocked from, `*` among them, or report are told even without use. */
 export function userReport({ usage, profile }: User, limits: ModelLimits, now: number) {
   const isToday = usage.date === dateOf(now)
-  const rows = isToday ? usage.rows : {}
+  const rows = isToday ? rowsOf(usage) : {}
   const reported = isToday ? usage.reported : {}
   const blocks = filter(profile.blocks, (block) => isInForce(block, now))
   const all = userStanding(usage, ALL_MODELS, limits, now)
@@ -63,11 +64,11 @@ const limitsFor = (limits: ModelLimits, model: string) =>
 
 /** Where a user stands with a model, or with all of them (`*`). */
 export const userStanding = (
-  { windows }: UsageDoc,
+  usage: UsageDoc,
   model: string,
   limits: ModelLimits,
   now: number,
-): Standing => standingOf('user', model, limitsFor(limits, model), windows, now)
+): Standing => standingOf('user', model, limitsFor(limits, model), windowsOf(usage, model), now)
 
 /** Where everyone together stands with a model, or with all of them (`*`). */
 export const everyoneStanding = (
@@ -105,7 +106,7 @@ export function inOrder(
 ): User[] {
   const numberOf = ({ usage }: User) => {
     if (sort === 'lastActive') return lastActiveOf(usage)
-    return usage.date === dateOf(now) ? chargedToday(usage) : 0
+    return usage.date === dateOf(now) ? usage.charged : 0
   }
   const sign = ascending ? 1 : -1
   return users.toSorted(
@@ -135,7 +136,7 @@ export function syncReport({ at, models, total, blocks }: Reported) {
 export const quotasToday = (quotas: Quotas, now: number): Record<string, Amounts> =>
   Object.fromEntries(
     Object.entries(quotas).map(([model, { windows }]) => {
-      const { requests, tokens } = usedIn(windows, 'day', model, now)
+      const { requests, tokens } = usedIn(windows, 'day', now)
       return [model, { requests, tokens }]
     }),
   )

@@ -2,7 +2,7 @@
 -- since Redis does not roll back.
 --
 -- In front of this file stands shapes.lua. KEYS are the documents that are written and those that
--- must be as they were read. ARGV[1] is `{prefix, keep}` and the plan as JSON, each further one a
+-- must be as they were read. ARGV[1] is `{keep}` and the plan as JSON, each further one a
 -- text: first of the writes, then of the list. Gives how many items are in, and the keys of
 -- documents that could not be read and were set aside.
 
@@ -64,7 +64,7 @@ end
 -- A day that is not there gets rows with keys of their own only where the ledger will fold them: it
 -- is the day of its clock, and still goes on.
 local function new_day_of(date)
-  local day, quota = new_day(date), load_quota(ALL_MODELS)
+  local day, quota = new('day', { date = date }), load_quota(ALL_MODELS)
   local clock = quota and date_of(quota.at) or args.today
   if date == clock and date >= args.today then
     day.open = 1
@@ -76,7 +76,7 @@ end
 
 local function keep_day(date, day)
   if day.open then day.models = {} end
-  docs[day_key(date)] = day
+  docs[PREFIX .. 'day:' .. date] = day
   days[date] = day
 end
 
@@ -89,7 +89,7 @@ local function keep_row(day, model, row)
   docs[key], rows[key] = row, row
   if not known[model] then
     local named = { v = VERSIONS.models, models = with(known, model, 1) }
-    docs[models_key(day.date)], names[day.date] = named, named
+    docs[PREFIX .. 'models:' .. day.date], names[day.date] = named, named
   end
 end
 
@@ -132,22 +132,13 @@ local function fold(date)
   local day = known_day(date)
   if not day or not day.open then return end
   day.open, day.models = nil, {}
-  gone[#gone + 1] = models_key(date)
+  gone[#gone + 1] = PREFIX .. 'models:' .. date
   for model in pairs(load_models(date)) do
     local key = row_key(date, model)
     day.models[model] = load('row', key)
     gone[#gone + 1] = key
   end
   keep_day(date, day)
-end
-
--- Two records of numbers as one.
-local function add_used(one, other)
-  local added = copy(one)
-  for name, value in pairs(other) do
-    added[name] = (added[name] or 0) + value
-  end
-  return added
 end
 
 -- Counters of the same span are added up; of different spans the later one counts.
@@ -158,11 +149,11 @@ local function merge_windows(one, other)
     if not known or known.start < counted.start then
       merged[window] = counted
     elseif known.start == counted.start then
-      local used = copy(known.used)
-      for unit, by_scope in pairs(counted.used) do
-        used[unit] = add_used(used[unit] or {}, by_scope)
+      local added = copy(known)
+      for unit, amount in pairs(counted) do
+        if unit ~= 'start' then added[unit] = (known[unit] or 0) + amount end
       end
-      merged[window] = with(known, 'used', used)
+      merged[window] = added
     end
   end
   return merged
@@ -170,7 +161,7 @@ end
 
 local function add_quota(scope, comes)
   local before = load_quota(scope)
-  local quota = before and copy(before) or new_quota(comes.at)
+  local quota = before and copy(before) or new('quota', { at = comes.at })
   quota.at = math.max(quota.at, comes.at)
   quota.windows = merge_windows(quota.windows, comes.windows)
   docs[quota_key(scope)], quotas[scope] = quota, quota
@@ -203,7 +194,7 @@ if not ok and failure == 'NEWER' then return { NEWER } end
 if not ok then error(failure, 0) end
 
 local indexes, list = args.indexes, args.list
-indexes[#indexes + 1] = { key = prefix .. 'models', entries = {} }
+indexes[#indexes + 1] = { key = PREFIX .. 'models', entries = {} }
 for model, day in pairs(models) do
   local entries = indexes[#indexes].entries
   entries[#entries + 1] = string.format('%d', day)
@@ -235,7 +226,7 @@ end
 
 local reply = { marker and marker.next or 0 }
 for key, text in pairs(damaged) do
-  set(prefix .. 'damaged:' .. string.sub(key, #prefix + 1), text, DAMAGED_SECONDS)
+  set(PREFIX .. 'damaged:' .. string.sub(key, #PREFIX + 1), text, DAMAGED_SECONDS)
   redis.call('DEL', key)
   reply[#reply + 1] = key
 end
@@ -250,13 +241,13 @@ local HISTORY_SECONDS = string.format('%d', keep.historyDays * 86400)
 for date, day in pairs(days) do
   local seconds = args.seconds[date] or HISTORY_SECONDS
   if day.open then seconds = nil end
-  set(day_key(date), cjson.encode(day), seconds)
+  set(PREFIX .. 'day:' .. date, cjson.encode(day), seconds)
 end
 for key, row in pairs(rows) do
   set(key, cjson.encode(with(row, 'v', VERSIONS.row)))
 end
 for date, named in pairs(names) do
-  set(models_key(date), cjson.encode(named))
+  set(PREFIX .. 'models:' .. date, cjson.encode(named))
 end
 for _, key in ipairs(gone) do
   redis.call('DEL', key)

@@ -10,6 +10,7 @@ import { LIMITS, NOTHING } from '../../ledger/policy.ts'
 import { INDEX_MS } from '../../ledger/rules.ts'
 import {
   ALL_MODELS,
+  MODEL_USE,
   MOST,
   SHAPES,
   UNITS,
@@ -17,8 +18,8 @@ import {
   VERSIONS,
   type Shape,
 } from '../../ledger/shapes.ts'
-import { DAY_MS, HOUR_MS, MINUTE_MS, NO_END, WINDOWS } from '../../ledger/windows.ts'
-import { DAMAGED_SECONDS, QUOTA_DAYS, SWEEP_EVERY, SWEPT, TOP_DAY } from '../keys.ts'
+import { DAY_MS, HOUR_MS, MINUTE_MS, NO_END, WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
+import { DAMAGED_SECONDS, PREFIX, QUOTA_DAYS, SWEEP_EVERY, SWEPT, TOP_DAY } from '../keys.ts'
 import { AUDIT_KEPT } from '../store.ts'
 
 /** Words that cannot be a name: https://www.lua.org/manual/5.1/manual.html#2.1 */
@@ -31,13 +32,16 @@ const RESERVED = new Set(
 
 /** What the files are given by name. The linter reports a name that none of them uses. */
 const CONSTANTS: Record<string, unknown> = {
+  PREFIX,
   MINUTE_MS,
   HOUR_MS,
   DAY_MS,
   NO_END,
   VERSION,
   VERSIONS,
-  WINDOWS,
+  WINDOWS: Object.fromEntries(
+    WINDOW_NAMES.map((name) => [name, { ms: WINDOWS[name].ms, always: WINDOWS[name].always }]),
+  ),
   UNITS,
   LIMITS,
   NOTHING,
@@ -61,35 +65,51 @@ const CONSTANTS: Record<string, unknown> = {
 export type ScriptParts = { shapes: string; rules: string; batch: string }
 
 /**
- * The files as the one script that Redis runs. Each is a function within the one before and sees its locals: Lua takes
- * the locals of a function around another at once, and those of the same function by a search for each closure.
+ * The files as one chunk, with all constants in front. Each is a function within the one before and sees its locals: Lua
+ * takes the locals of a function around another at once, and those of the same function by a search for each closure.
  */
-export function assembleScript({ shapes, rules, batch }: ScriptParts): string {
+export function layOut({ shapes, rules, batch }: ScriptParts): string {
   const header = Object.entries(CONSTANTS).map(
     ([name, value]) => `local ${name} = ${luaOf(value)}\n`,
   )
   return [
     ...header,
     shapesByKind(),
-    'local function ledger()\n',
+    'local function with_shapes()\n',
     shapes,
+    'local function with_rules()\n',
     rules,
     'local function run_batch()\n',
     batch,
-    'end\nreturn run_batch()\nend\nreturn ledger()\n',
+    'end\nreturn run_batch()\nend\nreturn with_rules()\nend\nreturn with_shapes()\n',
   ].join('')
 }
 
-/** The shape of each kind of document, made when it is asked for, and a function that tells whether one has all of it. */
+/**
+ * The script that Redis runs: constants that are a number or a text are written where they are named. A function of Lua
+ * sees at most 60 locals of those around it, and each one that it sees costs time at each call.
+ */
+export function assembleScript(parts: ScriptParts): string {
+  let script = layOut(parts)
+  for (const [name, value] of Object.entries(CONSTANTS)) {
+    if (typeof value === 'object') continue
+    script = script
+      .replace(`local ${name} = ${luaOf(value)}\n`, '')
+      .replace(new RegExp(`\\b${name}\\b`, 'g'), luaOf(value))
+  }
+  return script
+}
+
+/** Two functions of a kind of document: its shape, made when it is asked for, and whether one has all of it. */
 function shapesByKind(): string {
-  const kinds = Object.entries(SHAPES) as [string, Shape][]
-  const shapes = kinds.map(
-    ([kind, shape]) => `  ${kind} = function() return ${luaOf(shape)} end,\n`,
-  )
+  const kinds = [...Object.entries(SHAPES), ['use', MODEL_USE]] as [string, Shape][]
   const checks = kinds.map(
-    ([kind, shape]) => `  ${kind} = function(v) ${checkOf(shape, 'v')} return true end,\n`,
+    ([kind, shape]) => `if kind == '${kind}' then ${checkOf(shape, 'v')} return true end\n`,
   )
-  return `local SHAPES = {\n${shapes.join('')}}\nlocal IS_WHOLE = {\n${checks.join('')}}\n`
+  return (
+    `local function shape_of(kind) return (${luaOf(Object.fromEntries(kinds))})[kind] end\n` +
+    `local function is_whole(kind, v)\n${checks.join('')}end\n`
+  )
 }
 
 /** Lua that returns false where a value is not what its shape wants, and fails on what cannot be compared with a number. */
@@ -100,6 +120,8 @@ function checkOf(shape: Shape, value: string): string {
   if (shape === 'number?') return refuse(`${value} ~= nil and not (${isNumber})`)
   if (shape === 'text') return refuse(`type(${value}) ~= 'string'`)
   if (shape === 'text?') return refuse(`${value} ~= nil and type(${value}) ~= 'string'`)
+  // What is packed is looked at where it is taken apart.
+  if ('packed' in shape) return refuse(`type(${value}) ~= 'string'`)
   const inner = `${/^\w+/.exec(value)?.[0]}_`
   if ('each' in shape) {
     const isList = refuse(`${value}[1] ~= nil`)

@@ -84,6 +84,10 @@ local function fit(shape, value)
     if type(value) ~= 'string' then error('not a text') end
     return value
   end
+  if shape.packed then
+    -- It is looked at where it is taken apart.
+    return type(value) == 'string' and value or fit(shape.packed, value)
+  end
   if value == nil then value = {} end
   if type(value) ~= 'table' or value[1] ~= nil then error('not an object') end
   if shape.each then
@@ -107,14 +111,14 @@ local function upgraded(kind, doc)
     if upgrade then doc = upgrade(doc) end
   end
   doc.v = VERSIONS[kind]
-  return fit(SHAPES[kind](), doc)
+  return fit(shape_of(kind), doc)
 end
 
 -- Almost all documents are of this version and have all that they should, and that is seen at a
 -- fraction of the cost.
 local function read_whole(kind, text)
   local doc = cjson.decode(text)
-  return doc.v == VERSIONS[kind] and IS_WHOLE[kind](doc) and doc
+  return doc.v == VERSIONS[kind] and is_whole(kind, doc) and doc
 end
 
 local function read_other(kind, text)
@@ -139,42 +143,19 @@ local function read_document(kind, text)
   return doc
 end
 
-local function new_usage(id, now)
-  return {
-    v = VERSIONS.usage,
-    id = id,
-    at = now,
-    indexed = { at = 0, tokens = 0 },
-    date = date_of(now),
-    rows = {},
-    sessions = {},
-    windows = {},
-    leases = {},
-    reported = {},
-  }
+-- A document of a kind as it begins, with some fields.
+local function new(kind, fields)
+  fields.v = VERSIONS[kind]
+  return fit(shape_of(kind), fields)
 end
 
-local function new_past(id) return { v = VERSIONS.past, id = id, days = {} } end
+local function new_usage(id, at) return new('usage', { id = id, at = at, date = date_of(at) }) end
 
-local function new_profile(id) return { v = VERSIONS.profile, id = id, blocks = {} } end
-
-local function new_quota(at) return { v = VERSIONS.quota, at = at, windows = {} } end
-
+-- Within the script a row has no version.
 local function new_day_row()
-  local row = fit(SHAPES.row(), {})
+  local row = new('row', {})
   row.v = nil
   return row
-end
-
-local function new_day(date)
-  return {
-    v = VERSIONS.day,
-    date = date,
-    total = new_day_row(),
-    sessions = 0,
-    models = {},
-    forgotten = 0,
-  }
 end
 
 -- Adds to fields of a row, which leaves out those that are zero.
@@ -196,41 +177,32 @@ local function with_past_row(past, date, model, row)
   return with(past, 'days', with(past.days, date, with(past.days[date] or {}, model, row)))
 end
 
-local function answered(row) return (row.exact or 0) + (row.estimated or 0) > 0 end
+local function answers_of(row) return (row.exact or 0) + (row.estimated or 0) end
 
 local function is_in_force(block, at) return block['until'] == nil or block['until'] > at end
 
 -- The windows without those that have ended. One that this build does not know stays as it is.
-local function is_current(counted, window, at)
-  return not WINDOWS[window] or counted.start == start_of(window, at)
-end
-
 local function current(windows, at)
+  local left
   for window, counted in pairs(windows) do
-    if not is_current(counted, window, at) then
-      return filter(windows, function(one, name) return is_current(one, name, at) end)
+    if WINDOWS[window] and counted.start ~= start_of(window, at) then
+      left = left or copy(windows)
+      left[window] = nil
     end
   end
-  return windows
+  return left or windows
 end
 
 -- Loading: the raw texts of the declared keys, and those of others where clocks disagree or a day
 -- has ended.
 
 local args = cjson.decode(ARGV[1])
-local prefix, keep, tolerance = args.prefix, args.keep, args.tolerance or math.huge
+local keep, tolerance = args.keep, args.tolerance or math.huge
 
-local function usage_key(id) return prefix .. 'usage:' .. id end
-local function past_key(id) return prefix .. 'past:' .. id end
-local function profile_key(id) return prefix .. 'profile:' .. id end
 local function quota_key(scope)
-  return prefix .. 'quota' .. (scope == ALL_MODELS and '' or ':' .. scope)
+  return PREFIX .. 'quota' .. (scope == ALL_MODELS and '' or ':' .. scope)
 end
-local function day_key(date) return prefix .. 'day:' .. date end
-local function row_key(date, model) return prefix .. 'day:' .. date .. ':' .. model end
-local function models_key(date) return prefix .. 'models:' .. date end
-local function once_key(id) return prefix .. 'once:' .. id end
-local function erased_key(id) return prefix .. 'erased:' .. id end
+local function row_key(date, model) return PREFIX .. 'day:' .. date .. ':' .. model end
 
 local raw, docs, damaged = {}, {}, {}
 for i, value in ipairs(redis.call('MGET', unpack(KEYS))) do
@@ -241,26 +213,52 @@ local function load(kind, key)
   if docs[key] == nil then
     local text = raw[key]
     if text == nil then text = redis.call('GET', key) end
-    local doc = text and read_document(kind, text)
+    local doc = text and not damaged[key] and read_document(kind, text)
     if text and not doc then damaged[key] = text end
     docs[key] = doc or false
   end
   return docs[key] or nil
 end
 
-local function load_of_user(kind, key, id)
-  local doc = load(kind, key)
+-- The usage, the past or the profile of a user.
+local function user_key(kind, id) return PREFIX .. kind .. ':' .. id end
+local function load_user(kind, id)
+  local doc = load(kind, user_key(kind, id))
   if doc then doc.id = id end
   return doc
 end
-local function load_usage(id) return load_of_user('usage', usage_key(id), id) end
-local function load_past(id) return load_of_user('past', past_key(id), id) end
-local function load_profile(id) return load_of_user('profile', profile_key(id), id) end
 local function load_quota(scope) return load('quota', quota_key(scope)) end
 local function load_day(date)
-  local day = load('day', day_key(date))
+  local day = load('day', PREFIX .. 'day:' .. date)
   if day then day.date = date end
   return day
+end
+
+local function read_use(text)
+  local use = cjson.decode(text)
+  return is_whole('use', use) and use
+end
+
+-- What a user has used of a model, which is taken apart where it is needed; nothing where there is
+-- none. Where it is damaged, so is the document, and the batch begins again without that.
+local function use_of(usage, model)
+  local use = usage.models[model]
+  if type(use) ~= 'string' then return use end
+  local ok, whole = pcall(read_use, use)
+  if not ok or not whole then
+    ok, whole = pcall(cjson.decode, use)
+    if ok then
+      ok, whole = pcall(fit, shape_of('use'), whole)
+    end
+  end
+  if not ok then
+    local key = user_key('usage', usage.id)
+    damaged[key] = raw[key] or redis.call('GET', key)
+
+    error('DAMAGED', 0)
+  end
+  usage.models[model] = whole
+  return whole
 end
 
 -- As long as a day lasts, which `open` in it says, its rows have keys of their own, and one
@@ -272,7 +270,7 @@ local function is_open(date)
 end
 
 local function load_models(date)
-  local named = load('models', models_key(date))
+  local named = load('models', PREFIX .. 'models:' .. date)
   return named and named.models or {}
 end
 
@@ -282,13 +280,18 @@ local function load_day_row(date, model)
   return day and day.models[model]
 end
 
+-- The names of a day, where a row of a model comes to it.
+local function read_names(date, model)
+  if is_open(date) and not load('row', row_key(date, model)) then load_models(date) end
+end
+
 -- Events that must not be entered again. MGET gives false for a key that is not there.
 local once = {}
-local function entered(id) return once[id] or raw[once_key(id)] and true or false end
+local function entered(id) return once[id] or raw[PREFIX .. 'once:' .. id] and true or false end
 
 -- Until when a user's requests were erased. Erased users of this batch are here too.
 local erased = {}
-local function erased_at(id) return erased[id] or tonumber(raw[erased_key(id)] or nil) end
+local function erased_at(id) return erased[id] or tonumber(raw[PREFIX .. 'erased:' .. id] or nil) end
 
 -- When a command runs: timeOf in ledger/rules.ts.
 local function time_of(now)
