@@ -110,14 +110,17 @@ export function standingOf(
 }
 
 /** Every limit of a row, with what is left of it at a moment. */
-export const linesOf = ({ limits, used }: Pick<Standing, 'limits' | 'used'>, at: number): Line[] =>
-  LIMITS.flatMap(({ name, unit, window }) => {
+export function linesOf({ limits, used }: Pick<Standing, 'limits' | 'used'>, at: number): Line[] {
+  const lines: Line[] = []
+  for (const { name, unit, window } of LIMITS) {
     const limit = limits[name]
-    if (limit === undefined) return []
+    if (limit === undefined) continue
     const count = used[window]?.[unit] ?? 0
     const left = Math.max(0, limit - count)
-    return { unit, window, limit, used: count, left, resetAt: endOf(window, at) }
-  })
+    lines.push({ unit, window, limit, used: count, left, resetAt: endOf(window, at) })
+  }
+  return lines
+}
 
 /** The name of the model that a limit is of, or of all of them. */
 export const isTotal = (model: string): boolean => model === ALL_MODELS

@@ -2,6 +2,7 @@
 import type { Config } from '../config.ts'
 import { ApiError } from '../errors.ts'
 import { reservationOf, type Reservation, type MeteredRoute } from '../usage/reservation.ts'
+import { closingQuote } from '../usage/json-text.ts'
 import { MODEL_NAME, isOffered } from '../usage/models.ts'
 
 export type Json = Record<string, unknown>
@@ -136,14 +137,6 @@ function* keysOf(text: string, maxDepth: number): Generator<Key> {
         expectKey = true
         break
     }
-  }
-}
-
-function closingQuote(text: string, from: number): number {
-  for (let end = text.indexOf('"', from); ; end = text.indexOf('"', end + 1)) {
-    let backslashes = 0
-    while (text.charCodeAt(end - 1 - backslashes) === 0x5c) backslashes += 1
-    if (backslashes % 2 === 0) return end
   }
 }
 

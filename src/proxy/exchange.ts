@@ -164,18 +164,18 @@ function* ownHeaders(
  * not of requests names its unit.
  */
 function* rateLimitHeaders({ at, limits = [] }: Admitted): Generator<[string, string]> {
-  const mine = limits.filter(({ of, model }) => of === 'user' && !isTotal(model))
-  const lines = mine.flatMap((standing) => linesOf(standing, at))
-  if (lines.length === 0) return
-  const seconds = (ms: number) => Math.ceil(ms / SECOND_MS)
-  const named = lines.map((line) => ({ ...line, name: `"${line.unit}-${line.window}"` }))
-  const policies = named.map(({ name, limit, unit, window }) => {
+  const mine = limits.find(({ of, model }) => of === 'user' && !isTotal(model))
+  if (!mine) return
+  const [policies, standings]: [string[], string[]] = [[], []]
+  for (const { unit, window, limit, left, resetAt } of linesOf(mine, at)) {
+    const name = `"${unit}-${window}"`
     const quotaUnit = unit === 'requests' ? '' : `;qu="${unit}"`
-    return `${name};q=${limit}${quotaUnit};w=${seconds(WINDOWS[window].ms)}`
-  })
-  const standings = named.map(
-    ({ name, left, resetAt }) => `${name};r=${left};t=${seconds(resetAt - at)}`,
-  )
+    policies.push(`${name};q=${limit}${quotaUnit};w=${seconds(WINDOWS[window].ms)}`)
+    standings.push(`${name};r=${left};t=${seconds(resetAt - at)}`)
+  }
+  if (policies.length === 0) return
   yield ['ratelimit-policy', policies.join(', ')]
   yield ['ratelimit', standings.join(', ')]
 }
+
+const seconds = (ms: number): number => Math.ceil(ms / SECOND_MS)

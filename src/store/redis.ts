@@ -99,10 +99,10 @@ export function createRedisStore(options: RedisOptions): Store {
   const { redis, warn, tolerance = CLOCK_TOLERANCE_MS } = options
   const { userDays, historyDays, eventsKept } = options.retention
   /** Field by field: whatever else were in it would be sent along. Without a tolerance, which JSON could not tell, there is no end to it. */
-  const head = {
+  const head = JSON.stringify({
     keep: { userDays, historyDays, eventsKept },
     ...(Number.isFinite(tolerance) && { tolerance }),
-  }
+  })
 
   const ledger = scriptOf(options.script)
   const limiters = new Map<number, Ratelimit>()
@@ -111,7 +111,7 @@ export function createRedisStore(options: RedisOptions): Store {
 
   async function run(commands: Command[]): Promise<(Answer | Failed)[]> {
     const keys = new Set(commands.flatMap(keysOf))
-    const args = [head, ...commands].map((arg) => JSON.stringify(arg))
+    const args = [head, ...commands.map((command) => JSON.stringify(command))]
     const { answers, damaged } = await guard(async () => {
       const reply = JSON.parse(await ledger<string>(redis, [...keys], args)) as Reply | null
       if (reply?.answers?.length !== commands.length) throw new Error('not an answer of the script')

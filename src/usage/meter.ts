@@ -5,6 +5,7 @@
  * include_usage): the last readable one wins, nothing is ever added up.
  */
 import { MAX_TOKENS } from '../ledger/commands.ts'
+import { closingQuote } from './json-text.ts'
 import type { MeteredRoute } from './reservation.ts'
 
 /** Tokens as upstream reported them; cached is part of prompt, reasoning is part of completion. */
@@ -77,9 +78,10 @@ function streamMeter(): Meter {
   const event = () => {
     const text = data
     data = ''
-    if (text.includes('"delta"')) {
+    const delta = text.indexOf('"delta"')
+    if (delta >= 0) {
       metered.deltas += 1
-      for (const [, said = ''] of text.matchAll(DELTA_TEXT)) metered.bytes += bytesOf(said)
+      metered.bytes += textBytes(text, delta)
     }
     if (!text.includes('"usage"')) return
     const usage = usageOf(parse(text))
@@ -120,8 +122,24 @@ function streamMeter(): Meter {
   }
 }
 
-/** What a delta adds to an answer, as it stands in the JSON: text, reasoning, or arguments of a tool call. */
-const DELTA_TEXT = /"(?:content|reasoning|arguments|delta)":\s*"((?:[^"\\]|\\.)*)"/g
+/** Where a delta has what it adds to an answer: text, reasoning, or arguments of a tool call. */
+const DELTA_FIELDS = ['"content":', '"reasoning":', '"arguments":', '"delta":']
+
+/** The bytes that a delta adds to an answer, as they stand in its JSON. Each delta comes here, so it is not parsed. */
+function textBytes(json: string, from: number): number {
+  let bytes = 0
+  for (const field of DELTA_FIELDS) {
+    for (let at = json.indexOf(field, from); at >= 0; at = json.indexOf(field, at)) {
+      at += field.length
+      while (json[at] === ' ') at += 1
+      if (json[at] !== '"') continue
+      const end = closingQuote(json, at + 1)
+      bytes += bytesOf(json.slice(at + 1, end))
+      at = end
+    }
+  }
+  return bytes
+}
 
 const encoder = new TextEncoder()
 const bytesOf = (text: string): number =>
