@@ -1,7 +1,7 @@
--- What luacheck is told of the script of the ledger. `npm run lua` gives it the whole of the script.
+-- The luacheck settings for the ledger script. `npm run lua` checks the whole script.
 std = 'lua51'
 max_line_length = 100
--- StyLua breaks code as it sees fit.
+-- StyLua decides how code lines break.
 max_code_line_length = false
 
 read_globals = {
@@ -11,7 +11,7 @@ read_globals = {
   redis = { fields = { 'call' } },
 }
 
--- Lua 5.1 has these and the sandbox of Redis does not.
+-- Lua 5.1 has these globals, but the Redis sandbox does not.
 not_globals = {
   'debug',
   'dofile',

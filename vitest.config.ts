@@ -1,6 +1,6 @@
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
-  // A crowded machine is not a failure; nothing is measured against these.
-  test: { maxWorkers: 2, testTimeout: 30_000, hookTimeout: 30_000 },
+  // The tests wait more than they compute, so three workers fill two cores. Nothing is measured against the time limits.
+  test: { maxWorkers: 3, testTimeout: 30_000, hookTimeout: 30_000 },
 })

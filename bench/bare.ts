@@ -1,4 +1,4 @@
-/** The least that a gateway on Hono can do: the body up, the answer down, nothing else. */
+/** The smallest gateway on Hono: it passes the body up and the answer down, and does nothing else. */
 import { Hono } from 'hono'
 
 const UP = ['accept', 'user-agent']

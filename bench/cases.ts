@@ -1,4 +1,4 @@
-/** The gateways that are compared, each a process of its own. */
+/** The gateways that are compared. Each is a separate process. */
 import { execFile } from 'node:child_process'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -10,7 +10,7 @@ import type { WeirOptions } from './weir-vars.ts'
 
 export type Case = Target & { name: string; base: string; child: Child<UsageQuestion, Usage> }
 
-/** Where everything is that a gateway talks to. */
+/** The addresses of everything that a gateway talks to. */
 export type Surroundings = { upstream: string; rest: { url: string; token: string }; tcp: string }
 
 const CHAT = '/openai/v1/chat/completions'
@@ -18,7 +18,7 @@ const OURS = `/api/groq${CHAT}`
 
 const PORTKEY = {
   version: '1.15.2',
-  // Its own ranges take versions that do not go together.
+  // The ranges in its own package take versions that do not work together.
   overrides: { '@hono/node-server': '1.13.5', hono: '4.9.7' },
 }
 
@@ -74,7 +74,7 @@ const STARTS: Record<string, { base: string; start: Start }> = {
 
 export const CASES = Object.keys(STARTS)
 
-/** Starts the cases of these names, their bases with them. */
+/** Starts the cases with these names, and their bases. */
 export async function startCases(names: string[], around: Surroundings): Promise<Case[]> {
   const wanted = new Set(names.flatMap((name) => [STARTS[name]?.base ?? name, name]))
   const cases: Case[] = []
@@ -87,7 +87,7 @@ export async function startCases(names: string[], around: Surroundings): Promise
   return cases
 }
 
-/** Installs it for this run only; gives its start file, or nothing where npm cannot get it. */
+/** Installs it for this run only. Gives its start file, or undefined if npm cannot get it. */
 async function installPortkey(): Promise<string | undefined> {
   const folder = await mkdtemp(join(tmpdir(), 'weir-portkey-'))
   process.on('exit', () => void execFile('rm', ['-rf', folder]))

@@ -1,4 +1,4 @@
-/** A part of the benchmark as a process of its own, asked over IPC; both ends of it. */
+/** Runs a part of the benchmark as a separate process and asks it over IPC; both ends of it. */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import type { Server } from 'node:http'
@@ -11,7 +11,7 @@ export type Child<Question, Answer> = {
   stop(): Promise<void>
 }
 
-/** Starts a file of this folder with options and waits until it listens. One question at a time. */
+/** Starts a file of this folder with options and waits until it listens. Only one question at a time. */
 export async function startChild<Question extends object, Answer>(
   file: string,
   options: object,
@@ -19,13 +19,13 @@ export async function startChild<Question extends object, Answer>(
 ): Promise<Child<Question, Answer>> {
   const child = fork(new URL(file, import.meta.url), [JSON.stringify(options)], {
     execArgv: [...process.execArgv, ...flags],
-    // What gateways say of every request is written, and read by nobody.
+    // Gateways write a log line for each request; nothing reads it.
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   })
   const ended = once(child, 'exit').then(([code, signal]) => {
     throw new Error(`${file} ended (${String(code ?? signal)})`)
   })
-  // Somebody may be asking when it ends, or nobody.
+  // It may end while no question waits for an answer.
   ended.catch(() => undefined)
   const message = async () => {
     const [value] = (await Promise.race([once(child, 'message'), ended])) as [unknown]
@@ -40,18 +40,18 @@ export async function startChild<Question extends object, Answer>(
       return (await answer) as Answer
     },
     async stop() {
-      // It ends by itself, and with it what it has started.
+      // Without its parent, the process ends itself and what it has started.
       child.disconnect()
       await ended.catch(() => undefined)
     },
   }
 }
 
-/** What the parent gave to `startChild`. */
+/** The options that the parent passed to `startChild`. */
 export const optionsOfParent = <Options>(): Options =>
   JSON.parse(process.argv[2] ?? '{}') as Options
 
-/** Announces an address to the parent and answers its questions until it is gone. */
+/** Sends an address to the parent and answers its questions until the parent ends. */
 export function answerParent<Question, Answer>(
   url: string,
   answer: (question: Question) => Answer | Promise<Answer>,
@@ -63,7 +63,7 @@ export function answerParent<Question, Answer>(
   process.send?.(url)
 }
 
-/** Listens on loopback, on a free port, and never closes a connection of its own accord. */
+/** Listens on loopback, on a free port, and never closes a connection by itself. */
 export async function listen(server: Server): Promise<string> {
   server.keepAliveTimeout = 0
   server.listen(0, '127.0.0.1')
@@ -84,7 +84,7 @@ export type Usage = {
 
 export type UsageQuestion = { gc: boolean }
 
-/** Lets the parent ask what this process has used; for the servers that are compared. */
+/** Lets the parent ask what this process has used. For the servers that are compared. */
 export function answerUsage(url: string): void {
   answerParent<UsageQuestion, Usage>(url, ({ gc }) => {
     if (gc) globalThis.gc?.()

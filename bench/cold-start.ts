@@ -1,9 +1,9 @@
 /**
- * `npm run bench:cold-start`: the time from loading the edge bundle to its first response, as a ratio to a bundle of
- * Hono that says hello, in the same run.
+ * `npm run bench:cold-start`: the time from loading the edge bundle to its first response, as a ratio to a minimal Hono
+ * bundle in the same run.
  *
- * An isolate that is there already loads nothing, so each round has a new one: in workerd through its loader of
- * workers, in the edge runtime as a new context. The response is a 404, which the whole app has to be built for.
+ * An existing isolate loads nothing, so each round has a new one: in workerd through its worker loader, in the edge
+ * runtime as a new context. The response is a 404, for which the whole app must be built.
  */
 import { EdgeRuntime } from 'edge-runtime'
 import { build, type BuildOptions } from 'esbuild'
@@ -13,11 +13,11 @@ import { COMPATIBILITY_DATE, edgeBundle } from '../scripts/bundle.ts'
 import { median, ms, ratioOf, table } from './report.ts'
 
 const ROUNDS = 40
-/** The first rounds of all, which are not counted. */
+/** The first rounds, which are not counted. */
 const WARM_UP = 5
 const PATH = '/api/nothing'
 
-/** A configured gateway; nothing at these addresses is called. */
+/** A configured gateway. Nothing at these addresses is called. */
 const VARS = {
   GROQ_API_KEY: 'gsk_bench',
   ADMIN_KEY: 'admin-key-of-the-bench',
@@ -38,7 +38,7 @@ async function bundle(options: BuildOptions): Promise<string> {
   return outputFiles?.[0]?.text ?? ''
 }
 
-/** HELLO as a bundle; `exported` is what the platform wants to call. */
+/** HELLO as a bundle; `exported` is the code that exports what the platform calls. */
 const hello = (exported: string, more: BuildOptions) => {
   const { entryPoints: _, ...options } = edgeBundle('', 'hello.js')
   const stdin = { contents: HELLO + exported, resolveDir: process.cwd() }
@@ -49,7 +49,7 @@ type Platform = {
   name: string
   ours: string
   theirs: string
-  /** Loads a script into a new isolate and waits for its first response; gives the ms that takes. */
+  /** Loads a script into a new isolate and waits for its first response. Gives the time in ms. */
   load(script: string, round: number): Promise<number>
   close?(): Promise<void>
 }
@@ -115,7 +115,7 @@ async function onEdgeRuntime(): Promise<Platform> {
   }
 }
 
-/** The script as one that no cache of compiled code has seen. */
+/** Makes the script different in each round, so that no cache has its compiled code. */
 const unseen = (script: string, round: number) => `/* ${round} */${script}`
 
 const kb = (script: string) => `${(gzipSync(script).length / 1024).toFixed(1)} KB`
@@ -124,7 +124,7 @@ const rows: string[][] = []
 for (const { name, ours, theirs, load, close } of [await onWorkerd(), await onEdgeRuntime()]) {
   const times = { ours: [] as number[], theirs: [] as number[] }
   for (let round = 0; round < WARM_UP + ROUNDS; round++) {
-    // Neither is always the second.
+    // The order alternates, so that neither is always second.
     const order = [['ours', ours] as const, ['theirs', theirs] as const]
     for (const [whose, script] of round % 2 ? order.reverse() : order) {
       const took = await load(script, round)

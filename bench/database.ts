@@ -1,36 +1,36 @@
-/** A real redis-server behind the REST protocol of Upstash, as near or as far as the parent wants. */
-import { startRedis } from '../test/redis.ts'
-import { startUpstash } from '../test/upstash.ts'
+/** A real redis-server behind Upstash's REST protocol, with a delay that the parent sets. */
+import { startRedis } from '../test/support/redis.ts'
+import { startUpstash } from '../test/support/upstash.ts'
 import { answerParent } from './child.ts'
 import { populate } from './populate.ts'
 
 export type DatabaseQuestion =
-  /** By how many ms every answer over REST is late from now on. */
+  /** From now on, every answer over REST is this many ms late. */
   | { delay: number }
-  /** Makes up a past with so many users. */
+  /** Fills the database with the past of this many users. */
   | { users: number }
-  /** What it has done since the last time. */
+  /** What the database has done since the last question. */
   | { take: 'stats' }
 
 export type DatabaseAnswer = {
   token: string
   tcp: string
-  /** Commands as Upstash bills them: each one, those inside of scripts too. */
+  /** Commands as Upstash bills them: each one, also those inside of scripts. */
   billed: number
-  /** Every call of a script, by the operation it was sent first, in µs within Redis. */
+  /** Every call of a script, by the operation of its first command, in µs within Redis. */
   scripts: { op: string; us: number }[]
-  /** µs that the calls took, in each all that a script did. */
+  /** The time of all calls in µs, scripts included. */
   us: number
-  /** µs of CPU that it has used, user and system. */
+  /** User and system CPU time in µs. */
   cpu: number
 }
 
-/** In place of the address of a client, for what a script has run. */
+/** The log has this in place of a client's address for a command that a script has run. */
 const IN_SCRIPT = '?:0'
 
 const redis = await startRedis()
 const upstash = await startUpstash(redis)
-// It keeps a log of every call, which nobody reads here.
+// The server logs every call, and nothing here reads the log.
 setInterval(() => upstash.log.splice(0), 1000).unref()
 await redis.command(['CONFIG', 'SET', 'slowlog-max-len', '20000'])
 
@@ -66,7 +66,7 @@ async function stats(): Promise<Pick<DatabaseAnswer, 'billed' | 'scripts' | 'us'
   await redis.command(['SLOWLOG', 'RESET'])
   await redis.resetStats()
   cpuBefore = await cpuUsed()
-  // What looking costs is not counted.
+  // The commands of this question itself are not counted.
   const billed = Object.entries(counts)
     .filter(([name]) => !name.startsWith('slowlog'))
     .reduce((sum, [, calls]) => sum + calls, 0)

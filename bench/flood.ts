@@ -1,10 +1,10 @@
-/** One user who sends as much as goes in, while the parent wants it, whatever the answers are. */
+/** One user who sends as many requests as possible, for as long as the parent wants, whatever the answers are. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Agent, request } from 'node:http'
 import { answerParent, optionsOfParent } from './child.ts'
 
 export type FloodQuestion = { inFlight: number }
-/** How many answers there were since the last question, by status. */
+/** Number of answers since the last question, by status. */
 export type FloodAnswer = Record<string, number>
 
 const { url, model } = optionsOfParent<{ url: string; model: string }>()

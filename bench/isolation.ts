@@ -1,6 +1,7 @@
 /**
- * `npm run bench:isolation`: how long a quiet user waits beside another who floods the gateway, against the same user
- * alone; in turns, in one run. The flood is a process of its own, and past its limit, so that it is refused.
+ * `npm run bench:isolation`: how long a quiet user waits while another user floods the gateway, compared with the same
+ * user alone, in turns, in one run. The flood runs in a separate process and is past its limit, so its requests are
+ * refused.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startChild, type Usage, type UsageQuestion } from './child.ts'
@@ -59,7 +60,9 @@ try {
       ratio(99),
     ]
   })
-  console.log(`A quiet user's request in ms, one at a time, ${ROUNDS * WORK.requests} of each\n`)
+  console.log(
+    `Requests of a quiet user in ms, sent one at a time, ${ROUNDS * WORK.requests} of each kind\n`,
+  )
   console.log(table(['', 'refused per second', 'p50', '', 'p99', ''], rows))
 } finally {
   await Promise.all([flood, weir, database, upstream].map((child) => child.stop()))

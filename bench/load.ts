@@ -1,28 +1,30 @@
-/** The load generator: a fixed number of requests in flight, every answer read to its end and checked. */
+/** The load generator: a fixed number of requests in flight. Every answer is read to its end and checked. */
 import { Agent, request, type ClientRequest } from 'node:http'
-import { transcripts } from '../test/transcripts.ts'
+import { transcripts } from '../test/support/transcripts.ts'
 import { BENCH_MODEL } from './weir-vars.ts'
 
-/** Where to send it. */
 export type Target = {
   url: string
   headers?: Record<string, string>
-  /** Changes what upstream says, so that only its status can be checked. */
+  /** It changes upstream's answer, so only the status can be checked. */
   rewrites?: boolean
 }
 
 export type Workload = {
-  /** Paced streams come event by event; others, and plain answers, in one piece. */
+  /** Paced streams arrive event by event; other streams and plain answers in one piece. */
   kind: 'plain' | 'stream' | 'paced'
   inFlight: number
   requests: number
-  /** Every so many requests one is abandoned, in turn before its answer and in the middle of it. */
+  /** One in this many requests is abandoned: in turn before its answer and in the middle of it. */
   abortEvery?: number
-  /** The number of the first user, where every request is of another one. */
+  /** If set, every request is from another user, and this is the number of the first one. */
   from?: number
 }
 
-/** In ms: to the first byte of the body, and to its end, and how long each paced event was on its way. Abandoned requests are not in it. */
+/**
+ * In ms: to the first byte of the body, to its end, and the transit time of each paced event. Abandoned requests are
+ * not included.
+ */
 export type Timing = { first: number; whole: number; events: number[] }
 
 const chat = (kind: Workload['kind'], slow = false) =>
@@ -39,7 +41,7 @@ const chat = (kind: Workload['kind'], slow = false) =>
     ...(kind === 'paced' && { user: kind }),
   })
 
-/** Sends a workload to a chat completions address, as one user per request in flight unless told. */
+/** Sends a workload to a chat completions address. Without `from`, each request in flight has its own user. */
 export async function load(target: Target, work: Workload): Promise<Timing[]> {
   const { url, headers, rewrites } = target
   const agent = new Agent({ keepAlive: true, maxSockets: work.inFlight })

@@ -1,4 +1,4 @@
-/** Resident memory over many streams, some of which are abandoned. */
+/** Resident memory over many streams, some of them abandoned. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Case } from './cases.ts'
 import { load } from './load.ts'
@@ -10,7 +10,7 @@ const STEP = { kind: 'stream', inFlight: 32, requests: 20_000, abortEvery: 10 } 
 /** Longer than the deadline of a database call. */
 const AT_REST_MS = 3500
 
-/** Measures, prints the table, and gives the figures. */
+/** Measures, prints the table, and returns the figures. */
 export async function memory(weir: Case): Promise<object[]> {
   const figures: { requests: number; rss: number; heap: number }[] = []
   for (let step = 0; step <= STEPS; step += 1) {
@@ -22,7 +22,7 @@ export async function memory(weir: Case): Promise<object[]> {
   }
   const mb = (bytes: number) => (bytes / 1024 / 1024).toFixed(1)
   console.log(
-    `\nMemory of ${weir.name} in MB, over streams of which one in ${STEP.abortEvery} is abandoned\n`,
+    `\nMemory of ${weir.name} in MB, over streams; the client leaves one in ${STEP.abortEvery}\n`,
   )
   console.log(
     table(

@@ -1,16 +1,16 @@
-/** A past made up in the database: one user and one day that came about as usual, and copies of them. */
+/** Fills the database with a past: one user and one day made by normal commands, and copies of them. */
 import { activityOf } from '../src/ledger/documents.ts'
 import type { UsageDoc } from '../src/ledger/shapes.ts'
 import { VERSION } from '../src/ledger/shapes.ts'
 import { DAY_MS, dateOf } from '../src/ledger/windows.ts'
-import { PREFIX, TOP_DAY, dayKey, pastKey, profileKey, usageKey } from '../src/store/keys.ts'
-import { createRedisStore } from '../src/store/redis.ts'
+import { PREFIX, TOP_DAY, dayKey, pastKey, profileKey, usageKey } from '../src/store/redis/keys.ts'
+import { createRedisStore } from '../src/store/redis/store.ts'
 import { LEDGER_SCRIPT } from '../src/store/redis/script-files.ts'
-import { tcpClient } from '../src/store/tcp.ts'
-import { createIds } from '../src/usage/user-id.ts'
-import { admitOf, settleOf } from '../test/commands.ts'
-import type { Redis } from '../test/redis.ts'
-import { RETENTION } from '../test/stores.ts'
+import { tcpClient } from '../src/store/redis/tcp.ts'
+import { createIds } from '../src/identity/ids.ts'
+import { admitOf, settleOf } from '../test/support/commands.ts'
+import type { Redis } from '../test/support/redis.ts'
+import { RETENTION } from '../test/support/stores.ts'
 import { BENCH_HASH_SECRET, BENCH_MODEL, BENCH_USER_DAYS } from './weir-vars.ts'
 
 const MODELS = 50
@@ -18,22 +18,22 @@ const MODELS_PER_USER = 5
 const DAYS = 90
 const EVENTS = RETENTION.eventsKept
 
-/** So many commands are sent at a time. */
+/** Commands that are sent at a time. */
 const BATCH = 1000
 
 export const tokenOf = (user: number): string => `token-of-user-${user}`
 export const modelOf = (model: number): string =>
   model === 0 ? BENCH_MODEL : `maker/model-${model}`
 
-/** What there is of each user, in words. */
+/** What each user has, in words. */
 export const EACH_USER = `${BENCH_USER_DAYS} past days of ${MODELS_PER_USER} models and a profile as long as one with two keys`
 
-/** What there is of everyone together, in words. */
+/** What everyone together has, in words. */
 export const EVERYONE = `${MODELS} models and ${DAYS} days`
 
 /**
- * Users `token-of-user-0` and on, active within the last day, each with a past; days with all models; and a full list
- * of events.
+ * Writes users `token-of-user-0` and up, who were active within the last day and have a past; days with all models; and
+ * a full list of events.
  */
 export async function populate(redis: Redis, users: number): Promise<void> {
   const now = Date.now()
@@ -42,7 +42,7 @@ export async function populate(redis: Redis, users: number): Promise<void> {
     redis: client,
     retention: { ...RETENTION, userDays: BENCH_USER_DAYS },
     script: LEDGER_SCRIPT,
-    // The past is made up from its beginning.
+    // The commands start at the beginning of the past.
     tolerance: Infinity,
     batch: false,
     warn: () => undefined,

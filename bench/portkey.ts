@@ -1,4 +1,4 @@
-/** `@portkey-ai/gateway`, from where the benchmark has installed it. */
+/** Starts `@portkey-ai/gateway` from where the benchmark has installed it. */
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { pathToFileURL } from 'node:url'
@@ -6,7 +6,7 @@ import { answerUsage, optionsOfParent, urlOf } from './child.ts'
 
 const { start } = optionsOfParent<{ start: string }>()
 
-/** It wants to be told a port. */
+/** Portkey needs a port number and cannot choose a free port itself. */
 async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

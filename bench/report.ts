@@ -1,6 +1,6 @@
 /** The arithmetic and the tables of the benchmark. */
 
-/** The value below which so many percent of the others are. */
+/** The nearest-rank percentile. */
 export function percentile(values: number[], percent: number): number {
   const sorted = values.toSorted((a, b) => a - b)
   const at = Math.ceil((percent / 100) * sorted.length) - 1
@@ -9,7 +9,7 @@ export function percentile(values: number[], percent: number): number {
 
 export const median = (values: number[]): number => percentile(values, 50)
 
-/** The rounds' ratios, the median of them, and all of that in words with the least and the greatest. */
+/** The ratio of each round, their median, and a text with the median, the smallest and the largest. */
 export function ratioOf(ours: number[], theirs: number[]) {
   const rounds = ours.map((value, round) => value / (theirs[round] ?? NaN))
   const [low, high] = [Math.min(...rounds), Math.max(...rounds)]
@@ -19,7 +19,7 @@ export function ratioOf(ours: number[], theirs: number[]) {
 
 export const ms = (value: number): string => value.toFixed(2)
 
-/** Columns as wide as they need to be, the first to the left and the others to the right. */
+/** A table with columns as wide as needed, the first aligned left and the others right. */
 export function table(head: string[], rows: string[][]): string {
   const all = [head, ...rows]
   const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))

@@ -1,4 +1,4 @@
-/** What a request costs: CPU, latency, throughput and billed commands, every gateway in turn, round after round. */
+/** What a request costs: CPU, latency, throughput and billed commands. In each round every gateway has its turn. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Case } from './cases.ts'
 import type { Child } from './child.ts'
@@ -9,7 +9,7 @@ import { median, ms, percentile, ratioOf, table } from './report.ts'
 
 export type Database = Child<DatabaseQuestion, DatabaseAnswer>
 
-/** So many users send one request after the other, and are met again and again. */
+/** These users send one request after the other, and come again and again. */
 const HOT_USERS = 32
 const WIDE = 'plain, wide'
 const WIDE_REQUESTS = 400
@@ -23,22 +23,25 @@ const WORKLOADS: Record<string, Workload> = {
 
 const ROUNDS = 5
 
-/** Users that so many cases need in the database: each request of `WIDE` is of one who was never seen before. */
+/** Users that the cases need in the database: each request of `WIDE` is from a user without an earlier request. */
 export const usersOf = (cases: number): number => HOT_USERS + cases * ROUNDS * WIDE_REQUESTS
 
-/** Requests before anything is measured, per workload and gateway. */
+/** Requests before measuring starts, per workload and gateway. */
 const WARM_UP = 1000
 
-/** Settlements are gathered for a moment after the answer, and are to be counted with it. */
+/** Settlements are batched for a moment after the answer, and must be counted with it. */
 const SETTLED_MS = 100
 
-/** The most CPU that `node-rest` may take, as a multiple of another's. */
+/** The most CPU time that `node-rest` may take, as a multiple of another gateway's. */
 const TARGETS: Record<string, Record<string, string>> = {
   'plain, 32 in flight': { bare: '≤ 1.25×', portkey: '≤ 0.6×' },
   'plain, alone': { bare: '≤ 2.5×' },
 }
 
-/** One load on one gateway. CPU in µs, of the database too, and billed commands are per request, throughput is per second. */
+/**
+ * One load on one gateway. CPU in µs (also the database's) and billed commands are per request, throughput is per
+ * second.
+ */
 type Run = { cpu: number; perSecond: number; billed: number; redis: number; timings: Timing[] }
 
 async function run({ child, ...target }: Case, work: Workload, database: Database): Promise<Run> {
@@ -59,7 +62,7 @@ async function run({ child, ...target }: Case, work: Workload, database: Databas
   }
 }
 
-/** Runs the workloads, prints the tables, and gives the figures. */
+/** Runs the workloads, prints the tables, and returns the figures. */
 export async function requests(cases: Case[], database: Database): Promise<object[]> {
   const figures: object[] = []
   const rows: string[][] = []
@@ -125,9 +128,9 @@ export async function requests(cases: Case[], database: Database): Promise<objec
   }
   const head = ['', '', 'CPU µs', 'ratio (min–max)', 'target', 'req/s', 'p50 ms', 'p95', 'p99']
   console.log(
-    `\nA request. CPU of the gateway's process, user and system; its ratio is to the bare pass-through on the same runtime.\n` +
-      `Medians of ${ROUNDS} rounds. Commands are those that Upstash bills. Wide is 32 in flight too, each of another user.\n` +
-      `In the database: ${EVERYONE}, and ${usersOf(cases.length)} users, each with ${EACH_USER}.\n`,
+    `\nCost of a request. CPU is user and system time of the gateway's process. The ratio compares it with the bare pass-through on the same runtime.\n` +
+      `All figures are medians of ${ROUNDS} rounds. Commands are what Upstash bills. "Wide" has 32 requests in flight, each of another user.\n` +
+      `The database holds ${EVERYONE}, and ${usersOf(cases.length)} users, each with ${EACH_USER}.\n`,
   )
   console.log(table([...head, 'commands', 'Redis CPU µs', 'RSS MB'], rows))
   return figures

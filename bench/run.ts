@@ -2,8 +2,8 @@
  * `npm run bench`: what the gateway costs, always as a ratio to something else measured in the same run.
  *
  * Names after `--` choose cases (`npm run bench -- node-rest workerd`) or parts (`requests streams scale memory`);
- * without any it is all of them. Everything is on loopback, each part a process of its own; this one is the load
- * generator. Times depend on the machine and its mood, so nothing here fails because of one.
+ * without names everything runs. Everything is on loopback, and each part is a separate process; this one generates the
+ * load. Times depend on the machine and its load, so no time makes a run fail.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus, release } from 'node:os'

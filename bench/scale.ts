@@ -1,4 +1,6 @@
-/** Whether it matters how many users there are: calls of the admin, of browsers and of the proxy, on databases of three sizes. */
+/**
+ * Whether the number of users matters: calls of the admin, of browsers and of the proxy, on databases of three sizes.
+ */
 import { startChild, type Usage, type UsageQuestion } from './child.ts'
 import type { DatabaseAnswer, DatabaseQuestion } from './database.ts'
 import { EACH_USER, EVERYONE, modelOf, tokenOf } from './populate.ts'
@@ -26,7 +28,7 @@ const post = (url: string, body: unknown, headers = {}) =>
     body: JSON.stringify(body),
   })
 
-/** As a browser of the admin asks. */
+/** Asks as an admin's browser does. */
 const page =
   (headers = {}): Call =>
   (url, _, cookie) =>
@@ -60,7 +62,7 @@ const CALLS: Record<string, Call> = {
 /** In ms as the caller sees it, in µs within Redis, and in commands. */
 type Sample = Pick<DatabaseAnswer, 'billed' | 'us' | 'scripts'> & { ms: number }
 
-/** Measures, prints the tables, and gives the figures. */
+/** Measures, prints the tables, and returns the figures. */
 export async function scale(upstream: string): Promise<object[]> {
   const places = []
   for (const users of SIZES) {
@@ -84,7 +86,7 @@ export async function scale(upstream: string): Promise<object[]> {
         const text = await answer.text()
         const took = performance.now() - start
         if (!answer.ok) throw new Error(`${name}: status ${answer.status} ${text}`)
-        // What settles after the answer belongs to the request.
+        // The settlement after the answer belongs to the request.
         if (name === 'request') await new Promise((resolve) => setTimeout(resolve, 60))
         const sample = { ms: took, ...(await database.ask({ take: 'stats' })) }
         if (round >= 0) samples.get(name)?.push(sample)
@@ -142,8 +144,8 @@ export async function scale(upstream: string): Promise<object[]> {
   })
   const most = SIZES.at(-1) ?? 0
   console.log(
-    `\nUsers in the database, each with ${EACH_USER}; of everyone ${EVERYONE}.\n` +
-      'The target of the pages is 1.2× at most, with the same commands.\n',
+    `\nThe database holds ${EVERYONE}, and this many users, each with ${EACH_USER}.\n` +
+      'The target for the pages is at most 1.2×, with the same commands.\n',
   )
   console.log(
     table(['', ...SIZES.map((users) => `${users} users`), `${most} ÷ ${SIZES[0]}`], cells),
@@ -151,5 +153,5 @@ export async function scale(upstream: string): Promise<object[]> {
   return figures
 }
 
-/** What so many commands a request cost on Upstash, in USD for a million requests. */
+/** The price on Upstash of this many commands per request, in USD for a million requests. */
 export const usdPerMillion = (commands: number): number => commands * 1e6 * USD_PER_COMMAND

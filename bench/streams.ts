@@ -1,17 +1,17 @@
-/** What a stream waits for: its first byte for the database, near and far, and each event for its passing through. */
+/** How long a stream waits: its first byte for the database, near and far, and each event for the gateway. */
 import type { Case } from './cases.ts'
 import { load, type Timing } from './load.ts'
 import { median, ms, percentile, table } from './report.ts'
 import type { Database } from './requests.ts'
 
-/** By how many ms the database's answers are late. */
+/** The delays of the database's answers, in ms. */
 const DELAYS = [0, 5, 20]
 const ROUNDS = 3
 const REQUESTS = 12
-/** What may come on top of a round trip to the database. */
+/** The time that the gateway may add to a round trip to the database. */
 const ADDED_MS = 1
 
-/** Measures, prints the table, and gives the figures. The database over TCP is as near as ever, files even nearer. */
+/** Measures, prints the table, and returns the figures. The delays apply to the database over REST only. */
 export async function streams(cases: Case[], database: Database, token: string): Promise<object[]> {
   const figures: object[] = []
   const rows: string[][] = []
@@ -54,8 +54,8 @@ export async function streams(cases: Case[], database: Database, token: string):
   }
   await database.ask({ delay: 0 })
   console.log(
-    `\nA stream, alone, in ms: its first byte, where the target is a round trip to the database + ${ADDED_MS} ms, and the way of\n` +
-      'each later event from upstream to the client.\n',
+    `\nA single stream, in ms: the delay of its first byte (target: a round trip to the database + ${ADDED_MS} ms), and of each later\n` +
+      'event on its way from upstream to the client.\n',
   )
   console.log(
     table(['late by', '', 'first byte', 'added', 'target', 'event p50', 'p95', 'p99'], rows),

@@ -1,12 +1,12 @@
-/** The fastest upstream there can be: a known answer, written in one go. On demand a stream that takes its time. */
+/** The fastest possible upstream: a known answer, written at once. On demand it sends a slow stream. */
 import { createServer, type ServerResponse } from 'node:http'
-import { transcripts, type Transcript } from '../test/transcripts.ts'
+import { transcripts, type Transcript } from '../test/support/transcripts.ts'
 import { answerParent, listen } from './child.ts'
 
-/** Ends a slow stream long enough after its first half for a client to leave in between. */
+/** A slow stream ends this long after its first half, so that a client can leave in between. */
 const SLOW_MS = 20
 
-/** A paced stream: so many events, so far apart, each of which says when it was sent. */
+/** A paced stream: the number of events and the time between them. Each event says when it was sent. */
 const PACED = { events: 12, ms: 5 }
 
 const { plain, stream } = transcripts
@@ -25,7 +25,7 @@ const server = createServer((req, res) => {
   })
 })
 
-/** The clock is that of the machine, so another process can tell how long an event was on its way. */
+/** The clock is the machine's, so another process can measure how long an event took. */
 function pace(res: ServerResponse, left: number): void {
   if (left === 0) return void res.end(END)
   const content = String(process.hrtime.bigint())

@@ -1,5 +1,5 @@
-/** The environment of the gateways under test: every limit checked and none ever met, every feature on. */
-import type { Vars } from '../src/config.ts'
+/** The environment of the gateways under test: every limit is checked and none is reached, and every feature is on. */
+import type { Vars } from '../src/config/config.ts'
 
 export type WeirOptions = {
   upstream: string
@@ -7,7 +7,7 @@ export type WeirOptions = {
   rest?: { url: string; token: string }
   tcp?: string
   file?: string
-  /** Rows of MODEL_LIMITS that are to be met. */
+  /** Rows of MODEL_LIMITS that the run is to reach. */
   limits?: Record<string, object>
 }
 
@@ -18,10 +18,10 @@ const AMPLE = {
   requestsPerMinute: 1e9,
 }
 
-/** Days of a user's past that are kept. */
+/** Days that a user's past is kept. */
 export const BENCH_USER_DAYS = 35
 
-/** The model that has limits of its own for everyone together. */
+/** The model that has its own limits for everyone together. */
 export const BENCH_MODEL = 'openai/gpt-oss-20b'
 
 export const BENCH_ADMIN_KEY = 'admin-key-of-the-bench'
@@ -39,7 +39,7 @@ export const weirVars = ({ upstream, rest, tcp, file, limits }: WeirOptions): Va
   GLOBAL_LIMITS: JSON.stringify({ total: AMPLE, [BENCH_MODEL]: AMPLE }),
   USER_RETENTION_DAYS: String(BENCH_USER_DAYS),
   ON_CLIENT_ABORT: 'drain',
-  // A crowded machine is not a database that is gone.
+  // A busy machine must not look like an unreachable database.
   STORE_TIMEOUT_MS: '3000',
   PORT: '0',
 })

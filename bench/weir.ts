@@ -1,11 +1,12 @@
-/** The gateway as `npm start` runs it in production, a line of its log per request included. */
+/** The gateway as `npm start` runs it in production, with one log line per request. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { readConfig } from '../src/config.ts'
+import { readConfig } from '../src/config/config.ts'
 import { createLog } from '../src/log.ts'
-import { openStore } from '../src/node-store.ts'
-import { startServer } from '../src/server.ts'
+import { openStore } from '../src/platform/node/store.ts'
+import { createApp } from '../src/app.ts'
+import { startServer } from '../src/platform/node/server.ts'
 import { answerUsage, optionsOfParent, urlOf } from './child.ts'
 import { weirVars, type WeirOptions } from './weir-vars.ts'
 
@@ -21,4 +22,4 @@ const log = createLog({
 })
 const { store } = await openStore(config, log)
 
-answerUsage(urlOf(await startServer({ config, store, log })))
+answerUsage(urlOf(await startServer({ createApp, config, store, log })))

@@ -1,4 +1,4 @@
-/** A worker in workerd, under Miniflare: the gateway's edge bundle, or the bare pass-through as the base of it. */
+/** A worker in workerd, under Miniflare: the gateway's edge bundle, or the bare pass-through to compare it with. */
 import { build } from 'esbuild'
 import { Log, LogLevel, Miniflare } from 'miniflare'
 import { readFileSync, readdirSync } from 'node:fs'
@@ -9,10 +9,7 @@ import { weirVars, type WeirOptions } from './weir-vars.ts'
 
 const { entry, ...options } = optionsOfParent<WeirOptions & { entry: string }>()
 
-const bundle = edgeBundle(entry, 'worker.js')
-// The bare one has nothing that could be left out.
-if (entry.endsWith('bare-worker.ts')) bundle.plugins = []
-const { outputFiles } = await build({ ...bundle, write: false })
+const { outputFiles } = await build({ ...edgeBundle(entry, 'worker.js'), write: false })
 const miniflare = new Miniflare({
   modules: true,
   script: outputFiles[0]?.text ?? '',
@@ -22,7 +19,7 @@ const miniflare = new Miniflare({
   cf: false,
   bindings: { ...weirVars(options), BARE_UPSTREAM: options.upstream },
   log: new Log(LogLevel.NONE),
-  // Otherwise it would wait until somebody reads what it says.
+  // Without a reader of its output, workerd would block.
   handleRuntimeStdio(stdout: Readable, stderr: Readable) {
     stdout.resume()
     stderr.resume()
@@ -32,7 +29,7 @@ const { origin } = await miniflare.ready
 const pid = workerdOf(process.pid)
 process.on('exit', () => process.kill(pid))
 
-/** The process that Miniflare has started for workerd. */
+/** The workerd process that Miniflare has started. */
 function workerdOf(parent: number): number {
   for (const name of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
@@ -40,7 +37,7 @@ function workerdOf(parent: number): number {
         /\((.*)\) . (\d+)/.exec(readFileSync(`/proc/${name}/stat`, 'utf8')) ?? []
       if (Number(rest) === parent && command?.startsWith('workerd')) return Number(name)
     } catch {
-      // It has ended meanwhile.
+      // The process has ended since.
     }
   }
   throw new Error('no workerd among the processes')

@@ -2,24 +2,30 @@
  * Writes Vercel's Build Output, one function and the static files, and the worker for Cloudflare.
  * https://vercel.com/docs/build-output-api
  */
+import { build } from 'esbuild'
 import { copyFile, cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { gzipSync } from 'node:zlib'
-import { SHARED_HEADERS, SHARED_PATHS, STATIC_HEADERS, STATIC_PATHS } from '../src/static-files.ts'
-import { buildEdge } from './bundle.ts'
+import {
+  SHARED_HEADERS,
+  SHARED_PATHS,
+  STATIC_HEADERS,
+  STATIC_PATHS,
+} from '../src/platform/node/static-files.ts'
+import { edgeBundle } from './bundle.ts'
 import { OPENAPI_PATH, openapiText } from './openapi.ts'
 
 const OUTPUT = '.vercel/output'
 const FUNCTION = `${OUTPUT}/functions/index.func`
-/** Each entry with its source map, which reads stack traces and is never in what is uploaded. */
+/** Each entry with its source map. The map is for reading stack traces and is not uploaded. */
 const BUNDLES = 'dist'
 const MAX_GZIP_BYTES = 128 * 1024
 
 const json = (path: string, value: unknown) =>
   writeFile(path, `${JSON.stringify(value, null, 2)}\n`)
 
-/** A regular expression that fits these paths only. */
+/** A regular expression that matches these paths only. */
 const only = (paths: string[]) =>
   `^(?:${paths.map((path) => path.replace(/[.+^$*?()[\]{}|\\]/g, '\\$&')).join('|')})$`
 
@@ -35,7 +41,10 @@ const LAUNCH = {
   },
 }
 
-/** The runtime that the built function asks for. Its source cannot be asked: it imports Lua, which only esbuild can. */
+/**
+ * The runtime that the built function exports. The source cannot be imported here: it imports Lua, which only esbuild
+ * can.
+ */
 async function runtimeOf(path: string): Promise<keyof typeof LAUNCH> {
   const { config } = (await import(pathToFileURL(resolve(path)).href)) as {
     config: { runtime: keyof typeof LAUNCH }
@@ -45,16 +54,13 @@ async function runtimeOf(path: string): Promise<keyof typeof LAUNCH> {
 
 for (const folder of [OUTPUT, BUNDLES]) await rm(folder, { recursive: true, force: true })
 for (const entry of ['vercel', 'worker']) {
-  const outfile = `${BUNDLES}/${entry}/index.js`
-  const { code, map } = await buildEdge(`src/${entry}.ts`, outfile)
-  await mkdir(`${BUNDLES}/${entry}`, { recursive: true })
-  await writeFile(outfile, code)
-  await writeFile(`${outfile}.map`, map)
+  const bundle = edgeBundle(`src/${entry}.ts`, `${BUNDLES}/${entry}/index.js`)
+  await build({ ...bundle, sourcemap: 'external' })
 }
 await mkdir(FUNCTION, { recursive: true })
 await copyFile(`${BUNDLES}/vercel/index.js`, `${FUNCTION}/index.mjs`)
 await json(`${FUNCTION}/.vc-config.json`, LAUNCH[await runtimeOf(`${FUNCTION}/index.mjs`)])
-// The file of headers is for Cloudflare to read.
+// The file `_headers` is for Cloudflare.
 const filter = (path: string) => basename(path) !== '_headers'
 await cp('static', `${OUTPUT}/static`, { recursive: true, filter })
 await writeFile(`${OUTPUT}/static${OPENAPI_PATH}`, openapiText())

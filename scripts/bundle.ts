@@ -1,30 +1,19 @@
-/** One esbuild call for the edge: what Vercel and workerd run, and the development server too. */
-import { build, type BuildOptions } from 'esbuild'
-import { pruning } from './prune.ts'
+/** The esbuild options of the edge bundle. Development, tests, Vercel and Cloudflare all use the same bundle. */
+import type { BuildOptions, Plugin } from 'esbuild'
+import { ASSET_FILES, readAssets } from '../src/views/assets.ts'
 
-/** The behaviour of workerd that is built for; wrangler.toml says the same. */
+/** The compatibility date of workerd. wrangler.toml has the same date. */
 export const COMPATIBILITY_DATE = '2026-04-01'
 
-/**
- * The file that is deployed, with its source map: one esbuild call, and terser after it, which finds another 4 % of bytes.
- * Tests and development run what esbuild gives; what is built here is run by the tests of deploying.
- */
-export async function buildEdge(
-  entry: string,
-  outfile: string,
-): Promise<{ code: string; map: string }> {
-  // Only here, since every test that runs workerd loads this file.
-  const { minify } = await import('terser')
-  const options = edgeBundle(entry, outfile)
-  const { outputFiles } = await build({ ...options, write: false, sourcemap: 'external' })
-  const textOf = (end: string) => outputFiles.find(({ path }) => path.endsWith(end))?.text ?? ''
-  const { code = '', map } = await minify(textOf('.js'), {
-    module: true,
-    ecma: 2020,
-    compress: { passes: 3 },
-    sourceMap: { content: textOf('.map'), filename: 'index.js' },
-  })
-  return { code, map: String(map) }
+/** Puts the files that the pages load into the bundle. They replace src/views/assets.ts. */
+const assets: Plugin = {
+  name: 'assets',
+  setup(build) {
+    build.onLoad({ filter: /[\\/]src[\\/]views[\\/]assets\.ts$/ }, () => ({
+      contents: `export const ASSETS = ${JSON.stringify(readAssets())}`,
+      watchFiles: Object.values(ASSET_FILES),
+    }))
+  },
 }
 
 /** Options to bundle an edge entry into one file. */
@@ -40,5 +29,5 @@ export const edgeBundle = (entry: string, outfile: string): BuildOptions => ({
   legalComments: 'none',
   // For src/store/redis/script-inlined.ts.
   loader: { '.lua': 'text' },
-  plugins: [pruning],
+  plugins: [assets],
 })

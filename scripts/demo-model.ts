@@ -1,6 +1,6 @@
 /**
- * The demo model of `npm run dev`: answers like Groq where no provider key is set, so that a newcomer sees
- * streaming, metering and limits work offline. It says what it is.
+ * The demo model of `npm run dev`: it answers like Groq if no provider key is set, so that a newcomer sees streaming,
+ * metering and limits work offline. Its answers say that it is a demo.
  */
 
 const MODEL = 'openai/gpt-oss-20b'

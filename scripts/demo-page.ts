@@ -2,17 +2,16 @@
 import { serveStatic } from '@hono/node-server/serve-static'
 import { Hono } from 'hono'
 import { fileURLToPath } from 'node:url'
-import { STATIC_PATHS, staticFiles } from '../src/static-files.ts'
+import { STATIC_PATHS, staticFiles } from '../src/platform/node/static-files.ts'
 
-/** Nothing inline and nothing from elsewhere. */
+/** No inline code, and nothing from other origins. */
 const POLICY =
   "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
   "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-/** The routes of workerd that are for these pages; all others are the gateway's. */
+/** The routes in workerd that these pages answer; the gateway answers all others. */
 export const PAGE_ROUTES = ['/demo', '/demo/*', ...STATIC_PATHS].map((path) => `*${path}`)
 
-/** Answers a request of such a route. */
 export const pages = new Hono()
 
 pages.use(async (c, next) => {

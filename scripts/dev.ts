@@ -1,26 +1,26 @@
 /**
- * `npm run dev`: the edge bundle in workerd, with usage in a file and, where no key is set, a demo model.
- * Needs no database, no key and no network; rebuilds on change.
+ * `npm run dev`: the edge bundle in workerd, with usage in a file and, if no key is set, a demo model.
+ * It needs no database, no key and no network, and rebuilds on change.
  */
 import { context, type BuildResult } from 'esbuild'
 import { Log, LogLevel, Miniflare, Response, type MiniflareOptions, type Request } from 'miniflare'
 import { randomBytes } from 'node:crypto'
-import { ConfigError, readConfig, VARIABLES, type Config, type Vars } from '../src/config.ts'
-import { loadEnvFiles } from '../src/env-files.ts'
+import { ConfigError, readConfig, VARIABLES, type Config, type Vars } from '../src/config/config.ts'
+import { loadEnvFiles } from '../src/platform/node/env-files.ts'
 import { importOld } from '../src/migration/import-old.ts'
 import { fieldsOf, imported } from '../src/migration/report.ts'
 import { TIMEOUT_MS } from '../src/migration/start.ts'
-import { connect } from '../src/node-store.ts'
+import { connect } from '../src/platform/node/store.ts'
 import {
   checkInDatabase,
   checkInFile,
   isSecretChanged,
   SECRET_CHANGED,
-} from '../src/secret-check.ts'
-import { startupLines } from '../src/startup.ts'
-import { onStopSignal } from '../src/stop-signals.ts'
+} from '../src/platform/node/secret-check.ts'
+import { startupLines } from '../src/platform/node/startup.ts'
+import { onStopSignal } from '../src/platform/node/signals.ts'
 import { serveStore } from '../src/store/binding.ts'
-import { openLocal, type LocalStore } from '../src/store/local.ts'
+import { openLocal, type LocalStore } from '../src/store/local/store.ts'
 import { StoreError } from '../src/store/store.ts'
 import { COMPATIBILITY_DATE, edgeBundle } from './bundle.ts'
 import { answerDemo } from './demo-model.ts'
@@ -86,7 +86,7 @@ async function develop(): Promise<void> {
     ],
     host: '127.0.0.1',
     port: config.port,
-    // Otherwise it asks the network where this machine is.
+    // Otherwise Miniflare asks the network where this machine is.
     cf: false,
     log: new Log(LogLevel.WARN),
   })
@@ -100,18 +100,19 @@ async function develop(): Promise<void> {
     await miniflare?.setOptions(options(script))
     if (miniflare) console.log('Rebuilt.')
   }
+  const { plugins = [], ...edge } = edgeBundle('src/worker.ts', 'worker.js')
   const bundle = await context({
-    ...edgeBundle('src/worker.ts', 'worker.js'),
-    minify: false,
+    ...edge,
     write: false,
-    plugins: [{ name: 'rebuilt', setup: (build) => build.onEnd(rebuilt) }],
+    plugins: [...plugins, { name: 'rebuilt', setup: (build) => build.onEnd(rebuilt) }],
   })
   await bundle.rebuild()
   miniflare = new Miniflare(options(running))
   const { origin } = await miniflare.ready
   await bundle.watch()
 
-  // Instead of Miniflare's own, which end the process at once: the store needs a moment.
+  // Replaces Miniflare's own handlers, which end the process at once: the store needs time to
+  // close.
   onStopSignal(async () => {
     await bundle.dispose()
     await miniflare?.dispose()
@@ -119,15 +120,15 @@ async function develop(): Promise<void> {
   })
 
   const storage = store ? `the file ${config.usageFile}` : 'Redis over REST'
-  // In this script a missing provider key means the demo model, and an admin key is made up.
+  // Here a missing provider key means the demo model, and a missing admin key is generated.
   const lines = startupLines({ ...config, groqKey: 'set', adminKey: 'set' }, storage)
   if (await checkSecret(config).catch(() => false)) lines.push(SECRET_CHANGED)
-  if (demo) lines.push('Upstream: the built-in demo model, since GROQ_API_KEY is not set.')
-  if (generatedKey) lines.push(`Admin key, made up for this run: ${generatedKey}`)
+  if (demo) lines.push('Provider: the built-in demo model, because GROQ_API_KEY is not set.')
+  if (generatedKey) lines.push(`Admin key, generated for this run: ${generatedKey}`)
   lines.push(
     `Weir listens on ${origin}`,
-    `The dashboard, for the admin key: ${origin}/admin`,
-    `A page that uses it: ${origin}/demo`,
+    `Dashboard: ${origin}/admin (log in with the admin key)`,
+    `Demo page: ${origin}/demo`,
     'Try it:',
     `  curl ${origin}/api/groq -H 'x-user-token: my-first-user' -d '{"prompt":"Hello"}'`,
     `  curl ${origin}/api/admin/usage -H 'Authorization: Bearer ${generatedKey ?? '$ADMIN_KEY'}'`,
@@ -135,7 +136,7 @@ async function develop(): Promise<void> {
   for (const line of lines) console.log(line)
 }
 
-/** The store on files, which an old system's file becomes first. */
+/** The store on files. A file of the old system is imported first. */
 async function openUsage(config: Readonly<Config>): Promise<LocalStore> {
   const { usageFile: file, retention } = config
   const report = await importOld({ ...config, file, now: Date.now })
@@ -155,7 +156,7 @@ async function checkSecret(config: Readonly<Config>): Promise<boolean> {
   }
 }
 
-/** What a browser asks for beside the gateway. */
+/** Answers the pages and files that a browser requests beside the gateway. */
 async function servePage({ url, method, headers }: Request): Promise<Response> {
   const asked = { method, headers: Object.fromEntries(headers) }
   const { body, status, headers: told } = await pages.request(url, asked)

@@ -1,10 +1,10 @@
 /**
- * `npm run fuzz`: a million random inputs for everything that reads what somebody else wrote; ends with 1 if any of
- * them is a finding. `-- --inputs 10000` are fewer, `--seed 7` others, `--only body` for one target; the seed that a finding
- * names, with `--inputs 1`, gives that very input again.
+ * `npm run fuzz`: a million random inputs for everything that reads what somebody else wrote; ends with 1 if any input
+ * is a finding. `-- --inputs 10000` sets another number, `--seed 7` makes other inputs, `--only body` takes one target.
+ * The seed that a finding names, with `--inputs 1`, gives the same input again.
  */
 import { parseArgs } from 'node:util'
-import { fuzz } from '../test/fuzz.ts'
+import { fuzz } from '../test/support/fuzz.ts'
 
 const { values } = parseArgs({
   options: {
@@ -15,7 +15,7 @@ const { values } = parseArgs({
 })
 const [inputs, seed] = [Number(values.inputs), Number(values.seed)]
 if (!(Number.isSafeInteger(inputs) && inputs > 0 && Number.isSafeInteger(seed) && seed >= 0)) {
-  console.error('--inputs and --seed are whole numbers')
+  console.error('--inputs and --seed must be whole numbers')
   process.exit(2)
 }
 

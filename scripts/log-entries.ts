@@ -1,7 +1,7 @@
 /** Reads the log lines of usage that could not be counted when it happened. */
 import * as z from 'zod/mini'
 import { OLDEST, VERSION } from '../src/ledger/shapes.ts'
-import { UNRECORDED } from '../src/store/queue.ts'
+import { UNRECORDED } from '../src/store/fallback/queue.ts'
 import type { Entry } from '../src/store/store.ts'
 
 const amount = z.int().check(z.nonnegative())
@@ -31,13 +31,13 @@ const line = z.object({
   op: z.enum(['settle', 'enter']),
   usage: event,
 })
-/** What every version writes: by it a line is told that only a newer one can read. */
+/** The part that every version writes. It identifies a line that only a newer version can read. */
 const versioned = z.object({ usage: z.object({ v: z.int() }) })
 
 /**
- * The entry that a line of a log tells of: undefined where it is about something else, `unreadable` where it is one of
- * these lines and damaged, and `newer` where a newer version of Weir wrote it. Lines may be JSON, plain or wrapped by a collector under `message` or `msg`, or as
- * they are written for people. A settlement has the moment of its own, since its lease is kept for a day from then; an
+ * The entry in a line of a log: undefined if the line is about something else, `unreadable` if such a line is damaged,
+ * and `newer` if a newer version of Weir wrote it. Lines may be JSON, plain or wrapped by a collector under `message`
+ * or `msg`, or in the format for people. A settlement has its own time, since its lease is kept for a day from then; an
  * entry is dated by `now`.
  */
 export function readUnrecorded(

@@ -1,4 +1,7 @@
-/** `npm run lua`: checks the format of the Lua files and lints them; `-- --write` formats them first. Ends with 1 if there is anything to say. */
+/**
+ * `npm run lua`: checks the format of the Lua files and lints them; `-- --write` formats them first. Ends with 1 if it
+ * finds anything.
+ */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { formatLua, IMPORT_FILE, lintImport, lintLua, LUA_FILES } from './lua-check.ts'

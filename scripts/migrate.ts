@@ -1,25 +1,29 @@
 /**
- * `npm run migrate [-- FILE]`: a usage file into the database, ours or the old system's, for where the server itself has no
- * disk. `npm run migrate -- --kv`: the predecessor's own keys in the same database.
+ * `npm run migrate [-- FILE]`: imports a usage file into the database, ours or the old system's, if the server has no
+ * disk. `npm run migrate -- --kv`: imports the predecessor's own keys in the same database.
  */
-import { ConfigError, readConfig, type Config, type Database } from '../src/config.ts'
-import { loadEnvFiles } from '../src/env-files.ts'
+import { ConfigError, readConfig, type Config, type Database } from '../src/config/config.ts'
+import { loadEnvFiles } from '../src/platform/node/env-files.ts'
 import { createLog } from '../src/log.ts'
 import { rekey } from '../src/migration/rekey.ts'
-import { migrated, type Report } from '../src/migration/report.ts'
+import { migrated, type MigrationReport } from '../src/migration/report.ts'
 import { migrate, TIMEOUT_MS } from '../src/migration/start.ts'
-import { connect } from '../src/node-store.ts'
-import { checkInDatabase, isSecretChanged, SECRET_CHANGED } from '../src/secret-check.ts'
-import { createImport } from '../src/store/import.ts'
+import { connect } from '../src/platform/node/store.ts'
+import {
+  checkInDatabase,
+  isSecretChanged,
+  SECRET_CHANGED,
+} from '../src/platform/node/secret-check.ts'
+import { createImport } from '../src/store/redis/import.ts'
 import { IMPORT_SCRIPT } from '../src/store/redis/import-script.ts'
 import { StoreError } from '../src/store/store.ts'
-import { createIds } from '../src/usage/user-id.ts'
+import { createIds } from '../src/identity/ids.ts'
 
 const KEYS = '--kv'
 
 const [arg, ...more] = process.argv.slice(2)
 if (more.length || (arg?.startsWith('-') && arg !== KEYS)) {
-  fail(`What to migrate: npm run migrate [-- FILE], or npm run migrate -- ${KEYS}`)
+  fail(`Usage: npm run migrate [-- FILE], or npm run migrate -- ${KEYS}`)
 }
 loadEnvFiles()
 try {
@@ -34,7 +38,7 @@ try {
   fail(error.message)
 }
 
-/** Says so before anything gets an id by another secret than what is there. */
+/** Warns if ids in the database were made with another secret, before any new id is made. */
 async function checkSecret(config: Readonly<Config>, database: Database): Promise<void> {
   const { redis, disconnect } = await connect(database, TIMEOUT_MS)
   try {
@@ -56,11 +60,11 @@ async function migrateUsage(config: Readonly<Config>, database: Database): Promi
   if (report.damaged) console.log(tellDamaged(report))
 }
 
-function tellDamaged({ damaged, positions, setAside }: Report): string {
-  const further = damaged > positions.length ? ' and further' : ''
+function tellDamaged({ damaged, positions, setAside }: MigrationReport): string {
+  const further = damaged > positions.length ? ' and more' : ''
   return (
-    `${damaged} damaged records, set aside in ${setAside ?? 'a file beside it'}; ` +
-    `in the array they are number ${positions.join(', ')}${further}.`
+    `${damaged} damaged records are set aside in ${setAside ?? 'a file beside it'}. ` +
+    `Positions in the array: ${positions.join(', ')}${further}.`
   )
 }
 
@@ -73,9 +77,9 @@ async function migrateKeys(config: Readonly<Config>, database: Database): Promis
     const ids = createIds(userHashSecret)
     const report = await rekey({ redis, target, ids, ipStorage, retention, now })
     console.log(`📊 Migrated ${report.users} users and ${report.blocks} blocks to new keys`)
-    for (const name of report.unreadable) console.error(`Cannot be read, left alone: ${name}`)
+    for (const name of report.unreadable) console.error(`Cannot be read, not migrated: ${name}`)
     if (report.stats) {
-      console.log(`${report.stats} model:stats keys were left alone: they do not tell days apart.`)
+      console.log(`${report.stats} model:stats keys were not migrated: they do not separate days.`)
     }
     if (report.unreadable.length) process.exitCode = 1
   } finally {

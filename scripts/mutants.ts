@@ -1,6 +1,7 @@
 /**
- * `npm run mutants`: makes each of the mistakes of test/mutants.ts in a copy of the project and runs the tests that have to
- * notice; ends with 1 if any stays unnoticed. `-- --only ledger` or `defence` is one of the tables, `--name REGEXP` fewer.
+ * `npm run mutants`: makes each mistake of test/support/mutants.ts in a copy of the project and runs the tests that
+ * must notice it; ends with 1 if a mistake stays unnoticed. `-- --only ledger` or `defence` takes one of the tables,
+ * `--name REGEXP` fewer mistakes.
  */
 import { spawn } from 'node:child_process'
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -8,7 +9,7 @@ import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { DEFENCE_MUTANTS, LEDGER_MUTANTS, type Mutant } from '../test/mutants.ts'
+import { DEFENCE_MUTANTS, LEDGER_MUTANTS, type Mutant } from '../test/support/mutants.ts'
 
 const { values } = parseArgs({
   options: { only: { type: 'string', default: '' }, name: { type: 'string', default: '' } },
@@ -38,7 +39,7 @@ type Results = {
   testResults: { assertionResults: { fullName: string; failureMessages: string[] }[] }[]
 }
 
-/** What the tests of a file notice, if anything: the first that fails, and why. */
+/** The first failing test of a file and its reason; undefined if all pass. */
 async function noticed(file: string, only: string | undefined): Promise<string | undefined> {
   const report = join(folder, 'report.json')
   rmSync(report, { force: true })

@@ -1,6 +1,6 @@
-/** The routes of the API's document: for whom each is, what it takes, and what it answers. */
+/** The routes in the OpenAPI document: their callers, parameters and answers. */
 import type { ErrorCode } from '../src/errors.ts'
-import { WRONG_PER_MINUTE } from '../src/middleware/admin-key.ts'
+import { WRONG_PER_MINUTE } from '../src/identity/admin-key.ts'
 import { SYNCS_PER_MINUTE } from '../src/routes/sync.ts'
 import type * as z from 'zod/mini'
 import {
@@ -47,14 +47,14 @@ export type Operation = {
   tag: Tag
   summary: string
   description?: string
-  /** Whose credentials it wants; a user's token may also be in some bodies. */
+  /** Whose credentials the route needs. Some bodies may also contain a user's token. */
   who: 'user' | 'user, also in the body' | 'admin' | 'anyone'
   path?: Parameters
   query?: Parameters
   body?: Content
   answers: Record<number, { told: string; content?: Content; headers?: HeaderName[] }>
   errors: ErrorCode[]
-  /** The provider answers: with these headers, and with errors of its own. */
+  /** The provider answers, with its headers and its own errors. */
   provider?: 'metered' | 'unmetered'
   /** A form gets its errors as pages. */
   pages?: true
@@ -102,7 +102,7 @@ const metered = (
     body: { [JSON_TYPE]: takes },
     answers: {
       200: {
-        told: 'What the provider answered.',
+        told: 'The answer of the provider.',
         content: { [JSON_TYPE]: gives, ...(streams && { [STREAM_TYPE]: events }) },
       },
     },
@@ -111,18 +111,18 @@ const metered = (
   }
 }
 
-/** Every route but the pages for people and the files. */
+/** All routes except pages and static files. */
 export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Operation }> = {
   '/api/groq': {
     post: {
       ...metered({
         id: 'ask',
-        summary: 'Ask by a prompt, or by a chat request',
+        summary: 'Send a prompt or a chat request',
         takes: groqRequest,
         gives: groqAnswer,
       }),
       description:
-        'A body with `messages` is a chat request, and is answered like one; the user token is in a header then.',
+        'A body with `messages` is a chat request and gets a chat answer. Its user token must be in a header.',
       who: 'user, also in the body',
     },
   },
@@ -178,13 +178,13 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
     post: {
       id: 'sync',
       tag: 'Tracking',
-      summary: 'Report what a browser has counted, and hear what the gateway has',
-      description: `A report is never proof: it is shown beside what was metered, and counts for no limit. A user may sync ${SYNCS_PER_MINUTE} times a minute.`,
+      summary: 'Report the counts of a browser and get those of the gateway',
+      description: `Reports are shown beside the metered counts, and never change a charge or a limit. A user may sync ${SYNCS_PER_MINUTE} times a minute.`,
       who: 'user, also in the body',
       body: { [JSON_TYPE]: syncBody },
       answers: {
         200: {
-          told: 'What is left of the day, and what is blocked.',
+          told: 'What is left today, and what is blocked.',
           content: { [JSON_TYPE]: synced },
         },
       },
@@ -196,7 +196,7 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
       id: 'login',
       tag: 'Admin',
       summary: 'Open a session',
-      description: `An address has ${WRONG_PER_MINUTE} wrong keys a minute.`,
+      description: `An address may send ${WRONG_PER_MINUTE} wrong keys a minute.`,
       who: 'anyone',
       pages: true,
       body: { [JSON_TYPE]: login, [FORM_TYPE]: login },
@@ -220,7 +220,7 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
       pages: true,
       answers: {
         200: {
-          told: 'It has ended, or there was none.',
+          told: 'The session has ended, or there was none.',
           content: { [JSON_TYPE]: success },
           headers: ['set-cookie'],
         },
@@ -243,7 +243,7 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
     get: {
       id: 'getUsage',
       tag: 'Admin',
-      summary: 'Users, models, days, and what happened last',
+      summary: 'Users, models, days and recent events',
       who: 'admin',
       query: userQuery,
       answers: { 200: { told: 'A page of users.', content: { [JSON_TYPE]: usageAnswer } } },
@@ -256,7 +256,10 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
       who: 'admin',
       body: { [JSON_TYPE]: blockBody },
       answers: {
-        200: { told: 'In force within two seconds.', content: { [JSON_TYPE]: success } },
+        200: {
+          told: 'The change takes effect within two seconds.',
+          content: { [JSON_TYPE]: success },
+        },
       },
       errors: [...ADMIN, ...BODY, 'cross_origin'],
     },
@@ -265,8 +268,8 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
     get: {
       id: 'export',
       tag: 'Admin',
-      summary: 'All that is kept of users, days or events, as a file',
-      description: 'The file is streamed; one that breaks off is not whole.',
+      summary: 'Export users, days or events as a file',
+      description: 'The file is streamed. If it breaks off, it is incomplete.',
       who: 'admin',
       query: exportQuery,
       answers: {
@@ -285,10 +288,10 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
       tag: 'Admin',
       summary: 'Erase a user',
       description:
-        'Forgets what is kept of them, blocks included; anonymous totals stay, and should they come back, they are new.',
+        'Deletes all data of the user, including blocks. Anonymous totals stay. If the user calls again, they are new.',
       who: 'admin',
       path: userPath,
-      answers: { 200: { told: 'Nothing is kept of them.', content: { [JSON_TYPE]: erased } } },
+      answers: { 200: { told: 'The user is erased.', content: { [JSON_TYPE]: erased } } },
       errors: [...ADMIN, 'invalid_request', 'cross_origin', 'body_too_large'],
     },
   },
@@ -300,14 +303,14 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
       who: 'admin',
       query: historyQuery,
       answers: {
-        200: { told: 'The parts that were asked for.', content: { [JSON_TYPE]: historyAnswer } },
+        200: { told: 'The requested parts.', content: { [JSON_TYPE]: historyAnswer } },
       },
       errors: [...ADMIN, 'invalid_request'],
     },
     delete: {
       id: 'clearHistory',
       tag: 'History',
-      summary: 'Forget all days and events',
+      summary: 'Delete all days and events',
       description: 'Quotas and blocks stay.',
       who: 'admin',
       answers: { 200: { told: 'They are forgotten.', content: { [JSON_TYPE]: success } } },
@@ -321,7 +324,10 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
       summary: 'Whether the database answers, and where the gateway runs',
       who: 'anyone',
       answers: {
-        200: { told: 'Also when it does not.', content: { [JSON_TYPE]: healthAnswer } },
+        200: {
+          told: 'Also if the database does not answer.',
+          content: { [JSON_TYPE]: healthAnswer },
+        },
       },
       errors: [],
     },

@@ -1,33 +1,33 @@
-/** The shapes of the API's document: what the routes validate with, what they answer, and what is read of the provider's. */
+/**
+ * The schemas in the OpenAPI document: the requests, as the routes validate them, the answers, and the fields that
+ * are read from the provider's answers.
+ */
 import * as z from 'zod/mini'
 import { CODES, type ErrorCode } from '../src/errors.ts'
 import { AUDIT_ID_CHARS, MODELS_PER_USER } from '../src/ledger/commands.ts'
 import type { Audit, DayRow, Event } from '../src/ledger/shapes.ts'
-import { MAX_MESSAGES } from '../src/proxy/body.ts'
-import { MODEL_NAME } from '../src/usage/models.ts'
-import { blockBody } from '../src/routes/admin.ts'
-import { exportQuery } from '../src/routes/export.ts'
-import { MODEL_PATH, simpleForm } from '../src/routes/proxy.ts'
-import { syncBody } from '../src/routes/sync.ts'
-import { tokensQuery } from '../src/routes/tokens.ts'
-import { MOST_USERS, USERS, USER_ID, userQuery } from '../src/routes/user-query.ts'
-import type { StoreHealth } from '../src/store/fallback.ts'
-import type { HistoryRow, HistoryStats } from '../src/usage/history.ts'
-import type { modelStats, syncReport, userReport } from '../src/usage/report.ts'
+import { MAX_MESSAGES } from '../src/gateway/body.ts'
+import { MODEL_NAME } from '../src/metering/models.ts'
+import { blockBody } from '../src/routes/admin-schemas.ts'
+import { exportQuery } from '../src/routes/export-schemas.ts'
+import { MODEL_PATH } from '../src/providers/groq.ts'
+import { simpleForm } from '../src/routes/simple-form-schemas.ts'
+import { syncBody } from '../src/routes/sync-schemas.ts'
+import { tokensQuery } from '../src/routes/tokens-schemas.ts'
+import { USER_ID, userQuery } from '../src/routes/user-query.ts'
+import type { StoreHealth } from '../src/store/fallback/store.ts'
+import type { HistoryRow, HistoryStats } from '../src/reports/history.ts'
+import type { modelStats, syncReport, userReport } from '../src/reports/usage.ts'
 
 type Schema = z.core.$ZodType
 type Words = {
   id?: string
   description?: string
-  type?: 'integer'
-  minimum?: number
-  maximum?: number
-  default?: number
   pattern?: string
   maxProperties?: number
 }
 
-/** The names of schemas, and what is said of them and of their fields beyond what they check. */
+/** The names of schemas, and descriptions of schemas and fields. */
 export const words = z.registry<Words>()
 
 function say<T extends Schema>(schema: T, told: string | Words): T {
@@ -53,7 +53,7 @@ const count = (description?: string) => {
 const time = (description?: string) =>
   say(z.int(), [description, 'Epoch milliseconds.'].filter(Boolean).join(' '))
 const left = () =>
-  say(z.nullable(count()), 'The least that the limits of the day leave; null where there is none.')
+  say(z.nullable(count()), 'Tokens left under the tightest limit of the day; null without a limit.')
 const date = () => say(z.iso.date(), 'A day in UTC.')
 const model = () => say(z.string().check(z.regex(MODEL_NAME)), 'The name of a model.')
 const userId = () => say(z.string().check(z.regex(USER_ID)), 'A keyed hash of the user token.')
@@ -69,13 +69,13 @@ export const errorAnswer = named(
   'Error',
   z.object({
     error: z.object({
-      message: say(z.string(), 'What was wrong and what would be right, for people to read.'),
+      message: say(z.string(), 'What is wrong and how to correct it, for people to read.'),
       type: z.enum(types),
       code: z.enum(Object.keys(CODES) as ErrorCode[]),
-      param: z.optional(say(z.string(), 'The field or header that was wrong.')),
+      param: z.optional(say(z.string(), 'The wrong field or header.')),
     }),
   }),
-  'The one shape of all errors of the gateway itself.',
+  'The form of all errors of the gateway.',
 )
 
 export const providerError = named(
@@ -88,7 +88,7 @@ export const providerError = named(
 
 const positive = (description: string) =>
   say(z.optional(z.nullable(z.int().check(z.positive()))), description)
-const MAXIMUM = 'The most completion tokens; the reservation is made of it.'
+const MAXIMUM = 'The completion maximum. It is part of the reservation.'
 const STREAM = 'Answer with server-sent events.'
 const stream = () => say(z.optional(z.nullable(z.boolean())), STREAM)
 const list = () => z.array(z.unknown()).check(z.maxLength(MAX_MESSAGES))
@@ -96,9 +96,12 @@ const list = () => z.array(z.unknown()).check(z.maxLength(MAX_MESSAGES))
 named('SimpleForm', simpleForm, 'A prompt, and some of the parameters of the provider.')
 sayOf(simpleForm, {
   prompt: 'What the user says.',
-  model: { description: 'Without it, the default model.', pattern: MODEL_NAME.source },
+  model: {
+    description: 'If it is missing, the default model is used.',
+    pattern: MODEL_NAME.source,
+  },
   max_tokens: MAXIMUM,
-  userToken: 'The user token, where it is in no header.',
+  userToken: 'The user token, if no header has it.',
 })
 
 export const simpleAnswer = named(
@@ -120,9 +123,11 @@ export const chatRequest = named(
     stream: stream(),
     n: positive('How many choices.'),
     max_completion_tokens: positive(MAXIMUM),
-    max_tokens: positive('The same by its older name; the larger of the two counts.'),
+    max_tokens: positive(
+      'The older name of the same field. If both are set, the larger one counts.',
+    ),
   }),
-  'What the gateway reads of a chat request; all of it goes to the provider as it is.',
+  'The fields of a chat request that the gateway reads. The provider gets the whole body unchanged.',
 )
 
 export const groqRequest = named('GroqRequest', z.union([simpleForm, chatRequest]))
@@ -135,16 +140,16 @@ export const responsesRequest = named(
     stream: stream(),
     max_output_tokens: positive(MAXIMUM),
   }),
-  'What the gateway reads of a request to the Responses API; all of it goes to the provider as it is.',
+  'The fields of a Responses request that the gateway reads. The provider gets the whole body unchanged.',
 )
 
 export const embeddingsRequest = named(
   'EmbeddingsRequest',
   z.looseObject({ model: model(), input: z.union([z.string(), z.array(z.unknown())]) }),
-  'What the gateway reads of an embeddings request; all of it goes to the provider as it is.',
+  'The fields of an embeddings request that the gateway reads. The provider gets the whole body unchanged.',
 )
 
-/** Answers of the provider come byte for byte, so only what clients rely on is told of them. */
+/** The provider's answers are passed on unchanged, so only the fields that clients rely on are described. */
 const provided = (id: string, fields: Record<string, Schema>) =>
   named(id, z.looseObject(fields), 'An answer of the provider, byte for byte.')
 
@@ -164,10 +169,10 @@ export const modelsAnswer = provided('Models', { data: z.array(modelAnswer) })
 export const events = named(
   'ServerSentEvents',
   z.string(),
-  'The events of the provider as they come, byte for byte, `data: [DONE]` included.',
+  'The events of the provider, byte for byte, including `data: [DONE]`.',
 )
 
-/** As it is matched decoded; in a path it stands encoded. */
+/** The decoded name is validated; in a path it is encoded. */
 export const modelPath = z.object({
   id: say(
     z.string().check(z.regex(MODEL_PATH)),
@@ -180,12 +185,12 @@ export const text = z.string()
 
 // The browser's report.
 
-named('SyncReport', syncBody, 'What a browser has counted of its own use.')
+named('SyncReport', syncBody, 'The counts of a browser.')
 sayOf(syncBody, {
-  userToken: 'The user token, where it is in no header.',
-  ipAddress: 'Not believed, and not stored.',
+  userToken: 'The user token, if no header has it.',
+  ipAddress: 'Ignored and not stored.',
   modelUsage: {
-    description: `By model, at most ${MODELS_PER_USER}: what was used in the window that ends at \`resetAt\`, epoch milliseconds.`,
+    description: `By model, at most ${MODELS_PER_USER}: the usage in the window that ends at \`resetAt\`, epoch milliseconds.`,
     maxProperties: MODELS_PER_USER,
   },
 })
@@ -203,7 +208,7 @@ const syncAnswer: z.ZodMiniType<SyncAnswer> = z.object({
         resetAt: time(),
       }),
     ),
-    'By model, as the gateway has metered it.',
+    'Usage by model, metered by the gateway.',
   ),
   blocked: z.array(
     z.object({
@@ -228,34 +233,28 @@ export const erased = named(
   'Erased',
   z.object({
     success: z.literal(true),
-    found: say(z.boolean(), 'Whether anything was kept of that user.'),
+    found: say(z.boolean(), 'Whether any data of that user was stored.'),
   }),
 )
 
-named('Block', blockBody, 'A block, or with `blocked: false` the end of one.')
+named('Block', blockBody, 'Blocks a user; with `blocked: false` unblocks them.')
 sayOf(blockBody, {
-  userId: 'As it is in the list of users.',
+  userId: 'The id in the list of users.',
   model: { description: 'The name of a model, or `*` for all.', pattern: ANY_MODEL },
   reason: 'Told to the user.',
-  until: 'In the future: ISO 8601 with an offset, or epoch milliseconds. Without it, for good.',
+  until:
+    'In the future: ISO 8601 with an offset, or epoch milliseconds. Without it, the block has no end.',
 })
 export { blockBody, exportQuery, simpleForm, syncBody, userQuery }
 
 sayOf(userQuery, {
-  sort: 'The last active first, or those with the most tokens today.',
-  // In a URL it is text.
-  limit: {
-    description: 'How many users.',
-    type: 'integer',
-    minimum: 1,
-    maximum: MOST_USERS,
-    default: USERS,
-  },
+  sort: 'By last activity, or by tokens today, the largest first.',
+  limit: 'How many users.',
   cursor: 'The `nextCursor` of an answer of the same `sort`.',
-  q: 'The id of the only user that is wanted.',
+  q: 'The id of a user; only this user is returned.',
 })
 sayOf(exportQuery, {
-  kind: 'What to export. Of users those of today, the least recently active first.',
+  kind: 'What to export. Users are exported with today’s counts, the least recently active first.',
   format: 'Columns for a spreadsheet, or a JSON object a line.',
 })
 
@@ -263,29 +262,31 @@ export const userPath = z.object({ userId: userId() })
 
 const userUsage: z.ZodMiniType<ReturnType<typeof userReport>> = z.object({
   userId: userId(),
-  ipAddress: say(z.nullable(z.string()), 'As `IP_STORAGE` wants it kept.'),
-  lastActive: say(
-    z.nullable(time()),
-    'When a request last began or ended; null of a user who has never called.',
-  ),
+  ipAddress: say(z.nullable(z.string()), 'Stored as `IP_STORAGE` says.'),
+  lastActive: say(z.nullable(time()), 'When a request last began or ended; null if none ever did.'),
   models: z.array(
     z.object({
-      model: say(z.string(), 'The name of a model, or `*` for a block or limit of all together.'),
-      tokensUsedDay: count('Charged today: real charges, and reservations of what has not ended.'),
+      model: say(
+        z.string(),
+        'The name of a model, or `*` for a block or limit of all models together.',
+      ),
+      tokensUsedDay: count(
+        'Tokens charged today, including the reservations of requests that have not ended.',
+      ),
       tokensRemainingDay: left(),
       requestsDay: count(),
       exact: count('Requests that ended with a usage report.'),
       estimated: count(
-        'Requests that were answered without one or cut, so that their charge is estimated.',
+        'Requests without a usage report or with a cut answer; their charge is estimated.',
       ),
       failed: count('Requests that the provider refused or did not answer.'),
-      running: count('Requests that have been admitted and have not ended.'),
-      lost: count('Requests that can no longer be running and have not ended.'),
+      running: count('Admitted requests that have not ended.'),
+      lost: count('Requests that did not end within their time limit.'),
       reservedTokens: count(
         'Reservations of requests that have not ended, part of `tokensUsedDay`.',
       ),
       overReservation: count('Tokens that the provider reported beyond the reservations.'),
-      reportedTokensDay: say(z.nullable(count()), 'What the browser of the user says.'),
+      reportedTokensDay: say(z.nullable(count()), 'Reported by the user’s browser.'),
       reportedRequestsDay: z.nullable(count()),
       blocked: z.boolean(),
       blockReason: z.nullable(z.string()),
@@ -297,7 +298,7 @@ const userUsage: z.ZodMiniType<ReturnType<typeof userReport>> = z.object({
 const stats: z.ZodMiniType<ReturnType<typeof modelStats>[number]> = z.object({
   model: z.string(),
   tokensUsedDay: count(),
-  tokensRemainingDay: say(z.nullable(count()), 'Of `GLOBAL_LIMITS`.'),
+  tokensRemainingDay: say(z.nullable(count()), 'Tokens left under `GLOBAL_LIMITS`.'),
   requestsDay: count(),
   totalTokensUsed: count('Over the days of `STATS_RETENTION_DAYS`.'),
   totalRequests: count(),
@@ -318,11 +319,11 @@ const day: z.ZodMiniType<DayRow & { date: string }> = z.object({
   overReservation: count(),
   users: count('Users with an answer.'),
   hours: say(z.record(z.string(), count()), 'Tokens by hour in UTC, 0 to 23.'),
-  at: time('When it last changed.'),
+  at: time('When the day last changed.'),
 })
 
 const event: z.ZodMiniType<Event> = z.object({
-  v: count('The version of its shape.'),
+  v: count('The version of this document.'),
   id: say(z.uuid(), 'The `x-weir-id` of the answer.'),
   at: time(),
   user: userId(),
@@ -337,7 +338,7 @@ const event: z.ZodMiniType<Event> = z.object({
   cached: z.optional(count()),
   reasoning: z.optional(count()),
   mismatch: z.optional(
-    say(z.literal(true), 'The total of the provider was not prompt and completion.'),
+    say(z.literal(true), 'The total of the provider was not prompt + completion.'),
   ),
   reserved: count('Tokens charged in advance.'),
   charged: count('Tokens: what the provider reported, or an estimate.'),
@@ -347,7 +348,7 @@ const event: z.ZodMiniType<Event> = z.object({
 })
 
 const audit: z.ZodMiniType<Audit> = z.object({
-  v: count('The version of its shape.'),
+  v: count('The version of this document.'),
   at: time(),
   action: z.enum(['login', 'logout', 'block', 'unblock', 'erase', 'clear', 'export']),
   user: z.optional(say(z.string(), `The first ${AUDIT_ID_CHARS} characters of a user id.`)),
@@ -358,7 +359,7 @@ const audit: z.ZodMiniType<Audit> = z.object({
 })
 
 const health = {
-  degraded: say(z.boolean(), 'The database is away, and the gateway does without it.'),
+  degraded: say(z.boolean(), 'The database is down, and the gateway works without it.'),
   queued: count('Events that wait for the database.'),
 } satisfies Record<keyof StoreHealth, Schema>
 
@@ -367,13 +368,13 @@ export const usageAnswer = named(
   z.object({
     users: z.array(named('UserUsage', userUsage)),
     stats: z.array(named('ModelStats', stats)),
-    days: say(z.array(named('Day', day)), 'Those of `STATS_RETENTION_DAYS` with any use.'),
+    days: say(z.array(named('Day', day)), 'The days of `STATS_RETENTION_DAYS` with usage.'),
     quotas: say(
       z.record(z.string(), z.object({ tokens: count(), requests: count() })),
-      'What `GLOBAL_LIMITS` are held against today, by model and `*`: with the reservations of what is running.',
+      'Today’s use of `GLOBAL_LIMITS` by model, and `*` for all, including the reservations of running requests.',
     ),
     events: say(z.array(named('Event', event)), 'The newest first.'),
-    audit: say(z.array(named('Audit', audit)), 'What admins did, the newest first.'),
+    audit: say(z.array(named('Audit', audit)), 'Actions of admins, the newest first.'),
     nextCursor: say(z.nullable(z.string()), 'The `cursor` of the next page, if there is one.'),
     ...health,
     timestamp: time(),
@@ -382,16 +383,11 @@ export const usageAnswer = named(
 
 // The history.
 
-/** How far back it goes is for each gateway to say, so none is told here. */
+/** Each gateway configures how far back the history goes, so the document states no maximum. */
 export const historyQuery = tokensQuery(Number.MAX_SAFE_INTEGER)
 sayOf(historyQuery, {
-  action: 'Which parts to answer with.',
-  days: {
-    description:
-      'How many days of `history`: at most, and without it, `HISTORY_RETENTION_DAYS` of the gateway.',
-    type: 'integer',
-    minimum: 1,
-  },
+  action: 'The parts to return.',
+  days: 'How many days of `history`. The default and the maximum are `HISTORY_RETENTION_DAYS`.',
 })
 
 const historyRow: z.ZodMiniType<HistoryRow> = z.object({
@@ -406,7 +402,7 @@ const historyRow: z.ZodMiniType<HistoryRow> = z.object({
 named('HistoryRow', historyRow)
 
 const historyStats: z.ZodMiniType<HistoryStats> = z.object({
-  totalTokensAllTime: count('Of all days that are kept.'),
+  totalTokensAllTime: count('Of all stored days.'),
   totalRequests: count(),
   avgTokensPerRequest: z.number(),
   mostActiveDate: z.nullable(date()),
@@ -421,7 +417,7 @@ export const historyAnswer = named(
     todayUsage: say(z.optional(historyRow), 'With `action` all and today.'),
     history: say(
       z.optional(z.array(historyRow)),
-      'With `action` all and history: days with any use, the newest first.',
+      'With `action` all and history: days with usage, the newest first.',
     ),
     stats: say(z.optional(named('HistoryStats', historyStats)), 'With `action` all and stats.'),
     environment: say(
@@ -436,10 +432,10 @@ export const healthAnswer = named(
   'Health',
   z.object({
     database: z.object({
-      connected: say(z.nullable(z.boolean()), 'Null: the first check is under way.'),
+      connected: say(z.nullable(z.boolean()), 'Null until the first check ends.'),
       latencyMs: z.nullable(z.number()),
     }),
-    checkedAt: time('When the database was tried; it is at most every ten seconds.'),
+    checkedAt: time('When the database was checked, at most every ten seconds.'),
     ...health,
     storageType: STORAGE,
     environment: z.object({

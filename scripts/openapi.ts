@@ -1,6 +1,6 @@
 /**
- * The OpenAPI document of the API, made of the schemas that the routes validate with.
- * As a command it writes the file that is served: `npx tsx scripts/openapi.ts`.
+ * The OpenAPI document, made from the schemas that the routes validate with. To write the served file, run `npx tsx
+ * scripts/openapi.ts`.
  * https://spec.openapis.org/oas/v3.1.1.html
  */
 import { writeFile } from 'node:fs/promises'
@@ -8,19 +8,19 @@ import { fileURLToPath } from 'node:url'
 import * as z from 'zod/mini'
 import { license, version } from '../package.json'
 import { CODES, type ErrorCode } from '../src/errors.ts'
-import { SESSION_COOKIE } from '../src/middleware/session.ts'
+import { SESSION_COOKIE } from '../src/identity/sessions.ts'
 import { PATHS, type Operation, type Tag } from './openapi-paths.ts'
 import { providerError, text, words } from './openapi-schemas.ts'
 
 export type Json = { [key: string]: unknown }
 
 const ABOUT = `
-A small gateway in front of an OpenAI-compatible API: it meters every user, holds them under a cap, and passes bytes
-through untouched.
+A small gateway in front of an OpenAI-compatible API: it meters every user, enforces a cap per user, and passes
+bytes through unchanged.
 
-A **user token** is a string of 8 to 512 printable ASCII characters. It goes into \`Authorization: Bearer\` or
-\`x-user-token\`; where a body takes a \`userToken\` it may be there instead. Two that differ are an error.
-The **admin** has a session, or sends the admin key as \`Authorization: Bearer\`.
+A **user token** is a string of 8 to 512 printable ASCII characters. Send it as \`Authorization: Bearer\` or in
+\`x-user-token\`, or in the \`userToken\` field of a body that has one. Two different tokens in one request are an error.
+The **admin** uses a session, or sends the admin key as \`Authorization: Bearer\`.
 
 A path answers methods that are not described here with 405 \`method_not_allowed\` and \`allow\`; where a GET is described,
 HEAD works as well, but not for what is streamed. Other paths answer 404 \`not_found\`. Routes for users answer CORS preflights.
@@ -28,30 +28,34 @@ The pages for people, at \`/\` and \`/admin\`, are not described, since they are
 `.trim()
 
 const TAGS: Record<Tag, string> = {
-  Proxy: 'The API of the provider. What is not described here passes through as it is.',
+  Proxy: 'The API of the provider. Weir passes everything else through unchanged.',
   Tracking: 'For the tracker of a web page.',
-  Admin: 'For who runs the gateway.',
+  Admin: 'For the admins of the gateway.',
   History: 'Totals by day.',
-  Health: 'Whether all is well.',
+  Health: 'The state of the gateway.',
 }
 
 const HEADERS: Record<string, { told: string; always?: true }> = {
   'x-weir-id': {
-    told: 'The id of the request, and of the event that it is counted by.',
+    told: 'The id of the request and of its usage event.',
     always: true,
   },
   'x-weir-degraded': {
     told: '`1`: the database is away, and limits are held by this instance alone.',
   },
-  'x-weir-max-completion-tokens': { told: 'The completion maximum that was put into the request.' },
-  ratelimit: { told: 'What is left of the user’s limits: draft-ietf-httpapi-ratelimit-headers.' },
+  'x-weir-max-completion-tokens': {
+    told: 'The completion maximum that Weir wrote into the request.',
+  },
+  ratelimit: {
+    told: 'What is left under the user’s limits: draft-ietf-httpapi-ratelimit-headers.',
+  },
   'ratelimit-policy': { told: 'The limits of the user with this model.' },
   'server-timing': { told: 'Milliseconds at the gate, and to the first byte of the provider.' },
   'retry-after': {
-    told: 'Seconds until another try may succeed; not sent where that takes longer than a minute.',
+    told: 'Seconds until a retry may succeed; not sent if that takes longer than a minute.',
   },
   'x-should-retry': { told: '`false`: another try soon would be refused as well.' },
-  location: { told: 'The page to go on with.' },
+  location: { told: 'The next page.' },
   'set-cookie': { told: 'The session.' },
   'content-disposition': { told: 'A name for the file.' },
 }
@@ -76,7 +80,7 @@ const SECURITY = {
     type: 'apiKey',
     in: 'cookie',
     name: SESSION_COOKIE,
-    description: `What logging in gives; over https it is called \`__Host-${SESSION_COOKIE}\`.`,
+    description: `The cookie of a login; over https its name is \`__Host-${SESSION_COOKIE}\`.`,
   },
 }
 const CREDENTIALS: Record<Operation['who'], Json[]> = {
@@ -90,7 +94,7 @@ const refTo = (kind: 'schemas' | 'responses' | 'headers' | 'parameters', name: s
   $ref: `#/components/${kind}/${name}`,
 })
 
-/** JSON Schema as it is written here: without what is said elsewhere, and without bounds that only say "exact in JSON". */
+/** The style of JSON Schema: no information that is stated elsewhere, and no bounds that only mean "exact in JSON". */
 const OPTIONS = {
   io: 'input',
   metadata: words,
@@ -102,7 +106,7 @@ const OPTIONS = {
   },
 } as const
 
-/** The shapes that have names. */
+/** The schemas that have names. */
 function namedSchemas(): Json {
   const uri = (id: string) => refTo('schemas', id).$ref
   const { schemas } = z.toJSONSchema(words, { ...OPTIONS, uri })
@@ -113,7 +117,7 @@ function namedSchemas(): Json {
   )
 }
 
-/** A shape by its name, or as it is. */
+/** A reference to a named schema, or the schema itself. */
 function schemaOf(schema: z.core.$ZodType): Json {
   const id = words.get(schema)?.id
   if (id !== undefined) return refTo('schemas', id)
@@ -165,7 +169,7 @@ function errorResponse(
     ...(status === 429 ? ['retry-after', 'x-should-retry'] : []),
   ]
   return {
-    description: provider ? `${list}, or what the provider says.` : `${list}.`,
+    description: provider ? `${list}, or the provider’s error.` : `${list}.`,
     headers: headersOf(...names),
     content: {
       'application/json': {
@@ -176,7 +180,7 @@ function errorResponse(
   }
 }
 
-/** The errors of an operation by status; alike ones of several operations are one component. */
+/** The errors of an operation, by status. Equal errors of several operations share one component. */
 function errorsOf({ errors, provider, pages }: Operation, shared: Responses): Responses {
   const codes: ErrorCode[] = [...new Set<ErrorCode>([...errors, 'internal_error'])].sort()
   const statuses = [...new Set(codes.map((code) => CODES[code][0]))]
@@ -189,7 +193,7 @@ function errorsOf({ errors, provider, pages }: Operation, shared: Responses): Re
   if (!provider) return Object.fromEntries(own)
   const name = `provider.${provider}`
   shared[name] = {
-    description: 'What the provider says.',
+    description: 'An error of the provider.',
     headers: headersOf(...(provider === 'metered' ? METERED_HEADERS : []), 'retry-after'),
     content: { 'application/json': { schema: schemaOf(providerError) }, '*/*': {} },
   }
@@ -246,7 +250,7 @@ export function openapi(): Json {
       description: ABOUT,
       license: { name: license, identifier: license },
     },
-    servers: [{ url: '/', description: 'Where this document is.' }],
+    servers: [{ url: '/', description: 'The host of this document.' }],
     tags: Object.entries(TAGS).map(([name, description]) => ({ name, description })),
     paths,
     components: {
@@ -255,7 +259,7 @@ export function openapi(): Json {
         'x-session-id': {
           name: 'x-session-id',
           in: 'header',
-          description: 'Sessions are counted by day, under a hash.',
+          description: 'Weir counts sessions by day, under a hash.',
           schema: { type: 'string' },
         },
       },
@@ -266,10 +270,10 @@ export function openapi(): Json {
   }
 }
 
-/** The document as it is served. */
+/** The text of the served file. */
 export const openapiText = (): string => `${JSON.stringify(openapi(), null, 2)}\n`
 
-/** Where it is served, and with static/ before it, where it is kept. */
+/** The URL path. The file is at the same path below static/. */
 export const OPENAPI_PATH = '/api/openapi.json'
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -1,7 +1,8 @@
 /**
- * Lets no child outlive this process, however it ends: after a kill -9 workerd would go on and keep the port.
+ * Ends the children of this process when it ends, in every case: after a kill -9, workerd would continue and keep the
+ * port.
  *
- * A process of its own waits for our end of a pipe to close, and then ends the children it was told of.
+ * A separate process waits until our end of a pipe closes, and then ends the children.
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { subscribe } from 'node:diagnostics_channel'
@@ -13,11 +14,11 @@ require('node:readline').createInterface({ input: process.stdin })
   .on('close', () => { for (const pid of pids) try { process.kill(pid, 'SIGKILL') } catch {} })
 `
 
-/** From now on, ends the children that this process starts when it ends itself. */
+/** From now on, the children that this process starts end with it. */
 export function reapChildren(): void {
   const reaper = spawn(process.execPath, ['-e', REAPER], {
     stdio: ['pipe', 'ignore', 'ignore'],
-    // A Ctrl-C in the terminal is not for it.
+    // A Ctrl-C in the terminal must not reach it.
     detached: true,
   })
   reaper.unref()

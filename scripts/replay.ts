@@ -1,13 +1,13 @@
-/** `npm run replay -- FILE`: counts the usage that a captured log says could not be counted when it happened. */
+/** `npm run replay -- FILE`: counts the usage that, by a captured log, could not be counted when it happened. */
 import { open } from 'node:fs/promises'
-import { ConfigError, readConfig } from '../src/config.ts'
-import { loadEnvFiles } from '../src/env-files.ts'
+import { ConfigError, readConfig } from '../src/config/config.ts'
+import { loadEnvFiles } from '../src/platform/node/env-files.ts'
 import { createLog } from '../src/log.ts'
-import { openStore } from '../src/node-store.ts'
+import { openStore } from '../src/platform/node/store.ts'
 import { REPLAY_BATCH, StoreError, type Entry } from '../src/store/store.ts'
 import { readUnrecorded } from './log-entries.ts'
 
-/** One call of a script is not a request: nobody is kept waiting. */
+/** Longer than for a request, because nobody waits for this script. */
 const TIMEOUT_MS = 10_000
 
 const [file] = process.argv.slice(2)
@@ -56,13 +56,13 @@ async function replay(file: string): Promise<void> {
     await close()
   }
   console.log(
-    `${sums.counted} counted in ${storage}, ${sums.known} not: counted before, more than a week old, ` +
-      'or without its lease, so that the reservation stays charged.',
+    `${sums.counted} counted in ${storage}, ${sums.known} skipped: counted before, older than 7 days, ` +
+      'or without a lease (the reservation stays charged).',
   )
-  if (sums.refused) console.error(`${sums.refused} could not be counted by the store.`)
+  if (sums.refused) console.error(`${sums.refused} events could not be counted by the store.`)
   if (unreadable.length) console.error(`Lines that cannot be read: ${unreadable.join(', ')}`)
   if (newer.length) {
-    console.error(`Lines of a newer version of Weir, which can count them: ${newer.join(', ')}`)
+    console.error(`Lines that only a newer version of Weir can count: ${newer.join(', ')}`)
   }
   if (sums.refused || unreadable.length || newer.length) process.exitCode = 1
 }

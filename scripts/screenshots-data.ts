@@ -1,17 +1,17 @@
-/** Ninety days of a made-up application for `npm run screenshots`, the same every time. */
+/** Ninety days of an invented application for `npm run screenshots`, the same on every run. */
 import { v7 as uuidv7 } from 'uuid'
 import { rowsOf } from '../src/ledger/documents.ts'
 import type { Command } from '../src/ledger/commands.ts'
 import { ALL_MODELS, VERSION, type Event } from '../src/ledger/shapes.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, nextDay } from '../src/ledger/windows.ts'
 import type { Entry, Store } from '../src/store/store.ts'
-import { createIds } from '../src/usage/user-id.ts'
+import { createIds } from '../src/identity/ids.ts'
 
 /** A Wednesday afternoon. */
 export const NOW = Date.UTC(2026, 2, 18, 14, 42, 7)
 export const SECRET = 'secret-of-the-screenshots'
 
-/** Models and how often they are asked. */
+/** Models, and how often they are used. */
 const MODELS: [name: string, weight: number][] = [
   ['openai/gpt-oss-20b', 44],
   ['llama-3.3-70b-versatile', 21],
@@ -23,10 +23,10 @@ const MODELS: [name: string, weight: number][] = [
 const USERS = 120
 const DAYS = 90
 
-/** How busy the hours of a day are. */
+/** The load of each hour of a day. */
 const HOURS = [2, 1, 1, 1, 1, 2, 4, 8, 14, 19, 22, 21, 18, 20, 23, 22, 19, 15, 12, 11, 10, 8, 5, 3]
 
-/** Pages with something of interest on them. */
+/** Users whose pages show something of interest. */
 export type Seeded = { busy: string; blocked: string; hostile: string }
 
 export const HOSTILE = `<script>alert(1)</script>"'&amp;\u202Eexe.fdp\u202C ${'so long a reason '.repeat(26)}`
@@ -113,7 +113,7 @@ export async function seed(store: Store): Promise<Seeded> {
   }
   entries.sort((a, b) => a.now - b.now)
 
-  /** What happens between those requests: the ledger's clock goes forward only. */
+  /** What happens between these requests, in order of time: the ledger's clock only goes forward. */
   const deeds: { at: number; run: () => Promise<unknown> }[] = []
   const at = (ago: number, command: (now: number) => Command) => {
     const now = NOW - ago
@@ -200,7 +200,7 @@ const entry = (event: Event): Entry => ({
   event,
 })
 
-/** Mulberry32: numbers from 0 to 1 that are the same every time. */
+/** Mulberry32: numbers from 0 to 1, the same on every run. */
 function dice(seed: number): () => number {
   let state = seed
   return () => {

@@ -1,4 +1,4 @@
-/** Every page of the gateway in every state it has, with ninety made-up days behind it and a clock that stands still. */
+/** Every page of the gateway in every state, with ninety invented days and a clock that stands still. */
 import { serve } from '@hono/node-server'
 import { mkdtemp, rm } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
@@ -6,28 +6,28 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
 import { createApp } from '../src/app.ts'
-import { readConfig, type Vars } from '../src/config.ts'
+import { readConfig, type Vars } from '../src/config/config.ts'
 import { createLog } from '../src/log.ts'
-import { transformPipe } from '../src/proxy/pipe.ts'
-import { staticFiles } from '../src/static-files.ts'
-import { withFallback, type FallbackStore } from '../src/store/fallback.ts'
-import { openLocal } from '../src/store/local.ts'
-import { memoryQueue } from '../src/store/queue.ts'
+import { transformPipe } from '../src/gateway/pipe.ts'
+import { staticFiles } from '../src/platform/node/static-files.ts'
+import { withFallback, type FallbackStore } from '../src/store/fallback/store.ts'
+import { openLocal } from '../src/store/local/store.ts'
+import { memoryQueue } from '../src/store/fallback/queue.ts'
 import { StoreError } from '../src/store/store.ts'
 import { NOW, SECRET, seed } from './screenshots-data.ts'
 
 export type State = {
   name: string
   url: string
-  /** Only somebody who is logged in gets there. */
+  /** The page needs a login. */
   in?: true
-  /** What is done on the page to get there. */
+  /** The steps on the page that lead to the state. */
   before?: (page: Page) => Promise<unknown>
 }
 
 export type States = {
   states: State[]
-  /** Opens a state in a profile of its own, which is the caller's to close. */
+  /** Opens a state in a separate browser profile, which the caller closes. */
   open(browser: Browser, state: State, options: BrowserContextOptions): Promise<Page>
   close(): Promise<void>
 }
@@ -57,7 +57,7 @@ const logIn = async (page: Page, key: string) => {
 }
 const guess = (page: Page) => logIn(page, 'not the admin key')
 
-/** Starts the gateways that the states are of. */
+/** Starts the gateways that show the states. */
 export async function openStates(): Promise<States> {
   const folder = await mkdtemp(join(tmpdir(), 'weir-'))
   const log = createLog({ level: 'silent', format: 'text', write: () => undefined })
@@ -89,7 +89,7 @@ export async function openStates(): Promise<States> {
       file,
       retention,
       now: () => NOW,
-      // Ninety days go by in a moment.
+      // The ninety days are written within seconds.
       tolerance: Infinity,
       warn: () => undefined,
     })
@@ -125,7 +125,7 @@ export async function openStates(): Promise<States> {
     { name: 'login-wrong', url: `${main}/admin`, before: guess },
     {
       name: 'login-limited',
-      // Of its own, since it remembers.
+      // A separate gateway, since it remembers wrong keys.
       url: `${await gateway(full.store)}/admin`,
       before: async (page) => {
         for (let tries = 0; tries < 6; tries += 1) await guess(page)
@@ -167,7 +167,7 @@ export async function openStates(): Promise<States> {
     { name: 'user-unknown', url: `${main}/admin/users/nobody`, in: true },
   ]
 
-  /** What a gateway's cookies are, once somebody is logged in. */
+  /** The cookies of each gateway after a login. */
   const sessions = new Map<string, Promise<Awaited<ReturnType<BrowserContext['storageState']>>>>()
 
   async function session(browser: Browser, origin: string) {
@@ -184,7 +184,8 @@ export async function openStates(): Promise<States> {
   return {
     states,
     async open(browser, { url, in: inside, before }, options) {
-      // Where the database is away nobody can log in, and the cookie of another gateway is as good.
+      // If the database is unreachable nobody can log in, but the cookie of another gateway is
+      // valid too.
       const origin = url.startsWith(down) ? main : new URL(url).origin
       if (inside && !sessions.has(origin)) sessions.set(origin, session(browser, origin))
       const storageState = inside && (await sessions.get(origin))

@@ -1,10 +1,10 @@
 /**
- * `npm run screenshots`: every page and state of it as pictures in screenshots/, on a phone and on a desk, light and dark.
- * `-- home user` takes only those whose names begin so.
+ * `npm run screenshots`: pictures of every page in every state, in screenshots/, on a phone and on a desktop, light and
+ * dark. `-- home user` takes only the pages whose names begin with these.
  */
 import { mkdir } from 'node:fs/promises'
 import { chromium } from 'playwright-core'
-import { chromiumPath } from '../test/chromium-path.ts'
+import { chromiumPath } from '../test/support/chromium-path.ts'
 import { openStates, type State } from './screenshots-states.ts'
 
 const FOLDER = 'screenshots'

@@ -1,10 +1,10 @@
 /**
- * `npm run soak:faults`: every way in which the database fails, at length, on both runtimes; ends with 1 if the books were
- * ever wrong. `-- --seconds 60` is how long each fault lasts (5, then 20 unless told), `--rounds 3` repeats all of it,
+ * `npm run soak:faults`: every fault of the database, for a long time, on both runtimes; ends with 1 if the books were
+ * ever wrong. `-- --seconds 60` sets how long each fault lasts (default: 5, then 20), `--rounds 3` repeats everything,
  * `--only 'tcp.*slow'` picks runs by their names.
  */
 import { parseArgs } from 'node:util'
-import { chaos, FAULTS, type FaultName, type Run } from '../test/chaos.ts'
+import { chaos, FAULTS, type FaultName, type Run } from '../test/support/chaos.ts'
 import { reapChildren } from './reaper.ts'
 
 reapChildren()
@@ -19,7 +19,7 @@ const { values } = parseArgs({
 const lengths = values.seconds === undefined ? [5, 20] : [Number(values.seconds)]
 const only = new RegExp(values.only)
 if (![...lengths, Number(values.rounds)].every((number) => number > 0)) {
-  console.error('--seconds and --rounds are positive numbers')
+  console.error('--seconds and --rounds must be positive numbers')
   process.exit(2)
 }
 
@@ -60,7 +60,9 @@ for (const [name, run] of runs()) {
     console.log(`${clock()}  ok      ${name}: ${counts}`)
   } catch (error) {
     failed.push(name)
-    console.log(`${clock()}  WRONG   ${name}: ${error instanceof Error ? error.message : error}`)
+    console.log(
+      `${clock()}  WRONG   ${name}: ${error instanceof Error ? error.message : String(error)}`,
+    )
   }
   done += 1
 }

@@ -1,14 +1,15 @@
 /**
- * `npm run soak`: half an hour of users, browsers and admins at a gateway as `npm start` runs it, while the database comes
- * and goes and upstream misbehaves; ends with 1 if a request is not in the books as it should be, or if memory grew.
- * `-- --minutes 5` is shorter, `--line tcp` has Redis over TCP in place of Upstash, `--seed 7` other requests.
+ * `npm run soak`: half an hour of users, browsers and admins at a gateway as `npm start` runs it, while the database
+ * fails and recovers and upstream misbehaves; ends with 1 if a request is not in the books as it should be, or if
+ * memory grew. `-- --minutes 5` is shorter, `--line tcp` uses Redis over TCP instead of Upstash, `--seed 7` sends other
+ * requests.
  */
 import { writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { FAULTS, type FaultName } from '../test/chaos.ts'
-import { memoryOf, soak, type Outcomes, type Progress } from '../test/soak.ts'
+import { FAULTS, type FaultName } from '../test/support/chaos.ts'
+import { memoryOf, soak, type Outcomes, type Progress } from '../test/support/soak.ts'
 import { reapChildren } from './reaper.ts'
 
 reapChildren()
@@ -22,13 +23,13 @@ const { values } = parseArgs({
 })
 const [minutes, seed, { line }] = [Number(values.minutes), Number(values.seed), values]
 if (!(minutes > 0 && Number.isSafeInteger(seed) && (line === 'rest' || line === 'tcp'))) {
-  console.error('--minutes is a positive number, --seed a whole one, --line rest or tcp')
+  console.error('--minutes must be a positive number, --seed a whole number, --line rest or tcp')
   process.exit(2)
 }
 
-/** What memory may grow by between the two times that are compared: the heap breathes, and a leak goes on. */
+/** The growth of memory that is allowed between the two times: the heap varies, but a leak grows on. */
 const MARGIN = 0.15
-/** In less time than this memory says nothing. */
+/** In a shorter run, memory is not checked. */
 const MEMORY_MINUTES = 15
 
 const mb = (bytes: number) => `${Math.round(bytes / 1024 / 1024)} MB`
@@ -80,6 +81,6 @@ for (const line of wrong.slice(0, 20)) console.log(`WRONG        ${line.slice(0,
 if (wrong.length) {
   const file = join(tmpdir(), `weir-soak-${seed}.log`)
   await writeFile(file, log)
-  console.log(`${wrong.length} things are wrong; what the gateway wrote is in ${file}`)
-} else console.log('all is in the books')
+  console.log(`${wrong.length} checks failed; the log of the gateway is in ${file}`)
+} else console.log('all counts are correct')
 process.exit(wrong.length ? 1 : 0)

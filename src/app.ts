@@ -1,19 +1,20 @@
-/** The whole app on one screen: middleware order and the URL map. */
+/** The whole app: the order of middleware, and the URL map. */
 import { Hono } from 'hono/tiny'
 import { v7 as uuidv7 } from 'uuid'
 import type { AppEnv, Deps } from './context.ts'
 import { ApiError, asApiError, brokenOff, errorResponse } from './errors.ts'
-import { createAdmin } from './middleware/admin.ts'
-import { crossOrigin } from './middleware/cross-origin.ts'
+import { createAdmin } from './http/admin.ts'
+import { crossOrigin } from './http/cross-origin.ts'
 import { adminRoutes } from './routes/admin.ts'
-import { dashboardRoutes } from './routes/dashboard.tsx'
+import { assetRoutes } from './routes/assets.ts'
+import { dashboardRoutes } from './routes/dashboard.ts'
 import { healthRoutes } from './routes/health.ts'
 import { homeRoutes } from './routes/home.tsx'
 import { syncRoutes } from './routes/sync.ts'
 import { tokensRoutes } from './routes/tokens.ts'
 import { proxyRoutes } from './routes/proxy.ts'
 
-/** Builds the app; `deps` is all it knows of the world. */
+/** Builds the app. It uses nothing of the platform except `deps`. */
 export function createApp(deps: Deps): Hono<AppEnv> {
   const { config, log, now } = deps
   const app = new Hono<AppEnv>()
@@ -41,6 +42,7 @@ export function createApp(deps: Deps): Hono<AppEnv> {
   app.route('/api/test', healthRoutes(deps))
   app.route('/admin', dashboardRoutes(deps, admin))
   app.route('/', homeRoutes())
+  app.route('/', assetRoutes())
 
   app.notFound((c) =>
     errorResponse(
@@ -56,10 +58,10 @@ export function createApp(deps: Deps): Hono<AppEnv> {
     const error = c.req.raw.signal.aborted ? brokenOff() : found
     const fields = { id: c.var.id, code: error.code, status: error.status }
     const failure = { ...fields, error: found.cause }
-    // That the store is away is in the log already, once.
+    // The log already says once that the store is unavailable.
     const told = error.code === 'store_unavailable' && deps.store?.health().degraded
     if (error.status >= 500 && !told) log.error('request.failed', failure)
-    // A client that leaves makes things fail that are nobody's fault.
+    // A client that leaves causes failures that are not errors.
     else log.debug('request.refused', found.status >= 500 ? failure : fields)
     return errorResponse(c, error)
   })

@@ -38,7 +38,7 @@ export type ErrorDetails = {
   cause?: unknown
 }
 
-/** An answer other than success. The message goes to the client as it is: it says what was wrong and what would be right. */
+/** An error for the client. The message is sent as it is: it says what is wrong and what would be right. */
 export class ApiError extends Error {
   override readonly name = 'ApiError'
   readonly code: ErrorCode
@@ -56,14 +56,14 @@ export class ApiError extends Error {
     return CODES[this.code][0]
   }
 
-  /** The body that every client of the OpenAI family can read; the AI SDK needs `message` and `type` as strings. */
+  /** The body that every OpenAI client can read; the AI SDK needs `message` and `type` as strings. */
   toJSON() {
     const { message, code, param } = this
     return { error: { message, type: CODES[code][1], code, ...(param !== undefined && { param }) } }
   }
 }
 
-/** Turns whatever a handler threw into an `ApiError`; what nobody expected becomes a fixed sentence. */
+/** Turns anything that a handler threw into an `ApiError`. An unexpected error becomes a fixed sentence. */
 export function asApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error
   if (error instanceof HTTPException && error.message.startsWith('Malformed JSON')) {
@@ -79,10 +79,9 @@ export function asApiError(error: unknown): ApiError {
   })
 }
 
-/** Where the client has gone, for the log: nobody reads it. */
+/** For the log: the client has disconnected, so nobody gets this answer. */
 export const brokenOff = () => new ApiError('invalid_request', 'The request broke off.')
 
-/** The answer for an error. */
 export function errorResponse(c: Context, error: ApiError): Response {
   return c.json(error, error.status, error.headers)
 }

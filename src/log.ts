@@ -1,5 +1,7 @@
-/** Structured log lines: JSON for machines, one readable line for people. Never a token, key, prompt or answer. */
-import type { LogLevel } from './config.ts'
+/**
+ * Structured log lines: JSON for machines, or one readable line for people. They never hold a token, key, prompt or
+ * answer.
+ */
 
 type Fields = Record<string, unknown>
 
@@ -8,16 +10,18 @@ export type Log = Record<
   (event: string, fields?: Fields) => void
 >
 
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error' | 'silent'
+
 const LEVELS: LogLevel[] = ['debug', 'info', 'warn', 'error', 'silent']
 
 export type LogOptions = {
   level: LogLevel
   format: 'json' | 'text'
-  /** Takes a whole line without its end. */
+  /** Takes a whole line without its line break. */
   write(line: string): void
 }
 
-/** Builds a log that drops what is below its level. Errors among the fields are told by name, message and causes. */
+/** Builds a log that drops entries below its level. Errors among the fields are written as name, message and causes. */
 export function createLog({ level, format, write }: LogOptions): Log {
   const lowest = LEVELS.indexOf(level)
   const at = (name: keyof Log) => {
@@ -31,7 +35,6 @@ export function createLog({ level, format, write }: LogOptions): Log {
       )
       const time = new Date().toISOString()
       if (format === 'json') {
-        // Not `event`, which is what usage is called among the fields.
         return write(inOneLine({ time, level: name, msg: event, ...plain }))
       }
       const details = Object.entries(plain).map(([key, value]) => ` ${key}=${inOneLine(value)}`)
@@ -41,14 +44,14 @@ export function createLog({ level, format, write }: LogOptions): Log {
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
 
-/** As JSON, of which terminals obey nothing and readers of lines see one: JSON itself escapes only what is below U+0020. */
+/** JSON on one line, without characters that control a terminal. JSON itself escapes only characters below U+0020. */
 const inOneLine = (value: unknown): string =>
   `${JSON.stringify(value)}`.replace(
     /[\u007f-\u009f\u2028\u2029]/g,
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
   )
 
-/** Causes may go in a circle, and the first few say enough. */
+/** Causes may be circular, and the first few are enough. */
 function describe(error: Error, causes = 4): string {
   const { name, message, cause } = error
   const more =

@@ -1,13 +1,14 @@
-/** The entry for Node: a server of its own, on Redis or on files. */
-import { ConfigError, readConfig, type Config } from './config.ts'
-import { loadEnvFiles } from './env-files.ts'
+/** The entry for Node: a server, on Redis or on files. */
+import { ConfigError, readConfig, type Config } from './config/config.ts'
+import { loadEnvFiles } from './platform/node/env-files.ts'
 import { createLog } from './log.ts'
 import { startMigration } from './migration/start.ts'
-import { connect, openStore } from './node-store.ts'
-import { tellSecretChange } from './secret-check.ts'
-import { startServer } from './server.ts'
-import { startupLines } from './startup.ts'
-import { onStopSignal } from './stop-signals.ts'
+import { connect, openStore } from './platform/node/store.ts'
+import { tellSecretChange } from './platform/node/secret-check.ts'
+import { createApp } from './app.ts'
+import { startServer } from './platform/node/server.ts'
+import { startupLines } from './platform/node/startup.ts'
+import { onStopSignal } from './platform/node/signals.ts'
 import { StoreError } from './store/store.ts'
 
 loadEnvFiles()
@@ -28,12 +29,12 @@ async function start(config: Readonly<Config>): Promise<void> {
   const write = (line: string) => console.log(line)
   const log = createLog({ level: config.logLevel, format, write })
   const { store, storage, check, close } = await openStore(config, log)
-  const server = await startServer({ config, store, log })
+  const server = await startServer({ createApp, config, store, log })
   void tellSecretChange(config.userHashSecret, check, log)
   const { redis: database } = config
   const migration = database && startMigration({ config, database, connect, log, now: Date.now })
   if (database) {
-    // So that the log says at once whether it answers.
+    // A first call, so that the log says at once whether the store answers.
     store.events(1).catch((error: unknown) => log.warn('store.no_answer', { error }))
   }
   onStopSignal(async () => {
@@ -42,7 +43,7 @@ async function start(config: Readonly<Config>): Promise<void> {
     await close()
   })
 
-  // Last, so that a process that waits for it may stop us from then on.
+  // Printed last: a process that waits for these lines may stop the server after them.
   for (const line of startupLines(config, storage)) console.log(line)
   console.log(`Weir listens on http://localhost:${server.port}`)
 }

@@ -1,7 +1,8 @@
 /** The entry for Vercel. */
-import { createEdgeApp } from './edge.ts'
+import { createApp } from './app.ts'
+import { createEdgeApp } from './platform/edge.ts'
 
-/** The runtime, for Vercel and for scripts/build.ts: `edge`, or `nodejs` in its place, which is all there is to change. */
+/** The runtime, for Vercel and for scripts/build.ts. To use Node, change `edge` to `nodejs`; nothing else changes. */
 export const config = { runtime: 'edge' }
 
 type VercelContext = { waitUntil(promise: Promise<unknown>): void }
@@ -10,6 +11,7 @@ let app: ReturnType<typeof createEdgeApp> | undefined
 
 function handler(request: Request, context: VercelContext) {
   app ??= createEdgeApp({
+    createApp,
     platform: 'vercel',
     vars: process.env,
     fetch: (input, init) => fetch(input, init),
@@ -27,5 +29,5 @@ function handler(request: Request, context: VercelContext) {
   )
 }
 
-/** The edge calls a default export that is a function, Node its `fetch`; each passes on its own waitUntil. */
+/** The edge calls the default export as a function, Node calls its `fetch`. Each passes its own waitUntil. */
 export default Object.assign(handler, { fetch: handler })

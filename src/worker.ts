@@ -1,10 +1,11 @@
 /** The entry for workerd: Cloudflare Workers, and Miniflare in development. */
 import type { ExecutionContext } from 'hono'
-import type { Vars } from './config.ts'
-import { createEdgeApp } from './edge.ts'
+import type { Vars } from './config/config.ts'
+import { createApp } from './app.ts'
+import { createEdgeApp } from './platform/edge.ts'
 import { bindingStore, type Fetcher } from './store/binding.ts'
 
-/** Variables, and in development two services: the store, and the demo model in place of upstream. */
+/** Variables. In development also two services: the store, and the demo model, which replaces upstream. */
 type Env = Vars & { STORE?: Fetcher; UPSTREAM?: { fetch: typeof fetch } }
 
 let app: ReturnType<typeof createEdgeApp> | undefined
@@ -13,6 +14,7 @@ export default {
   fetch(request: Request, env: Env, context: ExecutionContext) {
     const { STORE, UPSTREAM, ...rest } = env
     app ??= createEdgeApp({
+      createApp,
       platform: 'workerd',
       vars: asText(rest),
       store: STORE && bindingStore(STORE),

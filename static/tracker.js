@@ -1,10 +1,10 @@
 // @ts-check
 /**
- * Counts what a page uses of Weir, reports it, and tells what is left or blocked.
+ * Counts a page's use of Weir, reports it, and says what is left or blocked.
  *
  *   <script type="module" src="https://HOST/tracker.js" data-user-token="TOKEN" data-banner></script>
  *
- * wraps `fetch` and is `window.weir`; or import `createTracker` and use its `fetch`.
+ * wraps `fetch` and sets `window.weir`. Or import `createTracker` and use its `fetch`.
  * Events: usage (own), quota (the gateway's), blocked, unblocked, sync, error. Times are epoch ms.
  */
 
@@ -16,7 +16,7 @@ const quietly = (run) => {
 
 const isCount = (value) => value >>> 0 === value
 
-// Leaves out what is over.
+// Leaves out windows that have ended.
 const sumOf = (span, ...windows) => {
   const now = Date.now()
   const sum = { tokens: 0, requests: 0, resetAt: now - (now % span) + span }
@@ -57,12 +57,13 @@ export const createTracker = ({ userToken, base = import.meta.url, ipAddress, ba
   const key = 'weir:' + hash
   const answerKey = key + ':answer'
 
-  // What storage did not take.
+  // Counts that storage did not take.
   let unsaved = {}
   let busy = false
   let failures = 0
   let shown = '[]'
-  // When to sync: not within 2 s of free, else soon, when a burst is over, or late.
+  // When to sync, in epoch ms: not before `free` + 2 s, else at `soon`, `quiet` (a burst is over)
+  // or `late`.
   let free = 0
   let soon = 0
   let quiet = Infinity
@@ -116,7 +117,7 @@ export const createTracker = ({ userToken, base = import.meta.url, ipAddress, ba
       wait = Number(response.headers.get('retry-after')) * 1000 || 0
       if (!response.ok) throw Error('Sync: ' + response.status)
       const answer = await response.json()
-      // Unless a call was refused meanwhile.
+      // Not if a call was refused during the sync.
       if (soon) share(answer)
       emit('sync', answer)
       failures = 0
@@ -141,7 +142,8 @@ export const createTracker = ({ userToken, base = import.meta.url, ipAddress, ba
       .map(({ model, reason, until, message }) => {
         const end = until ? new Date(until).toLocaleString() : 'further notice'
         return (
-          message ?? `${model === '*' ? 'All models' : model} blocked until ${end}. ${reason ?? ''}`
+          message ??
+          `You are blocked from ${model === '*' ? 'all models' : model} until ${end}. ${reason ?? ''}`
         )
       })
       .join(' ')
@@ -157,7 +159,7 @@ export const createTracker = ({ userToken, base = import.meta.url, ipAddress, ba
     plan()
   }
 
-  // Reads a copy; what the page gets is what it would get without us.
+  // Reads a copy, so that the page gets the same answer as without the tracker.
   const read = async (response) => {
     const text = await response.text()
     let end = () => {}
@@ -185,7 +187,7 @@ export const createTracker = ({ userToken, base = import.meta.url, ipAddress, ba
     try {
       await navigator.locks.request(key, { signal }, () => new Promise(start))
     } catch {
-      signal.aborted || start(() => {})
+      if (!signal.aborted) start(() => {})
     }
   }
   const stop = () => (release = release?.())
@@ -199,15 +201,15 @@ export const createTracker = ({ userToken, base = import.meta.url, ipAddress, ba
   on('pageshow', (event) => event.persisted && lead())
   on('pagehide', () => {
     busy = false
-    if (release && quiet < Infinity) sync()
+    if (release && quiet < Infinity) void sync()
     stop()
   })
 
   alert.role = 'alert'
   alert.style.cssText = 'padding:1em;background:#911;color:#fff'
-  // The one that leads is told soon.
+  // The tab that leads syncs soon and gets the answer.
   setTimeout(() => release || recall(), 500)
-  lead()
+  void lead()
 
   return Object.assign(tracker, {
     record,

@@ -1,4 +1,4 @@
-/** What the ledger is told to do, and what it answers. */
+/** The commands of the ledger, and their answers. */
 import type { ModelLimits, Of, Rows, Standing } from './policy.ts'
 import type { Amounts, Block, Event, Unit } from './shapes.ts'
 import { DAY_MS, type Window } from './windows.ts'
@@ -6,21 +6,24 @@ import { DAY_MS, type Window } from './windows.ts'
 /** A settle that comes later than this after its admission changes nothing: the request is lost. */
 export const LATE_SETTLE_MS = DAY_MS
 
-/** So much of a user's id is in the audit trail. */
+/** The number of characters of a user's id in the audit trail. */
 export const AUDIT_ID_CHARS = 6
 
-/** An event is entered at most once, and only so long after its request was served. */
+/** An event is entered at most once, and only within this time after its request was served. */
 export const ENTER_MS = 7 * DAY_MS
 
-/** A user may use this many different models a day; names are user input and must not grow a document. */
+/**
+ * A user may use this many different models a day. Clients choose the names, and must not make a document grow without
+ * limit.
+ */
 export const MODELS_PER_USER = 64
 
-/** So many sessions of a user are told apart in a day; further ones are not counted. */
+/** The number of a user's sessions that are counted in a day; further ones are not counted. */
 export const SESSIONS_PER_USER = 64
 
 /**
- * The largest amount of tokens taken at face value, for one request.
- * No model comes near it, and sums of it stay exact in JSON as Redis writes it (14 digits).
+ * The largest number of tokens that is accepted for one request.
+ * No model comes near it, and sums of it stay exact in the JSON that Redis writes (14 digits).
  */
 export const MAX_TOKENS = 1_000_000_000
 
@@ -35,22 +38,22 @@ export type Admit = {
   /** Milliseconds after which the request will have been cut. */
   lasts: number
   ip?: string
-  /** The limits of each user that the environment names, as far as they are of this model. */
+  /** The limits that the environment sets for each user, for this model and for all models. */
   limits: Rows
-  /** Those of everyone together. */
+  /** The limits of everyone together. */
   everyone?: Rows
 }
 
-/** Say how an admitted request ended. Only `charged`, the outcome and what was observed are taken from the event. */
+/** Say how an admitted request ended. Time, user, model and reservation come from the lease, not from the event. */
 export type Settle = { op: 'settle'; now: number; user: string; event: Event }
 
 /**
- * Count a request that was served without a sure lease: the store was away, or its answer to the admission was
- * lost. Once for each event id; if the lease is there after all, this settles it.
+ * Count a request that was served although its lease is not certain: the store was unreachable, or its answer to the
+ * admission was lost. Each event id is counted once. If the lease exists, this settles it.
  */
 export type Enter = { op: 'enter'; now: number; user: string; event: Event }
 
-/** Block a user from a model (or `*`); without a block, lift it. */
+/** Block a user from a model (or `*`). Without `block`, lift the block. */
 export type SetBlock = {
   op: 'block'
   now: number
@@ -60,36 +63,39 @@ export type SetBlock = {
   ip?: string
 }
 
-/** Take note of what a browser says it has used: amounts of the day that ends at `resetAt`. */
+/** Record what a browser reports that it used: amounts of the day that ends at `resetAt`. */
 export type Report = {
   op: 'report'
   now: number
   user: string
   models: Record<string, Amounts & { resetAt: number }>
-  /** The limits of each user that the environment names. */
+  /** The limits that the environment sets for each user. */
   limits: ModelLimits
 }
 
-/** Forget a user: what requests and admins wrote, and events. What they were part of in the totals stays. */
+/**
+ * Delete a user: the documents that requests and admins wrote, and the user's events. The totals of days stay as they
+ * are.
+ */
 export type Erase = { op: 'erase'; now: number; user: string; ip?: string }
 
 /** Open an admin's session, known by the hash of its id, or end it. */
 export type Login = { op: 'login'; now: number; session: string; until: number; ip?: string }
 export type Logout = { op: 'logout'; now: number; session: string; ip?: string }
 
-/** Put something that an admin did on record. */
+/** Record an admin's action in the audit trail. */
 export type Note = { op: 'note'; now: number; action: 'export'; ip?: string }
 
-/** Forget days and events. Users, blocks and what quotas hold on to stay. */
+/** Delete days and events. Users, blocks and the counters of quotas stay. */
 export type Clear = { op: 'clear'; now: number; ip?: string }
 
-/** What one user does or has done to them. */
+/** The commands about one user. */
 export type UserCommand = Admit | Settle | Enter | SetBlock | Report | Erase
 export type Command = UserCommand | Clear | Login | Logout | Note
 
 /**
- * `at` is the moment of admission by the ledger's clock. `limits` are those that hold for this request, first of the
- * user and then of everyone, with what was used of them, this request included; absent where there are none.
+ * `at` is the moment of admission by the ledger's clock. `limits` are the limits that hold for this request, first the
+ * user's and then everyone's, each with its use, this request included. It is absent if there are none.
  */
 export type Admitted = { ok: true; at: number; limits?: Standing[] }
 
@@ -112,7 +118,7 @@ export type Refusal =
 
 export type Settled = { applied: boolean }
 
-/** What is known of a user who reported: where they stand with each model, and with all of them, and what is blocked. */
+/** The answer to a user who reported: limits and use for each model and for all models, and the blocks in force. */
 export type Reported = {
   ok: true
   at: number
@@ -136,6 +142,5 @@ type Answers = {
   clear: Done
 }
 
-/** What a command is answered. */
 export type AnswerOf<C extends Command> = Answers[C['op']]
 export type Answer = AnswerOf<Command>

@@ -1,12 +1,12 @@
-/** The documents as they begin, and a user's brought to a moment. */
+/** New documents, and a user's documents advanced to a moment. */
 import { LATE_SETTLE_MS } from './commands.ts'
 import { current } from './policy.ts'
+import { fit } from './reading.ts'
 import {
   ALL_MODELS,
   ROW,
   SHAPES,
   VERSIONS,
-  fit,
   own,
   type Block,
   type DayDoc,
@@ -22,8 +22,11 @@ import {
 } from './shapes.ts'
 import { DAY_MS, NO_END, dateOf, minuteOf } from './windows.ts'
 
-/** Days a user's past is kept. */
+/** Days that a user's past is kept. */
 export type Keep = { userDays: number }
+
+/** How much is kept: days of users, days of everyone, and a number of events. */
+export type Retention = Keep & { historyDays: number; eventsKept: number }
 
 /** A user without any use. */
 export const newUsage = (id: string, now: number): UsageDoc => ({
@@ -89,12 +92,12 @@ export const newDay = (date: string): DayDoc => ({
   forgotten: 0,
 })
 
-/** A user's documents of which a step may change one or both. */
+/** The documents of a user that a step may change: one or both. */
 export type Account = { usage: UsageDoc; past: PastDoc | undefined }
 
 /**
- * Brings what is known of a user to a moment: yesterday's rows go to the past, and a lease of which nothing was heard for
- * a day is lost. `load` gives the past where it is needed; without it the account has none.
+ * Advances a user's documents to a moment: rows of an earlier day move to the past, and a lease that has not ended
+ * within a day is lost. `load` reads the past only if it is needed; `past` is undefined if it did not change.
  */
 export function advance(
   usage: UsageDoc,
@@ -109,7 +112,7 @@ export function advance(
   return drop(account, load)
 }
 
-/** Ends the day of the rows. */
+/** Moves the rows of the day that has ended to the past. */
 function turn(account: Account, load: (id: string) => PastDoc | undefined, keep: Keep): void {
   const { usage } = account
   const { at, date } = usage
@@ -134,18 +137,18 @@ function turn(account: Account, load: (id: string) => PastDoc | undefined, keep:
   }
 }
 
-/** A user's rows of the day of the document, by model. */
+/** A user's rows of the document's day, by model. */
 export const rowsOf = ({ models }: UsageDoc): Record<string, ThinRow> =>
   filter(
     mapValues(models, ({ row }) => row),
     ({ requests }) => requests !== undefined,
   )
 
-/** What a user has used of a model; a model without a request is one without any use. */
+/** A user's use of a model; empty without a request. */
 export const useOf = ({ models }: UsageDoc, model: string): ModelUse =>
   own(models, model) ?? { row: {}, windows: {} }
 
-/** Moves the reservations of leases that are lost, and forgets these. */
+/** Counts lost leases in the rows of their days, and removes them. */
 function drop(account: Account, load: (id: string) => PastDoc | undefined): Account {
   let { usage, past } = account
   const isLost = (lease: Lease) => usage.at - lease.at >= LATE_SETTLE_MS
@@ -192,9 +195,9 @@ export const runningOf = (row: Row): number =>
 export const answersOf = (row: Row): number => row.exact + row.estimated
 
 /** Whether the user got an answer. */
-export const answered = (row: Row): boolean => answersOf(row) > 0
+export const hasAnswers = (row: Row): boolean => answersOf(row) > 0
 
-/** The block that keeps a user from a model at a moment, with its scope; one from all models comes first. */
+/** The block that refuses a user a model at a moment, with its scope. A block from all models comes first. */
 export function blockOf(
   { blocks }: ProfileDoc,
   model: string,
@@ -210,15 +213,17 @@ export function blockOf(
 export const isInForce = ({ until }: Block, at: number): boolean =>
   until === undefined || until > at
 
-/** When the last of a profile's blocks ends; long ago without any, and never (`NO_END`) where there is more in it than blocks. */
+/**
+ * When the last block of a profile ends, in epoch ms: 0 without blocks, `NO_END` if the profile has more than blocks.
+ */
 export const endOfProfile = (profile: ProfileDoc): number =>
   Object.keys(profile).every((name) => name in SHAPES.profile.fields)
     ? Math.max(0, ...Object.values(profile.blocks).map(({ until = NO_END }) => until))
     : NO_END
 
 /**
- * Where a user stands among all by last activity: minutes since the epoch, and below the minute a fraction from the
- * id, so that hardly two are alike and a page can go on exactly where the last one ended.
+ * A user's place in the order of last activity: minutes since the epoch, plus a fraction made from the id. The fraction
+ * makes equal places rare, so that a page starts exactly where the previous page ended.
  */
 export function activityOf({ id, indexed }: Pick<UsageDoc, 'id' | 'indexed'>): number {
   let hash = 0

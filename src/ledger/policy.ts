@@ -11,17 +11,16 @@ import {
 } from './shapes.ts'
 import { WINDOWS, WINDOW_NAMES, endOf, startOf, type Window } from './windows.ts'
 
-/** Amounts by the name of their limit, such as `tokensPerDay`; one that is absent does not hold. */
+/** Amounts by the name of their limit, such as `tokensPerDay`. An absent name means that there is no limit. */
 export type Limits = Partial<Record<LimitName, number>>
 
 export type LimitName = `${Unit}Per${(typeof WINDOWS)[Window]['name']}`
 
-/** Every limit there can be: its name, and what it is of. Refusals are told in this order. */
+/** Every possible limit: its name, unit and window, in the order in which limits are checked. */
 export const LIMITS = WINDOW_NAMES.flatMap((window) =>
   UNITS.map((unit) => ({ name: limitName(unit, window), unit, window })),
 )
 
-/** What the limit of a unit in a window is called. */
 export function limitName(unit: Unit, window: Window): LimitName {
   return `${unit}Per${WINDOWS[window].name}`
 }
@@ -37,10 +36,10 @@ export type ModelLimits = {
 export const limitsOf = (limits: ModelLimits, model: string): Limits | undefined =>
   own(limits.models, model) ?? limits.default
 
-/** Whose use a limit is of. */
+/** Whose use a limit counts. */
 export type Of = 'user' | 'everyone'
 
-/** The rows of limits that one request is held against: of its model, and of all models together. */
+/** The rows of limits that hold for one request: of its model, and of all models together. */
 export type Rows = { model?: Limits | undefined; total?: Limits | undefined }
 
 /** The rows that hold for a model. */
@@ -52,13 +51,13 @@ export const rowsFor = (limits: ModelLimits, model: string): Rows => {
   return rows
 }
 
-/** A row of limits that holds, and what was used of it in each window that is counted. */
+/** A row of limits, and its use in each window that is counted. */
 export type Standing = {
   of: Of
   /** The model of the row, `*` for all together. */
   model: string
   limits: Limits
-  /** Of the windows that are counted, by their names. */
+  /** By window; only windows that are counted. */
   used: Record<string, Amounts>
 }
 
@@ -73,14 +72,14 @@ export type Line = {
   resetAt: number
 }
 
-/** What was used of a window at a moment; nothing where the counters are of another span. */
+/** The use in a window at a moment; `NOTHING` if the counters are of another span. */
 export function usedIn(windows: Windows | undefined, window: Window, at: number): Amounts {
   const counted = windows && own(windows, window)
   if (counted?.start !== startOf(window, at)) return NOTHING
   return Object.fromEntries(UNITS.map((unit) => [unit, counted[unit]])) as Amounts
 }
 
-/** The windows without those that have ended. One that this build does not know stays as it is. */
+/** The windows that have not ended. A window that this build does not know stays as it is. */
 export const current = (windows: Windows, at: number): Windows =>
   Object.fromEntries(
     Object.entries(windows).filter(
@@ -89,11 +88,11 @@ export const current = (windows: Windows, at: number): Windows =>
     ),
   )
 
-/** What a user has used of the windows of a model, or of all of them (`*`). */
+/** A user's windows of a model, or of all models (`*`). */
 export const windowsOf = ({ windows, models }: UsageDoc, scope: string): Windows | undefined =>
   isTotal(scope) ? windows : own(models, scope)?.windows
 
-/** Where somebody stands with a row of limits at a moment, by the windows of the row's model. */
+/** A row of limits with its use at a moment, from the windows of the row's model. */
 export function standingOf(
   of: Of,
   scope: string,
@@ -122,17 +121,17 @@ export function linesOf({ limits, used }: Pick<Standing, 'limits' | 'used'>, at:
   return lines
 }
 
-/** The name of the model that a limit is of, or of all of them. */
+/** Whether a scope is all models (`*`) and not one model. */
 export const isTotal = (model: string): boolean => model === ALL_MODELS
 
 export const NOTHING: Amounts = { requests: 0, tokens: 0 }
 
-/** The limits of one user: those that the environment names for each of them. */
+/** The limits of one user: those that the environment sets for every user. */
 export const effectiveLimits = (
   environment: ModelLimits,
   _user: { profile: ProfileDoc },
 ): ModelLimits => environment
 
-/** The limits of everyone together; without any, no row of them. */
+/** The limits of everyone together; no rows if the environment sets none. */
 export const everyoneLimits = (environment: ModelLimits | undefined): ModelLimits =>
   environment ?? { models: {} }

@@ -1,6 +1,6 @@
-/** The arithmetic of counters and rows: charging a reservation, and replacing it by what a request cost. */
+/** The arithmetic of counters and rows: charges a reservation, and replaces it by the charge of the ended request. */
 import type { Admit } from './commands.ts'
-import { answered, newDayRow, newRow } from './documents.ts'
+import { hasAnswers, newDayRow, newRow } from './documents.ts'
 import {
   UNITS,
   own,
@@ -15,8 +15,8 @@ import {
 } from './shapes.ts'
 import { DAY_MS, HOUR_MS, startOf, type Window } from './windows.ts'
 
-/** What an admission reserves of each unit, and what the end of a request charges instead, of a user and of everyone. */
-const METERS: Record<
+/** For each unit: what an admission reserves, and what everyone is charged when the request ends. */
+const AMOUNTS: Record<
   Unit,
   { reserved(of: Pick<Admit, 'reserved'>): number; charged(event: Event): number }
 > = {
@@ -28,17 +28,18 @@ const amountsOf = (amount: (unit: Unit) => number): Amounts =>
   Object.fromEntries(UNITS.map((unit) => [unit, amount(unit)])) as Amounts
 
 export const reservedBy = (of: Pick<Admit, 'reserved'>): Amounts =>
-  amountsOf((unit) => METERS[unit].reserved(of))
+  amountsOf((unit) => AMOUNTS[unit].reserved(of))
 
-export const chargedBy = (event: Event): Amounts => amountsOf((unit) => METERS[unit].charged(event))
+export const chargedBy = (event: Event): Amounts =>
+  amountsOf((unit) => AMOUNTS[unit].charged(event))
 
-/** All amounts together. */
+/** The sum of all amounts. */
 export const sum = (all: Amounts[]): Amounts =>
   amountsOf((unit) => all.reduce((total, amounts) => total + amounts[unit], 0))
 
 /**
- * Charges a lease's reservation to the windows that it names, where the current one, at `now`, is around the moment of
- * its admission. One that has ended gives way to a new one.
+ * Charges a lease's reservation to the windows that it names, if the admission was in the window that is current at
+ * `now`. Counters of a window that has ended are replaced.
  */
 export function charge(
   windows: Windows,
@@ -55,7 +56,7 @@ export function charge(
   return next
 }
 
-/** Puts a charge in the place of a lease's reservation, in the windows that still are those of its admission. */
+/** Replaces a lease's reservation by the charge, in the windows that are still those of its admission. */
 export function correct(
   windows: Windows,
   { at, windows: named, reserved }: Lease,
@@ -82,7 +83,7 @@ export function open(row: Row | undefined, { tokens }: Amounts): Row {
   }
 }
 
-/** Adds what has ended to a row's outcomes and sums. */
+/** Adds an ended request to a row's outcomes and sums. */
 const tell = <T extends Row | DayRow>(row: T, event: Event): T => ({
   ...row,
   [event.outcome]: row[event.outcome] + 1,
@@ -92,7 +93,7 @@ const tell = <T extends Row | DayRow>(row: T, event: Event): T => ({
   overReservation: row.overReservation + Math.max(0, event.charged - event.reserved),
 })
 
-/** A user's row after a request of it has ended. */
+/** A user's row after one of its requests has ended. */
 export const end = (row: Row, event: Event): Row => ({
   ...tell(row, event),
   charged: row.charged - event.reserved + event.charged,
@@ -113,13 +114,15 @@ const endDayRow = (row: DayRow, event: Event, first: boolean, at: number): DayRo
 
 export type First = { user: boolean; model: boolean; session: boolean }
 
-/** Whether this is the user's first answer of the day, and the first with this model: so unique users are counted. */
+/**
+ * Whether this is the user's first answer of the day, and the first with this model. Unique users are counted by it.
+ */
 export function firstAnswer(isFirstOfDay: boolean, row: Row, event: Event): First {
   if (event.outcome === 'failed') return { user: false, model: false, session: false }
-  return { user: isFirstOfDay, model: !answered(row), session: false }
+  return { user: isFirstOfDay, model: !hasAnswers(row), session: false }
 }
 
-/** Adds what has ended to its day. A model enters the day only once it has answered. */
+/** Adds an ended request to its day. A model is added to the day only when it has answered. */
 export function endDay(day: DayDoc, event: Event, first: First, at: number): DayDoc {
   const { model } = event
   const known = own(day.models, model)

@@ -1,8 +1,8 @@
 /**
- * Time as the ledger counts it: epoch ms, dates in UTC, and the windows in which use is limited.
+ * Time in the ledger: epoch ms, dates in UTC, and the windows of limits.
  *
- * The windows are one table, and nothing else names them: rules, headers, messages and pages go through it. The Lua
- * port is given the same table.
+ * The windows are one table, and no other place names them: rules, headers, messages and pages go through it. The Lua
+ * port gets the same table.
  */
 
 export const SECOND_MS = 1000
@@ -10,23 +10,26 @@ export const MINUTE_MS = 60 * SECOND_MS
 export const HOUR_MS = 60 * MINUTE_MS
 export const DAY_MS = 24 * HOUR_MS
 
-/** The last moment that a `Date` can tell: the end of a block that has none. */
+/** The last moment that a `Date` can hold. It stands for the end of a block without an end. */
 export const NO_END = 8_640_000_000_000_000
 
 type WindowRow = {
-  /** How long it is, in ms; the first one began at the epoch. */
+  /** Length in ms. The first window began at the epoch. */
   ms: number
-  /** How a limit is named by it: `tokensPerDay`. */
+  /** The end of a limit's name: `tokensPerDay`. */
   name: string
   /** The same in a sentence: "200,000 tokens a day". */
   words: string
-  /** Counted for everybody, so that a limit that comes later finds what was used; others only where a limit names them. */
+  /**
+   * Counted for every request, so that a limit that is set later knows the earlier use. Other windows are counted only
+   * if a limit names them.
+   */
   always: boolean
-  /** Short enough for a client to wait for its end. */
+  /** Short enough that a client can wait for its end. */
   waits: boolean
 }
 
-/** In the order in which refusals are told. */
+/** In the order in which limits are checked. */
 export const WINDOWS = {
   day: { ms: DAY_MS, name: 'Day', words: 'a day', always: true, waits: false },
   minute: { ms: MINUTE_MS, name: 'Minute', words: 'a minute', always: false, waits: true },
@@ -36,24 +39,24 @@ export type Window = keyof typeof WINDOWS
 
 export const WINDOW_NAMES = Object.keys(WINDOWS) as Window[]
 
-/** When the window around a moment began, in epoch ms. */
+/** When the window that contains a moment began, in epoch ms. */
 export function startOf(window: Window, at: number): number {
   const { ms } = WINDOWS[window]
   return Math.floor(at / ms) * ms
 }
 
-/** When the window around a moment ends and its counters begin again, in epoch ms. */
+/** When the window that contains a moment ends and its counters start again, in epoch ms. */
 export const endOf = (window: Window, at: number): number =>
   startOf(window, at) + WINDOWS[window].ms
 
 /** The UTC date of a moment, `YYYY-MM-DD`. */
 export const dateOf = (at: number): string => new Date(at).toISOString().slice(0, 10)
 
-/** The UTC dates of so many days up to a moment, the latest first. */
+/** The UTC dates of the last days up to a moment, the latest first. */
 export const datesTo = (at: number, days: number): string[] =>
   Array.from({ length: days }, (_, ago) => dateOf(at - ago * DAY_MS))
 
-/** The start of the UTC day after the one of a moment. */
+/** The start of the next UTC day. */
 export const nextDay = (at: number): number => endOf('day', at)
 
 /** Minutes since the epoch. */

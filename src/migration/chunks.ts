@@ -1,25 +1,25 @@
-/** A state as one list of items, of which some go into the database at once. */
-import type { Chunk } from '../store/import.ts'
-import type { State } from '../store/local.ts'
-import type { UserParts } from '../usage/merge.ts'
+/** A state as one list of items, which is imported in chunks. */
+import type { Chunk } from '../store/redis/import.ts'
+import type { State } from '../store/local/state.ts'
+import type { UserParts } from '../ledger/merge.ts'
 
-/** Most items of a chunk, and most bytes of their JSON together; an item that is larger by itself is alone. */
+/** The most items in a chunk, and the most bytes of their JSON in total. A larger item is a chunk of its own. */
 export type ChunkSize = { items: number; bytes: number }
 
 export const CHUNK: ChunkSize = { items: 1000, bytes: 512 * 1024 }
 
-export type Queue = {
-  /** Items in all. */
+export type ChunkQueue = {
+  /** The number of items. */
   length: number
-  /** The items from number `start` on, from 0 to `length` - 1; at least one, and all of one kind. */
+  /** Items from number `start` on (0 to `length` - 1): at least one, and all of one kind. */
   from(start: number, most: ChunkSize): Chunk
 }
 
 /**
- * The same state gives the same items in the same order. Everyone's counters come first, since the clock in them tells
- * which day goes on, and days before the users whose days they are.
+ * The same state gives the same items in the same order. Everyone's counters come first, because their clock tells
+ * which day is the current one. Days come before their users.
  */
-export function queueOf(state: State): Queue {
+export function queueOf(state: State): ChunkQueue {
   const { quotas, entered = [], erased = [], events, audit = [] } = state
   const days = state.days.toSorted((a, b) => (a.date < b.date ? -1 : 1))
   const parts = [
@@ -44,7 +44,7 @@ export function queueOf(state: State): Queue {
   }
 }
 
-/** Each user with all of their documents. */
+/** The users with all their documents. */
 export function usersOf({ usage, past, profiles }: State): UserParts[] {
   const users = new Map<string, UserParts>()
   const keep = (id: string, parts: Partial<UserParts>) =>
@@ -55,7 +55,7 @@ export function usersOf({ usage, past, profiles }: State): UserParts[] {
   return [...users.values()]
 }
 
-const part = <T>(items: T[], chunkOf: (items: T[]) => Chunk): Queue => ({
+const part = <T>(items: T[], chunkOf: (items: T[]) => Chunk): ChunkQueue => ({
   length: items.length,
   from: (start, most) => chunkOf(some(items, start, most)),
 })

@@ -1,76 +1,53 @@
-/** The old system's file, read as a stream and frozen as a state of ours. */
+/** Reads the old system's file as a stream, and freezes it as a state of Weir. */
 import { createReadStream } from 'node:fs'
 import { open, rm, type FileHandle } from 'node:fs/promises'
 import { v7 } from 'uuid'
 import { StoreError } from '../store/store.ts'
-import { createIds } from '../usage/user-id.ts'
+import { createIds } from '../identity/ids.ts'
 import { damagedOf, digestOf, isSame, stampOf, writeFrozen, type Frozen } from './frozen.ts'
+import { eventOf } from './old-event.ts'
 import { gatherRequests, readOldRecord, type OldRequest } from './old-records.ts'
-import { createRebuild, eventOf, type RebuildOptions } from './rebuild.ts'
-import type { Report } from './report.ts'
+import { createRebuild, type RebuildOptions } from './rebuild.ts'
+import type { MigrationReport } from './report.ts'
 import { splitArray } from './split.ts'
 
 export type OldFileOptions = Omit<RebuildOptions, 'now'> & {
-  /** Where the old array is. */
+  /** The path of the old array. */
   file: string
   userHashSecret: string | undefined
   now(): number
 }
 
-/** So many places of damaged records are told. */
+/** The most positions of damaged records in a report. */
 const POSITIONS = 100
 
-/** Requests whose ids are made at once: each is a job of another thread, and most of its time is the way there. */
+/**
+ * Requests whose ids are computed together. Each id is a job in another thread, and most of its cost is the switch to
+ * that thread.
+ */
 const HASHED = 100
 
-/** Writes the frozen copy, and beside it what is damaged. Throws `StoreError` when the file changes meanwhile. */
+/**
+ * Writes the frozen copy, and the damaged records beside it. Throws `StoreError` if the file changes in the meantime.
+ */
 export async function freezeOld(options: OldFileOptions, copy: string): Promise<Frozen> {
   const { file } = options
   const now = options.now()
   const source = await stampOf(file)
   const ids = createIds(options.userHashSecret)
-  const requests = gatherRequests()
   const rebuild = createRebuild({ ...options, now })
-  const report: Report = { records: 0, leftOut: 0, damaged: 0, positions: [] }
-  let waiting: OldRequest[] = []
+  const report: MigrationReport = { records: 0, leftOut: 0, damaged: 0, positions: [] }
 
-  async function enter(request: OldRequest): Promise<void> {
-    waiting.push(request)
-    if (waiting.length >= HASHED) await enterWaiting()
-  }
-
-  async function enterWaiting(): Promise<void> {
-    const entering = waiting.map(async (request) => ({
+  for await (const requests of batchesOf(readRequests(file, damagedOf(copy), now, report))) {
+    const entering = requests.map(async (request) => ({
       event: await eventOf(v7({ msecs: request.at }), request, ids),
       records: request.records,
     }))
-    waiting = []
     for (const { event, records } of await Promise.all(entering)) {
       if (rebuild.enter(event)) report.records += records
       else report.leftOut += 1
     }
   }
-
-  await rm(damagedOf(copy), { force: true })
-  let aside: FileHandle | undefined
-  try {
-    for await (const { position, text, value } of splitArray(createReadStream(file))) {
-      const record = readOldRecord(value, now)
-      if (record) {
-        for (const request of requests.add(record)) await enter(request)
-        continue
-      }
-      aside ??= await open(damagedOf(copy), 'w')
-      await aside.writeFile(Buffer.concat([text, Buffer.from('\n')]))
-      report.damaged += 1
-      if (report.damaged <= POSITIONS) report.positions.push(position)
-    }
-    await aside?.sync()
-  } finally {
-    await aside?.close()
-  }
-  for (const request of requests.end()) await enter(request)
-  await enterWaiting()
 
   const id = await digestOf(file)
   if (!source || !isSame(source, await stampOf(file))) {
@@ -79,4 +56,44 @@ export async function freezeOld(options: OldFileOptions, copy: string): Promise<
   const frozen: Frozen = { state: rebuild.state(), id, source, report }
   await writeFrozen(copy, frozen)
   return frozen
+}
+
+/** The requests of an old file. Damaged records go into a separate file and into the report. */
+async function* readRequests(
+  file: string,
+  damaged: string,
+  now: number,
+  report: MigrationReport,
+): AsyncGenerator<OldRequest> {
+  const requests = gatherRequests()
+  await rm(damaged, { force: true })
+  let aside: FileHandle | undefined
+  try {
+    for await (const { position, text, value } of splitArray(createReadStream(file))) {
+      const record = readOldRecord(value, now)
+      if (record) {
+        yield* requests.add(record)
+        continue
+      }
+      aside ??= await open(damaged, 'w')
+      await aside.writeFile(Buffer.concat([text, Buffer.from('\n')]))
+      report.damaged += 1
+      if (report.damaged <= POSITIONS) report.positions.push(position)
+    }
+    await aside?.sync()
+  } finally {
+    await aside?.close()
+  }
+  yield* requests.end()
+}
+
+async function* batchesOf(requests: AsyncIterable<OldRequest>): AsyncGenerator<OldRequest[]> {
+  let batch: OldRequest[] = []
+  for await (const request of requests) {
+    batch.push(request)
+    if (batch.length < HASHED) continue
+    yield batch
+    batch = []
+  }
+  yield batch
 }

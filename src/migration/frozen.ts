@@ -1,44 +1,44 @@
 /**
- * The frozen copy of a usage file: what is to be moved, written down whole before the first of it goes anywhere, so
- * that a process that goes on after a crash moves the same.
+ * The frozen copy of a usage file: all data to be moved. It is written before anything is moved, so that a process
+ * that continues after a crash moves the same data.
  *
- * It is a snapshot as the local store writes it, with a word on its origin.
+ * It is a snapshot of the local store, with its origin.
  */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import { readFile, rename, stat } from 'node:fs/promises'
 import { OLDEST, VERSION } from '../ledger/shapes.ts'
-import { replaceFile } from '../store/journal.ts'
-import type { State } from '../store/local.ts'
-import { unusable } from '../store/lock.ts'
+import { replaceFile } from '../store/local/snapshot.ts'
+import type { State } from '../store/local/state.ts'
+import { unusable } from '../store/local/lock.ts'
 import { StoreError } from '../store/store.ts'
-import type { Report } from './report.ts'
+import type { MigrationReport } from './report.ts'
 
-/** A file as it was when it was read. */
+/** The size and time of a file when it was read. */
 export type FileStamp = { size: number; mtimeMs: number }
 
 export type Frozen = {
   state: State
-  /** Of the migration: the digest of the file, so that the same bytes never go in twice. */
+  /** The id of the migration: the digest of the file, so that the same bytes are never imported twice. */
   id: string
   source: FileStamp
-  report: Report
+  report: MigrationReport
 }
 
-/** Where the frozen copy of a file is while it goes into the database. */
+/** The path of the frozen copy during the migration into a database. */
 export const migratingOf = (file: string) => `${file}.migrating`
 
-/** Where it is, without a database, until it can take the place of the old file. */
+/** Its path without a database, until it replaces the old file. */
 export const importedOf = (file: string) => `${file}.imported`
 
-/** What is at a path, or undefined. Throws `StoreError`. */
+/** The stamp of the file at a path; undefined if there is none. Throws `StoreError`. */
 export async function stampOf(path: string): Promise<FileStamp | undefined> {
   try {
     const { size, mtimeMs } = await stat(path)
     return { size, mtimeMs }
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException
-    // Where a folder should be there is a file: so there is nothing at the path.
+    // ENOTDIR: a parent of the path is a file, so there is nothing at the path.
     if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
     throw unusable('read', path, cause)
   }
@@ -47,14 +47,14 @@ export async function stampOf(path: string): Promise<FileStamp | undefined> {
 export const isSame = (one: FileStamp | undefined, other: FileStamp | undefined): boolean =>
   one?.size === other?.size && one?.mtimeMs === other?.mtimeMs
 
-/** The digest of what is in a file. */
+/** The digest of a file's contents. */
 export async function digestOf(path: string): Promise<string> {
   const hash = createHash('sha256')
   for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) hash.update(chunk)
   return hash.digest('base64url')
 }
 
-/** Whether the file at the path is an array of the old system; false also when there is none. */
+/** Whether the file is an array of the old system; false if there is no file. */
 export async function isOldFile(file: string): Promise<boolean> {
   if (!(await stampOf(file))) return false
   for await (const chunk of createReadStream(file, { end: 4095 })) {
@@ -63,12 +63,12 @@ export async function isOldFile(file: string): Promise<boolean> {
   return false
 }
 
-/** Writes the copy at once and whole. */
+/** Writes the copy in one atomic step. */
 export function writeFrozen(path: string, { state, ...origin }: Frozen): Promise<void> {
   return replaceFile(path, `${JSON.stringify({ v: VERSION, seq: 0, state, origin })}\n`)
 }
 
-/** The copy, if there is one. Throws `StoreError` when it cannot be read. */
+/** The copy; undefined if there is none. Throws `StoreError` if it cannot be read. */
 export async function readFrozen(path: string): Promise<Frozen | undefined> {
   if (!(await stampOf(path))) return undefined
   const unreadable = `${path} cannot be read; remove it to begin the migration again`
@@ -86,18 +86,18 @@ export async function readFrozen(path: string): Promise<Frozen | undefined> {
   return { ...origin, state }
 }
 
-/** Where the damaged records of a file are while it is moved. */
+/** The path of damaged records during the migration. */
 export const damagedOf = (copy: string) => `${copy}.damaged`
 
 /**
- * Gives the file that was moved the suffix `.migrated`, and what is damaged in it `.damaged`; what is done already stays so.
- * Throws `StoreError` when the file is another by now.
+ * Renames the migrated file to `.migrated` and its damaged records to `.damaged`, unless that has been done. Throws
+ * `StoreError` if the file has changed.
  */
-export async function retire(file: string, copy: string, frozen: Frozen): Promise<Report> {
+export async function retire(file: string, copy: string, frozen: Frozen): Promise<MigrationReport> {
   const found = await stampOf(file)
   if (found && !isSame(found, frozen.source)) {
     throw new StoreError(
-      `${file} has changed since it was read; move it away, or what ${copy} holds would count twice`,
+      `${file} has changed since it was read; move it away, or the records in ${copy} count twice`,
     )
   }
   if (found) await rename(file, await freeName(`${file}.migrated`))

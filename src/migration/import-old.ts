@@ -1,6 +1,6 @@
-/** Without a database: the old system's file becomes one of ours, in its place. */
+/** Without a database: replaces the old system's file by a file of Weir. */
 import { rename } from 'node:fs/promises'
-import { acquireLock } from '../store/lock.ts'
+import { acquireLock } from '../store/local/lock.ts'
 import { StoreError } from '../store/store.ts'
 import { freezeOld, type OldFileOptions } from './freeze-old.ts'
 import {
@@ -12,17 +12,17 @@ import {
   retire,
   stampOf,
 } from './frozen.ts'
-import type { Report } from './report.ts'
+import type { MigrationReport } from './report.ts'
 
 /**
- * Turns an array of the old system at `file` into a snapshot, which the local store can open then; the array gets the suffix
- * `.migrated`. Goes on where a crash has left it; undefined when there is nothing to do. Throws `StoreError`.
+ * Replaces the old system's array at `file` by a snapshot for the local store. The array gets the suffix `.migrated`.
+ * Continues after a crash. Returns undefined if there is nothing to do. Throws `StoreError`.
  */
-export async function importOld(options: OldFileOptions): Promise<Report | undefined> {
+export async function importOld(options: OldFileOptions): Promise<MigrationReport | undefined> {
   const { file } = options
   if (await stampOf(migratingOf(file))) {
     throw new StoreError(
-      `${file} is half way into a database; configure that again, or remove ${migratingOf(file)}`,
+      `${file} is partly migrated to a database; configure that database again, or remove ${migratingOf(file)}`,
     )
   }
   const copy = importedOf(file)
@@ -34,7 +34,7 @@ export async function importOld(options: OldFileOptions): Promise<Report | undef
     if (old && !(frozen && isSame(frozen.source, await stampOf(file)))) {
       frozen = await freezeOld(options, copy)
     }
-    // The one that had the lock before may have done it all.
+    // The previous owner of the lock may have done everything.
     if (!frozen) return undefined
     const report = await retire(file, copy, frozen)
     await rename(copy, file)

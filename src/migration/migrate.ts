@@ -1,8 +1,9 @@
-/** A usage file into the database: ours or the old system's, each record exactly once. */
+/** Moves a usage file of Weir or of the old system into the database, each record exactly once. */
 import { readFile, unlink } from 'node:fs/promises'
-import type { Import } from '../store/import.ts'
-import { openLocal, type State } from '../store/local.ts'
-import { acquireLock } from '../store/lock.ts'
+import type { Import } from '../store/redis/import.ts'
+import type { State } from '../store/local/state.ts'
+import { openLocal } from '../store/local/store.ts'
+import { acquireLock } from '../store/local/lock.ts'
 import { StoreError } from '../store/store.ts'
 import { backOff } from './back-off.ts'
 import { CHUNK, queueOf, usersOf, type ChunkSize } from './chunks.ts'
@@ -19,23 +20,23 @@ import {
   type Frozen,
 } from './frozen.ts'
 import { importOld } from './import-old.ts'
-import type { Report } from './report.ts'
+import type { MigrationReport } from './report.ts'
 
 export type MigrateOptions = OldFileOptions & {
   target: Import
   warn(event: string, fields: Record<string, unknown>): void
-  /** Ends the migration between two chunks; it can be gone on with later. */
+  /** Ends the migration between two chunks. It can be continued later. */
   signal?: AbortSignal
-  /** How much goes into the database at once, at most. */
+  /** The most data that one step imports. */
   chunk?: ChunkSize
 }
 
-/** After so many attempts in a row at the same part it is said that live traffic is in the way. */
+/** After this many failed attempts at the same chunk, a warning says that live traffic is in the way. */
 const MISSES_TOLD = 20
 
 const journalOf = (file: string) => `${file}.journal`
 
-/** Whether there is anything to move, or to go on moving. */
+/** Whether there is a migration to begin or to continue. */
 export async function canMigrate(file: string): Promise<boolean> {
   const paths = [file, migratingOf(file), importedOf(file)]
   if ((await Promise.all(paths.map(stampOf))).some((stamp) => stamp)) return true
@@ -43,10 +44,11 @@ export async function canMigrate(file: string): Promise<boolean> {
 }
 
 /**
- * Moves the file into the database, going on where a crash or an error has left it; undefined when there is nothing to move.
- * The file gets the suffix `.migrated`. Nothing is written anywhere before the database has answered. Throws `StoreError`.
+ * Moves the file into the database, and continues after a crash or an error. Returns undefined if there is nothing to
+ * move. The file gets the suffix `.migrated`. Nothing is written before the database has answered. Throws
+ * `StoreError`.
  */
-export async function migrateFile(options: MigrateOptions): Promise<Report | undefined> {
+export async function migrateFile(options: MigrateOptions): Promise<MigrationReport | undefined> {
   const { file, target } = options
   const copy = migratingOf(file)
   try {
@@ -57,7 +59,7 @@ export async function migrateFile(options: MigrateOptions): Promise<Report | und
     }
     const lock = await acquireLock(`${file}.lock`)
     try {
-      // The one that had the lock before may have done it all.
+      // The previous owner of the lock may have done everything.
       if (!(await canMigrate(file))) return undefined
       const begun = await readFrozen(copy)
       const frozen = begun ?? (await freeze(options, copy))
@@ -75,8 +77,8 @@ export async function migrateFile(options: MigrateOptions): Promise<Report | und
 }
 
 /**
- * Brings all of it into the database. Where live traffic is faster, less goes in at once: a part is read and written in
- * two calls, and the fewer users it has, the fewer requests come in between. True when all of it was there already.
+ * Imports everything. A chunk is read and written in two calls; if live traffic changes its users in between, smaller
+ * chunks are tried. True if everything had been imported before.
  */
 async function bringAll(options: MigrateOptions, { state, id }: Frozen): Promise<boolean> {
   const { file, target, warn, signal, chunk: most = CHUNK } = options
@@ -105,8 +107,8 @@ async function bringAll(options: MigrateOptions, { state, id }: Frozen): Promise
 }
 
 /**
- * Takes the journal into the snapshot. By its clock nothing has aged, so that the same files become the same bytes
- * whenever that is done; what has aged is left out on the way into the database.
+ * Folds the journal into the snapshot. The clock is 0, so that nothing expires and the same files always give the
+ * same bytes. The import leaves out expired data.
  */
 async function fold({ file, retention, warn }: MigrateOptions): Promise<void> {
   await (await openLocal({ file, retention, now: () => 0, warn })).close()
@@ -116,11 +118,11 @@ async function freeze(options: MigrateOptions, copy: string): Promise<Frozen> {
   const { file } = options
   if (await isOldFile(file)) return freezeOld(options, copy)
   const [source, journal] = [await stampOf(file), await stampOf(journalOf(file))]
-  // Only the one that has the lock may say that a journal is empty.
+  // Another process may still write to the journal.
   if (!source || journal?.size) throw new StoreError(`${file} is in use`)
   const { state } = JSON.parse(await readFile(file, 'utf8')) as { state: State }
   const records = usersOf(state).length + state.days.length + state.events.length
-  const report: Report = { records, leftOut: 0, damaged: 0, positions: [] }
+  const report: MigrationReport = { records, leftOut: 0, damaged: 0, positions: [] }
   const frozen: Frozen = { state, id: await digestOf(file), source, report }
   await writeFrozen(copy, frozen)
   return frozen

@@ -1,12 +1,12 @@
-/** The predecessor's keys in a database, `user:TOKEN` and `blocked:TOKEN:MODEL`, read as documents of ours. */
+/** Reads the predecessor's database keys, `user:TOKEN` and `blocked:TOKEN:MODEL`, as documents of Weir. */
 import * as z from 'zod/mini'
 import { MAX_TOKENS } from '../ledger/commands.ts'
 import { newProfile, newRow, newUsage, thin } from '../ledger/documents.ts'
 import type { Amounts, ModelUse, UsageDoc, Windows } from '../ledger/shapes.ts'
 import { sum } from '../ledger/tally.ts'
 import { startOf } from '../ledger/windows.ts'
-import type { UserParts } from '../usage/merge.ts'
-import { MODEL_NAME } from '../usage/models.ts'
+import type { UserParts } from '../ledger/merge.ts'
+import { MODEL_NAME } from '../metering/models.ts'
 import { AHEAD_MS } from './old-records.ts'
 
 const amount = z.int().check(z.nonnegative(), z.maximum(MAX_TOKENS))
@@ -20,8 +20,8 @@ const oldUser = z.object({
 })
 
 /**
- * What a user has used, from the value of their key: their counts are those of the day on which they were last active.
- * The address is as it was. Undefined when the value cannot be read.
+ * A user's usage, from the value of the key. The counts belong to the day on which the user was last active. The
+ * address is unchanged. Undefined if the value cannot be read.
  */
 export function readOldUser(id: string, text: string, now: number): UsageDoc | undefined {
   const { success, data } = oldUser.safeParse(valueOf(text))
@@ -55,21 +55,22 @@ export function readOldUser(id: string, text: string, now: number): UsageDoc | u
   return user
 }
 
-/** Whether a `blocked:` key says that there is a block; undefined when it cannot be read. */
+/** Whether a `blocked:` key contains a block; undefined if it cannot be read. */
 export function readOldBlock(text: string): boolean | undefined {
   const value = valueOf(text)
   return typeof value === 'boolean' ? value : undefined
 }
 
-/** A user of whom nothing is known but a block. */
+/** A user with a block and no other data. */
 export const blockedUser = (id: string, model: string, now: number): UserParts => ({
   id,
   profile: { ...newProfile(id), blocks: { [model]: { at: now } } },
 })
 
 /**
- * What is behind `blocked:` is a token and a model, and a colon may be in either: the longest token that is known is
- * the token, else the last colon is the border, since our names of models have none. Undefined when the model is no name to us.
+ * Splits the rest of a `blocked:` key into token and model; both may contain a colon. The longest known token is the
+ * token. If none is known, the last colon separates them, because valid model names have none. Undefined if the model
+ * name is invalid.
  */
 export function splitBlocked(
   rest: string,
@@ -83,7 +84,7 @@ export function splitBlocked(
   return border > 0 && MODEL_NAME.test(model) ? { token, model } : undefined
 }
 
-/** JSON text as it is; a hash comes as a list of its names and values, each of which may be JSON text. */
+/** The value of a key. A hash arrives as a list of names and values; each value may be JSON text. */
 function valueOf(text: string): unknown {
   const value = parse(text)
   if (!Array.isArray(value)) return value

@@ -1,20 +1,20 @@
-/** The records of the old system's usage file, and the requests they tell of. */
+/** The records of the old system's usage file, and the requests that they describe. */
 import * as z from 'zod/mini'
-import { MODEL_NAME } from '../usage/models.ts'
+import { MODEL_NAME } from '../metering/models.ts'
 import { MAX_TOKENS } from '../ledger/commands.ts'
 import { HOUR_MS } from '../ledger/windows.ts'
 
-/** Requests whose further records may still come: the old system wrote them one after the other. */
+/** The most incomplete requests in memory. The old system wrote the records of one request close together. */
 const OPEN_REQUESTS = 10_000
 
-/** Clocks differ; what lies further ahead than this is no time of a request. */
+/** The most that a clock may be ahead. A record with a later time is invalid. */
 export const AHEAD_MS = HOUR_MS
 
-/** What is counted of a record; its `id`, `date` and `metadata` say nothing more. */
+/** The fields of a record that count. Its `id`, `date` and `metadata` add no information. */
 export type OldRecord = {
   /** Epoch ms. */
   timestamp: number
-  /** The user's token, as the old system knew it. */
+  /** The user's token in the old system. */
   userId?: string | undefined
   sessionId?: string | undefined
   model: string
@@ -22,14 +22,14 @@ export type OldRecord = {
   tokenType: 'prompt' | 'completion' | 'total'
 }
 
-/** One request: its tokens by kind where the old system told them apart. */
+/** One request. Its tokens are by kind, if the old system recorded the kinds. */
 export type OldRequest = {
   at: number
   user: string | undefined
   session: string | undefined
   model: string
   tokens: { prompt: number; completion: number } | { total: number }
-  /** How many records told of it. */
+  /** The number of its records. */
   records: number
 }
 
@@ -43,7 +43,7 @@ const schema = z.object({
   tokenType: z.enum(['prompt', 'completion', 'total']),
 })
 
-/** The record, or undefined for anything that cannot be one. */
+/** The record in a value; undefined if the value is not a valid record. */
 export function readOldRecord(value: unknown, now: number): OldRecord | undefined {
   const { success, data } = schema.safeParse(value)
   if (!success) return undefined
@@ -58,14 +58,14 @@ export function readOldRecord(value: unknown, now: number): OldRecord | undefine
 }
 
 /**
- * Gathers records into requests: those of one moment, session and model belong together. A request is complete
- * when so many others have begun since that no record of it is to be expected.
+ * Combines records into requests: records with the same time, session and model belong together. A request counts as
+ * complete after `openRequests` others have begun.
  */
 export function gatherRequests(openRequests = OPEN_REQUESTS) {
   const open = new Map<string, OldRecord[]>()
 
   return {
-    /** Takes a record and gives what is complete now. */
+    /** Adds a record, and returns the requests that are complete now. */
     add(record: OldRecord): OldRequest[] {
       const key = JSON.stringify([record.timestamp, record.sessionId, record.model])
       const known = open.get(key)
@@ -76,12 +76,12 @@ export function gatherRequests(openRequests = OPEN_REQUESTS) {
       open.delete(oldest)
       return requestsOf(records)
     },
-    /** What is still open, after the last record. */
+    /** The remaining requests, after the last record. */
     end: (): OldRequest[] => [...open.values()].flatMap(requestsOf),
   }
 }
 
-/** Totals count only where nothing tells prompt and completion apart. Different users never share a request. */
+/** Totals count only if there are no records by kind. Records of different users are different requests. */
 function requestsOf(records: OldRecord[]): OldRequest[] {
   const apart = records.some(({ tokenType }) => tokenType !== 'total')
   const counted = records.filter(({ tokenType }) => !apart || tokenType !== 'total')

@@ -1,99 +1,61 @@
-/** The state that requests leave behind, rebuilt by the ledger's own rules from what is told of them. */
-import { reduce, type View } from '../ledger/rules.ts'
-import {
-  VERSION,
-  type DayDoc,
-  type Event,
-  type PastDoc,
-  type QuotaDoc,
-  type UsageDoc,
-} from '../ledger/shapes.ts'
+/** Rebuilds the state from events of past requests, by the rules of the ledger. */
+import { reduce } from '../ledger/rules.ts'
+import type { Step, View } from '../ledger/step.ts'
+import type { DayDoc, Event, PastDoc, QuotaDoc, UsageDoc } from '../ledger/shapes.ts'
 import { DAY_MS, dateOf } from '../ledger/windows.ts'
-import { emptyState, type State } from '../store/local.ts'
-import type { Retention } from '../store/store.ts'
-import { laterWindows } from '../usage/merge.ts'
-import type { Ids } from '../usage/user-id.ts'
-import type { OldRequest } from './old-records.ts'
+import { emptyState, type State } from '../store/local/state.ts'
+import type { Retention } from '../ledger/documents.ts'
+import { laterWindows } from '../ledger/merge.ts'
 
 export type RebuildOptions = { retention: Retention; now: number }
 
-/** What has aged goes after so many events, so that memory is bounded by the retention, not by the file. */
+/**
+ * Expired data is removed after this many events, so that the retention bounds memory, and not the size of the file.
+ */
 const PRUNE_EVERY = 10_000
 
-/** Enters events in any order, cheapest in that of time. */
+/** The result of the events so far. */
+type Rebuilt = {
+  usage: Map<string, UsageDoc>
+  past: Map<string, PastDoc>
+  quotas: Map<string, QuotaDoc>
+  days: Map<string, DayDoc>
+  events: Event[]
+}
+
+/** Builds the state from events in any order. Order by time is the fastest. */
 export function createRebuild({ retention, now }: RebuildOptions) {
-  const { userDays, historyDays, eventsKept } = retention
-  const oldestDay = dateOf(now - historyDays * DAY_MS)
-  const usage = new Map<string, UsageDoc>()
-  const past = new Map<string, PastDoc>()
-  const quotas = new Map<string, QuotaDoc>()
-  const days = new Map<string, DayDoc>()
-  let events: Event[] = []
+  const oldestDay = dateOf(now - retention.historyDays * DAY_MS)
+  const rebuilt: Rebuilt = {
+    usage: new Map(),
+    past: new Map(),
+    quotas: new Map(),
+    days: new Map(),
+    events: [],
+  }
   let count = 0
   let newest = 0
 
-  /** What there is, with the clock at a moment: by that of the latest event the ledger would refuse what is old. */
-  const viewAt = (at: number): View => ({
-    usage: (user) => usage.get(user),
-    past: (user) => past.get(user),
-    profile: () => undefined,
-    quota(scope) {
-      const quota = quotas.get(scope)
-      return quota && { ...quota, at: Math.min(quota.at, at) }
-    },
-    day: (date) => days.get(date),
-    entered: () => false,
-    erasedAt: () => undefined,
-    time: () => at,
-  })
-
-  /** An event from before the latest one opens the window of its own time, which is over. */
-  function keepQuota(scope: string, quota: QuotaDoc): void {
-    const known = quotas.get(scope)
-    const kept = known && {
-      at: Math.max(known.at, quota.at),
-      windows: laterWindows(quota.windows, known.windows),
-    }
-    quotas.set(scope, { ...quota, ...kept })
-  }
-
-  function pruneUsers(now: number): void {
-    for (const { id, at } of usage.values()) {
-      if (at >= now - userDays * DAY_MS) continue
-      usage.delete(id)
-      past.delete(id)
-    }
-  }
-
-  function pruneEvents(): void {
-    events.sort((a, b) => a.at - b.at)
-    events.splice(0, events.length - eventsKept)
-  }
-
   return {
-    /** False when the event is of a day that is not kept any more. */
+    /** False if the event's day is no longer kept. */
     enter(event: Event): boolean {
       if (dateOf(event.at) < oldestDay) return false
       const { user, at } = event
       const command = { op: 'enter', now: at, user, event } as const
-      const step = reduce(command, viewAt(at), { ...retention, tolerance: Infinity })
-      if (step.usage) usage.set(user, step.usage)
-      if (step.past) past.set(user, step.past)
-      for (const [scope, quota] of Object.entries(step.quotas ?? {})) keepQuota(scope, quota)
-      if (step.day) days.set(step.day.date, step.day)
-      if (step.event) events.push(step.event)
+      keep(
+        rebuilt,
+        user,
+        reduce(command, viewAt(rebuilt, at), { ...retention, tolerance: Infinity }),
+      )
       newest = Math.max(newest, at)
       count += 1
-      if (count % PRUNE_EVERY === 0) {
-        pruneUsers(newest)
-        pruneEvents()
-      }
+      if (count % PRUNE_EVERY === 0) prune(rebuilt, retention, newest)
       return true
     },
-    /** What is to be kept now. */
+    /** The state, without expired data. */
     state(): State {
-      pruneUsers(now)
-      pruneEvents()
+      prune(rebuilt, retention, now)
+      const { usage, past, quotas, days, events } = rebuilt
       return {
         ...emptyState(),
         usage: [...usage.values()],
@@ -106,32 +68,49 @@ export function createRebuild({ retention, now }: RebuildOptions) {
   }
 }
 
-/** Stands for everybody whose token the old system did not know; too short to be one. */
-const UNKNOWN = 'unknown'
+/**
+ * The view of the data at the time of an event. By the clock of the latest event, the ledger would refuse old events.
+ */
+const viewAt = ({ usage, past, quotas, days }: Rebuilt, at: number): View => ({
+  usage: (user) => usage.get(user),
+  past: (user) => past.get(user),
+  profile: () => undefined,
+  quota(scope) {
+    const quota = quotas.get(scope)
+    return quota && { ...quota, at: Math.min(quota.at, at) }
+  },
+  day: (date) => days.get(date),
+  entered: () => false,
+  erasedAt: () => undefined,
+  time: () => at,
+})
 
-/** The event of an old request. */
-export async function eventOf(id: string, request: OldRequest, ids: Ids): Promise<Event> {
-  const { at, model, tokens } = request
-  const [user, session] = await Promise.all([
-    ids.user(request.user ?? UNKNOWN),
-    request.session === undefined ? undefined : ids.session(request.session),
-  ])
-  const total = 'total' in tokens ? tokens.total : tokens.prompt + tokens.completion
-  const event: Event = {
-    v: VERSION,
-    id,
-    at,
-    user,
-    route: 'migrated',
-    model,
-    outcome: 'exact',
-    status: 200,
-    ...tokens,
-    total,
-    reserved: total,
-    charged: total,
-    totalMs: 0,
+function keep({ usage, past, quotas, days, events }: Rebuilt, user: string, step: Step): void {
+  if (step.usage) usage.set(user, step.usage)
+  if (step.past) past.set(user, step.past)
+  for (const [scope, quota] of Object.entries(step.quotas ?? {})) {
+    quotas.set(scope, laterQuota(quota, quotas.get(scope)))
   }
-  if (session !== undefined) event.session = session
-  return event
+  if (step.day) days.set(step.day.date, step.day)
+  if (step.event) events.push(step.event)
+}
+
+/** An event older than the latest one opens a window that has ended. The later window must be kept. */
+const laterQuota = (quota: QuotaDoc, known: QuotaDoc | undefined): QuotaDoc =>
+  known
+    ? {
+        ...quota,
+        at: Math.max(known.at, quota.at),
+        windows: laterWindows(quota.windows, known.windows),
+      }
+    : quota
+
+function prune({ usage, past, events }: Rebuilt, retention: Retention, now: number): void {
+  for (const { id, at } of usage.values()) {
+    if (at >= now - retention.userDays * DAY_MS) continue
+    usage.delete(id)
+    past.delete(id)
+  }
+  events.sort((a, b) => a.at - b.at)
+  events.splice(0, events.length - retention.eventsKept)
 }

@@ -1,126 +1,104 @@
-/** Brings the predecessor's keys in the same database to our layout, each removed in the step that writes what it said. */
+/**
+ * Converts the predecessor's keys in the same database to Weir's layout. The step that writes a key's data also
+ * removes the key.
+ */
 import type { Redis } from '@upstash/redis'
-import { createHash } from 'node:crypto'
-import type { Config } from '../config.ts'
-import { storedIp } from '../middleware/caller.ts'
-import { guard } from '../store/call.ts'
-import type { Import, Replaced } from '../store/import.ts'
-import type { Retention } from '../store/store.ts'
-import { mergeUser, type UserParts } from '../usage/merge.ts'
-import type { Ids } from '../usage/user-id.ts'
-import { backOff } from './back-off.ts'
+import type { Config } from '../config/config.ts'
+import { storedIp } from '../identity/caller.ts'
+import { guard } from '../store/redis/call.ts'
+import type { Ids } from '../identity/ids.ts'
 import { blockedUser, readOldBlock, readOldUser, splitBlocked } from './old-keys.ts'
+import { replaceKeys, type Read, type Reading, type ReplaceOptions } from './replace-keys.ts'
 
-export type RekeyOptions = {
+export type RekeyOptions = ReplaceOptions & {
   redis: Pick<Redis, 'scan'>
-  target: Import
   ids: Ids
   ipStorage: Config['ipStorage']
-  retention: Retention
-  now(): number
 }
 
 export type RekeyReport = {
   users: number
-  /** Keys of blocks, those that say `false` among them. */
+  /** Keys of blocks, including those with the value `false`. */
   blocks: number
-  /** What could not be read and is still there, without tokens: `user:ID`, `blocked:ID`. */
+  /** Keys that could not be read and were not removed, with ids in place of tokens: `user:ID`, `blocked:ID`. */
   unreadable: string[]
-  /** Keys of model stats, which have no days and are left alone. */
+  /** Keys of model stats. They have no dates, so they are ignored. */
   stats: number
 }
 
-/** Keys that are replaced at once. */
+const USER = 'user:'
+const BLOCKED = 'blocked:'
+const STATS = 'model:stats:'
+
+/** Keys that one step replaces. */
 const BATCH = 100
-/** Keys that the database looks at in one step of a scan. */
+/** Keys that one SCAN call examines. */
 const SCANNED = 1000
 
-/** What an old key says: something of a user, nothing that need be kept, or nothing that can be read. */
-type Reading = { user?: UserParts } | { unreadable: string }
-
-/** Re-keys users and blocks; a second run finds nothing to do. Throws `StoreError`. */
+/** Converts the keys of users and blocks. A second run finds nothing to do. Throws `StoreError`. */
 export async function rekey(options: RekeyOptions): Promise<RekeyReport> {
-  const { redis, target, ids, ipStorage, retention, now } = options
-  const unreadable: string[] = []
-
-  /** The keys that begin so, once or more often. */
-  async function* scan(prefix: string): AsyncGenerator<string[]> {
-    let cursor = '0'
-    do {
-      const [next, keys] = await scanOnce(redis, cursor, `${prefix}*`)
-      for (let from = 0; from < keys.length; from += BATCH) yield keys.slice(from, from + BATCH)
-      cursor = next
-    } while (cursor !== '0')
-  }
-
-  /**
-   * Replaces keys as they are read, fewer at once where somebody is faster, again until nobody is; gives how many
-   * there were.
-   */
-  async function replace(
-    keys: string[],
-    read: (key: string, text: string) => Promise<Reading>,
-  ): Promise<number> {
-    for (let misses = 1; ; misses += 1) {
-      const texts = await target.read(keys)
-      const users = new Map<string, UserParts>()
-      const old: Replaced[] = []
-      const failed: string[] = []
-      for (const [index, key] of keys.entries()) {
-        const text = texts[index]
-        if (typeof text !== 'string') continue
-        const reading = await read(key, text)
-        if ('unreadable' in reading) {
-          failed.push(reading.unreadable)
-          continue
-        }
-        old.push({ key, sha: createHash('sha1').update(text).digest('hex') })
-        const { user } = reading
-        if (!user) continue
-        const known = users.get(user.id)
-        users.set(user.id, known ? mergeUser(known, user, { ...retention, now: now() }) : user)
-      }
-      if (old.length && !(await target.replace([...users.values()], old))) {
-        await backOff(misses)
-        if (keys.length === 1) continue
-        const half = Math.ceil(keys.length / 2)
-        return (await replace(keys.slice(0, half), read)) + (await replace(keys.slice(half), read))
-      }
-      unreadable.push(...failed)
-      return old.length
-    }
-  }
-
-  async function readUser(key: string, text: string): Promise<Reading> {
-    const id = await ids.user(key.slice('user:'.length))
-    const usage = readOldUser(id, text, now())
-    if (!usage) return { unreadable: `user:${id}` }
-    const { ip: address, ...rest } = usage
-    const ip = storedIp(address, ipStorage)
-    return { user: { id, usage: ip === undefined ? rest : { ...rest, ip } } }
-  }
-
+  const { redis } = options
   const tokens = new Set<string>()
-  for await (const keys of scan('user:')) {
-    for (const key of keys) tokens.add(key.slice('user:'.length))
+  for await (const keys of scan(redis, USER)) {
+    for (const key of keys) tokens.add(key.slice(USER.length))
   }
 
-  async function readBlock(key: string, text: string): Promise<Reading> {
-    const rest = key.slice('blocked:'.length)
-    const parts = splitBlocked(rest, (token) => tokens.has(token))
-    const blocked = readOldBlock(text)
-    // What is no token may hold one.
-    const id = await ids.user(parts?.token ?? rest)
-    if (!parts || blocked === undefined) return { unreadable: `blocked:${id}` }
-    return blocked ? { user: blockedUser(id, parts.model, now()) } : {}
+  const unreadable = new Set<string>()
+  /** Replaces the keys with this prefix, and returns their number. */
+  async function replaceAll(prefix: string, read: Read): Promise<number> {
+    let count = 0
+    for await (const keys of scan(redis, prefix)) {
+      const replaced = await replaceKeys(keys, read, options)
+      for (const name of replaced.unreadable) unreadable.add(name)
+      count += replaced.count
+    }
+    return count
   }
 
-  // Blocks first: which tokens there are is told by the keys of the users.
-  let [blocks, users, stats] = [0, 0, 0]
-  for await (const keys of scan('blocked:')) blocks += await replace(keys, readBlock)
-  for await (const keys of scan('user:')) users += await replace(keys, readUser)
-  for await (const keys of scan('model:stats:')) stats += keys.length
-  return { users, blocks, unreadable: [...new Set(unreadable)], stats }
+  // Blocks first, because their tokens are recognized by the keys of users.
+  const blocks = await replaceAll(BLOCKED, (key, text) => readBlock(key, text, tokens, options))
+  const users = await replaceAll(USER, (key, text) => readUser(key, text, options))
+  let stats = 0
+  for await (const keys of scan(redis, STATS)) stats += keys.length
+  return { users, blocks, unreadable: [...unreadable], stats }
+}
+
+async function readUser(
+  key: string,
+  text: string,
+  { ids, ipStorage, now }: RekeyOptions,
+): Promise<Reading> {
+  const id = await ids.user(key.slice(USER.length))
+  const usage = readOldUser(id, text, now())
+  if (!usage) return { unreadable: `user:${id}` }
+  const { ip: address, ...rest } = usage
+  const ip = storedIp(address, ipStorage)
+  return { user: { id, usage: ip === undefined ? rest : { ...rest, ip } } }
+}
+
+async function readBlock(
+  key: string,
+  text: string,
+  tokens: Set<string>,
+  { ids, now }: RekeyOptions,
+): Promise<Reading> {
+  const rest = key.slice(BLOCKED.length)
+  const parts = splitBlocked(rest, (token) => tokens.has(token))
+  const blocked = readOldBlock(text)
+  // An unreadable key may contain a token, so the report shows its hash.
+  const id = await ids.user(parts?.token ?? rest)
+  if (!parts || blocked === undefined) return { unreadable: `blocked:${id}` }
+  return blocked ? { user: blockedUser(id, parts.model, now()) } : {}
+}
+
+/** The keys with this prefix. A key may appear more than once. */
+async function* scan(redis: RekeyOptions['redis'], prefix: string): AsyncGenerator<string[]> {
+  let cursor = '0'
+  do {
+    const [next, keys] = await scanOnce(redis, cursor, `${prefix}*`)
+    for (let from = 0; from < keys.length; from += BATCH) yield keys.slice(from, from + BATCH)
+    cursor = next
+  } while (cursor !== '0')
 }
 
 const scanOnce = (

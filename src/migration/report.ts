@@ -1,29 +1,30 @@
-/** What a migration has to say when it is over. */
+/** The report of a migration. */
 
-/** What became of the records. */
-export type Report = {
-  /** Old records that were taken over, or the documents and events in files of our own. */
+/** The result for the records. */
+export type MigrationReport = {
+  /** The imported records of the old system, or the imported documents and events of Weir's own files. */
   records: number
-  /** Requests of days that are not kept any more. */
+  /** Requests of days that are no longer kept. */
   leftOut: number
   damaged: number
-  /** Places of damaged records in the file, from 1; the first of them. */
+  /** The positions of the first damaged records in the file, from 1. */
   positions: number[]
-  /** Where the damaged records are now. */
+  /** The file that now contains the damaged records. */
   setAside?: string
-  /** The very same file was migrated before, so nothing of it was taken over again. */
+  /** The same file was migrated before, so nothing was imported again. */
   before?: true
 }
 
-/** What operators look for in the log. */
-export const migrated = ({ records, before }: Report) =>
+/** Operators search the log for this text. */
+export const migrated = ({ records, before }: MigrationReport) =>
   `📊 Migrated ${records} records from file to database` +
-  (before ? ': the same file was migrated before, and nothing of it counts twice' : '')
+  (before ? ': this file was migrated before, so nothing was added' : '')
 
-export const imported = ({ records }: Report) => `📊 Imported ${records} records of an old file`
+export const imported = ({ records }: MigrationReport) =>
+  `📊 Imported ${records} records of an old file`
 
-/** What else there is to log. */
-export const fieldsOf = ({ leftOut, damaged, positions, setAside }: Report) => ({
+/** The other fields of the log line. */
+export const fieldsOf = ({ leftOut, damaged, positions, setAside }: MigrationReport) => ({
   ...(leftOut && { leftOut }),
   ...(damaged && { damaged, positions, setAside }),
 })

@@ -1,26 +1,26 @@
-/** Takes a long JSON array apart as it is read, however damaged it is. */
+/** Splits a long JSON array while it is read. The array may be damaged. */
 
-/** No record is longer; what goes on beyond that has lost its end. */
+/** The longest possible record. A longer element has lost its end. */
 const MAX_BYTES = 1024 * 1024
 
-/** Where a record begins, to go on from after a damaged one. */
+/** The beginning of a record, where reading continues after a damaged one. */
 const RECORD_START = /\{\s*"id"\s*:/
 
 const [QUOTE, COMMA, BACKSLASH] = [0x22, 0x2c, 0x5c]
 const [OPEN_LIST, CLOSE_LIST, OPEN_RECORD, CLOSE_RECORD] = [0x5b, 0x5d, 0x7b, 0x7d]
 
-/** One element of the array, or a piece that is none. */
+/** One element of the array, or a damaged piece. */
 export type Element = {
-  /** Counts from 1, damaged pieces included. */
+  /** Counts from 1, including damaged pieces. */
   position: number
   text: Buffer
-  /** Absent when the text is not JSON. */
+  /** Absent if the text is not JSON. */
   value?: unknown
 }
 
 /**
- * Yields every element of the array, in order; memory is bounded by the longest one, at most 1 MB.
- * What is not JSON ends at a comma, at the end of the file, or where another record begins.
+ * Yields every element of the array, in order. Memory is bounded by the longest element, at most 1 MB. A piece that
+ * is not JSON ends at a comma, at the end of the file, or where another record begins.
  */
 export async function* splitArray(chunks: AsyncIterable<Buffer>): AsyncGenerator<Element> {
   let position = 0
@@ -58,7 +58,7 @@ type Scan = { at: number; depth: number; inString: boolean; escaped: boolean }
 
 const newScan = (): Scan => ({ at: 0, depth: 0, inString: false, escaped: false })
 
-/** Where the element at the beginning of the bytes ends, if that is in sight yet. */
+/** Where the element at the start of the bytes ends; undefined if its end has not been read yet. */
 function findEnd(bytes: Buffer, scan: Scan): number | undefined {
   for (; scan.at < bytes.length; scan.at += 1) {
     const byte = bytes[scan.at]
@@ -87,7 +87,7 @@ function parse(text: Buffer): unknown {
   }
 }
 
-/** Without the white space of JSON around it. */
+/** Removes JSON white space from both ends. */
 function trim(bytes: Buffer): Buffer {
   let [start, end] = [0, bytes.length]
   while (start < end && isSpace(bytes[start])) start += 1

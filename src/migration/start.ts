@@ -1,14 +1,14 @@
-/** The migration beside a running gateway: requests do not wait for it, and it waits for the database. */
+/** The migration beside a running gateway. Requests do not wait for it. It waits until the database answers. */
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Config, Database } from '../config.ts'
+import type { Config, Database } from '../config/config.ts'
 import type { Log } from '../log.ts'
-import { createImport, type ImportCommands } from '../store/import.ts'
+import { createImport, type ImportCommands } from '../store/redis/import.ts'
 import { IMPORT_SCRIPT } from '../store/redis/import-script.ts'
 import { StoreError } from '../store/store.ts'
 import { canMigrate, migrateFile } from './migrate.ts'
-import { fieldsOf, migrated, type Report } from './report.ts'
+import { fieldsOf, migrated, type MigrationReport } from './report.ts'
 
-/** A client of the database that may take its time: what it sends and gets may be large. */
+/** Connects to the database with a long time-out, because commands and answers may be large. */
 export type Connect = (
   database: Database,
   timeoutMs: number,
@@ -23,16 +23,16 @@ export type MigrationOptions = {
 }
 
 export type Migration = {
-  /** Resolves when all is moved, or after `stop`. */
+  /** Resolves when everything is moved, or after `stop`. */
   done: Promise<void>
-  /** Ends the migration between two steps; the next start goes on with it. */
+  /** Ends the migration between two steps. The next start continues it. */
   stop(): Promise<void>
 }
 
 export const TIMEOUT_MS = 10_000
 const RETRY_MS = 2000
 
-/** Moves what `USAGE_FILE` holds into the database; tries again until that works. */
+/** Moves the data of `USAGE_FILE` into the database, and retries until that succeeds. */
 export function startMigration(options: MigrationOptions): Migration {
   const stopping = new AbortController()
   const done = keepTrying(options, stopping.signal)
@@ -65,10 +65,10 @@ async function keepTrying(options: MigrationOptions, signal: AbortSignal): Promi
   }
 }
 
-/** Moves it once; undefined when there is nothing to move. Throws `StoreError`. */
+/** One attempt. Returns undefined if there is nothing to move. Throws `StoreError`. */
 export async function migrate(
   options: MigrationOptions & { signal?: AbortSignal },
-): Promise<Report | undefined> {
+): Promise<MigrationReport | undefined> {
   const { config, database, connect, now } = options
   const { usageFile: file, retention, userHashSecret } = config
   const { warn } = options.log

@@ -1,11 +1,11 @@
-/** Pages as answers: what every one of them is sent with. */
+/** Sends pages, with the headers that all pages have. */
 import type { HtmlEscapedString } from 'hono/utils/html'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { AppContext } from '../context.ts'
 
 /**
- * Nothing inline, nothing from elsewhere, in no frame. Without a referrer a form would be posted with `Origin: null`,
- * so pages of this origin are told it.
+ * No inline scripts or styles, nothing from other origins, no frames. The referrer is sent to this origin, because
+ * without it a browser posts forms with `Origin: null`.
  */
 const HEADERS = {
   'content-security-policy':
@@ -20,10 +20,10 @@ const HEADERS = {
   'cache-control': 'no-store',
 }
 
-/** What a view gives. */
+/** The result of a view. */
 export type View = HtmlEscapedString | Promise<HtmlEscapedString>
 
-/** Answers with a page, or a part of one. */
+/** Answers with a page or a part of a page. */
 export async function answerPage(
   c: AppContext,
   page: View,

@@ -1,20 +1,20 @@
-/** What the files of an export are made of: users today, days, or events. */
+/** The contents of an export: users today, days, or events. */
 import type { Deps } from '../context.ts'
 import { effectiveLimits } from '../ledger/policy.ts'
 import { ALL_MODELS, type Event } from '../ledger/shapes.ts'
 import { datesTo } from '../ledger/windows.ts'
 import type { Cursor, Store } from '../store/store.ts'
-import type { Cell } from '../usage/csv.ts'
-import { inOrder, userReport } from '../usage/report.ts'
+import type { Cell } from '../reports/csv.ts'
+import { inOrder, userReport } from '../reports/usage.ts'
 
 const USERS_AT_ONCE = 200
 const EVENTS_AT_ONCE = 1000
 
 export type Readable = Pick<Store, 'listUsers' | 'days' | 'events'>
-export type Row = Record<string, Cell>
-export type Entries = { objects: unknown[]; rows: Row[] }
+type CsvRow = Record<string, Cell>
+type Entries = { objects: unknown[]; rows: CsvRow[] }
 
-/** What a file is made of: its columns as CSV, and its entries, a page at a time. */
+/** A file: its CSV columns, and its entries page by page. */
 export type ExportFile = {
   columns: string[]
   pages(store: Readable, deps: Deps): AsyncIterable<Entries>
@@ -119,7 +119,7 @@ export const FILES: Record<'users' | 'days' | 'events', ExportFile> = {
       let before = new Set<string>()
       for (let skip = 0; ; skip += EVENTS_AT_ONCE) {
         const page: Event[] = await store.events(EVENTS_AT_ONCE, skip)
-        // New ones have moved the rest on.
+        // New events move the others back, so a page may repeat some of the page before it.
         const events = page.filter(({ id }) => !before.has(id))
         yield { objects: events, rows: events.map((event) => ({ ...event, at: time(event.at) })) }
         if (page.length < EVENTS_AT_ONCE) return

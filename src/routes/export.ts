@@ -1,31 +1,23 @@
-/** `/api/admin/export`: what is kept of users, days or events, as a file that is streamed page by page. */
-import type { Context } from 'hono'
-import * as z from 'zod/mini'
-import type { AppEnv, Deps } from '../context.ts'
+/** `/api/admin/export`: users, days or events, as a file that is streamed page by page. */
+import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import type { Admin } from '../middleware/admin.ts'
-import { methodNotAllowed } from '../middleware/methods.ts'
-import { answered, storeOf } from '../middleware/store.ts'
+import type { Admin } from '../http/admin.ts'
+import { methodNotAllowed } from '../http/methods.ts'
+import { storeAnswer, storeOf } from '../store/required.ts'
 import { dateOf } from '../ledger/windows.ts'
 import { StoreError } from '../store/store.ts'
-import { csvLine } from '../usage/csv.ts'
+import { csvLine } from '../reports/csv.ts'
 import { FILES, type ExportFile, type Readable } from './export-files.ts'
+import { exportQuery, type Format } from './export-schemas.ts'
 
-export const exportQuery = z.object({
-  kind: z.enum(['users', 'days', 'events']),
-  format: z._default(z.enum(['csv', 'ndjson']), 'csv'),
-})
-
-type Format = z.infer<typeof exportQuery>['format']
-
-/** The file in pieces, none of them empty. */
+/** The pieces of the file; none is empty. */
 async function* textsOf(
   { columns, pages }: ExportFile,
   format: Format,
   store: Readable,
   deps: Deps,
 ) {
-  // Nothing is sent before the store has answered once.
+  // The header line is sent together with the first rows, after the first answer of the store.
   let head = format === 'csv' ? csvLine(columns) : ''
   for await (const { objects, rows } of pages(store, deps)) {
     const lines =
@@ -39,31 +31,32 @@ async function* textsOf(
 }
 
 /**
- * Builds the handler: `?kind=users|days|events&format=csv|ndjson`. Users come with the least recently active first, so that
- * one who is active meanwhile may come twice and none is missing. A store that fails meanwhile breaks the file off.
+ * Builds the handler: `?kind=users|days|events&format=csv|ndjson`. Users are sorted by last activity, the oldest
+ * first: a user who is active during the export may appear twice, but none is missing. If the store fails during the
+ * export, the file breaks off.
  */
 export function exportHandler(deps: Deps, admin: Admin) {
   const encoder = new TextEncoder()
 
-  return async (c: Context<AppEnv>) => {
-    // A HEAD would be served as a GET whose body nobody reads.
+  return async (c: AppContext): Promise<Response> => {
+    // Hono would serve a HEAD as a GET and discard the body.
     if (c.req.method === 'HEAD') throw methodNotAllowed('HEAD', ['GET'])
     const asked = exportQuery.safeParse(c.req.query())
     if (!asked.success) {
       throw new ApiError(
         'invalid_request',
-        '`kind` is users, days or events, `format` csv or ndjson.',
+        '`kind` must be users, days or events, and `format` csv or ndjson.',
       )
     }
     const { kind, format } = asked.data
     const store = storeOf(deps)
-    await answered(store.execute({ op: 'note', action: 'export', ...admin.stamp(c) }))
+    await storeAnswer(store.execute({ op: 'note', action: 'export', ...admin.stamp(c) }))
     const texts = textsOf(FILES[kind], format, store, deps)
-    const first = await answered(texts.next())
+    const first = await storeAnswer(texts.next())
     const { readable, writer, fail } = deps.relay.pipe()
     writer.closed.catch(() => undefined)
     async function pump(): Promise<void> {
-      // A reader who stalls must not hold the server open.
+      // A reader that stalls must not keep the server from stopping.
       const deadline = setTimeout(() => fail(new Error('the time is up')), deps.config.requestMs)
       try {
         for (let next = first; !next.done; next = await texts.next()) {
@@ -71,7 +64,7 @@ export function exportHandler(deps: Deps, admin: Admin) {
         }
         await writer.close()
       } catch (error) {
-        // A reader who has gone does not mind; one who waits must not take the file for whole, though workerd ends it cleanly.
+        // The reader must not take the file for complete. (workerd still ends the response normally.)
         if (error instanceof StoreError) deps.log.error('export.broken_off', { kind, error })
         fail(error)
       } finally {

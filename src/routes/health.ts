@@ -1,14 +1,14 @@
-/** `/api/test`: whether the database answers, and where this runs. No secret and no address. */
+/** `/api/test`: whether the database answers, and the platform. It shows no secret and no address. */
 import { Hono } from 'hono/tiny'
 import { version } from '../../package.json'
 import type { AppEnv, Deps } from '../context.ts'
-import { only } from '../middleware/methods.ts'
+import { allowMethods } from '../http/methods.ts'
 import { StoreError } from '../store/store.ts'
 
-/** It writes, and anyone may ask, so an answer serves for so long. */
+/** How long a result is reused: the check writes, and anyone may call it. */
 const REMEMBER_MS = 10_000
 
-/** `degraded`: the store is away, and requests are served or refused without it. `queued`: usage that waits for it. */
+/** `connected` is null before the first check has ended. */
 type Database = { connected: boolean | null; latencyMs: number | null }
 
 export function healthRoutes(deps: Deps): Hono<AppEnv> {
@@ -31,7 +31,7 @@ export function healthRoutes(deps: Deps): Hono<AppEnv> {
   app.get('/', async (c) => {
     const timestamp = now()
     if (timestamp - (known?.checkedAt ?? -Infinity) >= REMEMBER_MS) {
-      // Others who ask meanwhile are told what was known: a crowd must not become a crowd of writes.
+      // Concurrent callers get the previous result, so that many calls do not cause many writes.
       const before = known?.database ?? { connected: null, latencyMs: null }
       known = { database: before, checkedAt: timestamp }
       known = { database: await check(), checkedAt: timestamp }
@@ -48,6 +48,6 @@ export function healthRoutes(deps: Deps): Hono<AppEnv> {
     })
   })
 
-  app.all('/', only('GET'))
+  app.all('/', allowMethods('GET'))
   return app
 }

@@ -1,4 +1,4 @@
-/** `/`: one page that says what this is. */
+/** `/`: a page that explains what Weir is. */
 import { Hono } from 'hono/tiny'
 import type { AppEnv } from '../context.ts'
 import { homePage } from '../views/home.tsx'

@@ -1,10 +1,10 @@
-/** What went wrong, on a page. */
+/** Errors as pages. */
 import type { AppContext, Deps } from '../context.ts'
 import { asApiError } from '../errors.ts'
 import { awayPage, loginPage, problemPage, setupPage } from '../views/login.tsx'
 import { answerPage, type View } from './answer-page.ts'
 
-/** Answers what a handler of a page or a form threw; a wrong admin key gets the login page again. */
+/** Answers an error of a page or a form. After a wrong admin key it shows the login page again. */
 export function answerProblem(c: AppContext, deps: Deps, thrown: unknown): Promise<Response> {
   const { config, store, log } = deps
   const { status, code, message, headers, cause } = asApiError(thrown)

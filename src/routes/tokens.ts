@@ -1,78 +1,76 @@
 /** `/api/tokens`: the history of tokens by day. */
 import { Hono } from 'hono/tiny'
-import * as z from 'zod/mini'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import type { Admin } from '../middleware/admin.ts'
-import { only } from '../middleware/methods.ts'
-import { sameOrigin } from '../middleware/same-origin.ts'
-import { answered, storeOf } from '../middleware/store.ts'
+import type { Admin } from '../http/admin.ts'
+import { allowMethods } from '../http/methods.ts'
+import { sameOrigin } from '../http/same-origin.ts'
+import { storeAnswer, storeOf } from '../store/required.ts'
+import type { DayDoc } from '../ledger/shapes.ts'
 import { dateOf, datesTo } from '../ledger/windows.ts'
-import { historyRow, historyStats, type HistoryRow } from '../usage/history.ts'
-import { wholeNumber } from './whole-number.ts'
+import type { Environment } from '../ports.ts'
+import { historyRow, historyStats } from '../reports/history.ts'
+import { tokensQuery, type Action } from './tokens-schemas.ts'
 
-/** What may be asked for, where so many days are kept. */
-export const tokensQuery = (historyDays: number) =>
-  z.object({
-    action: z._default(z.enum(['all', 'today', 'history', 'stats']), 'all'),
-    days: z.optional(wholeNumber(historyDays)),
-  })
-
+/** The routes of the history, for admins only. */
 export function tokensRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
   const { config, now, environment } = deps
   const { historyDays } = config.retention
   const app = new Hono<AppEnv>()
   const query = tokensQuery(historyDays)
-  app.use(sameOrigin, admin.only)
+  app.use(sameOrigin, admin.adminOnly)
 
   app.get('/', async (c) => {
     const asked = query.safeParse(c.req.query())
     if (!asked.success) {
       throw new ApiError(
         'invalid_request',
-        `\`action\` is all, today, history or stats, \`days\` 1 to ${historyDays}.`,
+        `\`action\` must be all, today, history or stats, and \`days\` 1 to ${historyDays}.`,
       )
     }
     const { action, days = historyDays } = asked.data
     const timestamp = now()
-    const today = dateOf(timestamp)
-    const wanted = action === 'today' ? 1 : action === 'history' ? Number(days) : historyDays
-    const kept = await answered(storeOf(deps).days(datesTo(timestamp, wanted)))
-    /** Newest first, days without any request left out. */
-    const history: HistoryRow[] = kept
-      .filter(({ total }) => total.requests > 0)
-      .map((day) => historyRow(day.date, day))
-      .sort((a, b) => (a.date < b.date ? 1 : -1))
-    const todayUsage = historyRow(
-      today,
-      kept.find(({ date }) => date === today),
-    )
-    switch (action) {
-      case 'today':
-        return c.json({ todayUsage, timestamp })
-      case 'history':
-        return c.json({ history, timestamp })
-      case 'stats':
-        return c.json({ stats: historyStats(history), timestamp })
-      case 'all':
-        return c.json({
-          todayUsage,
-          history,
-          stats: historyStats(history),
-          environment: {
-            isVercel: environment.platform === 'vercel',
-            storageType: environment.storage,
-          },
-          timestamp,
-        })
-    }
+    const wanted = action === 'today' ? 1 : action === 'history' ? days : historyDays
+    const kept = await storeAnswer(storeOf(deps).days(datesTo(timestamp, wanted)))
+    return c.json(reportOf(action, kept, timestamp, environment))
   })
 
   app.delete('/', async (c) => {
-    await answered(storeOf(deps).execute({ op: 'clear', ...admin.stamp(c) }))
+    await storeAnswer(storeOf(deps).execute({ op: 'clear', ...admin.stamp(c) }))
     return c.json({ success: true })
   })
 
-  app.all('/', only('GET', 'DELETE'))
+  app.all('/', allowMethods('GET', 'DELETE'))
   return app
+}
+
+/** The answer, made from the stored days. */
+function reportOf(action: Action, kept: DayDoc[], timestamp: number, environment: Environment) {
+  const today = dateOf(timestamp)
+  const todayUsage = historyRow(
+    today,
+    kept.find(({ date }) => date === today),
+  )
+  /** Newest first, without days that have no requests. */
+  const history = kept
+    .filter(({ total }) => total.requests > 0)
+    .map((day) => historyRow(day.date, day))
+    .sort((a, b) => (a.date < b.date ? 1 : -1))
+  const { platform, storage } = environment
+  switch (action) {
+    case 'today':
+      return { todayUsage, timestamp }
+    case 'history':
+      return { history, timestamp }
+    case 'stats':
+      return { stats: historyStats(history), timestamp }
+    case 'all':
+      return {
+        todayUsage,
+        history,
+        stats: historyStats(history),
+        environment: { isVercel: platform === 'vercel', storageType: storage },
+        timestamp,
+      }
+  }
 }

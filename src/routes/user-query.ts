@@ -1,18 +1,17 @@
-/** Which users a request asks for: `?sort&limit&cursor&q`. */
+/** The users that a request asks for: `?sort&limit&cursor&q`. */
 import * as z from 'zod/mini'
 import { ApiError } from '../errors.ts'
-import { wholeNumber } from './whole-number.ts'
 import { parseCursor } from '../store/cursor.ts'
 import type { Cursor } from '../store/store.ts'
 
-export const USERS = 50
-export const MOST_USERS = 200
+const USERS = 50
+const MOST_USERS = 200
 
 export const USER_ID = /^[\w-]{22}$/
 
 export const userQuery = z.object({
   sort: z._default(z.enum(['lastActive', 'tokens']), 'lastActive'),
-  limit: z.optional(wholeNumber(MOST_USERS)),
+  limit: z._default(z.coerce.number().check(z.int(), z.minimum(1), z.maximum(MOST_USERS)), USERS),
   cursor: z.optional(z.string()),
   q: z.optional(z.string().check(z.regex(USER_ID))),
 })
@@ -21,7 +20,7 @@ export type AskedUsers = {
   sort: 'lastActive' | 'tokens'
   limit: number
   from: Cursor | undefined
-  /** The id of the only user that is wanted. */
+  /** The id of a single user. */
   q?: string | undefined
 }
 
@@ -32,10 +31,10 @@ export function readUserQuery(query: Record<string, string>): AskedUsers {
   const fits = from ? 'offset' in from === (data?.sort === 'tokens') : data?.cursor === undefined
   if (success && fits) {
     const { sort, limit, q } = data
-    return { sort, limit: Number(limit ?? USERS), from, q }
+    return { sort, limit, from, q }
   }
   throw new ApiError(
     'invalid_request',
-    `\`sort\` is lastActive or tokens, \`limit\` 1 to ${MOST_USERS}, \`cursor\` a nextCursor of the same sort, \`q\` a user id.`,
+    `\`sort\` must be lastActive or tokens, \`limit\` 1 to ${MOST_USERS}, \`cursor\` a nextCursor of the same sort, and \`q\` a user id.`,
   )
 }

@@ -1,10 +1,10 @@
 /**
- * A store on the other side of a service binding: how workerd in development uses the local store of the script
- * that runs it. One POST per verb, `{verb, args}` → `{result}` or `{error}`.
+ * A store behind a service binding. In development, workerd uses the local store of the script that runs it. Each
+ * call is one POST: `{verb, args}` → `{result}` or `{error}`.
  */
 import { StoreError, type Store } from './store.ts'
 
-/** The near end of a service binding. */
+/** A service binding, as the caller sees it. */
 export type Fetcher = { fetch(input: string, init?: RequestInit): Promise<Response> }
 
 const VERBS = [
@@ -26,7 +26,7 @@ type Verb = (typeof VERBS)[number]
 type Call = { verb: Verb; args: unknown[] }
 type Reply = { result?: unknown; error?: string }
 
-/** A store whose verbs are calls through the binding. */
+/** Builds a store whose methods are calls through the binding. */
 export function bindingStore(binding: Fetcher): Store {
   const call =
     (verb: Verb) =>
@@ -42,11 +42,11 @@ export function bindingStore(binding: Fetcher): Store {
       if (reply.error !== undefined) throw new StoreError(reply.error)
       return reply.result
     }
-  // Each verb is the same call, so what it takes and gives is what the store at the far end does.
+  // Each method passes its call on, so it has the parameters and the result of the real store.
   return Object.fromEntries(VERBS.map((verb) => [verb, call(verb)])) as Record<Verb, never>
 }
 
-/** Answers the body of one call from a store, at the far end. */
+/** Runs one call on the real store; `body` and the result are JSON. */
 export async function serveStore(store: Store, body: string): Promise<string> {
   try {
     const { verb, args } = JSON.parse(body) as Call

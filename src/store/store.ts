@@ -1,4 +1,4 @@
-/** The store, in the words of metering. Every implementation passes the contract in test/store-*.test.ts. */
+/** The interface of the store. Every implementation passes the contract tests in test/store/. */
 import type { AnswerOf, Command, Enter, Settle, Settled } from '../ledger/commands.ts'
 import type {
   Audit,
@@ -11,38 +11,41 @@ import type {
 } from '../ledger/shapes.ts'
 
 export interface Store {
-  /** Carries out a command in one atomic step. */
+  /** Runs a command in one atomic step. */
   execute<C extends Command>(command: C): Promise<AnswerOf<C>>
-  /** Settles and enters, in one step, what could not be counted at its time; at most `REPLAY_BATCH` entries, an answer for each. */
+  /**
+   * Settles and enters, in one step, usage that could not be counted earlier. At most `REPLAY_BATCH` entries; one
+   * answer for each.
+   */
   replay(entries: Entry[]): Promise<(Settled | Failed)[]>
-  /** Takes one of the `perMinute` turns that a key has in each minute, if one is left. */
+  /** Takes one of the `perMinute` turns of a key in this minute, if one is left. */
   takeTurn(key: string, perMinute: number): Promise<Turn>
-  /** A page of the users, by last activity or by tokens today, at most `limit`; their places are at most ten minutes old. */
+  /** A page of at most `limit` users, by last activity or by tokens today. The order is at most ten minutes old. */
   listUsers(query: UserQuery): Promise<UserPage>
-  /** Days, a page of users, the newest events and everyone's counters, for as few calls as that takes. */
+  /** Days, a page of users, the newest events and everyone's counters, in as few calls as possible. */
   overview(query: OverviewQuery): Promise<Overview>
-  /** At most `limit` users with a block, those that last longest first; some may have run out since. */
+  /** At most `limit` users with a block, the longest-lasting first. Some blocks may have expired. */
   blockedUsers(limit: number): Promise<ProfileDoc[]>
-  /** The days asked for that have anything to say. */
+  /** The requested days, without days that have no data. */
   days(dates: string[]): Promise<DayDoc[]>
   /** Whether a session is open. */
   session(hash: string, now: number): Promise<boolean>
-  /** A user, if anything is kept of them. */
+  /** A user, or undefined if nothing is stored about them. */
   user(id: string): Promise<WholeUser | undefined>
-  /** What admins did, the newest first, at most `limit` of the last `AUDIT_KEPT`. */
+  /** Actions of admins, the newest first: at most `limit` of the last `AUDIT_KEPT`. */
   audit(limit: number): Promise<Audit[]>
-  /** The newest events first, at most `limit`, after the newest `skip` of them. */
+  /** At most `limit` events, the newest first, without the newest `skip`. */
   events(limit: number, skip?: number): Promise<Event[]>
-  /** Writes, reads and deletes something of no meaning; rejects when that does not work. */
+  /** Writes, reads and deletes a test value. Rejects if that fails. */
   probe(): Promise<void>
 }
 
-/** What is kept until the store can take it. Each may be sent any number of times and counts once. */
+/** A queued command. It counts once, however often it is sent. */
 export type Entry = Settle | Enter
 
 /**
- * The store could not run this command, though others of the same step: it touches a document that a newer version of
- * Weir wrote, or does not go together with what is there.
+ * The store could not run this command, but could run others of the same step. `newer`: a newer version of Weir wrote
+ * a document that the command touches. `failed`: the command does not fit the stored documents.
  */
 export type Failed = { error: 'newer' | 'failed' }
 
@@ -50,14 +53,14 @@ export const REPLAY_BATCH = 64
 
 export const AUDIT_KEPT = 1000
 
-/** `resetAt`, epoch ms, is when there are turns again. */
-export type Turn = { taken: boolean; resetAt: number }
+/** `resetAt`, epoch ms, is when turns are available again. */
+type Turn = { taken: boolean; resetAt: number }
 
-/** What is kept of a user but their past. */
+/** A user's documents, without the past days. */
 export type User = { usage: UsageDoc; profile: ProfileDoc }
 export type WholeUser = User & { past: PastDoc }
 
-/** Newest first or the most tokens first, unless ascending; `from` is where the page before said it ended. */
+/** Newest first, or most tokens first, unless `ascending`. `from` is the cursor of the previous page. */
 export type UserQuery = {
   sort: 'lastActive' | 'tokens'
   ascending?: boolean
@@ -67,17 +70,18 @@ export type UserQuery = {
 }
 
 /**
- * Where a page ended. By activity a user may come twice when pages are read while requests go on, and none is left
- * out of an ascending order; by tokens, where many are alike, it is a count of users and the order may shift under it.
+ * Where a page ended. By activity, a user may appear twice if requests arrive between pages; in ascending order no
+ * user is missing. By tokens, where many users are equal, it is a count of users, and the order may change between
+ * pages.
  */
 export type Cursor = { score: number; id: string } | { offset: number }
 
 export type UserPage = { users: User[]; next?: Cursor }
 
-/** `dates` as for `days`, `users` as for `listUsers`, and at most so many `events`. */
-export type OverviewQuery = { dates: string[]; users: UserQuery; events: number }
+/** `dates` as for `days`, `users` as for `listUsers`; `events` is the most events. */
+type OverviewQuery = { dates: string[]; users: UserQuery; events: number }
 
-/** `quotas` are everyone's counters by model, of the models of the day that is going on, and `*` for all of them. */
+/** `quotas` are everyone's counters by model, for the models of the current day, with `*` for all models together. */
 export type Overview = {
   days: DayDoc[]
   page: UserPage
@@ -85,31 +89,31 @@ export type Overview = {
   quotas: Record<string, QuotaDoc>
 }
 
-/** How long things are kept. */
-export type Retention = { userDays: number; historyDays: number; eventsKept: number }
-
-/** The store did not do what it was asked: it is slow, gone or broken. Whether the command was applied is unknown. */
+/** The store is slow, unavailable or broken. It is unknown whether the command was applied. */
 export class StoreError extends Error {
   override readonly name: string = 'StoreError'
 }
 
-/** The store is well and could not run this very command, which was not applied. */
+/** The store works but could not run this command. The command was not applied. */
 export class CommandError extends StoreError {
   override readonly name: string = 'CommandError'
 }
 
-/** The command touches a document that a newer version of Weir wrote. It was not applied, and the newer version can. */
+/**
+ * The command touches a document that a newer version of Weir wrote. It was not applied; the newer version can apply
+ * it.
+ */
 export class NewerError extends CommandError {
   override readonly name = 'NewerError'
 }
 
-/** The answer to a command, or what it stands for. Throws `CommandError`. */
+/** The answer to a command. Throws `CommandError` if the store reported a failure. */
 export function answerOf<A extends object>(answer: A | Failed | undefined): A {
   if (!answer) throw new CommandError('the store could not run the command')
   if (!('error' in answer)) return answer
   throw answer.error === 'newer'
     ? new NewerError(
-        'a newer version of Weir has written what the command would change; update this one',
+        'a newer version of Weir has written the data that the command would change; update this instance',
       )
     : new CommandError('the store could not run the command')
 }

@@ -1,4 +1,4 @@
-/** Numbers, times and names as people read them; always in English and UTC, so that two admins see the same. */
+/** Numbers, times and names as text for people, always in English and UTC, so that all admins see the same. */
 import type { Unit } from '../ledger/shapes.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, type Window } from '../ledger/windows.ts'
 
@@ -9,7 +9,7 @@ const dollars = new Intl.NumberFormat(LOCALE, { style: 'currency', currency: 'US
 const day = new Intl.DateTimeFormat(LOCALE, { month: 'short', day: 'numeric', timeZone: 'UTC' })
 const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: 'auto', style: 'narrow' })
 
-/** From here on an amount is shown in short. */
+/** The least amount that is shortened. */
 const LONG = 10_000
 
 const UNITS = [
@@ -22,15 +22,15 @@ const UNITS = [
 /** `1,234,567`. */
 export const exact = (amount: number): string => whole.format(amount)
 
-/** `1.23M`, and small amounts as they are. */
+/** `1.23M`; small amounts are not shortened. */
 export const short = (amount: number): string =>
   Math.abs(amount) < LONG ? whole.format(amount) : compact.format(amount)
 
-/** A part of one as `61%`; what is there and rounds to nothing is `<1%`. */
+/** A share from 0 to 1 as `61%`. A small share that rounds to 0 is `<1%`. */
 export const percent = (share: number): string =>
   share > 0 && share < 0.01 ? '<1%' : `${Math.floor(share * 100)}%`
 
-/** US dollars; less than a cent is not shown as nothing. */
+/** US dollars. An amount below one cent is not shown as 0. */
 export const usd = (amount: number): string =>
   amount > 0 && amount < 0.01 ? '<$0.01' : dollars.format(amount)
 
@@ -45,13 +45,13 @@ export const shortDate = (date: string): string => day.format(new Date(date))
 export const utc = (at: number): string =>
   `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`
 
-/** `5m ago`, `in 2h`, `yesterday`; static/admin.js counts on by the same rule. */
+/** `5m ago`, `in 2h`, `yesterday`. assets/admin.js updates these texts by the same rule. */
 export function ago(at: number, now: number): string {
   const passed = at - now
   const [unit, ms] = UNITS.find(([, ms]) => Math.abs(passed) >= ms) ?? ['second', SECOND_MS]
   return relative.format(Math.trunc(passed / ms), unit)
 }
 
-/** What is counted in the window that is going on: `Tokens today`, `Requests this minute`. */
+/** The name of a count in the current window: `Tokens today`, `Requests this minute`. */
 export const counted = (unit: Unit, window: Window): string =>
   `${unit.charAt(0).toUpperCase()}${unit.slice(1)} ${window === 'day' ? 'today' : `this ${window}`}`

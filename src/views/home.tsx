@@ -1,7 +1,7 @@
-/** The page at `/`: what this is, and a first call that works. */
+/** The page at `/`: what Weir is, and a first call. */
 import { Page } from './page.tsx'
 
-/** A call that works at once. */
+/** A call that works without further setup. */
 export const FirstCall = ({ origin }: { origin: string }) => (
   <pre>
     {`curl ${origin}/api/groq \\\n  -H 'x-user-token: my-first-user' \\\n  -d '{"prompt":"Hello"}'`}
@@ -10,18 +10,18 @@ export const FirstCall = ({ origin }: { origin: string }) => (
 
 export const homePage = ({ origin }: { origin: string }) => (
   <Page title="LLM gateway">
-    <h1>A gateway that measures and holds back</h1>
+    <h1>An LLM gateway with a cap for every user</h1>
     <p>
-      Weir stands between your users and a model. It keeps the provider key, counts what each of
-      them uses, holds them under a hard cap, and passes every byte through untouched.
+      Weir stands between your users and a model. It keeps the provider key, counts the usage of
+      each user, enforces a hard cap, and does not change a byte of the answers.
     </p>
     <h2>A first call</h2>
     <FirstCall origin={origin} />
-    <p class="soft">A token of 8 characters or more is a user; a new one starts a new count.</p>
+    <p class="soft">Any token of 8 characters or more is a user. A new token is a new user.</p>
     <h2>With an SDK</h2>
     <pre>{`baseURL  ${origin}/api/groq/openai/v1\napiKey   the user's token`}</pre>
     <p class="soft">
-      The groq-sdk package adds the rest of the path itself: it takes {origin}/api/groq.
+      For the groq-sdk package use {origin}/api/groq: it adds the rest of the path.
     </p>
     <h2>More</h2>
     <ul>
@@ -29,12 +29,12 @@ export const homePage = ({ origin }: { origin: string }) => (
         <a href="/admin">Dashboard</a>: who uses how much, now and over 90 days
       </li>
       <li>
-        <a href="/api/test">Database check</a>: whether counts can be kept
+        <a href="/api/test">Database check</a>: whether counts can be stored
       </li>
       <li>
-        <a href="/tracker.js">tracker.js</a>: tells a browser what its user has left
+        <a href="/tracker.js">tracker.js</a>: shows users in a browser what they have left
       </li>
-      <li>README.md: limits, prices, blocks, storage, deployment</li>
+      <li>README.md explains limits, prices, blocks, storage and deployment</li>
     </ul>
   </Page>
 )

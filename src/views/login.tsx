@@ -1,9 +1,9 @@
-/** What somebody sees who is not logged in, or cannot be. */
+/** The pages for visitors who are not logged in or cannot log in. */
 import type { Child } from 'hono/jsx'
 import { Page } from './page.tsx'
 import { num } from './parts.tsx'
 
-/** A page that says one thing: what is so, and what to do. */
+/** A page with one message. */
 const message = (title: string, children: Child) => (
   <Page title={title}>
     <section class="card">
@@ -13,7 +13,7 @@ const message = (title: string, children: Child) => (
   </Page>
 )
 
-/** The login page, and why the last try failed. */
+/** The login page. `error` is why the last attempt failed. */
 export const loginPage = ({ error }: { error?: string | undefined } = {}) =>
   message(
     'Log in',
@@ -31,48 +31,48 @@ export const loginPage = ({ error }: { error?: string | undefined } = {}) =>
         aria-invalid={error && 'true'}
       />
       <p id="hint" class={error ? 'error' : 'soft'} role={error && 'alert'}>
-        {error ?? 'It is ADMIN_KEY in the environment of this gateway.'}
+        {error ?? 'The key is ADMIN_KEY in the environment of this gateway.'}
       </p>
       <button>Log in</button>
     </form>,
   )
 
-/** Nobody can log in: there is no key. */
+/** Shown if no admin key is set, so that nobody can log in. */
 export const setupPage = () =>
   message(
     'No admin key is set',
     <>
       <p>
-        Set ADMIN_KEY to 16 characters or more in the environment of this gateway, and start it
-        again. Calls are served as usual.
+        Set ADMIN_KEY to 16 characters or more in the environment of this gateway, and restart it.
+        Calls work without it. This command generates a key:
       </p>
-      <pre>ADMIN_KEY=$(openssl rand -base64 24)</pre>
+      <pre>openssl rand -base64 24</pre>
     </>,
   )
 
-/** The database does not answer, so nothing can be shown and nobody be let in; `open` is whether calls are served. */
+/** Shown if the database does not answer. `open`: whether calls are still served. */
 export const awayPage = ({ open, queued }: { open: boolean; queued: number }) =>
   message(
     'The database does not answer',
     <>
       <p>
         {open
-          ? 'Calls are served meanwhile, under the limits and blocks that are remembered here, and counted when it is back.'
-          : 'Calls are refused with 503 until it is back (ON_STORE_DOWN=closed).'}
+          ? 'Calls are still served, under the limits and blocks that this instance remembers. They are counted when the database is back.'
+          : 'Calls are refused with 503 until the database is back (ON_STORE_DOWN=closed).'}
       </p>
       <p>
-        Events that wait here to be counted: <b>{num(queued)}</b>
+        Requests that are not counted yet: <b>{num(queued)}</b>
       </p>
       <a href="/admin">Try again</a>
     </>,
   )
 
-/** Any other page that cannot be shown. */
+/** Shown instead of any other page that fails. */
 export const problemPage = (title: string, why: string) =>
   message(
     title,
     <>
       <p>{why}</p>
-      <a href="/admin">To the dashboard</a>
+      <a href="/admin">Back to dashboard</a>
     </>,
   )

@@ -1,16 +1,17 @@
 /** The frame of every page. */
 import type { Child } from 'hono/jsx'
+import { ASSETS } from './assets.ts'
 import { time } from './parts.tsx'
 
-/** What the dashboard's pages are framed with. */
+/** What the frame of a dashboard page shows. */
 export type Frame = {
   now: number
-  /** Where this runs, and where it keeps its counts. */
+  /** The platform and the storage. */
   place: string
   notice?: Child
 }
 
-/** A whole document; with a frame it is one of the dashboard, which static/admin.js keeps up to date. */
+/** A whole document. With a frame it is a page of the dashboard, which assets/admin.js refreshes. */
 export const Page = (props: { title: string; children?: Child } & Partial<Frame>) => (
   <html lang="en">
     <head>
@@ -18,8 +19,8 @@ export const Page = (props: { title: string; children?: Child } & Partial<Frame>
       <meta name="viewport" content="width=device-width" />
       <meta name="color-scheme" content="light dark" />
       <title>{`${props.title} · Weir`}</title>
-      <link rel="stylesheet" href="/admin.css" />
-      {props.now && <script type="module" src="/admin.js" />}
+      <link rel="stylesheet" href={ASSETS.style.path} />
+      {props.now && <script type="module" src={ASSETS.script.path} />}
       <link rel="icon" href="/favicon.svg" />
     </head>
     <body class={props.now ? '' : 'narrow'}>

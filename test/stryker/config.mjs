@@ -1,6 +1,6 @@
 /**
- * `npm run stryker`: breaks each statement of src/ledger/, of src/usage/ and of the local store in every way that Stryker knows, one at a
- * time, and counts what the quick tests do not notice. `-- --mutate src/usage/reservation.ts` is one file, `--force` begins from nothing.
+ * `npm run stryker`: breaks each statement of the pure rooms (ledger, metering, reports) and of the local store in every way that Stryker knows, one at a
+ * time, and counts what the quick tests do not notice. `-- --mutate src/metering/reservation.ts` is one file, `--force` begins from nothing.
  *
  * Stryker has packages of its own in this folder: `npm ci` of the project need not wait for them.
  */
@@ -10,9 +10,11 @@ import { join } from 'node:path'
 
 export default {
   mutate: [
-    'src/ledger/*.ts',
-    'src/usage/*.ts',
-    ...['local', 'memory', 'journal', 'cursor', 'lock'].map((name) => `src/store/${name}.ts`),
+    'src/{ledger,metering,reports}/*.ts',
+    'src/identity/ids.ts',
+    'src/store/local/*.ts',
+    'src/store/fallback/memory.ts',
+    'src/store/cursor.ts',
   ],
   testRunner: 'vitest',
   vitest: { configFile: 'test/stryker/vitest.config.ts', related: false },

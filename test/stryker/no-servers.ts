@@ -1,3 +1,3 @@
-/** In place of test/world.ts and test/database.ts: the tests that need what these start are left out. */
+/** In place of test/support/world.ts and test/support/database.ts: the tests that need what these start are left out. */
 export const useWorld = () => ({})
 export const useDatabase = () => ({ redis: { flush: async () => undefined }, upstash: {} })

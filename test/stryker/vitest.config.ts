@@ -1,12 +1,26 @@
-/** The tests that a mutant has to pass: those that hold src/usage/ and the local store, the quickest files first. */
+/** The tests that a mutant has to pass: those that hold the pure rooms and the local store, the quickest files first. */
 import { resolve } from 'node:path'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 import { defineConfig } from 'vitest/config'
 
 const FILES = [
-  ...['report', 'views', 'outcome', 'price', 'user-id', 'export', 'tokens', 'ledger', 'store'],
-  ...['retention', 'migration-local', 'bound', 'meter', 'fallback', 'migration-merge', 'journal'],
-].map((name) => `test/${name}.test.${name === 'views' ? 'tsx' : 'ts'}`)
+  'admin/report.test.ts',
+  'admin/views.test.tsx',
+  'metering/outcome.test.ts',
+  'metering/cost.test.ts',
+  'http/ids.test.ts',
+  'admin/export.test.ts',
+  'admin/tokens.test.ts',
+  'ledger/ledger.test.ts',
+  ...['admit', 'settle', 'report', 'days', 'users', 'admin'].map((name) => `store/${name}.test.ts`),
+  'store/retention.test.ts',
+  'migration/local.test.ts',
+  'metering/reservation.test.ts',
+  'metering/meter.test.ts',
+  'store/fallback.test.ts',
+  'migration/merge.test.ts',
+  'store/journal.test.ts',
+].map((file) => `test/${file}`)
 
 const placeOf = ({ moduleId }: TestSpecification) =>
   FILES.findIndex((file) => moduleId.endsWith(file))
@@ -20,7 +34,10 @@ class QuickestFirst extends BaseSequencer {
 export default defineConfig({
   resolve: {
     alias: [
-      { find: /^\.\/(world|database)\.ts$/, replacement: resolve('test/stryker/no-servers.ts') },
+      {
+        find: /^(\.|\.\.\/support)\/(world|database)\.ts$/,
+        replacement: resolve('test/stryker/no-servers.ts'),
+      },
     ],
   },
   test: {

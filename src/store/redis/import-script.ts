@@ -1,10 +1,10 @@
-/** The script of the import, for Node: what reads documents in the ledger's script, and what brings others in. */
+/** The import script, for Node: the part of the ledger script that reads documents, and the import itself. */
 import { readFileSync } from 'node:fs'
 import { assembleScript } from './script.ts'
 
 const read = (name: string) => readFileSync(new URL(`${name}.lua`, import.meta.url), 'utf8')
 
-/** What `createImport` needs. */
+/** The script for `createImport`. */
 export const IMPORT_SCRIPT = assembleScript({
   shapes: read('ledger/shapes'),
   rules: '',

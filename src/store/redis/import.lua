@@ -1,14 +1,14 @@
--- The import: what must be as it was read is compared, then all is decided, then all is written,
--- since Redis does not roll back.
+-- The import. It first compares the documents that must not have changed, then decides
+-- everything, then writes everything, because Redis does not roll back.
 --
--- In front of this file stands shapes.lua. KEYS are the documents that are written and those that
--- must be as they were read. ARGV[1] is `{keep}` and the plan as JSON, each further one a
--- text: first of the writes, then of the list. Gives how many items are in, and the keys of
--- documents that could not be read and were set aside.
+-- shapes.lua comes before this file. KEYS are the documents that are written and those that must
+-- not have changed. ARGV[1] is `{keep}` and the plan as JSON. The other arguments are texts:
+-- first of the writes, then of the list. Returns the number of imported items, and the keys of
+-- unreadable documents that were set aside.
 
 local CHANGED, NEWER = -1, -2
 
--- Hashes are read as lists of names and values, as the database keeps them.
+-- A hash is read as a list of names and values, in the order of the database.
 local function text_of(key)
   local kind = redis.call('TYPE', key).ok
   if kind == 'string' then return redis.call('GET', key) end
@@ -40,7 +40,7 @@ end
 
 local days, rows, names, quotas, models, gone = {}, {}, {}, {}, {}, {}
 
--- Numbers by name, at any depth; of two moments the later one.
+-- Adds up numbers by name, at any depth. Of two times (`at`), the later one counts.
 local function sum_up(one, other)
   for name, value in pairs(other) do
     if type(value) == 'table' then
@@ -54,15 +54,15 @@ local function sum_up(one, other)
   return one
 end
 
--- A day as it is; its name is in its key, whatever is in it.
+-- A stored day. Its date is taken from its key, not from its text.
 local function known_day(date)
   local day = load_day(date)
   if day then day.date = date end
   return day
 end
 
--- A day that is not there gets rows with keys of their own only where the ledger will fold them: it
--- is the day of its clock, and still goes on.
+-- A new day has rows under separate keys only if the ledger will fold them later: if it is the
+-- current day by the ledger's clock.
 local function new_day_of(date)
   local day, quota = new('day', { date = date }), load_quota(ALL_MODELS)
   local clock = quota and date_of(quota.at) or args.today
@@ -110,8 +110,8 @@ local function add_day(comes)
   keep_day(date, day)
 end
 
--- Those counted once who were counted twice. History may have been cleared meanwhile, and then they
--- are not there.
+-- Subtracts users that were counted twice. If the history was cleared in the meantime, they are
+-- not in the day.
 local function take_overlap(date, overlap)
   local day = known_day(date)
   if not day then return end
@@ -141,7 +141,7 @@ local function fold(date)
   keep_day(date, day)
 end
 
--- Counters of the same span are added up; of different spans the later one counts.
+-- Counters of the same span are added. Of different spans, the later one counts.
 local function merge_windows(one, other)
   local merged = copy(one)
   for window, counted in pairs(other) do
@@ -168,7 +168,7 @@ local function add_quota(scope, comes)
   if scope ~= ALL_MODELS then
     models[scope] = math.floor(quota.at / DAY_MS)
   elseif not before then
-    -- Nothing tells which day was the last one.
+    -- The last day is unknown, so the last seven are folded.
     for ago = 1, 7 do
       fold(date_of(quota.at - ago * DAY_MS))
     end
@@ -205,7 +205,7 @@ for _, index in ipairs(indexes) do
 end
 local room = list and list.most - redis.call('LLEN', list.key) or 0
 
--- From here on everything is written.
+-- The writes begin here.
 
 local function set(key, text, seconds)
   if seconds then
@@ -215,7 +215,7 @@ local function set(key, text, seconds)
   end
 end
 
--- So many at once, since Lua cannot pass more than some 8,000.
+-- The most values in one call: Lua can pass about 8,000.
 local SLICE = 2000
 
 local function add_all(name, key, values, from, to)

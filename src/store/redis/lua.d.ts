@@ -1,4 +1,4 @@
-/** The text of the file: the `text` loader in scripts/bundle.ts. */
+/** The text of the file, from the `text` loader in scripts/bundle.ts. */
 declare module '*.lua' {
   const text: string
   export default text

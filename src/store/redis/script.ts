@@ -1,4 +1,4 @@
-/** The script of the ledger: three files of Lua as one chunk, behind the constants that they share with TypeScript. */
+/** The ledger script: the constants shared with TypeScript, then three Lua files, as one chunk. */
 import {
   AUDIT_ID_CHARS,
   ENTER_MS,
@@ -7,7 +7,7 @@ import {
   SESSIONS_PER_USER,
 } from '../../ledger/commands.ts'
 import { LIMITS, NOTHING } from '../../ledger/policy.ts'
-import { INDEX_MS } from '../../ledger/rules.ts'
+import { INDEX_MS } from '../../ledger/requests.ts'
 import {
   ALL_MODELS,
   MODEL_USE,
@@ -19,10 +19,10 @@ import {
   type Shape,
 } from '../../ledger/shapes.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, NO_END, WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
-import { DAMAGED_SECONDS, PREFIX, QUOTA_DAYS, SWEEP_EVERY, SWEPT, TOP_DAY } from '../keys.ts'
+import { DAMAGED_SECONDS, PREFIX, QUOTA_DAYS, SWEEP_EVERY, SWEPT, TOP_DAY } from './keys.ts'
 import { AUDIT_KEPT } from '../store.ts'
 
-/** Words that cannot be a name: https://www.lua.org/manual/5.1/manual.html#2.1 */
+/** Words that cannot be an identifier: https://www.lua.org/manual/5.1/manual.html#2.1 */
 const RESERVED = new Set(
   (
     'and break do else elseif end false for function if in local nil not or repeat return then ' +
@@ -30,7 +30,7 @@ const RESERVED = new Set(
   ).split(' '),
 )
 
-/** What the files are given by name. The linter reports a name that none of them uses. */
+/** The constants of the Lua files. The linter reports a constant that no file uses. */
 const CONSTANTS: Record<string, unknown> = {
   PREFIX,
   MINUTE_MS,
@@ -65,11 +65,12 @@ const CONSTANTS: Record<string, unknown> = {
 export type ScriptParts = { shapes: string; rules: string; batch: string }
 
 /**
- * The files as one chunk, with all constants in front. Each is a function within the one before and sees its locals: Lua
- * takes the locals of a function around another at once, and those of the same function by a search for each closure.
+ * The files as one chunk, after all constants. Each file is a function inside the function of the file before it, and
+ * sees the locals of that function. This is faster than one function: Lua finds the locals of an enclosing function
+ * directly, and searches for those of the same function when it creates a closure.
  */
-export function layOut({ shapes, rules, batch }: ScriptParts): string {
-  const header = Object.entries(CONSTANTS).map(
+export function layOut({ shapes, rules, batch }: ScriptParts, constants = CONSTANTS): string {
+  const header = Object.entries(constants).map(
     ([name, value]) => `local ${name} = ${luaOf(value)}\n`,
   )
   return [
@@ -86,21 +87,25 @@ export function layOut({ shapes, rules, batch }: ScriptParts): string {
 }
 
 /**
- * The script that Redis runs: constants that are a number or a text are written where they are named. A function of Lua
- * sees at most 60 locals of those around it, and each one that it sees costs time at each call.
+ * The script that Redis runs. Constants that are numbers or texts are inlined, because a Lua function can use at most
+ * 60 locals of enclosing functions, and each of them costs time at each call.
  */
 export function assembleScript(parts: ScriptParts): string {
-  let script = layOut(parts)
-  for (const [name, value] of Object.entries(CONSTANTS)) {
-    if (typeof value === 'object') continue
-    script = script
-      .replace(`local ${name} = ${luaOf(value)}\n`, '')
-      .replace(new RegExp(`\\b${name}\\b`, 'g'), luaOf(value))
-  }
-  return script
+  const constants = Object.entries(CONSTANTS)
+  const tables = constants.filter(([, value]) => typeof value === 'object')
+  const single = constants.filter(([, value]) => typeof value !== 'object')
+  const literals = new Map(single.map(([name, value]) => [name, luaOf(value)]))
+  // In one pass, because a starting isolate waits for this.
+  return layOut(parts, Object.fromEntries(tables)).replace(
+    /\b[A-Z][A-Z_]*\b/g,
+    (name) => literals.get(name) ?? name,
+  )
 }
 
-/** Two functions of a kind of document: its shape, made when it is asked for, and whether one has all of it. */
+/**
+ * Two Lua functions for each kind of document: one builds its shape when asked, the other tells whether a document
+ * has all fields of it.
+ */
 function shapesByKind(): string {
   const kinds = [...Object.entries(SHAPES), ['use', MODEL_USE]] as [string, Shape][]
   const checks = kinds.map(
@@ -112,7 +117,10 @@ function shapesByKind(): string {
   )
 }
 
-/** Lua that returns false where a value is not what its shape wants, and fails on what cannot be compared with a number. */
+/**
+ * Lua that returns false if a value does not match its shape. It raises an error if a value cannot be compared with a
+ * number.
+ */
 function checkOf(shape: Shape, value: string): string {
   const refuse = (condition: string) => `if ${condition} then return false end `
   const isNumber = `${value} < MOST and ${value} > -MOST`
@@ -120,7 +128,7 @@ function checkOf(shape: Shape, value: string): string {
   if (shape === 'number?') return refuse(`${value} ~= nil and not (${isNumber})`)
   if (shape === 'text') return refuse(`type(${value}) ~= 'string'`)
   if (shape === 'text?') return refuse(`${value} ~= nil and type(${value}) ~= 'string'`)
-  // What is packed is looked at where it is taken apart.
+  // A packed value is checked when it is unpacked.
   if ('packed' in shape) return refuse(`type(${value}) ~= 'string'`)
   const inner = `${/^\w+/.exec(value)?.[0]}_`
   if ('each' in shape) {
@@ -133,8 +141,8 @@ function checkOf(shape: Shape, value: string): string {
 }
 
 /**
- * A value as a literal of Lua 5.1: a finite number, a string, a boolean, or an array or plain object of such.
- * Throws a `TypeError` for anything else, since a `nil` would leave no trace in a table.
+ * A value as a Lua 5.1 literal: a finite number, a string, a boolean, or an array or plain object of these. Throws a
+ * `TypeError` for anything else, because a table would drop a `nil`.
  */
 export function luaOf(value: unknown): string {
   if (typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value))) {
@@ -153,7 +161,7 @@ const table = (fields: string[]) => (fields.length ? `{ ${fields.join(', ')} }` 
 const keyOf = (key: string) =>
   /^[A-Za-z_]\w*$/.test(key) && !RESERVED.has(key) ? key : `[${quoted(key)}]`
 
-/** A byte by its number has three digits, so that a digit after it is not read as part of it. */
+/** A byte is escaped with three digits, so that a following digit is not read as part of the escape. */
 const quoted = (text: string) =>
   `'${text.replace(/[\x00-\x1f\x7f\\']/g, (char) => `\\${String(char.charCodeAt(0)).padStart(3, '0')}`)}'`
 

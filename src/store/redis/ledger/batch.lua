@@ -1,12 +1,12 @@
 -- The batch: decides all commands, then writes.
 --
--- KEYS are the documents the commands are known to touch. ARGV[1] is `{keep, tolerance}` as
--- JSON, each further argument one command, so that one that cannot be read does not fail the
--- others. Everything is decoded and decided before the first write, since Redis does not roll back.
--- A text that is no document is moved to `…:damaged:…` and reported; a document of a newer version
--- fails its command and stays as it is.
+-- KEYS are the documents that the commands are known to touch. ARGV[1] is `{keep, tolerance}` as
+-- JSON. Each further argument is one command, so that a command that cannot be read does not fail
+-- the others. Everything is decoded and decided before the first write, because Redis does not roll
+-- back. A text that is not a document is moved to `…:damaged:…` and reported. A document of a newer
+-- version fails its command and stays as it is.
 
--- What is written: texts without an end in one MSET, the others by themselves.
+-- What will be written: texts without an expiry in one MSET, the others one by one.
 local usages, pasts, profiles, quotas, days, names, rows
 local events, blocks, audits, sessions
 local index, models, ended, sweep_at, cleared, cleared_rows
@@ -18,9 +18,9 @@ local function start_over()
   index, models, ended, sweep_at, cleared, cleared_rows = {}, {}, {}, nil, nil, {}
 end
 
--- Where a user stands in the two orders; both are in one index, in ranges of scores that do not
--- meet: `activityOf` in ledger/documents.ts below, and above it the day and that day's tokens in
--- one number, exact below 2^53.
+-- A user's place in the two orders. Both are in one index, in separate ranges of scores: the lower
+-- scores are `activityOf` in ledger/documents.ts, the higher ones hold the day and the tokens of
+-- that day in one number, which is exact below 2^53.
 local function index_user(doc)
   local hash, id = 0, doc.id
   for i = 1, 4 do
@@ -63,14 +63,14 @@ end
 local function keep_day(day, row, event)
   local date = day.date
   if not event then
-    -- Cleared: its rows go too.
+    -- The day was cleared, so its rows are deleted too.
     day.open = 1
   elseif is_open(date) then
     day.open, day.models = 1, {}
     if row then
       local key, model = row_key(date, event.model), event.model
-      -- What has a row is named already: to read all names with each request would cost more than
-      -- the rest of it.
+      -- A model with a row is listed already. Reading the whole list with each request would cost
+      -- more than the rest of the request.
       if not load('row', key) then
         local names_key = PREFIX .. 'models:' .. date
         local named = load('models', names_key) or { v = VERSIONS.models, models = {} }
@@ -86,8 +86,8 @@ local function keep_day(day, row, event)
   days[date] = day
 end
 
--- The keys of rows and names of the day that is going on, which by the clock may be an earlier one
--- still than that of the moment.
+-- The keys of the rows and of the list of models of the current day. By the ledger's clock, that
+-- may still be an earlier day than the day of `moment`.
 local function open_keys(moment)
   local keys, quota = {}, load_quota(ALL_MODELS)
   for _, at in ipairs({ moment, quota and quota.at }) do
@@ -106,7 +106,8 @@ local function run(text)
   local at = time_of(command.now)
   local step = reduce(command, at)
   local gone = step.cleared and open_keys(step.cleared)
-  -- All is read, and nothing fails from here on, so that a command is kept whole or not at all.
+  -- Everything has been read and nothing fails from here on, so a command is kept whole or not at
+  -- all.
   if step.event then events[#events + 1] = cjson.encode(step.event) end
   if step.audit then audits[#audits + 1] = cjson.encode(step.audit) end
   if step.cleared then
@@ -115,7 +116,7 @@ local function run(text)
       docs[key] = false
     end
   end
-  -- The clock first: by it a day is open or folded.
+  -- The clock comes first, because it decides whether a day is open or folded.
   if step.quotas then keep_quotas(step.quotas) end
   if step.day then keep_day(step.day, step.day_row, step.event) end
   if step.usage then keep_usage(user, load_user('usage', user), step.usage) end
@@ -149,8 +150,8 @@ end
 
 local answers, failed = {}, {}
 
--- Decides all commands but those that have failed. False where it must begin again, since another
--- one has failed in the midst of its changes, or a document turned out to be damaged.
+-- Decides all commands except those that have failed. False if it must start again: another command
+-- has failed in the middle of its changes, or a document is damaged.
 local function decide()
   start_over()
   for i = 2, #ARGV do
@@ -159,7 +160,7 @@ local function decide()
       local ok, result = pcall(run, ARGV[i])
       if not ok and result == 'DAMAGED' then return false end
       if not ok then
-        -- A document of a newer version is met before anything is changed.
+        -- A document of a newer version is found before anything has changed.
         answer = { error = result == 'NEWER' and 'newer' or 'failed' }
         failed[i] = answer
         if result ~= 'NEWER' then return false end
@@ -177,13 +178,13 @@ end
 
 local function damaged_key(key) return PREFIX .. 'damaged:' .. string.sub(key, #PREFIX + 1) end
 
--- From here on everything is written. What is rare is made only where it is wanted.
+-- From here on everything is written. Functions for rare cases are made only when they are needed.
 
 local USER_SECONDS = format('%d', keep.userDays * 86400)
 local HISTORY_SECONDS = format('%d', keep.historyDays * 86400)
 local ENTER_SECONDS = format('%d', ENTER_MS / 1000)
 
--- So many at once, since Lua cannot pass more than some 8,000.
+-- Values per call: Lua cannot pass more than about 8,000.
 local SLICE = 1000
 
 local function call_with(name, key, values)
@@ -202,7 +203,8 @@ local function write_day(date, day)
 end
 
 if ended[1] ~= nil then
-  -- A day and its rows as one document, and the keys of the rows; nothing where it is one already.
+  -- A day with its rows as one document, and the keys of the rows; nil if it is one document
+  -- already.
   local function folded(date)
     local day = load_day(date)
     if not day or not day.open then return nil end
@@ -216,7 +218,7 @@ if ended[1] ~= nil then
     return whole_day, keys
   end
 
-  -- A day that has ended becomes one document. What a newer version wrote stays as it is.
+  -- Makes one document of a day that has ended. A document of a newer version stays as it is.
   local function fold(date)
     local ok, day, keys = pcall(folded, date)
     if not ok or not day then return end
@@ -230,14 +232,15 @@ if ended[1] ~= nil then
 
   for _, date in ipairs(ended) do
     if date then fold(date) end
-    -- And those before, if one could not be folded at its end, or the database has lost its clock.
+    -- Also earlier days: folding may have failed at their end, or the database may have lost its
+    -- clock.
     for ago = 1, 7 do
       fold(date_of(sweep_at - ago * DAY_MS))
     end
   end
 end
 
--- What folding has met is among these.
+-- This includes damaged documents that folding has found.
 local reported
 for key, text in pairs(damaged) do
   redis.call('SET', damaged_key(key), text, 'EX', DAMAGED_SECONDS)
@@ -292,7 +295,7 @@ if audits[1] then
   redis.call('LTRIM', PREFIX .. 'audit', 0, AUDIT_KEPT - 1)
 end
 
--- What is personal leaves by itself, even where no request ever comes again.
+-- Personal data expires by itself, even if no request ever comes again.
 for id, doc in pairs(usages) do
   for model, use in pairs(doc.models) do
     if type(use) == 'table' then doc.models[model] = cjson.encode(use) end
@@ -304,7 +307,7 @@ for id, doc in pairs(pasts) do
 end
 
 if next(profiles) then
-  -- When the last of a profile's blocks ends; never where there is more in it than blocks.
+  -- When the last block of a profile ends; never if the profile has more than blocks.
   local function end_of_profile(doc)
     local ends, fields = 0, shape_of('profile').fields
     for name in pairs(doc) do
@@ -386,7 +389,7 @@ for _, command in ipairs(blocks) do
   end
 end
 
--- What has aged leaves the indexes, a bounded part of it with a bounded part of the requests.
+-- Removes old entries from the indexes: a limited number at a time, with a part of the requests.
 if sweep_at then
   local function sweep(key, from, to)
     local old = redis.call('ZRANGE', key, from, to, 'BYSCORE', 'LIMIT', 0, SWEPT)

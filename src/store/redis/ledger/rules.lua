@@ -1,10 +1,10 @@
--- The rules: ledger/rules.ts and what it calls, function by function.
+-- The rules: the port of ledger/rules.ts and of the functions that it calls, one by one.
 --
--- Up to the point where a command is granted, what is loaded is copied, so that a refusal leaves
--- nothing behind. From there on windows and rows are changed in place, which costs a third of what
--- copies do. Where a command fails after that, the batch is decided again without it.
+-- Until a command is granted, what it loads is copied before it is changed, so that a refusal
+-- changes nothing. After that, windows and rows are changed in place, which costs a third of
+-- copying. If a command fails after that, the batch is decided again without it.
 
--- What an admission reserves of each unit, and what the end of a request charges instead.
+-- For each unit: what an admission reserves, and what everyone is charged when the request ends.
 local function reserved_by(of) return { requests = 1, tokens = of.reserved } end
 local function charged_by(event)
   return { requests = event.outcome == 'failed' and 0 or 1, tokens = event.charged }
@@ -43,7 +43,7 @@ local function open(row, reserved)
   return plus(row, { requests = 1, charged = reserved.tokens, reserved = reserved.tokens })
 end
 
--- What an end adds to a row's outcomes and sums.
+-- What an ended request adds to a row's outcomes and sums.
 local function told_by(event)
   return {
     [event.outcome] = 1,
@@ -79,7 +79,7 @@ local function first_answer(is_first_of_day, row, event)
   return { user = is_first_of_day, model = answers_of(row) == 0, session = false }
 end
 
--- Changes the day and its row, which are kept apart as long as the day lasts. Gives the row.
+-- Changes the day and its row, which has a key of its own while the day lasts. Gives the row.
 local function end_day(day, row, event, first, at)
   end_day_row(day.total, event, first.user, at)
   if first.session then day.sessions = day.sessions + 1 end
@@ -88,8 +88,8 @@ local function end_day(day, row, event, first, at)
   return row
 end
 
--- A step's own copy of a user's usage: yesterday's rows go to the past, and a lease of which
--- nothing was heard for a day is lost.
+-- The step's own copy of a user's usage: rows of an earlier day move to the past, and a lease that
+-- has not ended within a day is lost.
 
 local function turn(account)
   local usage = account.usage
@@ -142,7 +142,7 @@ local function advance(usage, now)
   return next(usage.leases) and drop(account) or account
 end
 
--- A user's row of a day, and whether no request of that day had an answer.
+-- A user's row of a day, and whether no request of that day was answered.
 local function row_of(account, date, model)
   local usage = account.usage
   if date == usage.date then
@@ -157,7 +157,7 @@ local function row_of(account, date, model)
   return rows[model], true
 end
 
--- Changes the usage, which is the step's own, and what is in it of a model.
+-- Changes the usage, which is the step's own copy, and its entry of the model.
 local function set_today(usage, model, row)
   local use = usage.models[model]
   usage.charged = usage.charged + (row.charged or 0) - (use.row.charged or 0)
@@ -165,7 +165,7 @@ local function set_today(usage, model, row)
   use.row = row
 end
 
--- Changes the account, and the rows of its day.
+-- Changes the account and the rows of its day.
 local function set_row(account, date, model, row)
   local usage = account.usage
   if date == usage.date then
@@ -185,7 +185,7 @@ local function indexed(usage)
   return usage
 end
 
--- Changes what is in the usage of a model.
+-- Changes the usage and its entry of the model.
 local function charge_user(usage, lease)
   local model, at = lease.model, usage.at
   local use = use_of(usage, model) or { row = {}, windows = {} }
@@ -195,7 +195,7 @@ local function charge_user(usage, lease)
   if next(use.windows) then usage.models[model] = use end
 end
 
--- Changes what is in the usage of a model.
+-- Changes the usage and its entry of the model.
 local function correct_user(usage, lease, charged)
   local use = use_of(usage, lease.model)
   correct(usage.windows, lease, charged)
@@ -305,7 +305,7 @@ local function counted_in(groups)
   return windows
 end
 
--- The quotas of a step: of all models and of the command's own, at the time of the step.
+-- The quotas of a step, of all models and of the command's model, at the time of the step.
 local function quotas_at(model, now)
   local quotas = {}
   for _, scope in ipairs({ ALL_MODELS, model }) do
@@ -407,7 +407,7 @@ local function close(account, lease, event, quotas)
 
   local charged = charged_by(event)
   correct_all(quotas, lease, charged)
-  -- Of a user's requests also those count that failed.
+  -- Of a user's requests, the failed ones count too.
   charged.requests = 1
   correct_user(usage, lease, charged)
   usage.leases[event.id] = nil
@@ -449,7 +449,7 @@ local function enter(command, now)
   end
 
   local reserved = reserved_by(event)
-  -- It does not say which windows its limits name, so it counts in all of them.
+  -- The event does not say which windows its limits have, so it counts in all of them.
   local windows = {}
   for window in pairs(WINDOWS) do
     windows[window] = 1
@@ -467,7 +467,7 @@ end
 
 local REDUCE = { admit = admit, settle = settle, enter = enter }
 
--- The others are rare, so that they are made only when one comes.
+-- The other commands are rare, so their functions are made only when one of them comes.
 local function add_rare_commands()
   local function audit_of(command, at, action, user)
     return {

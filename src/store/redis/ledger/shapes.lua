@@ -1,7 +1,6 @@
--- Documents: what is read from the database and what fits, as in ledger/shapes.ts and
--- ledger/documents.ts.
+-- Reads documents and fits them to their shapes, like ledger/reading.ts and ledger/documents.ts.
 --
--- In front of this file stand the constants, made from the TypeScript.
+-- The constants, which are generated from the TypeScript, stand before this file.
 
 local floor, max, format = math.floor, math.max, string.format
 
@@ -19,7 +18,7 @@ local function civil(days)
   return format('%04d-%02d-%02d', year, month, doy - floor((153 * mp + 2) / 5) + 1)
 end
 
--- The dates of a step are few, and asked for often.
+-- A step asks for few dates, and for each of them often.
 local dates = {}
 local function date_of(at)
   local day = floor(at / DAY_MS)
@@ -67,8 +66,8 @@ local function size(record)
   return count
 end
 
--- A value as its shape wants it, with defaults for what is missing. The value is changed in place:
--- it has just been decoded, and nobody else has it.
+-- A value in its shape, with defaults for missing fields. It is changed in place: it was just
+-- decoded, and nothing else uses it.
 local function fit(shape, value)
   if value == cjson.null then value = nil end
   if shape == 'number' or shape == 'number?' then
@@ -85,7 +84,7 @@ local function fit(shape, value)
     return value
   end
   if shape.packed then
-    -- It is looked at where it is taken apart.
+    -- It is checked when it is decoded.
     return type(value) == 'string' and value or fit(shape.packed, value)
   end
   if value == nil then value = {} end
@@ -102,7 +101,7 @@ local function fit(shape, value)
   return value
 end
 
--- How a document of one version becomes one of the next: by kind, and by the version it has.
+-- The conversion of one version to the next, by kind and by the older version.
 local UPGRADES = {}
 
 local function upgraded(kind, doc)
@@ -114,8 +113,8 @@ local function upgraded(kind, doc)
   return fit(shape_of(kind), doc)
 end
 
--- Almost all documents are of this version and have all that they should, and that is seen at a
--- fraction of the cost.
+-- Almost all documents have this version and all fields. This check costs a fraction of the full
+-- one.
 local function read_whole(kind, text)
   local doc = cjson.decode(text)
   return doc.v == VERSIONS[kind] and is_whole(kind, doc) and doc
@@ -129,8 +128,7 @@ local function read_other(kind, text)
   return fits and whole or nil
 end
 
--- A document of a kind from its text; nil where that is no document of the kind. Fails where a
--- newer build wrote it.
+-- Reads a document of a kind from its text; nil if it is not one. Fails if a newer build wrote it.
 local function read_document(kind, text)
   local ok, whole = pcall(read_whole, kind, text)
   local doc = ok and whole or read_other(kind, text)
@@ -143,7 +141,7 @@ local function read_document(kind, text)
   return doc
 end
 
--- A document of a kind as it begins, with some fields.
+-- A new document of a kind, with some fields given.
 local function new(kind, fields)
   fields.v = VERSIONS[kind]
   return fit(shape_of(kind), fields)
@@ -158,7 +156,7 @@ local function new_day_row()
   return row
 end
 
--- Adds to fields of a row, which leaves out those that are zero.
+-- Adds amounts to fields of a row. Fields that become zero are left out.
 local function plus(row, amounts)
   local next = copy(row)
   for field, amount in pairs(amounts) do
@@ -181,7 +179,7 @@ local function answers_of(row) return (row.exact or 0) + (row.estimated or 0) en
 
 local function is_in_force(block, at) return block['until'] == nil or block['until'] > at end
 
--- The windows without those that have ended. One that this build does not know stays as it is.
+-- The windows that have not ended. A window that this build does not know stays as it is.
 local function current(windows, at)
   local left
   for window, counted in pairs(windows) do
@@ -193,8 +191,8 @@ local function current(windows, at)
   return left or windows
 end
 
--- Loading: the raw texts of the declared keys, and those of others where clocks disagree or a day
--- has ended.
+-- Loading: the raw texts of the declared keys are read at once. Other keys are read when clocks
+-- disagree or a day has ended.
 
 local args = cjson.decode(ARGV[1])
 local keep, tolerance = args.keep, args.tolerance or math.huge
@@ -220,7 +218,7 @@ local function load(kind, key)
   return docs[key] or nil
 end
 
--- The usage, the past or the profile of a user.
+-- `kind` is usage, past or profile.
 local function user_key(kind, id) return PREFIX .. kind .. ':' .. id end
 local function load_user(kind, id)
   local doc = load(kind, user_key(kind, id))
@@ -239,8 +237,8 @@ local function read_use(text)
   return is_whole('use', use) and use
 end
 
--- What a user has used of a model, which is taken apart where it is needed; nothing where there is
--- none. Where it is damaged, so is the document, and the batch begins again without that.
+-- A user's use of a model, decoded when it is first needed; nil if there is none. If it is damaged,
+-- the whole document is, and the batch starts again without the document.
 local function use_of(usage, model)
   local use = usage.models[model]
   if type(use) ~= 'string' then return use end
@@ -261,8 +259,8 @@ local function use_of(usage, model)
   return whole
 end
 
--- As long as a day lasts, which `open` in it says, its rows have keys of their own, and one
--- document names them.
+-- While a day lasts, its document has `open`, each row has a key of its own, and one document lists
+-- the models.
 local function is_open(date)
   local day, quota = load_day(date), load_quota(ALL_MODELS)
   if day then return day.open ~= nil end
@@ -280,16 +278,17 @@ local function load_day_row(date, model)
   return day and day.models[model]
 end
 
--- The names of a day, where a row of a model comes to it.
+-- Loads the models of a day before a row of a new model is added to it.
 local function read_names(date, model)
   if is_open(date) and not load('row', row_key(date, model)) then load_models(date) end
 end
 
--- Events that must not be entered again. MGET gives false for a key that is not there.
+-- Events that must not be entered again. MGET gives false for a key that does not exist.
 local once = {}
 local function entered(id) return once[id] or raw[PREFIX .. 'once:' .. id] and true or false end
 
--- Until when a user's requests were erased. Erased users of this batch are here too.
+-- The moment up to which a user's requests were erased. `erased` has the users that this batch has
+-- erased.
 local erased = {}
 local function erased_at(id) return erased[id] or tonumber(raw[PREFIX .. 'erased:' .. id] or nil) end
 

@@ -1,0 +1,115 @@
+/** The environment → one frozen `Config`; every problem is reported in one message. */
+import type { Retention } from '../ledger/documents.ts'
+import type { ModelLimits } from '../ledger/policy.ts'
+import type { LogLevel } from '../log.ts'
+import type { Price } from '../metering/cost.ts'
+import { MODEL_NAME, isOffered } from '../metering/models.ts'
+import type { Cap } from '../metering/reservation.ts'
+import { databaseOf, type Database } from './database.ts'
+import { TABLE, type Platform, type Values, type Variable, type Vars } from './variables.ts'
+
+export type { Database } from './database.ts'
+export { VARIABLES, type Platform, type Vars } from './variables.ts'
+
+export type Config = {
+  groqKey: string | undefined
+  groqUrl: string
+  defaultModel: string
+  adminKey: string | undefined
+  userHashSecret: string | undefined
+  redis: Database | undefined
+  usageFile: string
+  limits: ModelLimits
+  globalLimits: ModelLimits | undefined
+  /** Globs: `*` stands for any characters. */
+  allowedModels: string[]
+  cap: Cap
+  maxCompletionTokens: number
+  maxBodyBytes: number
+  /** To the first byte. */
+  upstreamTimeoutMs: number
+  requestMs: number
+  allowedOrigins: string[]
+  ipStorage: 'full' | 'truncated' | 'off'
+  trustProxy: boolean
+  onClientAbort: 'drain' | 'cancel'
+  onStoreDown: 'open' | 'closed'
+  storeTimeoutMs: number
+  retention: Retention
+  /** The days that model stats sum up. */
+  statsDays: number
+  /** By exact name of a model. */
+  prices: Record<string, Price>
+  port: number
+  logLevel: LogLevel
+}
+
+/** The environment is invalid. The message names every invalid variable, and contains no secret. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+
+  constructor(problems: string[]) {
+    super(
+      `The environment has settings that are wrong:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`,
+    )
+  }
+}
+
+/** Reads and checks the environment. Throws `ConfigError`. */
+export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
+  const problems: string[] = []
+  const text = (name: Variable) => vars[name]?.trim() || undefined
+
+  const entries = TABLE.map(({ name, parse, default: byDefault }) => {
+    const ownDefault = typeof byDefault === 'object' ? byDefault[platform] : byDefault
+    const given = text(name) ?? ownDefault
+    if (given === undefined) return [name, undefined]
+    const parsed = parse(given)
+    if ('value' in parsed) return [name, parsed.value]
+    problems.push(`${name} ${parsed.problem}`)
+    return [name, undefined]
+  })
+  // If there are no problems, each value has the type of its row.
+  const values = Object.fromEntries(entries) as Values
+
+  const redis = databaseOf(text, platform, problems)
+  const model = text('DEFAULT_MODEL')
+  if (model && !(MODEL_NAME.test(model) && isOffered(model, values.ALLOWED_MODELS))) {
+    problems.push('DEFAULT_MODEL must be the name of a model in ALLOWED_MODELS.')
+  }
+  if (problems.length) throw new ConfigError(problems)
+
+  const config: Config = {
+    groqKey: values.GROQ_API_KEY,
+    groqUrl: values.GROQ_BASE_URL,
+    defaultModel: values.DEFAULT_MODEL,
+    adminKey: values.ADMIN_KEY,
+    userHashSecret: values.USER_HASH_SECRET,
+    redis,
+    usageFile: values.USAGE_FILE,
+    limits: values.MODEL_LIMITS,
+    globalLimits: values.GLOBAL_LIMITS,
+    allowedModels: values.ALLOWED_MODELS,
+    cap: values.CAP,
+    maxCompletionTokens: values.MAX_COMPLETION_TOKENS,
+    maxBodyBytes: values.MAX_BODY_BYTES,
+    upstreamTimeoutMs: values.UPSTREAM_TIMEOUT_MS,
+    requestMs: values.REQUEST_SECONDS * 1000,
+    allowedOrigins: values.ALLOWED_ORIGINS,
+    ipStorage: values.IP_STORAGE,
+    trustProxy: values.TRUST_PROXY === 'on',
+    onClientAbort: values.ON_CLIENT_ABORT,
+    onStoreDown: values.ON_STORE_DOWN,
+    storeTimeoutMs: values.STORE_TIMEOUT_MS,
+    retention: {
+      userDays: values.USER_RETENTION_DAYS,
+      historyDays: values.HISTORY_RETENTION_DAYS,
+      eventsKept: values.EVENTS_KEPT,
+    },
+    statsDays: values.STATS_RETENTION_DAYS,
+    prices: values.MODEL_PRICES,
+    port: values.PORT,
+    logLevel: values.LOG_LEVEL,
+  }
+  return Object.freeze(config)
+}

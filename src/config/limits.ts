@@ -1,0 +1,78 @@
+/** The variables that are JSON by names of models: limits and prices. */
+import * as z from 'zod/mini'
+import { LIMITS, type ModelLimits } from '../ledger/policy.ts'
+import { ALL_MODELS } from '../ledger/shapes.ts'
+import type { Price } from '../metering/cost.ts'
+import { MODEL_NAME, isScope } from '../metering/models.ts'
+import { json, type Parse } from './parse.ts'
+
+/** Limits stay far below the amounts whose sums JSON numbers keep exact. */
+const MAX_LIMIT = 10_000_000_000_000
+
+/** In USD per million tokens: far above any model, and no sum of it is too large for a number. */
+const MAX_PRICE = 100_000
+
+const amount = z.int().check(z.nonnegative(), z.maximum(MAX_LIMIT))
+const limitRows = z.record(
+  z.string().check(z.refine(isScope)),
+  // The limits of a day are required, so that no user is without a limit by mistake.
+  z.strictObject({
+    tokensPerDay: amount,
+    requestsPerDay: amount,
+    ...Object.fromEntries(
+      LIMITS.filter(({ window }) => window !== 'day').map(({ name }) => [name, z.optional(amount)]),
+    ),
+  }),
+)
+
+const price = z.number().check(z.nonnegative(), z.maximum(MAX_PRICE))
+const priceRows = z.record(
+  z.string().check(z.regex(MODEL_NAME)),
+  z.strictObject({ input: price, cached: z.optional(price), output: price }),
+)
+
+/** The default of MODEL_LIMITS. */
+export const MODEL_LIMITS = '{"*":{"tokensPerDay":200000,"requestsPerDay":1000}}'
+
+/** The default of GLOBAL_LIMITS. */
+export const GLOBAL_LIMITS = '{"total":{"tokensPerDay":2000000,"requestsPerDay":10000}}'
+
+/** Takes the limits of each user, with a row for every model that has no row of its own. */
+export const modelLimits: Parse<ModelLimits> = (text) => {
+  const parsed = rowsLike(MODEL_LIMITS)(text)
+  if ('problem' in parsed || parsed.value.default) return parsed
+  return { problem: 'needs a "*" row: the limits of every model that has no row of its own.' }
+}
+
+/** Takes the limits of all users together; `undefined` is none. */
+export const globalLimits: Parse<ModelLimits | undefined> = (text) => {
+  const parsed = rowsLike(GLOBAL_LIMITS)(text)
+  if ('problem' in parsed) return parsed
+  const { default: byDefault, total, models } = parsed.value
+  if (byDefault) {
+    return {
+      problem: 'takes "total" and model names; a "*" row would count every made-up name.',
+    }
+  }
+  return total || Object.keys(models).length ? parsed : { value: undefined }
+}
+
+/** Takes prices in USD per million tokens, by exact name of a model. */
+export const modelPrices: Parse<Record<string, Price>> = json(
+  priceRows,
+  '{"openai/gpt-oss-20b":{"input":0.075,"output":0.3}}, by exact names of models, with input, output and, if wanted, cached ' +
+    `in USD per million tokens, each from 0 to ${MAX_PRICE}`,
+)
+
+function rowsLike(example: string): Parse<ModelLimits> {
+  const rows = json(
+    limitRows,
+    `${example}, by exact names of models, with tokensPerDay, requestsPerDay and, if wanted, tokensPerMinute, requestsPerMinute`,
+  )
+  return (text) => {
+    const parsed = rows(text)
+    if ('problem' in parsed) return parsed
+    const { [ALL_MODELS]: byDefault, total, ...models } = parsed.value
+    return { value: { default: byDefault, total, models } }
+  }
+}

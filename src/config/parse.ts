@@ -1,0 +1,90 @@
+/** Parsers for the text of one variable. */
+import * as z from 'zod/mini'
+import { GROQ_URL } from '../providers/groq.ts'
+
+/** A value, or what is wrong with the text: the rest of a sentence that begins with the variable's name. */
+type Parsed<T> = { value: T } | { problem: string }
+
+/** Reads the trimmed text of a variable, which is never empty. No problem may quote the text: it may be a secret. */
+export type Parse<T> = (text: string) => Parsed<T>
+
+/** Takes any text. */
+export const anyText: Parse<string> = (value) => ({ value })
+
+/** Takes what can be sent in a header. */
+export const headerValue: Parse<string> = (value) =>
+  // A line break would make `fetch` fail with a message that quotes the value.
+  /^[\x21-\x7e]*$/.test(value) ? { value } : { problem: 'must be printable ASCII without spaces.' }
+
+/** Takes a header value that is hard enough to guess. */
+export const adminKey: Parse<string> = (text) =>
+  text.length < 16 ? { problem: 'must have at least 16 characters.' } : headerValue(text)
+
+/** Takes digits only. */
+export function wholeNumber(min: number, max: number): Parse<number> {
+  return (text) => {
+    const value = /^\d+$/.test(text) ? Number(text) : NaN
+    return value >= min && value <= max
+      ? { value }
+      : { problem: `must be a whole number from ${min} to ${max}.` }
+  }
+}
+
+/** Takes one of these words. */
+export function oneOf<const T extends string>(...words: T[]): Parse<T> {
+  return (text) => {
+    const value = words.find((word) => word === text)
+    return value === undefined ? { problem: `must be one of: ${words.join(', ')}.` } : { value }
+  }
+}
+
+/** Takes items between commas and drops the empty ones. */
+export const list: Parse<string[]> = (text) => ({
+  value: text
+    .split(',')
+    .map((item) => item.trim())
+    .filter(Boolean),
+})
+
+/** Takes `*` and origins, as browsers write them: they are compared with the Origin header as text. */
+export const origins: Parse<string[]> = (text) => {
+  const parsed = list(text)
+  const fits = (item: string) => item === '*' || /^[a-z][\w+.-]*:\/\/[^/?#A-Z]+$/.test(item)
+  return 'value' in parsed && !parsed.value.every(fits)
+    ? { problem: 'must be * or origins such as https://app.example, without a path.' }
+    : parsed
+}
+
+/** Takes the address that `/openai/v1` is appended to; slashes at its end are dropped. */
+export const providerUrl: Parse<string> = (text) => {
+  const value = withoutSlash(text)
+  return isHttp(value) && !value.endsWith('/openai/v1')
+    ? { value }
+    : { problem: `must be an http(s) address without /openai/v1, such as ${GROQ_URL}.` }
+}
+
+/** Takes JSON that fits a schema. `like` is an example for the message, with units. */
+export function json<T>(schema: z.ZodMiniType<T>, like: string): Parse<T> {
+  return (text) => {
+    const read = schema.safeParse(valueOf(text))
+    if (read.success) return { value: read.data }
+    const path = read.error.issues[0]?.path ?? []
+    const where = path.length ? ` (at ${path.join('.')})` : ''
+    return { problem: `must be JSON like ${like}${where}.` }
+  }
+}
+
+function valueOf(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** Whether a text is an http or https address. */
+export const isHttp = (text: string): boolean =>
+  URL.canParse(text) && /^https?:$/.test(new URL(text).protocol)
+
+/** An address without the slashes at its end. */
+export const withoutSlash = (text: string): string => text.replace(/\/+$/, '')

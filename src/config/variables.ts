@@ -1,0 +1,245 @@
+/** Every variable: how its text is read, its default, and its purpose. */
+import { DEFAULT_MODEL, GROQ_URL } from '../providers/groq.ts'
+import { GLOBAL_LIMITS, MODEL_LIMITS, globalLimits, modelLimits, modelPrices } from './limits.ts'
+import {
+  adminKey,
+  anyText,
+  headerValue,
+  list,
+  oneOf,
+  origins,
+  providerUrl,
+  wholeNumber,
+  type Parse,
+} from './parse.ts'
+
+/** Where the app runs. An edge isolate may work for a shorter time than a server. */
+export type Platform = 'edge' | 'node'
+
+/** The text that is used if a variable is not set; `undefined` if there is none. */
+export type Default = string | Record<Platform, string> | undefined
+
+export type Row = {
+  name: string
+  parse: Parse<unknown>
+  default: Default
+  /** Sentences for the person who sets it, with the unit and the range. */
+  doc: string
+}
+
+/**
+ * The erasure of a user rewrites all events in one script, and all requests wait for it. With this many events it
+ * takes 40 to 200 ms; the time-out of a call is 300 ms.
+ */
+const MAX_EVENTS = 20_000
+
+/** In the order of the documentation; `npx tsx scripts/env-example.ts` writes .env.example from it. */
+export const TABLE = [
+  {
+    name: 'GROQ_API_KEY',
+    parse: headerValue,
+    default: undefined,
+    doc: "The provider's API key, which is sent upstream instead of the user's token. Without it, model calls answer 503; `npm run dev` then answers with a built-in demo model.",
+  },
+  {
+    name: 'GROQ_BASE_URL',
+    parse: providerUrl,
+    default: GROQ_URL,
+    doc: "The provider's address: http or https, without /openai/v1.",
+  },
+  {
+    name: 'DEFAULT_MODEL',
+    parse: anyText,
+    default: DEFAULT_MODEL,
+    doc: 'The model of a request in the simple form that names none. ALLOWED_MODELS must include it.',
+  },
+  {
+    name: 'ADMIN_KEY',
+    parse: adminKey,
+    default: undefined,
+    doc: 'The key that opens the admin routes, at least 16 characters. Without it, they answer 503; `npm run dev` generates one.',
+  },
+  {
+    name: 'USER_HASH_SECRET',
+    parse: anyText,
+    default: undefined,
+    doc: 'The key of the hashes that serve as user ids, so that nobody can compute an id from a token. Without it, they are plain SHA-256. With another secret every user has a new id, and no block holds.',
+  },
+  {
+    name: 'KV_REST_API_URL',
+    parse: anyText,
+    default: undefined,
+    doc: 'The REST address of an Upstash Redis database. A database is required on the edge; on Node, if none of the five variables for it is set, usage is kept in USAGE_FILE.',
+  },
+  {
+    name: 'KV_REST_API_TOKEN',
+    parse: headerValue,
+    default: undefined,
+    doc: 'The token that belongs to KV_REST_API_URL.',
+  },
+  {
+    name: 'UPSTASH_REDIS_REST_URL',
+    parse: anyText,
+    default: undefined,
+    doc: 'The same address under the name that Upstash gives it. If both pairs are set, they must be equal.',
+  },
+  {
+    name: 'UPSTASH_REDIS_REST_TOKEN',
+    parse: headerValue,
+    default: undefined,
+    doc: 'The token that belongs to UPSTASH_REDIS_REST_URL.',
+  },
+  {
+    name: 'REDIS_URL',
+    parse: anyText,
+    default: undefined,
+    doc: 'Instead of a pair: rediss://default:PASSWORD@NAME.upstash.io:6379, which gives the REST address and the token. On Node also any other Redis from version 7, over TCP: redis://HOST:6379 or, in full, rediss://USER:PASSWORD@HOST:6379/0.',
+  },
+  {
+    name: 'USAGE_FILE',
+    parse: anyText,
+    default: 'logs/token_usage.json',
+    doc: 'The file that usage is kept in where there is no database, with its journal beside it. Node only.',
+  },
+  {
+    name: 'MODEL_LIMITS',
+    parse: modelLimits,
+    default: MODEL_LIMITS,
+    doc: 'What each user may use of each model, as JSON: tokensPerDay and requestsPerDay and, if wanted, tokensPerMinute and requestsPerMinute. The row "*" is for models without a row of their own, "total" for all models of a user together. Days and minutes are in UTC.',
+  },
+  {
+    name: 'GLOBAL_LIMITS',
+    parse: globalLimits,
+    default: GLOBAL_LIMITS,
+    doc: 'The same for all users together: "total" and names of models, no "*". With {} there is no limit, and then nothing bounds the bill, since anybody can make up a new token.',
+  },
+  {
+    name: 'ALLOWED_MODELS',
+    parse: list,
+    default: '*',
+    doc: 'The models that are offered, separated by commas; * stands for any characters, as in openai/*.',
+  },
+  {
+    name: 'CAP',
+    parse: oneOf('balanced', 'strict'),
+    default: 'balanced',
+    doc: 'How many tokens are reserved for a request before it is sent. balanced counts two bytes as a token, which holds for ordinary text. strict counts one byte as a token, which always holds; it adds a maximum to a request that has none, and refuses what cannot be bounded.',
+  },
+  {
+    name: 'MAX_COMPLETION_TOKENS',
+    parse: wholeNumber(1, 1_000_000),
+    default: '2500',
+    doc: 'The tokens of completion that are reserved for a request without a maximum, from 1 to 1000000.',
+  },
+  {
+    name: 'MAX_BODY_BYTES',
+    parse: wholeNumber(1024, 100 * 1024 * 1024),
+    default: '4194304',
+    doc: 'The largest body of a model call, in bytes, from 1024 to 104857600.',
+  },
+  {
+    name: 'UPSTREAM_TIMEOUT_MS',
+    parse: wholeNumber(1, 300_000),
+    default: { edge: '25000', node: '120000' },
+    doc: 'How long the provider may take until the first byte of its answer, in milliseconds, from 1 to 300000.',
+  },
+  {
+    name: 'REQUEST_SECONDS',
+    parse: wholeNumber(1, 300),
+    default: { edge: '280', node: '300' },
+    doc: 'How long a whole request may take, in seconds, from 1 to 300; then the call of the provider is aborted.',
+  },
+  {
+    name: 'ALLOWED_ORIGINS',
+    parse: origins,
+    default: '*',
+    doc: 'The origins whose pages may call the proxy and sync, separated by commas, such as https://app.example; * stands for all.',
+  },
+  {
+    name: 'IP_STORAGE',
+    parse: oneOf('full', 'truncated', 'off'),
+    default: 'full',
+    doc: "How users' addresses are kept: full, truncated (only the network, /24 or /48) or off.",
+  },
+  {
+    name: 'TRUST_PROXY',
+    parse: oneOf('off', 'on'),
+    default: 'off',
+    doc: "Whether the last address in X-Forwarded-For is the client's: on behind a proxy of your own, otherwise off. Node only.",
+  },
+  {
+    name: 'ON_CLIENT_ABORT',
+    parse: oneOf('drain', 'cancel'),
+    default: 'drain',
+    doc: 'What happens when a client leaves in the middle of an answer: drain reads the rest, so that usage is exact; cancel stops the provider, and the whole reservation is charged.',
+  },
+  {
+    name: 'ON_STORE_DOWN',
+    parse: oneOf('open', 'closed'),
+    default: 'open',
+    doc: 'What happens when the database is slow or away: open goes on serving, with the blocks and counts that each server remembers, and counts the usage when the database is back; closed answers 503, and nothing reaches the provider.',
+  },
+  {
+    name: 'STORE_TIMEOUT_MS',
+    parse: wholeNumber(1, 60_000),
+    default: '300',
+    doc: 'How long a database call may take, in milliseconds, from 1 to 60000.',
+  },
+  {
+    name: 'USER_RETENTION_DAYS',
+    parse: wholeNumber(1, 3650),
+    default: '7',
+    doc: "How long a user's counts are kept after the last request, and how many past days of them, in days, from 1 to 3650.",
+  },
+  {
+    name: 'STATS_RETENTION_DAYS',
+    parse: wholeNumber(1, 3650),
+    default: '2',
+    doc: 'How many days the totals per model cover, today included, from 1 to 3650.',
+  },
+  {
+    name: 'HISTORY_RETENTION_DAYS',
+    parse: wholeNumber(2, 3650),
+    default: '90',
+    doc: 'How long the daily totals are kept, in days, from 2 to 3650.',
+  },
+  {
+    name: 'EVENTS_KEPT',
+    parse: wholeNumber(0, MAX_EVENTS),
+    default: '10000',
+    doc: 'How many finished requests are kept for the list of recent ones, from 0 to 20000.',
+  },
+  {
+    name: 'MODEL_PRICES',
+    parse: modelPrices,
+    default: '{}',
+    doc: 'What models cost, as JSON by exact name, in USD per million tokens, each price from 0 to 100000: input, output and, where cached input is cheaper, cached, as in {"openai/gpt-oss-20b":{"input":0.075,"cached":0.0375,"output":0.3}}. Costs are shown for models with a price.',
+  },
+  {
+    name: 'PORT',
+    parse: wholeNumber(0, 65_535),
+    default: '8787',
+    doc: 'The port to listen on, from 0 to 65535; 0 takes a free one. Node only.',
+  },
+  {
+    name: 'LOG_LEVEL',
+    parse: oneOf('info', 'debug', 'warn', 'error', 'silent'),
+    default: 'info',
+    doc: 'The lowest level that is logged: debug, info, warn, error or silent.',
+  },
+] as const satisfies Row[]
+
+type Rows = (typeof TABLE)[number]
+
+export type Variable = Rows['name']
+export type Vars = Partial<Record<Variable, string | undefined>>
+
+/** The names, in the order of the documentation. */
+export const VARIABLES: readonly Variable[] = TABLE.map(({ name }) => name)
+
+type ValueOf<R extends Row> =
+  | Extract<ReturnType<R['parse']>, { value: unknown }>['value']
+  | (R['default'] extends undefined ? undefined : never)
+
+/** The values of the variables, by name. */
+export type Values = { [R in Rows as R['name']]: ValueOf<R> }

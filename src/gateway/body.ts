@@ -1,0 +1,211 @@
+/** Reads a request body once, to learn what it asks for; the same bytes go upstream. */
+import type { Config } from '../config/config.ts'
+import { ApiError } from '../errors.ts'
+import { reservationOf, type Reservation, type MeteredRoute } from '../metering/reservation.ts'
+import { closingQuote } from '../metering/json-text.ts'
+import { MODEL_NAME, isOffered } from '../metering/models.ts'
+
+export type Json = Record<string, unknown>
+
+export type ProxyRequest = {
+  route: MeteredRoute
+  /** What goes upstream: the client's bytes, unless strict mode had to splice a maximum in. */
+  bytes: Uint8Array<ArrayBuffer>
+  model: string
+  reservation: Reservation
+}
+
+export const MAX_MESSAGES = 5000
+
+/** The fields that we read. Upstream's parser may ignore case, so another spelling of these fields is refused. */
+const READ_FIELDS = fieldsByFold([
+  'model',
+  'stream',
+  'n',
+  'messages',
+  'input',
+  'prompt',
+  'max_tokens',
+  'max_completion_tokens',
+  'max_output_tokens',
+  'tools',
+  'previous_response_id',
+  'conversation',
+  'documents',
+  'search_settings',
+  'compound_custom',
+  'background',
+  'userToken',
+])
+
+/** The top-level fields whose contents strict mode reads: messages, their parts, and tools. */
+const READ_THROUGH = new Set(['messages', 'input', 'tools'])
+
+/** The fields that strict mode reads there. */
+const READ_INSIDE = fieldsByFold([
+  'type',
+  'role',
+  'id',
+  'content',
+  'output',
+  'image_url',
+  'file_id',
+  'file_url',
+])
+
+/** The depth to which strict mode reads objects: body, list, message, list, part. */
+const STRICT_DEPTH = 5
+
+/** Folds case as Go's parser does, the long s and the Kelvin sign included. */
+const fold = (key: string) => key.toUpperCase().toLowerCase()
+
+function fieldsByFold(fields: string[]): Map<string, string> {
+  return new Map(fields.map((field) => [field.toLowerCase(), field]))
+}
+
+/**
+ * Parses a body, which must be a JSON object in UTF-8 with each top-level key once. With `strict` this holds for the
+ * inner keys that matter too. Throws `invalid_json`, `invalid_request`.
+ */
+export function parseBody(bytes: Uint8Array, strict = false): Json {
+  let text: string
+  let value: unknown
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    value = JSON.parse(text)
+  } catch {
+    throw new ApiError('invalid_json', 'The body must be a JSON object in UTF-8.')
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw new ApiError('invalid_json', 'The body must be a JSON object.')
+  }
+  let within = ''
+  for (const { key, depth, seen } of keysOf(text, strict ? STRICT_DEPTH : 1)) {
+    const folded = fold(key)
+    if (depth === 1) within = folded
+    const field = (depth === 1 ? READ_FIELDS : READ_INSIDE).get(folded)
+    if (depth > 1 && (field === undefined || !READ_THROUGH.has(within))) continue
+    const param = key.slice(0, 64)
+    if (seen.has(folded)) {
+      const message = 'A key appears twice in the body; send each key once.'
+      throw new ApiError('invalid_request', message, { param })
+    }
+    seen.add(folded)
+    if (field !== undefined && field !== key) {
+      const message = `A key is misspelt: write it as \`${field}\`.`
+      throw new ApiError('invalid_request', message, { param })
+    }
+  }
+  return value as Json
+}
+
+type Key = {
+  key: string
+  depth: number
+  /** One set per object. */ seen: Set<string>
+}
+
+/** The keys of all objects down to a depth, repeated keys too. The text must be valid JSON. */
+function* keysOf(text: string, maxDepth: number): Generator<Key> {
+  /** The open containers, with a set for each object whose keys are wanted. */
+  const open: (Set<string> | undefined)[] = []
+  let expectKey = false
+  for (let i = 0; i < text.length; i += 1) {
+    switch (text.charCodeAt(i)) {
+      case 0x22: {
+        const end = closingQuote(text, i + 1)
+        const seen = open.at(-1)
+        if (seen && expectKey) {
+          yield { key: JSON.parse(text.slice(i, end + 1)) as string, depth: open.length, seen }
+          expectKey = false
+        }
+        i = end
+        break
+      }
+      case 0x7b: // {
+        open.push(open.length < maxDepth ? new Set() : undefined)
+        expectKey = true
+        break
+      case 0x5b: // [
+        open.push(undefined)
+        break
+      case 0x7d: // }
+      case 0x5d: // ]
+        open.pop()
+        break
+      case 0x2c: // ,
+        expectKey = true
+        break
+    }
+  }
+}
+
+/** Checks the fields that the gate needs, and computes the reservation. Throws `ApiError`. */
+export function readProxyRequest(
+  route: MeteredRoute,
+  bytes: Uint8Array<ArrayBuffer>,
+  config: Readonly<Config>,
+): ProxyRequest {
+  const body = parseBody(bytes, config.cap === 'strict')
+  const wrong = (param: string, message: string) =>
+    new ApiError('invalid_request', message, { param })
+
+  const { model, stream, messages, input } = body
+  if (typeof model !== 'string') throw wrong('model', '`model` must be the name of a model.')
+  checkModel(model, config)
+  if (stream !== undefined && stream !== null && typeof stream !== 'boolean') {
+    throw wrong('stream', '`stream` must be true or false.')
+  }
+  if (route === 'chat/completions' && !Array.isArray(messages)) {
+    throw wrong('messages', '`messages` must be a list of messages.')
+  }
+  if (route === 'embeddings' && typeof input !== 'string' && !Array.isArray(input)) {
+    throw wrong('input', '`input` must be a text or a list.')
+  }
+  for (const [param, list] of Object.entries({ messages, input })) {
+    if (Array.isArray(list) && list.length > MAX_MESSAGES && route !== 'embeddings') {
+      throw wrong(
+        param,
+        `\`${param}\` has ${list.length} entries; at most ${MAX_MESSAGES} are allowed.`,
+      )
+    }
+  }
+
+  const reservation = reservationOf(route, body, bytes.length, config)
+  return {
+    route,
+    bytes: reservation.splice ? splice(bytes, reservation.splice) : bytes,
+    model,
+    reservation,
+  }
+}
+
+/** Throws unless the name is a valid model name and `ALLOWED_MODELS` contains it. */
+function checkModel(model: string, { allowedModels }: Readonly<Config>): void {
+  if (!MODEL_NAME.test(model)) {
+    throw new ApiError(
+      'invalid_request',
+      '`model` must have 1 to 128 of the characters A-Z a-z 0-9 . _ / - and begin with a letter or digit.',
+      { param: 'model' },
+    )
+  }
+  if (!isOffered(model, allowedModels)) {
+    throw new ApiError('model_not_allowed', `The model ${model} is not offered here.`, {
+      param: 'model',
+    })
+  }
+}
+
+/** Puts a field in front of an object's first key; the object is known not to be empty. */
+function splice(
+  bytes: Uint8Array<ArrayBuffer>,
+  { field, tokens }: NonNullable<Reservation['splice']>,
+): Uint8Array<ArrayBuffer> {
+  const at = bytes.indexOf(0x7b) + 1
+  const insert = new TextEncoder().encode(`"${field}":${tokens},`)
+  const result = new Uint8Array(bytes.length + insert.length)
+  result.set(bytes.subarray(0, at))
+  result.set(insert, at)
+  result.set(bytes.subarray(at), at + insert.length)
+  return result
+}

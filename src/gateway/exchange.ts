@@ -1,0 +1,168 @@
+/** One metered exchange: admit, call upstream, relay the answer, settle. */
+import type { Deps } from '../context.ts'
+import { ApiError, asApiError, brokenOff } from '../errors.ts'
+import type { Admitted } from '../ledger/commands.ts'
+import type { Caller } from '../identity/caller.ts'
+import type { Degraded, FallbackStore } from '../store/fallback/store.ts'
+import type { Bytes, UpstreamAnswer } from '../ports.ts'
+import { StoreError } from '../store/store.ts'
+import { createMeter } from '../metering/meter.ts'
+import type { ProxyRequest } from './body.ts'
+import type { Gate } from './gate.ts'
+import { headersDown } from './headers.ts'
+import { limitHeaders } from './limit-headers.ts'
+import type { Relay } from './relay.ts'
+import { settlement, type Seen } from './settlement.ts'
+import { callUpstream } from './upstream.ts'
+
+/** A request, in the gateway's terms. */
+export type Incoming = {
+  /** The id of the request, of its lease and of its event. */
+  id: string
+  request: Request
+  /** Keeps the instance alive until a promise has ended. */
+  waitUntil(work: Promise<unknown>): void
+}
+
+export type Parts = { deps: Deps; store: FallbackStore; gate: Gate; relay: Relay }
+
+type Admission = Admitted & Degraded
+
+/** The data that all steps of an exchange use. */
+type Exchange = Parts & {
+  incoming: Incoming
+  caller: Caller
+  request: ProxyRequest
+  /** Aborted when the client leaves. */
+  left: AbortSignal
+  settle: ReturnType<typeof settlement>
+}
+
+/** A call to upstream that can be cut. */
+type Call = { controller: AbortController; clearDeadline(): void }
+
+const NOTHING_SEEN: Seen = { ended: false, cut: false }
+
+/** Serves one metered request. Throws `ApiError` if there is no answer from upstream. */
+export async function exchange(
+  incoming: Incoming,
+  parts: Parts,
+  caller: Caller,
+  request: ProxyRequest,
+): Promise<Response> {
+  const left = incoming.request.signal
+  const arrived = performance.now()
+  const settle = settlement(incoming, parts, caller, request)
+  const known: Exchange = { ...parts, incoming, caller, request, left, settle }
+
+  const admission = await admit(known)
+  stopIfLeft(known)
+  const gated = performance.now()
+  const call = startCall(known)
+  const answer = await ask(known, call, admission)
+  const answered = performance.now()
+
+  const { status, statusText } = answer
+  const headers = headersDown(answer.headers, answer.body ? parts.deps.relay : undefined)
+  headers.append('server-timing', timing(gated - arrived, answered - gated))
+  for (const [name, value] of ownHeaders(admission, request)) headers.set(name, value)
+  const body = passOn(known, call, answer, answered - gated)
+  return new Response(body, { status, statusText, headers })
+}
+
+/** Asks the gate. If the gate's answer was lost, a lease may exist, so the request is settled. */
+async function admit({ gate, store, incoming, caller, request, settle }: Exchange) {
+  const { id } = incoming
+  const { model, reservation } = request
+  try {
+    return await gate({ id, caller, model, reserved: reservation.tokens })
+  } catch (error) {
+    const refusal = error instanceof StoreError ? uncounted(error) : asApiError(error)
+    if (store.isUnacknowledged(id)) void settle(NOTHING_SEEN, refusal.status)
+    throw refusal
+  }
+}
+
+/** Ends the exchange if the client has left. Upstream has not been called, so nothing is charged. */
+function stopIfLeft({ deps, left, settle }: Exchange): void {
+  if (deps.config.onClientAbort !== 'cancel' || !left.aborted) return
+  const broken = brokenOff()
+  void settle(NOTHING_SEEN, broken.status)
+  throw broken
+}
+
+/** Starts the deadline of the request. With `ON_CLIENT_ABORT=cancel`, the client can also cut the call. */
+function startCall({ deps: { config }, left }: Exchange): Call {
+  const controller = new AbortController()
+  const deadline = setTimeout(() => controller.abort(), config.requestMs)
+  if (config.onClientAbort === 'cancel') {
+    left.addEventListener('abort', () => controller.abort())
+  }
+  return { controller, clearDeadline: () => clearTimeout(deadline) }
+}
+
+/** Calls upstream, and settles the request if there is no answer. */
+async function ask(
+  { deps, incoming, caller, request, settle }: Exchange,
+  { controller, clearDeadline }: Call,
+  admission: Admission,
+): Promise<UpstreamAnswer> {
+  try {
+    return await callUpstream(deps, {
+      client: incoming.request,
+      method: 'POST',
+      path: request.route,
+      body: request.bytes,
+      user: caller.id,
+      controller,
+    })
+  } catch (error) {
+    clearDeadline()
+    const failure = asApiError(error)
+    void settle({ ended: false, cut: controller.signal.aborted }, failure.status)
+    if (admission.degraded) failure.headers['x-weir-degraded'] = '1'
+    throw failure
+  }
+}
+
+/** Relays the body to the client, and settles the request when it has ended. */
+function passOn(
+  { deps, relay, incoming, request, settle }: Exchange,
+  { controller, clearDeadline }: Call,
+  { ok, status, headers, body }: UpstreamAnswer,
+  ttfbMs: number,
+): ReadableStream<Bytes> | null {
+  if (!body) {
+    clearDeadline()
+    void settle({ status, ended: true, cut: false, ttfbMs }, status)
+    return null
+  }
+  const relayed = relay({
+    body,
+    meter: ok ? createMeter(request.route, headers.get('content-type')) : undefined,
+    upstream: controller,
+    onClientAbort: deps.config.onClientAbort,
+  })
+  const settled = relayed.done.then(({ metered, ended, cut }) => {
+    clearDeadline()
+    return settle({ status, metered, ended, cut, ttfbMs }, status)
+  })
+  incoming.waitUntil(settled)
+  return relayed.body
+}
+
+const timing = (gateMs: number, upstreamMs: number): string =>
+  `gate;dur=${gateMs.toFixed(1)}, upstream;dur=${upstreamMs.toFixed(1)}`
+
+const uncounted = (cause: StoreError) =>
+  new ApiError('store_unavailable', 'Usage cannot be counted right now; try again soon.', { cause })
+
+/** Weir's own headers. They replace upstream's headers of the same names. */
+function* ownHeaders(
+  admission: Admission,
+  { reservation }: ProxyRequest,
+): Generator<[string, string]> {
+  yield* limitHeaders(admission)
+  if (admission.degraded) yield ['x-weir-degraded', '1']
+  if (reservation.splice) yield ['x-weir-max-completion-tokens', String(reservation.splice.tokens)]
+}

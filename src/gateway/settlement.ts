@@ -1,0 +1,58 @@
+/** The end of an exchange in the ledger: what it is charged, and its event. */
+import type { Deps } from '../context.ts'
+import type { Caller } from '../identity/caller.ts'
+import { VERSION, type Event } from '../ledger/shapes.ts'
+import { chargeOf, type Ending } from '../metering/outcome.ts'
+import type { FallbackStore } from '../store/fallback/store.ts'
+import type { ProxyRequest } from './body.ts'
+
+/** How far an exchange came; `ttfbMs` is the time to the first byte. */
+export type Seen = Pick<Ending, 'status' | 'metered' | 'ended' | 'cut'> & { ttfbMs?: number }
+
+/** Builds the function that settles one request, in the background; `sent` is the status the client gets. */
+export function settlement(
+  { id, waitUntil }: { id: string; waitUntil(work: Promise<unknown>): void },
+  { deps, store }: { deps: Deps; store: FallbackStore },
+  caller: Caller,
+  request: ProxyRequest,
+) {
+  const { route, model, reservation } = request
+  const reserved = reservation.tokens
+  const started = deps.now()
+
+  return function settle({ ttfbMs, ...ending }: Seen, sent: number): Promise<void> {
+    const { outcome, charged, usage } = chargeOf({
+      ...ending,
+      reserved,
+      promptBytes: reservation.promptBytes,
+      cap: deps.config.cap,
+    })
+    const event: Event = {
+      v: VERSION,
+      id,
+      at: started,
+      user: caller.id,
+      route,
+      model,
+      outcome,
+      status: sent,
+      ...usage,
+      reserved,
+      charged,
+      totalMs: Math.max(0, deps.now() - started),
+    }
+    if (caller.session !== undefined) event.session = caller.session
+    if (ttfbMs !== undefined) event.ttfbMs = Math.round(ttfbMs)
+    const { log, environment } = deps
+    const place = environment.storage === 'database' ? 'Database' : 'File'
+    const settled = store.execute({ op: 'settle', now: deps.now(), user: caller.id, event }).then(
+      ({ applied }) => {
+        if (!applied) return
+        log.info(`📊 Logged ${charged} tokens for model ${model} (${place})`, { usage: event })
+      },
+      (error: unknown) => log.error('usage.refused', { usage: event, error }),
+    )
+    waitUntil(settled)
+    return settled
+  }
+}

@@ -1,0 +1,83 @@
+/** Admits the admin: with a browser session, or with `Authorization: Bearer ADMIN_KEY` for scripts. */
+import type { MiddlewareHandler } from 'hono'
+import type { AppContext, AppEnv, Deps } from '../context.ts'
+import { ApiError } from '../errors.ts'
+import { createKeyCheck } from '../identity/admin-key.ts'
+import { storedIp } from '../identity/caller.ts'
+import { createSessions, type Session, type Sessions } from '../identity/sessions.ts'
+import { storeAnswer, storeOf } from '../store/required.ts'
+
+export type Admin = {
+  /** Answers `not_configured`, `missing_token`, `invalid_token` or `rate_limit_exceeded` to everyone else. */
+  adminOnly: MiddlewareHandler<AppEnv>
+  /** The open session of the request's cookie. Throws `not_configured`, `store_unavailable`. */
+  session(c: AppContext): Promise<Session | undefined>
+  /** Opens a session. Throws `not_configured`, `invalid_token`, `rate_limit_exceeded`, `store_unavailable`. */
+  login(c: AppContext, key: string): Promise<Session>
+  /** Ends the session of the request, if it has one. */
+  logout(c: AppContext): Promise<void>
+  /** The time and the address for the record of an action. */
+  stamp(c: AppContext): { now: number; ip?: string }
+}
+
+/** Builds the check of admins for the configured key. */
+export function createAdmin(deps: Deps): Admin {
+  const { config, now, clientIp } = deps
+  const { adminKey } = config
+  const sessions = adminKey === undefined ? undefined : createSessions(deps, adminKey)
+  const checkKey = createKeyCheck(deps)
+
+  function configured(): { sessions: Sessions } {
+    if (sessions) return { sessions }
+    throw new ApiError('not_configured', 'The admin routes need ADMIN_KEY to be set.')
+  }
+
+  async function session(c: AppContext): Promise<Session | undefined> {
+    const told = await configured().sessions.read(c)
+    if (!told) return undefined
+    return (await storeAnswer(storeOf(deps).session(told.hash, now()))) ? told : undefined
+  }
+
+  function stamp(c: AppContext) {
+    const ip = storedIp(clientIp(c), config.ipStorage)
+    return ip === undefined ? { now: now() } : { now: now(), ip }
+  }
+
+  return {
+    async adminOnly(c, next) {
+      configured()
+      c.header('cache-control', 'no-store')
+      const [, key] = /^bearer +(.*)$/i.exec(c.req.header('authorization') ?? '') ?? []
+      if (key !== undefined) {
+        await checkKey(c, key)
+      } else if (!(await session(c))) {
+        throw new ApiError(
+          'missing_token',
+          'Log in at /admin, or send the admin key as `Authorization: Bearer ADMIN_KEY`.',
+        )
+      }
+      await next()
+    },
+    session,
+    async login(c, key) {
+      const { sessions } = configured()
+      const store = storeOf(deps)
+      await checkKey(c, key)
+      const created = await sessions.create()
+      const { hash, until } = created
+      await storeAnswer(store.execute({ op: 'login', session: hash, until, ...stamp(c) }))
+      await sessions.give(c, created)
+      return { hash, until }
+    },
+    async logout(c) {
+      const { sessions } = configured()
+      const told = await sessions.read(c)
+      if (told) {
+        const logout = { op: 'logout', session: told.hash, ...stamp(c) } as const
+        await storeAnswer(storeOf(deps).execute(logout))
+      }
+      sessions.forget(c)
+    },
+    stamp,
+  }
+}

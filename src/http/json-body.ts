@@ -1,0 +1,49 @@
+/**
+ * The JSON bodies of our own routes. Bodies for upstream are read by src/gateway/body.ts, because their bytes must
+ * not change.
+ */
+import { zValidator } from '@hono/zod-validator'
+import type * as z from 'zod/mini'
+import type { AppContext } from '../context.ts'
+import { ApiError } from '../errors.ts'
+import { parseBody } from '../gateway/body.ts'
+
+/** The `invalid_request` for a body that does not fit its schema. */
+export type Refusal = {
+  /** The `param` where the schema names no field. */
+  param: string
+  message: (param: string) => string
+}
+
+/** The longest `param`, in characters: the names in it may come from the client. */
+const PARAM_CHARS = 200
+
+/**
+ * Reads the body of an admin's request: an object in UTF-8 with each top-level key once. Its Content-Type is ignored,
+ * because curl sends the one of a form by default. Throws `invalid_json`, `invalid_request`.
+ */
+export async function jsonBody<T>(
+  c: AppContext,
+  schema: z.ZodMiniType<T>,
+  refusal: Refusal,
+): Promise<T> {
+  const read = schema.safeParse(parseBody(new Uint8Array(await c.req.arrayBuffer())))
+  if (read.success) return read.data
+  throw refused(read.error, refusal)
+}
+
+/**
+ * Middleware that reads the body of a page's request, for `c.req.valid('json')`. A body with a Content-Type other
+ * than JSON counts as `{}`, so that pages of other origins need a preflight. Throws `invalid_request`; JSON that is
+ * malformed becomes `invalid_json` in src/errors.ts.
+ */
+export const pageJsonBody = <S extends z.ZodMiniType>(schema: S, refusal: Refusal) =>
+  zValidator('json', schema, (result) => {
+    if (!result.success) throw refused(result.error, refusal)
+  })
+
+function refused(error: z.core.$ZodError, { param: byDefault, message }: Refusal): ApiError {
+  const path = error.issues[0]?.path.map(String).join('.') ?? ''
+  const param = (path || byDefault).slice(0, PARAM_CHARS)
+  return new ApiError('invalid_request', message(param), { param })
+}

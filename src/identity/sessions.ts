@@ -1,0 +1,80 @@
+/** Admin sessions: a cookie that cannot be made without ADMIN_KEY, and an entry in the store that logout removes. */
+import { deleteCookie, getSignedCookie, setSignedCookie } from 'hono/cookie'
+import type { CookiePrefixOptions } from 'hono/utils/cookie'
+import type { AppContext, Deps } from '../context.ts'
+import { DAY_MS, SECOND_MS } from '../ledger/windows.ts'
+import { base64url } from './ids.ts'
+
+export type Session = {
+  /** The session's name in the store: a hash, from which the cookie cannot be made. */
+  hash: string
+  /** Epoch ms. */
+  until: number
+}
+
+type Created = Session & { id: string }
+
+export const SESSION_COOKIE = 'weir_session'
+const LASTS_MS = DAY_MS
+
+export type Sessions = {
+  /** Makes a new session. It is not stored yet. */
+  create(): Promise<Created>
+  /** Sets the cookie of a session that the store has. */
+  give(c: AppContext, created: Created): Promise<void>
+  /** The session in the request's cookie. It may have been logged out. */
+  read(c: AppContext): Promise<Session | undefined>
+  /** Removes the cookie. */
+  forget(c: AppContext): void
+}
+
+/**
+ * Builds the sessions of an admin key. The cookie holds the end and 256 random bits, signed with HMAC-SHA256 under a
+ * key made from the admin key. A forged cookie, an expired one, or one from before a change of the key is refused
+ * without a call to the store.
+ */
+export function createSessions(
+  { config, now }: Pick<Deps, 'config' | 'now'>,
+  adminKey: string,
+): Sessions {
+  const secret = `weir admin session ${adminKey}`
+
+  /** The prefix binds the cookie to this host over TLS (RFC 6265bis, section 4.1.3.2). */
+  const prefix = (c: AppContext): CookiePrefixOptions | undefined => {
+    const proxied = config.trustProxy && c.req.header('x-forwarded-proto')
+    // Behind a proxy that is not configured, the page's own origin shows the scheme.
+    const urls = [c.req.url, `${proxied}:`, c.req.header('origin')]
+    return urls.some((url) => url?.startsWith('https:')) ? 'host' : undefined
+  }
+  const options = (c: AppContext) =>
+    ({ prefix: prefix(c), httpOnly: true, sameSite: 'Strict', path: '/' }) as const
+
+  const sessionOf = async (id: string, until: number): Promise<Session> => {
+    const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(id))
+    return { hash: base64url(digest), until }
+  }
+
+  return {
+    async create() {
+      const id = base64url(crypto.getRandomValues(new Uint8Array(32)).buffer)
+      return { ...(await sessionOf(id, now() + LASTS_MS)), id }
+    },
+    async give(c, { id, until }) {
+      const age = { maxAge: LASTS_MS / SECOND_MS }
+      await setSignedCookie(c, SESSION_COOKIE, `${until}.${id}`, secret, { ...options(c), ...age })
+    },
+    async read(c) {
+      const value =
+        (await getSignedCookie(c, secret, SESSION_COOKIE, 'host')) ||
+        (await getSignedCookie(c, secret, SESSION_COOKIE))
+      const [, until, id] = /^(\d+)\.(.+)$/.exec(value || '') ?? []
+      if (id === undefined || !(Number(until) > now())) return undefined
+      return sessionOf(id, Number(until))
+    },
+    forget(c) {
+      // Logout must work over HTTP and over HTTPS.
+      for (const prefix of [undefined, 'host'] as const)
+        deleteCookie(c, SESSION_COOKIE, { ...options(c), prefix })
+    },
+  }
+}

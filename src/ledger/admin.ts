@@ -1,0 +1,75 @@
+/** The rules of admin commands: blocks, erase, clear, sessions and notes. */
+import {
+  AUDIT_ID_CHARS,
+  type Clear,
+  type Done,
+  type Erase,
+  type Login,
+  type Logout,
+  type Note,
+  type SetBlock,
+} from './commands.ts'
+import { filter, isInForce, newProfile, newDay } from './documents.ts'
+import { VERSION, type Audit } from './shapes.ts'
+import type { Step, View } from './step.ts'
+import { dateOf } from './windows.ts'
+
+/** Sets or lifts a block, also for a user who has never sent a request. It is not activity of the user. */
+export function setBlock(command: SetBlock, at: number, view: View): Step<Done> {
+  const { user, model, block } = command
+  const profile = view.profile(user) ?? newProfile(user)
+  const { [model]: _, ...others } = filter(profile.blocks, (one) => isInForce(one, at))
+  const blocks = block ? { ...others, [model]: { ...block, at: Math.min(block.at, at) } } : others
+  const audit = auditOf(command, at, block ? 'block' : 'unblock', user)
+  audit.model = model
+  if (block?.reason !== undefined) audit.reason = block.reason
+  if (block?.until !== undefined) audit.until = block.until
+  return { profile: { ...profile, blocks }, audit, answer: { ok: true } }
+}
+
+export const erase = (command: Erase, at: number): Step<Done> => ({
+  erased: { user: command.user, at },
+  audit: auditOf(command, at, 'erase', command.user),
+  answer: { ok: true },
+})
+
+/** Opens or ends an admin's session. */
+export const session = (command: Login | Logout, at: number): Step<Done> => ({
+  session: { hash: command.session, until: command.op === 'login' ? command.until : undefined },
+  audit: auditOf(command, at, command.op),
+  answer: { ok: true },
+})
+
+/** Records an admin's action in the audit trail. */
+export const note = (command: Note, at: number): Step<Done> => ({
+  audit: auditOf(command, at, command.action),
+  answer: { ok: true },
+})
+
+/** Deletes days and events. The counters of quotas stay. */
+export function clear(command: Clear, at: number, view: View): Step<Done> {
+  const date = dateOf(at)
+  const today = view.day(date)
+  const step: Step<Done> = {
+    cleared: date,
+    audit: auditOf(command, at, 'clear'),
+    answer: { ok: true },
+  }
+  if (today) {
+    const { exact, estimated } = today.total
+    step.day = { ...newDay(date), forgotten: today.forgotten + exact + estimated }
+  }
+  return step
+}
+
+function auditOf(
+  { ip }: { ip?: string },
+  at: number,
+  action: Audit['action'],
+  user?: string,
+): Audit {
+  const audit: Audit = { v: VERSION, at, action }
+  if (user !== undefined) audit.user = user.slice(0, AUDIT_ID_CHARS)
+  if (ip !== undefined) audit.ip = ip
+  return audit
+}

@@ -1,0 +1,44 @@
+/** The rule for a report of usage from a user's browser. */
+import { MODELS_PER_USER, type Report, type Reported } from './commands.ts'
+import { advance, filter, isInForce, newProfile, newUsage, rowsOf } from './documents.ts'
+import { limitsOf, standingOf, windowsOf, type Limits } from './policy.ts'
+import { ALL_MODELS, own } from './shapes.ts'
+import { stepOf, type Step, type Terms, type View } from './step.ts'
+import { nextDay } from './windows.ts'
+
+/**
+ * Keeps the amounts that a user's browser reports for today, if they are larger than what it reported before. A report
+ * changes no counter, and stores nothing for a user without a request.
+ */
+export function report(command: Report, now: number, view: View, terms: Terms): Step<Reported> {
+  const { user, models, limits } = command
+  const known = view.usage(user)
+  const account = advance(known ?? newUsage(user, now), now, view.past, terms)
+  const { usage } = account
+  const { at } = usage
+  let { reported } = usage
+  for (const [model, { tokens, requests, resetAt }] of Object.entries(models)) {
+    const old = own(reported, model)
+    const isFull = !old && Object.keys(reported).length >= MODELS_PER_USER
+    if (resetAt !== nextDay(at) || isFull) continue
+    const most = {
+      requests: Math.max(old?.requests ?? 0, requests),
+      tokens: Math.max(old?.tokens ?? 0, tokens),
+    }
+    reported = { ...reported, [model]: most }
+  }
+  const { blocks } = view.profile(user) ?? newProfile(user)
+  const asked = { ...rowsOf(usage), ...models }
+  const standing = (scope: string, row: Limits = {}) =>
+    standingOf('user', scope, row, windowsOf(usage, scope), at)
+  const answer: Reported = {
+    ok: true,
+    at,
+    models: Object.fromEntries(
+      Object.keys(asked).map((model) => [model, standing(model, limitsOf(limits, model))]),
+    ),
+    total: standing(ALL_MODELS, limits.total),
+    blocks: filter(blocks, (block) => isInForce(block, at)),
+  }
+  return known ? { ...stepOf({ ...account, usage: { ...usage, reported } }), answer } : { answer }
+}

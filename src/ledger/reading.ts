@@ -1,0 +1,97 @@
+/**
+ * Reads documents. An older version is upgraded, a missing field gets its default, and a value that does not fit is not
+ * a document.
+ */
+import { MOST, SHAPES, VERSIONS, own, type Documents, type Kind, type Shape } from './shapes.ts'
+import { dateOf } from './windows.ts'
+
+/** The conversion of one version to the next, by kind and by the older version. */
+export type Upgrades = Partial<Record<Kind, Record<number, (doc: Json) => Json>>>
+
+type Json = Record<string, unknown>
+
+/** The upgrades of this build; the Lua port has the same, in `shapes.lua`. */
+const UPGRADES: Upgrades = {}
+
+/** The document is from a newer build, and must not be overwritten. */
+export class NewerVersion extends Error {
+  override readonly name = 'NewerVersion'
+}
+
+const isJson = (value: unknown): value is Json =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+const isNumber = (value: unknown) => typeof value === 'number' && value > -MOST && value < MOST
+
+/** Whether a value fits its shape as it is. Almost all documents do, and are not copied. */
+function isWhole(shape: Shape, value: unknown): boolean {
+  if (shape === 'number') return isNumber(value)
+  if (shape === 'number?') return value === undefined || isNumber(value)
+  if (shape === 'text') return typeof value === 'string'
+  if (shape === 'text?') return value === undefined || typeof value === 'string'
+  if ('packed' in shape) return isWhole(shape.packed, value)
+  if (!isJson(value)) return false
+  // A page of days has tens of thousands of fields, so this allocates nothing.
+  if ('each' in shape) {
+    for (const name in value) if (!isWhole(shape.each, value[name])) return false
+    return true
+  }
+  for (const name in value) if (value[name] === null) return false
+  for (const name in shape.fields) {
+    if (!isWhole(shape.fields[name] as Shape, value[name])) return false
+  }
+  return true
+}
+
+/** A value in its shape, with defaults for missing fields. Throws if it does not fit. */
+export function fit(shape: Shape, value: unknown): unknown {
+  const missing = value === undefined || value === null
+  if (shape === 'number' || shape === 'number?') {
+    if (missing) return shape === 'number' ? 0 : undefined
+    if (isNumber(value)) return value
+    throw new TypeError('not a number')
+  }
+  if (shape === 'text' || shape === 'text?') {
+    if (missing) return shape === 'text' ? '' : undefined
+    if (typeof value === 'string') return value
+    throw new TypeError('not a text')
+  }
+  if ('packed' in shape) {
+    return fit(shape.packed, typeof value === 'string' ? JSON.parse(value) : value)
+  }
+  // Lua cannot tell an empty list from an empty object.
+  const found = missing || (Array.isArray(value) && value.length === 0) ? {} : value
+  if (!isJson(found)) throw new TypeError('not an object')
+  const entries =
+    'each' in shape
+      ? Object.entries(found).map(([name, one]) => [name, fit(shape.each, one)])
+      : [
+          ...Object.entries(found),
+          ...Object.entries(shape.fields).map(([name, field]) => [
+            name,
+            fit(field, own(found, name)),
+          ]),
+        ]
+  return Object.fromEntries(entries.filter(([, one]) => one !== undefined && one !== null))
+}
+
+/** Reads a stored value as a document of a kind; undefined if it is not one. Throws `NewerVersion`. */
+export function readDocument<K extends Kind>(
+  kind: K,
+  value: unknown,
+  upgrades: Upgrades = UPGRADES,
+  version = VERSIONS[kind],
+): Documents[K] | undefined {
+  if (!isJson(value) || typeof value.v !== 'number' || value.v < 0) return undefined
+  if (value.v > version) throw new NewerVersion(`a ${kind} document of version ${value.v}`)
+  try {
+    let doc = value
+    for (let v = value.v; v < version; v += 1) doc = upgrades[kind]?.[v]?.(doc) ?? doc
+    if (doc.v !== version) doc = { ...doc, v: version }
+    const whole = (isWhole(SHAPES[kind], doc) ? doc : fit(SHAPES[kind], doc)) as Documents[K]
+    if ('leases' in whole && whole.date === '') whole.date = dateOf(whole.at)
+    return whole
+  } catch {
+    return undefined
+  }
+}

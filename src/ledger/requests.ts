@@ -1,0 +1,365 @@
+/**
+ * The rules of requests: admission, settlement, and the entry of a request that was served while the store was
+ * unreachable.
+ */
+import {
+  ENTER_MS,
+  MODELS_PER_USER,
+  SESSIONS_PER_USER,
+  type Admit,
+  type Admitted,
+  type Enter,
+  type Refusal,
+  type Settle,
+  type Settled,
+} from './commands.ts'
+import {
+  advance,
+  answersOf,
+  blockOf,
+  hasAnswers,
+  newDay,
+  newPast,
+  newProfile,
+  newQuota,
+  newRow,
+  newUsage,
+  thin,
+  useOf,
+  whole,
+  withPastRow,
+  type Account,
+} from './documents.ts'
+import {
+  LIMITS,
+  NOTHING,
+  current,
+  standingOf,
+  windowsOf,
+  type Limits,
+  type Of,
+  type Standing,
+} from './policy.ts'
+import {
+  ALL_MODELS,
+  own,
+  type Amounts,
+  type Block,
+  type Event,
+  type Lease,
+  type QuotaDoc,
+  type Row,
+  type UsageDoc,
+  type Windows,
+} from './shapes.ts'
+import { stepOf, type Step, type Terms, type View } from './step.ts'
+import {
+  charge,
+  chargedBy,
+  correct,
+  end,
+  endDay,
+  firstAnswer,
+  open,
+  reservedBy,
+  sum,
+  type First,
+} from './tally.ts'
+import { MINUTE_MS, WINDOWS, WINDOW_NAMES, dateOf, endOf } from './windows.ts'
+
+/**
+ * A user's place in the indexes changes at most this often, unless a new day began or the tokens of the day have
+ * doubled.
+ */
+export const INDEX_MS = 10 * MINUTE_MS
+
+/**
+ * Refuses, or charges the reservation at once and records the lease. A repeated id gets the same answer. An id that was
+ * entered before gets no lease: the store was slow, and the request was served without it.
+ */
+export function admit(
+  command: Admit,
+  now: number,
+  view: View,
+  terms: Terms,
+): Step<Admitted | Refusal> {
+  const { id, user, model } = command
+  const account = advance(view.usage(user) ?? newUsage(user, now), now, view.past, terms)
+  const { usage } = account
+  const { at } = usage
+  const held = own(usage.leases, id)
+  if (held) return { answer: admitted(held.at, groupsOf(command, usage, view.quota)) }
+  if (view.entered(id)) return { answer: admitted(at, groupsOf(command, usage, view.quota)) }
+
+  const block = blockOf(view.profile(user) ?? newProfile(user), model, at)
+  if (block) return { answer: blocked(...block) }
+  if (!own(usage.models, model) && Object.keys(usage.models).length >= MODELS_PER_USER) {
+    return { answer: { ok: false, reason: 'models' } }
+  }
+
+  const reserved = reservedBy(command)
+  const groups = groupsOf(command, usage, view.quota)
+  for (const group of groups) {
+    const refusal = refuse(group, reserved, at)
+    if (refusal) return { answer: refusal }
+  }
+
+  const windows = countedIn(groups)
+  const lease: Lease = { model, at, until: at + command.lasts, reserved, windows }
+  const quotas = chargeAll(view, lease, at)
+  const row = open(whole(useOf(usage, model).row), reserved)
+  const next = indexed({
+    ...withToday(charged(usage, lease), model, row),
+    seen: at,
+    leases: { ...usage.leases, [id]: lease },
+  })
+  if (command.ip !== undefined) next.ip = command.ip
+  const answer = admitted(at, withReserved(groups, lease))
+  return { ...stepOf({ ...account, usage: next }), quotas, answer }
+}
+
+/** Replaces the reservation by the real charge if the lease is still there, and does nothing otherwise. */
+export function settle(command: Settle, now: number, view: View, terms: Terms): Step<Settled> {
+  const { user, event } = command
+  const known = view.usage(user)
+  if (!known || !own(known.leases, event.id)) return { answer: { applied: false } }
+  const account = advance(known, now, view.past, terms)
+  const lease = own(account.usage.leases, event.id)
+  if (!lease) return { answer: { applied: false } }
+  return close(account, lease, event, now, view)
+}
+
+/** Counts a request whose lease is not certain, as if it had been admitted at its own time. Limits do not stop it. */
+export function enter(command: Enter, now: number, view: View, terms: Terms): Step<Settled> {
+  const { user, event } = command
+  const { id, model } = event
+  const gone = view.erasedAt(user) ?? -Infinity
+  if (view.entered(id) || now - event.at >= ENTER_MS || event.at <= gone) {
+    return { answer: { applied: false } }
+  }
+  const at = Math.min(event.at, now)
+  const account = advance(view.usage(user) ?? newUsage(user, at), at, view.past, terms)
+  const held = own(account.usage.leases, id)
+  if (held) return { ...close(account, held, event, now, view), entered: id }
+
+  const reserved = reservedBy(event)
+  // The event does not say which windows its limits have, so it counts in all of them.
+  const windows = Object.fromEntries(WINDOW_NAMES.map((window) => [window, 1 as const]))
+  const lease: Lease = { model, at, until: account.usage.at, reserved, windows }
+  const quotas = chargeAll(view, lease, now)
+  const { row = newRow() } = rowOf(account, view.past, dateOf(at), model)
+  const opened = withRow(
+    { ...account, usage: charged(account.usage, lease) },
+    view.past,
+    dateOf(at),
+    model,
+    open(row, reserved),
+  )
+  const seen: View = { ...view, quota: (scope) => own(quotas, scope) }
+  return { ...close(opened, lease, event, now, seen), entered: id }
+}
+
+/** Ends an admitted request: its charge replaces its reservation in the day and the windows of its admission. */
+function close(
+  account: Account,
+  lease: Lease,
+  ended: Event,
+  now: number,
+  view: View,
+): Step<Settled> {
+  const { usage } = account
+  const { model, at } = lease
+  const event: Event = { ...ended, at, user: usage.id, model, reserved: lease.reserved.tokens }
+  if (usage.at > lease.until) event.late = true
+  const { [event.id]: _, ...leases } = usage.leases
+
+  const date = dateOf(at)
+  const { row, isUnanswered } = rowOf(account, view.past, date, model)
+  let next = account
+  let first: First = { user: false, model: false, session: false }
+  if (row) {
+    first = firstAnswer(isUnanswered, row, event)
+    next = withRow(account, view.past, date, model, end(row, event))
+  }
+  const sessions = withSession(usage, date, event)
+  first.session = sessions !== usage.sessions
+
+  const amounts = chargedBy(event)
+  // Of a user's requests, the failed ones count too.
+  const ofUser = { ...amounts, requests: 1 }
+  const corrected = changeWindows(next.usage, model, (windows) => correct(windows, lease, ofUser))
+  const quotas = changeQuotas(view.quota, model, now, (windows) => correct(windows, lease, amounts))
+  const closed = indexed({ ...corrected, leases, sessions, seen: usage.at })
+  return {
+    ...stepOf({ ...next, usage: closed }),
+    quotas,
+    day: endDay(view.day(date) ?? newDay(date), event, first, usage.at),
+    event,
+    answer: { applied: true },
+  }
+}
+
+/** The sessions, with the session of an answered request added; at most `SESSIONS_PER_USER`. */
+function withSession(usage: UsageDoc, date: string, { session, outcome }: Event) {
+  const { sessions } = usage
+  if (session === undefined || date !== usage.date || outcome === 'failed') return sessions
+  if (own(sessions, session) || Object.keys(sessions).length >= SESSIONS_PER_USER) return sessions
+  return { ...sessions, [session]: 1 as const }
+}
+
+/** All limits that hold for a request, in the order in which they are checked. */
+function groupsOf(
+  command: Pick<Admit, 'model' | 'limits' | 'everyone'>,
+  usage: UsageDoc,
+  quota: View['quota'],
+): Standing[] {
+  const { model, limits, everyone = {} } = command
+  const group = (of: Of, scope: string, row: Limits | undefined) => {
+    const windows = of === 'user' ? windowsOf(usage, scope) : quota(scope)?.windows
+    return row ? [standingOf(of, scope, row, windows, usage.at)] : []
+  }
+  return [
+    ...group('user', model, limits.model),
+    ...group('user', ALL_MODELS, limits.total),
+    ...group('everyone', ALL_MODELS, everyone.total),
+    ...group('everyone', model, everyone.model),
+  ]
+}
+
+/** The same groups after the admission. */
+const withReserved = (groups: Standing[], { windows, reserved }: Lease): Standing[] =>
+  groups.map((group) => {
+    const { used } = group
+    const charged = Object.keys(windows).map((window) => [
+      window,
+      sum([used[window] ?? NOTHING, reserved]),
+    ])
+    return { ...group, used: { ...used, ...Object.fromEntries(charged) } }
+  })
+
+/** The refusal, if the reservation would pass one of the limits. */
+function refuse(group: Standing, reserved: Amounts, at: number): Refusal | undefined {
+  const { of, model } = group
+  for (const { name, unit, window } of LIMITS) {
+    const limit = group.limits[name]
+    const used = group.used[window]?.[unit] ?? 0
+    const asked = reserved[unit]
+    if (limit === undefined || used + asked <= limit) continue
+    const resetAt = endOf(window, at)
+    return { ok: false, reason: 'limit', of, model, window, unit, limit, used, asked, resetAt }
+  }
+  return undefined
+}
+
+/** The windows that are always counted, and the windows of these limits. */
+function countedIn(groups: Standing[]): Lease['windows'] {
+  const named = LIMITS.filter(({ name }) => groups.some(({ limits }) => limits[name] !== undefined))
+  return Object.fromEntries(
+    WINDOW_NAMES.filter(
+      (window) => WINDOWS[window].always || named.some((limit) => limit.window === window),
+    ).map((window) => [window, 1]),
+  )
+}
+
+/** The user's document with a lease's reservation charged to its windows. */
+const charged = (usage: UsageDoc, lease: Lease): UsageDoc =>
+  changeWindows(usage, lease.model, (windows) => charge(windows, lease, usage.at))
+
+/** Applies a change to a user's windows of all models and of one model. */
+function changeWindows(
+  usage: UsageDoc,
+  model: string,
+  change: (windows: Windows) => Windows,
+): UsageDoc {
+  const known = own(usage.models, model)
+  const use = known ?? useOf(usage, model)
+  const windows = change(current(use.windows, usage.at))
+  const isUsed = known !== undefined || Object.keys(windows).length > 0
+  return {
+    ...usage,
+    windows: change(usage.windows),
+    models: isUsed ? { ...usage.models, [model]: { ...use, windows } } : usage.models,
+  }
+}
+
+/** Applies a change to everyone's windows of all models and of one model. */
+function changeQuotas(
+  quota: View['quota'],
+  model: string,
+  now: number,
+  change: (windows: Windows, at: number) => Windows,
+): Record<string, QuotaDoc> {
+  const changed = [ALL_MODELS, model].map((scope) => {
+    const doc = quota(scope) ?? newQuota(now)
+    const at = Math.max(doc.at, now)
+    return [scope, { ...doc, at, windows: change(current(doc.windows, at), at) }] as const
+  })
+  return Object.fromEntries(changed)
+}
+
+/** Everyone's counters with a lease's reservation charged. */
+const chargeAll = ({ quota }: View, lease: Lease, now: number) =>
+  changeQuotas(quota, lease.model, now, (windows, at) => charge(windows, lease, at))
+
+/** A user's row of a day, and whether no request of that day was answered. */
+function rowOf(
+  { usage, past }: Account,
+  load: View['past'],
+  date: string,
+  model: string,
+): { row?: Row; isUnanswered: boolean } {
+  if (date === usage.date) {
+    const { row } = useOf(usage, model)
+    const isUnanswered = usage.answered === 0
+    return row.requests === undefined ? { isUnanswered } : { row: whole(row), isUnanswered }
+  }
+  const kept = past ?? load(usage.id)
+  const rows = (kept && own(kept.days, date)) ?? {}
+  const row = own(rows, model)
+  const isUnanswered = !Object.values(rows).map(whole).some(hasAnswers)
+  return row ? { row: whole(row), isUnanswered } : { isUnanswered }
+}
+
+/** The account with one row of a day replaced. */
+function withRow(
+  { usage, past }: Account,
+  load: View['past'],
+  date: string,
+  model: string,
+  row: Row,
+): Account {
+  if (date === usage.date) return { usage: withToday(usage, model, row), past }
+  const kept = past ?? load(usage.id) ?? newPast(usage.id)
+  return { usage, past: withPastRow(kept, date, model, row) }
+}
+
+/** The document with one of today's rows replaced and the sums updated. */
+function withToday(usage: UsageDoc, model: string, row: Row): UsageDoc {
+  const use = useOf(usage, model)
+  const old = whole(use.row)
+  return {
+    ...usage,
+    charged: usage.charged + row.charged - old.charged,
+    answered: usage.answered + answersOf(row) - answersOf(old),
+    models: { ...usage.models, [model]: { ...use, row: thin(row) } },
+  }
+}
+
+/** The document with a new index entry, if one is due. */
+function indexed(usage: UsageDoc): UsageDoc {
+  const { at, charged: tokens } = usage
+  const known = usage.indexed
+  const isDue =
+    at - known.at >= INDEX_MS || dateOf(known.at) !== usage.date || tokens > 2 * known.tokens
+  return isDue ? { ...usage, indexed: { at, tokens } } : usage
+}
+
+const blocked = (model: string, block: Block): Refusal => {
+  const refusal: Refusal = { ok: false, reason: 'blocked', model }
+  if (block.reason !== undefined) refusal.why = block.reason
+  if (block.until !== undefined) refusal.until = block.until
+  return refusal
+}
+
+const admitted = (at: number, groups: Standing[]): Admitted =>
+  groups.length ? { ok: true, at, limits: groups } : { ok: true, at }

@@ -1,0 +1,46 @@
+/** What a rule can read, and what it changes. */
+import type { Answer } from './commands.ts'
+import type { Account, Keep } from './documents.ts'
+import type { Audit, DayDoc, Event, PastDoc, ProfileDoc, QuotaDoc, UsageDoc } from './shapes.ts'
+
+/** The result of a step; an absent document is unchanged. */
+export type Step<A extends Answer = Answer> = {
+  usage?: UsageDoc
+  past?: PastDoc
+  profile?: ProfileDoc
+  /** By model, and `*` for all of them. */
+  quotas?: Record<string, QuotaDoc>
+  day?: DayDoc
+  event?: Event
+  /** An event id that must not be entered again. */
+  entered?: string
+  /** The user is erased. Requests up to this moment are not entered any more. */
+  erased?: { user: string; at: number }
+  session?: { hash: string; until: number | undefined }
+  audit?: Audit
+  /** All days before this date and all events are deleted. */
+  cleared?: string
+  answer: A
+}
+
+/** The state that a command can read: lookups, no I/O. */
+export type View = {
+  usage(user: string): UsageDoc | undefined
+  past(user: string): PastDoc | undefined
+  profile(user: string): ProfileDoc | undefined
+  /** Everyone's use of a model, or of all (`*`). */
+  quota(scope: string): QuotaDoc | undefined
+  day(date: string): DayDoc | undefined
+  /** Whether an event with this id has been entered. */
+  entered(id: string): boolean
+  /** The moment up to which a user's requests were erased. */
+  erasedAt(user: string): number | undefined
+  /** The store's own time, in epoch ms. */
+  time(): number
+}
+
+/** `tolerance`, in ms, is how far a command may be ahead of the ledger's clock before the store's own time is used. */
+export type Terms = Keep & { tolerance: number }
+
+/** The documents of a user that a step has changed. */
+export const stepOf = ({ usage, past }: Account) => (past ? { usage, past } : { usage })

@@ -1,0 +1,112 @@
+/** The common part of the two edge entries: one app per isolate, on Redis or on a bound store. */
+import type { Context, Hono } from 'hono'
+import { ConfigError, readConfig, type Config, type Vars } from '../config/config.ts'
+import type { AppEnv, Deps } from '../context.ts'
+import { ApiError } from '../errors.ts'
+import { createLog, type Log } from '../log.ts'
+import { transformPipe } from '../gateway/pipe.ts'
+import type { Environment, Pipe, RelayPlatform } from '../ports.ts'
+import { withFallback, type FallbackStore } from '../store/fallback/store.ts'
+import { memoryQueue } from '../store/fallback/queue.ts'
+import { CONNECTED, createRedisStore } from '../store/redis/store.ts'
+import { LEDGER_SCRIPT } from '../store/redis/script-inlined.ts'
+import { restClient } from '../store/redis/rest.ts'
+import type { Store } from '../store/store.ts'
+
+export type EdgeOptions = {
+  createApp: CreateApp
+  platform: Environment['platform']
+  vars: Vars
+  /** Calls upstream. */
+  fetch: typeof fetch
+  clientIp(c: Context): string | undefined
+  /** Replaces the database. */
+  store?: Store | undefined
+}
+
+type App = Pick<Hono<AppEnv>, 'fetch'>
+type CreateApp = (deps: Deps) => App
+
+const RELAY: RelayPlatform = {
+  pipe: 'IdentityTransformStream' in globalThis ? workerdPipe : transformPipe,
+  headers: {},
+  // The edge limits the time after the answer, and the memory.
+  drain: { ms: 20_000, bytes: 1024 * 1024, atOnce: 64 },
+}
+
+/**
+ * On workerd, a write to a standard TransformStream may hang for ever after the client has disconnected (seen with
+ * compatibility dates of 2026). A write to an IdentityTransformStream fails as expected.
+ * https://developers.cloudflare.com/workers/runtime-apis/streams/transformstream/#identitytransformstream
+ */
+function workerdPipe(): Pipe {
+  const { IdentityTransformStream } = globalThis as unknown as {
+    IdentityTransformStream: typeof TransformStream
+  }
+  const { readable, writable } = new IdentityTransformStream()
+  const writer = writable.getWriter()
+  return { readable, writer, fail: (error) => void writer.abort(error).catch(() => undefined) }
+}
+
+/** Builds the app of an isolate. With an invalid environment, the app answers `not_configured` and logs the reason. */
+export function createEdgeApp(options: EdgeOptions): App {
+  const { createApp, platform, vars, fetch, clientIp, store: bound } = options
+  const write = (line: string) => console.log(line)
+  try {
+    const config = readConfig(vars, 'edge')
+    const log = createLog({ level: config.logLevel, format: 'json', write })
+    const { store, storage } = openStore(config, bound, log)
+    return createApp({
+      config,
+      store,
+      fetch,
+      now: Date.now,
+      log,
+      clientIp,
+      relay: RELAY,
+      environment: { platform, storage },
+    })
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    createLog({ level: 'error', format: 'json', write }).error('start.config', { error })
+    const failure = new ApiError('not_configured', 'This gateway is not configured: see its log.')
+    return { fetch: () => Response.json(failure, { status: failure.status }) }
+  }
+}
+
+/** The bound store or the database, or undefined if there is neither. Logs the settings in force. */
+function openStore(
+  config: Readonly<Config>,
+  bound: Store | undefined,
+  log: Log,
+): { store?: FallbackStore; storage: Environment['storage'] } {
+  const { storeTimeoutMs: timeoutMs, retention } = config
+  // On the edge, the kind is always `rest`.
+  const rest = config.redis?.kind === 'rest' ? config.redis : undefined
+  const { cap, limits, globalLimits } = config
+  if (rest) log.info('start', { cap, limits, globalLimits, users: 'tokens are not verified' })
+  else if (!bound) {
+    log.error('start.no_store', { help: 'set KV_REST_API_URL and KV_REST_API_TOKEN' })
+  }
+  const chosen =
+    bound ??
+    (rest &&
+      createRedisStore({
+        redis: restClient({ ...rest, timeoutMs }),
+        retention,
+        script: LEDGER_SCRIPT,
+        batch: false,
+        warn: log.warn,
+      }))
+  if (!chosen) return { storage: 'none' }
+  const store = withFallback({
+    store: chosen,
+    mode: config.onStoreDown,
+    queue: memoryQueue(log),
+    retention,
+    connected: bound ? undefined : CONNECTED,
+    now: Date.now,
+    log,
+  })
+  return { store, storage: bound ? 'file' : 'database' }
+}

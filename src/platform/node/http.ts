@@ -1,0 +1,172 @@
+/**
+ * HTTP calls on Node through undici's own interface, because the streams and copies of `fetch` cost more than the
+ * rest of a request.
+ */
+import { Readable, pipeline, type Transform } from 'node:stream'
+import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
+import { Agent, type Dispatcher } from 'undici'
+import type { AnswerHeaders, BodyReader, Bytes, Fetch, UpstreamAnswer } from '../../ports.ts'
+
+/** Keeps connections alive as `fetch` does. There are no time-outs here: callers pass a signal. */
+const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 })
+
+/** The most unread bytes before the sender must wait. */
+const MOST_UNREAD = 64 * 1024
+
+/** Statuses without a body: https://fetch.spec.whatwg.org/#null-body-status */
+const NO_BODY = new Set([204, 205, 304])
+
+/** The codings that `fetch` decodes (RFC 9110, section 8.4.1). Code after it expects decoded bodies. */
+const DECODERS: Record<string, () => Transform> = {
+  gzip: createGunzip,
+  'x-gzip': createGunzip,
+  deflate: createInflate,
+  br: createBrotliDecompress,
+}
+
+/**
+ * Like `fetch` with `redirect: 'manual'`. Rejects with the signal's reason if it is aborted, or with the error of the
+ * connection. An error after the headers makes a read of the body fail.
+ */
+export const nodeFetch: Fetch = (url, { method, headers, body, signal }) =>
+  new Promise((resolve, reject) => {
+    const { origin, pathname, search } = new URL(url)
+    let transfer: Dispatcher.DispatchController | undefined
+    const incoming = createIncoming(() => transfer)
+    const abort = () => {
+      const reason = asError(signal.reason)
+      // Before the transfer has begun, there is nothing to abort. `onRequestStart` aborts it then.
+      transfer?.abort(reason)
+      reject(reason)
+    }
+    if (signal.aborted) return abort()
+    signal.addEventListener('abort', abort, { once: true })
+    agent.dispatch(
+      // A user-agent as `fetch` sends it, because some hosts refuse requests without one.
+      {
+        origin,
+        path: pathname + search,
+        method,
+        headers: { 'user-agent': 'node', ...headers },
+        body,
+      },
+      {
+        onRequestStart(given) {
+          transfer = given
+          if (signal.aborted) given.abort(asError(signal.reason))
+        },
+        onResponseStart(_, status, fields, statusText = '') {
+          if (status < 200) return
+          const headers = new Map<string, string>()
+          for (const [name, value = ''] of Object.entries(fields)) {
+            headers.set(name, typeof value === 'string' ? value : value.join(', '))
+          }
+          const ok = status < 300
+          resolve({
+            status,
+            statusText,
+            ok,
+            headers,
+            body: bodyOf(status, headers, incoming.reader),
+          })
+        },
+        onResponseData: (_, chunk) => incoming.push(chunk as Bytes),
+        onResponseEnd() {
+          signal.removeEventListener('abort', abort)
+          incoming.end()
+        },
+        onResponseError(_, error) {
+          signal.removeEventListener('abort', abort)
+          incoming.end(error)
+          reject(error)
+        },
+      },
+    )
+  })
+
+/** The body of an answer as text. */
+export async function textOf({ body }: UpstreamAnswer): Promise<string> {
+  const reader = body?.getReader()
+  const chunks: Uint8Array[] = []
+  for (let read = await reader?.read(); read?.value; read = await reader?.read()) {
+    chunks.push(read.value)
+  }
+  return Buffer.concat(chunks).toString()
+}
+
+const asError = (reason: unknown) => (reason instanceof Error ? reason : new Error(String(reason)))
+
+function bodyOf(
+  status: number,
+  headers: AnswerHeaders,
+  reader: BodyReader,
+): UpstreamAnswer['body'] {
+  if (NO_BODY.has(status)) return null
+  const decoders = (headers.get('content-encoding') ?? '')
+    .split(',')
+    .map((coding) => DECODERS[coding.trim().toLowerCase()])
+    .filter((decoder) => decoder !== undefined)
+  if (decoders.length === 0) return { getReader: () => reader, cancel: () => reader.cancel() }
+  const streams = decoders.reverse().map((decoder) => decoder())
+  const all = [Readable.from(chunksOf(reader)), ...streams]
+  // An error reaches the reader of the last stream.
+  pipeline(all, () => undefined)
+  return Readable.toWeb(streams.at(-1) as Transform) as UpstreamAnswer['body']
+}
+
+async function* chunksOf(reader: BodyReader): AsyncGenerator<Bytes> {
+  try {
+    for (let { value } = await reader.read(); value; { value } = await reader.read()) yield value
+  } finally {
+    await reader.cancel()
+  }
+}
+
+/** A buffer for received bytes that have not been read. */
+function createIncoming(transfer: () => Dispatcher.DispatchController | undefined) {
+  const unread: Bytes[] = []
+  let size = 0
+  let over: { error?: Error | undefined } | undefined
+  let waiting: { resolve(read: Read): void; reject(error: unknown): void } | undefined
+
+  const reader: BodyReader = {
+    read: () =>
+      new Promise((resolve, reject) => {
+        const value = unread.shift()
+        if (value) {
+          size -= value.length
+          if (unread.length === 0) transfer()?.resume()
+          resolve({ done: false, value })
+        } else if (!over) waiting = { resolve, reject }
+        else if (over.error) reject(over.error)
+        else resolve({ done: true, value: undefined })
+      }),
+    async cancel() {
+      if (!over) transfer()?.abort(new Error('nobody reads the rest'))
+    },
+  }
+  return {
+    reader,
+    push(value: Bytes): void {
+      if (waiting) {
+        waiting.resolve({ done: false, value })
+        waiting = undefined
+        return
+      }
+      unread.push(value)
+      size += value.length
+      if (size > MOST_UNREAD) transfer()?.pause()
+    },
+    end(error?: Error): void {
+      over = { error }
+      if (error) {
+        // As with `fetch`, an error discards unread bytes.
+        unread.length = 0
+        waiting?.reject(error)
+      } else waiting?.resolve({ done: true, value: undefined })
+      waiting = undefined
+    },
+  }
+}
+
+type Read = Awaited<ReturnType<BodyReader['read']>>

@@ -1,0 +1,47 @@
+/** The lines printed at the start: the store, the limits, and missing protection. */
+import type { Config } from '../../config/config.ts'
+import { limitName, type Limits } from '../../ledger/policy.ts'
+import { UNITS } from '../../ledger/shapes.ts'
+import { WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
+
+/** One line per fact, without secrets. `storage` is where usage is stored. */
+export function startupLines(config: Readonly<Config>, storage: string): string[] {
+  const { limits, globalLimits } = config
+  const lines = [`Storage: ${storage}`]
+  const everyone = globalLimits?.total && inWords(globalLimits.total)
+  lines.push(
+    `Limits: each user ${inWords(limits.default) || 'no limit'} with a model` +
+      (everyone ? `, all users together ${everyone}` : ', no limit for all users together') +
+      ` (cap: ${config.cap})`,
+  )
+  lines.push(
+    globalLimits?.total
+      ? 'User tokens are not verified: anyone can make one up. GLOBAL_LIMITS limits the bill.'
+      : 'User tokens are not verified: anyone can make one up. Without a total in GLOBAL_LIMITS nothing limits the bill.',
+  )
+  if (config.redis) {
+    lines.push(
+      config.onStoreDown === 'open'
+        ? 'While the database is down, requests are served and counted later (ON_STORE_DOWN=open).'
+        : 'While the database is down, calls answer 503 (ON_STORE_DOWN=closed).',
+    )
+  }
+  if (config.userHashSecret === undefined) {
+    lines.push('USER_HASH_SECRET is not set: user ids are plain SHA-256 of the tokens.')
+  }
+  if (config.groqKey === undefined) lines.push('GROQ_API_KEY is not set: calls answer 503.')
+  if (config.adminKey === undefined) lines.push('ADMIN_KEY is not set: admin routes answer 503.')
+  return lines
+}
+
+/** A row of limits as a list: "200,000 tokens and 1,000 requests a day". */
+function inWords(row: Limits = {}): string {
+  const windows = WINDOW_NAMES.map((window) => {
+    const amounts = UNITS.toReversed().flatMap((unit) => {
+      const limit = row[limitName(unit, window)]
+      return limit === undefined ? [] : [`${limit.toLocaleString('en-US')} ${unit}`]
+    })
+    return amounts.length ? `${amounts.join(' and ')} ${WINDOWS[window].words}` : ''
+  })
+  return windows.filter(Boolean).join(', ')
+}

@@ -1,0 +1,59 @@
+/** The types through which the app meets a platform: how it calls upstream, how it sends an answer, and where it runs. */
+
+export type Bytes = Uint8Array<ArrayBuffer>
+
+export type Pipe = {
+  readable: ReadableStream<Bytes>
+  writer: {
+    write(chunk: Bytes): Promise<void>
+    close(): Promise<void>
+    /** Rejects when the client disconnects. */
+    closed: Promise<unknown>
+  }
+  /** Breaks the answer off and ends a waiting write. */
+  fail(error: unknown): void
+}
+
+/**
+ * The part of `fetch` that the app needs; a platform may have a cheaper one. It follows no redirect and decodes
+ * encodings.
+ */
+export type Fetch = (
+  url: string,
+  init: {
+    method: 'GET' | 'POST'
+    headers: Record<string, string>
+    body: Bytes | null
+    signal: AbortSignal
+    redirect: 'manual'
+  },
+) => Promise<UpstreamAnswer>
+
+/** The part of `Response` that the app needs. */
+export type UpstreamAnswer = Pick<Response, 'status' | 'statusText' | 'ok'> & {
+  headers: AnswerHeaders
+  body: { getReader(): BodyReader; cancel(): Promise<void> } | null
+}
+
+/** Names are in lower case. A repeated header is one value. */
+export type AnswerHeaders = Iterable<[string, string]> & {
+  get(name: string): string | null | undefined
+}
+
+export type BodyReader = Pick<ReadableStreamDefaultReader<Bytes>, 'read' | 'cancel'>
+
+/** What the relay needs from a platform. */
+export type RelayPlatform = {
+  /** Makes a pipe to the client. */
+  pipe(): Pipe
+  /** Headers that an answer needs to be streamed. */
+  headers: Record<string, string>
+  /** How far upstream is still read after the client has disconnected, to learn its exact usage. */
+  drain: { ms: number; bytes: number; atOnce: number }
+}
+
+/** Where the app runs and keeps its counts. */
+export type Environment = {
+  platform: 'vercel' | 'workerd' | 'node'
+  storage: 'database' | 'file' | 'none'
+}

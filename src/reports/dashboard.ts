@@ -1,0 +1,224 @@
+/** The numbers of the dashboard: pure functions from documents. No number changes only because time passes. */
+import { isInForce, newDay, newDayRow, rowsOf, useOf, whole } from '../ledger/documents.ts'
+import { NOTHING, linesOf, type Line, type ModelLimits, type Standing } from '../ledger/policy.ts'
+import {
+  ALL_MODELS,
+  own,
+  type Amounts,
+  type Block,
+  type DayDoc,
+  type DayRow,
+  type ProfileDoc,
+} from '../ledger/shapes.ts'
+import { sum } from '../ledger/tally.ts'
+import { DAY_MS, HOUR_MS, WINDOWS, dateOf, nextDay } from '../ledger/windows.ts'
+import type { Overview, User, WholeUser } from '../store/store.ts'
+import { costOf, type Price } from '../metering/cost.ts'
+import {
+  everyoneStanding,
+  lastActiveOf,
+  quotasToday,
+  tokensLeftToday,
+  userReport,
+  userStanding,
+} from './usage.ts'
+
+/** The limits of a user or of everyone, and the prices, which are shown beside the counts. */
+export type Terms = { limits: ModelLimits; prices: Record<string, Price> }
+
+/** The used share of a limit; 1 if the limit allows nothing. */
+export const shareOf = (used: number, limit: number): number => (limit > 0 ? used / limit : 1)
+
+/** A limit and its use. */
+export type Use = Pick<Line, 'unit' | 'window' | 'used' | 'limit'>
+
+/** Without the fields that change with time. */
+const usesOf = (standing: Standing, now: number): Use[] =>
+  linesOf(standing, now).map(({ unit, window, used, limit }) => ({ unit, window, used, limit }))
+
+/** Everyone's use of a model, on one day or on many. */
+export type ModelLine = Amounts & {
+  model: string
+  users?: number
+  /** USD, if the price is known. */
+  cost: number | undefined
+  /** Tokens that everyone together has left today, if there is a limit. */
+  left?: number | undefined
+}
+
+/** The sum of the known costs; undefined if none is known. */
+const total = (costs: (number | undefined)[]): number | undefined =>
+  costs.reduce((all, cost) => (cost === undefined ? all : (all ?? 0) + cost), undefined)
+
+const mostFirst = <T extends Amounts>(lines: T[]): T[] => lines.sort((a, b) => b.tokens - a.tokens)
+
+/** Everyone's day so far. */
+export type Today = {
+  total: DayRow
+  sessions: number
+  cost: number | undefined
+  resetAt: number
+  /** The limits of everyone and their use, with the reservations of running requests. */
+  uses: Use[]
+  /** Requests that were admitted and have not ended. */
+  running: number
+  /** Tokens of each UTC hour that has begun. */
+  hours: number[]
+  /** Today's full hours compared with the same hours of yesterday: 0.5 means half more. */
+  trend: number | undefined
+  models: ModelLine[]
+}
+
+/** Today compared with yesterday; the limits are everyone's. */
+export function today(
+  { days, quotas }: Pick<Overview, 'days' | 'quotas'>,
+  { limits, prices }: Terms,
+  now: number,
+): Today {
+  const dayOf = (at: number) => days.find(({ date }) => date === dateOf(at)) ?? newDay(dateOf(at))
+  const day = dayOf(now)
+  const hour = Math.floor((now % DAY_MS) / HOUR_MS)
+  const hoursOf = (row: DayRow) => Array.from({ length: hour + 1 }, (_, at) => row.hours[at] ?? 0)
+  const full = (row: DayRow) =>
+    hoursOf(row)
+      .slice(0, -1)
+      .reduce((all, one) => all + one, 0)
+  const before = full(dayOf(now - DAY_MS).total)
+  const { exact, estimated } = day.total
+  const { requests } = own(quotasToday(quotas, now), ALL_MODELS) ?? NOTHING
+  const models = Object.entries(day.models).map(([model, row]) => ({
+    model,
+    tokens: row.charged,
+    requests: row.requests,
+    users: row.users,
+    cost: costOf(row, own(prices, model)),
+    left: tokensLeftToday([everyoneStanding(quotas, model, limits, now)], now) ?? undefined,
+  }))
+  return {
+    total: day.total,
+    sessions: day.sessions,
+    cost: total(models.map(({ cost }) => cost)),
+    resetAt: nextDay(now),
+    uses: usesOf(everyoneStanding(quotas, ALL_MODELS, limits, now), now),
+    running: Math.max(0, requests - exact - estimated - day.forgotten),
+    hours: hoursOf(day.total),
+    trend: before > 0 ? full(day.total) / before - 1 : undefined,
+    models: mostFirst(models),
+  }
+}
+
+type DayLine = Amounts & { date: string; users: number }
+
+/** Days of everyone, the oldest first, and each model's use on all of them. */
+export type PastDays = Amounts & { days: DayLine[]; models: ModelLine[]; cost: number | undefined }
+
+export function pastDays(
+  docs: DayDoc[],
+  dates: string[],
+  { prices }: Pick<Terms, 'prices'>,
+): PastDays {
+  const models = new Map<string, ModelLine>()
+  const days = dates.map((date) => {
+    const doc = docs.find((day) => day.date === date)
+    for (const [model, row] of Object.entries(doc?.models ?? {})) {
+      const { tokens, requests, cost } = models.get(model) ?? { ...NOTHING, cost: undefined }
+      models.set(model, {
+        model,
+        tokens: tokens + row.charged,
+        requests: requests + row.requests,
+        cost: total([cost, costOf(row, own(prices, model))]),
+      })
+    }
+    const { charged, requests, users } = doc?.total ?? newDayRow()
+    return { date, tokens: charged, requests, users }
+  })
+  const lines = mostFirst([...models.values()])
+  const cost = total(lines.map(({ cost }) => cost))
+  return { ...sum(days), days: days.reverse(), models: lines, cost }
+}
+
+/** A user's line in the list of users. */
+export type UserLine = Amounts & {
+  id: string
+  at: number
+  /** The model and the used share of the limit that is used most. Limits whose end a client waits for do not count. */
+  nearest: { model: string; share: number } | undefined
+  /** Models that are blocked, `*` for all. */
+  blocked: string[]
+  overReservation: number
+  /** Whether what the user's browser reported is far from what was metered. */
+  differs: boolean
+}
+
+export function userLine(user: User, terms: Terms, now: number): UserLine {
+  const { models, uses, ...all } = userDay(user, terms, now)
+  const nearest = [...models, { model: ALL_MODELS, uses }].flatMap(({ model, uses }) =>
+    uses
+      .filter(({ window }) => !WINDOWS[window].waits)
+      .map(({ used, limit }) => ({ model, share: shareOf(used, limit) })),
+  )
+  return {
+    id: user.usage.id,
+    at: lastActiveOf(user.usage),
+    ...all,
+    nearest: nearest.sort((a, b) => b.share - a.share)[0],
+    blocked: blocksOf(user.profile, now).map(({ model }) => model),
+    overReservation: models.reduce((sum, { overReservation }) => sum + overReservation, 0),
+    differs: models.some(({ differs }) => differs),
+  }
+}
+
+/** A report is often one sync behind the metered use. A difference smaller than this is not shown. */
+const TRAILING = { tokens: 5000, share: 0.2 }
+
+/** A user's day with a model, beside its limits. */
+export type UserModel = ReturnType<typeof userDay>['models'][number]
+
+/** A user's day per model and in total, with the limits of each window; the limits are the user's. */
+export function userDay(user: User, { limits, prices }: Terms, now: number) {
+  const { usage } = user
+  const isToday = usage.date === dateOf(now)
+  const models = userReport(user, limits, now)
+    .models.filter(({ model }) => model !== ALL_MODELS)
+    .map((report) => {
+      const { model, tokensUsedDay: tokens, requestsDay: requests, reportedTokensDay } = report
+      const metered = tokens - report.reservedTokens
+      return {
+        ...report,
+        tokens,
+        requests,
+        uses: usesOf(userStanding(usage, model, limits, now), now),
+        cost: costOf(whole(isToday ? useOf(usage, model).row : {}), own(prices, model)),
+        differs:
+          reportedTokensDay !== null &&
+          Math.abs(reportedTokensDay - metered) >
+            Math.max(TRAILING.tokens, TRAILING.share * metered),
+      }
+    })
+  const uses = usesOf(userStanding(usage, ALL_MODELS, limits, now), now)
+  return { ...sum(models), uses, models: mostFirst(models) }
+}
+
+export type BlockLine = Block & { user: string; model: string }
+
+/** The blocks of a user that are in force, the latest first. */
+export const blocksOf = ({ id, blocks }: ProfileDoc, now: number): BlockLine[] =>
+  Object.entries(blocks)
+    .filter(([, block]) => isInForce(block, now))
+    .map(([model, block]) => ({ ...block, user: id, model }))
+    .sort((a, b) => b.at - a.at)
+
+/** A user's last days, the oldest first. */
+export const userDays = (
+  { usage, past }: Pick<WholeUser, 'usage' | 'past'>,
+  dates: string[],
+): (Amounts & { date: string })[] =>
+  dates
+    .map((date) => {
+      const rows = date === usage.date ? rowsOf(usage) : (own(past.days, date) ?? {})
+      const counts = Object.values(rows)
+        .map(whole)
+        .map(({ charged, requests }) => ({ tokens: charged, requests }))
+      return { date, ...sum(counts) }
+    })
+    .reverse()

@@ -1,0 +1,77 @@
+/** The forms of the dashboard. Each redirects to the page that shows the result. */
+import type { AppContext, Deps } from '../context.ts'
+import type { Admin } from '../http/admin.ts'
+import { formOf } from '../http/form.ts'
+import { createIds } from '../identity/ids.ts'
+import type { Block } from '../ledger/shapes.ts'
+import { MINUTE_MS } from '../ledger/windows.ts'
+import { isScope } from '../metering/models.ts'
+import { lastActiveOf } from '../reports/usage.ts'
+import { storeAnswer, storeOf } from '../store/required.ts'
+import { DURATIONS, REASON_CHARS } from '../views/user-blocks.tsx'
+import { userOf } from './dashboard-user.ts'
+import { USER_ID } from './user-query.ts'
+
+/** Finds a user by id or by token. */
+export function findHandler(deps: Deps) {
+  const ids = createIds(deps.config.userHashSecret)
+
+  return async (c: AppContext): Promise<Response> => {
+    const { q = '' } = await formOf(c)
+    const known = async (id: string) => (await storeAnswer(storeOf(deps).user(id)))?.usage.id
+    const id = (USER_ID.test(q) && (await known(q))) || (await known(await ids.user(q)))
+    return c.redirect(id ? `/admin/users/${id}` : '/admin?done=nobody', 303)
+  }
+}
+
+/** Blocks the user in the path. */
+export const blockHandler =
+  (deps: Deps, admin: Admin) =>
+  async (c: AppContext): Promise<Response> => {
+    const { model = '', reason = '', minutes = '', until } = await formOf(c)
+    const at = deps.now()
+    // An invalid time becomes NaN, which fails the check `end > at`.
+    const lasts = minutes ? at + Number(minutes) * MINUTE_MS : undefined
+    const end = until ? Date.parse(`${until}Z`) : lasts
+    const right =
+      isScope(model) &&
+      DURATIONS.some(([lasts]) => lasts === minutes) &&
+      (end === undefined || end > at) &&
+      reason.length <= REASON_CHARS
+    if (!right) return back(c, 'block')
+    const block: Block = { at }
+    if (reason) block.reason = reason
+    if (end !== undefined) block.until = end
+    return setBlock(c, deps, admin, model, block)
+  }
+
+/** Lifts a block of the user in the path. */
+export const unblockHandler =
+  (deps: Deps, admin: Admin) =>
+  async (c: AppContext): Promise<Response> =>
+    setBlock(c, deps, admin, (await formOf(c)).model ?? '')
+
+async function setBlock(c: AppContext, deps: Deps, admin: Admin, model: string, block?: Block) {
+  const { usage, profile } = await userOf(c, deps)
+  const command = { op: 'block', user: usage.id, model, block, ...admin.stamp(c) } as const
+  await storeAnswer(storeOf(deps).execute(command))
+  if (block) return back(c, 'blocked')
+  // Without a block, a user who has never called has no page.
+  const isKept =
+    lastActiveOf(usage) > 0 || Object.keys(profile.blocks).some((scope) => scope !== model)
+  return isKept ? back(c, 'unblocked') : c.redirect('/admin?done=unblocked', 303)
+}
+
+/** Erases the user in the path. */
+export const eraseHandler =
+  (deps: Deps, admin: Admin) =>
+  async (c: AppContext): Promise<Response> => {
+    if ((await formOf(c)).sure !== 'yes') return back(c, 'sure')
+    const { usage } = await userOf(c, deps)
+    await storeAnswer(storeOf(deps).execute({ op: 'erase', user: usage.id, ...admin.stamp(c) }))
+    return c.redirect('/admin?done=erased', 303)
+  }
+
+/** Redirects to the user's page, which shows the result. */
+const back = (c: AppContext, done: string) =>
+  c.redirect(`/admin/users/${encodeURIComponent(c.req.param('userId') ?? '')}?done=${done}`, 303)

@@ -1,0 +1,30 @@
+/** The frame of the dashboard's pages. It also shows the result of a form. */
+import type { AppContext, Deps } from '../context.ts'
+import { own } from '../ledger/shapes.ts'
+import type { Frame } from '../views/page.tsx'
+import { Notice } from '../views/parts.tsx'
+import { REASON_CHARS } from '../views/user-blocks.tsx'
+
+/** The notices after a form, by `?done`. */
+const NOTICES: Record<string, string> = {
+  blocked: 'Blocked. Their calls are refused within two seconds.',
+  unblocked: 'Unblocked. Their calls are admitted within two seconds.',
+  erased: 'Erased. Only totals still include their usage.',
+}
+const PROBLEMS: Record<string, string> = {
+  nobody: 'No user has this id or token.',
+  block: `Nothing was changed: the end must be in the future, and the reason at most ${REASON_CHARS} characters long.`,
+  sure: 'Nothing was erased: tick the box first.',
+}
+
+/** The frame of a page. A form that redirects to it puts its result into `?done`. */
+export function frameOf(c: AppContext, { now, environment }: Deps): Frame {
+  const done = c.req.query('done') ?? ''
+  const problem = own(PROBLEMS, done)
+  const words = problem ?? own(NOTICES, done)
+  return {
+    now: now(),
+    place: `${environment.platform} · ${environment.storage}`,
+    notice: words && <Notice bad={!!problem}>{words}</Notice>,
+  }
+}

@@ -1,0 +1,63 @@
+/** `/admin`: the overview, whole or as a refresh. */
+import type { AppContext, Deps } from '../context.ts'
+import { effectiveLimits, everyoneLimits } from '../ledger/policy.ts'
+import { datesTo } from '../ledger/windows.ts'
+import { blocksOf, pastDays, today, userLine } from '../reports/dashboard.ts'
+import { inOrder } from '../reports/usage.ts'
+import { formatCursor, parseCursor } from '../store/cursor.ts'
+import { storeAnswer, storeOf } from '../store/required.ts'
+import { overviewPage, type Live } from '../views/overview.tsx'
+import { answerPage } from './answer-page.ts'
+import { frameOf } from './dashboard-frame.tsx'
+import { isRefresh, refreshed } from './dashboard-refresh.ts'
+
+const USERS = 50
+const EVENTS = 50
+const BLOCKED = 100
+const AUDIT = 20
+/** Days of the long chart, if that many are kept. */
+const HISTORY_DAYS = 90
+
+/** Answers `?sort&cursor`. */
+export const overviewHandler =
+  (deps: Deps) =>
+  async (c: AppContext): Promise<Response> => {
+    const store = storeOf(deps)
+    const { config } = deps
+    const { prices } = config
+    const frame = frameOf(c, deps)
+    const at = frame.now
+    const sort = c.req.query('sort') === 'tokens' ? 'tokens' : 'lastActive'
+    const from = parseCursor(c.req.query('cursor') ?? '')
+    const part = isRefresh(c)
+    const dates = datesTo(at, part ? 2 : Math.min(HISTORY_DAYS, config.retention.historyDays))
+    const users = { sort, from, limit: USERS, now: at } as const
+    const [overview, blocked, audit] = await storeAnswer(
+      Promise.all([
+        store.overview({ dates, users, events: EVENTS }),
+        part ? [] : store.blockedUsers(BLOCKED),
+        part ? [] : store.audit(AUDIT),
+      ]),
+    )
+    const { days, page, events } = overview
+    const live: Live = {
+      health: store.health(),
+      today: today(overview, { limits: everyoneLimits(config.globalLimits), prices }, at),
+      users: inOrder(page.users, users).map((user) =>
+        userLine(user, { limits: effectiveLimits(config.limits, user), prices }, at),
+      ),
+      sort,
+      next: page.next && formatCursor(page.next),
+      paged: from !== undefined,
+      events,
+    }
+    if (part) return refreshed(c, live, () => overviewPage({ ...frame, live }))
+    const more = {
+      history: pastDays(days, dates, { prices }),
+      blocks: blocked.flatMap((profile) => blocksOf(profile, at)),
+      cut: blocked.length >= BLOCKED,
+      audit,
+      origin: new URL(c.req.url).origin,
+    }
+    return answerPage(c, overviewPage({ ...frame, live, more }))
+  }

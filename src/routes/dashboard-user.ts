@@ -1,0 +1,60 @@
+/** `/admin/users/:userId`: a user's page, whole or as a refresh. */
+import type { AppContext, Deps } from '../context.ts'
+import { ApiError } from '../errors.ts'
+import { rowsOf } from '../ledger/documents.ts'
+import { effectiveLimits } from '../ledger/policy.ts'
+import { dateOf, datesTo } from '../ledger/windows.ts'
+import { blocksOf, userDay, userDays } from '../reports/dashboard.ts'
+import { lastActiveOf } from '../reports/usage.ts'
+import { storeAnswer, storeOf } from '../store/required.ts'
+import type { WholeUser } from '../store/store.ts'
+import { userPage, type UserLive } from '../views/user.tsx'
+import { answerPage } from './answer-page.ts'
+import { frameOf } from './dashboard-frame.tsx'
+import { isRefresh, refreshed } from './dashboard-refresh.ts'
+import { USER_ID } from './user-query.ts'
+
+/** Past days on a user's page. */
+const USER_DAYS = 7
+/** The latest events of everyone, among which those of the user are searched. */
+const LOOKED = 500
+
+/** Answers with the page. Throws `not_found`. */
+export const userHandler =
+  (deps: Deps) =>
+  async (c: AppContext): Promise<Response> => {
+    const { config } = deps
+    const frame = frameOf(c, deps)
+    const at = frame.now
+    const user = await userOf(c, deps)
+    const { usage, profile } = user
+    const { id, ip } = usage
+    const terms = { limits: effectiveLimits(config.limits, user), prices: config.prices }
+    const live: UserLive = {
+      id,
+      ip,
+      at: lastActiveOf(usage),
+      sessions: usage.date === dateOf(at) ? Object.keys(usage.sessions).length : 0,
+      ...userDay(user, terms, at),
+      days: userDays(user, datesTo(at, Math.min(USER_DAYS, config.retention.userDays) + 1)),
+    }
+    const seen = async () => {
+      const events = await storeAnswer(storeOf(deps).events(LOOKED))
+      return { events: events.filter((event) => event.user === id), looked: LOOKED }
+    }
+    if (isRefresh(c)) {
+      return refreshed(c, live, async () => userPage({ ...frame, live, ...(await seen()) }))
+    }
+    const known = [...Object.keys(rowsOf(usage)), ...Object.keys(terms.limits.models)]
+    const names = [...new Set([...known, config.defaultModel])].sort()
+    const more = { blocks: blocksOf(profile, at), names }
+    return answerPage(c, userPage({ ...frame, live, ...(await seen()), more }))
+  }
+
+/** The user in the path. Throws `not_found`. */
+export async function userOf(c: AppContext, deps: Deps): Promise<WholeUser> {
+  const id = c.req.param('userId') ?? ''
+  const user = USER_ID.test(id) && (await storeAnswer(storeOf(deps).user(id)))
+  if (user) return user
+  throw new ApiError('not_found', 'No data is stored for a user with this id.')
+}

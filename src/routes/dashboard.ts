@@ -1,0 +1,38 @@
+/** `/admin`: the pages of the dashboard, and their forms. */
+import { Hono } from 'hono/tiny'
+import type { AppEnv, Deps } from '../context.ts'
+import { ApiError } from '../errors.ts'
+import type { Admin } from '../http/admin.ts'
+import { OWN_BODY_BYTES, limitBody } from '../http/limit-body.ts'
+import { sameOrigin } from '../http/same-origin.ts'
+import { loginPage } from '../views/login.tsx'
+import { answerPage } from './answer-page.ts'
+import { blockHandler, eraseHandler, findHandler, unblockHandler } from './dashboard-forms.ts'
+import { overviewHandler } from './dashboard-overview.ts'
+import { userHandler } from './dashboard-user.ts'
+import { answerProblem } from './problem-page.ts'
+
+/** The pages and forms. They need a session. */
+export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
+  const app = new Hono<AppEnv>()
+  app.onError((thrown, c) => answerProblem(c, deps, thrown))
+
+  app.use(sameOrigin, async function loggedIn(c, next) {
+    if (!(await admin.session(c))) return answerPage(c, loginPage(), 401)
+    await next()
+  })
+
+  app.get('/', overviewHandler(deps))
+  app.get('/users/:userId', userHandler(deps))
+
+  app.use(limitBody(OWN_BODY_BYTES))
+  app.post('/find', findHandler(deps))
+  app.post('/users/:userId/block', blockHandler(deps, admin))
+  app.post('/users/:userId/unblock', unblockHandler(deps, admin))
+  app.post('/users/:userId/erase', eraseHandler(deps, admin))
+
+  app.all('*', () => {
+    throw new ApiError('not_found', 'There is no such page.')
+  })
+  return app
+}

@@ -1,0 +1,71 @@
+/** `GET /api/groq/openai/v1/models`: the provider's models. These calls are not metered. */
+import type { AppContext, Deps } from '../context.ts'
+import { ApiError } from '../errors.ts'
+import { headersDown } from '../gateway/headers.ts'
+import type { Relay } from '../gateway/relay.ts'
+import { callUpstream } from '../gateway/upstream.ts'
+import type { Identify } from '../identity/caller.ts'
+import { MODEL_PATH } from '../providers/groq.ts'
+
+/** Builds the handler for the list of models and for one model. */
+export const modelsHandler =
+  (deps: Deps, identify: Identify, relay: Relay) => async (c: AppContext) => {
+    await identify(c)
+    const path = modelsPath(new URL(c.req.url).pathname)
+    const upstream = new AbortController()
+    const deadline = setTimeout(() => upstream.abort(), deps.config.requestMs)
+    const end = () => clearTimeout(deadline)
+    const call = callUpstream(deps, {
+      client: c.req.raw,
+      method: 'GET',
+      path,
+      controller: upstream,
+    })
+    const answer = await call.catch((error: unknown) => {
+      end()
+      throw error
+    })
+    const { status, statusText } = answer
+    const headers = headersDown(answer.headers, answer.body ? deps.relay : undefined)
+    // Caches do not know the header that carried the token, and would give the answer to callers without one.
+    headers.set('cache-control', 'private, no-store')
+    if (!answer.body) {
+      end()
+      return new Response(null, { status, statusText, headers })
+    }
+    const relayed = relay({
+      body: answer.body,
+      meter: undefined,
+      upstream,
+      onClientAbort: 'cancel',
+    })
+    c.executionCtx.waitUntil(relayed.done.finally(end))
+    return new Response(relayed.body, { status, statusText, headers })
+  }
+
+const MODELS = '/api/groq/openai/v1/models'
+
+/**
+ * `models` or `models/{id}`; the id stays encoded as the client sent it. The router matches decoded paths, so the raw
+ * path is checked again: no other path may be called with the provider's key.
+ */
+function modelsPath(pathname: string): string {
+  if (pathname === MODELS) return 'models'
+  if (!pathname.startsWith(`${MODELS}/`)) {
+    throw new ApiError('not_found', 'Write the path up to the name of the model without escapes.')
+  }
+  const id = pathname.slice(MODELS.length + 1)
+  let name: string
+  try {
+    name = decodeURIComponent(id)
+  } catch {
+    name = ''
+  }
+  if (!MODEL_PATH.test(name) || name.includes('..')) {
+    throw new ApiError(
+      'invalid_request',
+      'The name of a model has only the characters A-Z a-z 0-9 . _ : / - and no `..`.',
+    )
+  }
+  return `models/${id}`
+}

@@ -1,0 +1,67 @@
+/** The simple form of POST /api/groq: `{prompt, …}` becomes a chat request, and the answer `{content, usage, model}`. */
+import type * as z from 'zod/mini'
+import { ApiError } from '../errors.ts'
+import type { Json } from '../gateway/body.ts'
+import { chatAnswer, simpleForm } from './simple-form-schemas.ts'
+
+/** Reads the form. Throws `invalid_request`. */
+export function readSimpleForm(body: Json) {
+  const form = simpleForm.safeParse(body)
+  if (form.success) return form.data
+  const issue = form.error.issues[0]
+  const unknown = issue?.code === 'unrecognized_keys' ? issue.keys[0] : undefined
+  const param = String(unknown ?? issue?.path[0] ?? 'prompt').slice(0, 64)
+  const message =
+    unknown === undefined
+      ? `\`${param}\` is missing or has the wrong type.`
+      : `\`${param}\` is not a field of the simple form; send \`messages\` for the full API.`
+  throw new ApiError('invalid_request', message, { param })
+}
+
+type SimpleForm = Omit<z.infer<typeof simpleForm>, 'userToken'>
+
+/** The simple form as a chat request. */
+export const toChat = ({ prompt, model, ...rest }: SimpleForm, defaultModel: string) => ({
+  model: model ?? defaultModel,
+  messages: [{ role: 'user', content: prompt }],
+  ...rest,
+})
+
+/** The most bytes of an answer, which is held in memory as a whole. The meter has the same limit. */
+const MAX_ANSWER_BYTES = 8 * 1024 * 1024
+
+async function textOf(answer: Response): Promise<string> {
+  const decoder = new TextDecoder()
+  const reader = answer.body?.getReader()
+  let text = ''
+  for (;;) {
+    const { done, value } = (await reader?.read()) ?? { done: true, value: undefined }
+    if (done) return text + decoder.decode()
+    text += decoder.decode(value, { stream: true })
+    if (text.length <= MAX_ANSWER_BYTES) continue
+    await reader?.cancel()
+    throw new ApiError('upstream_unreachable', "The model provider's answer is too large.")
+  }
+}
+
+/** A chat answer as `{content, usage, model}`. Throws `upstream_unreachable` if it cannot be read. */
+export async function simpleAnswer(answer: Response): Promise<Response> {
+  let value: unknown
+  try {
+    value = JSON.parse(await textOf(answer))
+  } catch (error) {
+    if (error instanceof ApiError) throw error
+    // No cause: the message of JSON.parse quotes the answer, and would be logged.
+    throw new ApiError('upstream_unreachable', "The model provider's answer cannot be read.")
+  }
+  const chat = chatAnswer.safeParse(value)
+  if (!chat.success) {
+    throw new ApiError('upstream_unreachable', "The model provider's answer cannot be read.")
+  }
+  const { choices, usage, model } = chat.data
+  const headers = new Headers(answer.headers)
+  headers.delete('transfer-encoding')
+  headers.set('content-type', 'application/json')
+  const content = choices[0]?.message.content ?? ''
+  return new Response(JSON.stringify({ content, usage, model }), { status: answer.status, headers })
+}

@@ -1,0 +1,156 @@
+/**
+ * What happens when the store is slow or unavailable: a breaker, counts in the isolate's memory, and a queue.
+ *
+ * With `ON_STORE_DOWN=open`, requests are served while the breaker is open, under the limits and counts that the
+ * isolate remembers. Their usage is queued and sent when the store is back. If the answer to an admission was lost,
+ * its lease may exist now or later. Such requests are entered: that settles the lease, or prevents it, so nothing
+ * counts twice.
+ */
+import type { Log } from '../../log.ts'
+import type {
+  Admit,
+  Admitted,
+  AnswerOf,
+  Command,
+  Refusal,
+  Settle,
+  Settled,
+} from '../../ledger/commands.ts'
+import { createBreaker } from './breaker.ts'
+import { createMemory } from './memory.ts'
+import type { Queue } from './queue.ts'
+import { createRecovery } from './recovery.ts'
+import type { Retention } from '../../ledger/documents.ts'
+import { CommandError, NewerError, StoreError, answerOf, type Entry, type Store } from '../store.ts'
+
+export type FallbackOptions = {
+  store: Store
+  /** Whether requests are served while the store is unavailable. */
+  mode: 'open' | 'closed'
+  queue: Queue
+  retention: Retention
+  /** What is logged after the first answer of the store. */
+  connected?: string | undefined
+  now(): number
+  log: Log
+}
+
+/** Present if the answer came from the isolate's memory, because the store is unavailable. */
+export type Degraded = { degraded?: true }
+
+export type StoreHealth = { degraded: boolean; queued: number }
+
+/**
+ * The answer to an admission tells whether it came from memory, and the answer to a settlement whether it is queued.
+ */
+type FallbackAnswerOf<C extends Command> = AnswerOf<C> &
+  (C['op'] extends 'admit' ? Degraded : C['op'] extends 'settle' ? { queued?: true } : unknown)
+
+export type FallbackStore = Omit<Store, 'execute'> & {
+  /**
+   * Rejects an admission only with mode `closed`, or if a working store cannot run the command. A settlement never
+   * waits for an unavailable store; it is `queued` instead.
+   */
+  execute<C extends Command>(command: C): Promise<FallbackAnswerOf<C>>
+  /** Whether the answer to an admission was lost. The admission may be applied now or later, so it must be settled. */
+  isUnacknowledged(id: string): boolean
+  health(): StoreHealth
+  /** Sends no more entries, because the process is about to end. */
+  pause(): void
+  /** Tries the store again and sends queued entries, if that is due. To be called from time to time. */
+  tend(): Promise<void> | undefined
+}
+
+/** Adds the fallback to a store. */
+export function withFallback(options: FallbackOptions): FallbackStore {
+  const { store, mode, queue, now, log } = options
+  const memory = createMemory(options.retention)
+  /** Admissions whose answer was lost, by id: they may have been applied. */
+  const unacknowledged = new Map<string, Admit>()
+
+  const breaker = createBreaker({
+    connected: options.connected,
+    opened(error) {
+      recovery.begin()
+      log.error('store.down', { mode, error })
+    },
+    now,
+    log,
+  })
+  const { call } = breaker
+  const isAway = () => breaker.openSince() !== undefined
+  const recovery = createRecovery({ store, breaker, queue, now, log })
+
+  async function admit(command: Admit): Promise<(Admitted | Refusal) & Degraded> {
+    const sent = !isAway()
+    try {
+      const answer = await call(() => store.execute(command))
+      memory.learn(command, answer)
+      return answer
+    } catch (error) {
+      if (!(error instanceof StoreError) || error instanceof CommandError) throw error
+      if (sent || mode === 'open') unacknowledged.set(command.id, command)
+      if (mode === 'closed') throw error
+      const answer = memory.run(command) as Admitted | Refusal
+      if (!answer.ok && !sent) unacknowledged.delete(command.id)
+      return { ...answer, degraded: true }
+    }
+  }
+
+  async function settle(command: Settle): Promise<Settled & { queued?: true }> {
+    const { id } = command.event
+    const admit = unacknowledged.get(id)
+    const entry = admit ? entryOf(command, admit) : command
+    unacknowledged.delete(id)
+    if (admit) memory.run(command)
+    try {
+      return await call(() => (entry.op === 'settle' ? store.execute(entry) : enter(entry)))
+    } catch (error) {
+      const waits = error instanceof NewerError || !(error instanceof CommandError)
+      if (!(error instanceof StoreError) || !waits) throw error
+      await queue.add(entry)
+      return { applied: false, queued: true }
+    }
+  }
+
+  async function execute(command: Command) {
+    if (command.op === 'admit') return admit(command)
+    if (command.op === 'settle') return settle(command)
+    if (command.op === 'erase') memory.forget(command.user)
+    const answer = await call(() => store.execute(command))
+    if (command.op === 'block') memory.run(command)
+    return answer
+  }
+
+  return {
+    execute: execute as FallbackStore['execute'],
+    isUnacknowledged: (id) => unacknowledged.has(id),
+    replay: (entries) => call(() => store.replay(entries)),
+    takeTurn: (key, perMinute) => call(() => store.takeTurn(key, perMinute)),
+    session: (hash, at) => call(() => store.session(hash, at)),
+    user: (id) => call(() => store.user(id)),
+    audit: (limit) => call(() => store.audit(limit)),
+    blockedUsers: (limit) => call(() => store.blockedUsers(limit)),
+    listUsers: (query) => call(() => store.listUsers(query)),
+    overview: (query) => call(() => store.overview(query)),
+    days: (dates) => call(() => store.days(dates)),
+    events: (limit, skip) => call(() => store.events(limit, skip)),
+    probe: () => store.probe(),
+    pause: recovery.pause,
+    health: () => ({ degraded: isAway(), queued: queue.length }),
+    tend: recovery.tend,
+  }
+
+  async function enter(entry: Entry): Promise<Settled> {
+    const [answer] = await store.replay([entry])
+    return answerOf(answer)
+  }
+}
+
+/** The entry of a request whose lease may not exist. */
+const entryOf = ({ now, user, event }: Settle, admit: Admit): Entry => ({
+  op: 'enter',
+  now,
+  user,
+  event: { ...event, at: admit.now },
+})

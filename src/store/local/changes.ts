@@ -1,0 +1,75 @@
+/** Changes the data of the local store: applies the steps of the reducer, and removes expired data. */
+import { ENTER_MS } from '../../ledger/commands.ts'
+import { endOfProfile, type Retention } from '../../ledger/documents.ts'
+import type { Step } from '../../ledger/step.ts'
+import { ALL_MODELS, type Event } from '../../ledger/shapes.ts'
+import { DAY_MS, dateOf } from '../../ledger/windows.ts'
+import { QUOTA_DAYS } from '../redis/keys.ts'
+import { AUDIT_KEPT } from '../store.ts'
+import type { Records } from './state.ts'
+
+/** Applies a step. Keeps about `eventsKept` events. */
+export function applyStep(records: Records, step: Step, eventsKept: number, now: number): void {
+  if (step.cleared) {
+    for (const date of records.days.keys()) if (date < step.cleared) records.days.delete(date)
+    records.events = []
+  }
+  if (step.usage) records.usage.set(step.usage.id, step.usage)
+  if (step.past) records.past.set(step.past.id, step.past)
+  if (step.profile) records.profiles.set(step.profile.id, step.profile)
+  for (const [scope, quota] of Object.entries(step.quotas ?? {})) records.quotas.set(scope, quota)
+  if (step.day) records.days.set(step.day.date, step.day)
+  if (step.event) keepEvent(records, step.event, eventsKept)
+  if (step.audit) records.audit = [step.audit, ...records.audit].slice(0, AUDIT_KEPT)
+  if (step.session) {
+    const { hash, until } = step.session
+    if (until === undefined) records.sessions.delete(hash)
+    else records.sessions.set(hash, until)
+  }
+  if (step.erased) {
+    const { user, at } = step.erased
+    for (const documents of [records.usage, records.past, records.profiles]) documents.delete(user)
+    records.erased.set(user, at)
+    records.events = records.events.filter((event) => event.user !== user)
+  }
+  if (step.entered !== undefined) records.entered.set(step.entered, step.event?.at ?? now)
+}
+
+function keepEvent(records: Records, event: Event, eventsKept: number): void {
+  records.events.push(event)
+  // The list is cut rarely, so that most requests do not pay for it.
+  if (records.events.length > eventsKept * 1.1 + 64) {
+    records.events = newestOf(records.events, eventsKept)
+  }
+}
+
+/** The newest `count` events, oldest first. */
+export const newestOf = (events: Event[], count: number): Event[] =>
+  count > 0 ? events.slice(-count) : []
+
+/** Removes everything that has expired at a given time. */
+export function removeAged(records: Records, at: number, retention: Retention): void {
+  const { usage, past, profiles, quotas, days, entered, erased, sessions } = records
+  const oldestUser = at - retention.userDays * DAY_MS
+  const oldestDay = dateOf(at - retention.historyDays * DAY_MS)
+  const oldestQuota = at - QUOTA_DAYS * DAY_MS
+  for (const { id, at: last } of usage.values()) {
+    if (last >= oldestUser) continue
+    usage.delete(id)
+    past.delete(id)
+  }
+  for (const profile of profiles.values()) {
+    if (endOfProfile(profile) <= at) profiles.delete(profile.id)
+  }
+  // The quota of all models is kept, because it contains the clock.
+  for (const [scope, { at: last }] of quotas) {
+    if (scope !== ALL_MODELS && last < oldestQuota) quotas.delete(scope)
+  }
+  for (const date of days.keys()) if (date < oldestDay) days.delete(date)
+  for (const [user, since] of erased) if (at - since >= ENTER_MS) erased.delete(user)
+  for (const [hash, until] of sessions) if (until <= at) sessions.delete(hash)
+  for (const [id, since] of entered) if (at - since >= ENTER_MS) entered.delete(id)
+  if (records.events.length > retention.eventsKept) {
+    records.events = newestOf(records.events, retention.eventsKept)
+  }
+}

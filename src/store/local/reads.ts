@@ -1,0 +1,89 @@
+/** The reads of the local store. */
+import { activityOf, endOfProfile, newPast, newProfile, newUsage } from '../../ledger/documents.ts'
+import {
+  ALL_MODELS,
+  type DayDoc,
+  type ProfileDoc,
+  type QuotaDoc,
+  type UsageDoc,
+} from '../../ledger/shapes.ts'
+import { dateOf } from '../../ledger/windows.ts'
+import type { User, UserPage, UserQuery, WholeUser } from '../store.ts'
+import type { Records } from './state.ts'
+
+/** The requested days, without days that are not stored. */
+export const daysOf = ({ days }: Records, dates: string[]): DayDoc[] =>
+  dates.flatMap((date) => days.get(date) ?? [])
+
+/** Everyone's counters for the models of the current day, if it is one of these, and for all models together. */
+export function quotasOf({ quotas }: Records, days: DayDoc[]): Record<string, QuotaDoc> {
+  const today = dateOf(quotas.get(ALL_MODELS)?.at ?? 0)
+  const day = days.find(({ date }) => date === today)
+  const scopes = [ALL_MODELS, ...Object.keys(day?.models ?? {})]
+  return Object.fromEntries(
+    scopes.flatMap((scope) => {
+      const quota = quotas.get(scope)
+      return quota ? [[scope, quota] as const] : []
+    }),
+  )
+}
+
+/** A user, or undefined if nothing is stored about them. */
+export function wholeUserOf(records: Records, id: string): WholeUser | undefined {
+  if (!records.usage.has(id) && !records.profiles.has(id)) return undefined
+  return { ...userOf(records, id), past: records.past.get(id) ?? newPast(id) }
+}
+
+const userOf = ({ usage, profiles }: Records, id: string): User => ({
+  usage: usage.get(id) ?? newUsage(id, 0),
+  profile: profiles.get(id) ?? newProfile(id),
+})
+
+/** A page of the users. */
+export function pageOfUsers(records: Records, query: UserQuery): UserPage {
+  const { sort, ascending, from, limit, now } = query
+  const today = dateOf(now)
+  const sign = ascending ? 1 : -1
+  const compare = (a: Place, b: Place) =>
+    sign * (a.score - b.score || (a.id < b.id ? -1 : Number(a.id > b.id)))
+  const after = from && 'id' in from ? from : undefined
+  const skipped = from && 'offset' in from ? from.offset : 0
+  const listable = function* () {
+    for (const doc of records.usage.values()) {
+      const score = sort === 'tokens' ? tokensOn(doc, today) : activityOf(doc)
+      const place = { id: doc.id, score }
+      if (score > 0 && !(after && compare(place, after) <= 0)) yield place
+    }
+  }
+  const first = firstOf(listable(), skipped + limit + 1, compare)
+  const listed = first.slice(skipped, skipped + limit)
+  const last = listed.at(-1)
+  const page: UserPage = { users: listed.map(({ id }) => userOf(records, id)) }
+  if (!last || first.length <= skipped + limit) return page
+  const { score, id } = last
+  return { ...page, next: sort === 'tokens' ? { offset: skipped + limit } : { score, id } }
+}
+
+type Place = { score: number; id: string }
+
+/** A user's tokens on a day, as the index has them. */
+const tokensOn = ({ indexed }: UsageDoc, date: string): number =>
+  dateOf(indexed.at) === date ? indexed.tokens : 0
+
+/** Users with a block, the longest-lasting first. */
+export const blockedUsersOf = ({ profiles }: Records, limit: number): ProfileDoc[] =>
+  firstOf(
+    [...profiles.values()].filter(hasBlock),
+    limit,
+    (a, b) => endOfProfile(b) - endOfProfile(a),
+  )
+
+const hasBlock = ({ blocks }: ProfileDoc): boolean => Object.keys(blocks).length > 0
+
+/** The first `count` items in order. It does not sort items that cannot be among them. */
+function firstOf<T>(items: Iterable<T>, count: number, compare: (a: T, b: T) => number): T[] {
+  let first: T[] = []
+  const cut = () => (first = first.sort(compare).slice(0, count))
+  for (const item of items) if (first.push(item) > 2 * count + 1000) cut()
+  return cut()
+}

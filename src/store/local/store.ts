@@ -1,0 +1,138 @@
+/** The local store: the reducer over documents in memory, with a journal on disk. */
+import { uptime } from 'node:os'
+import type { AnswerOf, Command } from '../../ledger/commands.ts'
+import type { Retention } from '../../ledger/documents.ts'
+import { CLOCK_TOLERANCE_MS, reduce, timeOf } from '../../ledger/rules.ts'
+import type { Step } from '../../ledger/step.ts'
+import type { Event } from '../../ledger/shapes.ts'
+import { MINUTE_MS, SECOND_MS, dateOf, minuteOf } from '../../ledger/windows.ts'
+import { applyStep, newestOf, removeAged } from './changes.ts'
+import { openJournal } from './journal.ts'
+import { blockedUsersOf, daysOf, pageOfUsers, quotasOf, wholeUserOf } from './reads.ts'
+import { noRecords, restoreState, stateOf, viewOf, type State } from './state.ts'
+import type { Store } from '../store.ts'
+
+export type LocalOptions = {
+  /** The snapshot's path, `USAGE_FILE`. */
+  file: string
+  retention: Retention
+  now(): number
+  /** Milliseconds that a command may be ahead of the ledger's clock before `time` is asked. */
+  tolerance?: number
+  warn(event: string, fields: Record<string, unknown>): void
+}
+
+export type LocalStore = Store & { close(): Promise<void> }
+
+/**
+ * A clock that changes of the system time do not affect: the start time of the process plus the time since, including
+ * sleep of the machine.
+ */
+function ownTime(): () => number {
+  const start = performance.timeOrigin + performance.now() - uptime() * SECOND_MS
+  return () => Math.floor(start + uptime() * SECOND_MS)
+}
+
+/** Opens the store on its files. Throws `StoreError` if they cannot be used. */
+export async function openLocal(options: LocalOptions): Promise<LocalStore> {
+  const { retention, now, tolerance = CLOCK_TOLERANCE_MS } = options
+  const { eventsKept } = retention
+  const records = noRecords()
+  const view = viewOf(records, ownTime())
+  /** Whether the journal may still name users that were erased later. */
+  let named = false
+
+  /** Applies a command at its own time, which `timeToRun` has already checked. */
+  function apply(command: Command): Step {
+    const step = reduce(command, view, { ...retention, tolerance: Infinity })
+    applyStep(records, step, eventsKept, now())
+    if (step.erased) named = true
+    return step
+  }
+
+  const timeToRun = (at: number) => timeOf(at, view, { ...retention, tolerance })
+
+  /**
+   * The time at which a command would run now. Expiry uses this clock, because a system clock set ahead would empty
+   * the files.
+   */
+  const clock = () => timeToRun(now())
+
+  /** The day on which the last snapshot was made. */
+  let snapshotOn = dateOf(clock())
+
+  const journal = await openJournal({
+    file: options.file,
+    warn: options.warn,
+    restore: (saved) => restoreState(records, saved as State),
+    replay: (command) => void apply(command as Command),
+    snapshot() {
+      const at = clock()
+      snapshotOn = dateOf(at)
+      removeAged(records, at, retention)
+      return stateOf(records)
+    },
+    // Expired data is removed from the files within a day.
+    stale: () => dateOf(clock()) !== snapshotOn,
+  })
+
+  // Completes an erasure that a crash interrupted. The journal reports a failure.
+  if (named) await journal.fold().catch(() => undefined)
+
+  async function execute<C extends Command>(command: C): Promise<AnswerOf<C>> {
+    // The journal keeps the time at which the command ran, so that a replay uses the same time.
+    const dated = { ...command, now: timeToRun(command.now) }
+    const step = apply(dated)
+    if (step.usage || step.audit) await journal.append(dated)
+    // The answer may depend on a command that is not in the file yet.
+    else if (!('reason' in step.answer)) await journal.written()
+    if (command.op === 'erase') await journal.fold()
+    return step.answer as AnswerOf<C>
+  }
+
+  /**
+   * Waits until everything is in the file, because an answer must still be true after a crash. If the file cannot be
+   * written, answers anyway.
+   */
+  async function told<T>(value: T): Promise<T> {
+    await journal.written().catch(() => undefined)
+    return value
+  }
+
+  const newest = (limit: number, skip = 0): Event[] =>
+    newestOf(records.events, eventsKept)
+      .reverse()
+      .slice(skip, skip + limit)
+
+  return {
+    execute,
+    replay: (entries) => Promise.all(entries.map((entry) => execute(entry))),
+    takeTurn: turnTaker(now),
+    session: (hash, at) => told((records.sessions.get(hash) ?? 0) > at),
+    user: (id) => told(wholeUserOf(records, id)),
+    audit: (limit) => told(records.audit.slice(0, limit)),
+    listUsers: (query) => told(pageOfUsers(records, query)),
+    overview({ dates, users, events: limit }) {
+      const days = daysOf(records, dates)
+      const page = pageOfUsers(records, users)
+      return told({ days, page, events: newest(limit), quotas: quotasOf(records, days) })
+    },
+    blockedUsers: (limit) => told(blockedUsersOf(records, limit)),
+    days: (dates) => told(daysOf(records, dates)),
+    events: (limit, skip) => told(newest(limit, skip)),
+    probe: () => journal.probe(),
+    close: () => journal.close(),
+  }
+}
+
+function turnTaker(now: () => number): Store['takeTurn'] {
+  /** The turns of this minute. A restart resets them, which is harmless. */
+  let turns = { minute: 0, taken: new Map<string, number>() }
+  return async (key, perMinute) => {
+    const minute = minuteOf(now())
+    if (turns.minute !== minute) turns = { minute, taken: new Map() }
+    const taken = turns.taken.get(key) ?? 0
+    turns.taken.set(key, taken + 1)
+    return { taken: taken < perMinute, resetAt: (minute + 1) * MINUTE_MS }
+  }
+}

@@ -1,0 +1,89 @@
+/** Reads days. A day that has ended is one document. For the current day, each row has its own key. */
+import { ALL_MODELS, type DayDoc, type Kind, type QuotaDoc } from '../../ledger/shapes.ts'
+import type { DocumentOf, DocumentReader, Found } from './documents.ts'
+import { dayKey, modelsKey, quotaKey, rowKey } from './keys.ts'
+
+/** A day as it is stored. The current day is `open`, and each of its rows has its own key. */
+type StoredDay = DayDoc & { open?: 1 }
+
+type ModelsOfDay = { date: string; models: string[] }
+
+const NO_MODELS: ModelsOfDay = { date: '', models: [] }
+
+/**
+ * Builds a function that reads days and, in the same call, other documents and everyone's counters of the current
+ * day.
+ */
+export function dayReader({ read }: DocumentReader) {
+  /** The models of the current day at the last read. They usually save a second call. */
+  let known = NO_MODELS
+
+  return async (dates: string[], others: [string, Kind][], withQuotas: boolean) => {
+    const keysOf = (date: string, model: string): [string, Kind][] => [
+      [rowKey(date, model), 'row'],
+      ...(withQuotas ? [[quotaKey(model), 'quota'] satisfies [string, Kind]] : []),
+    ]
+    // Only the current day has these keys, and it is usually one of the latest two.
+    const latest = dates.toSorted().slice(-2)
+    const guess = dates.includes(known.date) ? known : NO_MODELS
+    const docs = await read<Kind>(
+      new Map([
+        ...dates.map((date): [string, Kind] => [dayKey(date), 'day']),
+        ...latest.map((date): [string, Kind] => [modelsKey(date), 'models']),
+        ...guess.models.flatMap((model) => keysOf(guess.date, model)),
+        ...others,
+      ]),
+    )
+    const readMore = async (keys: [string, Kind][]) => {
+      for (const [key, doc] of await read(new Map(keys))) docs.set(key, doc)
+    }
+
+    const found = dates.flatMap((date) => (docs.get(dayKey(date)) as StoredDay | undefined) ?? [])
+    const open = found.filter((day) => day.open).map(({ date }) => date)
+    const unnamed = open.filter((date) => !latest.includes(date))
+    await readMore(unnamed.map((date) => [modelsKey(date), 'models']))
+    const isRead = (date: string, model: string) =>
+      date === guess.date && guess.models.includes(model)
+    await readMore(
+      open.flatMap((date) =>
+        modelsIn(docs, date).flatMap((model) => (isRead(date, model) ? [] : keysOf(date, model))),
+      ),
+    )
+
+    const current = open.toSorted().at(-1)
+    if (current !== undefined) known = { date: current, models: modelsIn(docs, current) }
+    return {
+      days: found.map((day) => wholeDay(docs, day)),
+      docs,
+      quotas: quotasIn(docs, current === undefined ? [] : known.models),
+    }
+  }
+}
+
+/** The models that have a row in a day. */
+const modelsIn = (docs: Found, date: string): string[] =>
+  Object.keys((docs.get(modelsKey(date)) as DocumentOf<'models'> | undefined)?.models ?? {})
+
+/** A day with its rows. */
+function wholeDay(docs: Found, { open, ...day }: StoredDay): DayDoc {
+  if (!open) return day
+  const rows = modelsIn(docs, day.date).flatMap((model) => {
+    const row = docs.get(rowKey(day.date, model)) as DocumentOf<'row'> | undefined
+    return row ? [[model, withoutVersion(row)] as const] : []
+  })
+  return { ...day, models: Object.fromEntries(rows) }
+}
+
+function withoutVersion(row: DocumentOf<'row'> & { v?: number }) {
+  const { v: _, ...rest } = row
+  return rest
+}
+
+/** Everyone's counters for some models, and for all models together. */
+function quotasIn(docs: Found, models: string[]): Record<string, QuotaDoc> {
+  const quotas = [ALL_MODELS, ...models].flatMap((scope) => {
+    const quota = docs.get(quotaKey(scope)) as QuotaDoc | undefined
+    return quota ? [[scope, quota] as const] : []
+  })
+  return Object.fromEntries(quotas)
+}

@@ -1,0 +1,127 @@
+/** What the import script writes for users: the imported users, merged with the stored ones. */
+import {
+  addOverlaps,
+  mergeUser,
+  overlapOf,
+  type Overlap,
+  type UserParts,
+} from '../../../ledger/merge.ts'
+import type { Block } from '../../../ledger/shapes.ts'
+import { NO_END } from '../../../ledger/windows.ts'
+import { DAMAGED_SECONDS, PREFIX } from '../keys.ts'
+import { USER_INDEX, placesOf } from '../user-index.ts'
+import {
+  dayEnd,
+  endOf,
+  lastOf,
+  secondsOfDays,
+  secondsUntil,
+  usageEnd,
+  type End,
+  type Terms,
+} from './ends.ts'
+import { erasedAt, type KnownUser, type Seen } from './known.ts'
+import type { Index, Plan, Write } from './plan.ts'
+
+/** The key to which an unreadable document is moved. */
+export const asideOf = (key: string) => `${PREFIX}damaged:${key.slice(PREFIX.length)}`
+
+/** By default, the age of a block is taken from the block itself. */
+export function planUsers(
+  known: KnownUser[],
+  terms: Terms,
+  blockedAt = ({ at }: Block): number => at,
+): Plan {
+  const plans = known.map((user) => planUser(user, terms, blockedAt))
+  const rewrites = plans.flatMap((plan) => plan.rewrites)
+  const overlaps: Record<string, Overlap> = {}
+  for (const [date, overlap] of plans.flatMap((plan) => Object.entries(plan.overlaps))) {
+    const other = overlaps[date]
+    if (dayEnd(date, terms) > terms.now) {
+      overlaps[date] = other ? addOverlaps(other, overlap) : overlap
+    }
+  }
+  const indexes: Index[] = [
+    {
+      key: USER_INDEX,
+      entries: plans.flatMap(({ places }) => places),
+      seconds: secondsOfDays(terms.retention.userDays),
+    },
+    { key: `${PREFIX}blocks`, entries: plans.flatMap(({ blocks }) => blocks) },
+  ]
+  return {
+    writes: rewrites.flatMap(({ writes }) => writes),
+    damaged: rewrites.flatMap(({ damaged }) => damaged),
+    same: [...known.map(({ mark }) => mark), ...plans.flatMap(({ same }) => same)],
+    overlaps,
+    indexes: indexes.filter(({ entries }) => entries.length),
+  }
+}
+
+type UserPlan = {
+  rewrites: Rewrite[]
+  same: Seen[]
+  overlaps: Record<string, Overlap>
+  /** Scores and members of the indexes, alternating. */
+  places: string[]
+  blocks: string[]
+}
+
+function planUser(
+  { comes: all, there, mark, ...seen }: KnownUser,
+  terms: Terms,
+  blockedAt: (block: Block) => number,
+): UserPlan {
+  const comes = keptOf(all, erasedAt(mark), terms, blockedAt)
+  const merged = mergeUser(there, comes, { ...terms.retention, now: terms.now })
+  const { usage, past, profile } = merged
+  const plan: UserPlan = { rewrites: [], same: [], overlaps: {}, places: [], blocks: [] }
+  if (comes.usage ?? comes.past) {
+    const end = { seconds: secondsUntil(usageEnd(lastOf(usage, past), terms), terms) }
+    if (usage) plan.rewrites.push(rewrite(seen.usage, there.usage, usage, end))
+    if (usage) plan.places = placesOf(usage)
+    if (past) plan.rewrites.push(rewrite(seen.past, there.past, past, end))
+    else plan.same.push(seen.past)
+    plan.overlaps = overlapOf(there, comes)
+  }
+  if (comes.profile && profile) {
+    plan.rewrites.push(rewrite(seen.profile, there.profile, profile, endOf(profile)))
+    plan.blocks = Object.entries(profile.blocks).flatMap(([model, { until = NO_END }]) => [
+      String(until),
+      `${comes.id} ${model}`,
+    ])
+  }
+  return plan
+}
+
+/** A user's documents, without expired parts and without what was erased later. */
+function keptOf(
+  { id, usage, past, profile }: UserParts,
+  erased: number,
+  terms: Terms,
+  blockedAt: (block: Block) => number,
+): UserParts {
+  const at = lastOf(usage, past)
+  const isUsed = usageEnd(at, terms) > terms.now && at > erased
+  const blocks = Object.entries(profile?.blocks ?? {}).filter(
+    ([, block]) => (block.until ?? NO_END) > terms.now && blockedAt(block) > erased,
+  )
+  return {
+    id,
+    ...(isUsed && { usage, past }),
+    ...(profile &&
+      blocks.length && { profile: { ...profile, blocks: Object.fromEntries(blocks) } }),
+  }
+}
+
+/** The writes of a document, and its key if the stored one cannot be read. */
+type Rewrite = { writes: Write[]; damaged: string[] }
+
+/** Replaces a document and sets its expiry. A stored document that cannot be read is set aside, as in the ledger. */
+function rewrite(seen: Seen, there: object | undefined, next: object, end: End): Rewrite {
+  const { key, sha, text } = seen
+  const write: Write = { key, text: JSON.stringify(next), sha, ...end }
+  if (text === undefined || there) return { writes: [write], damaged: [] }
+  const aside = { key: asideOf(key), text, seconds: String(DAMAGED_SECONDS) }
+  return { writes: [write, aside], damaged: [key] }
+}

@@ -1,0 +1,41 @@
+/** The database keys. */
+import { ALL_MODELS } from '../../ledger/shapes.ts'
+import { DAY_MS, WINDOWS } from '../../ledger/windows.ts'
+
+/**
+ * The prefix separates our keys from other keys in the database. The number is the version of the layout. The braces
+ * put all keys on one node of a cluster:
+ * https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
+ */
+export const PREFIX = 'weir:{2}:'
+
+/** The weight of a day number in the scores that sort users by tokens. Lower scores sort users by activity. */
+export const TOP_DAY = 1e10
+
+/** How long an unreadable document is kept aside. */
+export const DAMAGED_SECONDS = 30 * 86_400
+
+/** The first request of a day, and then each request after this many, removes expired members from the indexes. */
+export const SWEEP_EVERY = 1024
+
+/** Members removed at a time. It is more than `SWEEP_EVERY` requests can add, and so few that requests do not wait. */
+export const SWEPT = 2048
+
+/**
+ * Days after which everyone's counters of an unused model expire: the longest window, and one day for late
+ * settlements.
+ */
+export const QUOTA_DAYS =
+  1 + Math.ceil(Math.max(...Object.values(WINDOWS).map(({ ms }) => ms)) / DAY_MS)
+
+export const usageKey = (id: string) => `${PREFIX}usage:${id}`
+export const pastKey = (id: string) => `${PREFIX}past:${id}`
+export const profileKey = (id: string) => `${PREFIX}profile:${id}`
+export const quotaKey = (scope: string) =>
+  `${PREFIX}quota${scope === ALL_MODELS ? '' : `:${scope}`}`
+export const dayKey = (date: string) => `${PREFIX}day:${date}`
+export const modelsKey = (date: string) => `${PREFIX}models:${date}`
+export const rowKey = (date: string, model: string) => `${PREFIX}day:${date}:${model}`
+export const onceKey = (id: string) => `${PREFIX}once:${id}`
+export const erasedKey = (id: string) => `${PREFIX}erased:${id}`
+export const sessionKey = (hash: string) => `${PREFIX}session:${hash}`

@@ -1,0 +1,37 @@
+/** Counts in the database how often a key is used in each minute. */
+import { Ratelimit } from '@upstash/ratelimit'
+import type { Redis } from '@upstash/redis'
+import { guard } from './call.ts'
+import { PREFIX } from './keys.ts'
+import type { Store } from '../store.ts'
+
+/** The most refused keys that are remembered. */
+const REFUSED = 1000
+
+/** The `takeTurn` of a store. */
+export function turnTaker(redis: Pick<Redis, 'evalsha' | 'get' | 'set'>): Store['takeTurn'] {
+  const limiters = new Map<number, Ratelimit>()
+  /**
+   * Keys without a turn left, so that a repeated request needs no database call. The limiter itself never removes a
+   * key.
+   */
+  const refused = new Map<string, number>()
+
+  const create = (perMinute: number) =>
+    new Ratelimit({
+      redis,
+      limiter: Ratelimit.fixedWindow(perMinute, '1 m'),
+      prefix: `${PREFIX}turns`,
+      // No time-out here: the client has its own, and a time-out of the limiter would grant the turn.
+      timeout: 0,
+      ephemeralCache: refused,
+    })
+
+  return async (key, perMinute) => {
+    if (refused.size > REFUSED) refused.clear()
+    const limiter = limiters.get(perMinute) ?? create(perMinute)
+    limiters.set(perMinute, limiter)
+    const { success, reset } = await guard(() => limiter.limit(key))
+    return { taken: success, resetAt: reset }
+  }
+}

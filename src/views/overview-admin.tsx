@@ -1,0 +1,88 @@
+/** For admins: blocks, the record of actions, and exports. */
+import type { Audit } from '../ledger/shapes.ts'
+import type { BlockLine } from '../reports/dashboard.ts'
+import { Card, name, scope, time, userLink } from './parts.tsx'
+import { table } from './table.tsx'
+
+export type AdminActions = {
+  blocks: BlockLine[]
+  /** Whether there are more blocks. */
+  cut: boolean
+  audit: Audit[]
+}
+
+/** The cards that a refresh does not update: blocks, actions and exports. */
+export const adminCards = ({ blocks, cut, audit }: AdminActions, now: number) => (
+  <>
+    <div class="two">
+      {blockedCard(blocks, cut, now)}
+      {auditCard(audit, now)}
+    </div>
+    {exportCard()}
+  </>
+)
+
+const blockedCard = (blocks: BlockLine[], cut: boolean, now: number) => (
+  <Card id="blocked" title="Blocked" side={cut && <small>only the longest blocks</small>}>
+    {table({
+      caption: 'Blocked users',
+      rows: blocks,
+      key: ({ user, model }) => `${user} ${model}`,
+      columns: [
+        ['User', 'u', ({ user }) => userLink(user)],
+        ['Model', '', ({ model }) => scope(model)],
+        ['Reason', 'g', ({ reason }) => reason && name(reason)],
+        ['Until', 'n', ({ until }) => (until ? time(until, now) : 'no end')],
+      ],
+      empty: 'Nobody is blocked.',
+    })}
+  </Card>
+)
+
+const auditCard = (audit: Audit[], now: number) => (
+  <Card id="audit" title="Audit log">
+    {table({
+      caption: 'Actions of admins, the newest first',
+      rows: audit,
+      key: ({ at }) => `${at}`,
+      columns: [
+        ['When', 'n', ({ at }) => time(at, now)],
+        [
+          'What',
+          'g',
+          ({ action, user, model, reason, until }) => (
+            <span class="what">
+              {action} {user && <code>{user}…</code>}
+              {model && [' from ', scope(model)]}
+              {until && [', ends ', time(until, now)]}
+              {reason && [': ', name(reason)]}
+            </span>
+          ),
+        ],
+        ['Address', 'w', ({ ip }) => ip && name(ip)],
+      ],
+      empty: 'No actions yet.',
+    })}
+  </Card>
+)
+
+const exportCard = () => (
+  <Card
+    id="export"
+    title="Export"
+    side={['users', 'days', 'events'].map((kind) => (
+      <p>
+        {kind}
+        {['csv', 'ndjson'].map((format) => (
+          <a
+            href={`/api/admin/export?kind=${kind}&format=${format}`}
+            aria-label={`Export ${kind} as ${format}`}
+            download
+          >
+            {format}
+          </a>
+        ))}
+      </p>
+    ))}
+  />
+)

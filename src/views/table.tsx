@@ -1,0 +1,57 @@
+/** A table. */
+import type { Child } from 'hono/jsx'
+import { NAME_CHARS } from './parts.tsx'
+
+/**
+ * A column: its heading, its classes and its cells. `n`: numbers; `w`: only on wide screens; `g`: takes the remaining
+ * width.
+ */
+export type Column<T> = [name: string, kind: string, cell: (row: T) => Child]
+
+export type TableProps<T> = {
+  caption: string
+  rows: T[]
+  /** Identifies a row across refreshes. */
+  key: (row: T) => string
+  columns: Column<T>[]
+  /** Shown if there are no rows. */
+  empty?: string
+}
+
+/** A table. The first cell of a row is its header. Empty columns are left out. */
+export function table<T>({ caption, rows, key, columns, empty }: TableProps<T>) {
+  if (!rows.length) return <p class="empty">{empty}</p>
+  const cells = columns.map(([, , cell]) => rows.map(cell))
+  const shown = columns.flatMap(([name, kind], at) =>
+    cells[at]?.some(Boolean) ? [{ name, kind, cells: cells[at] }] : [],
+  )
+  return (
+    <table>
+      <caption class="hide">{caption}</caption>
+      <thead>
+        <tr>
+          {shown.map(({ name, kind }) => (
+            <th scope="col" class={kind}>
+              {name}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map((row, n) => (
+          <tr data-key={key(row).slice(0, NAME_CHARS)}>
+            {shown.map(({ kind, cells }, at) =>
+              at ? (
+                <td class={kind}>{cells[n]}</td>
+              ) : (
+                <th scope="row" class={kind}>
+                  {cells[n]}
+                </th>
+              ),
+            )}
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  )
+}

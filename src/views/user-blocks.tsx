@@ -1,0 +1,67 @@
+/** A user's blocks, and the form that adds one. */
+import { ALL_MODELS } from '../ledger/shapes.ts'
+import type { BlockLine } from '../reports/dashboard.ts'
+import { Card, modelName, name, scope, time } from './parts.tsx'
+
+export const REASON_CHARS = 500
+
+/** The durations of a block: minutes as the form sends them, and their labels. */
+export const DURATIONS = [
+  ['', 'until unblocked'],
+  ['15', '15 minutes'],
+  ['60', '1 hour'],
+  ['1440', '1 day'],
+  ['10080', '7 days'],
+]
+
+/** A user's blocks, and the models that can be blocked. */
+export type UserBlocks = { blocks: BlockLine[]; names: string[] }
+
+/** The card with the blocks of the user whose page is at `path`. */
+export const blocksCard = (path: string, { blocks, names }: UserBlocks, now: number) => (
+  <Card id="blocks" title="Blocks">
+    {blocks.map(({ model, reason, at, until }) => (
+      <form method="post" action={`${path}/unblock`} class="block">
+        <p>
+          <b>{scope(model)}</b>
+          {reason && name(reason)}
+          <small>
+            since {time(at, now)}, {until ? ['ends ', time(until, now)] : 'no end'}
+          </small>
+        </p>
+        <input type="hidden" name="model" value={model} />
+        <button class="quiet" aria-label={`Unblock ${modelName(model)}`}>
+          Unblock
+        </button>
+      </form>
+    ))}
+    <form method="post" action={`${path}/block`} class="fields">
+      <label>
+        Block from
+        <select name="model">
+          <option value={ALL_MODELS}>all models</option>
+          {names.map((model) => (
+            <option>{model}</option>
+          ))}
+        </select>
+      </label>
+      <label>
+        For
+        <select name="minutes">
+          {DURATIONS.map(([minutes, words]) => (
+            <option value={minutes}>{words}</option>
+          ))}
+        </select>
+      </label>
+      <label>
+        or until (UTC)
+        <input name="until" type="datetime-local" step="1" />
+      </label>
+      <label class="wide">
+        Reason, shown to the user
+        <input name="reason" maxlength={REASON_CHARS} />
+      </label>
+      <button>Block</button>
+    </form>
+  </Card>
+)

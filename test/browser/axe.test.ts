@@ -1,0 +1,84 @@
+/** Every page in every state, checked with axe-core: on phone and desktop screens, light and dark. */
+import type { AxeResults, RunOptions } from 'axe-core'
+import { readFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import type { Page } from 'playwright-core'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openStates, type State, type States } from '../../scripts/screenshots-states.ts'
+import { useBrowser } from '../support/browser.ts'
+
+const WIDTHS = [390, 1440]
+const SCHEMES = ['light', 'dark'] as const
+
+const NAMES = [
+  'home',
+  'login',
+  'login-wrong',
+  'login-limited',
+  'setup',
+  'away',
+  'empty',
+  'dashboard',
+  'dashboard-top',
+  'dashboard-page-2',
+  'dashboard-queued',
+  'dashboard-nobody',
+  'dashboard-tables',
+  'user',
+  'user-blocked',
+  'user-hostile',
+  'user-unknown',
+]
+
+const chromium = useBrowser()
+let axe: string
+let all: States
+
+beforeAll(async () => {
+  axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+  all = await openStates()
+}, 60_000)
+afterAll(() => all.close())
+
+type Axe = { axe: { run(options: RunOptions): Promise<AxeResults> } }
+
+/** The violations and their places. */
+const violations = async (page: Page, scheme: 'light' | 'dark') => {
+  const options: RunOptions = { resultTypes: ['violations'] }
+  // Only colours differ between the schemes.
+  if (scheme === 'dark') options.runOnly = ['color-contrast', 'link-in-text-block']
+  const { violations } = await page.evaluate(
+    (options) => (globalThis as unknown as Axe).axe.run(options),
+    options,
+  )
+  return violations.map(({ id, nodes }) => [id, ...nodes.map(({ html }) => html).slice(0, 5)])
+}
+
+/**
+ * Removes rows of tables, because they are alike: the first twelve and those with a tag remain. One page keeps all
+ * rows.
+ */
+const thinOut = (page: Page) =>
+  page.evaluate(() => {
+    for (const row of document.querySelectorAll('tr:nth-child(n+13):not(:has(.tag))')) row.remove()
+  })
+
+test('every state with a screenshot is checked', () => {
+  expect(all.states.map(({ name }) => name)).toEqual(NAMES)
+})
+
+test.each(NAMES)('axe finds nothing wrong with %s', async (name) => {
+  const state = all.states.find((one) => one.name === name) as State
+  const page = await all.open(chromium.browser(), state, { bypassCSP: true })
+  if (name !== 'dashboard') await thinOut(page)
+  await page.evaluate(axe)
+  for (const width of WIDTHS) {
+    await page.setViewportSize({ width, height: 900 })
+    for (const colorScheme of SCHEMES) {
+      await page.emulateMedia({ colorScheme })
+      const wrong = await violations(page, colorScheme)
+      expect({ width, colorScheme, wrong }).toEqual({ width, colorScheme, wrong: [] })
+    }
+  }
+  await page.context().close()
+})

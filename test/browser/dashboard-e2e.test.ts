@@ -1,0 +1,389 @@
+/** An admin in a real browser: with scripts, without scripts, and with the keyboard only. */
+import type { Locator, Page } from 'playwright-core'
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { Event } from '../../src/ledger/shapes.ts'
+import { MINUTE_MS, SECOND_MS } from '../../src/ledger/windows.ts'
+import {
+  button,
+  follow,
+  goTo,
+  leads,
+  link,
+  press,
+  refresh,
+  saved,
+  textOf,
+  tryKey,
+  useAdminBrowser,
+} from '../support/admin-browser.ts'
+import { adminGet, BEARER } from '../support/admin.ts'
+import { parseCsv } from '../support/csv.ts'
+import { ADMIN_KEY, eventOf, KINDS, type Gateway } from '../support/gateways.ts'
+import { seededId, seedUsers } from '../support/seed.ts'
+import { useWorld } from '../support/world.ts'
+
+const REASON = 'Too many <b>questions</b> & "no" answers'
+
+/** The token of a new user in each test, because a gateway remembers refused users for two seconds. */
+let token: string
+let tests = 0
+beforeEach(() => {
+  token = `token-of-user-${(tests += 1)}`
+})
+
+const world = useWorld()
+const { profile, visit, enter } = useAdminBrowser()
+
+const notice = (page: Page) => textOf(page.locator('.notice'))
+const figure = (page: Page, title: string) =>
+  textOf(
+    page
+      .locator('#figures div')
+      .filter({ has: page.getByRole('heading', { name: title }) })
+      .locator('strong'),
+  )
+const userIds = (page: Page) => page.locator('#users th .id').allTextContents()
+
+type Answer = { status: number; user: string; message?: string | undefined }
+
+/** Makes a call of a user. After an answer with 200, waits until it is counted. */
+async function ask(gateway: Gateway, of = token): Promise<Answer & { charged: number }> {
+  const response = await fetch(`${gateway.url}/api/groq`, {
+    method: 'POST',
+    headers: { 'x-user-token': of },
+    body: '{"prompt":"Hello"}',
+  })
+  const { error } = (await response.json()) as { error?: { message: string } }
+  if (response.status !== 200)
+    return { status: response.status, user: '', charged: 0, message: error?.message }
+  const { user, charged } = await eventOf(world.store, response.headers.get('x-weir-id'))
+  return { status: 200, user, charged }
+}
+
+const exported = async (gateway: Gateway, query: string) =>
+  (await fetch(`${gateway.url}/api/admin/export?${query}`, { headers: BEARER })).text()
+
+/** The path and query of a page. */
+const placeOf = (page: Page) => page.url().replace(/^http:..[^/]+/, '')
+
+describe.each(KINDS)('on %s', (kind) => {
+  // Without scripts, a page is only what the server rendered, which is the same on both platforms.
+  const ways: [string, boolean][] = [['with scripts', true]]
+  if (kind === 'node') ways.push(['without scripts', false])
+  describe.each(ways)('%s', (_, scripts) => {
+    test('a wrong key opens nothing, the right one does, and logging out ends the session', async () => {
+      const gateway = await world.gateway(kind)
+      const { page } = await visit(gateway, scripts)
+      await tryKey(page, 'not-the-admin-key')
+      expect(await textOf(page.getByRole('alert'))).toBe('That is not the admin key.')
+      await tryKey(page, ADMIN_KEY)
+      expect(placeOf(page)).toBe('/admin')
+      expect(await page.title()).toBe('Dashboard · Weir')
+      const api = () => page.request.get(`${gateway.url}/api/admin/usage`).then((r) => r.status())
+      expect(await api()).toBe(200)
+      const cookies = await page.context().cookies()
+
+      await press(page, 'Log out')
+      const closed = async () => {
+        await page.getByLabel('Admin key').waitFor()
+        expect(await page.locator('#figures').count()).toBe(0)
+      }
+      await closed()
+      await page.reload()
+      await closed()
+      await page.goBack()
+      await closed()
+      expect(await api()).toBe(401)
+      // The earlier cookie does not work either.
+      await page.context().addCookies(cookies)
+      expect(await api()).toBe(401)
+      await page.goto(`${gateway.url}/admin`)
+      await closed()
+    })
+
+    test('a call is in the numbers with the next refresh', async () => {
+      const gateway = await world.gateway(kind)
+      const admin = await enter(gateway, scripts)
+      const { page, urls } = admin
+      expect(await figure(page, 'Tokens today')).toBe('0')
+      expect(await userIds(page)).toEqual([])
+      const first = await ask(gateway)
+      const before = urls.length
+      await refresh(admin)
+      const tokens = async () => Number((await figure(page, 'Tokens today')).replace(',', ''))
+      await expect.poll(tokens).toBe(first.charged)
+      expect(await userIds(page)).toEqual([first.user])
+      expect(await page.locator('#events tbody tr').count()).toBe(1)
+      if (scripts) expect(urls.length).toBe(before + 1)
+
+      const second = await ask(gateway, 'token-of-another')
+      await refresh(admin)
+      await expect.poll(tokens).toBe(first.charged + second.charged)
+      expect(await userIds(page)).toEqual([second.user, first.user])
+      expect(await figure(page, 'Active users')).toBe('2')
+    })
+
+    test('a blocked user is refused with the reason from the next call until the block is lifted', async () => {
+      const gateway = await world.gateway(kind)
+      const { user } = await ask(gateway)
+      const { page } = await enter(gateway, scripts)
+      await leads(page, () => page.locator('#users').getByRole('link', { name: user }).click())
+      await page.getByLabel('Reason, shown to the user').fill(REASON)
+      await press(page, 'Block')
+      expect(await notice(page)).toMatch(/^Blocked\./)
+      expect(await ask(gateway)).toMatchObject({
+        status: 403,
+        message: `You are blocked from all models: ${REASON}`,
+      })
+      expect(await textOf(page.locator('#blocks .block bdi').nth(1))).toBe(REASON)
+      await follow(page, 'Users')
+      expect(await textOf(page.locator('#blocked tbody tr'))).toContain(REASON)
+      expect(await textOf(page.locator('#users .tag'))).toBe('blocked')
+      await leads(page, () => page.locator('#blocked').getByRole('link', { name: user }).click())
+
+      await press(page, 'Unblock all models')
+      expect(await notice(page)).toMatch(/^Unblocked\./)
+      expect(await page.locator('#blocks .block').count()).toBe(0)
+      await expect.poll(async () => (await ask(gateway)).status, { timeout: 20_000 }).toBe(200)
+    })
+
+    test('a block ends at its time', async () => {
+      const gateway = await world.gateway(kind)
+      const { user } = await ask(gateway)
+      const admin = await enter(gateway, scripts)
+      const { page } = admin
+      await goTo(admin, `/admin/users/${user}`)
+      const until = new Date(Math.ceil(Date.now() / SECOND_MS + 3) * SECOND_MS).toISOString()
+      // A browser omits seconds if they are 00.
+      await page.getByLabel('or until').fill(until.replace(/(:00)?\.000Z$/, ''))
+      await press(page, 'Block')
+      expect(await notice(page)).toMatch(/^Blocked\./)
+      const { status, message } = await ask(gateway)
+      expect([status, message]).toEqual([
+        403,
+        `You are blocked from all models until ${until.replace('.000', '')}.`,
+      ])
+      await expect.poll(async () => (await ask(gateway)).status, { timeout: 20_000 }).toBe(200)
+      expect(Date.now()).toBeGreaterThanOrEqual(Date.parse(until))
+      await page.reload()
+      expect(await page.locator('#blocks .block').count()).toBe(0)
+      await follow(page, 'Users')
+      expect(await page.locator('.tag').count()).toBe(0)
+    })
+
+    test.runIf(kind === 'node')(
+      '1,000 users are all found page by page, in the requested order',
+      async () => {
+        const gateway = await world.gateway(kind)
+        await seedUsers(world.redis, 1000, Date.now())
+        const { page } = await enter(gateway, scripts)
+        const seen = await userIds(page)
+        const order = (sort: string) =>
+          adminGet<{ users: { userId: string }[] }>(
+            gateway,
+            `/api/admin/usage?sort=${sort}&limit=50`,
+          ).then(({ users }) => users.map(({ userId }) => userId))
+        expect(seen.toSorted()).toEqual((await order('lastActive')).toSorted())
+        while (await link(page, 'Next page').count()) {
+          await follow(page, 'Next page')
+          seen.push(...(await userIds(page)))
+          expect(seen.length).toBeLessThanOrEqual(1000)
+        }
+        expect(new Set(seen).size).toBe(1000)
+        await follow(page, 'First page')
+        expect(await userIds(page)).toEqual(seen.slice(0, 50))
+
+        await follow(page, 'Most tokens')
+        expect(await link(page, 'Most tokens').getAttribute('aria-current')).toBe('true')
+        expect(await userIds(page)).toEqual(await order('tokens'))
+        await follow(page, 'Next page')
+        expect(await userIds(page)).not.toContain((await order('tokens'))[0])
+        expect(placeOf(page)).toMatch(/sort=tokens&cursor=.*#users$/)
+      },
+    )
+
+    test('a user is found by a pasted id or token, and no URL contains the token', async () => {
+      const gateway = await world.gateway(kind)
+      const { user } = await ask(gateway)
+      const { page, urls } = await enter(gateway, scripts)
+      for (const pasted of [token, ` ${user} `]) {
+        await page.getByLabel('User id or token').fill(pasted)
+        await press(page, 'Find')
+        expect(placeOf(page)).toBe(`/admin/users/${user}`)
+        await follow(page, 'Users')
+      }
+      await page.getByLabel('User id or token').fill('token-of-nobody')
+      await press(page, 'Find')
+      expect(await notice(page)).toBe('No user has this id or token.')
+      expect(urls.join(' ')).not.toContain('token-of')
+    })
+
+    test('saved files have the data of the API', async () => {
+      const gateway = await world.gateway(kind)
+      await ask(gateway)
+      await ask(gateway, 'token-of-another')
+      const told = await adminGet<{ users: { userId: string }[]; events: Event[] }>(
+        gateway,
+        '/api/admin/usage',
+      )
+      const { page } = await enter(gateway, scripts)
+      for (const exportKind of ['users', 'days', 'events']) {
+        for (const format of ['csv', 'ndjson']) {
+          const file = await saved(page, `Export ${exportKind} as ${format}`)
+          expect(file.name).toMatch(new RegExp(`^weir-${exportKind}-[\\d-]{10}\\.${format}$`))
+          expect(file.text).toBe(await exported(gateway, `kind=${exportKind}&format=${format}`))
+          const objects = (): unknown =>
+            file.text
+              .trim()
+              .split('\n')
+              .map((line) => JSON.parse(line))
+          if (format === 'csv') expect(parseCsv(file.text).length).toBeGreaterThan(0)
+          else if (exportKind === 'users') expect(objects()).toEqual(told.users.toReversed())
+          else if (exportKind === 'events') expect(objects()).toEqual(told.events)
+        }
+      }
+    })
+
+    test('erasing asks for confirmation, and keeps only the totals', async () => {
+      const gateway = await world.gateway(kind)
+      const { user, charged } = await ask(gateway)
+      const admin = await enter(gateway, scripts)
+      const { page } = admin
+      await goTo(admin, `/admin/users/${user}`)
+      await button(page, 'Erase user').click()
+      expect(await world.store.user(user)).toBeDefined()
+      await page.getByLabel('I understand').check()
+      await press(page, 'Erase user')
+      expect(placeOf(page)).toBe('/admin?done=erased')
+      expect(await notice(page)).toMatch(/^Erased\./)
+      expect(await userIds(page)).toEqual([])
+      expect(await figure(page, 'Tokens today')).toBe(charged.toLocaleString('en-US'))
+      expect(await page.content()).not.toContain(user)
+      expect((await page.goto(`${gateway.url}/admin/users/${user}`))?.status()).toBe(404)
+      expect(await world.store.user(user)).toBeUndefined()
+    })
+  })
+
+  test('everything works with the keyboard, and the focus is always visible', async () => {
+    const gateway = await world.gateway(kind)
+    await seedUsers(world.redis, 60, Date.now() - MINUTE_MS)
+    const { user } = await ask(gateway)
+    const { page } = await visit(gateway)
+    const keys = page.keyboard
+
+    // The login page sets the focus to the key.
+    await expect.poll(async () => (await focused(page)).html).toContain('id="key"')
+    await keys.type(ADMIN_KEY)
+    await tabTo(page, button(page, 'Log in'))
+    await leads(page, () => keys.press('Enter'))
+
+    await keys.press('Tab')
+    expect(await focused(page)).toMatchObject({ text: 'Skip to content', seen: true })
+    await keys.press('Enter')
+    await tabTo(page, page.locator('summary').first())
+    await keys.press('Space')
+    expect(await page.locator('#hours').getAttribute('open')).toBe('')
+    await tabTo(page, link(page, 'Most tokens'))
+    await leads(page, () => keys.press('Enter'))
+    await tabTo(page, page.getByLabel('User id or token'))
+    await keys.type(token)
+    await tabTo(page, button(page, 'Find'))
+    await leads(page, () => keys.press('Enter'))
+    expect(placeOf(page)).toBe(`/admin/users/${user}`)
+
+    await tabTo(page, page.getByLabel('Block from'))
+    await tabTo(page, page.getByLabel('Reason, shown to the user'))
+    await keys.type(REASON)
+    await tabTo(page, button(page, 'Block'))
+    await leads(page, () => keys.press('Space'))
+    expect((await ask(gateway)).status).toBe(403)
+    await tabTo(page, button(page, 'Unblock all models'))
+    await leads(page, () => keys.press('Enter'))
+    expect((await world.store.user(user))?.profile.blocks).toEqual({})
+
+    await tabTo(page, link(page, 'Users'))
+    await leads(page, () => keys.press('Enter'))
+    await tabTo(page, page.locator('#users').getByRole('link', { name: seededId(3) }))
+    await leads(page, () => keys.press('Enter'))
+    expect(placeOf(page)).toBe(`/admin/users/${seededId(3)}`)
+    await tabTo(page, page.getByLabel('I understand'))
+    await keys.press('Space')
+    await tabTo(page, button(page, 'Erase user'))
+    await leads(page, () => keys.press('Enter'))
+    expect(placeOf(page)).toBe('/admin?done=erased')
+
+    await tabTo(page, link(page, 'Next page'))
+    await leads(page, () => keys.press('Enter'))
+    expect(await userIds(page)).toHaveLength(10)
+    await tabTo(page, link(page, 'First page'))
+    await tabTo(page, link(page, 'Export events as ndjson'))
+    await tabTo(page, button(page, 'Log out'))
+    await leads(page, () => keys.press('Enter'))
+    await page.getByLabel('Admin key').waitFor()
+  })
+
+  test('a block by the admin is a banner on the page of the user until it is lifted', async () => {
+    const gateway = await world.gateway(kind)
+    const { user } = await ask(gateway)
+    const app = await (await profile(Date.now())).newPage()
+    await app.goto(world.upstream.url)
+    await app.setContent(`<!doctype html><title>app</title>
+      <script type="module" src="${gateway.url}/tracker.js" data-user-token="${token}" data-banner></script>`)
+    await app.waitForFunction(() => 'weir' in window)
+    await app.evaluate(() => navigator.locks.query())
+    const syncsAfter = async (ms: number) => {
+      const synced = app.waitForResponse(
+        (answer) =>
+          answer.url().endsWith('/api/tracking/sync') && answer.request().method() === 'POST',
+      )
+      await app.clock.runFor(ms)
+      await (await synced).finished()
+    }
+    const banner = app.getByRole('alert')
+    await syncsAfter(2 * SECOND_MS)
+    expect(await banner.count()).toBe(0)
+
+    const admin = await enter(gateway)
+    const { page } = admin
+    await goTo(admin, `/admin/users/${user}`)
+    await page.getByLabel('Reason, shown to the user').fill(REASON)
+    await press(page, 'Block')
+    await syncsAfter(5 * MINUTE_MS)
+    await expect
+      .poll(() => banner.allTextContents())
+      .toEqual([`You are blocked from all models until further notice. ${REASON}`])
+    await press(page, 'Unblock all models')
+    await syncsAfter(5 * MINUTE_MS)
+    await expect.poll(() => banner.count()).toBe(0)
+  })
+})
+
+/** The focused element, and whether its focus is visible. */
+const focused = (page: Page) =>
+  page.evaluate(() => {
+    const element = document.activeElement ?? document.body
+    const { outlineStyle, outlineWidth } = getComputedStyle(element)
+    const { width, height, top, bottom, left, right } = element.getBoundingClientRect()
+    const inView = top < innerHeight && bottom > 0 && left < innerWidth && right > 0
+    const seen =
+      outlineStyle !== 'none' && parseFloat(outlineWidth) >= 2 && width > 1 && height > 1 && inView
+    return {
+      text: element.textContent,
+      html: element.outerHTML.slice(0, 100),
+      page: element === document.body,
+      seen,
+    }
+  })
+
+/** Presses Tab until the target has the focus. */
+async function tabTo(page: Page, target: Locator): Promise<void> {
+  const wanted = await target.elementHandle()
+  for (let presses = 0; presses < 400; presses += 1) {
+    await page.keyboard.press('Tab')
+    const at = await focused(page)
+    // After the last element, the focus is briefly on the browser's own controls.
+    if (!at.page) expect([at.html, at.seen]).toEqual([at.html, true])
+    if (await page.evaluate((element) => element === document.activeElement, wanted)) return
+  }
+  throw new Error('no number of tabs leads there')
+}

@@ -1,0 +1,195 @@
+/** The output of each platform's own build tool, run as close to the platform as possible offline. */
+import { Log, LogLevel, Miniflare } from 'miniflare'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { unstable_getMiniflareWorkerOptions } from 'wrangler'
+import { copyCheckout, type Checkout } from '../support/checkout.ts'
+import { ADMIN_KEY } from '../support/gateways.ts'
+import { smoke } from '../support/smoke.ts'
+import { serveOutput } from '../support/vercel-output.ts'
+import { useWorld } from '../support/world.ts'
+
+const world = useWorld()
+const checkouts: Checkout[] = []
+const closing: (() => Promise<unknown>)[] = []
+
+const model = 'openai/gpt-oss-20b'
+const target = (url: string) => ({ url, adminKey: ADMIN_KEY, model })
+const vars = () => ({
+  GROQ_API_KEY: 'gsk_key',
+  GROQ_BASE_URL: world.upstream.url,
+  KV_REST_API_URL: world.upstash.url,
+  KV_REST_API_TOKEN: world.upstash.token,
+  STORE_TIMEOUT_MS: '10000',
+  LOG_LEVEL: 'warn',
+  ADMIN_KEY,
+})
+
+async function checkout(): Promise<Checkout> {
+  const copy = await copyCheckout()
+  checkouts.push(copy)
+  return copy
+}
+
+/** Builds a checkout with this `runtime` with the Vercel CLI. Returns the folder of the output. */
+async function vercelBuild(runtime: 'edge' | 'nodejs'): Promise<string> {
+  const { folder, run } = await checkout()
+  const entry = join(folder, 'src/vercel.ts')
+  const before = await readFile(entry, 'utf8')
+  const after = before.replace("{ runtime: 'edge' }", `{ runtime: '${runtime}' }`)
+  const changed = after.split('\n').filter((line, at) => line !== before.split('\n')[at])
+  expect(changed).toHaveLength(runtime === 'edge' ? 0 : 1)
+  await writeFile(entry, after)
+  const settings = { framework: null, installCommand: '' }
+  const project = { orgId: 'team_none', projectId: 'prj_none', settings }
+  await mkdir(join(folder, '.vercel'))
+  await writeFile(join(folder, '.vercel/project.json'), JSON.stringify(project))
+  await run('vercel', ['build', '--yes'])
+  return join(folder, '.vercel/output')
+}
+
+/** Starts `vercel dev`, with files and the demo model. */
+async function vercelDev(): Promise<string> {
+  const { folder, start } = await checkout()
+  const port = await freePort()
+  const child = start('vercel', ['dev', '--local', '--yes', '--listen', `127.0.0.1:${port}`], {
+    ADMIN_KEY,
+    USAGE_FILE: join(folder, 'usage.json'),
+  })
+  const url = `http://127.0.0.1:${port}`
+  closing.push(() => end(child, url))
+  let output = ''
+  await new Promise<void>((resolve, reject) => {
+    const read = (data: Buffer) => {
+      output += data.toString()
+      if (output.includes('Ready!')) resolve()
+    }
+    child.stdout?.on('data', read)
+    child.stderr?.on('data', read)
+    child.once('exit', () => reject(new Error(`vercel dev ended: ${output}`)))
+  })
+  return url
+}
+
+/**
+ * Ends a command and the processes that it started, as Ctrl-C does: `vercel dev` alone would leave our process
+ * running.
+ */
+async function end(child: ChildProcess, url: string): Promise<void> {
+  if (child.pid !== undefined) process.kill(-child.pid, 'SIGTERM')
+  const gone = () =>
+    fetch(url).then(
+      () => false,
+      () => true,
+    )
+  await vi.waitUntil(gone, { timeout: 20_000 })
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+/** The files that `wrangler deploy` would upload. Returns their folder, and the folder of the checkout. */
+async function wranglerBuild(): Promise<{ folder: string; upload: string }> {
+  const { folder, run } = await checkout()
+  const upload = join(folder, 'upload')
+  await run('wrangler', ['deploy', '--dry-run', '--outdir', upload])
+  return { folder, upload }
+}
+
+let built: {
+  edge: string
+  node: string
+  dev: string
+  cloudflare: Awaited<ReturnType<typeof wranglerBuild>>
+}
+
+// All at once, because the CLI spends most of its time waiting.
+beforeAll(async () => {
+  const [edge, node, dev, cloudflare] = await Promise.all([
+    vercelBuild('edge'),
+    vercelBuild('nodejs'),
+    vercelDev(),
+    wranglerBuild(),
+  ])
+  built = { edge, node, dev, cloudflare }
+}, 120_000)
+
+afterAll(async () => {
+  for (const close of closing) await close()
+  for (const one of checkouts) await one.remove()
+}, 60_000)
+
+const launchOf = async (output: string) =>
+  JSON.parse(
+    await readFile(join(output, 'functions/index.func/.vc-config.json'), 'utf8'),
+  ) as unknown
+
+describe('vercel build', () => {
+  let url: string
+  beforeAll(async () => {
+    const served = await serveOutput(built.edge, vars())
+    closing.push(served.close)
+    url = served.url
+  })
+  test('makes an edge function', async () => {
+    expect(await launchOf(built.edge)).toMatchObject({ runtime: 'edge', entrypoint: 'index.mjs' })
+  })
+  smoke(() => target(url))
+})
+
+describe('vercel build with the runtime changed to nodejs', () => {
+  let url: string
+  beforeAll(async () => {
+    const served = await serveOutput(built.node, vars())
+    closing.push(served.close)
+    url = served.url
+  })
+  test('makes a Node function', async () => {
+    expect(await launchOf(built.node)).toMatchObject({
+      runtime: expect.stringMatching(/^nodejs\d+\.x$/) as string,
+      launcherType: 'Nodejs',
+      handler: 'index.mjs',
+    })
+  })
+  smoke(() => target(url))
+})
+
+describe('vercel dev', () => {
+  smoke(() => target(built.dev))
+})
+
+describe('what wrangler deploys', () => {
+  let url: string
+  beforeAll(async () => {
+    const { folder, upload } = built.cloudflare
+    const { workerOptions } = unstable_getMiniflareWorkerOptions(join(folder, 'wrangler.toml'))
+    const { compatibilityDate, assets } = workerOptions
+    if (!assets) throw new Error('wrangler.toml names no assets')
+    const miniflare = new Miniflare({
+      name: 'weir',
+      modules: true,
+      script: await readFile(join(upload, 'index.js'), 'utf8'),
+      bindings: vars(),
+      compatibilityDate,
+      assets: { ...assets, workerName: 'weir' },
+      host: '127.0.0.1',
+      port: 0,
+      cf: false,
+      log: new Log(LogLevel.NONE),
+      handleRuntimeStdio: () => undefined,
+    })
+    closing.push(() => miniflare.dispose())
+    url = (await miniflare.ready).origin
+  })
+  smoke(() => target(url))
+})

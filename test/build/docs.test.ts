@@ -1,0 +1,330 @@
+/** Checks README.md and docs/: links, names, codes, routes, keys and log entries exist, and commands work. */
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { cp, mkdtemp, rm, symlink } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, dirname, join, resolve } from 'node:path'
+import { expect, test } from 'vitest'
+import { readConfig, VARIABLES } from '../../src/config/config.ts'
+import { imported, migrated } from '../../src/migration/report.ts'
+import { UNRECORDED } from '../../src/store/fallback/queue.ts'
+import { PREFIX } from '../../src/store/redis/keys.ts'
+import { CONNECTED } from '../../src/store/redis/store.ts'
+import { nextDay } from '../../src/ledger/windows.ts'
+import { createIds } from '../../src/identity/ids.ts'
+import { useBrowser } from '../support/browser.ts'
+import { ADMIN_KEY } from '../support/gateways.ts'
+import { useWorld } from '../support/world.ts'
+
+const world = useWorld()
+const chromium = useBrowser()
+
+const TOKEN = 'token-of-a-reader'
+/** Made like the ids of the tests, see gateways.ts. */
+const USER_ID = await createIds('secret-of-the-tests').user(TOKEN)
+
+type Page = { path: string; text: string }
+
+const read = (path: string): Page => ({ path, text: readFileSync(path, 'utf8') })
+/** The files of a folder and of its subfolders. */
+const filesOf = (folder: string, end: RegExp): string[] =>
+  readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .filter((name) => end.test(name))
+    .map((name) => join(folder, name))
+    .sort()
+
+const DOCS = filesOf('docs', /\.md$/).map(read)
+const PAGES = [...['README.md', 'CHANGELOG.md', 'SECURITY.md'].map(read), ...DOCS]
+const all = PAGES.map(({ text }) => text).join('\n')
+const doc = (name: string): string => read(`docs/${name}.md`).text
+
+/** The code blocks of a language. Blocks in lists are indented. */
+const fences = ({ text }: Page, language: string): string[] =>
+  [...text.matchAll(new RegExp(`^( *)\`\`\`${language}\\n([^]*?)^ *\`\`\`$`, 'gm'))].map(
+    ([, indent = '', code = '']) => code.replaceAll(new RegExp(`^${indent}`, 'gm'), ''),
+  )
+
+/** Fills in the values that a reader would replace. */
+const filled = (code: string, url: string): string =>
+  code
+    .replaceAll(/https:\/\/HOST|http:\/\/127\.0\.0\.1:8787/g, url)
+    .replaceAll('THE_PRINTED_KEY', ADMIN_KEY)
+    .replaceAll('USER_ID', USER_ID)
+    .replaceAll(/\bTOKEN\b/g, TOKEN)
+
+/** The names that the pages mention, by a pattern with one group. */
+const mentioned = (pattern: RegExp): Set<string> =>
+  new Set([...all.matchAll(pattern)].map(([, name = '']) => name))
+
+/** The anchors of a page's headings on GitHub. */
+const anchors = (text: string): string[] =>
+  [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-'),
+  )
+
+test.each(PAGES)('every relative link of $path has a target', ({ path, text }) => {
+  const prose = text.replaceAll(/^ *```[^]*?^ *```$/gm, '')
+  const links = [...prose.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link)
+  for (const link of links.filter((one) => !/^https?:/.test(one))) {
+    const [file = '', anchor] = link.split('#')
+    const target = file === '' ? path : join(dirname(path), file)
+    expect(existsSync(target), link).toBe(true)
+    if (anchor !== undefined) expect(anchors(read(target).text), link).toContain(anchor)
+  }
+})
+
+test('every test that security.md names is in the file that it links', () => {
+  const named = [...doc('security').matchAll(/\]\(\.\.\/(test\/[\w./-]+)\)((?::|,)? "[^|;]*")?/g)]
+  expect(named.length).toBeGreaterThan(40)
+  for (const [, file = '', names = ''] of named) {
+    const { text } = read(file)
+    for (const [, name = ''] of names.matchAll(/"([^"]+)"/g))
+      expect(text.replaceAll("\\'", "'"), file).toContain(name)
+  }
+})
+
+test('every mentioned file exists', () => {
+  const paths = mentioned(/`((?:src|test|static|scripts|bench|docs|\.ci)\/[\w./-]*)`/g)
+  expect(paths.size).toBeGreaterThan(10)
+  expect([...paths].filter((path) => !existsSync(path))).toEqual([])
+})
+
+test('every mentioned variable exists, and all are mentioned', () => {
+  const others = ['NODE_ENV', 'USER_ID', 'THE_PRINTED_KEY', 'TEST_URL', 'TEST_MODEL']
+  const names = mentioned(/\b([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?=\b|_)/g)
+  const known = (name: string) =>
+    others.includes(name) || VARIABLES.some((one) => one === name || one.startsWith(`${name}_`))
+  expect([...names].filter((name) => !known(name))).toEqual([])
+  expect(VARIABLES.filter((name) => !all.includes(`\`${name}`))).toEqual([])
+})
+
+test('every mentioned npm command exists', () => {
+  const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: object }
+  const names = mentioned(/\bnpm run (\w[\w:-]*)/g)
+  expect(names.size).toBeGreaterThan(3)
+  expect([...names].filter((name) => !Object.hasOwn(scripts, name))).toEqual([])
+})
+
+test('every error code is listed with its status, and troubleshooting.md has all of them', () => {
+  const table = readFileSync('src/errors.ts', 'utf8').matchAll(/^ {2}(\w+): \[(\d{3}), /gm)
+  const codes = [...table].map(([, code, status]) => `${status} \`${code}\``)
+  expect(codes.length).toBeGreaterThan(15)
+  const named = mentioned(/\b([45]\d\d `[a-z_]+`)/g)
+  expect([...named].filter((code) => !codes.includes(code))).toEqual([])
+  const listed = doc('troubleshooting').split('## Error codes')[1] ?? ''
+  expect(codes.filter((code) => !listed.includes(`| ${code} `))).toEqual([])
+})
+
+test('every mentioned route exists, with the mentioned method', async () => {
+  const { url } = await world.gateway('node')
+  const place = /(?:\b(GET|POST|PUT|DELETE) )?(?:https?:\/\/[\w.:]+)?(\/api\/[\w/:*-]+(?:\.json)?)/g
+  const routes = new Map<string, string | undefined>()
+  for (const [, method, path = ''] of all.matchAll(place)) {
+    const exact = path.replace(/\*$/, 'models').replace(/\/$/, '')
+    // A base URL is not a route.
+    if (exact === '/api/groq/openai/v1') continue
+    routes.set(`${method ?? ''} ${exact.replace(/:userId|USER_ID/, USER_ID)}`, method)
+  }
+  expect(routes.size).toBeGreaterThan(15)
+  const headers = { authorization: `Bearer ${ADMIN_KEY}` }
+  for (const [route, method] of routes) {
+    const path = route.split(' ')[1] ?? ''
+    const response = await fetch(url + path, { method: method ?? 'GET', headers })
+    expect([route, await response.text()]).not.toEqual([route, expect.stringContaining('No such')])
+    if (method) expect([route, response.status]).not.toEqual([route, 405])
+  }
+})
+
+test('operations.md has every entry of the log, and no other', () => {
+  const entry = /(?:\.(?:debug|info|warn|error)|\bwarn)\(\s*'([a-z]+\.[a-z_]+)'/g
+  const sources = filesOf('src', /\.tsx?$/).map((path) => readFileSync(path, 'utf8'))
+  const written = sources.flatMap((text) => [...text.matchAll(entry)].map(([, name = '']) => name))
+  const rows = doc('operations')
+    .split('## What to watch')[1]
+    ?.split('\n## ')[0]
+    ?.match(/^\|.*$/gm)
+    ?.join('\n')
+  const named = [...(rows ?? '').matchAll(/`([a-z]+\.[a-z_]+)`/g)].map(([, name]) => name)
+  expect([...new Set(named)].toSorted()).toEqual([...new Set([...written, UNRECORDED])].toSorted())
+  const report = { records: 0, leftOut: 0, damaged: 0, positions: [] }
+  for (const phrase of [CONNECTED, migrated(report), imported(report)]) {
+    expect(rows).toContain(`\`${phrase.replace(' 0 ', ' X ')}\``)
+  }
+})
+
+test('storage.md has every key of the database', async () => {
+  const { url } = await world.gateway('node')
+  const ask = (path: string, init: RequestInit) =>
+    fetch(url + path, init).then(async (response) => {
+      await response.arrayBuffer()
+      return response
+    })
+  const admin = { authorization: `Bearer ${ADMIN_KEY}` }
+  const json = { 'content-type': 'application/json' }
+  const chat = { method: 'POST', headers: { 'x-user-token': TOKEN }, body: '{"prompt":"Hi"}' }
+  const day = { tokens: 1, requests: 1, resetAt: nextDay(Date.now()) }
+  const block = { userId: USER_ID, model: '*', blocked: true }
+
+  const { headers } = await ask('/api/groq', chat)
+  const id = headers.get('x-weir-id')
+  await expect
+    .poll(async () => (await world.store.events(9)).map((event) => event.id))
+    .toContain(id)
+  const [event] = await world.store.events(1)
+  if (event) {
+    const late = { ...event, id: 'served-without-a-lease' }
+    await world.store.replay([{ op: 'enter', now: Date.now(), user: late.user, event: late }])
+  }
+  await ask('/api/tracking/sync', {
+    method: 'POST',
+    headers: json,
+    body: JSON.stringify({ userToken: TOKEN, modelUsage: { 'a/one': { day } } }),
+  })
+  const login = { method: 'POST', headers: json, body: JSON.stringify({ key: ADMIN_KEY }) }
+  await ask('/api/admin/login', login)
+  const post = { method: 'POST', headers: admin, body: JSON.stringify(block) }
+  await ask('/api/admin/usage', post)
+  const other = 'somebody-who-is-gone--'
+  await ask(`/api/admin/users/${other}`, { method: 'DELETE', headers: admin })
+
+  const keys = (await world.redis.command(['KEYS', '*'])) as string[]
+  const listed = [...doc('storage').matchAll(/^\| `(weir:[^`]+)`/gm)].map(([, key = '']) => key)
+  expect(listed.filter((key) => !key.startsWith(PREFIX))).toEqual([])
+  const kinds = listed.map((key) => {
+    const kind = key.slice(PREFIX.length).replaceAll(/\{\w+\}/g, '[^:]+')
+    return new RegExp(`^${kind}$`)
+  })
+  const isListed = (key: string) =>
+    key.startsWith(PREFIX) && kinds.some((kind) => kind.test(key.slice(PREFIX.length)))
+  expect(keys.length).toBeGreaterThanOrEqual(15)
+  expect(keys.filter((key) => !isListed(key))).toEqual([])
+})
+
+/** Lines that are not run here, with the reason. */
+const NOT_RUN: [line: RegExp, reason: string][] = [
+  [/^npx (vercel|wrangler) /, 'needs an account and the network'],
+  [/^npm (install|ci)\b/, 'needs a registry'],
+  [/^(npm run dev|NODE_ENV=production npm start)$/, 'http/run.test.ts runs it'],
+  [/^npm run replay -- FILE$/, 'store/replay.test.ts runs it'],
+  [/^npm run migrate -- (FILE|--kv)$/, 'migration/run.test.ts runs it'],
+  [/^(npm test|npx vitest run test\/store\/admit\.test\.ts)$/, 'would run this test'],
+  [/^openssl rand /, 'is no tool of this project'],
+]
+
+/** The commands of a page, with continued lines joined. */
+const commands = (page: Page): string[] =>
+  fences(page, 'sh')
+    .flatMap((code) => code.replaceAll(/\\\n\s*/g, '').split('\n'))
+    .filter((line) => line !== '')
+
+const isVariable = (line: string) => VARIABLES.some((name) => line.startsWith(`${name}=`))
+
+test('every command is run, or has a reason not to be run', () => {
+  const lines = PAGES.flatMap(commands).filter(
+    (line) => !line.startsWith('curl ') && !isVariable(line),
+  )
+  expect(lines.filter((line) => !NOT_RUN.some(([known]) => known.test(line)))).toEqual([])
+  expect(NOT_RUN.filter(([known]) => !lines.some((line) => known.test(line)))).toEqual([])
+})
+
+async function run(command: string, args: string[], cwd: string): Promise<string> {
+  const child = spawn(command, args, { cwd, env: { ...process.env, ADMIN_KEY } })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (data: Buffer) => (output += data.toString()))
+  }
+  const [code] = (await once(child, 'close')) as [number]
+  expect([args.at(-1), code, output]).toEqual([args.at(-1), 0, output])
+  return output
+}
+
+test.each(PAGES.filter((page) => commands(page).some((line) => line.startsWith('curl '))))(
+  'the calls with curl of $path succeed, one after the other',
+  async (page) => {
+    const { url } = await world.gateway('node')
+    const folder = await mkdtemp(join(tmpdir(), 'weir-docs-'))
+    try {
+      for (const line of commands(page).filter((one) => one.startsWith('curl '))) {
+        const call = filled(line, url).replace('curl ', 'curl -sS --fail-with-body ')
+        await run('sh', ['-c', call], folder)
+      }
+    } finally {
+      await rm(folder, { recursive: true })
+    }
+  },
+)
+
+test('the values of variables in commands are right', () => {
+  const lines = PAGES.flatMap(commands).filter(isVariable)
+  expect(lines.length).toBeGreaterThan(0)
+  for (const line of lines) {
+    const [, name = '', value = ''] = /^(\w+)='(.*)'$/.exec(line) ?? []
+    expect(() => readConfig({ [name]: value }, 'edge'), line).not.toThrow()
+  }
+})
+
+test.each(DOCS.flatMap((page) => fences(page, 'js').map((code) => ({ path: page.path, code }))))(
+  'a script of $path answers: $code',
+  async ({ code }) => {
+    const { url } = await world.gateway('node')
+    const args = ['--input-type=module', '-e', filled(code, url)]
+    expect((await run(process.execPath, args, process.cwd())).length).toBeGreaterThan(10)
+  },
+)
+
+test.each(PAGES.flatMap((page) => fences(page, 'html').map((code) => ({ path: page.path, code }))))(
+  'a page of $path calls and syncs: $code',
+  async ({ code }) => {
+    const { url } = await world.gateway('node')
+    const page = await (await chromium.profile(Date.now())).newPage()
+    const errors: unknown[] = []
+    page.on('pageerror', (error) => errors.push(error))
+    await page.goto(world.upstream.url)
+    const called = page.waitForResponse((answer) => answer.url().startsWith(`${url}/api/groq/`))
+    const synced = page.waitForResponse(
+      (answer) =>
+        answer.url() === `${url}/api/tracking/sync` && answer.request().method() === 'POST',
+    )
+    await page.setContent(`<!doctype html><title>app</title>${filled(code, url)}`)
+    expect((await called).status()).toBe(200)
+    await page.evaluate(() => navigator.locks.query())
+    await page.clock.runFor(2000)
+    expect((await synced).status()).toBe(200)
+    expect(errors).toEqual([])
+  },
+)
+
+test('the Dockerfile copies everything that the server needs', async () => {
+  const [file = ''] = DOCS.flatMap((page) => fences(page, 'dockerfile'))
+  const copied = [...file.matchAll(/^COPY (.+) \S+$/gm)].flatMap(([, names = '']) =>
+    names.split(' '),
+  )
+  const [command = '', ...args] = JSON.parse(/^CMD (.+)$/m.exec(file)?.[1] ?? '[]') as string[]
+  const folder = await mkdtemp(join(tmpdir(), 'weir-docs-'))
+  const { PATH } = process.env
+  const env = { PATH, PORT: '0', ADMIN_KEY, USAGE_FILE: join(folder, 'usage.json') }
+  for (const name of copied) await cp(name, join(folder, basename(name)), { recursive: true })
+  await symlink(resolve('node_modules'), join(folder, 'node_modules'))
+  const server = spawn(command, args, { cwd: folder, env })
+  try {
+    const ended = once(server, 'exit')
+    let output = ''
+    for (const stream of [server.stdout, server.stderr]) {
+      stream.on('data', (data: Buffer) => (output += data.toString()))
+    }
+    await expect.poll(() => output, { timeout: 20_000 }).toMatch(/listens on \S+\n/)
+    const url = /listens on (\S+)/.exec(output)?.[1] ?? ''
+    for (const [path, status] of Object.entries({ '/': 200, '/admin': 401, '/tracker.js': 200 })) {
+      expect([path, (await fetch(url + path)).status]).toEqual([path, status])
+    }
+    server.kill('SIGTERM')
+    expect((await ended)[0]).toBe(0)
+  } finally {
+    server.kill('SIGKILL')
+    await rm(folder, { recursive: true })
+  }
+})

@@ -1,0 +1,251 @@
+/** Commands as Upstash bills them: each command, also inside scripts. */
+import { describe, expect, test } from 'vitest'
+import { ALL_MODELS } from '../../src/ledger/shapes.ts'
+import { MINUTE_MS, nextDay } from '../../src/ledger/windows.ts'
+import { quotaKey } from '../../src/store/redis/keys.ts'
+import { BEARER, logIn } from '../support/admin.ts'
+import { eventOf, KINDS, type Gateway } from '../support/gateways.ts'
+import { seededId, seedUsers } from '../support/seed.ts'
+import { useWorld } from '../support/world.ts'
+
+const world = useWorld()
+
+const MODEL = 'openai/gpt-oss-20b'
+const GLOBAL = { GLOBAL_LIMITS: '{"total":{"tokensPerDay":1000000000,"requestsPerDay":1000000}}' }
+const FEW_AND_MANY = [10, 100_000]
+
+async function ask(gateway: Gateway, user: string, model = MODEL): Promise<string | null> {
+  const response = await fetch(`${gateway.url}/api/groq`, {
+    method: 'POST',
+    headers: { 'x-user-token': `token-of-${user}` },
+    body: JSON.stringify({ model, stream: true, messages: [] }),
+  })
+  await response.arrayBuffer()
+  expect(response.status).toBe(200)
+  return response.headers.get('x-weir-id')
+}
+
+type Bill = { total: number; told: string }
+
+async function billed(run: () => Promise<unknown>): Promise<Bill> {
+  await world.redis.resetStats()
+  await run()
+  const stats = Object.entries(await world.redis.commandstats()).sort()
+  const told = stats.map(([name, calls]) => (calls === 1 ? name : `${calls} ${name}`)).join(' ')
+  return { total: stats.reduce((sum, [, calls]) => sum + calls, 0), told }
+}
+
+/** Settlements have ended when the database gets no more commands. A read of events would be billed too. */
+const settled = (count: number) =>
+  expect
+    .poll(
+      () =>
+        world.upstash.log
+          .flatMap(({ commands }) => commands.flat())
+          .filter((arg) => arg.startsWith('{"op":"settle"')).length,
+      { timeout: 10_000, interval: 2 },
+    )
+    .toBe(count)
+    .then(() =>
+      Promise.all(
+        world.upstash.log.map((call) =>
+          expect.poll(() => call.answered, { interval: 2 }).toBeDefined(),
+        ),
+      ),
+    )
+
+/** The cost of each of `count` requests. Each is sent after the previous one is settled. */
+async function alone(
+  gateway: Gateway,
+  count: number,
+  userOf: (n: number) => string,
+  model?: string,
+): Promise<Bill[]> {
+  const bills: Bill[] = []
+  for (let n = 0; n < count; n += 1) {
+    world.upstash.reset()
+    const bill = await billed(async () => {
+      await ask(gateway, userOf(n), model)
+      await settled(1)
+    })
+    bills.push(bill)
+  }
+  return bills
+}
+
+const meanOf = (bills: Bill[]) => bills.reduce((sum, { total }) => sum + total, 0) / bills.length
+
+/** Prints the measurements, and returns the mean. */
+function tell(what: string, bills: Bill[]): number {
+  const counts = new Map<string, number>()
+  for (const { total, told } of bills) {
+    const one = `${total} (${told})`
+    counts.set(one, (counts.get(one) ?? 0) + 1)
+  }
+  const all = [...counts].map(([one, count]) => `${count} × ${one}`).join(', ')
+  console.log(`${what}: ${meanOf(bills).toFixed(2)} commands: ${all}`)
+  return meanOf(bills)
+}
+
+describe.each(KINDS)('on %s', (kind) => {
+  test.each(FEW_AND_MANY)(
+    'with %i users a request alone costs 9 commands, and first requests a few more',
+    async (users) => {
+      const gateway = await world.gateway(kind, GLOBAL)
+      await eventOf(world.store, await ask(gateway, 'a-warm-up'))
+      await world.redis.flush()
+      await seedUsers(world.redis, users, Date.now())
+      const measure = async (what: string, ...args: [number, (n: number) => string, string?]) => {
+        const bills = await alone(gateway, ...args)
+        tell(`${kind}, ${users} users, ${what}`, bills)
+        return bills.map(({ total }) => total).sort((a, b) => a - b)
+      }
+      const somebody = () => 'somebody'
+      // It folds the previous day, and removes expired members from the indexes.
+      const [first] = await measure('the first of a day', 1, somebody)
+      expect(first).toBeLessThanOrEqual(32)
+      // The index is updated each time a user's usage of the day doubles.
+      const same = await measure('the same user', 20, somebody)
+      expect(same.slice(0, -1)).toEqual(Array(19).fill(9))
+      expect(same.at(-1)).toBeLessThanOrEqual(10)
+      const [ofModel] = await measure('the first of a model in a day', 1, somebody, 'b/two')
+      expect(ofModel).toBeLessThanOrEqual(12)
+      expect(await measure('a model that is known', 1, somebody, 'b/two')).toEqual([9])
+      expect(await measure('the first of a user', 1, () => 'another')).toEqual([10])
+      const wide = await measure('each another user', 64, (n) => `user-${n}`)
+      expect(wide).toEqual(Array(64).fill(10))
+      const again = await measure('each of those once more', 64, (n) => `user-${n}`)
+      expect(again).toEqual(Array(64).fill(9))
+      // Then the script asks the database for the time.
+      await putClockBack(2 * MINUTE_MS)
+      expect(await measure('after two minutes without any', 1, somebody)).toEqual([10])
+    },
+    120_000,
+  )
+
+  test('there is one round trip before upstream is called, and one after the last byte', async () => {
+    const gateway = await world.gateway(kind, GLOBAL)
+    await eventOf(world.store, await ask(gateway, 'a-warm-up'))
+    world.upstash.reset()
+    const trips: number[] = []
+    world.upstream.on(MODEL, () => {
+      trips.push(world.upstash.log.length)
+      return { gate: async () => void trips.push(world.upstash.log.length) }
+    })
+    await ask(gateway, 'somebody')
+    await settled(1)
+    expect(new Set(trips)).toEqual(new Set([1]))
+    expect(world.upstash.log).toHaveLength(2)
+  })
+
+  test('a sync costs at most 7 commands, and the first of a minute one more', async () => {
+    const gateway = await world.gateway(kind)
+    await sync(gateway, 'a-warm-up', 1)
+    for (const user of ['somebody', 'another']) await eventOf(world.store, await ask(gateway, user))
+    const measure = async (what: string, user: string, tokens: number) => {
+      const bill = await billed(() => sync(gateway, user, tokens))
+      tell(`${kind}, a sync ${what}`, [bill])
+      return bill.total
+    }
+    expect(await measure('that is the first of a minute', 'somebody', 1)).toBeLessThanOrEqual(8)
+    const next = [
+      await measure('with news', 'somebody', 2),
+      await measure('without', 'somebody', 2),
+    ]
+    // A minute may have ended in between.
+    expect(Math.min(...next)).toBeLessThanOrEqual(7)
+    expect(Math.max(...next)).toBeLessThanOrEqual(8)
+    expect(await measure('of nobody', 'nobody', 1)).toBeLessThanOrEqual(5)
+  })
+
+  test('an admin costs the same with 10 users and with 100,000', async () => {
+    const gateway = await world.gateway(kind)
+    const most = {
+      '/api/admin/usage': 4,
+      '/api/admin/usage?sort=tokens': 4,
+      '/api/admin/usage?limit=200': 4,
+      '/admin': 12,
+      [`/admin/users/${seededId(3)}`]: 12,
+      'a refresh of /admin': 4,
+      [`a refresh of /admin/users/${seededId(3)}`]: 4,
+    }
+    const bills: Record<string, Bill>[] = []
+    for (const users of FEW_AND_MANY) {
+      await world.redis.flush()
+      await seedUsers(world.redis, users, Date.now())
+      await eventOf(world.store, await ask(gateway, 'somebody'))
+      const session = await logIn(gateway)
+      const refresh = { ...session, 'x-weir-live': '1' }
+      const bill = async (what: string) => {
+        const path = what.slice(what.indexOf('/'))
+        const headers = path.startsWith('/api') ? BEARER : what === path ? session : refresh
+        return billed(async () => {
+          const response = await fetch(gateway.url + path, { headers })
+          expect(response.status).toBe(200)
+          await response.arrayBuffer()
+        })
+      }
+      // The first read returns the models of the day.
+      const first = await bill('/admin')
+      tell(`${kind}, the first /admin`, [first])
+      expect(first.total).toBeLessThanOrEqual(12)
+      const found: Record<string, Bill> = {}
+      for (const what of Object.keys(most)) found[what] = await bill(what)
+      bills.push(found)
+    }
+    for (const [what, few] of Object.entries(bills[0] ?? {})) {
+      tell(`${kind}, ${what}`, [few])
+      expect(few.total).toBeLessThanOrEqual(most[what] ?? 0)
+    }
+    expect(bills[1]).toEqual(bills[0])
+  }, 60_000)
+})
+
+test.each([
+  ['node', 4],
+  // On the edge, requests share no calls.
+  ['workerd', 10],
+] as const)(
+  'with 32 users in flight on %s a request costs at most %i commands',
+  async (kind, most) => {
+    const gateway = await world.gateway(kind, GLOBAL)
+    await eventOf(world.store, await ask(gateway, 'a-warm-up'))
+    world.upstash.reset()
+    const rounds = 20
+    const { total } = await billed(async () => {
+      await Promise.all(
+        Array.from({ length: 32 }, async (_, user) => {
+          for (let n = 0; n < rounds; n += 1) await ask(gateway, `user-${user}`)
+        }),
+      )
+      await settled(32 * rounds)
+    })
+    const each = total / (32 * rounds)
+    console.log(`${kind}, 32 users in flight: ${each.toFixed(2)} commands`)
+    expect(each).toBeLessThanOrEqual(most)
+  },
+  60_000,
+)
+
+/** Sets the ledger's clock back by `ms`. */
+async function putClockBack(ms: number): Promise<void> {
+  const key = quotaKey(ALL_MODELS)
+  const quota = JSON.parse(String(await world.redis.command(['GET', key]))) as { at: number }
+  await world.redis.command(['SET', key, JSON.stringify({ ...quota, at: quota.at - ms })])
+}
+
+async function sync(gateway: Gateway, user: string, tokens: number): Promise<void> {
+  const day = { tokens, requests: 1, resetAt: nextDay(Date.now()) }
+  const response = await fetch(`${gateway.url}/api/tracking/sync`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({
+      userToken: `token-of-${user}`,
+      modelUsage: Object.fromEntries(
+        Array.from({ length: 64 }, (_, n) => [`model-${n}`, { minute: day, day }]),
+      ),
+    }),
+  })
+  await response.arrayBuffer()
+  expect(response.status).toBe(200)
+}

@@ -1,0 +1,414 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import { readConfig, type Vars } from '../../src/config/config.ts'
+import { ApiError } from '../../src/errors.ts'
+import { parseBody, readProxyRequest } from '../../src/gateway/body.ts'
+import type { MeteredRoute } from '../../src/metering/reservation.ts'
+
+const CHAT = 'chat/completions'
+const encode = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text)
+const decode = (bytes: Uint8Array) => new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes)
+const parse = (text: string) => parseBody(encode(text))
+
+const read = (body: string | object, vars: Vars = {}, route: MeteredRoute = CHAT) =>
+  readProxyRequest(
+    route,
+    encode(typeof body === 'string' ? body : JSON.stringify(body)),
+    readConfig(vars, 'node'),
+  )
+
+function refusal(call: () => unknown): ApiError {
+  try {
+    call()
+  } catch (error) {
+    if (error instanceof ApiError) return error
+    throw error
+  }
+  throw new Error('It was not refused.')
+}
+
+const messages = [{ role: 'user', content: 'Hi' }]
+
+test.each([
+  ['nothing', ''],
+  ['white space', ' \n'],
+  ['no JSON', 'model=a'],
+  ['JSON that breaks off', '{"a":1'],
+  ['two values', '{} {}'],
+  ['a comma too many', '{"a":1,}'],
+  ['single quotes', "{'a':1}"],
+  ['a comment', '{}//'],
+  ['a BOM', '\ufeff{"a":1}'],
+  ['a list', '[{"a":1}]'],
+  ['a text', '"{}"'],
+  ['a number', '7'],
+  ['null', 'null'],
+  ['NaN', '{"a":NaN}'],
+  ['a line break in a text', '{"a":"\n"}'],
+])('refuses a body of %s', (_, text) => {
+  expect(refusal(() => parse(text))).toMatchObject({ code: 'invalid_json', status: 400 })
+})
+
+test.each([
+  ['UTF-16', [...Buffer.from('{"a":1}', 'utf16le')]],
+  ['Latin-1', [...Buffer.from('{"a":"\xfc"}', 'latin1')]],
+  ['a byte that is never there', [0x7b, 0xff, 0x7d]],
+  ['an overlong form', [...encode('{"a":"'), 0xc0, 0xa2, ...encode('"}')]],
+  ['a surrogate', [...encode('{"a":"'), 0xed, 0xa0, 0x80, ...encode('"}')]],
+  ['a character that breaks off', [...encode('{"a":"'), 0xe6, 0xbc, ...encode('"}')]],
+])('refuses a body that is no UTF-8: %s', (_, bytes) => {
+  expect(refusal(() => parseBody(new Uint8Array(bytes))).code).toBe('invalid_json')
+})
+
+test.each([
+  ['the same', '{"a":1,"a":1}', 'a'],
+  ['another case', '{"seed":1,"Seed":2}', 'Seed'],
+  ['an escape', '{"model":"a","m\\u006fdel":"b"}', 'model'],
+  ['an escape in the first', '{"m\\u006Fdel":"a","model":"b"}', 'model'],
+  ['an escape and another case', '{"model":"a","\\u004dodel":"b"}', 'Model'],
+  ['the Kelvin sign', '{"k":1,"\u212a":2}', '\u212a'],
+  ['the Kelvin sign, escaped', '{"top_k":1,"top_\\u212A":2}', 'top_\u212a'],
+  ['the long s', '{"stop":1,"\u017ftop":2}', '\u017ftop'],
+  ['the long s beside the capital', '{"\u017ftop":1,"STOP":2}', 'STOP'],
+  ['the empty key', '{"":1,"":2}', ''],
+  ['keys far apart', '{"a":{"b":[1,{"c":2}]},"d":"}","a":3}', 'a'],
+  ['white space around', '{ "a" : 1 ,\n\t"b":2, "a"\r\n: 3 }', 'a'],
+  ['an escaped quote', '{"a\\"b":1,"a\\u0022b":2}', 'a"b'],
+  ['an escaped backslash', '{"a\\\\":1,"a\\u005c":2}', 'a\\'],
+  ['an escaped slash', '{"a/b":1,"a\\/b":2}', 'a/b'],
+  ['__proto__', '{"__proto__":1,"__proto__":2}', '__proto__'],
+  ['half of a pair', '{"\\ud83e":1,"\\uD83E":2}', '\ud83e'],
+])('refuses a key that is there twice: %s', (_, text, param) => {
+  expect(refusal(() => parse(text))).toMatchObject({ code: 'invalid_request', param })
+})
+
+test.each([
+  ['in other objects', '{"a":{"b":1},"c":{"b":1,"a":2},"b":[{"a":1},{"a":2}]}'],
+  ['twice within another object', '{"a":{"b":1,"b":2},"c":[{"d":1,"d":2}]}'],
+  ['as a value', '{"a":"a","b":"a","c":["a","b",["c"]]}'],
+  ['in a text', '{"a":"\\",\\"a\\":1","b":"{\\"a\\":[","c":"\\\\","d":"]}"}'],
+  ['once, of many', '{"a":1,"A_":2,"_a":3,"aa":4,"":5," a":6}'],
+  ['as part of a longer one', '{"top_k":1,"top_kk":2,"stop":3,"stops":4}'],
+])('accepts a key that is repeated %s', (_, text) => {
+  expect(parse(text)).toEqual(JSON.parse(text))
+})
+
+test.each([
+  ['Model', 'model'],
+  ['MAX_TOKENS', 'max_tokens'],
+  ['me\u017f\u017fage\u017f', 'messages'],
+  ['max_to\u212aens', 'max_tokens'],
+  ['N', 'n'],
+  ['\\u004e', 'n'],
+  ['Stream', 'stream'],
+  ['Tools', 'tools'],
+  ['INPUT', 'input'],
+  ['usertoken', 'userToken'],
+  ['UserToken', 'userToken'],
+])('refuses %s, which upstream might take for %s', (key, field) => {
+  const error = refusal(() => parse(`{"${key}":1}`))
+  expect(error).toMatchObject({ code: 'invalid_request', param: JSON.parse(`"${key}"`) as string })
+  expect(error.message).toContain(`\`${field}\``)
+})
+
+test('accepts the exact names of the fields it reads', () => {
+  const body = { model: 'a', userToken: 'b', n: 1, Temperature: 1, tool_choice: 'auto' }
+  expect(parse(JSON.stringify(body))).toEqual(body)
+})
+
+test('shows at most 64 characters of a key', () => {
+  const key = 'x'.repeat(10_000)
+  expect(refusal(() => parse(`{"${key}":1,"${key}":2}`)).param).toHaveLength(64)
+})
+
+/** Names, with other spellings that are equal if case is ignored. */
+const NAMES = [
+  ['a', 'A', '\\u0061', '\\u0041'],
+  ['ask', 'ASK', 'a\u017fk', 'as\u212a', 'a\\u017Fk', '\\u0061s\\u212a'],
+  ['\\"', '\\u0022'],
+  ['\\\\', '\\u005C', '\\u005c'],
+  ['{', '\\u007b'],
+  ['}', '\\u007d'],
+  ['},\\"a\\":1'],
+  ['\\\\\\"', '\\u005c\\u0022'],
+  ['', ''],
+  ['\u{1f9ee}', '\\ud83e\\uddee'],
+  ['constructor', 'Constructor'],
+]
+const blank = fc.stringMatching(/^[ \t\r\n]{0,3}$/)
+const value = fc.oneof(
+  fc.json({ maxDepth: 4 }),
+  fc.constantFrom(
+    '"a"',
+    '"},\\"a\\":"',
+    '"\\\\"',
+    '"\\\\\\""',
+    '{"a":1,"a":2}',
+    '[{"a":[]},"ask"]',
+  ),
+)
+const name = fc
+  .nat(NAMES.length - 1)
+  .chain((index) =>
+    fc.record({ index: fc.constant(index), text: fc.constantFrom(...(NAMES[index] ?? [])) }),
+  )
+
+test('finds a repeated key in any JSON, and no other', () => {
+  const pair = fc.record({ name, value, blanks: fc.tuple(blank, blank, blank, blank) })
+  fc.assert(
+    fc.property(fc.array(pair, { maxLength: 5 }), blank, (pairs, around) => {
+      const members = pairs.map(
+        ({ name, value, blanks: [a, b, c, d] }) => `${a}"${name.text}"${b}:${c}${value}${d}`,
+      )
+      const text = `${around}{${members.join(',') || around}}${around}`
+      const names = pairs.map(({ name }) => name.index)
+      const repeated = pairs.find(({ name }, i) => names.indexOf(name.index) < i)
+      if (repeated) {
+        const param = JSON.parse(`"${repeated.name.text}"`) as string
+        expect(refusal(() => parse(text))).toMatchObject({ code: 'invalid_request', param })
+      } else {
+        expect(parse(text)).toEqual(JSON.parse(text))
+      }
+    }),
+    { numRuns: 2000 },
+  )
+})
+
+test('throws nothing but its own errors for any bytes', () => {
+  const nearJson = fc
+    .tuple(fc.json(), fc.nat(), fc.constantFrom('', '"', '\\', '{', '}', ',', '\u0000'))
+    .map(([text, at, more]) => {
+      const place = at % (text.length + 1)
+      return encode(`{"a":${text.slice(0, place)}${more}${text.slice(place)}}`)
+    })
+  fc.assert(
+    fc.property(fc.oneof(fc.uint8Array(), nearJson), (bytes) => {
+      let body: unknown
+      try {
+        body = parseBody(bytes)
+      } catch (error) {
+        expect(error).toBeInstanceOf(ApiError)
+        return
+      }
+      expect(body).toEqual(JSON.parse(decode(bytes)))
+    }),
+    { numRuns: 1000 },
+  )
+})
+
+const DEEP = 200_000
+
+test.each([
+  ['lists', '['.repeat(DEEP), ']'.repeat(DEEP)],
+  ['objects', '{"a":'.repeat(DEEP), `1${'}'.repeat(DEEP)}`],
+])('accepts or refuses %s nested 200,000 deep without a crash', (_, open, close) => {
+  const text = `{"model":"a","messages":[],"x":${open}${close},"y":1}`
+  let request: unknown
+  try {
+    request = read(text).model
+  } catch (error) {
+    expect(error).toBeInstanceOf(ApiError)
+    request = 'a'
+  }
+  expect(request).toBe('a')
+  expect(refusal(() => parse(`{"x":${open}`)).code).toBe('invalid_json')
+  expect(refusal(() => parse(open)).code).toBe('invalid_json')
+})
+
+test.each([
+  ['quotes', '\\"'],
+  ['backslashes', '\\\\'],
+  ['short texts', '","'],
+  ['brackets in a text', '{}[],'],
+])('reads 4 MB of %s in linear time', (_, piece) => {
+  const filler = piece.repeat(4e6 / piece.length)
+  const text = `{"model":"a","messages":[],"x":["${filler}"],"z":1}`
+  const from = performance.now()
+  expect(read(text).model).toBe('a')
+  expect(refusal(() => parse(text.replace('"z"', '"Z":0,"z"'))).param).toBe('z')
+  expect(performance.now() - from).toBeLessThan(4000)
+})
+
+test.each([
+  ['model', { messages }],
+  ['model', { model: null, messages }],
+  ['model', { model: 7, messages }],
+  ['model', { model: ['a'], messages }],
+  ['model', { model: { id: 'a' }, messages }],
+  ['stream', { model: 'a', messages, stream: 'true' }],
+  ['stream', { model: 'a', messages, stream: 1 }],
+  ['stream', { model: 'a', messages, stream: {} }],
+  ['messages', { model: 'a' }],
+  ['messages', { model: 'a', messages: null }],
+  ['messages', { model: 'a', messages: 'Hi' }],
+  ['messages', { model: 'a', messages: { 0: 'Hi' } }],
+  ['messages', { model: 'a', messages: Array(10_000).fill(messages[0]) }],
+  ['messages', { model: 'a', messages: Array(5001).fill('') }],
+  ['input', { model: 'a', messages, input: Array(10_000).fill('') }],
+  ['n', { model: 'a', messages, n: 0 }],
+  ['max_tokens', { model: 'a', messages, max_tokens: '7' }],
+])('refuses a chat request whose %s is wrong', (param, body) => {
+  expect(refusal(() => read(body))).toMatchObject({ code: 'invalid_request', status: 400, param })
+})
+
+test.each<[MeteredRoute, object, string | undefined]>([
+  [CHAT, { messages: [] }, undefined],
+  [CHAT, { messages: Array(5000).fill(messages[0]) }, undefined],
+  [CHAT, { messages, stream: true }, undefined],
+  [CHAT, { messages, stream: null }, undefined],
+  ['responses', { input: 'Hi' }, undefined],
+  ['responses', { input: messages }, undefined],
+  ['responses', { input: messages, messages: 'Hi' }, undefined],
+  ['responses', { input: Array(5001).fill('') }, 'input'],
+  ['embeddings', { input: 'Hi' }, undefined],
+  ['embeddings', { input: ['a', 'b'] }, undefined],
+  ['embeddings', { input: Array(10_000).fill(7) }, undefined],
+  ['embeddings', {}, 'input'],
+  ['embeddings', { input: null }, 'input'],
+  ['embeddings', { input: 7 }, 'input'],
+  ['embeddings', { input: { text: 'a' } }, 'input'],
+])('asks of %s no more than it needs (%#)', (route, fields, param) => {
+  const call = () => read({ model: 'a', ...fields }, {}, route)
+  if (param === undefined) expect(call()).toMatchObject({ route, model: 'a' })
+  else expect(refusal(call)).toMatchObject({ code: 'invalid_request', param })
+})
+
+test.each([
+  'a',
+  '0',
+  'openai/gpt-oss-20b',
+  'meta-llama/llama-4-maverick-17b-128e-instruct',
+  'llama-3.1-8b-instant',
+  'constructor',
+  'A_b',
+  'a'.repeat(128),
+])('takes the model name %s', (model) => {
+  expect(read({ model, messages }).model).toBe(model)
+})
+
+test.each([
+  ['nothing', ''],
+  ['a colon', 'a:b'],
+  ['NUL', 'a\0b'],
+  ['a line end', 'a\n'],
+  ['a line end inside', 'a\nb'],
+  ['white space', 'a b'],
+  ['white space around', ' a'],
+  ['300 characters', 'a'.repeat(300)],
+  ['129 characters', 'a'.repeat(129)],
+  ['two dots', '..'],
+  ['two dots and a slash', '../a'],
+  ['a slash in front', '/a'],
+  ['a dash in front', '-a'],
+  ['__proto__', '__proto__'],
+  ['an asterisk', '*'],
+  ['an asterisk inside', 'a*'],
+  ['a percent sign', 'a%2fb'],
+  ['a letter of another script', 'm\u043edel'],
+  ['braces', '{a}'],
+])('refuses a model name of %s', (_, model) => {
+  const error = refusal(() => read({ model, messages }))
+  expect(error).toMatchObject({ code: 'invalid_request', param: 'model' })
+  expect(error.message).not.toContain('\n')
+})
+
+test.each([
+  ['*', 'openai/gpt-oss-20b', true],
+  ['**', 'a', true],
+  ['openai/*', 'openai/gpt-oss-20b', true],
+  ['openai/*', 'openai/', true],
+  ['openai/*', 'openai', false],
+  ['openai/*', 'my/openai/a', false],
+  ['*-20b', 'openai/gpt-oss-20b', true],
+  ['*-20b', 'openai/gpt-oss-120b', false],
+  ['*-20b', 'a-20b-b', false],
+  ['a*b*c', 'abc', true],
+  ['a*b*c', 'axbxc', true],
+  ['a*b*c', 'abbcbc', true],
+  ['a*b*c', 'acb', false],
+  ['a*b*c', 'abxd', false],
+  ['a*a', 'a', false],
+  ['a*a', 'aa', true],
+  ['a*b*b', 'ab', false],
+  ['a*bc*c', 'abc', false],
+  ['openai/gpt-oss-20b', 'openai/gpt-oss-20b', true],
+  ['openai/gpt-oss-20b', 'openai/gpt-oss-20', false],
+  ['openai/gpt-oss-20b', 'OpenAI/gpt-oss-20b', false],
+  ['a.c', 'abc', false],
+  ['a?c', 'abc', false],
+  ['x, a, y', 'a', true],
+  ['x,openai/*', 'openai/a', true],
+  ['x,y', 'a', false],
+])('with ALLOWED_MODELS=%s, %s is allowed: %s', (globs, model, allowed) => {
+  const call = () => read({ model, messages }, { ALLOWED_MODELS: globs })
+  if (allowed) expect(call().model).toBe(model)
+  else {
+    const error = refusal(call)
+    expect(error).toMatchObject({ code: 'model_not_allowed', status: 403, param: 'model' })
+    expect(error.message).toContain(model)
+  }
+})
+
+test('reads a glob like the equivalent regular expression', () => {
+  const glob = fc.stringMatching(/^[ab*.]{1,8}$/)
+  fc.assert(
+    fc.property(glob, fc.stringMatching(/^[ab][ab.]{0,9}$/), (glob, model) => {
+      const pattern = new RegExp(`^${glob.replaceAll('.', '\\.').replaceAll('*', '.*')}$`)
+      const call = () => read({ model, messages }, { ALLOWED_MODELS: glob })
+      if (pattern.test(model)) expect(call().model).toBe(model)
+      else expect(refusal(call).code).toBe('model_not_allowed')
+    }),
+    { numRuns: 2000 },
+  )
+})
+
+test.each([
+  ['balanced', {}],
+  ['strict, with a maximum', { max_tokens: 7 }],
+] as const)('passes the same bytes on: %s', (cap, fields) => {
+  const text = ` ${JSON.stringify({ model: 'a', messages, ...fields }, null, 2)}\r\n`
+  const bytes = encode(text)
+  const CAP = cap === 'balanced' ? 'balanced' : 'strict'
+  const request = readProxyRequest(CHAT, bytes, readConfig({ CAP }, 'node'))
+  expect(request.bytes).toBe(bytes)
+  expect(decode(bytes)).toBe(text)
+  expect(request.reservation.promptBytes).toBe(bytes.length)
+  expect(request.reservation.splice).toBeUndefined()
+})
+
+test('when strict, ignores the keys of fields that it does not read', () => {
+  const body = { model: 'a', messages, max_tokens: 1, metadata: { iD: 'a', Type: [{ ROLE: 1 }] } }
+  expect(read(body, { CAP: 'strict' }).model).toBe('a')
+})
+
+test('when strict, puts a missing maximum in front, and changes nothing else', () => {
+  fc.assert(
+    fc.property(
+      blank,
+      blank,
+      fc.dictionary(fc.string(), fc.jsonValue()),
+      fc.constantFrom<MeteredRoute>(CHAT, 'responses'),
+      fc.integer({ min: 1, max: 1_000_000 }),
+      (before, inside, extra, route, maximum) => {
+        const body = { extra, model: 'a', messages, input: 'Hi {' }
+        const text = `${before}{${inside}${JSON.stringify(body).slice(1)}${before}`
+        const vars = { CAP: 'strict', MAX_COMPLETION_TOKENS: String(maximum) }
+        const { bytes } = read(text, vars, route)
+        const field = route === CHAT ? 'max_completion_tokens' : 'max_output_tokens'
+        expect(JSON.parse(decode(bytes))).toEqual({
+          ...(JSON.parse(text) as object),
+          [field]: maximum,
+        })
+        expect(decode(bytes).replace(`"${field}":${maximum},`, '')).toBe(text)
+        expect(parseBody(bytes)).toHaveProperty(field, maximum)
+      },
+    ),
+  )
+})
+
+test('reserves the maximum that it puts in', () => {
+  const vars = { CAP: 'strict', MAX_COMPLETION_TOKENS: '321' }
+  const { reservation } = read({ model: 'a', messages }, vars)
+  expect(reservation.splice).toEqual({ field: 'max_completion_tokens', tokens: 321 })
+  expect(reservation.tokens).toBeGreaterThan(321 + JSON.stringify({ model: 'a', messages }).length)
+})

@@ -1,0 +1,182 @@
+import { createGroq } from '@ai-sdk/groq'
+import { APICallError, generateText, jsonSchema, streamText, tool } from 'ai'
+import Groq from 'groq-sdk'
+import OpenAI from 'openai'
+import { describe, expect, test } from 'vitest'
+import { KINDS } from '../support/gateways.ts'
+import { transcripts } from '../support/transcripts.ts'
+import { useWorld } from '../support/world.ts'
+
+const world = useWorld()
+
+const messages = [{ role: 'user' as const, content: 'hello' }]
+const weather = {
+  type: 'function' as const,
+  function: {
+    name: 'get_weather',
+    parameters: { type: 'object', properties: { city: { type: 'string' } } },
+  },
+}
+
+/** The upstream's answer by model. */
+const CASES = {
+  plain: transcripts.plain,
+  details: transcripts['plain-details'],
+  stream: transcripts.stream,
+  usage: transcripts['stream-include-usage'],
+  tool: transcripts['tool-call'],
+  limited: transcripts['rate-limited'],
+  broken: transcripts['mid-stream-error'],
+}
+
+/** An error as a caller sees it, without the host. */
+function seen(error: unknown): unknown {
+  if (APICallError.isInstance(error)) {
+    return {
+      name: error.name,
+      message: error.message,
+      status: error.statusCode,
+      body: error.responseBody,
+      retry: error.isRetryable,
+    }
+  }
+  if (error instanceof OpenAI.APIError || error instanceof Groq.APIError) {
+    const { name, message, status } = error
+    return {
+      name,
+      message,
+      status,
+      body: error.error,
+      retryAfter: error.headers?.get('retry-after'),
+    }
+  }
+  throw error
+}
+
+async function outcome(run: () => Promise<unknown>): Promise<unknown> {
+  try {
+    return await run()
+  } catch (error) {
+    return { error: seen(error) }
+  }
+}
+
+async function collect(stream: AsyncIterable<unknown>): Promise<unknown[]> {
+  const parts: unknown[] = []
+  try {
+    for await (const part of stream) parts.push(part)
+  } catch (error) {
+    parts.push({ error: seen(error) })
+  }
+  return parts
+}
+
+type Script = (base: string) => Promise<Record<string, unknown>>
+
+const groqScript: Script = async (base) => {
+  const client = new Groq({ apiKey: 'token-of-a-user', baseURL: base, maxRetries: 0 })
+  const { completions } = client.chat
+  return {
+    plain: await completions.create({ model: 'case/plain', messages }),
+    details: await completions.create({ model: 'case/details', messages }),
+    stream: await collect(
+      await completions.create({ model: 'case/stream', messages, stream: true }),
+    ),
+    tool: await collect(
+      await completions.create({ model: 'case/tool', messages, stream: true, tools: [weather] }),
+    ),
+    limited: await outcome(() => completions.create({ model: 'case/limited', messages })),
+    broken: await collect(
+      await completions.create({ model: 'case/broken', messages, stream: true }),
+    ),
+    models: (await client.models.list()).data,
+    model: await client.models.retrieve('openai/gpt-oss-20b'),
+  }
+}
+
+const openaiScript: Script = async (base) => {
+  const client = new OpenAI({
+    apiKey: 'token-of-a-user',
+    baseURL: `${base}/openai/v1`,
+    maxRetries: 0,
+  })
+  const { completions } = client.chat
+  return {
+    plain: await completions.create({ model: 'case/plain', messages }),
+    stream: await collect(
+      await completions.create({ model: 'case/stream', messages, stream: true }),
+    ),
+    usage: await collect(
+      await completions.create({
+        model: 'case/usage',
+        messages,
+        stream: true,
+        stream_options: { include_usage: true },
+      }),
+    ),
+    tool: await collect(
+      await completions.create({ model: 'case/tool', messages, stream: true, tools: [weather] }),
+    ),
+    limited: await outcome(() => completions.create({ model: 'case/limited', messages })),
+    broken: await collect(
+      await completions.create({ model: 'case/broken', messages, stream: true }),
+    ),
+    response: await client.responses.create({ model: 'openai/gpt-oss-20b', input: 'hello' }),
+    responses: await collect(
+      await client.responses.create({ model: 'openai/gpt-oss-20b', input: 'hello', stream: true }),
+    ),
+    embedding: await client.embeddings.create({
+      model: 'nomic/embed',
+      input: 'hello',
+      encoding_format: 'float',
+    }),
+    models: (await client.models.list()).data,
+  }
+}
+
+const aiScript: Script = async (base) => {
+  const groq = createGroq({ apiKey: 'token-of-a-user', baseURL: `${base}/openai/v1` })
+  const ask = (name: string) => ({ model: groq(`case/${name}`), messages, maxRetries: 0 })
+  const tools = {
+    get_weather: tool({
+      inputSchema: jsonSchema({ type: 'object', properties: { city: { type: 'string' } } }),
+    }),
+  }
+  const text = async (name: string) => {
+    const { text, usage, finishReason } = await generateText(ask(name))
+    return { text, usage, finishReason }
+  }
+  const stream = (name: string) =>
+    collect(streamText({ ...ask(name), tools, onError: () => undefined }).fullStream).then(
+      (parts) =>
+        // The AI SDK adds its own ids and times to parts.
+        JSON.parse(
+          JSON.stringify(parts, (key, value: unknown) => (UNSTEADY.has(key) ? undefined : value)),
+        ),
+    )
+  return {
+    plain: await text('plain'),
+    details: await text('details'),
+    stream: await stream('stream'),
+    tool: await stream('tool'),
+    limited: await outcome(() => text('limited')),
+    broken: await stream('broken'),
+  }
+}
+
+const UNSTEADY = new Set(['request', 'warnings', 'id', 'timestamp', 'headers', 'date'])
+
+describe.each(KINDS)('on %s', (kind) => {
+  test.each([
+    ['groq-sdk', groqScript],
+    ['openai', openaiScript],
+    ['@ai-sdk/groq', aiScript],
+  ])('%s gets the same through the gateway as without it', async (_, script) => {
+    for (const [name, transcript] of Object.entries(CASES)) {
+      world.upstream.on(`case/${name}`, { transcript })
+    }
+    const gateway = await world.gateway(kind)
+    const direct = await script(world.upstream.url)
+    expect(await script(`${gateway.url}/api/groq`)).toEqual(direct)
+  })
+})

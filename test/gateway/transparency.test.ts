@@ -1,0 +1,109 @@
+import fc from 'fast-check'
+import { createHash } from 'node:crypto'
+import { describe, expect, test } from 'vitest'
+import { whole } from '../../src/ledger/documents.ts'
+import { eventOf, KINDS } from '../support/gateways.ts'
+import { transcripts, type Transcript } from '../support/transcripts.ts'
+import { useWorld } from '../support/world.ts'
+import { usersOf } from '../support/stores.ts'
+
+const world = useWorld()
+
+const metered = Object.values(transcripts).filter(({ route }) => !route.startsWith('models'))
+const hash = (bytes: ArrayBuffer | Uint8Array<ArrayBuffer>) =>
+  createHash('sha256').update(new Uint8Array(bytes)).digest('hex')
+
+function call(base: string, transcript: Transcript): Promise<Response> {
+  const { route, stream } = transcript
+  const model = `transcript/${transcript.name}`
+  const ask =
+    route === 'chat/completions' ? { messages: [{ role: 'user', content: 'hi' }] } : { input: 'hi' }
+  return fetch(`${base}/openai/v1/${route}`, {
+    method: 'POST',
+    // Otherwise workerd's front compresses the answer, as Cloudflare does.
+    headers: { authorization: 'Bearer token-of-a-user', 'accept-encoding': 'identity' },
+    body: JSON.stringify({ model, stream, ...ask }),
+  })
+}
+
+/** Headers without hop-by-hop headers and without Weir's own. */
+function plainHeaders(response: Response): Record<string, string> {
+  const drop =
+    /^(date|connection|keep-alive|transfer-encoding|content-length|set-cookie|alt-svc|strict-transport-security|server-timing|ratelimit.*|x-weir-.*|access-control-.*)$/
+  return Object.fromEntries([...response.headers].filter(([name]) => !drop.test(name)))
+}
+
+describe.each(KINDS)('on %s', (kind) => {
+  test.each(metered.map((transcript) => [transcript.name, transcript] as const))(
+    '%s arrives byte for byte with any split, and its usage is recorded once',
+    async (_, transcript) => {
+      const gateway = await world.gateway(kind)
+      const sizes = fc.oneof(
+        fc.integer({ min: 1, max: 64 }),
+        fc.integer({ min: 65, max: transcript.body.length + 1 }),
+      )
+      let total = 0
+      let count = 0
+      await fc.assert(
+        fc.asyncProperty(sizes, async (chunk) => {
+          world.upstream.on(`transcript/${transcript.name}`, { transcript, chunk })
+          const direct = await call(world.upstream.url, transcript)
+          const through = await call(`${gateway.url}/api/groq`, transcript)
+          expect(through.status).toBe(direct.status)
+          expect(plainHeaders(through)).toEqual(plainHeaders(direct))
+          expect(hash(await through.arrayBuffer())).toBe(hash(await direct.arrayBuffer()))
+          const event = await eventOf(world.store, through.headers.get('x-weir-id'))
+          const { prompt, completion, total: sum, cached, reasoning } = event
+          const usage = JSON.parse(
+            JSON.stringify({ prompt, completion, total: sum, cached, reasoning }),
+          ) as object
+          expect(usage).toEqual(transcript.usage ?? {})
+          expect(event.outcome).toBe(
+            transcript.status !== 200 ? 'failed' : transcript.usage ? 'exact' : 'estimated',
+          )
+          total += event.charged
+          count += 1
+        }),
+        { numRuns: kind === 'node' ? 6 : 4, examples: [[1], [3]] },
+      )
+      const [user] = await usersOf(world.store, { sort: 'lastActive', limit: 9, now: Date.now() })
+      const row = whole(Object.values(user?.usage.models ?? {})[0]?.row ?? {})
+      expect(row).toMatchObject({
+        requests: count,
+        charged: total,
+        reserved: 0,
+        prompt: count * (transcript.usage?.prompt ?? 0),
+      })
+    },
+    60_000,
+  )
+
+  test('an answer of 100 MB passes through and is charged an estimate', async () => {
+    const gateway = await world.gateway(kind)
+    const body = new Uint8Array(100 * 1024 * 1024).fill(0x20)
+    world.upstream.on('transcript/plain', { transcript: transcripts.plain, body })
+    const through = await call(`${gateway.url}/api/groq`, transcripts.plain)
+    expect(hash(await through.arrayBuffer())).toBe(hash(body))
+    const event = await eventOf(world.store, through.headers.get('x-weir-id'))
+    expect(event).toMatchObject({ outcome: 'estimated' })
+  }, 60_000)
+
+  test('a stream that upstream cuts off is cut off for the client too', async () => {
+    const gateway = await world.gateway(kind)
+    const transcript = transcripts.stream
+    for (const cut of [0, 1, 700, transcript.body.length - 1]) {
+      world.upstream.on('transcript/stream', { transcript, cut })
+      const through = await call(`${gateway.url}/api/groq`, transcript)
+      const id = through.headers.get('x-weir-id')
+      // workerd always ends such an answer normally, so a client can only notice missing content.
+      if (kind === 'node') await expect(through.arrayBuffer()).rejects.toThrow()
+      else expect((await through.arrayBuffer()).byteLength).toBeLessThan(transcript.body.length)
+      const event = await eventOf(world.store, id)
+      expect(event.outcome).toBe('estimated')
+      // At the last cut, only the end of the answer is missing. The usage has arrived, so it is charged.
+      if (cut === transcript.body.length - 1) expect(event.charged).toBe(397)
+      else expect(event.charged).toBeLessThan(397)
+      expect(event.charged).toBeLessThanOrEqual(event.reserved)
+    }
+  }, 30_000)
+})

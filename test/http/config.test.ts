@@ -1,0 +1,566 @@
+import { readFileSync } from 'node:fs'
+import { parseEnv } from 'node:util'
+import { expect, test } from 'vitest'
+import { envExample } from '../../scripts/env-example.ts'
+import {
+  ConfigError,
+  readConfig,
+  VARIABLES,
+  type Config,
+  type Platform,
+  type Vars,
+} from '../../src/config/config.ts'
+import { TABLE, type Row } from '../../src/config/variables.ts'
+import { LIMITS } from '../../src/ledger/policy.ts'
+
+const PLATFORMS = ['edge', 'node'] as const
+
+/** The reported problems, one per line. */
+function problems(vars: Vars, platform: Platform = 'node'): string[] {
+  try {
+    readConfig(vars, platform)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    return error.message.split('\n').slice(1)
+  }
+  return []
+}
+
+const on = (vars: Vars) => readConfig(vars, 'node')
+
+const DEFAULTS: Config = {
+  groqKey: undefined,
+  groqUrl: 'https://api.groq.com',
+  defaultModel: 'openai/gpt-oss-20b',
+  adminKey: undefined,
+  userHashSecret: undefined,
+  redis: undefined,
+  usageFile: 'logs/token_usage.json',
+  limits: {
+    default: { tokensPerDay: 200_000, requestsPerDay: 1000 },
+    total: undefined,
+    models: {},
+  },
+  globalLimits: {
+    default: undefined,
+    total: { tokensPerDay: 2_000_000, requestsPerDay: 10_000 },
+    models: {},
+  },
+  allowedModels: ['*'],
+  cap: 'balanced',
+  maxCompletionTokens: 2500,
+  maxBodyBytes: 4 * 1024 * 1024,
+  upstreamTimeoutMs: 120_000,
+  requestMs: 300_000,
+  allowedOrigins: ['*'],
+  ipStorage: 'full',
+  trustProxy: false,
+  onClientAbort: 'drain',
+  onStoreDown: 'open',
+  storeTimeoutMs: 300,
+  retention: { userDays: 7, historyDays: 90, eventsKept: 10_000 },
+  statsDays: 2,
+  prices: {},
+  port: 8787,
+  logLevel: 'info',
+}
+
+test.each([
+  ['node', {}],
+  ['edge', { upstreamTimeoutMs: 25_000, requestMs: 280_000 }],
+] as const)('needs nothing on %s', (platform, differences) => {
+  expect(readConfig({}, platform)).toEqual({ ...DEFAULTS, ...differences })
+})
+
+test.each(['', ' ', '\t\r\n'])('treats %j as a variable that is not set', (blank) => {
+  const vars = Object.fromEntries(VARIABLES.map((name) => [name, blank]))
+  for (const platform of PLATFORMS) {
+    expect(readConfig(vars, platform)).toEqual(readConfig({}, platform))
+  }
+})
+
+test('reads every variable', () => {
+  const config = readConfig(
+    {
+      GROQ_API_KEY: ' gsk_key ',
+      GROQ_BASE_URL: 'http://localhost:9000/base//',
+      DEFAULT_MODEL: 'a/one',
+      ADMIN_KEY: '0123456789abcdef',
+      USER_HASH_SECRET: 's',
+      KV_REST_API_URL: 'https://db.upstash.io/',
+      KV_REST_API_TOKEN: 'tok',
+      USAGE_FILE: '/data/usage.json',
+      MODEL_LIMITS: JSON.stringify({
+        '*': { tokensPerDay: 1, requestsPerDay: 2, tokensPerMinute: 3, requestsPerMinute: 4 },
+        total: { tokensPerDay: 5, requestsPerDay: 6 },
+        constructor: { tokensPerDay: 0, requestsPerDay: 0 },
+      }),
+      GLOBAL_LIMITS: '{"a/one":{"tokensPerDay":7,"requestsPerDay":8}}',
+      ALLOWED_MODELS: ' openai/* , a/one,, ',
+      CAP: 'strict',
+      MAX_COMPLETION_TOKENS: '9',
+      MAX_BODY_BYTES: '1024',
+      UPSTREAM_TIMEOUT_MS: '11',
+      REQUEST_SECONDS: '12',
+      ALLOWED_ORIGINS: 'https://a.test, https://b.test',
+      IP_STORAGE: 'truncated',
+      TRUST_PROXY: 'on',
+      ON_CLIENT_ABORT: 'cancel',
+      ON_STORE_DOWN: 'closed',
+      STORE_TIMEOUT_MS: '13',
+      USER_RETENTION_DAYS: '14',
+      STATS_RETENTION_DAYS: '15',
+      HISTORY_RETENTION_DAYS: '16',
+      EVENTS_KEPT: '0',
+      MODEL_PRICES:
+        '{"a/one":{"input":0.075,"cached":0.0375,"output":0.3},"constructor":{"input":0,"output":1e5}}',
+      PORT: '0',
+      LOG_LEVEL: 'silent',
+    },
+    'edge',
+  )
+  expect(config).toEqual({
+    groqKey: 'gsk_key',
+    groqUrl: 'http://localhost:9000/base',
+    defaultModel: 'a/one',
+    adminKey: '0123456789abcdef',
+    userHashSecret: 's',
+    redis: { kind: 'rest', url: 'https://db.upstash.io', token: 'tok' },
+    usageFile: '/data/usage.json',
+    limits: {
+      default: { tokensPerDay: 1, requestsPerDay: 2, tokensPerMinute: 3, requestsPerMinute: 4 },
+      total: { tokensPerDay: 5, requestsPerDay: 6 },
+      models: { constructor: { tokensPerDay: 0, requestsPerDay: 0 } },
+    },
+    globalLimits: { models: { 'a/one': { tokensPerDay: 7, requestsPerDay: 8 } } },
+    allowedModels: ['openai/*', 'a/one'],
+    cap: 'strict',
+    maxCompletionTokens: 9,
+    maxBodyBytes: 1024,
+    upstreamTimeoutMs: 11,
+    requestMs: 12_000,
+    allowedOrigins: ['https://a.test', 'https://b.test'],
+    ipStorage: 'truncated',
+    trustProxy: true,
+    onClientAbort: 'cancel',
+    onStoreDown: 'closed',
+    storeTimeoutMs: 13,
+    retention: { userDays: 14, historyDays: 16, eventsKept: 0 },
+    statsDays: 15,
+    prices: {
+      'a/one': { input: 0.075, cached: 0.0375, output: 0.3 },
+      constructor: { input: 0, output: 100_000 },
+    },
+    port: 0,
+    logLevel: 'silent',
+  } satisfies Config)
+})
+
+test('cannot be changed', () => {
+  const config = on({})
+  expect(Object.isFrozen(config)).toBe(true)
+  expect(() => Object.assign(config, { cap: 'strict' })).toThrow(TypeError)
+})
+
+const INTEGERS = [
+  'MAX_COMPLETION_TOKENS',
+  'MAX_BODY_BYTES',
+  'UPSTREAM_TIMEOUT_MS',
+  'REQUEST_SECONDS',
+  'STORE_TIMEOUT_MS',
+  'USER_RETENTION_DAYS',
+  'STATS_RETENTION_DAYS',
+  'HISTORY_RETENTION_DAYS',
+  'EVENTS_KEPT',
+  'PORT',
+] as const
+
+/** An invalid value for each variable that can be invalid. */
+const WRONG: Vars = {
+  ...Object.fromEntries(INTEGERS.map((name) => [name, 'many'])),
+  GROQ_BASE_URL: 'api.groq.com',
+  ADMIN_KEY: 'short',
+  KV_REST_API_URL: 'https://a.upstash.io',
+  UPSTASH_REDIS_REST_URL: 'https://a.upstash.io',
+  REDIS_URL: 'localhost:6379',
+  MODEL_LIMITS: '{"*":{}}',
+  GLOBAL_LIMITS: '[]',
+  MODEL_PRICES: '0.1',
+  CAP: 'loose',
+  IP_STORAGE: 'yes',
+  TRUST_PROXY: 'true',
+  ON_CLIENT_ABORT: 'ignore',
+  ON_STORE_DOWN: 'ajar',
+  LOG_LEVEL: 'INFO',
+}
+
+test('reports every problem in one message, one per line', () => {
+  const lines = problems(WRONG)
+  for (const name of Object.keys(WRONG)) {
+    expect(lines.filter((line) => line.startsWith(`  - ${name} `))).toHaveLength(1)
+  }
+  expect(lines).toHaveLength(Object.keys(WRONG).length)
+})
+
+test('tells no value in a message, least of all a secret', () => {
+  const secret = 'a-SECRET'
+  const wrong: Vars = Object.fromEntries(VARIABLES.map((name) => [name, secret]))
+  const rows: Vars[] = [
+    wrong,
+    { ...wrong, ADMIN_KEY: 'a-SECRET', KV_REST_API_URL: undefined },
+    { KV_REST_API_URL: `https://${secret}:${secret}@a.test`, UPSTASH_REDIS_REST_TOKEN: secret },
+    { KV_REST_API_URL: secret, KV_REST_API_TOKEN: secret },
+    { REDIS_URL: `redis://default:${secret}@localhost:6379/x` },
+    { REDIS_URL: `rediss://default:${secret}%zz@a.upstash.io` },
+    { REDIS_URL: `rediss://default:${secret}@a.upstash.io:1` },
+    { GROQ_BASE_URL: `https://user:${secret}@api.groq.com/openai/v1` },
+    { MODEL_LIMITS: `{"*":{"tokensPerDay":"${secret}"}}` },
+    { MODEL_PRICES: `{"a":{"input":"${secret}"}}` },
+  ]
+  for (const vars of rows) {
+    for (const platform of PLATFORMS) {
+      const lines = problems(vars, platform)
+      expect(lines).not.toEqual([])
+      expect(lines.join('\n')).not.toMatch(/secret/i)
+    }
+  }
+})
+
+test.each(
+  INTEGERS.flatMap((name) =>
+    ['1e3', '0x10', '-1', '5.5', '5.0', '+5', '5 000', '5_000', '5ms', '٥', 'NaN', 'Infinity'].map(
+      (value) => ({ name, value }),
+    ),
+  ),
+)('refuses $name=$value', ({ name, value }) => {
+  expect(problems({ [name]: value })).toEqual([expect.stringContaining(`${name} must be a whole`)])
+})
+
+test.each([
+  ['MAX_COMPLETION_TOKENS', 1, 1_000_000],
+  ['MAX_BODY_BYTES', 1024, 104_857_600],
+  ['UPSTREAM_TIMEOUT_MS', 1, 300_000],
+  ['REQUEST_SECONDS', 1, 300],
+  ['STORE_TIMEOUT_MS', 1, 60_000],
+  ['USER_RETENTION_DAYS', 1, 3650],
+  ['STATS_RETENTION_DAYS', 1, 3650],
+  ['HISTORY_RETENTION_DAYS', 2, 3650],
+  ['EVENTS_KEPT', 0, 20_000],
+  ['PORT', 0, 65_535],
+] as const)('accepts %s from %i to %i, and reports the range', (name, least, most) => {
+  expect(TABLE.find((row) => row.name === name)?.doc).toContain(`from ${least} to ${most}`)
+  for (const value of [least, most, ` ${least} `, `00${most}`]) {
+    expect(problems({ [name]: String(value) })).toEqual([])
+  }
+  for (const value of [least - 1, most + 1, '99999999999999999999999']) {
+    expect(problems({ [name]: String(value) })).toHaveLength(1)
+  }
+})
+
+test.each([
+  ['CAP', 'Strict'],
+  ['CAP', 'constructor'],
+  ['IP_STORAGE', 'none'],
+  ['TRUST_PROXY', '1'],
+  ['ON_CLIENT_ABORT', 'drain,cancel'],
+  ['ON_STORE_DOWN', 'half'],
+  ['LOG_LEVEL', 'trace'],
+] as const)('refuses %s=%s, and lists the options', (name, value) => {
+  expect(problems({ [name]: value })).toEqual([expect.stringContaining(`${name} must be one of: `)])
+})
+
+test.each(['x'.repeat(15), ` ${'x'.repeat(15)} `])('refuses the admin key %j', (ADMIN_KEY) => {
+  expect(problems({ ADMIN_KEY })).toEqual([expect.stringContaining('16 characters')])
+})
+
+test.each([
+  'https://api.groq.com/openai/v1',
+  'https://api.groq.com/openai/v1/',
+  'https://api.groq.com/openai/v1//',
+  'http://localhost:1/x/openai/v1',
+  'api.groq.com',
+  'ftp://api.groq.com',
+  '//api.groq.com',
+  'https://',
+])('refuses GROQ_BASE_URL=%s', (GROQ_BASE_URL) => {
+  expect(problems({ GROQ_BASE_URL })).toEqual([expect.stringContaining('without /openai/v1')])
+})
+
+test.each([
+  ['no JSON', '200000'],
+  ['broken JSON', '{"*":{"tokensPerDay":1,"requestsPerDay":1}'],
+  ['a list', '[]'],
+  ['a number as row', '{"*":5}'],
+  ['a missing amount', '{"*":{"tokensPerDay":1}}'],
+  ['an unknown key', '{"*":{"tokensPerDay":1,"requestsPerDay":1,"tokensPerHour":1}}'],
+  ['another case', '{"*":{"tokensPerDay":1,"requestsPerDay":1,"TokensPerMinute":1}}'],
+  ['a text as amount', '{"*":{"tokensPerDay":"1","requestsPerDay":1}}'],
+  ['a negative amount', '{"*":{"tokensPerDay":-1,"requestsPerDay":1}}'],
+  ['half a token', '{"*":{"tokensPerDay":0.5,"requestsPerDay":1}}'],
+  ['null', '{"*":{"tokensPerDay":1,"requestsPerDay":1,"tokensPerMinute":null}}'],
+  ['too much', '{"*":{"tokensPerDay":1e14,"requestsPerDay":1}}'],
+  ['infinity', '{"*":{"tokensPerDay":1e999,"requestsPerDay":1}}'],
+  ['a wrong row beside a right one', '{"*":{"tokensPerDay":1,"requestsPerDay":1},"a":{}}'],
+])('refuses limits with %s, and reports that once', (_, value) => {
+  expect(problems({ MODEL_LIMITS: value })).toEqual([
+    expect.stringContaining('MODEL_LIMITS must be JSON like {"*":{'),
+  ])
+  expect(problems({ GLOBAL_LIMITS: value.replaceAll('"*"', '"a"') })).toEqual([
+    expect.stringContaining('GLOBAL_LIMITS must be JSON like {"total":{'),
+  ])
+})
+
+test('reports the place of a mistake in the limits', () => {
+  const rows = '{"*":{"tokensPerDay":1,"requestsPerDay":1},"a/one":{"tokensPerDay":-1}}'
+  expect(problems({ MODEL_LIMITS: rows })).toEqual([
+    expect.stringContaining('(at a/one.tokensPerDay)'),
+  ])
+})
+
+const ROW = '{"tokensPerDay":1,"requestsPerDay":1}'
+
+test.each(['{}', `{"total":${ROW}}`, `{"a/one":${ROW}}`])(
+  'refuses MODEL_LIMITS=%s, which has no row for all other models',
+  (MODEL_LIMITS) => {
+    expect(problems({ MODEL_LIMITS })).toEqual([expect.stringContaining('needs a "*" row')])
+  },
+)
+
+test('accepts every limit, and requires only those of a day', () => {
+  const row = Object.fromEntries(LIMITS.map(({ name }, n) => [name, n]))
+  expect(on({ MODEL_LIMITS: JSON.stringify({ '*': row }) }).limits.default).toEqual(row)
+  for (const { name, window } of LIMITS) {
+    const { [name]: _, ...others } = row
+    const told = problems({ MODEL_LIMITS: JSON.stringify({ '*': others }) })
+    expect(told, name).toHaveLength(window === 'day' ? 1 : 0)
+  }
+})
+
+test('turns the limits of everyone off with {}', () => {
+  expect(on({ GLOBAL_LIMITS: '{}' }).globalLimits).toBeUndefined()
+  expect(on({ GLOBAL_LIMITS: ' { } ' }).globalLimits).toBeUndefined()
+})
+
+test('refuses a "*" row for everyone, with or without other rows', () => {
+  for (const rows of [`{"*":${ROW}}`, `{"*":${ROW},"total":${ROW}}`]) {
+    expect(problems({ GLOBAL_LIMITS: rows })).toEqual([expect.stringContaining('a "*" row')])
+  }
+})
+
+test.each([
+  ['no JSON', '0.1 per million'],
+  ['broken JSON', '{"a":{"input":1,"output":1}'],
+  ['null', 'null'],
+  ['a list', '[]'],
+  ['a list as row', '{"a":[1,2]}'],
+  ['a number as row', '{"a":0.1}'],
+  ['a missing price', '{"a":{"input":1}}'],
+  ['an unknown key', '{"a":{"input":1,"output":1,"reasoning":1}}'],
+  ['another case', '{"a":{"input":1,"output":1,"Cached":1}}'],
+  ['a text as price', '{"a":{"input":"0.1","output":1}}'],
+  ['a negative price', '{"a":{"input":1,"output":-0.1}}'],
+  ['null as price', '{"a":{"input":1,"cached":null,"output":1}}'],
+  ['more than any model', '{"a":{"input":1,"output":100000.1}}'],
+  ['infinity', '{"a":{"input":1e999,"output":1}}'],
+  ['a wrong row beside a right one', '{"a":{"input":1,"output":1},"b":{}}'],
+])('refuses prices with %s, and reports that once', (_, MODEL_PRICES) => {
+  expect(problems({ MODEL_PRICES })).toEqual([
+    expect.stringMatching(/MODEL_PRICES must be JSON like \{".*\}\}, .* in USD per million tokens/),
+  ])
+})
+
+test('reports the place of a mistake in the prices', () => {
+  const MODEL_PRICES = '{"a":{"input":1,"output":1},"b/two":{"input":1,"output":-1}}'
+  expect(problems({ MODEL_PRICES })).toEqual([expect.stringContaining('(at b/two.output)')])
+})
+
+test.each(['*', 'openai/*', 'a model', ''])(
+  'refuses a price of "%s", which is not a model name',
+  (name) => {
+    const MODEL_PRICES = JSON.stringify({ [name]: { input: 1, output: 1 } })
+    expect(problems({ MODEL_PRICES })).toEqual([
+      expect.stringMatching(/MODEL_PRICES must be JSON .* by exact names of models/),
+    ])
+  },
+)
+
+test.each(['openai/*', 'a model', ''])(
+  'refuses limits of "%s", which is not a model name',
+  (name) => {
+    const rows = `{"*":${ROW},${JSON.stringify(name)}:${ROW}}`
+    const told = expect.stringMatching(/must be JSON .* by exact names of models.*\(at /) as string
+    expect(problems({ MODEL_LIMITS: rows })).toEqual([told])
+    expect(problems({ GLOBAL_LIMITS: rows.replace('"*"', '"total"') })).toEqual([told])
+  },
+)
+
+test.each([
+  ['a name that no model has', { DEFAULT_MODEL: 'a model' }],
+  ['one that is not offered', { DEFAULT_MODEL: 'a/one', ALLOWED_MODELS: 'b/*' }],
+])('refuses as default model %s', (_, vars) => {
+  expect(problems(vars)).toEqual([expect.stringContaining('DEFAULT_MODEL must be')])
+})
+
+test.each(['https://app.example/', 'app.example', 'https://App.example', 'https://a.test,null'])(
+  'refuses the origin %s, because no browser sends it',
+  (ALLOWED_ORIGINS) => {
+    expect(problems({ ALLOWED_ORIGINS })).toEqual([
+      expect.stringContaining('ALLOWED_ORIGINS must be'),
+    ])
+  },
+)
+
+test('accepts origins of programs that are not browsers', () => {
+  const ALLOWED_ORIGINS = 'http://localhost:3000,capacitor://localhost,chrome-extension://abc'
+  expect(on({ ALLOWED_ORIGINS }).allowedOrigins).toHaveLength(3)
+})
+
+const KV: Vars = { KV_REST_API_URL: 'https://a.upstash.io', KV_REST_API_TOKEN: 'secret' }
+const UPSTASH: Vars = {
+  UPSTASH_REDIS_REST_URL: 'https://a.upstash.io',
+  UPSTASH_REDIS_REST_TOKEN: 'secret',
+}
+const A = { kind: 'rest', url: 'https://a.upstash.io', token: 'secret' }
+
+test.each<[string, Vars, object]>([
+  ['KV_*', KV, A],
+  ['UPSTASH_*', UPSTASH, A],
+  ['both, equal', { ...KV, ...UPSTASH }, A],
+  ['both, equal but for a slash', { ...KV, ...UPSTASH, KV_REST_API_URL: `${A.url}/` }, A],
+  [
+    'http, for a database of one’s own',
+    { ...KV, KV_REST_API_URL: 'http://localhost:1/' },
+    { kind: 'rest', url: 'http://localhost:1', token: 'secret' },
+  ],
+  ['KV_* beside any REDIS_URL', { ...KV, REDIS_URL: 'redis://localhost:6379' }, A],
+  ['REDIS_URL', { REDIS_URL: 'rediss://default:secret@a.upstash.io:6379' }, A],
+  ['REDIS_URL without a port', { REDIS_URL: 'rediss://default:secret@a.upstash.io' }, A],
+  ['REDIS_URL without TLS', { REDIS_URL: 'redis://default:secret@a.upstash.io:6379/0' }, A],
+  [
+    'REDIS_URL, escaped',
+    { REDIS_URL: 'rediss://default:p%40s%2Fs%25@a.upstash.io:6379' },
+    { ...A, token: 'p@s/s%' },
+  ],
+  [
+    'REDIS_URL in UTF-8',
+    { REDIS_URL: 'rediss://:%C3%BC@eu1-a.upstash.io' },
+    { kind: 'rest', url: 'https://eu1-a.upstash.io', token: 'ü' },
+  ],
+])('finds the database by %s', (_, vars, redis) => {
+  for (const platform of PLATFORMS) expect(readConfig(vars, platform).redis).toEqual(redis)
+})
+
+const OVER_TCP = [
+  'redis://localhost',
+  'redis://localhost:6379/',
+  'redis://:secret@10.0.0.1:6380/15',
+  'rediss://default:p%40s@redis.test:6379',
+  'rediss://user@redis.test/1?family=6',
+  'redis://[::1]:6379',
+  'rediss://default:secret@evil-upstash.io:6379',
+  'rediss://default:secret@a.upstash.io.test',
+]
+
+test.each(OVER_TCP)('speaks TCP with REDIS_URL=%s on Node', (url) => {
+  expect(on({ REDIS_URL: ` ${url} ` }).redis).toEqual({ kind: 'tcp', url })
+})
+
+test.each(OVER_TCP)('refuses REDIS_URL=%s on the edge, and reports where it works', (REDIS_URL) => {
+  expect(problems({ REDIS_URL }, 'edge')).toEqual([
+    expect.stringMatching(/REDIS_URL must be an Upstash address .* TCP works only on Node/),
+  ])
+})
+
+const TWO = 'name two databases'
+const TOGETHER = 'go together'
+const ADDRESS = 'REDIS_URL must be an '
+
+test.each<[string, Vars, string]>([
+  ['two addresses', { ...KV, ...UPSTASH, KV_REST_API_URL: 'https://b.upstash.io' }, TWO],
+  ['two tokens', { ...KV, ...UPSTASH, KV_REST_API_TOKEN: 'other' }, TWO],
+  ['an address without a token', { KV_REST_API_URL: A.url }, TOGETHER],
+  ['a token without an address', { KV_REST_API_TOKEN: 'secret' }, TOGETHER],
+  ['half a pair beside a whole one', { ...KV, UPSTASH_REDIS_REST_URL: A.url }, TOGETHER],
+  ['the halves of two pairs', { KV_REST_API_URL: A.url, UPSTASH_REDIS_REST_TOKEN: 's' }, TOGETHER],
+  ['an address that is none', { ...KV, KV_REST_API_URL: 'a.upstash.io' }, 'an https address'],
+  [
+    'a rediss address as REST',
+    { ...UPSTASH, UPSTASH_REDIS_REST_URL: 'rediss://a.upstash.io' },
+    'an https address',
+  ],
+  ['another port', { REDIS_URL: 'rediss://default:secret@a.upstash.io:6380' }, ADDRESS],
+  ['no password', { REDIS_URL: 'rediss://default@a.upstash.io:6379' }, ADDRESS],
+  ['an empty password', { REDIS_URL: 'rediss://default:@a.upstash.io:6379' }, ADDRESS],
+  ['malformed escapes', { REDIS_URL: 'rediss://default:a%zz@a.upstash.io:6379' }, ADDRESS],
+  ['escapes of no UTF-8', { REDIS_URL: 'rediss://default:a%ff@a.upstash.io:6379' }, ADDRESS],
+  ['https', { REDIS_URL: 'https://default:secret@a.upstash.io' }, ADDRESS],
+  ['no address', { REDIS_URL: 'localhost' }, ADDRESS],
+  ['a host with a port and no scheme', { REDIS_URL: 'localhost:6379' }, ADDRESS],
+  ['no host', { REDIS_URL: 'redis:///0' }, ADDRESS],
+  ['a database that is no number', { REDIS_URL: 'redis://localhost:6379/zero' }, ADDRESS],
+  ['a path', { REDIS_URL: 'redis://localhost:6379/0/' }, ADDRESS],
+  ['malformed escapes in a user', { REDIS_URL: 'redis://a%zz:secret@localhost' }, ADDRESS],
+  ['malformed escapes in a password', { REDIS_URL: 'redis://:a%zz@localhost' }, ADDRESS],
+])('refuses a database by %s', (_, vars, problem) => {
+  for (const platform of PLATFORMS) {
+    const lines = problems(vars, platform)
+    expect(lines.length).toBeGreaterThan(0)
+    for (const line of lines) expect(line).toContain(problem)
+  }
+})
+
+const example = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8')
+
+test('.env.example is the output of scripts/env-example.ts', () => {
+  expect(example).toBe(envExample())
+})
+
+test.each<Row>(TABLE)(
+  '.env.example has $name with its default, or empty if platforms differ',
+  (row) => {
+    const { [row.name]: shown } = parseEnv(example)
+    expect(shown).toBe(typeof row.default === 'string' ? row.default : '')
+  },
+)
+
+test.each<Row>(TABLE)('the default of $name is no problem, and its doc is sentences', (row) => {
+  const texts = typeof row.default === 'object' ? Object.values(row.default) : [row.default]
+  for (const text of texts) {
+    if (text !== undefined) expect(row.parse(text)).toHaveProperty('value')
+  }
+  expect(row.doc).toMatch(/^[A-Z].*\.$/)
+})
+
+test('.env.example names every variable in order', () => {
+  const names = [...example.matchAll(/^([A-Z_]+)=/gm)].map(([, name]) => name)
+  expect(names).toEqual(VARIABLES)
+})
+
+test('.env.example has only comments, variables and blank lines, and a comment before each variable', () => {
+  const lines = example.trimEnd().split('\n')
+  for (const [i, line] of lines.entries()) {
+    expect(line).toMatch(/^(# .+|[A-Z_]+=.*|)$/)
+    if (/^[A-Z]/.test(line)) expect(lines[i - 1]).toMatch(/^# /)
+  }
+})
+
+test.each(PLATFORMS)('.env.example changes nothing on %s', (platform) => {
+  expect(readConfig(parseEnv(example), platform)).toEqual(readConfig({}, platform))
+})
+
+test('.env.example shows a default that is the same on every platform', () => {
+  const shown = parseEnv(example)
+  const empty = VARIABLES.filter((name) => shown[name] === '')
+  expect(empty).toEqual([
+    'GROQ_API_KEY',
+    'ADMIN_KEY',
+    'USER_HASH_SECRET',
+    'KV_REST_API_URL',
+    'KV_REST_API_TOKEN',
+    'UPSTASH_REDIS_REST_URL',
+    'UPSTASH_REDIS_REST_TOKEN',
+    'REDIS_URL',
+    'UPSTREAM_TIMEOUT_MS',
+    'REQUEST_SECONDS',
+  ])
+})

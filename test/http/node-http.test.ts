@@ -1,0 +1,326 @@
+/** Tests for HTTP calls on Node: they do not use `fetch`, but must behave like it. */
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { nodeFetch, textOf } from '../../src/platform/node/http.ts'
+import type { UpstreamAnswer } from '../../src/ports.ts'
+import { restNodeClient } from '../../src/platform/node/rest.ts'
+import { restClient } from '../../src/store/redis/rest.ts'
+import { startRedis, type Redis } from '../support/redis.ts'
+import { startUpstash, type Upstash } from '../support/upstash.ts'
+
+type Handler = (req: IncomingMessage, res: ServerResponse) => void
+
+let server: Server
+let url: string
+let handle: Handler
+
+beforeAll(async () => {
+  server = createServer((req, res) => handle(req, res)).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/path?q=1`
+})
+
+afterAll(() => {
+  server.closeAllConnections()
+  server.close()
+})
+
+const call = (handler: Handler, signal = new AbortController().signal): Promise<UpstreamAnswer> => {
+  handle = handler
+  const body = Buffer.from('a body')
+  return nodeFetch(url, { method: 'POST', headers: {}, body, signal, redirect: 'manual' })
+}
+
+const failing = (promise: Promise<unknown>): Promise<Error> =>
+  promise.then(
+    () => Promise.reject(new Error('it did not fail')),
+    (error: unknown) => error as Error,
+  )
+
+test('the request arrives unchanged', async () => {
+  const answer = await call((req, res) => {
+    const chunks: Buffer[] = []
+    req.on('data', (chunk: Buffer) => chunks.push(chunk))
+    req.on('end', () => {
+      res.end(JSON.stringify([req.method, req.url, req.headers, Buffer.concat(chunks).toString()]))
+    })
+  })
+  expect(JSON.parse(await textOf(answer))).toEqual([
+    'POST',
+    '/path?q=1',
+    expect.objectContaining({ 'content-length': '6', 'user-agent': 'node' }),
+    'a body',
+  ])
+})
+
+test('status and headers are as in fetch, and repeated headers are one value', async () => {
+  const answer = await call((_, res) => {
+    res.writeHead(429, 'Slow Down', [
+      ['X-One', '1'],
+      ['x-two', 'a'],
+      ['X-Two', 'b'],
+      ['x-latin', 'caf\u00e9'],
+    ] as never)
+    res.end('no')
+  })
+  expect(answer).toMatchObject({ status: 429, statusText: 'Slow Down', ok: false })
+  const given = Object.fromEntries(answer.headers)
+  expect(given).toMatchObject({ 'x-one': '1', 'x-two': 'a, b', 'x-latin': 'caf\u00e9' })
+  expect(answer.headers.get('x-none') ?? null).toBeNull()
+})
+
+test.each([204, 304])('an answer of status %i has no body', async (status) => {
+  const { body } = await call((_, res) => res.writeHead(status).end())
+  expect(body).toBeNull()
+})
+
+test('a redirection is not followed', async () => {
+  const { status } = await call((_, res) => res.writeHead(307, { location: url }).end())
+  expect(status).toBe(307)
+})
+
+test('informational answers are ignored', async () => {
+  const answer = await call((_, res) => {
+    res.writeProcessing()
+    res.end('the answer')
+  })
+  expect(answer.status).toBe(200)
+  expect(await textOf(answer)).toBe('the answer')
+})
+
+test.each([
+  ['gzip', gzipSync],
+  ['X-GZIP', gzipSync],
+  ['deflate', deflateSync],
+  ['br', brotliCompressSync],
+  ['gzip, br', (text: string) => brotliCompressSync(gzipSync(text))],
+  ['identity', Buffer.from],
+])('an answer in %s is decoded, although it was not requested', async (coding, encode) => {
+  const text = 'what was said '.repeat(10_000)
+  const answer = await call((_, res) => {
+    res.writeHead(200, { 'content-encoding': coding }).end(encode(text))
+  })
+  expect(await textOf(answer)).toBe(text)
+})
+
+test('a broken encoding fails the reading, and nothing else', async () => {
+  const answer = await call((_, res) => {
+    res.writeHead(200, { 'content-encoding': 'gzip' }).end('this is no gzip')
+  })
+  await expect(textOf(answer)).rejects.toThrow()
+})
+
+test('an answer that breaks off fails the reading', async () => {
+  const answer = await call((_, res) => {
+    res.writeHead(200, { 'content-length': '10' })
+    res.write('half', () => res.destroy())
+  })
+  await expect(textOf(answer)).rejects.toThrow()
+})
+
+test('a sender waits while nobody reads', async () => {
+  const chunk = Buffer.alloc(64 * 1024)
+  let sent = 0
+  let full = () => {}
+  const waiting = new Promise<void>((resolve) => (full = resolve))
+  const { body } = await call((_, res) => {
+    const more = () => {
+      while (sent < 1000) {
+        sent += 1
+        if (res.write(chunk)) continue
+        const stuck = setTimeout(full, 300)
+        return void res.once('drain', () => (clearTimeout(stuck), more()))
+      }
+      res.end()
+    }
+    more()
+  })
+  await waiting
+  expect(sent).toBeLessThan(1000)
+  const reader = body?.getReader()
+  let got = 0
+  for (let read = await reader?.read(); read?.value; read = await reader?.read()) {
+    got += read.value.length
+  }
+  expect(got).toBe(1000 * chunk.length)
+})
+
+describe('a signal', () => {
+  const reason = new DOMException('enough', 'TimeoutError')
+
+  test('that is already aborted prevents the call', async () => {
+    let asked = false
+    const error = await failing(call(() => void (asked = true), AbortSignal.abort(reason)))
+    expect([error, asked]).toEqual([reason, false])
+  })
+
+  test('ends a call that waits for its answer', async () => {
+    const controller = new AbortController()
+    let leave = () => {}
+    const gone = new Promise<void>((resolve) => (leave = resolve))
+    const waiting = call((req) => {
+      req.socket.once('close', leave)
+      controller.abort(reason)
+    }, controller.signal)
+    expect(await failing(waiting)).toBe(reason)
+    await gone
+  })
+
+  test('ends a call that is still connecting, at once', async () => {
+    const controller = new AbortController()
+    // An address that no host has: https://www.rfc-editor.org/rfc/rfc5737
+    const waiting = nodeFetch('http://192.0.2.1/', {
+      method: 'GET',
+      headers: {},
+      body: null,
+      signal: controller.signal,
+      redirect: 'manual',
+    })
+    setTimeout(() => controller.abort(reason), 20)
+    const start = performance.now()
+    await failing(waiting)
+    expect(performance.now() - start).toBeLessThan(2000)
+  })
+
+  test('fails the reading of a body, and upstream is let go', async () => {
+    const controller = new AbortController()
+    let gone: Promise<unknown> | undefined
+    const { body } = await call((req, res) => {
+      gone = once(req.socket, 'close')
+      res.write('the beginning')
+    }, controller.signal)
+    const reader = body?.getReader()
+    await reader?.read()
+    const next = failing(reader?.read() ?? Promise.resolve())
+    controller.abort(reason)
+    expect(await next).toBe(reason)
+    await gone
+  })
+})
+
+test('a reader that cancels lets upstream go', async () => {
+  let gone: Promise<unknown> | undefined
+  const { body } = await call((req, res) => {
+    gone = once(req.socket, 'close')
+    res.write('the beginning')
+  })
+  await body?.cancel()
+  await gone
+})
+
+test('a closed port is an error with its code', async () => {
+  const error = await failing(
+    nodeFetch('http://127.0.0.1:1/', {
+      method: 'GET',
+      headers: {},
+      body: null,
+      signal: new AbortController().signal,
+      redirect: 'manual',
+    }),
+  )
+  expect(error).toMatchObject({ code: 'ECONNREFUSED' })
+})
+
+describe('the database over REST', () => {
+  let redis: Redis
+  let upstash: Upstash
+
+  beforeAll(async () => {
+    redis = await startRedis()
+    upstash = await startUpstash(redis)
+  })
+
+  beforeEach(() => upstash.reset())
+
+  afterAll(async () => {
+    await upstash.close()
+    await redis.stop()
+  })
+
+  const clients = (timeoutMs = 5000) => {
+    const options = { url: upstash.url, token: upstash.token, timeoutMs }
+    return { ours: restNodeClient(options), theirs: restClient(options) }
+  }
+
+  test('answers are those of the Upstash client', async () => {
+    const { ours, theirs } = clients()
+    const both = async (run: (client: typeof ours) => Promise<unknown>) => {
+      const answer = await run(ours)
+      expect(answer).toEqual(await run(theirs))
+      return answer
+    }
+    expect(await both((client) => client.set('k', '{"a":1}', { ex: 60 }))).toBe('OK')
+    expect(await both((client) => client.get('k'))).toBe('{"a":1}')
+    expect(await both((client) => client.mget('k', 'none'))).toEqual(['{"a":1}', null])
+    await ours.zadd('z', { score: 1.5, member: 'm' })
+    await both((client) =>
+      client.zrange('z', '+inf', 0, {
+        byScore: true,
+        rev: true,
+        offset: 0,
+        count: 5,
+        withScores: true,
+      }),
+    )
+    const [one, other] = upstash.log.slice(-2)
+    expect(one?.commands).toEqual(other?.commands)
+  })
+
+  test.each<[string, (client: ReturnType<typeof clients>['ours']) => Promise<unknown>]>([
+    ['an unknown script', (client) => client.evalsha('0'.repeat(40), [], [])],
+    ['a wrong type', (client) => client.lrange('a-string', 0, 1)],
+  ])('%s is an error of the same name and code', async (_, run) => {
+    const { ours, theirs } = clients()
+    await ours.set('a-string', 'text')
+    const [error, other] = [await failing(run(ours)), await failing(run(theirs))]
+    expect(error.name).toBe(other.name)
+    expect(error.message.split(' ')[0]).toBe(other.message.split(' ')[0])
+    expect(error.message).not.toContain('a-string')
+  })
+
+  test.each([
+    ['503 without json', { status: 503, body: '<html>' }],
+    ['500 without an error', { status: 500, body: '{}' }],
+    ['null', { body: 'null' }],
+  ])('%s is an error', async (_, fault) => {
+    upstash.fault(() => fault)
+    await expect(clients().ours.get('k')).rejects.toThrow()
+  })
+
+  test('a call ends at its deadline, also if only the headers have arrived', async () => {
+    upstash.fault(() => ({ hang: true }))
+    expect((await failing(clients(50).ours.get('k'))).name).toBe('TimeoutError')
+    const hanging = createServer((_, res) => void res.writeHead(200).flushHeaders()).listen(0)
+    await once(hanging, 'listening')
+    const { port } = hanging.address() as AddressInfo
+    const client = restNodeClient({ url: `http://127.0.0.1:${port}`, token: 't', timeoutMs: 50 })
+    expect((await failing(client.get('k'))).name).toBe('TimeoutError')
+    hanging.closeAllConnections()
+    hanging.close()
+  })
+
+  test('a call whose answer is lost is sent once', async () => {
+    upstash.fault(() => ({ apply: true, reset: true }))
+    await failing(clients().ours.set('once', '1'))
+    expect(upstash.log).toHaveLength(1)
+  })
+
+  test('the token of the last write is sent with the next call', async () => {
+    const seen: unknown[] = []
+    const fake = createServer((req, res) => {
+      seen.push(req.headers['upstash-sync-token'])
+      res.setHeader('upstash-sync-token', `after-${seen.length}`).end('{"result":"OK"}')
+    }).listen(0)
+    await once(fake, 'listening')
+    const { port } = fake.address() as AddressInfo
+    const client = restNodeClient({ url: `http://127.0.0.1:${port}/`, token: 't', timeoutMs: 5000 })
+    await client.set('k', '1')
+    await client.get('k')
+    expect(seen).toEqual(['', 'after-1'])
+    fake.closeAllConnections()
+    fake.close()
+  })
+})

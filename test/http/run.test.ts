@@ -1,0 +1,350 @@
+/** The commands of the README, as separate processes in an empty folder. */
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { connect, createServer, type AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { startUpstream, type Upstream } from '../support/upstream.ts'
+
+const ADMIN_KEY = 'admin-key-of-the-tests'
+
+let folder: string
+let upstream: Upstream
+let running: Running[]
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'weir-run-'))
+  upstream = await startUpstream()
+  running = []
+})
+
+afterEach(async () => {
+  for (const one of running) await one.end('SIGKILL')
+  await upstream.close()
+  await rm(folder, { recursive: true, force: true })
+})
+
+type Running = {
+  url: string
+  output(): string
+  signal(signal: NodeJS.Signals): void
+  /** Sends a signal and returns the exit code. */
+  end(signal: NodeJS.Signals): Promise<number | null>
+}
+
+type Vars = Record<string, string>
+
+/** Starts a script and waits for its address, or for its end. */
+async function run(script: string, vars: Vars = {}): Promise<Running> {
+  const { PATH, HOME } = process.env
+  const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', script], {
+    env: { PATH, HOME, PORT: '0', USAGE_FILE: join(folder, 'logs/token_usage.json'), ...vars },
+  })
+  let output = ''
+  const ended = once(child, 'close')
+  const ready = new Promise<string>((resolve, reject) => {
+    const read = (data: Buffer) => {
+      output += data.toString()
+      const [, url] = /Weir listens on (\S+)/.exec(output) ?? []
+      if (url && (script !== 'scripts/dev.ts' || output.includes('Authorization'))) resolve(url)
+    }
+    child.stdout?.on('data', read)
+    child.stderr?.on('data', read)
+    void ended.then(() => reject(new Error(`${script} ended: ${output}`)))
+  })
+  const one: Running = {
+    url: '',
+    output: () => output,
+    signal(signal) {
+      if (child.exitCode === null && child.signalCode === null) child.kill(signal)
+    },
+    async end(signal) {
+      one.signal(signal)
+      await ended
+      return child.exitCode
+    },
+  }
+  running.push(one)
+  one.url = await ready
+  return one
+}
+
+const chat = (url: string, user: string) =>
+  fetch(`${url}/api/groq`, {
+    method: 'POST',
+    headers: { 'x-user-token': `token-of-${user}` },
+    body: '{"prompt":"Hello"}',
+  })
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+type Totals = { days: { requests: number; exact: number; charged: number }[] }
+
+async function totals(url: string, key = ADMIN_KEY): Promise<Totals['days'][number] | undefined> {
+  const response = await fetch(`${url}/api/admin/usage`, {
+    headers: { authorization: `Bearer ${key}` },
+  })
+  return ((await response.json()) as Totals).days[0]
+}
+
+const SERVED: [string, string, Vars][] = [
+  ['npm run dev', 'scripts/dev.ts', {}],
+  ['npm start', 'src/node.ts', {}],
+]
+
+test.each(SERVED)(
+  '%s keeps usage over a restart and over kill -9',
+  async (_, script) => {
+    // The same port each time: the previous run must have released it.
+    const PORT = String(await freePort())
+    const vars = { ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url, PORT }
+    let settled = 0
+    for (const signal of ['SIGTERM', 'SIGKILL', 'SIGINT'] as const) {
+      const weir = await run(script, vars)
+      if (settled)
+        expect(await totals(weir.url)).toMatchObject({ exact: settled, charged: 35 * settled })
+      for (const user of ['one', 'two']) expect((await chat(weir.url, user)).status).toBe(200)
+      settled += 2
+      await expect.poll(async () => (await totals(weir.url))?.exact).toBe(settled)
+      const code = await weir.end(signal)
+      if (signal !== 'SIGKILL') expect(code).toBe(0)
+    }
+  },
+  60_000,
+)
+
+test('npm run dev works without variables, and the printed command works', async () => {
+  const weir = await run('scripts/dev.ts')
+  const output = weir.output()
+  expect(output).toMatch(/Storage: the file .*token_usage\.json/)
+  expect(output).toContain('demo model')
+  expect(output).toContain('not verified')
+  const [, key = ''] = /generated for this run: (\S+)/.exec(output) ?? []
+  const lines = output.split('\n').filter((line) => line.startsWith('  curl '))
+  expect(lines).toHaveLength(2)
+
+  const shell = async (line: string) => {
+    const child = spawn('sh', ['-c', line.replace('curl', 'curl -s')])
+    let text = ''
+    child.stdout.on('data', (data: Buffer) => (text += data.toString()))
+    await once(child, 'close')
+    return JSON.parse(text) as { content?: string; users?: unknown[] }
+  }
+  const answer = await shell(lines[0] ?? '')
+  expect(answer.content).toContain('demo model')
+  await expect.poll(() => totals(weir.url, key)).toMatchObject({ exact: 1 })
+  expect((await shell(lines[1] ?? '')).users).toHaveLength(1)
+
+  const stream = await fetch(`${weir.url}/api/groq/openai/v1/chat/completions`, {
+    method: 'POST',
+    headers: { authorization: 'Bearer token-of-one' },
+    body: '{"model":"openai/gpt-oss-20b","stream":true,"messages":[{"role":"user","content":"Hi"}]}',
+  })
+  expect(stream.headers.get('content-type')).toBe('text/event-stream')
+  expect(await stream.text()).toMatch(/"usage":\{.*\n\ndata: \[DONE\]\n\n$/s)
+  await expect.poll(() => totals(weir.url, key)).toMatchObject({ exact: 2 })
+}, 30_000)
+
+test('npm start without a provider key reports that and answers 503', async () => {
+  const weir = await run('src/node.ts')
+  expect(weir.output()).toContain('GROQ_API_KEY is not set')
+  const response = await chat(weir.url, 'one')
+  expect(response.status).toBe(503)
+  expect(await response.json()).toMatchObject({ error: { code: 'upstream_not_configured' } })
+})
+
+test.each(SERVED)(
+  '%s with an invalid environment reports every problem and ends',
+  async (_, script) => {
+    const failure = run(script, { CAP: 'soft', EVENTS_KEPT: '1e3', ADMIN_KEY: 'short' })
+    await expect(failure).rejects.toThrow(/ADMIN_KEY must[^]*CAP must[^]*EVENTS_KEPT must/)
+    await expect(failure).rejects.not.toThrow(/at .*\.ts:/)
+  },
+)
+
+test.each(SERVED)('%s on files that are in use reports the owner and ends', async (_, script) => {
+  await run('src/node.ts')
+  await expect(run(script)).rejects.toThrow(/process \d+ already uses these files/)
+})
+
+test.each(SERVED)('%s on a port that is in use reports that and ends', async (_, script) => {
+  const failure = run(script, { PORT: new URL(upstream.url).port })
+  await expect(failure).rejects.toThrow(/EADDRINUSE|Address already in use/i)
+  await expect(failure).rejects.not.toThrow(/\n +at /)
+})
+
+/** Opens streams that upstream ends when the test allows it. */
+async function openStreams(count: number, more: Vars = {}) {
+  let release = () => {}
+  const held = new Promise<void>((resolve) => (release = resolve))
+  upstream.on('openai/gpt-oss-20b', { gate: (piece) => (piece > 1 ? held : Promise.resolve()) })
+  const vars = { ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url, ...more }
+  const weir = await run('src/node.ts', vars)
+  const streams = await Promise.all(
+    Array.from({ length: count }, (_, user) =>
+      fetch(`${weir.url}/api/groq`, {
+        method: 'POST',
+        headers: { 'x-user-token': `token-of-${user}` },
+        body: '{"model":"openai/gpt-oss-20b","stream":true,"messages":[]}',
+      }),
+    ),
+  )
+  return { weir, vars, streams, release }
+}
+
+/** Whether a server accepts a new connection. */
+async function takesConnections(url: string): Promise<boolean> {
+  const socket = connect(Number(new URL(url).port), '127.0.0.1')
+  return once(socket, 'connect').then(
+    () => {
+      socket.destroy()
+      return true
+    },
+    () => false,
+  )
+}
+
+test('SIGTERM lets 20 running streams end and settle, also if it arrives twice at once', async () => {
+  const { weir, vars, streams, release } = await openStreams(20)
+  weir.signal('SIGTERM')
+  await expect.poll(() => takesConnections(weir.url), { interval: 10 }).toBe(false)
+  const ended = weir.end('SIGTERM')
+  release()
+  for (const stream of streams) expect(await stream.text()).toMatch(/data: \[DONE\]\n\n$/)
+  expect(await ended).toBe(0)
+  const again = await run('src/node.ts', vars)
+  const day = { requests: 20, exact: 20, charged: 20 * 397 }
+  expect(await totals(again.url)).toMatchObject(day)
+}, 30_000)
+
+test('a stream that does not end delays a stop until its own deadline, not longer', async () => {
+  const { weir, vars } = await openStreams(1, { REQUEST_SECONDS: '2' })
+  const started = performance.now()
+  expect(await weir.end('SIGTERM')).toBe(0)
+  expect(performance.now() - started).toBeLessThan(10_000)
+  const again = await run('src/node.ts', vars)
+  expect(await totals(again.url)).toMatchObject({ requests: 1, estimated: 1 })
+}, 30_000)
+
+test('a second SIGTERM ends at once', async () => {
+  const { weir } = await openStreams(1)
+  const ended = weir.end('SIGTERM')
+  await expect.poll(() => takesConnections(weir.url)).toBe(false)
+  // An earlier signal would count as a repetition of the first one.
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  const started = performance.now()
+  weir.signal('SIGTERM')
+  expect(await ended).toBe(1)
+  expect(performance.now() - started).toBeLessThan(1000)
+}, 20_000)
+
+test('a kept-alive connection sends no more requests after a server begins to stop', async () => {
+  const { weir, release, streams } = await openStreams(1)
+  const socket = connect(Number(new URL(weir.url).port), '127.0.0.1')
+  let answer = ''
+  socket.on('data', (data: Buffer) => (answer += data.toString()))
+  socket.write('POST /api/groq HTTP/1.1\r\nhost: weir\r\ncontent-length: 2\r\n\r\n{')
+  // When this is answered, the server has read those bytes.
+  await fetch(`${weir.url}/api/nothing`)
+  const ended = weir.end('SIGTERM')
+  await expect.poll(() => takesConnections(weir.url)).toBe(false)
+  const closed = once(socket, 'end')
+  socket.write('}')
+  await closed
+  expect(answer).toMatch(/^HTTP\/1\.1 40[01] [^]*\r\nconnection: close\r\n/i)
+  release()
+  expect(await streams[0]?.text()).toContain('[DONE]')
+  expect(await ended).toBe(0)
+}, 20_000)
+
+test('a body that never arrives delays a stop for some seconds, not for ever', async () => {
+  const weir = await run('src/node.ts', { GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url })
+  const socket = connect(Number(new URL(weir.url).port), '127.0.0.1')
+  const closed = once(socket, 'close')
+  socket.on('error', () => undefined)
+  socket.write('POST /api/groq HTTP/1.1\r\nhost: weir\r\ncontent-length: 9\r\n\r\n{"')
+  // When this is answered, the server has read those bytes.
+  await fetch(`${weir.url}/api/nothing`)
+  expect(await weir.end('SIGTERM')).toBe(0)
+  await closed
+}, 20_000)
+
+test('a SIGTERM to the group that npm start runs in lets a stream end', async () => {
+  let release = () => {}
+  const held = new Promise<void>((resolve) => (release = resolve))
+  upstream.on('openai/gpt-oss-20b', { gate: (piece) => (piece > 1 ? held : Promise.resolve()) })
+  const { PATH, HOME } = process.env
+  const port = await freePort()
+  const npm = spawn('npm', ['start'], {
+    detached: true,
+    env: {
+      ...{ PATH, HOME, PORT: String(port), USAGE_FILE: join(folder, 'usage.json') },
+      ...{ GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url },
+    },
+  })
+  const url = `http://127.0.0.1:${port}`
+  await expect.poll(() => takesConnections(url), { timeout: 10_000 }).toBe(true)
+  const stream = await fetch(`${url}/api/groq`, {
+    method: 'POST',
+    headers: { 'x-user-token': 'token-of-one' },
+    body: '{"model":"openai/gpt-oss-20b","stream":true,"messages":[]}',
+  })
+  const ended = once(npm, 'close')
+  process.kill(-(npm.pid ?? 0), 'SIGTERM')
+  await expect.poll(() => takesConnections(url)).toBe(false)
+  release()
+  expect(await stream.text()).toMatch(/data: \[DONE\]\n\n$/)
+  await ended
+}, 30_000)
+
+test('npm start ends on a SIGTERM to npm itself, also with a silent open connection', async () => {
+  const port = await freePort()
+  const { PATH, HOME } = process.env
+  const vars = { PATH, HOME, PORT: String(port), USAGE_FILE: join(folder, 'usage.json') }
+  const npm = spawn('npm', ['start'], { env: vars })
+  await expect
+    .poll(
+      () =>
+        fetch(`http://127.0.0.1:${port}/api/test`).then(
+          ({ ok }) => ok,
+          () => false,
+        ),
+      { timeout: 10_000 },
+    )
+    .toBe(true)
+  const silent = connect(port, '127.0.0.1')
+  await once(silent, 'connect')
+  silent.on('error', () => undefined)
+  silent.write('POST /api/groq HTTP/1.1\r\n')
+  // `close` is emitted when no process holds the pipes.
+  const ended = once(npm, 'close')
+  npm.kill('SIGTERM')
+  await ended
+  silent.destroy()
+  // The files and the port are free again.
+  const again = await run('src/node.ts', { PORT: String(port), USAGE_FILE: vars.USAGE_FILE })
+  expect(await again.end('SIGTERM')).toBe(0)
+}, 30_000)
+
+test('an empty variable in .env.local leaves the one in .env in force', async () => {
+  const { PATH, HOME } = process.env
+  await writeFile(join(folder, '.env.local'), 'CAP=\nDEFAULT_MODEL=of-local\n')
+  await writeFile(join(folder, '.env'), 'CAP=strict\nDEFAULT_MODEL=of-env\n')
+  const script = `import { loadEnvFiles } from '${process.cwd()}/src/platform/node/env-files.ts'; loadEnvFiles(); console.log(process.env.CAP, process.env.DEFAULT_MODEL)`
+  const tsx = import.meta.resolve('tsx')
+  const args = ['--import', tsx, '--input-type=module', '-e', script]
+  const child = spawn(process.execPath, args, { cwd: folder, env: { PATH, HOME } })
+  let output = ''
+  child.stdout.on('data', (data: Buffer) => (output += data.toString()))
+  await once(child, 'close')
+  expect(output.trim()).toBe('strict of-local')
+})

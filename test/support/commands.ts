@@ -1,0 +1,289 @@
+/**
+ * Ledger commands: plain ones to write by hand, and random ones of few users and models, with steps of the clock and
+ * ends of days.
+ */
+import fc from 'fast-check'
+import type { Admit, Command, Enter, Note, Report, Settle } from '../../src/ledger/commands.ts'
+import type { Limits } from '../../src/ledger/policy.ts'
+import { VERSION, type Event } from '../../src/ledger/shapes.ts'
+import { DAY_MS, nextDay } from '../../src/ledger/windows.ts'
+
+/** Ten seconds before midnight UTC, so that a day ends within a run. */
+export const START = Date.UTC(2026, 10, 22, 23, 59, 50)
+
+const USERS = ['alice', 'bob', 'carol']
+const MODELS = ['a/one', 'constructor', '__proto__']
+
+export const eventOf = (fields: Partial<Event> & Pick<Event, 'id' | 'user'>): Event => ({
+  v: VERSION,
+  at: START,
+  route: 'chat/completions',
+  model: 'a/one',
+  outcome: 'exact',
+  status: 200,
+  prompt: 10,
+  completion: 5,
+  total: 15,
+  reserved: 100,
+  charged: 15,
+  totalMs: 7,
+  ...fields,
+})
+
+/** Noon UTC, far from the end of a day. */
+export const NOON = Date.UTC(2026, 10, 22, 12)
+
+/** Limits that no test reaches. */
+export const AMPLE: Limits = { tokensPerDay: 1e9, requestsPerDay: 1e6 }
+
+export const admitOf = (fields: Partial<Admit> & Pick<Admit, 'id'>): Admit => ({
+  op: 'admit',
+  user: 'alice',
+  model: 'a/one',
+  reserved: 100,
+  now: NOON,
+  lasts: 300_000,
+  limits: { model: AMPLE },
+  ...fields,
+})
+
+/** The end of an admitted request: by default 15 tokens after one second. */
+export function settleOf(
+  admit: Admit,
+  fields: Partial<Event> = {},
+  now = admit.now + 1000,
+): Settle {
+  const { id, user, model } = admit
+  const base = eventOf({ id, user, model, at: admit.now, reserved: admit.reserved, ...fields })
+  return { op: 'settle', now, user, event: base }
+}
+
+/** The end of a request that upstream refused. */
+export const failureOf = (admit: Admit, now = admit.now + 1000): Settle => {
+  const { prompt: _p, completion: _c, total: _t, ...event } = settleOf(admit).event
+  return {
+    op: 'settle',
+    now,
+    user: admit.user,
+    event: { ...event, outcome: 'failed', status: 500, charged: 0 },
+  }
+}
+
+const limits: fc.Arbitrary<Limits> = fc.record(
+  {
+    tokensPerDay: fc.constantFrom(500, 2000, 10_000),
+    requestsPerDay: fc.constantFrom(5, 20, 1000),
+    tokensPerMinute: fc.constantFrom(300, 1500),
+    requestsPerMinute: fc.constantFrom(3, 50),
+  },
+  { requiredKeys: [] },
+)
+
+const rarely = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined, freq: 3 })
+
+/** Steps of the clock in ms: mostly forward and small, sometimes back, a minute, or more than a day. */
+const clock = fc.oneof(
+  { arbitrary: fc.integer({ min: 0, max: 3000 }), weight: 12 },
+  { arbitrary: fc.constantFrom(-5000, -90_000, 61_000, 3_600_000), weight: 3 },
+  { arbitrary: fc.constantFrom(90_000_000, -90_000_000, 8 * 86_400_000), weight: 1 },
+)
+
+const ids = fc.integer({ min: 0, max: 40 }).map((n) => `id-${n}`)
+
+const admit = fc.record({
+  id: ids,
+  user: fc.constantFrom(...USERS),
+  model: fc.constantFrom(...MODELS),
+  reserved: fc.integer({ min: 1, max: 400 }),
+  lasts: fc.constantFrom(1000, 300_000),
+  ip: rarely(fc.constant('192.0.2.7')),
+  limits: fc.record({ model: limits, total: rarely(limits) }),
+  everyone: rarely(fc.record({ total: rarely(limits), model: rarely(limits) })),
+})
+
+const settle = fc.record({
+  id: ids,
+  user: fc.constantFrom(...USERS),
+  outcome: fc.constantFrom('exact' as const, 'estimated' as const, 'failed' as const),
+  charged: fc.integer({ min: 0, max: 600 }),
+  cached: rarely(fc.integer({ min: 0, max: 600 })),
+  session: rarely(fc.constantFrom('s1', 's2', 'constructor')),
+})
+
+const enter = fc.record({
+  ended: settle,
+  model: fc.constantFrom(...MODELS),
+  reserved: fc.integer({ min: 1, max: 400 }),
+  /** How long ago it was served, in ms. */
+  ago: fc.constantFrom(0, 500, 70_000, 90_000_000, 6.9 * 86_400_000, 7 * 86_400_000),
+})
+
+const block = fc.record({
+  user: fc.constantFrom(...USERS, 'dave'),
+  model: fc.constantFrom(...MODELS, '*'),
+  lift: fc.boolean(),
+  reason: rarely(fc.constantFrom('spam', 'ü "quoted" \u2028')),
+  lasts: rarely(fc.constantFrom(1000, 100_000)),
+})
+
+const report = fc.record({
+  user: fc.constantFrom(...USERS, 'eve'),
+  limits: fc.record({
+    default: rarely(limits),
+    total: rarely(limits),
+    models: fc.dictionary(fc.constantFrom(...MODELS), limits),
+  }),
+  models: fc.dictionary(
+    fc.constantFrom(...MODELS),
+    fc.record({
+      tokens: fc.nat(1000),
+      requests: fc.nat(9),
+      /** The end of which day, in days from now. */
+      day: fc.constantFrom(0, 0, 0, -1, 1),
+    }),
+  ),
+})
+
+const admin = fc.oneof(
+  fc.record({ op: fc.constant('erase' as const), user: fc.constantFrom(...USERS) }),
+  fc.record({
+    op: fc.constant('login' as const),
+    session: fc.constantFrom('s1', 's2'),
+    lasts: fc.constant(DAY_MS),
+  }),
+  fc.record({ op: fc.constant('logout' as const), session: fc.constantFrom('s1', 's2') }),
+  fc.record({ op: fc.constant('note' as const), ip: rarely(fc.constant('192.0.2.9')) }),
+)
+
+type Draw = { step: number } & (
+  | { kind: 'admit'; value: typeof admit extends fc.Arbitrary<infer T> ? T : never }
+  | { kind: 'settle'; value: typeof settle extends fc.Arbitrary<infer T> ? T : never }
+  | { kind: 'enter'; value: typeof enter extends fc.Arbitrary<infer T> ? T : never }
+  | { kind: 'block'; value: typeof block extends fc.Arbitrary<infer T> ? T : never }
+  | { kind: 'report'; value: typeof report extends fc.Arbitrary<infer T> ? T : never }
+  | { kind: 'admin'; value: typeof admin extends fc.Arbitrary<infer T> ? T : never }
+  | { kind: 'clear' }
+)
+
+type Ended = typeof settle extends fc.Arbitrary<infer T> ? T : never
+
+function ended({ id, user, outcome, charged, cached, session }: Ended, at: number): Event {
+  const usage =
+    outcome === 'exact'
+      ? {
+          prompt: charged,
+          completion: 0,
+          total: charged,
+          ...(cached !== undefined && { cached: Math.min(cached, charged) }),
+        }
+      : {}
+  const { prompt: _p, completion: _c, total: _t, ...bare } = eventOf({ id, user })
+  return {
+    ...bare,
+    ...usage,
+    ...(session !== undefined && { session }),
+    at,
+    outcome,
+    charged: outcome === 'failed' ? 0 : charged,
+  }
+}
+
+function toCommand(draw: Draw, now: number): Command {
+  if (draw.kind === 'clear') return { op: 'clear', now }
+  if (draw.kind === 'report') {
+    const models = Object.fromEntries(
+      Object.entries(draw.value.models).map(([model, { day, ...count }]) => [
+        model,
+        { ...count, resetAt: nextDay(now) + day * DAY_MS },
+      ]),
+    )
+    const { user, limits } = draw.value
+    const command = { op: 'report', now, user, models, limits } as const
+    return JSON.parse(JSON.stringify(command)) as Report
+  }
+  if (draw.kind === 'admin') {
+    const { value } = draw
+    if (value.op === 'login') {
+      const { op, session, lasts } = value
+      return { op, now, session, until: now + lasts }
+    }
+    if (value.op === 'note') {
+      const note: Note = { op: 'note', now, action: 'export' }
+      return value.ip === undefined ? note : { ...note, ip: value.ip }
+    }
+    return { ...value, now }
+  }
+  if (draw.kind === 'admit')
+    return JSON.parse(JSON.stringify({ op: 'admit', now, ...draw.value })) as Admit
+  if (draw.kind === 'settle') {
+    const event = ended(draw.value, now)
+    return { op: 'settle', now, user: event.user, event } satisfies Settle
+  }
+  if (draw.kind === 'enter') {
+    const { model, reserved, ago } = draw.value
+    const event = { ...ended(draw.value.ended, Math.max(0, now - ago)), model, reserved }
+    return { op: 'enter', now, user: event.user, event } satisfies Enter
+  }
+  const { user, model, lift, reason, lasts } = draw.value
+  const until = lasts === undefined ? {} : { until: now + lasts }
+  const why = reason === undefined ? {} : { reason }
+  return {
+    op: 'block',
+    now,
+    user,
+    model,
+    ...(lift ? {} : { block: { at: now, ...why, ...until } }),
+  }
+}
+
+/** A sequence of commands, each with the clock at its moment. */
+export const commandSequence = (maxLength: number): fc.Arbitrary<Command[]> =>
+  fc
+    .array(
+      fc.oneof(
+        {
+          arbitrary: fc.record({ kind: fc.constant('admit' as const), step: clock, value: admit }),
+          weight: 10,
+        },
+        {
+          arbitrary: fc.record({
+            kind: fc.constant('settle' as const),
+            step: clock,
+            value: settle,
+          }),
+          weight: 9,
+        },
+        {
+          arbitrary: fc.record({ kind: fc.constant('enter' as const), step: clock, value: enter }),
+          weight: 3,
+        },
+        {
+          arbitrary: fc.record({ kind: fc.constant('block' as const), step: clock, value: block }),
+          weight: 2,
+        },
+        {
+          arbitrary: fc.record({
+            kind: fc.constant('report' as const),
+            step: clock,
+            value: report,
+          }),
+          weight: 2,
+        },
+        {
+          arbitrary: fc.record({ kind: fc.constant('admin' as const), step: clock, value: admin }),
+          weight: 2,
+        },
+        {
+          arbitrary: fc.record({ kind: fc.constant('clear' as const), step: clock }),
+          weight: 1,
+        },
+      ),
+      { minLength: 1, maxLength },
+    )
+    .map((draws) => {
+      let now = START
+      return draws.map((draw) => {
+        now = Math.max(0, now + draw.step)
+        return toCommand(draw, now)
+      })
+    })

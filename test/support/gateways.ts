@@ -1,0 +1,116 @@
+/** The gateway as it runs: on Node over sockets, and as the edge bundle in workerd. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { build } from 'esbuild'
+import { Log as MiniflareLog, LogLevel, Miniflare } from 'miniflare'
+import type { Readable } from 'node:stream'
+import { COMPATIBILITY_DATE, edgeBundle } from '../../scripts/bundle.ts'
+import { readConfig, type Vars } from '../../src/config/config.ts'
+import { createLog } from '../../src/log.ts'
+import { openStore } from '../../src/platform/node/store.ts'
+import { createApp } from '../../src/app.ts'
+import { startServer } from '../../src/platform/node/server.ts'
+import { STATIC, STATIC_PATHS } from '../../src/platform/node/static-files.ts'
+import type { Store } from '../../src/store/store.ts'
+import type { Event } from '../../src/ledger/shapes.ts'
+
+export type Gateway = { kind: Kind; url: string; log: string[]; close(): Promise<void> }
+export type Kind = 'node' | 'workerd'
+export const KINDS: Kind[] = ['node', 'workerd']
+
+export const ADMIN_KEY = 'admin-key-of-the-tests'
+
+/** An environment with high limits. A test sets the variables that it is about. */
+const VARS: Vars = {
+  GROQ_API_KEY: 'gsk_server_key',
+  ADMIN_KEY,
+  USER_HASH_SECRET: 'secret-of-the-tests',
+  MODEL_LIMITS: '{"*":{"tokensPerDay":1000000000,"requestsPerDay":1000000}}',
+  GLOBAL_LIMITS: '{}',
+  STORE_TIMEOUT_MS: '10000',
+  LOG_LEVEL: 'debug',
+  PORT: '0',
+}
+
+export async function startGateway(kind: Kind, vars: Vars): Promise<Gateway> {
+  const all = { ...VARS, ...vars }
+  return kind === 'node' ? startNode(all) : startWorkerd(all)
+}
+
+async function startNode(vars: Vars): Promise<Gateway> {
+  const config = readConfig(vars, 'node')
+  const lines: string[] = []
+  const log = createLog({
+    level: config.logLevel,
+    format: 'json',
+    write: (line) => lines.push(line),
+  })
+  const folder = await mkdtemp(join(tmpdir(), 'weir-'))
+  const { store, close } = await openStore(
+    { ...config, usageFile: join(folder, 'usage.json') },
+    log,
+  )
+  const server = await startServer({ createApp, config, store, log })
+  return {
+    kind: 'node',
+    url: `http://127.0.0.1:${server.port}`,
+    log: lines,
+    async close() {
+      await server.close()
+      await close()
+      await rm(folder, { recursive: true })
+    },
+  }
+}
+
+let bundle: Promise<string> | undefined
+
+async function edgeScript(): Promise<string> {
+  const { outputFiles } = await build({ ...edgeBundle('src/worker.ts', 'worker.js'), write: false })
+  return outputFiles[0]?.text ?? ''
+}
+
+async function startWorkerd(vars: Vars): Promise<Gateway> {
+  bundle ??= edgeScript()
+  const lines: string[] = []
+  const bindings: Record<string, string> = {}
+  for (const [name, value] of Object.entries(vars)) if (value !== undefined) bindings[name] = value
+  const common = { modules: true, compatibilityDate: COMPATIBILITY_DATE } as const
+  const miniflare = new Miniflare({
+    workers: [
+      { ...common, name: 'weir', script: await bundle, bindings },
+      // The files that a page loads. Nothing answers before the gateway here; deploy.test.ts tests
+      // what Cloudflare answers itself.
+      {
+        ...common,
+        name: 'static',
+        routes: STATIC_PATHS.map((path) => `*${path}`),
+        script: 'export default { fetch: (request, env) => env.FILES.fetch(request) }',
+        assets: { binding: 'FILES', directory: STATIC, workerName: 'static' },
+      },
+    ],
+    host: '127.0.0.1',
+    port: 0,
+    cf: false,
+    log: new MiniflareLog(LogLevel.NONE),
+    handleRuntimeStdio(stdout: Readable, stderr: Readable) {
+      for (const stream of [stdout, stderr]) {
+        stream.on('data', (data: Buffer) => lines.push(...data.toString().trimEnd().split('\n')))
+      }
+    },
+  })
+  const { origin } = await miniflare.ready
+  return { kind: 'workerd', url: origin, log: lines, close: () => miniflare.dispose() }
+}
+
+/** Waits until the event of a request exists: settling continues after the answer. */
+export async function eventOf(store: Store, id: string | null, seconds = 20): Promise<Event> {
+  for (const end = Date.now() + seconds * 1000; Date.now() < end;) {
+    const events = await store.events(1000)
+    const event = events.find((one) => one.id === id)
+    if (event) return event
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+  throw new Error(`request ${id} did not settle within ${seconds} s`)
+}

@@ -1,0 +1,181 @@
+/**
+ * Deliberate mistakes. The tests must notice each of them. They are in the ledger's script, and in the code that keeps
+ * attackers out.
+ */
+
+export type Mutant = {
+  /** What goes wrong. */
+  name: string
+  file: string
+  /** Text that the file contains exactly once. */
+  find: string
+  replace: string
+  /** Test files, the fastest first; `only` selects tests in them. */
+  tests: string[]
+  only?: string
+}
+
+const LEDGER = 'src/store/redis/ledger'
+const LEDGER_TESTS = [
+  ...['admit', 'settle', 'report', 'newer', 'redis', 'days'].map(
+    (name) => `test/store/${name}.test.ts`,
+  ),
+  'test/ledger/model.test.ts',
+  'test/ledger/invariants.test.ts',
+]
+
+const inLedger = (name: string, find: string, replace: string, part = 'rules'): Mutant => ({
+  name,
+  file: `${LEDGER}/${part}.lua`,
+  find,
+  replace,
+  tests: LEDGER_TESTS,
+})
+
+export const LEDGER_MUTANTS: Mutant[] = [
+  inLedger('a request that just fits is refused', 'used + asked > limit', 'used + asked >= limit'),
+  inLedger('what is asked for is not looked at', 'used + asked > limit', 'used > limit'),
+  inLedger('a block of all models is passed over', 'for _, scope in ipairs({ ALL_MODELS, model }) do\n    local block', 'for _, scope in ipairs({ model }) do\n    local block'),
+  inLedger('an admission that is repeated is charged twice', 'if held or entered(id) then', 'if entered(id) then'),
+  inLedger('an admission after its entry is charged again', 'if held or entered(id) then', 'if held then'),
+  inLedger('a lease outlives its settlement', 'usage.leases[event.id] = nil', ''),
+  inLedger('a settlement leaves the reservation charged', 'told.charged = event.charged - event.reserved', 'told.charged = event.charged'),
+  inLedger('a settlement leaves the reservation in its row', 'told.reserved = -event.reserved', 'told.reserved = 0'),
+  inLedger("everyone's counters keep the reservation", '  correct_all(quotas, lease, charged)\n  -- Of', '  -- Of'),
+  inLedger('everyone does not get back the requests that fail', "requests = event.outcome == 'failed' and 0 or 1", 'requests = 1'),
+  inLedger('a user gets back the requests that fail', 'charged.requests = 1\n', '\n'),
+  inLedger('minutes are not counted', 'if limits[named.name] then windows[named.window] = 1 end', ''),
+  inLedger('a late end corrects the window of another day', 'if counted and counted.start == start_of(window, lease.at) then', 'if counted then'),
+  inLedger('a window that has ended counts on', 'if WINDOWS[window] and counted.start ~= start_of(window, at) then', 'if counted.start == 0 then', 'shapes'),
+  inLedger('an end is told of the day on which it came', 'local date = date_of(at)\n  local day, day_row', 'local date = date_of(usage.at)\n  local day, day_row'),
+  inLedger('a reservation that is lost stays reserved', '{ lost = 1, reserved = -tokens, lostTokens = tokens }', '{ lost = 1 }'),
+  inLedger('a lease is never lost', 'usage.at - lease.at >= LATE_SETTLE_MS', 'usage.at < lease.at'),
+  inLedger('the oldest day that is to be kept is dropped', 'return day >= oldest', 'return day > oldest'),
+  inLedger("a user's clock goes backwards", 'local at = max(usage.at, now)', 'local at = now'),
+  inLedger("the ledger's clock goes backwards", 'return max(last, now)', 'return now', 'shapes'),
+  inLedger('a late event of an erased user is entered', ' or event.at <= gone then', ' then'),
+  inLedger('an event is entered twice', 'if entered(event.id) or now - event.at', 'if now - event.at'),
+  inLedger('a smaller report lowers what was reported', 'max(old.tokens, said.tokens)', 'said.tokens'),
+  inLedger('a report of another day counts', "if said.resetAt == end_of('day', at)", "if said.resetAt >= end_of('day', at)"),
+  inLedger('a user has one model too many', 'size(usage.models) >= MODELS_PER_USER', 'size(usage.models) > MODELS_PER_USER'),
+  inLedger('what is below the reservation counts against what is over', 'max(0, event.charged - event.reserved)', '(event.charged - event.reserved)'),
+  inLedger('a user is counted with each model', 'return use and use.row.requests and use.row, usage.answered == 0', 'return use and use.row.requests and use.row, true'),
+  inLedger('clearing does not tell how many it took', 'today.forgotten + today.total.exact + today.total.estimated', 'today.forgotten'),
+  inLedger('a day that has ended stays apart from its rows', 'for _, date in ipairs(ended) do', 'for _, date in ipairs({}) do', 'batch'),
+  inLedger('a day is folded again, and loses its rows', 'if not day or not day.open then return nil end', 'if not day then return nil end', 'batch'),
+  inLedger('a day is folded with no rows', 'whole_day.models[model] = load', "whole_day.models[''] = load", 'batch'),
+  inLedger('a row of a day that was folded is kept apart', 'elseif is_open(date) then', 'elseif true then', 'batch'),
+  inLedger('what a newer version wrote is written over', "if doc.v > VERSIONS[kind] then error('NEWER', 0) end", '', 'shapes'),
+  inLedger('a command that fails in the midst leaves half of it', "if result ~= 'NEWER' then return false end", '', 'batch'),
+  inLedger("a user's other models are forgotten", "if type(use) ~= 'string' then return use end", "if type(use) ~= 'string' then return nil end", 'shapes'),
+  inLedger('what was charged today is not told to the indexes', 'usage.charged = usage.charged + (row.charged or 0) - (use.row.charged or 0)', ''),
+  inLedger('a model keeps the windows of yesterday', 'use.windows = current(use.windows, usage.at)', ''),
+  inLedger('one command that fails takes the batch along', 'local ok, result = pcall(run, ARGV[i])', 'local ok, result = true, run(ARGV[i])', 'batch'),
+] // prettier-ignore
+
+const HTTP = ['test/attack/http.test.ts']
+const ADMIN = ['test/attack/admin.test.ts']
+const DATA = ['test/attack/data.test.ts']
+const FUZZ = ['test/attack/fuzz.test.ts']
+const ISOLATION = ['test/gateway/isolation.test.ts']
+const SESSIONS = ['test/admin/admin.test.ts']
+const LOGIN = ['test/admin/login.test.ts']
+const PROXY = ['test/gateway/proxy.test.ts']
+const PAGES = ['test/admin/dashboard.test.ts']
+const VIEWS = ['test/admin/views.test.tsx']
+const SERVE =
+  '{ fetch: (request, env) => fetchApp(request, env as HttpBindings), port: config.port }'
+const served = (options: string) => SERVE.replace(' }', `, serverOptions: { ${options} } }`)
+
+export const DEFENCE_MUTANTS: Mutant[] = [
+  { name: 'any name of a model goes up', file: 'src/routes/models.ts', find: "if (!MODEL_PATH.test(name) || name.includes('..')) {", replace: 'if (name === undefined) {', tests: HTTP, only: 'reaches no other host' },
+  { name: 'the raw path is not held against the prefix', file: 'src/routes/models.ts', find: 'if (!pathname.startsWith(`${MODELS}/`)) {', replace: 'if (pathname === undefined) {', tests: ['test/gateway/proxy.test.ts'], only: 'escaped' },
+  { name: 'a packed body is read', file: 'src/routes/proxy.ts', find: "encoding.trim().toLowerCase() !== 'identity'", replace: 'encoding === null', tests: HTTP, only: 'packed' },
+  { name: 'the simple form reads without end', file: 'src/routes/simple-form.ts', find: 'if (text.length <= MAX_ANSWER_BYTES) continue', replace: 'if (text.length >= 0) continue', tests: HTTP, only: 'simple form' },
+  { name: 'the meter reads without end', file: 'src/metering/meter.ts', find: 'over = text.length > MAX_BUFFER', replace: 'over = false', tests: HTTP, only: 'unpacks' },
+  { name: 'HTTP/1.0 is answered in chunks', file: 'src/platform/node/server.ts', find: "if (env.incoming.httpVersion === '1.0')", replace: "if (env.incoming.httpVersion === '0.9')", tests: HTTP, only: 'HTTP/1.0 has no chunks' },
+  { name: 'the HTTP parser is lenient', file: 'src/platform/node/server.ts', find: SERVE, replace: served('insecureHTTPParser: true'), tests: HTTP, only: 'hides behind it' },
+  { name: 'a client has for ever', file: 'src/platform/node/server.ts', find: SERVE, replace: served('requestTimeout: 0, headersTimeout: 0'), tests: HTTP, only: 'a minute for its headers' },
+  { name: 'broken answers fill the console', file: 'src/gateway/pipe.ts', find: "'ERR_STREAM_PREMATURE_CLOSE'", replace: "'X'", tests: HTTP, only: 'past the log' },
+  { name: 'chunks are not counted', file: 'src/http/limit-body.ts', find: 'return counted(c, next)', replace: 'return next()', tests: HTTP, only: 'never ends' },
+  { name: 'a page elsewhere may act', file: 'src/http/same-origin.ts', find: 'if (!same &&', replace: 'if (same === null &&', tests: ADMIN, only: 'changes nothing' },
+  { name: 'the first forwarded address is believed', file: 'src/platform/node/server.ts', find: ".split(',').at(-1)", replace: ".split(',').at(0)", tests: ADMIN, only: 'in front of the one' },
+  { name: 'wrong keys are not counted', file: 'src/identity/admin-key.ts', find: 'if (before >= WRONG_PER_MINUTE)', replace: 'if (before < 0)', tests: ['test/admin/login.test.ts'], only: 'of a crowd|five wrong keys' },
+  { name: 'admin answers may be kept', file: 'src/http/admin.ts', find: "c.header('cache-control', 'no-store')", replace: '', tests: ADMIN, only: 'kept by a cache' },
+  { name: 'HEAD of an export runs it', file: 'src/routes/export.ts', find: "if (c.req.method === 'HEAD')", replace: "if (c.req.method === 'head')", tests: ADMIN, only: 'HEAD of an export' },
+  { name: 'the answer to a token may be kept', file: 'src/routes/models.ts', find: "headers.set('cache-control', 'private, no-store')", replace: '', tests: DATA, only: 'shared cache' },
+  { name: 'caches of the platform are told otherwise', file: 'src/gateway/headers.ts', find: "  'cdn-cache-control',", replace: '', tests: DATA, only: 'shared cache' },
+  { name: 'the log obeys control codes', file: 'src/log.ts', find: '/[\\u007f-\\u009f\\u2028\\u2029]/g', replace: '/(?!)/g', tests: DATA, only: 'terminal obeys' },
+  { name: 'any text is the name of a user', file: 'src/routes/user-query.ts', find: 'USER_ID = /^[\\w-]{22}$/', replace: 'USER_ID = /^[^]*$/', tests: DATA, only: 'part of a key' },
+  { name: 'a token is part of a key', file: 'src/identity/ids.ts', find: 'user: hash,', replace: 'user: async (token) => token,', tests: DATA, only: 'part of a key' },
+  { name: 'refusals are not remembered', file: 'src/gateway/gate.ts', find: 'if (known.until <= now())', replace: 'if (known.until)', tests: ISOLATION, only: 'from memory' },
+  { name: 'the relay does not wait for its reader', file: 'src/gateway/relay.ts', find: 'if (!gone) await writer.write', replace: 'if (!gone) void writer.write', tests: ISOLATION, only: 'reads nothing' },
+  { name: 'any number is a maximum', file: 'src/metering/reservation.ts', find: 'Number.isSafeInteger(value) && value > 0', replace: 'value', tests: FUZZ },
+  { name: 'a cursor may be beyond what numbers tell apart', file: 'src/store/cursor.ts', find: '{1,15}', replace: '{1,40}', tests: FUZZ },
+  { name: 'a cookie is believed without its signature', file: 'src/identity/sessions.ts', find: '(await getSignedCookie(c, secret, SESSION_COOKIE))', replace: "decodeURIComponent(c.req.header('cookie') ?? '').replace(/^.*?=|\\.[^.]*$/g, '')", tests: SESSIONS, only: 'a cookie whose end was moved opens' },
+  { name: 'cookies are signed under a key that everyone knows', file: 'src/identity/sessions.ts', find: 'const secret = `weir admin session ${adminKey}`', replace: 'const secret = `weir admin session ${adminKey && 1}`', tests: SESSIONS, only: 'from before a change of the key' },
+  { name: 'a session has no end in its cookie', file: 'src/identity/sessions.ts', find: '!(Number(until) > now())', replace: 'until === undefined', tests: SESSIONS, only: 'an expired cookie opens' },
+  { name: 'a session has no end in the database', file: 'src/store/redis/store.ts', find: 'return Number(until) > now', replace: 'return until !== null && now > 0', tests: ['test/store/admin.test.ts'], only: 'session' },
+  { name: 'a session has no end in the files', file: 'src/store/local/store.ts', find: '(records.sessions.get(hash) ?? 0) > at', replace: 'records.sessions.has(hash) && at > 0', tests: ['test/store/admin.test.ts'], only: 'session' },
+  { name: 'the database is not asked for a session', file: 'src/http/admin.ts', find: '(await storeAnswer(storeOf(deps).session(told.hash, now()))) ? told : undefined', replace: 'told', tests: SESSIONS, only: 'of a session that was logged out opens' },
+  { name: 'logging out only removes the cookie', file: 'src/http/admin.ts', find: 'await storeAnswer(storeOf(deps).execute(logout))', replace: 'logout.op', tests: LOGIN, only: 'ends the session at once' },
+  { name: 'all sessions are one', file: 'src/identity/sessions.ts', find: 'crypto.getRandomValues(new Uint8Array(32))', replace: 'new Uint8Array(32)', tests: LOGIN, only: 'another session' },
+  { name: 'a session that is sent along is kept', file: 'src/http/admin.ts', find: 'const created = await sessions.create()', replace: "const id = (c.req.header('cookie') ?? '').split('.')[1]\n      const created = { ...(await sessions.create()), ...(id && { id }) }", tests: LOGIN, only: 'another session' },
+  { name: 'the database has what makes a cookie', file: 'src/identity/sessions.ts', find: 'return { hash: base64url(digest), until }', replace: 'return { hash: digest && id, until }', tests: LOGIN, only: 'only the hash' },
+  { name: 'scripts read the cookie', file: 'src/identity/sessions.ts', find: 'httpOnly: true', replace: 'httpOnly: false', tests: LOGIN, only: 'that no script can read' },
+  { name: 'the cookie goes along from elsewhere', file: 'src/identity/sessions.ts', find: "sameSite: 'Strict'", replace: "sameSite: 'None'", tests: LOGIN, only: 'that no script can read' },
+  { name: 'the cookie goes over plain HTTP', file: 'src/identity/sessions.ts', find: "? 'host' : undefined", replace: '? undefined : undefined', tests: LOGIN, only: 'bound to the host' },
+  { name: 'a forwarded address is believed of anyone', file: 'src/platform/node/server.ts', find: 'config.trustProxy && c.req.header', replace: 'c.req.header', tests: LOGIN, only: 'no proxy is trusted' },
+  { name: 'each address of an IPv6 network has turns', file: 'src/identity/admin-key.ts', find: 'CUSTOMER_GROUPS = 4', replace: 'CUSTOMER_GROUPS = 8', tests: LOGIN, only: 'IPv6 network' },
+  { name: 'instances do not tell each other of wrong keys', file: 'src/identity/admin-key.ts', find: 'if (!turn.taken) {', replace: 'if (turn === undefined) {', tests: LOGIN, only: 'count together' },
+  { name: 'a crowd of guesses is counted late', file: 'src/identity/admin-key.ts', find: '    by.set(address, before + 1)\n', replace: '', tests: LOGIN, only: 'five are looked at|with the database away no more keys' },
+  { name: 'any number of addresses is remembered', file: 'src/identity/admin-key.ts', find: 'by.size >= REMEMBERED', replace: 'by.size < 0', tests: LOGIN, only: 'of a thousand addresses' },
+  { name: 'the start of a key is the key', file: 'src/identity/admin-key.ts', find: 'let difference = sent.length ^ key.length', replace: 'let difference = 0', tests: LOGIN, only: 'an empty key is refused' },
+  { name: 'a wrong key is repeated', file: 'src/identity/admin-key.ts', find: "'That is not the admin key.'", replace: '`That is not the admin key: ${key}`', tests: LOGIN, only: 'repeated nowhere' },
+  { name: 'a page elsewhere posts our forms', file: 'src/routes/dashboard.ts', find: 'app.use(sameOrigin, async function', replace: 'app.use(async function', tests: SESSIONS, only: 'posts no form' },
+  { name: 'a page elsewhere clears the history', file: 'src/routes/tokens.ts', find: 'app.use(sameOrigin, admin.adminOnly)', replace: 'app.use(admin.adminOnly)', tests: SESSIONS, only: 'changes nothing' },
+  { name: 'the same site is the same origin', file: 'src/http/same-origin.ts', find: "site === 'same-origin' ||", replace: "site.startsWith('same-') ||", tests: ADMIN, only: 'the same site fetch without cors' },
+  { name: 'Origin is not looked at', file: 'src/http/same-origin.ts', find: "hosts.includes(hostOf(origin) ?? 'null')", replace: 'hosts.length > 0', tests: SESSIONS, only: 'changes nothing' },
+  { name: 'the pages need no session', file: 'src/routes/dashboard.ts', find: 'if (!(await admin.session(c)))', replace: 'if (!c)', tests: SESSIONS, only: 'with no credentials every page' },
+  { name: 'the admin API is open', file: 'src/routes/admin.ts', find: 'app.use(admin.adminOnly)', replace: '', tests: SESSIONS, only: 'no credentials opens' },
+  { name: 'the admin API is read by any page', file: 'src/app.ts', find: "app.use('/api/tracking/*', crossOrigin", replace: "app.use('/api/*', crossOrigin", tests: SESSIONS, only: 'the key as bearer opens' },
+  { name: 'any origin may be told that it may', file: 'src/http/cross-origin.ts', find: 'else if (origin && origins.includes(origin))', replace: 'else if (origin)', tests: PROXY, only: 'only allowed origins' },
+  { name: 'pages may be framed, by the policy', file: 'src/routes/answer-page.ts', find: "; frame-ancestors 'none'", replace: '', tests: PAGES, only: 'may be framed' },
+  { name: 'pages may be framed, by the older header', file: 'src/routes/answer-page.ts', find: "'x-frame-options': 'DENY'", replace: "'x-frame-options': 'ALLOWALL'", tests: PAGES, only: 'may be framed' },
+  { name: 'pages may be framed at all', file: 'src/routes/answer-page.ts', find: "base-uri 'none'; frame-ancestors 'none'\",\n  'x-content-type-options': 'nosniff',\n  'x-frame-options': 'DENY',", replace: "base-uri 'none'\",", tests: ADMIN, only: 'in a frame' },
+  { name: 'pages may have scripts of their own', file: 'src/routes/answer-page.ts', find: "script-src 'self'", replace: "script-src 'self' 'unsafe-inline'", tests: PAGES, only: 'run nothing of elsewhere' },
+  { name: 'types of pages are guessed', file: 'src/routes/answer-page.ts', find: "'x-content-type-options': 'nosniff',", replace: '', tests: PAGES, only: 'run nothing of elsewhere' },
+  { name: 'pages are kept', file: 'src/routes/answer-page.ts', find: "'cache-control': 'no-store'", replace: "'cache-control': 'max-age=60'", tests: PAGES, only: 'run nothing of elsewhere' },
+  { name: 'names are markup', file: 'src/views/parts.tsx', find: '<bdi title={text.slice(0, NAME_CHARS)}>{text.slice(0, NAME_CHARS)}</bdi>', replace: '<bdi dangerouslySetInnerHTML={{ __html: text }} />', tests: VIEWS, only: 'are text' },
+  { name: 'what went wrong is markup', file: 'src/views/login.tsx', find: '<p>{why}</p>', replace: '<p dangerouslySetInnerHTML={{ __html: why }} />', tests: VIEWS, only: 'are text' },
+  { name: 'names turn the text around them', file: 'src/views/parts.tsx', find: '<bdi title={text.slice(0, NAME_CHARS)}>{text.slice(0, NAME_CHARS)}</bdi>', replace: '<span>{text.slice(0, NAME_CHARS)}</span>', tests: VIEWS, only: 'writing direction' },
+  { name: 'a cell is a formula', file: 'src/reports/csv.ts', find: "const text = formula ? `'${cell}` : cell", replace: "const text = formula ? cell : cell", tests: ['test/admin/export.test.ts'], only: 'is written as' },
+  { name: 'a cell ends its line', file: 'src/reports/csv.ts', find: 'return /[",\\r\\n]|^\\s|\\s$/.test(text)', replace: 'return /["]/.test(text)', tests: ['test/admin/export.test.ts'], only: 'is written as' },
+  { name: 'an id of a path is written into a header as it is', file: 'src/routes/dashboard-forms.ts', find: "encodeURIComponent(c.req.param('userId') ?? '')", replace: "c.req.param('userId')", tests: PAGES, only: 'could end a header' },
+  { name: 'cookies of upstream are set for us', file: 'src/gateway/headers.ts', find: "  'set-cookie',\n", replace: '', tests: ['test/gateway/headers.test.ts'] },
+  { name: 'any header goes up', file: 'src/gateway/headers.ts', find: 'if (HEADERS_UP.has(name) || PREFIXES_UP.some((prefix) => name.startsWith(prefix)))', replace: 'if (!Object.hasOwn(up, name))', tests: ['test/gateway/headers.test.ts'] },
+  { name: "a client's key goes up in place of ours", file: 'src/providers/groq.ts', find: "new Set(['accept',", replace: "new Set(['authorization', 'accept',", tests: ['test/gateway/headers.test.ts'] },
+  { name: 'idempotency keys are shared by all users', file: 'src/gateway/upstream.ts', find: '`${user} ${once}`', replace: 'once', tests: PROXY, only: 'idempotency' },
+  { name: 'redirects are followed', file: 'src/gateway/upstream.ts', find: "redirect: 'manual',\n    })", replace: "redirect: 'follow' as 'manual',\n    })", tests: HTTP, only: 'led elsewhere' },
+  { name: 'a body of a told length is not limited', file: 'src/http/limit-body.ts', find: 'if (Number(length) > maxSize) refuse()', replace: 'if (Number(length) < 0) refuse()', tests: PROXY, only: 'a body over the limit is refused' },
+  { name: 'fields of the admin API are not limited', file: 'src/routes/admin.ts', find: 'app.use(sameOrigin, limitBody(OWN_BODY_BYTES))', replace: 'app.use(sameOrigin)', tests: HTTP, only: 'for everything else' },
+  { name: 'forms are not limited', file: 'src/routes/dashboard.ts', find: 'app.use(limitBody(OWN_BODY_BYTES))', replace: '', tests: HTTP, only: 'for everything else' },
+  { name: 'reports are not limited', file: 'src/routes/sync.ts', find: "limitBody(OWN_BODY_BYTES), pageJsonBody", replace: 'pageJsonBody', tests: HTTP, only: 'for everything else' },
+  { name: 'inherited names are rows', file: 'src/ledger/shapes.ts', find: 'Object.hasOwn(record, key) ? record[key] : undefined', replace: 'record[key]', tests: ['test/gateway/gate.test.ts'], only: 'without a row' },
+  { name: 'repeated keys of a body are taken', file: 'src/gateway/body.ts', find: 'if (seen.has(folded)) {', replace: 'if (seen.size < 0) {', tests: ['test/gateway/body.test.ts'] },
+  { name: 'a page for everyone is that of any host', file: 'src/routes/home.tsx', find: "vary: 'host'", replace: "vary: 'accept'", tests: DATA, only: 'shared cache' },
+  { name: 'what a user has left may be kept', file: 'src/routes/sync.ts', find: "c.header('cache-control', 'no-store')", replace: '', tests: DATA, only: 'shared cache' },
+  { name: 'a token that is not known is told apart', file: 'src/routes/models.ts', find: "    await identify(c)\n    const path", replace: "    const { id } = await identify(c)\n    if (!(await deps.store?.user(id))) throw new ApiError('invalid_token', 'Who?')\n    const path", tests: DATA, only: 'made-up token' },
+  { name: 'ids are no keyed hashes', file: 'src/identity/ids.ts', find: 'if (secret === undefined)', replace: 'if (secret !== null)', tests: ['test/http/caller.test.ts'] },
+  { name: 'the admin key is a user', file: 'src/identity/caller.ts', find: 'if (id === adminId) {', replace: 'if (id === undefined) {', tests: ['test/http/caller.test.ts'], only: 'admin key' },
+  { name: 'a token of the body is not held against that of the headers', file: 'src/identity/caller.ts', find: 'if (other !== undefined) {', replace: 'if (other === undefined && !tokens) {', tests: ['test/http/caller.test.ts'], only: 'two tokens' },
+  { name: 'a refused token is repeated', file: 'src/identity/caller.ts', find: "'The admin key is not a user token.'", replace: '`${token} is not a user token.`', tests: ADMIN, only: 'in nothing that comes out' },
+  { name: 'requests are logged with their headers', file: 'src/app.ts', find: 'const fields = { id: c.var.id,', replace: "const fields = { headers: c.req.header(), id: c.var.id,", tests: ADMIN, only: 'in nothing that comes out' },
+  { name: 'errors of the database are logged with their commands', file: 'src/store/redis/call.ts', find: 'throw new StoreError(`the database', replace: 'throw new StoreError(`${String(error)} the database', tests: ['test/store/tcp.test.ts'], only: 'give nothing away|do not quote' },
+  { name: 'errors of ours go to the client', file: 'src/errors.ts', find: "'Something went wrong here. It has been logged.'", replace: 'String(error)', tests: DATA, only: 'nobody expected' },
+  { name: 'a batch waits for the one before', file: 'src/store/redis/gather.ts', find: 'await options.run(calls.map((call) => call.item))', replace: 'await (options.last = Promise.resolve(options.last).catch(() => 0).then(() => options.run(calls.map((call) => call.item))))', tests: ISOLATION, only: 'another is admitted' },
+  { name: 'upstream is read on for a client that does not', file: 'src/platform/node/http.ts', find: 'if (size > MOST_UNREAD)', replace: 'if (size < 0)', tests: ISOLATION, only: 'reads nothing' },
+  { name: 'any number of answers is read on for clients that have gone', file: 'src/gateway/relay.ts', find: 'draining >= limits.atOnce', replace: 'draining < 0', tests: ['test/gateway/abort.test.ts'], only: 'lets further answers go' },
+  { name: 'an answer is read on without end for a client that has gone', file: 'src/gateway/relay.ts', find: 'if (drained > limits.bytes) cut()', replace: 'if (drained < 0) cut()', tests: ['test/gateway/abort.test.ts'], only: 'cut at the limit' },
+  { name: 'a request has no end', file: 'src/gateway/exchange.ts', find: 'setTimeout(() => controller.abort(), config.requestMs)', replace: 'setTimeout(() => controller.abort(), 2 ** 31 - 1)', tests: ['test/gateway/abort.test.ts'], only: 'until its time is up' },
+] // prettier-ignore

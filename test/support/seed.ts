@@ -1,0 +1,86 @@
+/** A database full of users, written without the ledger, for what must not depend on their number. */
+import { createHash } from 'node:crypto'
+import {
+  mapValues,
+  answersOf,
+  activityOf,
+  newDay,
+  newRow,
+  newUsage,
+} from '../../src/ledger/documents.ts'
+import type { Amounts, ThinRow, UsageDoc, Windows } from '../../src/ledger/shapes.ts'
+import { sum } from '../../src/ledger/tally.ts'
+import { DAY_MS, MINUTE_MS, dateOf, startOf, type Window } from '../../src/ledger/windows.ts'
+import { dayKey, PREFIX, TOP_DAY, usageKey } from '../../src/store/redis/keys.ts'
+import type { Redis } from './redis.ts'
+
+const AT_ONCE = 1000
+const MODELS = ['openai/gpt-oss-20b', 'llama-3.1-8b-instant']
+
+/** Ids like real ones: any two differ in their first characters. */
+export const seededId = (n: number): string =>
+  createHash('sha256').update(String(n)).digest('base64url').slice(0, 22)
+
+/** A window with this use. */
+export const windowsOf = (amounts: Amounts, at: number, window: Window = 'day'): Windows => ({
+  [window]: { start: startOf(window, at), ...amounts },
+})
+
+/** A part of a user's document: the rows of a day, their sums, and the windows that contain a moment. */
+export function usedToday(
+  rows: Record<string, ThinRow>,
+  at: number,
+): Pick<UsageDoc, 'charged' | 'answered' | 'windows' | 'models'> {
+  const whole = Object.values(rows).map((row) => ({ ...newRow(), ...row }))
+  const all = sum(whole.map(({ requests, charged }) => ({ requests, tokens: charged })))
+  return {
+    charged: all.tokens,
+    answered: whole.reduce((answers, row) => answers + answersOf(row), 0),
+    windows: windowsOf(all, at),
+    models: mapValues(rows, (row) => {
+      const { requests = 0, charged = 0 } = row
+      return { row, windows: windowsOf({ requests, tokens: charged }, at) }
+    }),
+  }
+}
+
+/** The user with this number, who was active in the last minutes before `now`. */
+function seededUser(n: number, now: number): UsageDoc {
+  const at = Math.max(now - (n % 500) * MINUTE_MS, startOf('day', now))
+  const used = { requests: 1, tokens: 1 + (n % 1000) }
+  const row = { ...newRow(), requests: 1, exact: 1, prompt: n % 100, charged: used.tokens }
+  const all = sum(MODELS.map(() => used))
+  return {
+    ...newUsage(seededId(n), at),
+    seen: at,
+    indexed: { at, tokens: all.tokens },
+    ip: '192.0.2.7',
+    ...usedToday(Object.fromEntries(MODELS.map((model) => [model, row])), now),
+  }
+}
+
+/** Writes this many users, and their day, as the ledger would. */
+export async function seedUsers(redis: Redis, count: number, now: number): Promise<void> {
+  const today = Math.floor(now / DAY_MS) * TOP_DAY
+  for (let start = 0; start < count; start += AT_ONCE) {
+    const users = Array.from({ length: Math.min(AT_ONCE, count - start) }, (_, n) =>
+      seededUser(start + n, now),
+    )
+    await redis.command([
+      'MSET',
+      ...users.flatMap((user) => [usageKey(user.id), JSON.stringify(user)]),
+    ])
+    await redis.command([
+      'ZADD',
+      `${PREFIX}users`,
+      ...users.flatMap((user) => [
+        activityOf(user),
+        `a:${user.id}`,
+        today + user.indexed.tokens,
+        `t:${user.id}`,
+      ]),
+    ])
+  }
+  const { models: _, ...day } = newDay(dateOf(now))
+  await redis.command(['SET', dayKey(day.date), JSON.stringify({ ...day, open: 1 })])
+}

@@ -1,0 +1,75 @@
+/** The reducer on maps. Every store must agree with it. */
+import type { Answer, Command } from '../../src/ledger/commands.ts'
+import type { Keep } from '../../src/ledger/documents.ts'
+import { reduce } from '../../src/ledger/rules.ts'
+import type { View } from '../../src/ledger/step.ts'
+import type {
+  Audit,
+  DayDoc,
+  Event,
+  PastDoc,
+  ProfileDoc,
+  QuotaDoc,
+  UsageDoc,
+} from '../../src/ledger/shapes.ts'
+
+export function reducerState(
+  keep: Keep,
+  look: <T>(value: T) => T = (value) => value,
+  { tolerance = Infinity, time = Date.now } = {},
+) {
+  const usage = new Map<string, UsageDoc>()
+  const past = new Map<string, PastDoc>()
+  const profiles = new Map<string, ProfileDoc>()
+  const quotas = new Map<string, QuotaDoc>()
+  const days = new Map<string, DayDoc>()
+  const entered = new Set<string>()
+  const erased = new Map<string, number>()
+  const audit: Audit[] = []
+  let events: Event[] = []
+  const sessions = new Map<string, number | undefined>()
+  const view: View = {
+    usage: (user) => usage.get(user),
+    past: (user) => past.get(user),
+    profile: (user) => profiles.get(user),
+    quota: (scope) => quotas.get(scope),
+    day: (date) => days.get(date),
+    entered: (id) => entered.has(id),
+    erasedAt: (user) => erased.get(user),
+    time,
+  }
+  return {
+    usage,
+    past,
+    profiles,
+    quotas,
+    days,
+    audit,
+    sessions,
+    /** Newest first. */
+    events: () => events.toReversed(),
+    do(command: Command): Answer {
+      const step = look(reduce(command, view, { ...keep, tolerance }))
+      if (step.cleared) {
+        for (const date of days.keys()) if (date < step.cleared) days.delete(date)
+        events = []
+      }
+      if (step.entered !== undefined) entered.add(step.entered)
+      if (step.usage) usage.set(step.usage.id, step.usage)
+      if (step.past) past.set(step.past.id, step.past)
+      if (step.profile) profiles.set(step.profile.id, step.profile)
+      for (const [scope, quota] of Object.entries(step.quotas ?? {})) quotas.set(scope, quota)
+      if (step.day) days.set(step.day.date, step.day)
+      if (step.event) events.push(step.event)
+      if (step.audit) audit.unshift(step.audit)
+      if (step.session) sessions.set(step.session.hash, step.session.until)
+      if (step.erased) {
+        const { user, at } = step.erased
+        for (const documents of [usage, past, profiles]) documents.delete(user)
+        events = events.filter((event) => event.user !== user)
+        erased.set(user, at)
+      }
+      return step.answer
+    },
+  }
+}
