@@ -3,7 +3,6 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { build } from 'esbuild'
-import { Log as MiniflareLog, LogLevel, Miniflare } from 'miniflare'
 import type { Readable } from 'node:stream'
 import { COMPATIBILITY_DATE, edgeBundle } from '../../scripts/bundle.ts'
 import { readConfig, type Vars } from '../../src/config/config.ts'
@@ -72,6 +71,8 @@ async function edgeScript(): Promise<string> {
 }
 
 async function startWorkerd(vars: Vars): Promise<Gateway> {
+  // Only here: it takes half a second to load, and half of the tests need it.
+  const { Log: MiniflareLog, LogLevel, Miniflare } = await import('miniflare')
   bundle ??= edgeScript()
   const lines: string[] = []
   const bindings: Record<string, string> = {}
