@@ -217,6 +217,16 @@ describe.each(stores)('%s', (_, open) => {
     expect(await dayOf(store)).toMatchObject({ total: over, models: { 'a/one': over } })
   })
 
+  test('a settlement in a later minute leaves no counter of the minute of its admission', async () => {
+    const store = await open()
+    const limits = { model: { ...AMPLE, tokensPerMinute: 1e6 } }
+    const admit = await start(store, { id: '1', limits })
+    await store.execute(settleOf(admit, {}, admit.now + 2 * MINUTE_MS))
+    const { windows, models } = (await userOf(store)).usage
+    const day = { day: { start: MIDNIGHT - DAY_MS, requests: 1, tokens: 15 } }
+    expect([windows, models['a/one']?.windows]).toEqual([day, day])
+  })
+
   test('cached tokens reach the rows and days of their request, and change no other sum', async () => {
     const store = await open()
     const [first, second] = [admitOf({ id: '1' }), admitOf({ id: '2' })]

@@ -66,7 +66,7 @@ export const LEDGER_MUTANTS: Mutant[] = [
   inLedger('a day is folded with no rows', 'whole_day.models[model] = load', "whole_day.models[''] = load", 'batch'),
   inLedger('a row of a day that was folded is kept apart', 'elseif is_open(date) then', 'elseif true then', 'batch'),
   inLedger('what a newer version wrote is written over', "if doc.v > VERSIONS[kind] then error('NEWER', 0) end", '', 'shapes'),
-  inLedger('a command that fails in the midst leaves half of it', "if result ~= 'NEWER' then return false end", '', 'batch'),
+  { ...inLedger('a command that fails in the midst leaves half of it', "if result ~= 'NEWER' then return false end", '', 'batch'), tests: ['test/ledger/script.test.ts'], only: 'the others are kept' },
   inLedger("a user's other models are forgotten", "if type(use) ~= 'string' then return use end", "if type(use) ~= 'string' then return nil end", 'shapes'),
   inLedger('what was charged today is not told to the indexes', 'usage.charged = usage.charged + (row.charged or 0) - (use.row.charged or 0)', ''),
   inLedger('a model keeps the windows of yesterday', 'use.windows = current(use.windows, usage.at)', ''),
