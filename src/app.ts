@@ -1,4 +1,7 @@
-/** The whole app: the order of middleware, and the URL map. */
+/**
+ * The app: the order of middleware, and the URL map. On the edge, the proxy and the pages are two bundles, so that an
+ * isolate that starts for a call to the model loads no pages.
+ */
 import { Hono } from 'hono/tiny'
 import { v7 as uuidv7 } from 'uuid'
 import type { AppEnv, Deps } from './context.ts'
@@ -14,11 +17,48 @@ import { syncRoutes } from './routes/sync.ts'
 import { tokensRoutes } from './routes/tokens.ts'
 import { proxyRoutes } from './routes/proxy.ts'
 
-/** Builds the app. It uses nothing of the platform except `deps`. */
-export function createApp(deps: Deps): Hono<AppEnv> {
-  const { config, log, now } = deps
-  const app = new Hono<AppEnv>()
+type Part = (app: Hono<AppEnv>, deps: Deps) => void
+
+/** What callers of the model use. */
+const proxy: Part = (app, deps) => {
+  const origins = crossOrigin(deps.config.allowedOrigins)
+  app.use('/api/groq', origins)
+  app.use('/api/groq/*', origins)
+  app.route('/api/groq', proxyRoutes(deps))
+  app.route('/api/test', healthRoutes(deps))
+}
+
+/** What browsers and admins use: all routes of `PAGES_PATHS`. */
+const pages: Part = (app, deps) => {
   const admin = createAdmin(deps)
+  app.use('/api/tracking/*', crossOrigin(deps.config.allowedOrigins))
+  app.route('/api/tracking', syncRoutes(deps))
+  app.route('/api/admin', adminRoutes(deps, admin))
+  app.route('/api/tokens', tokensRoutes(deps, admin))
+  app.route('/admin', dashboardRoutes(deps, admin))
+  app.route('/', homeRoutes())
+  app.route('/', assetRoutes())
+}
+
+/** The home page, and the paths that lead to the pages with everything below them. */
+export const PAGES_PATHS = ['/admin', '/api/admin', '/api/tokens', '/api/tracking', '/assets']
+
+/** Whether the pages answer a path. All other paths go to the proxy. */
+export const isOfPages = (path: string): boolean =>
+  path === '/' || PAGES_PATHS.some((own) => path === own || path.startsWith(`${own}/`))
+
+/** Builds the whole app. It uses nothing of the platform except `deps`. */
+export const createApp = (deps: Deps): Hono<AppEnv> => appOf(deps, proxy, pages)
+
+/** Builds the app of the proxy's bundle. */
+export const createProxyApp = (deps: Deps): Hono<AppEnv> => appOf(deps, proxy)
+
+/** Builds the app of the pages' bundle. */
+export const createPagesApp = (deps: Deps): Hono<AppEnv> => appOf(deps, pages)
+
+function appOf(deps: Deps, ...parts: Part[]): Hono<AppEnv> {
+  const { log, now } = deps
+  const app = new Hono<AppEnv>()
 
   app.use(async function requestId(c, next) {
     c.set('id', uuidv7({ msecs: now() }))
@@ -31,18 +71,7 @@ export function createApp(deps: Deps): Hono<AppEnv> {
     if (work) c.executionCtx.waitUntil(work)
   })
 
-  app.use('/api/groq', crossOrigin(config.allowedOrigins))
-  app.use('/api/groq/*', crossOrigin(config.allowedOrigins))
-  app.use('/api/tracking/*', crossOrigin(config.allowedOrigins))
-
-  app.route('/api/groq', proxyRoutes(deps))
-  app.route('/api/tracking', syncRoutes(deps))
-  app.route('/api/admin', adminRoutes(deps, admin))
-  app.route('/api/tokens', tokensRoutes(deps, admin))
-  app.route('/api/test', healthRoutes(deps))
-  app.route('/admin', dashboardRoutes(deps, admin))
-  app.route('/', homeRoutes())
-  app.route('/', assetRoutes())
+  for (const add of parts) add(app, deps)
 
   app.notFound((c) =>
     errorResponse(

@@ -1,31 +1,27 @@
-/** The entry for workerd: Cloudflare Workers, and Miniflare in development. */
+/** The entry for the proxy on workerd: Cloudflare Workers, and Miniflare in development. */
 import type { ExecutionContext } from 'hono'
+import { createProxyApp, isOfPages } from './app.ts'
 import type { Vars } from './config/config.ts'
-import { createApp } from './app.ts'
-import { createEdgeApp } from './platform/edge.ts'
-import { bindingStore, type Fetcher } from './store/binding.ts'
+import { workerdApp, type Services } from './platform/workerd.ts'
+import type { Pages } from './worker-pages.ts'
 
-/** Variables. In development also two services: the store, and the demo model, which replaces upstream. */
-type Env = Vars & { STORE?: Fetcher; UPSTREAM?: { fetch: typeof fetch } }
+/** Variables and services. `PAGES` is the worker of the pages. */
+type Env = Vars & Services & { PAGES: Pages }
 
-let app: ReturnType<typeof createEdgeApp> | undefined
+let started: { app: ReturnType<typeof workerdApp>; vars: Vars } | undefined
 
 export default {
   fetch(request: Request, env: Env, context: ExecutionContext) {
-    const { STORE, UPSTREAM, ...rest } = env
-    app ??= createEdgeApp({
-      createApp,
-      platform: 'workerd',
-      vars: asText(rest),
-      store: STORE && bindingStore(STORE),
-      fetch: UPSTREAM
-        ? (input, init) => UPSTREAM.fetch(input, init)
-        : (input, init) => fetch(input, init),
-      // Cloudflare overwrites it: https://developers.cloudflare.com/fundamentals/reference/http-headers/#cf-connecting-ip
-      clientIp: (c) => c.req.header('cf-connecting-ip'),
-    })
+    started ??= start(env)
+    const { app, vars } = started
+    if (isOfPages(new URL(request.url).pathname)) return env.PAGES.answer(request, vars)
     return app.fetch(request, {}, context)
   },
+}
+
+function start({ STORE, UPSTREAM, PAGES: _, ...rest }: Env) {
+  const vars = asText(rest)
+  return { app: workerdApp({ createApp: createProxyApp }, vars, { STORE, UPSTREAM }), vars }
 }
 
 /** The [vars] of a wrangler.toml may be numbers and tables as well. */

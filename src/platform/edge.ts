@@ -1,4 +1,4 @@
-/** The common part of the two edge entries: one app per isolate, on Redis or on a bound store. */
+/** The common part of the edge entries: one app per isolate, on Redis or on a bound store. */
 import type { Context, Hono } from 'hono'
 import { ConfigError, readConfig, type Config, type Vars } from '../config/config.ts'
 import type { AppEnv, Deps } from '../context.ts'
@@ -9,12 +9,18 @@ import type { Environment, Pipe, RelayPlatform } from '../ports.ts'
 import { withFallback, type FallbackStore } from '../store/fallback/store.ts'
 import { memoryQueue } from '../store/fallback/queue.ts'
 import { CONNECTED, createRedisStore } from '../store/redis/store.ts'
-import { LEDGER_SCRIPT } from '../store/redis/script-inlined.ts'
+import { LEDGER_SCRIPT } from '../store/redis/script-files.ts'
 import { restClient } from '../store/redis/rest.ts'
 import type { Store } from '../store/store.ts'
 
-export type EdgeOptions = {
-  createApp: CreateApp
+/** A part of the app that is a bundle of its own. */
+export type EdgePart = {
+  createApp(deps: Deps): App
+  /** Counts turns in the database, if the part needs that. Its package would be a tenth of the proxy's bundle. */
+  turnTaker?(redis: ReturnType<typeof restClient>): Store['takeTurn']
+}
+
+type EdgeOptions = EdgePart & {
   platform: Environment['platform']
   vars: Vars
   /** Calls upstream. */
@@ -25,7 +31,6 @@ export type EdgeOptions = {
 }
 
 type App = Pick<Hono<AppEnv>, 'fetch'>
-type CreateApp = (deps: Deps) => App
 
 const RELAY: RelayPlatform = {
   pipe: 'IdentityTransformStream' in globalThis ? workerdPipe : transformPipe,
@@ -50,12 +55,12 @@ function workerdPipe(): Pipe {
 
 /** Builds the app of an isolate. With an invalid environment, the app answers `not_configured` and logs the reason. */
 export function createEdgeApp(options: EdgeOptions): App {
-  const { createApp, platform, vars, fetch, clientIp, store: bound } = options
+  const { createApp, platform, vars, fetch, clientIp } = options
   const write = (line: string) => console.log(line)
   try {
     const config = readConfig(vars, 'edge')
     const log = createLog({ level: config.logLevel, format: 'json', write })
-    const { store, storage } = openStore(config, bound, log)
+    const { store, storage } = openStore(config, options, log)
     return createApp({
       config,
       store,
@@ -77,7 +82,7 @@ export function createEdgeApp(options: EdgeOptions): App {
 /** The bound store or the database, or undefined if there is neither. Logs the settings in force. */
 function openStore(
   config: Readonly<Config>,
-  bound: Store | undefined,
+  { store: bound, turnTaker }: EdgeOptions,
   log: Log,
 ): { store?: FallbackStore; storage: Environment['storage'] } {
   const { storeTimeoutMs: timeoutMs, retention } = config
@@ -88,11 +93,13 @@ function openStore(
   else if (!bound) {
     log.error('start.no_store', { help: 'set KV_REST_API_URL and KV_REST_API_TOKEN' })
   }
+  const redis = rest && restClient({ ...rest, timeoutMs })
   const chosen =
     bound ??
-    (rest &&
+    (redis &&
       createRedisStore({
-        redis: restClient({ ...rest, timeoutMs }),
+        redis,
+        takeTurn: turnTaker?.(redis),
         retention,
         script: LEDGER_SCRIPT,
         batch: false,

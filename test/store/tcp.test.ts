@@ -503,10 +503,11 @@ test('npm start keeps usage in Redis over TCP and reports that without the addre
   expect(await ended).toEqual([0, null])
 }, 30_000)
 
-test.each(['src/vercel.ts', 'src/worker.ts'])(
-  'the bundle of %s does not contain it',
+test.each(['vercel', 'vercel-pages', 'worker', 'worker-pages'])(
+  'the bundle of src/%s.ts does not contain it',
   async (entry) => {
-    const { metafile } = await build({ ...edgeBundle(entry, 'x.js'), write: false, metafile: true })
+    const bundle = edgeBundle(`src/${entry}.ts`, 'x.js')
+    const { metafile } = await build({ ...bundle, write: false, metafile: true })
     const inputs = Object.keys(metafile.inputs)
     expect(inputs).toContain('src/store/redis/rest.ts')
     expect(inputs.filter((path) => /@redis\/|tcp|upstash\/redis\/nodejs/.test(path))).toEqual([])

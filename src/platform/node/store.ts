@@ -10,6 +10,7 @@ import { fileQueue } from '../../store/fallback/queue-file.ts'
 import { memoryQueue } from '../../store/fallback/queue.ts'
 import { CONNECTED, createRedisStore } from '../../store/redis/store.ts'
 import { LEDGER_SCRIPT } from '../../store/redis/script-files.ts'
+import { turnTaker } from '../../store/redis/turns.ts'
 import { restNodeClient } from './rest.ts'
 import type { Store } from '../../store/store.ts'
 
@@ -38,7 +39,14 @@ export async function openStore(config: Readonly<Config>, log: Log): Promise<Nod
     return { store, direct: local, storage, check, close: () => local.close() }
   }
   const { redis, storage, disconnect } = await connect(database, storeTimeoutMs)
-  const direct = createRedisStore({ redis, retention, script: LEDGER_SCRIPT, batch: true, warn })
+  const direct = createRedisStore({
+    redis,
+    takeTurn: turnTaker(redis),
+    retention,
+    script: LEDGER_SCRIPT,
+    batch: true,
+    warn,
+  })
   const queue = await fileQueue(file, log)
   const store = withFallback({ ...options, store: direct, queue, connected: CONNECTED })
   const close = async () => {

@@ -29,7 +29,7 @@ const SETTLE_GATHER_MS = 25
 
 export type CommandOptions = {
   retention: Retention
-  /** The ledger script, from `redis/script-files.ts` on Node and `redis/script-inlined.ts` on the edge. */
+  /** The ledger script, from `redis/script-files.ts`. */
   script: string
   /**
    * Milliseconds that a command may be ahead of the ledger's clock. Beyond that, the script uses the time of the

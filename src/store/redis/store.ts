@@ -8,7 +8,6 @@ import { commandRunner, type CommandOptions } from './commands.ts'
 import { dayReader } from './days.ts'
 import { documentReader, userIn, userKeys, usersIn } from './documents.ts'
 import { PREFIX, pastKey, profileKey, quotaKey, sessionKey } from './keys.ts'
-import { turnTaker } from './turns.ts'
 import { readPage } from './user-index.ts'
 import { StoreError, answerOf, type Failed, type Store } from '../store.ts'
 
@@ -21,7 +20,11 @@ export type RedisCommands = Pick<
   'evalsha' | 'eval' | 'mget' | 'zrange' | 'lrange' | 'set' | 'get' | 'del'
 >
 
-export type RedisOptions = CommandOptions & { redis: RedisCommands }
+export type RedisOptions = CommandOptions & {
+  redis: RedisCommands
+  /** Counts turns; without it, the store refuses to. */
+  takeTurn?: Store['takeTurn'] | undefined
+}
 
 /** Builds the store. Its errors are `StoreError`s that contain no commands and no values. */
 export function createRedisStore(options: RedisOptions): Store {
@@ -45,7 +48,7 @@ export function createRedisStore(options: RedisOptions): Store {
   return {
     execute: async <C extends Command>(command: C) => answerOf(await run(command)) as AnswerOf<C>,
     replay: async (entries) => (await runAll(entries)) as (Settled | Failed)[],
-    takeTurn: turnTaker(redis),
+    takeTurn: options.takeTurn ?? noTurns,
     async session(hash, now) {
       const until = await guard(() => redis.get<string>(sessionKey(hash)))
       return Number(until) > now
@@ -92,3 +95,5 @@ export function createRedisStore(options: RedisOptions): Store {
     },
   }
 }
+
+const noTurns = () => Promise.reject(new StoreError('this store counts no turns'))
