@@ -45,7 +45,7 @@ export function createRedisStore(options: RedisOptions): Store {
   return {
     execute: async <C extends Command>(command: C) => answerOf(await run(command)) as AnswerOf<C>,
     replay: async (entries) => (await runAll(entries)) as (Settled | Failed)[],
-    takeTurn: turnTaker(redis),
+    takeTurn: turnTaker(redis, options),
     async session(hash, now) {
       const until = await guard(() => redis.get<string>(sessionKey(hash)))
       return Number(until) > now
