@@ -1,4 +1,7 @@
 /** The deadline of a database call counts the time of the database, and not that of a busy process. */
+import { build } from 'esbuild'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { expect, test, vi } from 'vitest'
 import { restNodeClient } from '../../src/platform/node/rest.ts'
 import { withDeadline } from '../../src/store/redis/deadline.ts'
@@ -89,3 +92,49 @@ test('a call that has ended leaves no timer', async () => {
     vi.useRealTimers()
   }
 })
+
+/** A worker whose calls have our deadline, and which can be kept busy. No clock in it advances meanwhile. */
+const BUSY_WORKER = `
+  import { withDeadline } from './src/store/redis/deadline.ts'
+  export default {
+    async fetch(request, { DATABASE }) {
+      const { pathname } = new URL(request.url)
+      if (pathname === '/busy') {
+        let sum = 0
+        for (let n = 0; n < 3e8; n += 1) sum += n % 7
+        return new Response(String(sum))
+      }
+      const call = (signal) => fetch(DATABASE, { signal }).then((answer) => answer.text())
+      return new Response(await withDeadline(100, call).catch((error) => error.name))
+    },
+  }`
+
+test('workerd: an isolate that is busy for longer than the deadline still reads the answer', async () => {
+  const { Miniflare } = await import('miniflare')
+  const stdin = { contents: BUSY_WORKER, resolveDir: process.cwd(), loader: 'js' } as const
+  const { outputFiles } = await build({ stdin, bundle: true, format: 'esm', write: false })
+  let arrived = () => {}
+  const asked = new Promise<void>((resolve) => (arrived = resolve))
+  const busy: Promise<unknown>[] = []
+  const database = createServer((_, answer) => {
+    busy.push(miniflare.dispatchFetch('http://weir/busy').then((response) => response.text()))
+    setTimeout(() => answer.end('here'), 40)
+    arrived()
+  })
+  await new Promise<void>((resolve) => database.listen(0, '127.0.0.1', resolve))
+  const { port } = database.address() as AddressInfo
+  const miniflare = new Miniflare({
+    modules: true,
+    script: outputFiles[0]?.text ?? '',
+    bindings: { DATABASE: `http://127.0.0.1:${port}` },
+  })
+  try {
+    const answer = miniflare.dispatchFetch('http://weir/').then((response) => response.text())
+    await asked
+    expect(await answer).toBe('here')
+    await Promise.all(busy)
+  } finally {
+    await miniflare.dispose()
+    database.close()
+  }
+}, 30_000)

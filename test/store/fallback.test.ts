@@ -284,6 +284,16 @@ test('a block that could not be set is not remembered', async () => {
   expect(await it.fallback.execute(admitOf({ id: '1' }))).toMatchObject({ ok: true })
 })
 
+test('a user who could not be erased stays blocked', async () => {
+  const it = world()
+  const block = { op: 'block', now: NOON, user: 'alice', model: '*', block: { at: NOON } } as const
+  await it.fallback.execute(block)
+  await goAway(it)
+  const erase = { op: 'erase', now: NOON, user: 'alice' } as const
+  await expect(it.fallback.execute(erase)).rejects.toThrow(StoreError)
+  expect(await it.fallback.execute(admitOf({ id: '1' }))).toMatchObject({ reason: 'blocked' })
+})
+
 test('lifting blocks of unknown users displaces no other user', async () => {
   const it = world()
   const block = { op: 'block', now: NOON, user: 'alice', model: '*' } as const

@@ -246,7 +246,7 @@ export function createMemory(keep: Keep): Memory {
       keepQuota(scope, quota)
     }
     if (profile) keepProfile(profile)
-    if (command.op === 'settle') {
+    if (command.op === 'settle' && together && own(together.leases, command.event.id)) {
       keepUsage(reduce({ ...command, user: STRANGERS }, view, terms).usage)
     }
     return answer

@@ -13,7 +13,6 @@ import type {
   AnswerOf,
   Command,
   Refusal,
-  Reported,
   Settle,
   Settled,
 } from '../../ledger/commands.ts'
@@ -50,8 +49,9 @@ type FallbackAnswerOf<C extends Command> = AnswerOf<C> &
 
 export type FallbackStore = Omit<Store, 'execute'> & {
   /**
-   * Rejects an admission only with mode `closed`, or if a working store cannot run the command. A settlement never
-   * waits for an unavailable store; it is `queued` instead.
+   * Rejects an admission only with mode `closed`, if a working store cannot run the command, or if the store is
+   * unavailable and strangers have used up their share. A settlement never waits for an unavailable store; it is
+   * `queued` instead.
    */
   execute<C extends Command>(command: C): Promise<FallbackAnswerOf<C>>
   /** Whether the answer to an admission was lost. The admission may be applied now or later, so it must be settled. */
@@ -101,8 +101,8 @@ export function withFallback(options: FallbackOptions): FallbackStore {
   async function settle(command: Settle): Promise<Settled & { queued?: true }> {
     const unsure = unacknowledged.take(command.event.id)
     const entry = unsure ? entryOf(command, unsure) : command
-    if (unsure) memory.run(command)
-    else memory.correct(command)
+    if (!unsure) memory.correct(command)
+    else if (unsure.served) memory.run(command)
     try {
       return await call(() => (entry.op === 'settle' ? store.execute(entry) : enter(entry)))
     } catch (error) {
@@ -116,10 +116,10 @@ export function withFallback(options: FallbackOptions): FallbackStore {
   async function execute(command: Command) {
     if (command.op === 'admit') return admit(command)
     if (command.op === 'settle') return settle(command)
-    if (command.op === 'erase') memory.forget(command.user)
     const answer = await call(() => store.execute(command))
+    if (command.op === 'erase') memory.forget(command.user)
     if (command.op === 'block') memory.run(command)
-    if (command.op === 'report') memory.learn(command, answer as Reported)
+    if (command.op === 'report' && 'models' in answer) memory.learn(command, answer)
     return answer
   }
 
