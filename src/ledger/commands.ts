@@ -51,7 +51,17 @@ export type Settle = { op: 'settle'; now: number; user: string; event: Event }
  * Count a request that was served although its lease is not certain: the store was unreachable, or its answer to the
  * admission was lost. Each event id is counted once. If the lease exists, this settles it.
  */
-export type Enter = { op: 'enter'; now: number; user: string; event: Event }
+export type Enter = {
+  op: 'enter'
+  now: number
+  user: string
+  event: Event
+  /**
+   * The request was refused after all. It is not counted, but an admission of it that comes late gets no lease. If there
+   * is a lease, the request ends as the event says.
+   */
+  refused?: true
+}
 
 /** Block a user from a model (or `*`). Without `block`, lift the block. */
 export type SetBlock = {

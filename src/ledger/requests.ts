@@ -141,6 +141,7 @@ export function enter(command: Enter, now: number, view: View, terms: Terms): St
   const account = advance(view.usage(user) ?? newUsage(user, at), at, view.past, terms)
   const held = own(account.usage.leases, id)
   if (held) return { ...close(account, held, event, now, view), entered: id }
+  if (command.refused) return { answer: { applied: false }, entered: id }
 
   const reserved = reservedBy(event)
   // The event does not say which windows its limits have, so it counts in all of them.

@@ -17,7 +17,7 @@ import type { Store } from '../store/store.ts'
 export type EdgePart = {
   createApp(deps: Deps): App
   /** Counts turns in the database, if the part needs that. Its package would be a tenth of the proxy's bundle. */
-  turnTaker?(redis: ReturnType<typeof restClient>): Store['takeTurn']
+  turnTaker?(redis: ReturnType<typeof restClient>, how: { batch: boolean }): Store['takeTurn']
 }
 
 type EdgeOptions = EdgePart & {
@@ -99,7 +99,7 @@ function openStore(
     (redis &&
       createRedisStore({
         redis,
-        takeTurn: turnTaker?.(redis),
+        takeTurn: turnTaker?.(redis, { batch: false }),
         retention,
         script: LEDGER_SCRIPT,
         batch: false,

@@ -665,14 +665,22 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(await world.store.events(9)).toHaveLength(2)
   })
 
-  test('closed, a database that does not answer is a 503, and nothing reaches upstream', async () => {
+  test('closed, a database that does not answer is a 503, and nothing is sent upstream or counted later', async () => {
     const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '200', ON_STORE_DOWN: 'closed' })
     world.upstash.fault(() => ({ hang: true }))
     const response = await ask(gateway.url, chat({}))
     expect(response.status).toBe(503)
     expect(await response.json()).toMatchObject({ error: { code: 'store_unavailable' } })
     expect(world.upstream.seen).toEqual([])
-    await recovered(gateway, response)
+    const queued = async () => {
+      // On the edge, requests retry the database.
+      const health = await ask(gateway.url, { method: 'GET', path: '/api/test' })
+      return ((await health.json()) as { queued: number }).queued
+    }
+    await expect.poll(queued, { timeout: 20_000 }).toBe(1)
+    world.upstash.fault(undefined)
+    await expect.poll(queued, { timeout: 20_000 }).toBe(0)
+    expect(await world.store.events(9)).toEqual([])
   })
 
   test('open, a failure of upstream says too that the database was away', async () => {

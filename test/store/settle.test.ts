@@ -393,6 +393,30 @@ describe.each(stores)('%s', (_, open) => {
       expect((await store.events(10)).map(({ id }) => id)).toEqual(['3', '2', '1'])
     })
 
+    test('of a refused request counts nothing and makes no user, and prevents a late lease', async () => {
+      const store = await open()
+      const refused = { ...enterOf({ id: '1' }), refused: true } as const
+      for (let n = 0; n < 2; n += 1) {
+        expect(await enter(store, refused)).toEqual({ applied: false })
+      }
+      expect(await store.user('alice')).toBeUndefined()
+      expect([await dayOf(store), await store.events(9)]).toEqual([undefined, []])
+      await start(store, { id: '1' })
+      expect(await store.user('alice')).toBeUndefined()
+    })
+
+    test('of a refused request ends a lease that it has as failed', async () => {
+      const store = await open()
+      await start(store, { id: '1' })
+      const { event, ...rest } = enterOf({ id: '1' })
+      const failed = { ...event, outcome: 'failed', charged: 0 } as const
+      expect(await enter(store, { ...rest, event: failed, refused: true })).toEqual({
+        applied: true,
+      })
+      expect(await rowOf(store)).toMatchObject({ requests: 1, failed: 1, charged: 0, reserved: 0 })
+      expect((await userOf(store)).usage.leases).toEqual({})
+    })
+
     test('removes its lease', async () => {
       const store = await open()
       await start(store, { id: '1' })

@@ -362,13 +362,17 @@ export function keepBooks({ lasting = true } = {}) {
       met.add('an entry of nothing')
       return must(command, answer, { applied: false })
     }
-    must(command, answer, { applied: true })
     const at = Math.min(event.at, now)
     const account = users.get(user) ?? { at, rows: new Map(), leases: new Map(), used: new Map() }
-    users.set(user, account)
     advance(account, Math.max(account.at, at))
     if (lasting) entered.add(id)
     const held = account.leases.get(id)
+    if (command.refused && !held) {
+      met.add('an entry of a refused request')
+      return must(command, answer, { applied: false })
+    }
+    must(command, answer, { applied: true })
+    users.set(user, account)
     if (held) {
       met.add('an entry of a lease')
       return end(account, id, held, event, now)

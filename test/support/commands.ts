@@ -114,6 +114,7 @@ const enter = fc.record({
   ended: settle,
   model: fc.constantFrom(...MODELS),
   reserved: fc.integer({ min: 1, max: 400 }),
+  refused: rarely(fc.constant(true as const)),
   /** How long ago it was served, in ms. */
   ago: fc.constantFrom(0, 500, 70_000, 90_000_000, 6.9 * 86_400_000, 7 * 86_400_000),
 })
@@ -220,9 +221,10 @@ function toCommand(draw: Draw, now: number): Command {
     return { op: 'settle', now, user: event.user, event } satisfies Settle
   }
   if (draw.kind === 'enter') {
-    const { model, reserved, ago } = draw.value
+    const { model, reserved, ago, refused } = draw.value
     const event = { ...ended(draw.value.ended, Math.max(0, now - ago)), model, reserved }
-    return { op: 'enter', now, user: event.user, event } satisfies Enter
+    const enter: Enter = { op: 'enter', now, user: event.user, event }
+    return refused ? { ...enter, refused } : enter
   }
   const { user, model, lift, reason, lasts } = draw.value
   const until = lasts === undefined ? {} : { until: now + lasts }

@@ -41,7 +41,7 @@ export const redisStore = (upstash: Upstash, options: RedisStoreOptions = {}): S
 
 const redisOptions = (redis: Redis, options: RedisStoreOptions): RedisOptions => ({
   redis,
-  takeTurn: turnTaker(redis),
+  takeTurn: turnTaker(redis, { batch: options.batch ?? false }),
   retention: { ...RETENTION, ...options.retention },
   script: options.script ?? LEDGER_SCRIPT,
   // The clocks of tests may jump.

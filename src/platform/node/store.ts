@@ -41,7 +41,7 @@ export async function openStore(config: Readonly<Config>, log: Log): Promise<Nod
   const { redis, storage, disconnect } = await connect(database, storeTimeoutMs)
   const direct = createRedisStore({
     redis,
-    takeTurn: turnTaker(redis),
+    takeTurn: turnTaker(redis, { batch: true }),
     retention,
     script: LEDGER_SCRIPT,
     batch: true,

@@ -21,6 +21,7 @@ import { createMemory } from './memory.ts'
 import type { Queue } from './queue.ts'
 import { createRecovery } from './recovery.ts'
 import type { Retention } from '../../ledger/documents.ts'
+import { MINUTE_MS } from '../../ledger/windows.ts'
 import { CommandError, NewerError, StoreError, answerOf, type Entry, type Store } from '../store.ts'
 
 export type FallbackOptions = {
@@ -48,8 +49,9 @@ type FallbackAnswerOf<C extends Command> = AnswerOf<C> &
 
 export type FallbackStore = Omit<Store, 'execute'> & {
   /**
-   * Rejects an admission only with mode `closed`, or if a working store cannot run the command. A settlement never
-   * waits for an unavailable store; it is `queued` instead.
+   * Rejects an admission only with mode `closed`, if a working store cannot run the command, or if the store is
+   * unavailable and strangers have used up their share. A settlement never waits for an unavailable store; it is
+   * `queued` instead.
    */
   execute<C extends Command>(command: C): Promise<FallbackAnswerOf<C>>
   /** Whether the answer to an admission was lost. The admission may be applied now or later, so it must be settled. */
@@ -65,8 +67,7 @@ export type FallbackStore = Omit<Store, 'execute'> & {
 export function withFallback(options: FallbackOptions): FallbackStore {
   const { store, mode, queue, now, log } = options
   const memory = createMemory(options.retention)
-  /** Admissions whose answer was lost, by id: they may have been applied. */
-  const unacknowledged = new Map<string, Admit>()
+  const unacknowledged = createUnacknowledged(now)
 
   const breaker = createBreaker({
     connected: options.connected,
@@ -89,20 +90,19 @@ export function withFallback(options: FallbackOptions): FallbackStore {
       return answer
     } catch (error) {
       if (!(error instanceof StoreError) || error instanceof CommandError) throw error
-      if (sent || mode === 'open') unacknowledged.set(command.id, command)
-      if (mode === 'closed') throw error
-      const answer = memory.run(command) as Admitted | Refusal
-      if (!answer.ok && !sent) unacknowledged.delete(command.id)
+      const answer = mode === 'open' ? memory.admit(command) : undefined
+      const served = answer?.ok ?? false
+      if (sent || served) unacknowledged.add({ admit: command, served })
+      if (!answer) throw error
       return { ...answer, degraded: true }
     }
   }
 
   async function settle(command: Settle): Promise<Settled & { queued?: true }> {
-    const { id } = command.event
-    const admit = unacknowledged.get(id)
-    const entry = admit ? entryOf(command, admit) : command
-    unacknowledged.delete(id)
-    if (admit) memory.run(command)
+    const unsure = unacknowledged.take(command.event.id)
+    const entry = unsure ? entryOf(command, unsure) : command
+    if (!unsure) memory.correct(command)
+    else if (unsure.served) memory.run(command)
     try {
       return await call(() => (entry.op === 'settle' ? store.execute(entry) : enter(entry)))
     } catch (error) {
@@ -116,9 +116,10 @@ export function withFallback(options: FallbackOptions): FallbackStore {
   async function execute(command: Command) {
     if (command.op === 'admit') return admit(command)
     if (command.op === 'settle') return settle(command)
-    if (command.op === 'erase') memory.forget(command.user)
     const answer = await call(() => store.execute(command))
+    if (command.op === 'erase') memory.forget(command.user)
     if (command.op === 'block') memory.run(command)
+    if (command.op === 'report' && 'models' in answer) memory.learn(command, answer)
     return answer
   }
 
@@ -147,10 +148,35 @@ export function withFallback(options: FallbackOptions): FallbackStore {
   }
 }
 
-/** The entry of a request whose lease may not exist. */
-const entryOf = ({ now, user, event }: Settle, admit: Admit): Entry => ({
-  op: 'enter',
-  now,
-  user,
-  event: { ...event, at: admit.now },
-})
+/** A request whose lease may not exist, or may come to exist. `served`: memory has admitted it. */
+type Unsure = { admit: Admit; served: boolean }
+
+/** The entry of such a request. One that was not served must not count, and must not get a lease later. */
+function entryOf({ now, user, event }: Settle, { admit, served }: Unsure): Entry {
+  const entry: Entry = { op: 'enter', now, user, event: { ...event, at: admit.now } }
+  return served ? entry : { ...entry, refused: true }
+}
+
+/** Time for a request to be settled after it must have ended. */
+const GRACE_MS = MINUTE_MS
+
+/** The requests whose admission is not certain, until they are settled. */
+function createUnacknowledged(now: () => number) {
+  const requests = new Map<string, Unsure>()
+  return {
+    add(unsure: Unsure): void {
+      // On the edge, a request may be cut off before it is settled. The oldest come first.
+      for (const [id, { admit }] of requests) {
+        if (now() <= admit.now + admit.lasts + GRACE_MS) break
+        requests.delete(id)
+      }
+      requests.set(unsure.admit.id, unsure)
+    },
+    has: (id: string) => requests.has(id),
+    take(id: string): Unsure | undefined {
+      const unsure = requests.get(id)
+      requests.delete(id)
+      return unsure
+    },
+  }
+}

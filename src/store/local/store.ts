@@ -83,7 +83,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     // The journal keeps the time at which the command ran, so that a replay uses the same time.
     const dated = { ...command, now: timeToRun(command.now) }
     const step = apply(dated)
-    if (step.usage || step.audit) await journal.append(dated)
+    if (step.usage || step.audit || step.entered !== undefined) await journal.append(dated)
     // The answer may depend on a command that is not in the file yet.
     else if (!('reason' in step.answer)) await journal.written()
     if (command.op === 'erase') await journal.fold()

@@ -24,6 +24,12 @@ import { REPLAY_BATCH, type Failed } from '../store.ts'
 /** The most commands in one script call, so that no call blocks the database for long. */
 const BATCH = REPLAY_BATCH
 
+/**
+ * The most commands of each kind that the database has at once. So a flood of requests waits here, and does not make
+ * the database miss its deadline.
+ */
+const AT_ONCE = 2 * BATCH
+
 /** How long a settlement waits for others to share its call. No client waits for a settlement. */
 const SETTLE_GATHER_MS = 25
 
@@ -66,11 +72,15 @@ export function commandRunner(redis: Scripts, options: CommandOptions) {
 
   const alone = async (command: Command) => (await runAll([command]))[0]
   const together = (schedule: (go: () => void) => void) =>
-    batch ? gather({ schedule, size: BATCH, run: runAll }) : alone
+    batch ? gather({ schedule, size: BATCH, atOnce: AT_ONCE, run: runAll }) : alone
   const soon = together((go) => setImmediate(go))
   const later = together((go) => setTimeout(go, SETTLE_GATHER_MS))
   /** How a command is sent. No client waits for a settlement, and admin commands are rare. */
-  const senders: Partial<Record<Command['op'], typeof alone>> = { admit: soon, settle: later }
+  const senders: Partial<Record<Command['op'], typeof alone>> = {
+    admit: soon,
+    report: soon,
+    settle: later,
+  }
 
   return {
     runAll,

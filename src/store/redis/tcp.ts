@@ -1,6 +1,7 @@
 /** The database over TCP, for Node: the Upstash client, with one TCP connection for all its commands. */
 import { createClient, ErrorReply } from '@redis/client'
 import type { Redis, Requester } from '@upstash/redis'
+import { withDeadline } from './deadline.ts'
 import { PlainRedis } from './plain-redis.ts'
 
 /** From the first packet to the first command; long enough for TLS and a distant database. */
@@ -55,9 +56,7 @@ export function tcpClient({ url, timeoutMs }: TcpOptions): TcpClient {
     request: async <T>({ body }: { body?: unknown }) => {
       const command = (body as unknown[]).map(String)
       try {
-        const result = await untilDeadline(timeoutMs, (givenUp) =>
-          send(connected, command, givenUp),
-        )
+        const result = await withDeadline(timeoutMs, (givenUp) => send(connected, command, givenUp))
         return { result: result as T }
       } catch (error) {
         // The rest of an error reply may quote the command.
@@ -77,22 +76,6 @@ export function tcpClient({ url, timeoutMs }: TcpOptions): TcpClient {
     },
   }
 }
-
-/** Rejects after `timeoutMs`, and then aborts the exchange. */
-const untilDeadline = <T>(
-  timeoutMs: number,
-  exchange: (givenUp: AbortSignal) => Promise<T>,
-): Promise<T> =>
-  new Promise((resolve, reject) => {
-    const giveUp = new AbortController()
-    const timer = setTimeout(() => {
-      reject(new DOMException('The database did not answer in time.', 'TimeoutError'))
-      giveUp.abort()
-    }, timeoutMs)
-    exchange(giveUp.signal)
-      .then(resolve, reject)
-      .finally(() => clearTimeout(timer))
-  })
 
 /**
  * Sends a command once there is a connection, and returns the reply. Ends a connection on which nothing was heard

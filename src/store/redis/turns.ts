@@ -2,14 +2,21 @@
 import { Ratelimit } from '@upstash/ratelimit'
 import type { Redis } from '@upstash/redis'
 import { guard } from './call.ts'
+import { gather } from './gather.ts'
 import { PREFIX } from './keys.ts'
 import type { Store } from '../store.ts'
 
 /** The most refused keys that are remembered. */
 const REFUSED = 1000
 
-/** The `takeTurn` of a store. */
-export function turnTaker(redis: Pick<Redis, 'evalsha' | 'get' | 'set'>): Store['takeTurn'] {
+/** The most turns that are asked for at once; others wait here, and do not make the database seem slow. */
+const AT_ONCE = 64
+
+/** The `takeTurn` of a store. `batch`: whether a request may wait for others. */
+export function turnTaker(
+  redis: Pick<Redis, 'evalsha' | 'get' | 'set'>,
+  { batch }: { batch: boolean },
+): Store['takeTurn'] {
   const limiters = new Map<number, Ratelimit>()
   /**
    * Keys without a turn left, so that a repeated request needs no database call. The limiter itself never removes a
@@ -27,11 +34,17 @@ export function turnTaker(redis: Pick<Redis, 'evalsha' | 'get' | 'set'>): Store[
       ephemeralCache: refused,
     })
 
-  return async (key, perMinute) => {
+  const take: Store['takeTurn'] = async (key, perMinute) => {
     if (refused.size > REFUSED) refused.clear()
     const limiter = limiters.get(perMinute) ?? create(perMinute)
     limiters.set(perMinute, limiter)
     const { success, reset } = await guard(() => limiter.limit(key))
     return { taken: success, resetAt: reset }
   }
+  if (!batch) return take
+  const inTurn = gather<Parameters<typeof take>, Awaited<ReturnType<typeof take>>>({
+    ...{ schedule: (go) => go(), size: 1, atOnce: AT_ONCE },
+    run: ([call]) => Promise.all(call ? [take(...call)] : []),
+  })
+  return (...call) => inTurn(call)
 }

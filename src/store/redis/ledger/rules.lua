@@ -447,6 +447,7 @@ local function enter(command, now)
   if held then
     return with(close(account, held, event, quotas_at(held.model, now)), 'entered', event.id)
   end
+  if command.refused then return { answer = { applied = false }, entered = event.id } end
 
   local reserved = reserved_by(event)
   -- The event does not say which windows its limits have, so it counts in all of them.
