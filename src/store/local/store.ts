@@ -9,8 +9,8 @@ import { MINUTE_MS, SECOND_MS, dateOf, minuteOf } from '../../ledger/windows.ts'
 import { applyStep, newestOf, removeAged } from './changes.ts'
 import { openJournal } from './journal.ts'
 import { blockedUsersOf, daysOf, pageOfUsers, quotasOf, wholeUserOf } from './reads.ts'
-import { noRecords, restoreState, stateOf, viewOf, type State } from './state.ts'
-import type { Store } from '../store.ts'
+import { noRecords, restoreItem, stateOf, viewOf } from './state.ts'
+import type { Store, StoreError } from '../store.ts'
 
 export type LocalOptions = {
   /** The snapshot's path, `USAGE_FILE`. */
@@ -20,6 +20,8 @@ export type LocalOptions = {
   /** Milliseconds that a command may be ahead of the ledger's clock before `time` is asked. */
   tolerance?: number
   warn(event: string, fields: Record<string, unknown>): void
+  /** Called once if another process has taken over the files. Nothing can be counted from then on. */
+  lost?(error: StoreError): void
 }
 
 export type LocalStore = Store & { close(): Promise<void> }
@@ -64,7 +66,8 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
   const journal = await openJournal({
     file: options.file,
     warn: options.warn,
-    restore: (saved) => restoreState(records, saved as State),
+    lost: options.lost,
+    restore: (list, item) => restoreItem(records, list, item),
     replay: (command) => void apply(command as Command),
     snapshot() {
       const at = clock()
