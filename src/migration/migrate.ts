@@ -58,7 +58,7 @@ export async function migrateFile(options: MigrateOptions): Promise<MigrationRep
       if (await stampOf(importedOf(file))) await importOld(options)
       if (!(await isOldFile(file)) && (await canMigrate(file))) await fold(options)
     }
-    const lock = await acquireLock(`${file}.lock`)
+    const lock = await acquireLock(`${file}.lock`, { signal: options.signal })
     try {
       await removeTemporary(file)
       // The previous owner of the lock may have done everything.

@@ -348,3 +348,41 @@ test('an empty variable in .env.local leaves the one in .env in force', async ()
   await once(child, 'close')
   expect(output.trim()).toBe('strict of-local')
 })
+
+test('a step of a stop that fails is logged, the later steps run, and the process ends with 1', async () => {
+  const script = join(folder, 'stop.mts')
+  const signals = new URL('../../src/platform/node/signals.ts', import.meta.url).href
+  await writeFile(
+    script,
+    `import { onStopSignal } from '${signals}'
+    const steps = [() => Promise.reject(new Error('one')), () => { throw new Error('two') }, () => console.log('three')]
+    onStopSignal(steps, { error: (event, { error }) => console.log(event, error.message) })
+    setInterval(() => {}, 1000)
+    console.log('Weir listens on nothing')`,
+  )
+  const child = await run(script)
+  expect(await child.end('SIGTERM')).toBe(1)
+  expect(child.output().split('\n').slice(1)).toEqual([
+    'stop.failed one',
+    'stop.failed two',
+    'three',
+    '',
+  ])
+}, 20_000)
+
+test('a process whose files another one has taken over says so and ends', async () => {
+  const vars = { ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url }
+  const weir = await run('src/node.ts', vars)
+  expect((await chat(weir.url, 'somebody')).status).toBe(200)
+  const lock = join(folder, 'logs/token_usage.json.lock')
+  await rm(lock)
+  const other = await run('src/node.ts', vars)
+  // Not a signal: it ends by itself.
+  expect(await weir.end('SIGWINCH')).toBe(1)
+  expect(weir.output()).toContain('lock.lost')
+  expect((await chat(other.url, 'somebody')).status).toBe(200)
+  await expect.poll(() => totals(other.url)).toMatchObject({ requests: 2, exact: 2 })
+  await other.end('SIGKILL')
+  const again = await run('src/node.ts', vars)
+  expect(await totals(again.url)).toMatchObject({ requests: 2, exact: 2 })
+}, 20_000)
