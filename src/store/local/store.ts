@@ -10,6 +10,7 @@ import { applyStep, newestOf, removeAged } from './changes.ts'
 import { openJournal } from './journal.ts'
 import { blockedUsersOf, daysOf, pageOfUsers, quotasOf, wholeUserOf } from './reads.ts'
 import { noRecords, restoreItem, stateOf, viewOf } from './state.ts'
+import { pageAfter, type GrowingList } from '../event-page.ts'
 import type { Store, StoreError } from '../store.ts'
 
 export type LocalOptions = {
@@ -102,10 +103,17 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     return value
   }
 
-  const newest = (limit: number, skip = 0): Event[] =>
-    newestOf(records.events, eventsKept)
-      .reverse()
-      .slice(skip, skip + limit)
+  const newest = (limit: number): Event[] =>
+    newestOf(records.events, Math.min(limit, eventsKept)).reverse()
+
+  const eventList: GrowingList<Event> = {
+    most: eventsKept,
+    async read(skip, count) {
+      const end = Math.max(0, records.events.length - skip)
+      return records.events.slice(Math.max(0, end - count), end).reverse()
+    },
+    keyOf: ({ id }) => id,
+  }
 
   return {
     execute,
@@ -122,7 +130,11 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     },
     blockedUsers: (limit) => told(blockedUsersOf(records, limit)),
     days: (dates) => told(daysOf(records, dates)),
-    events: (limit, skip) => told(newest(limit, skip)),
+    events: (limit) => told(newest(limit)),
+    async eventPage(limit, from) {
+      const { items, ...rest } = await pageAfter(eventList, limit, from)
+      return told({ events: items, ...rest })
+    },
     probe: () => journal.probe(),
     close: () => journal.close(),
   }
