@@ -1,6 +1,7 @@
 /** What is kept and for how long. The tests set the clock. */
+import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { Command, Enter } from '../../src/ledger/commands.ts'
 import type { Block } from '../../src/ledger/shapes.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, dateOf } from '../../src/ledger/windows.ts'
@@ -34,7 +35,7 @@ async function useDaily(store: Store, [first, last]: [number, number], user = 'a
 const daysOf = async (store: Store) => Object.keys((await store.user('alice'))?.past.days ?? {})
 
 describe('in files', () => {
-  const { journalOf, openStore, saved } = useLocalFiles()
+  const { fileIn, journalOf, openStore, saved } = useLocalFiles()
 
   /** What the files contain after a store was opened and closed at a given time. */
   async function keptAt(now: number, retention = {}) {
@@ -162,6 +163,27 @@ describe('in files', () => {
     expect(await kept(after(1))).toEqual([[], [entered]])
     expect(await kept(after(6) - 1)).toEqual([[], [entered]])
     expect(await kept(after(6))).toEqual([[], []])
+  })
+
+  test('expired data is removed from the files within an hour of the next day, even if no request ever comes again', async () => {
+    const timers = vi.spyOn(globalThis, 'setInterval')
+    let now = NOON
+    const store = await openStore({ now: () => now })
+    const hourly = timers.mock.calls.filter(([, ms]) => ms === HOUR_MS)
+    const passHour = () => hourly.forEach(([run]) => run())
+    await spend(store, '1')
+    passHour()
+    expect(existsSync(fileIn())).toBe(false)
+    now = after(8)
+    passHour()
+    await expect.poll(() => existsSync(fileIn())).toBe(true)
+    expect(saved().state).toMatchObject({ usage: [], past: [], events: [{ id: '1' }] })
+    expect(await store.user('alice')).toBeUndefined()
+    await expect.poll(async () => (await stat(journalOf())).size).toBe(0)
+    now = after(90) + 1
+    passHour()
+    await expect.poll(() => saved().state.events).toEqual([])
+    expect(await store.events(9)).toEqual([])
   })
 
   test('expired data is removed from the files with the first request of the next day', async () => {

@@ -5,7 +5,7 @@ import type { Retention } from '../../ledger/documents.ts'
 import { CLOCK_TOLERANCE_MS, reduce, timeOf } from '../../ledger/rules.ts'
 import type { Step } from '../../ledger/step.ts'
 import type { Event } from '../../ledger/shapes.ts'
-import { MINUTE_MS, SECOND_MS, dateOf, minuteOf } from '../../ledger/windows.ts'
+import { HOUR_MS, MINUTE_MS, SECOND_MS, dateOf, minuteOf } from '../../ledger/windows.ts'
 import { applyStep, newestOf, removeAged } from './changes.ts'
 import { openJournal } from './journal.ts'
 import { blockedUsersOf, daysOf, pageOfUsers, quotasOf, wholeUserOf } from './reads.ts'
@@ -64,6 +64,9 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
   /** The day on which the last snapshot was made. */
   let snapshotOn = dateOf(clock())
 
+  /** Expired data is removed from the files within a day. */
+  const isStale = () => dateOf(clock()) !== snapshotOn
+
   const journal = await openJournal({
     file: options.file,
     warn: options.warn,
@@ -76,9 +79,13 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
       removeAged(records, at, retention)
       return stateOf(records)
     },
-    // Expired data is removed from the files within a day.
-    stale: () => dateOf(clock()) !== snapshotOn,
+    stale: isStale,
   })
+
+  // Also where no request ever comes again. The journal reports a failure.
+  const tidying = setInterval(() => {
+    if (isStale()) journal.fold().catch(() => undefined)
+  }, HOUR_MS).unref()
 
   // Completes an erasure that a crash interrupted. The journal reports a failure.
   if (named) await journal.fold().catch(() => undefined)
@@ -136,7 +143,10 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
       return told({ events: items, ...rest })
     },
     probe: () => journal.probe(),
-    close: () => journal.close(),
+    close() {
+      clearInterval(tidying)
+      return journal.close()
+    },
   }
 }
 
