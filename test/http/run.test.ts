@@ -1,7 +1,7 @@
 /** The commands of the README, as separate processes in an empty folder. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -36,10 +36,13 @@ type Running = {
 
 type Vars = Record<string, string>
 
-/** Starts a script and waits for its address, or for its end. */
-async function run(script: string, vars: Vars = {}): Promise<Running> {
+type Package = { scripts: Record<'start', string> }
+
+/** Starts a script, or Node with other arguments, and waits for its address, or for its end. */
+async function run(script: string | string[], vars: Vars = {}): Promise<Running> {
   const { PATH, HOME } = process.env
-  const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', script], {
+  const args = typeof script === 'string' ? ['--import', 'tsx', script] : script
+  const child: ChildProcess = spawn(process.execPath, args, {
     env: { PATH, HOME, PORT: '0', USAGE_FILE: join(folder, 'logs/token_usage.json'), ...vars },
   })
   let output = ''
@@ -52,7 +55,7 @@ async function run(script: string, vars: Vars = {}): Promise<Running> {
     }
     child.stdout?.on('data', read)
     child.stderr?.on('data', read)
-    void ended.then(() => reject(new Error(`${script} ended: ${output}`)))
+    void ended.then(() => reject(new Error(`${args.at(-1)} ended: ${output}`)))
   })
   const one: Running = {
     url: '',
@@ -348,6 +351,18 @@ test('an empty variable in .env.local leaves the one in .env in force', async ()
   await once(child, 'close')
   expect(output.trim()).toBe('strict of-local')
 })
+
+test.each(['/dev/null/nowhere', '/sys'])(
+  'npm start needs no folder for temporary files: with %s only USAGE_FILE is written',
+  async (TMPDIR) => {
+    const { scripts } = JSON.parse(await readFile('package.json', 'utf8')) as Package
+    const args = scripts.start.replace('exec node', '').trim().split(' ')
+    const weir = await run(args, { TMPDIR, HOME: TMPDIR, GROQ_API_KEY: 'gsk_key' })
+    expect(await weir.end('SIGTERM')).toBe(0)
+    expect(await readdir(folder)).toEqual(['logs'])
+  },
+  20_000,
+)
 
 test('a step of a stop that fails is logged, the later steps run, and the process ends with 1', async () => {
   const script = join(folder, 'stop.mts')
