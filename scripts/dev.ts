@@ -18,6 +18,7 @@ import {
   SECRET_CHANGED,
 } from '../src/platform/node/secret-check.ts'
 import { startupLines } from '../src/platform/node/startup.ts'
+import { createLog } from '../src/log.ts'
 import { onStopSignal } from '../src/platform/node/signals.ts'
 import { serveStore } from '../src/store/binding.ts'
 import { openLocal, type LocalStore } from '../src/store/local/store.ts'
@@ -110,11 +111,14 @@ async function develop(): Promise<void> {
 
   // Replaces Miniflare's own handlers, which end the process at once: the store needs time to
   // close.
-  onStopSignal(async () => {
-    for (const bundle of bundles) await bundle.dispose()
-    await miniflare?.dispose()
-    await store?.close()
-  })
+  onStopSignal(
+    [
+      ...bundles.map((bundle) => () => bundle.dispose()),
+      () => miniflare?.dispose(),
+      () => store?.close(),
+    ],
+    createLog({ level: 'error', format: 'text', write: (line) => console.error(line) }),
+  )
 
   const storage = store ? `the file ${config.usageFile}` : 'Redis over REST'
   // Here a missing provider key means the demo model, and a missing admin key is generated.

@@ -28,7 +28,7 @@ async function start(config: Readonly<Config>): Promise<void> {
   const format = production ? 'json' : 'text'
   const write = (line: string) => console.log(line)
   const log = createLog({ level: config.logLevel, format, write })
-  const { store, storage, check, close } = await openStore(config, log)
+  const { store, storage, check, lost, close } = await openStore(config, log)
   const server = await startServer({ createApp, config, store, log })
   void tellSecretChange(config.userHashSecret, check, log)
   const { redis: database } = config
@@ -37,11 +37,10 @@ async function start(config: Readonly<Config>): Promise<void> {
     // A first call, so that the log says at once whether the store answers.
     store.events(1).catch((error: unknown) => log.warn('store.no_answer', { error }))
   }
-  onStopSignal(async () => {
-    await server.close()
-    await migration?.stop()
-    await close()
-  })
+  const stop = onStopSignal([server.close, () => migration?.stop(), close], log)
+  // Another process counts now. This one would serve without a cap.
+  lost.addEventListener('abort', stop)
+  if (lost.aborted) stop()
 
   // Printed last: a process that waits for these lines may stop the server after them.
   for (const line of startupLines(config, storage)) console.log(line)

@@ -34,8 +34,13 @@ export interface Store {
   user(id: string): Promise<WholeUser | undefined>
   /** Actions of admins, the newest first: at most `limit` of the last `AUDIT_KEPT`. */
   audit(limit: number): Promise<Audit[]>
-  /** At most `limit` events, the newest first, without the newest `skip`. */
-  events(limit: number, skip?: number): Promise<Event[]>
+  /** At most `limit` events, the newest first. */
+  events(limit: number): Promise<Event[]>
+  /**
+   * A page of at most `limit` events, the newest first. While new ones arrive, pages in a row repeat none and leave
+   * none out. A page may have fewer events although there is a next one.
+   */
+  eventPage(limit: number, from?: EventCursor): Promise<EventPage>
   /** Writes, reads and deletes a test value. Rejects if that fails. */
   probe(): Promise<void>
 }
@@ -75,6 +80,11 @@ export type UserQuery = {
  * pages.
  */
 export type Cursor = { score: number; id: string } | { offset: number }
+
+/** Where a page of events ended: a position in the list, and the entries of that page, by which it is found again. */
+export type EventCursor = { skip: number; known: string[] }
+
+export type EventPage = { events: Event[]; next?: EventCursor }
 
 export type UserPage = { users: User[]; next?: Cursor }
 

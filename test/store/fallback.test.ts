@@ -86,6 +86,7 @@ function world(mode: 'open' | 'closed' = 'open') {
     user: unused,
     audit: unused,
     events: unused,
+    eventPage: unused,
     probe: () => meet(() => undefined),
   }
   const log = createLog({

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import { LATE_SETTLE_MS, type Admit } from '../../src/ledger/commands.ts'
 import { runningOf } from '../../src/ledger/documents.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../../src/ledger/windows.ts'
-import type { Store } from '../../src/store/store.ts'
+import type { EventCursor, EventPage, Store } from '../../src/store/store.ts'
 import { admitOf, AMPLE, failureOf, NOON, settleOf } from '../support/commands.ts'
 import {
   dayOf,
@@ -465,8 +465,23 @@ describe.each(stores)('%s', (_, open) => {
       const events = await store.events(10)
       expect(events).toEqual(admits.reverse().map((admit) => settleOf(admit, seen).event))
       expect(await store.events(2)).toEqual(events.slice(0, 2))
-      expect(await store.events(1, 1)).toEqual(events.slice(1, 2))
       expect(await store.events(0)).toEqual([])
+    })
+
+    test('are read in pages, each once, while new ones arrive', async () => {
+      const store = await open()
+      const ids = Array.from({ length: 12 }, (_, n) => `${n}`)
+      for (const id of ids) await spend(store, { id })
+      const read: string[] = []
+      let from: EventCursor | undefined
+      do {
+        const { events, next }: EventPage = await store.eventPage(5, from)
+        read.push(...events.map(({ id }) => id))
+        from = next
+        // More than a page.
+        for (let n = 0; n < 6; n += 1) await spend(store, { id: `new ${read.length} ${n}` })
+      } while (from)
+      expect(read).toEqual(ids.toReversed())
     })
 
     test('have a maximum number', async () => {

@@ -9,6 +9,7 @@ import { dayReader } from './days.ts'
 import { documentReader, userIn, userKeys, usersIn } from './documents.ts'
 import { PREFIX, pastKey, profileKey, quotaKey, sessionKey } from './keys.ts'
 import { readPage } from './user-index.ts'
+import { pageAfter, type GrowingList } from '../event-page.ts'
 import { StoreError, answerOf, type Failed, type Store } from '../store.ts'
 
 /** Operators search the log for this text. */
@@ -34,16 +35,30 @@ export function createRedisStore(options: RedisOptions): Store {
   const documents = documentReader(redis, options.warn)
   const readDays = dayReader(documents)
 
-  /** The newest first, without the first `skip`. */
-  async function readList<T>(key: string, count: number, skip = 0): Promise<T[]> {
+  const readTexts = (key: string, skip: number, count: number): Promise<string[]> =>
+    list(() => redis.lrange<string>(key, skip, skip + count - 1))
+
+  const parse = <T>(texts: string[], key: string): T[] =>
+    texts.flatMap((text) => documents.parse<T>(text, key))
+
+  /** The newest first. */
+  async function readList<T>(key: string, count: number): Promise<T[]> {
     // For 0, the range would end at -1, which means all.
-    if (count < 1) return []
-    const texts = await list(() => redis.lrange<string>(key, skip, skip + count - 1))
-    return texts.flatMap((text) => documents.parse<T>(text, key))
+    return count < 1 ? [] : parse(await readTexts(key, 0, count), key)
   }
 
-  const events = (limit: number, skip = 0): Promise<Event[]> =>
-    readList(`${PREFIX}events`, Math.min(limit, eventsKept - skip), skip)
+  const eventsKey = `${PREFIX}events`
+  const events = (limit: number): Promise<Event[]> =>
+    readList(eventsKey, Math.min(limit, eventsKept))
+
+  const eventList: GrowingList<Event> = {
+    most: eventsKept,
+    async read(skip, count) {
+      const texts = await readTexts(eventsKey, skip, count)
+      return texts.map((text) => parse<Event>([text], eventsKey).find(({ id }) => id))
+    },
+    keyOf: ({ id }) => id,
+  }
 
   return {
     execute: async <C extends Command>(command: C) => answerOf(await run(command)) as AnswerOf<C>,
@@ -83,6 +98,10 @@ export function createRedisStore(options: RedisOptions): Store {
     },
     days: async (dates) => (await readDays(dates, [], false)).days,
     events,
+    async eventPage(limit, from) {
+      const { items, ...rest } = await pageAfter(eventList, limit, from)
+      return { events: items, ...rest }
+    },
     async probe() {
       const key = `${PREFIX}probe:${crypto.randomUUID()}`
       const found = await guard(async () => {
