@@ -52,7 +52,7 @@ export function createGate(
   }
 
   function remember({ caller, model, reserved }: Entrant, refusal: Refusal & Degraded): void {
-    if (refusal.reason === 'models') return
+    if (refusal.reason !== 'blocked' && refusal.reason !== 'limit') return
     const end = refusal.reason === 'blocked' ? refusal.until : refusal.resetAt
     const until = Math.min(now() + REMEMBER_MS, end ?? Infinity)
     const [oldest] = refusals.keys()

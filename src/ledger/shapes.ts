@@ -76,6 +76,8 @@ export type UsageDoc = {
   v: number
   id: string
   ip?: string
+  /** When this document began: at its first request, or at the first after its loss. */
+  since: number
   /** The user's clock. It never goes backwards, and so the user's windows do not either. */
   at: number
   /** When a request of the user last began or ended. */
@@ -94,6 +96,9 @@ export type UsageDoc = {
   windows: Windows
   models: Record<string, ModelUse>
   leases: Record<string, Lease>
+  /** The minute of the last report of the user's browser, since the epoch, and the reports in it. */
+  syncMinute?: number
+  syncs?: number
   /** What the user's browser reports as today's use, per model. It is shown beside the metered use, and is no proof. */
   reported: Record<string, Amounts>
 }
@@ -227,6 +232,7 @@ export const SHAPES = {
       v: 'number',
       id: 'text',
       ip: 'text?',
+      since: 'number',
       at: 'number',
       seen: 'number?',
       indexed: numbers('at', 'tokens'),
@@ -247,6 +253,8 @@ export const SHAPES = {
           },
         },
       },
+      syncMinute: 'number?',
+      syncs: 'number?',
       reported: { each: amounts },
     },
   },

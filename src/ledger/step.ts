@@ -14,6 +14,8 @@ export type Step<A extends Answer = Answer> = {
   event?: Event
   /** An event id that must not be entered again. */
   entered?: string
+  /** The new users of a network in a minute, this one included. */
+  newUsers?: NewUsers
   /** The user is erased. Requests up to this moment are not entered any more. */
   erased?: { user: string; at: number }
   session?: { hash: string; until: number | undefined }
@@ -22,6 +24,9 @@ export type Step<A extends Answer = Answer> = {
   cleared?: string
   answer: A
 }
+
+/** `minute` is counted since the epoch. */
+export type NewUsers = { network: string; minute: number; count: number }
 
 /** The state that a command can read: lookups, no I/O. */
 export type View = {
@@ -33,6 +38,8 @@ export type View = {
   day(date: string): DayDoc | undefined
   /** Whether an event with this id has been entered. */
   entered(id: string): boolean
+  /** The new users of a network in a minute. */
+  newUsers(network: string, minute: number): number
   /** The moment up to which a user's requests were erased. */
   erasedAt(user: string): number | undefined
   /** The store's own time, in epoch ms. */

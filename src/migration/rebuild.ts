@@ -81,6 +81,7 @@ const viewAt = ({ usage, past, quotas, days }: Rebuilt, at: number): View => ({
   },
   day: (date) => days.get(date),
   entered: () => false,
+  newUsers: () => 0,
   erasedAt: () => undefined,
   time: () => at,
 })

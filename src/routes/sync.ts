@@ -2,6 +2,7 @@
 import { Hono } from 'hono/tiny'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
+import { SYNCS_PER_MINUTE } from '../ledger/commands.ts'
 import { createIdentify } from '../identity/caller.ts'
 import { pageJsonBody } from '../http/json-body.ts'
 import { OWN_BODY_BYTES, limitBody } from '../http/limit-body.ts'
@@ -10,9 +11,6 @@ import { secondsUntil } from '../retry-after.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import { syncReport } from '../reports/usage.ts'
 import { SYNC_REFUSAL, syncBody } from './sync-schemas.ts'
-
-/** The tracker syncs at most once in a few seconds. */
-export const SYNCS_PER_MINUTE = 20
 
 /** The route of browser reports. Reports are not trusted: they neither count as usage nor lift a limit. */
 export function syncRoutes(deps: Deps): Hono<AppEnv> {
@@ -24,20 +22,10 @@ export function syncRoutes(deps: Deps): Hono<AppEnv> {
     const { userToken, modelUsage } = c.req.valid('json')
     const caller = await identify(c, userToken)
     const store = storeOf(deps)
-    const { taken, resetAt } = await storeAnswer(
-      store.takeTurn(`sync:${caller.id}`, SYNCS_PER_MINUTE),
-    )
-    if (!taken) {
-      throw new ApiError(
-        'rate_limit_exceeded',
-        `A user may sync ${SYNCS_PER_MINUTE} times a minute.`,
-        { headers: { 'retry-after': String(secondsUntil(resetAt, now())) } },
-      )
-    }
     const models = Object.fromEntries(
       Object.entries(modelUsage).map(([model, { day }]) => [model, day]),
     )
-    const known = await storeAnswer(
+    const answer = await storeAnswer(
       store.execute({
         op: 'report',
         now: now(),
@@ -46,8 +34,15 @@ export function syncRoutes(deps: Deps): Hono<AppEnv> {
         limits: config.limits,
       }),
     )
+    if (!answer.ok) {
+      throw new ApiError(
+        'rate_limit_exceeded',
+        `A user may sync ${SYNCS_PER_MINUTE} times a minute.`,
+        { headers: { 'retry-after': String(secondsUntil(answer.resetAt, now())) } },
+      )
+    }
     c.header('cache-control', 'no-store')
-    return c.json({ success: true, ...syncReport(known) })
+    return c.json({ success: true, ...syncReport(answer) })
   })
 
   app.all('/sync', allowMethods('POST'))

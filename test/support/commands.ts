@@ -99,6 +99,9 @@ const admit = fc.record({
   ip: rarely(fc.constant('192.0.2.7')),
   limits: fc.record({ model: limits, total: rarely(limits) }),
   everyone: rarely(fc.record({ total: rarely(limits), model: rarely(limits) })),
+  newUsers: rarely(
+    fc.record({ network: fc.constantFrom('net', 'other'), perMinute: fc.constantFrom(1, 2) }),
+  ),
 })
 
 const settle = fc.record({
@@ -108,6 +111,8 @@ const settle = fc.record({
   charged: fc.integer({ min: 0, max: 600 }),
   cached: rarely(fc.integer({ min: 0, max: 600 })),
   session: rarely(fc.constantFrom('s1', 's2', 'constructor')),
+  /** How long ago it was admitted, in ms. */
+  since: fc.constantFrom(0, 1000, 61_000, 90_000_000),
 })
 
 const enter = fc.record({
@@ -216,7 +221,7 @@ function toCommand(draw: Draw, now: number): Command {
   if (draw.kind === 'admit')
     return JSON.parse(JSON.stringify({ op: 'admit', now, ...draw.value })) as Admit
   if (draw.kind === 'settle') {
-    const event = ended(draw.value, now)
+    const event = ended(draw.value, Math.max(0, now - draw.value.since))
     return { op: 'settle', now, user: event.user, event } satisfies Settle
   }
   if (draw.kind === 'enter') {

@@ -13,6 +13,8 @@ import type {
   UsageDoc,
 } from '../../src/ledger/shapes.ts'
 
+import { countNewUsers } from '../../src/store/new-users.ts'
+
 export function reducerState(
   keep: Keep,
   look: <T>(value: T) => T = (value) => value,
@@ -28,6 +30,7 @@ export function reducerState(
   const audit: Audit[] = []
   let events: Event[] = []
   const sessions = new Map<string, number | undefined>()
+  const newUsers = countNewUsers()
   const view: View = {
     usage: (user) => usage.get(user),
     past: (user) => past.get(user),
@@ -35,6 +38,7 @@ export function reducerState(
     quota: (scope) => quotas.get(scope),
     day: (date) => days.get(date),
     entered: (id) => entered.has(id),
+    newUsers: newUsers.in,
     erasedAt: (user) => erased.get(user),
     time,
   }
@@ -60,6 +64,7 @@ export function reducerState(
       if (step.profile) profiles.set(step.profile.id, step.profile)
       for (const [scope, quota] of Object.entries(step.quotas ?? {})) quotas.set(scope, quota)
       if (step.day) days.set(step.day.date, step.day)
+      if (step.newUsers) newUsers.keep(step.newUsers)
       if (step.event) events.push(step.event)
       if (step.audit) audit.unshift(step.audit)
       if (step.session) sessions.set(step.session.hash, step.session.until)

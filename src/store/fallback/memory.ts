@@ -16,6 +16,7 @@ import {
   type Windows,
 } from '../../ledger/shapes.ts'
 import { DAY_MS, dateOf, startOf, type Window } from '../../ledger/windows.ts'
+import { countNewUsers } from '../new-users.ts'
 
 /** The most users that are remembered (the last seen), and the most models of everyone (the last used). */
 const USERS = 1000
@@ -37,6 +38,7 @@ export function createMemory(keep: Keep): Memory {
   const profiles = new Map<string, ProfileDoc>()
   const quotas = new Map<string, QuotaDoc>()
   const days = new Map<string, DayDoc>()
+  const newUsers = countNewUsers()
   const view: View = {
     usage: (user) => usage.get(user),
     past: (user) => past.get(user),
@@ -44,6 +46,7 @@ export function createMemory(keep: Keep): Memory {
     quota: (scope) => quotas.get(scope),
     day: (date) => days.get(date),
     entered: () => false,
+    newUsers: newUsers.in,
     erasedAt: () => undefined,
     time: Date.now,
   }
@@ -104,6 +107,7 @@ export function createMemory(keep: Keep): Memory {
         set(quotas, scope, quota, MODELS)
       }
       if (step.day) days.set(step.day.date, step.day)
+      if (step.newUsers) newUsers.keep(step.newUsers)
       const oldest = dateOf(command.now - 2 * DAY_MS)
       for (const date of days.keys()) if (date < oldest) days.delete(date)
       return step.answer

@@ -32,6 +32,7 @@ export function applyStep(records: Records, step: Step, eventsKept: number, now:
     records.erased.set(user, at)
     records.events = records.events.filter((event) => event.user !== user)
   }
+  if (step.newUsers) records.newUsers.keep(step.newUsers)
   if (step.entered !== undefined) records.entered.set(step.entered, step.event?.at ?? now)
 }
 

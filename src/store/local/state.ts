@@ -11,6 +11,7 @@ import type {
   QuotaDoc,
   UsageDoc,
 } from '../../ledger/shapes.ts'
+import { countNewUsers, type NewUsersCount } from '../new-users.ts'
 
 /** The contents of a snapshot. */
 export type State = {
@@ -53,6 +54,7 @@ export type Records = {
   sessions: Map<string, number>
   /** Newest first. */
   audit: Audit[]
+  newUsers: NewUsersCount
 }
 
 export const noRecords = (): Records => ({
@@ -66,6 +68,7 @@ export const noRecords = (): Records => ({
   erased: new Map(),
   sessions: new Map(),
   audit: [],
+  newUsers: countNewUsers(),
 })
 
 /** The reducer's view of the records. `time` is the store's own clock. */
@@ -76,6 +79,7 @@ export const viewOf = (records: Records, time: () => number): View => ({
   quota: (scope) => records.quotas.get(scope),
   day: (date) => records.days.get(date),
   entered: (id) => records.entered.has(id),
+  newUsers: records.newUsers.in,
   erasedAt: (user) => records.erased.get(user),
   time,
 })

@@ -15,6 +15,9 @@ export const TOP_DAY = 1e10
 /** How long an unreadable document is kept aside. */
 export const DAMAGED_SECONDS = 30 * 86_400
 
+/** How long the count of a network's new users in a minute is kept. The ledger's clock may be behind. */
+export const NEW_USERS_SECONDS = 120
+
 /** The first request of a day, and then each request after this many, removes expired members from the indexes. */
 export const SWEEP_EVERY = 1024
 

@@ -12,7 +12,7 @@ local events, blocks, audits, sessions
 local index, models, ended, sweep_at, cleared, cleared_rows
 
 local function start_over()
-  docs, once, erased = {}, {}, {}
+  docs, once, erased, newcomers = {}, {}, {}, {}
   usages, pasts, profiles, quotas, days, names, rows = {}, {}, {}, {}, {}, {}, {}
   events, blocks, audits, sessions = {}, {}, {}, {}
   index, models, ended, sweep_at, cleared, cleared_rows = {}, {}, {}, nil, nil, {}
@@ -103,7 +103,9 @@ end
 local function run(text)
   local command = cjson.decode(text)
   local user = command.user
-  local at = time_of(command.now)
+  -- The report of a user without a document writes nothing, so the time is not asked for.
+  local is_idle = command.op == 'report' and not load_user('usage', user)
+  local at = time_of(command.now, is_idle)
   local step = reduce(command, at)
   local gone = step.cleared and open_keys(step.cleared)
   -- Everything has been read and nothing fails from here on, so a command is kept whole or not at
@@ -131,6 +133,10 @@ local function run(text)
     sweep_at = step.quotas[ALL_MODELS].at
   end
   if step.entered then once[step.entered] = true end
+  if step.new_users then
+    local newcomer = step.new_users
+    newcomers[new_users_key(newcomer.network, newcomer.minute)] = newcomer.count
+  end
   if step.block then blocks[#blocks + 1] = step.block end
   if step.erased then
     for _, key in ipairs({
@@ -357,6 +363,9 @@ for date, day in pairs(days) do
 end
 call_with('MSET', nil, texts)
 
+for key, count in pairs(newcomers) do
+  redis.call('SET', key, count, 'EX', NEW_USERS_SECONDS)
+end
 for id in pairs(once) do
   redis.call('SET', PREFIX .. 'once:' .. id, '1', 'EX', ENTER_SECONDS)
 end
