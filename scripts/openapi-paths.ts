@@ -84,6 +84,7 @@ const METERED: ErrorCode[] = [
   'insufficient_quota',
   'global_quota',
   'rate_limit_exceeded',
+  'too_many_users',
 ]
 const ADMIN: ErrorCode[] = ['missing_token', 'invalid_token', 'rate_limit_exceeded', ...STORE]
 
@@ -188,7 +189,7 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
           content: { [JSON_TYPE]: synced },
         },
       },
-      errors: [...USER, ...BODY, ...STORE, 'rate_limit_exceeded'],
+      errors: [...USER, ...BODY, ...STORE, 'rate_limit_exceeded', 'too_many_users'],
     },
   },
   '/api/admin/login': {

@@ -17,6 +17,7 @@ function handler(request: Request, context: VercelContext) {
     fetch: (input, init) => fetch(input, init),
     // Vercel overwrites it: https://vercel.com/docs/headers/request-headers#x-real-ip
     clientIp: (c) => c.req.header('x-real-ip'),
+    proxyHeaders: ['cf-connecting-ip', 'true-client-ip', 'fastly-client-ip'],
   })
   return app.fetch(
     request,

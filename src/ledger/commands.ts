@@ -18,6 +18,9 @@ export const ENTER_MS = 7 * DAY_MS
  */
 export const MODELS_PER_USER = 64
 
+/** The new users of this many networks are counted in a minute. */
+export const NETWORKS = 1000
+
 /** A user may have this many requests running at once. */
 export const RUNNING_PER_USER = 1000
 
@@ -98,8 +101,8 @@ export type Erase = { op: 'erase'; now: number; user: string; ip?: string }
 export type Login = { op: 'login'; now: number; session: string; until: number; ip?: string }
 export type Logout = { op: 'logout'; now: number; session: string; ip?: string }
 
-/** Record an admin's action in the audit trail. */
-export type Note = { op: 'note'; now: number; action: 'export'; ip?: string }
+/** Record an admin's action, or an attempt to log in with a wrong key, in the audit trail. */
+export type Note = { op: 'note'; now: number; action: 'export' | 'failed login'; ip?: string }
 
 /** Delete days and events. Users, blocks and the counters of quotas stay. */
 export type Clear = { op: 'clear'; now: number; ip?: string }

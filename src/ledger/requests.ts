@@ -6,6 +6,7 @@ import {
   ENTER_MS,
   LATE_SETTLE_MS,
   MODELS_PER_USER,
+  NETWORKS,
   RUNNING_PER_USER,
   SESSIONS_PER_USER,
   type Admit,
@@ -45,11 +46,13 @@ import {
 } from './policy.ts'
 import {
   ALL_MODELS,
+  VERSIONS,
   own,
   type Amounts,
   type Block,
   type Event,
   type Lease,
+  type NewUsersDoc,
   type QuotaDoc,
   type Row,
   type UsageDoc,
@@ -111,8 +114,8 @@ export function admit(
     if (refusal) return { answer: refusal }
   }
 
-  const newUsers = known ? undefined : newUsersOf(command, at, view)
-  if (newUsers?.refusal) return { answer: newUsers.refusal }
+  const newUsers = known ? {} : newUsersOf(command, at, view)
+  if (newUsers.refusal) return { answer: newUsers.refusal }
 
   const windows = countedIn(groups)
   const lease: Lease = { model, at, until: at + command.lasts, reserved, windows }
@@ -126,18 +129,33 @@ export function admit(
   if (command.ip !== undefined) next.ip = command.ip
   const answer = admitted(at, withReserved(groups, lease))
   const step = { ...stepOf({ ...account, usage: next }), quotas, answer }
-  return newUsers ? { ...step, newUsers: newUsers.counted } : step
+  return newUsers.doc ? { ...step, newUsers: newUsers.doc } : step
 }
 
-/** Counts a new user in the network's minute, or refuses. Undefined if new users are not bounded. */
+/**
+ * Counts a new user in the network's minute, or refuses. A network beyond `NETWORKS` is not counted: who has so many
+ * networks is not bounded by them, and must not shut out everybody else.
+ */
 function newUsersOf({ newUsers }: Admit, at: number, view: View) {
-  if (!newUsers) return undefined
+  if (!newUsers) return {}
   const { network, perMinute } = newUsers
   const minute = minuteOf(at)
-  const count = view.newUsers(network, minute) + 1
-  if (count <= perMinute) return { counted: { network, minute, count } }
-  const resetAt = endOf('minute', at)
-  return { refusal: { ok: false, reason: 'newUsers', perMinute, resetAt } as const }
+  const known = view.newUsers()
+  const networks = known?.minute === minute ? known.networks : {}
+  const count = own(networks, network) ?? 0
+  if (count >= perMinute) {
+    const refusal: Refusal = {
+      ok: false,
+      reason: 'newUsers',
+      perMinute,
+      resetAt: endOf('minute', at),
+    }
+    return { refusal }
+  }
+  if (count === 0 && Object.keys(networks).length >= NETWORKS) return {}
+  const counted = { ...networks, [network]: count + 1 }
+  const doc: NewUsersDoc = { v: VERSIONS.newUsers, minute, networks: counted }
+  return { doc }
 }
 
 const runningAt = (leases: Record<string, Lease>, at: number): number =>

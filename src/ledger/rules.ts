@@ -51,6 +51,6 @@ export function reduce(command: Command, view: View, terms: Terms): Step {
     case 'logout':
       return session(command, at)
     case 'note':
-      return note(command, at)
+      return note(command, at, view)
   }
 }

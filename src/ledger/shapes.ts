@@ -119,6 +119,9 @@ export type ProfileDoc = {
 /** Everyone's use of one model, or of all. In the document of all models, `at` is the clock of the ledger. */
 export type QuotaDoc = { v: number; at: number; windows: Windows }
 
+/** How many new users each network has had in a minute, counted since the epoch. Networks are named by hashes. */
+export type NewUsersDoc = { v: number; minute: number; networks: Record<string, number> }
+
 /** A day of everyone together, with one model or with all. It counts ended requests only. */
 export type DayRow = {
   requests: number
@@ -188,12 +191,15 @@ export type Event = {
 export type Audit = {
   v: number
   at: number
-  action: 'login' | 'logout' | 'block' | 'unblock' | 'erase' | 'clear' | 'export'
+  action: 'login' | 'failed login' | 'logout' | 'block' | 'unblock' | 'erase' | 'clear' | 'export'
   user?: string
   model?: string
   reason?: string
   until?: number
+  /** Absent if several addresses failed to log in. */
   ip?: string
+  /** How often logging in failed, within an hour and with no other action in between; absent for once. */
+  times?: number
 }
 
 /**
@@ -267,6 +273,7 @@ export const SHAPES = {
     },
   },
   quota: { fields: { v: 'number', at: 'number', windows } },
+  newUsers: { fields: { v: 'number', minute: 'number', networks: { each: 'number' } } },
   /** The models of the current day, and the row of one of them. */
   models: { fields: { v: 'number', models: { each: 'number' } } },
   row: { fields: { v: 'number', ...dayRow.fields } },
@@ -292,6 +299,7 @@ export const VERSIONS: Record<Kind, number> = {
   past: 2,
   profile: 2,
   quota: 2,
+  newUsers: 2,
   models: 2,
   row: 2,
   day: 2,
@@ -307,6 +315,7 @@ export type Documents = {
   past: PastDoc
   profile: ProfileDoc
   quota: QuotaDoc
+  newUsers: NewUsersDoc
   models: { v: number; models: Record<string, 1> }
   row: DayRow
   day: DayDoc

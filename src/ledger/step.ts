@@ -1,7 +1,16 @@
 /** What a rule can read, and what it changes. */
 import type { Answer } from './commands.ts'
 import type { Account, Keep } from './documents.ts'
-import type { Audit, DayDoc, Event, PastDoc, ProfileDoc, QuotaDoc, UsageDoc } from './shapes.ts'
+import type {
+  Audit,
+  DayDoc,
+  Event,
+  NewUsersDoc,
+  PastDoc,
+  ProfileDoc,
+  QuotaDoc,
+  UsageDoc,
+} from './shapes.ts'
 
 /** The result of a step; an absent document is unchanged. */
 export type Step<A extends Answer = Answer> = {
@@ -14,19 +23,17 @@ export type Step<A extends Answer = Answer> = {
   event?: Event
   /** An event id that must not be entered again. */
   entered?: string
-  /** The new users of a network in a minute, this one included. */
-  newUsers?: NewUsers
+  newUsers?: NewUsersDoc
   /** The user is erased. Requests up to this moment are not entered any more. */
   erased?: { user: string; at: number }
   session?: { hash: string; until: number | undefined }
   audit?: Audit
+  /** The audit entry takes the place of the newest one. */
+  again?: true
   /** All days before this date and all events are deleted. */
   cleared?: string
   answer: A
 }
-
-/** `minute` is counted since the epoch. */
-export type NewUsers = { network: string; minute: number; count: number }
 
 /** The state that a command can read: lookups, no I/O. */
 export type View = {
@@ -38,8 +45,10 @@ export type View = {
   day(date: string): DayDoc | undefined
   /** Whether an event with this id has been entered. */
   entered(id: string): boolean
-  /** The new users of a network in a minute. */
-  newUsers(network: string, minute: number): number
+  /** The new users of the latest minute with any. */
+  newUsers(): NewUsersDoc | undefined
+  /** The newest entry of the audit trail. */
+  lastAudit(): Audit | undefined
   /** The moment up to which a user's requests were erased. */
   erasedAt(user: string): number | undefined
   /** The store's own time, in epoch ms. */

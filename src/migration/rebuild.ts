@@ -81,7 +81,8 @@ const viewAt = ({ usage, past, quotas, days }: Rebuilt, at: number): View => ({
   },
   day: (date) => days.get(date),
   entered: () => false,
-  newUsers: () => 0,
+  newUsers: () => undefined,
+  lastAudit: () => undefined,
   erasedAt: () => undefined,
   time: () => at,
 })

@@ -525,6 +525,15 @@ describe('new users', () => {
     expect(book.do(admitOf({ id: 'x', user: 'eve' }))).toMatchObject({ ok: true })
   })
 
+  test('are counted of a thousand networks, and admitted of further ones', () => {
+    const book = ledger()
+    const of = (network: string, user: string) =>
+      book.do(from(user, NOON, { network, perMinute: 1 }))
+    for (let n = 0; n < 1000; n += 1) of(`net-${n}`, `user-${n}`)
+    expect(of('net-5', 'one more')).toMatchObject({ reason: 'newUsers' })
+    for (const user of ['x', 'y']) expect(of('further', user)).toMatchObject({ ok: true })
+  })
+
   test('take no place if they are refused for another reason, or were entered', () => {
     const book = ledger()
     const none = { model: { requestsPerDay: 0 } }

@@ -157,7 +157,11 @@ const admin = fc.oneof(
     lasts: fc.constant(DAY_MS),
   }),
   fc.record({ op: fc.constant('logout' as const), session: fc.constantFrom('s1', 's2') }),
-  fc.record({ op: fc.constant('note' as const), ip: rarely(fc.constant('192.0.2.9')) }),
+  fc.record({
+    op: fc.constant('note' as const),
+    action: fc.constantFrom('export' as const, 'failed login' as const),
+    ip: fc.option(fc.constantFrom('192.0.2.9', '192.0.2.10'), { nil: undefined }),
+  }),
 )
 
 type Draw = { step: number } & (
@@ -213,7 +217,7 @@ function toCommand(draw: Draw, now: number): Command {
       return { op, now, session, until: now + lasts }
     }
     if (value.op === 'note') {
-      const note: Note = { op: 'note', now, action: 'export' }
+      const note: Note = { op: 'note', now, action: value.action }
       return value.ip === undefined ? note : { ...note, ip: value.ip }
     }
     return { ...value, now }

@@ -7,13 +7,12 @@ import type {
   Audit,
   DayDoc,
   Event,
+  NewUsersDoc,
   PastDoc,
   ProfileDoc,
   QuotaDoc,
   UsageDoc,
 } from '../../src/ledger/shapes.ts'
-
-import { countNewUsers } from '../../src/store/new-users.ts'
 
 export function reducerState(
   keep: Keep,
@@ -30,7 +29,7 @@ export function reducerState(
   const audit: Audit[] = []
   let events: Event[] = []
   const sessions = new Map<string, number | undefined>()
-  const newUsers = countNewUsers()
+  let newUsers: NewUsersDoc | undefined
   const view: View = {
     usage: (user) => usage.get(user),
     past: (user) => past.get(user),
@@ -38,7 +37,8 @@ export function reducerState(
     quota: (scope) => quotas.get(scope),
     day: (date) => days.get(date),
     entered: (id) => entered.has(id),
-    newUsers: newUsers.in,
+    newUsers: () => newUsers,
+    lastAudit: () => audit[0],
     erasedAt: (user) => erased.get(user),
     time,
   }
@@ -64,8 +64,9 @@ export function reducerState(
       if (step.profile) profiles.set(step.profile.id, step.profile)
       for (const [scope, quota] of Object.entries(step.quotas ?? {})) quotas.set(scope, quota)
       if (step.day) days.set(step.day.date, step.day)
-      if (step.newUsers) newUsers.keep(step.newUsers)
+      newUsers = step.newUsers ?? newUsers
       if (step.event) events.push(step.event)
+      if (step.again) audit.shift()
       if (step.audit) audit.unshift(step.audit)
       if (step.session) sessions.set(step.session.hash, step.session.until)
       if (step.erased) {

@@ -9,6 +9,7 @@ import {
   own,
   type Amounts,
   type DayDoc,
+  type NewUsersDoc,
   type PastDoc,
   type ProfileDoc,
   type QuotaDoc,
@@ -16,7 +17,6 @@ import {
   type Windows,
 } from '../../ledger/shapes.ts'
 import { DAY_MS, dateOf, startOf, type Window } from '../../ledger/windows.ts'
-import { countNewUsers } from '../new-users.ts'
 
 /** The most users that are remembered (the last seen), and the most models of everyone (the last used). */
 const USERS = 1000
@@ -38,7 +38,7 @@ export function createMemory(keep: Keep): Memory {
   const profiles = new Map<string, ProfileDoc>()
   const quotas = new Map<string, QuotaDoc>()
   const days = new Map<string, DayDoc>()
-  const newUsers = countNewUsers()
+  let newUsers: NewUsersDoc | undefined
   const view: View = {
     usage: (user) => usage.get(user),
     past: (user) => past.get(user),
@@ -46,7 +46,8 @@ export function createMemory(keep: Keep): Memory {
     quota: (scope) => quotas.get(scope),
     day: (date) => days.get(date),
     entered: () => false,
-    newUsers: newUsers.in,
+    newUsers: () => newUsers,
+    lastAudit: () => undefined,
     erasedAt: () => undefined,
     time: Date.now,
   }
@@ -107,7 +108,7 @@ export function createMemory(keep: Keep): Memory {
         set(quotas, scope, quota, MODELS)
       }
       if (step.day) days.set(step.day.date, step.day)
-      if (step.newUsers) newUsers.keep(step.newUsers)
+      newUsers = step.newUsers ?? newUsers
       const oldest = dateOf(command.now - 2 * DAY_MS)
       for (const date of days.keys()) if (date < oldest) days.delete(date)
       return step.answer

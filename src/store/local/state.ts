@@ -6,12 +6,12 @@ import type {
   DayDoc,
   Event,
   Kind,
+  NewUsersDoc,
   PastDoc,
   ProfileDoc,
   QuotaDoc,
   UsageDoc,
 } from '../../ledger/shapes.ts'
-import { countNewUsers, type NewUsersCount } from '../new-users.ts'
 
 /** The contents of a snapshot. */
 export type State = {
@@ -54,7 +54,8 @@ export type Records = {
   sessions: Map<string, number>
   /** Newest first. */
   audit: Audit[]
-  newUsers: NewUsersCount
+  /** Not in the snapshot: a restart forgets them, which is harmless. */
+  newUsers: NewUsersDoc | undefined
 }
 
 export const noRecords = (): Records => ({
@@ -68,7 +69,7 @@ export const noRecords = (): Records => ({
   erased: new Map(),
   sessions: new Map(),
   audit: [],
-  newUsers: countNewUsers(),
+  newUsers: undefined,
 })
 
 /** The reducer's view of the records. `time` is the store's own clock. */
@@ -79,7 +80,8 @@ export const viewOf = (records: Records, time: () => number): View => ({
   quota: (scope) => records.quotas.get(scope),
   day: (date) => records.days.get(date),
   entered: (id) => records.entered.has(id),
-  newUsers: records.newUsers.in,
+  newUsers: () => records.newUsers,
+  lastAudit: () => records.audit[0],
   erasedAt: (user) => records.erased.get(user),
   time,
 })

@@ -15,9 +15,6 @@ export const TOP_DAY = 1e10
 /** How long an unreadable document is kept aside. */
 export const DAMAGED_SECONDS = 30 * 86_400
 
-/** How long the count of a network's new users in a minute is kept. The ledger's clock may be behind. */
-export const NEW_USERS_SECONDS = 120
-
 /** The first request of a day, and then each request after this many, removes expired members from the indexes. */
 export const SWEEP_EVERY = 1024
 
@@ -38,6 +35,7 @@ export const quotaKey = (scope: string) =>
   `${PREFIX}quota${scope === ALL_MODELS ? '' : `:${scope}`}`
 export const dayKey = (date: string) => `${PREFIX}day:${date}`
 export const modelsKey = (date: string) => `${PREFIX}models:${date}`
+export const newUsersKey = `${PREFIX}new-users`
 export const rowKey = (date: string, model: string) => `${PREFIX}day:${date}:${model}`
 export const onceKey = (id: string) => `${PREFIX}once:${id}`
 export const erasedKey = (id: string) => `${PREFIX}erased:${id}`

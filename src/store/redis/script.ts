@@ -4,6 +4,7 @@ import {
   ENTER_MS,
   LATE_SETTLE_MS,
   MODELS_PER_USER,
+  NETWORKS,
   PAST_LEASES,
   RUNNING_PER_USER,
   SESSIONS_PER_USER,
@@ -22,15 +23,7 @@ import {
   type Shape,
 } from '../../ledger/shapes.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, NO_END, WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
-import {
-  DAMAGED_SECONDS,
-  NEW_USERS_SECONDS,
-  PREFIX,
-  QUOTA_DAYS,
-  SWEEP_EVERY,
-  SWEPT,
-  TOP_DAY,
-} from './keys.ts'
+import { DAMAGED_SECONDS, PREFIX, QUOTA_DAYS, SWEEP_EVERY, SWEPT, TOP_DAY } from './keys.ts'
 import { AUDIT_KEPT } from '../store.ts'
 
 /** Words that cannot be an identifier: https://www.lua.org/manual/5.1/manual.html#2.1 */
@@ -63,13 +56,13 @@ const CONSTANTS: Record<string, unknown> = {
   INDEX_MS,
   MODELS_PER_USER,
   SESSIONS_PER_USER,
+  NETWORKS,
   RUNNING_PER_USER,
   PAST_LEASES,
   SYNCS_PER_MINUTE,
   AUDIT_KEPT,
   AUDIT_ID_CHARS,
   DAMAGED_SECONDS,
-  NEW_USERS_SECONDS,
   QUOTA_DAYS,
   TOP_DAY,
   SWEEP_EVERY,

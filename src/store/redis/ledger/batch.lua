@@ -8,13 +8,14 @@
 
 -- What will be written: texts without an expiry in one MSET, the others one by one.
 local usages, pasts, profiles, quotas, days, names, rows
-local events, blocks, audits, sessions
-local index, models, ended, sweep_at, cleared, cleared_rows
+local events, blocks, sessions
+local index, models, ended, sweep_at, cleared, cleared_rows, new_users
 
 local function start_over()
-  docs, once, erased, newcomers = {}, {}, {}, {}
+  docs, once, erased = {}, {}, {}
   usages, pasts, profiles, quotas, days, names, rows = {}, {}, {}, {}, {}, {}, {}
   events, blocks, audits, sessions = {}, {}, {}, {}
+  changed_audit, new_users = nil, nil
   index, models, ended, sweep_at, cleared, cleared_rows = {}, {}, {}, nil, nil, {}
 end
 
@@ -111,7 +112,16 @@ local function run(text)
   -- Everything has been read and nothing fails from here on, so a command is kept whole or not at
   -- all.
   if step.event then events[#events + 1] = cjson.encode(step.event) end
-  if step.audit then audits[#audits + 1] = cjson.encode(step.audit) end
+  if step.audit then
+    local entry = cjson.encode(step.audit)
+    if not step.again then
+      audits[#audits + 1] = entry
+    elseif audits[1] then
+      audits[#audits] = entry
+    else
+      changed_audit = entry
+    end
+  end
   if step.cleared then
     cleared, cleared_rows = step.cleared, gone
     for _, key in ipairs(gone) do
@@ -134,8 +144,8 @@ local function run(text)
   end
   if step.entered then once[step.entered] = true end
   if step.new_users then
-    local newcomer = step.new_users
-    newcomers[new_users_key(newcomer.network, newcomer.minute)] = newcomer.count
+    new_users = step.new_users
+    docs[PREFIX .. 'new-users'] = new_users
   end
   if step.block then blocks[#blocks + 1] = step.block end
   if step.erased then
@@ -296,6 +306,7 @@ for _, command in ipairs(sessions) do
   end
 end
 
+if changed_audit then redis.call('LSET', PREFIX .. 'audit', 0, changed_audit) end
 if audits[1] then
   redis.call('LPUSH', PREFIX .. 'audit', unpack(audits))
   redis.call('LTRIM', PREFIX .. 'audit', 0, AUDIT_KEPT - 1)
@@ -361,11 +372,12 @@ for date, day in pairs(days) do
     write_day(date, day)
   end
 end
+if new_users then
+  texts[#texts + 1] = PREFIX .. 'new-users'
+  texts[#texts + 1] = cjson.encode(new_users)
+end
 call_with('MSET', nil, texts)
 
-for key, count in pairs(newcomers) do
-  redis.call('SET', key, count, 'EX', NEW_USERS_SECONDS)
-end
 for id in pairs(once) do
   redis.call('SET', PREFIX .. 'once:' .. id, '1', 'EX', ENTER_SECONDS)
 end

@@ -360,14 +360,18 @@ local function running_at(leases, at)
   return size(filter(leases, function(lease) return not is_past(lease, at) end))
 end
 
--- Counts a new user in the network's minute, or refuses.
+-- Counts a new user in the network's minute, or refuses. A network beyond NETWORKS is not counted.
 local function new_users_of(command, at)
   local network, per_minute = command.newUsers.network, command.newUsers.perMinute
-  local minute = minute_of(at)
-  local count = new_users(network, minute) + 1
-  if count <= per_minute then return { network = network, minute = minute, count = count } end
-  local reset_at = end_of('minute', at)
-  return nil, { ok = false, reason = 'newUsers', perMinute = per_minute, resetAt = reset_at }
+  local minute, known = minute_of(at), load_new_users()
+  local networks = known and known.minute == minute and known.networks or {}
+  local count = networks[network] or 0
+  if count >= per_minute then
+    local reset_at = end_of('minute', at)
+    return nil, { ok = false, reason = 'newUsers', perMinute = per_minute, resetAt = reset_at }
+  end
+  if count == 0 and size(networks) >= NETWORKS then return nil end
+  return new('newUsers', { minute = minute, networks = with(networks, network, count + 1) })
 end
 
 local function admit(command, now)
@@ -614,7 +618,14 @@ local function add_rare_commands()
   end
 
   local function note(command, at)
-    return { audit = audit_of(command, at, command.action), answer = { ok = true } }
+    local audit, answer = audit_of(command, at, command.action), { ok = true }
+    local before = command.action == 'failed login' and last_audit()
+    if not before or before.action ~= audit.action or at - before.at >= HOUR_MS then
+      return { audit = audit, answer = answer }
+    end
+    before.times = (before.times or 1) + 1
+    if before.ip ~= audit.ip then before.ip = nil end
+    return { audit = before, again = true, answer = answer }
   end
 
   local function clear(command, at)

@@ -228,6 +228,7 @@ local function load_user(kind, id)
   return doc
 end
 local function load_quota(scope) return load('quota', quota_key(scope)) end
+local function load_new_users() return load('newUsers', PREFIX .. 'new-users') end
 local function load_day(date)
   local day = load('day', PREFIX .. 'day:' .. date)
   if day then day.date = date end
@@ -302,12 +303,13 @@ local function erased_at(id)
   return erased[id] or tonumber(text_at(PREFIX .. 'erased:' .. id) or nil)
 end
 
--- The new users of a network in a minute. `newcomers` has those of this batch.
-local newcomers = {}
-local function new_users_key(network, minute) return format('%snew:%s:%d', PREFIX, network, minute) end
-local function new_users(network, minute)
-  local key = new_users_key(network, minute)
-  return newcomers[key] or tonumber(text_at(key) or nil) or 0
+-- The entries that this batch adds to the audit trail, and the one that takes the place of the
+-- newest.
+local audits, changed_audit = {}, nil
+local function last_audit()
+  local text = audits[#audits] or changed_audit or redis.call('LINDEX', PREFIX .. 'audit', 0)
+  local ok, audit = pcall(cjson.decode, text)
+  return ok and type(audit) == 'table' and audit or nil
 end
 
 -- When a command runs: timeOf in ledger/rules.ts.
