@@ -1,7 +1,7 @@
 /** The routes in the OpenAPI document: their callers, parameters and answers. */
 import type { ErrorCode } from '../src/errors.ts'
 import { WRONG_PER_MINUTE } from '../src/identity/admin-key.ts'
-import { SYNCS_PER_MINUTE } from '../src/routes/sync.ts'
+import { SYNCS_PER_MINUTE } from '../src/ledger/commands.ts'
 import type * as z from 'zod/mini'
 import {
   blockBody,
@@ -84,6 +84,7 @@ const METERED: ErrorCode[] = [
   'insufficient_quota',
   'global_quota',
   'rate_limit_exceeded',
+  'too_many_users',
 ]
 const ADMIN: ErrorCode[] = ['missing_token', 'invalid_token', 'rate_limit_exceeded', ...STORE]
 
@@ -188,7 +189,7 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
           content: { [JSON_TYPE]: synced },
         },
       },
-      errors: [...USER, ...BODY, ...STORE, 'rate_limit_exceeded'],
+      errors: [...USER, ...BODY, ...STORE, 'rate_limit_exceeded', 'too_many_users'],
     },
   },
   '/api/admin/login': {

@@ -350,12 +350,22 @@ const event: z.ZodMiniType<Event> = z.object({
 const audit: z.ZodMiniType<Audit> = z.object({
   v: count('The version of this document.'),
   at: time(),
-  action: z.enum(['login', 'logout', 'block', 'unblock', 'erase', 'clear', 'export']),
+  action: z.enum([
+    'login',
+    'failed login',
+    'logout',
+    'block',
+    'unblock',
+    'erase',
+    'clear',
+    'export',
+  ]),
   user: z.optional(say(z.string(), `The first ${AUDIT_ID_CHARS} characters of a user id.`)),
   model: z.optional(z.string()),
   reason: z.optional(z.string()),
   until: z.optional(time()),
   ip: z.optional(z.string()),
+  times: z.optional(count('Failed logins in a row, within an hour.')),
 })
 
 const health = {

@@ -72,6 +72,7 @@ export async function openStates(): Promise<States> {
       now: () => NOW,
       log,
       clientIp: () => '198.51.100.7',
+      claimedIp: () => undefined,
       relay: { pipe: transformPipe, headers: {}, drain: { ms: 0, bytes: 0, atOnce: 0 } },
       environment: { platform: 'node', storage: 'database' },
     })

@@ -16,6 +16,11 @@ export type Deps = {
   log: Log
   /** The client's address, as the platform reports it. */
   clientIp(c: Context): string | undefined
+  /**
+   * The client's address by a header that is not trusted. If there is one, a proxy that is not configured may stand
+   * before Weir, and then `clientIp` is the proxy's.
+   */
+  claimedIp(c: Context): string | undefined
   relay: RelayPlatform
   environment: Environment
 }

@@ -20,6 +20,7 @@ export const CODES = {
   insufficient_quota: [429, 'insufficient_quota'],
   global_quota: [429, 'insufficient_quota'],
   rate_limit_exceeded: [429, 'rate_limit_error'],
+  too_many_users: [429, 'rate_limit_error'],
   internal_error: [500, 'server_error'],
   upstream_unreachable: [502, 'server_error'],
   upstream_timeout: [504, 'server_error'],

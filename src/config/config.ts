@@ -32,6 +32,10 @@ export type Config = {
   allowedOrigins: string[]
   ipStorage: 'full' | 'truncated' | 'off'
   trustProxy: boolean
+  /** Whether the environment says if a proxy stands before Weir. */
+  proxySaid: boolean
+  /** Of one network; 0 is no limit. */
+  newUsersPerMinute: number
   onClientAbort: 'drain' | 'cancel'
   onStoreDown: 'open' | 'closed'
   storeTimeoutMs: number
@@ -98,6 +102,8 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     allowedOrigins: values.ALLOWED_ORIGINS,
     ipStorage: values.IP_STORAGE,
     trustProxy: values.TRUST_PROXY === 'on',
+    proxySaid: values.TRUST_PROXY !== undefined,
+    newUsersPerMinute: values.NEW_USERS_PER_MINUTE,
     onClientAbort: values.ON_CLIENT_ABORT,
     onStoreDown: values.ON_STORE_DOWN,
     storeTimeoutMs: values.STORE_TIMEOUT_MS,

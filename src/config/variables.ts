@@ -114,6 +114,12 @@ export const TABLE = [
     doc: 'The same for all users together: "total" and names of models, no "*". With {} there is no limit, and then nothing bounds the bill, since anybody can make up a new token.',
   },
   {
+    name: 'NEW_USERS_PER_MINUTE',
+    parse: wholeNumber(0, 1_000_000),
+    default: '60',
+    doc: 'How many new users a minute may come from one network, which is an IPv4 address or the first 64 bits of an IPv6 address, from 0 to 1000000; 0 is no limit. Anybody can make up new tokens, and each is a new user. Behind a proxy it needs TRUST_PROXY.',
+  },
+  {
     name: 'ALLOWED_MODELS',
     parse: list,
     default: '*',
@@ -164,8 +170,8 @@ export const TABLE = [
   {
     name: 'TRUST_PROXY',
     parse: oneOf('off', 'on'),
-    default: 'off',
-    doc: "Whether the last address in X-Forwarded-For is the client's: on behind a proxy of your own, otherwise off. Node only.",
+    default: undefined,
+    doc: "Whether the last address in X-Forwarded-For is the client's: on behind a proxy of your own, otherwise off. Node only. If it is not set and such headers arrive, Weir warns, and limits no new users by address: they may come through a proxy.",
   },
   {
     name: 'ON_CLIENT_ABORT',

@@ -12,7 +12,7 @@ import type { Gate } from './gate.ts'
 import { headersDown } from './headers.ts'
 import { limitHeaders } from './limit-headers.ts'
 import type { Relay } from './relay.ts'
-import { settlement, type Seen } from './settlement.ts'
+import { settlement, type Seen, type Settlement } from './settlement.ts'
 import { callUpstream } from './upstream.ts'
 
 /** A request, in the gateway's terms. */
@@ -35,7 +35,7 @@ type Exchange = Parts & {
   request: ProxyRequest
   /** Aborted when the client leaves. */
   left: AbortSignal
-  settle: ReturnType<typeof settlement>
+  settle: Settlement['settle']
 }
 
 /** A call to upstream that can be cut. */
@@ -52,10 +52,11 @@ export async function exchange(
 ): Promise<Response> {
   const left = incoming.request.signal
   const arrived = performance.now()
-  const settle = settlement(incoming, parts, caller, request)
+  const { settle, admitted } = settlement(incoming, parts, caller, request)
   const known: Exchange = { ...parts, incoming, caller, request, left, settle }
 
   const admission = await admit(known)
+  admitted(admission.at)
   stopIfLeft(known)
   const gated = performance.now()
   const call = startCall(known)

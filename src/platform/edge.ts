@@ -4,6 +4,7 @@ import { ConfigError, readConfig, type Config, type Vars } from '../config/confi
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { createLog, type Log } from '../log.ts'
+import { claimReader } from './claimed-ip.ts'
 import { transformPipe } from '../gateway/pipe.ts'
 import type { Environment, Pipe, RelayPlatform } from '../ports.ts'
 import { withFallback, type FallbackStore } from '../store/fallback/store.ts'
@@ -26,6 +27,8 @@ type EdgeOptions = EdgePart & {
   /** Calls upstream. */
   fetch: typeof fetch
   clientIp(c: Context): string | undefined
+  /** Headers in which a proxy before the platform tells the address of a client. */
+  proxyHeaders?: readonly string[]
   /** Replaces the database. */
   store?: Store | undefined
 }
@@ -55,12 +58,13 @@ function workerdPipe(): Pipe {
 
 /** Builds the app of an isolate. With an invalid environment, the app answers `not_configured` and logs the reason. */
 export function createEdgeApp(options: EdgeOptions): App {
-  const { createApp, platform, vars, fetch, clientIp } = options
+  const { createApp, platform, vars, fetch, clientIp, proxyHeaders = [] } = options
   const write = (line: string) => console.log(line)
   try {
     const config = readConfig(vars, 'edge')
     const log = createLog({ level: config.logLevel, format: 'json', write })
     const { store, storage } = openStore(config, options, log)
+    const claimed = claimReader(config, proxyHeaders, log)
     return createApp({
       config,
       store,
@@ -68,6 +72,7 @@ export function createEdgeApp(options: EdgeOptions): App {
       now: Date.now,
       log,
       clientIp,
+      claimedIp: (c) => claimed((name) => c.req.header(name)),
       relay: RELAY,
       environment: { platform, storage },
     })

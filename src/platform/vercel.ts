@@ -18,6 +18,7 @@ export function vercelHandler(part: EdgePart) {
       fetch: (input, init) => fetch(input, init),
       // Vercel overwrites it: https://vercel.com/docs/headers/request-headers#x-real-ip
       clientIp: (c) => c.req.header('x-real-ip'),
+      proxyHeaders: ['cf-connecting-ip', 'true-client-ip', 'fastly-client-ip'],
     })
     return app.fetch(
       request,

@@ -273,6 +273,7 @@ test('of a thousand addresses wrong keys are remembered here, and of more by the
     store,
     now: () => 0,
     clientIp: () => address,
+    claimedIp: () => undefined,
   } as unknown as Deps)
   const codeOf = (from: string) => {
     address = from

@@ -81,12 +81,6 @@ describe.each(KINDS)('on %s', (kind) => {
       'invalid_token',
     ],
     [
-      'the admin key as a token',
-      { headers: { 'x-user-token': ADMIN_KEY }, ...chat({}) },
-      401,
-      'invalid_token',
-    ],
-    [
       'a scheme other than Bearer',
       { headers: { authorization: 'Basic dXNlcjpwYXNz' }, ...chat({}) },
       401,

@@ -55,6 +55,8 @@ const DEFAULTS: Config = {
   allowedOrigins: ['*'],
   ipStorage: 'full',
   trustProxy: false,
+  proxySaid: false,
+  newUsersPerMinute: 60,
   onClientAbort: 'drain',
   onStoreDown: 'open',
   storeTimeoutMs: 300,
@@ -97,6 +99,7 @@ test('reads every variable', () => {
       }),
       GLOBAL_LIMITS: '{"a/one":{"tokensPerDay":7,"requestsPerDay":8}}',
       ALLOWED_MODELS: ' openai/* , a/one,, ',
+      NEW_USERS_PER_MINUTE: '17',
       CAP: 'strict',
       MAX_COMPLETION_TOKENS: '9',
       MAX_BODY_BYTES: '1024',
@@ -142,6 +145,8 @@ test('reads every variable', () => {
     allowedOrigins: ['https://a.test', 'https://b.test'],
     ipStorage: 'truncated',
     trustProxy: true,
+    proxySaid: true,
+    newUsersPerMinute: 17,
     onClientAbort: 'cancel',
     onStoreDown: 'closed',
     storeTimeoutMs: 13,
@@ -163,6 +168,7 @@ test('cannot be changed', () => {
 })
 
 const INTEGERS = [
+  'NEW_USERS_PER_MINUTE',
   'MAX_COMPLETION_TOKENS',
   'MAX_BODY_BYTES',
   'UPSTREAM_TIMEOUT_MS',
@@ -237,6 +243,7 @@ test.each(
 })
 
 test.each([
+  ['NEW_USERS_PER_MINUTE', 0, 1_000_000],
   ['MAX_COMPLETION_TOKENS', 1, 1_000_000],
   ['MAX_BODY_BYTES', 1024, 104_857_600],
   ['UPSTREAM_TIMEOUT_MS', 1, 300_000],
@@ -562,5 +569,6 @@ test('.env.example shows a default that is the same on every platform', () => {
     'REDIS_URL',
     'UPSTREAM_TIMEOUT_MS',
     'REQUEST_SECONDS',
+    'TRUST_PROXY',
   ])
 })

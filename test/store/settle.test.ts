@@ -9,7 +9,6 @@ import {
   dayOf,
   enter,
   enterOf,
-  idsOf,
   MIDNIGHT,
   pastRowOf,
   quotasOf,
@@ -41,9 +40,21 @@ describe.each(ledgers)('%s', (_, open) => {
 
   test('a settlement before its admission does nothing', async () => {
     const ledger = await open()
+    await spend(ledger, { id: '0' })
     const admit = admitOf({ id: '1' })
     expect(await ledger.execute(settleOf(admit))).toEqual({ applied: false })
-    expect(usedOf(await ledger.execute(admit))).toEqual([1, 100])
+    expect(usedOf(await ledger.execute(admit))).toEqual([2, 115])
+  })
+
+  test('beyond 256 leases that are past, the oldest are lost', async () => {
+    const ledger = await open()
+    const old = Array.from({ length: 258 }, (_, n) => admitOf({ id: `${n}`, now: NOON + n }))
+    for (const admit of old) await ledger.execute(admit)
+    const now = NOON + HOUR_MS
+    await start(ledger, { id: 'next', now })
+    const answers = []
+    for (const n of [0, 1, 2]) answers.push(await ledger.execute(settleOf(old[n]!, {}, now)))
+    expect(answers).toEqual([{ applied: false }, { applied: false }, { applied: true }])
   })
 
   test('a settlement for another user does nothing', async () => {
@@ -158,15 +169,35 @@ describe.each(stores)('%s', (_, open) => {
     expect(await known(store)).toEqual(before)
   })
 
-  test('a settlement of an unknown request does nothing, with the user known or not', async () => {
+  test('a settlement of an unknown request does nothing', async () => {
     const store = await open()
-    const unknown = settleOf(admitOf({ id: 'x' }))
-    expect(await store.execute(unknown)).toEqual({ applied: false })
-    expect(await idsOf(store)).toEqual([])
     await start(store, { id: '1' })
+    const unknown = settleOf(admitOf({ id: 'x' }))
     expect(await store.execute(unknown)).toEqual({ applied: false })
     expect(await store.events(9)).toEqual([])
     expect(await store.days([TODAY])).toEqual([])
+  })
+
+  test('a request whose lease was lost with the document is entered, once', async () => {
+    const store = await open()
+    const admit = admitOf({ id: '1' })
+    // Of Alice nothing is left, and Bob's document began after the admission.
+    await start(store, { id: '2', user: 'bob', now: NOON + 1 })
+    for (const user of ['alice', 'bob']) {
+      const settle = settleOf({ ...admit, user, id: `of ${user}` }, { charged: 70 })
+      expect(await store.execute(settle)).toEqual({ applied: true })
+      expect(await store.execute(settle)).toEqual({ applied: false })
+      expect(await enter(store, { ...settle, op: 'enter' })).toEqual({ applied: false })
+    }
+    expect(await rowOf(store)).toMatchObject({ requests: 1, exact: 1, charged: 70, reserved: 0 })
+    expect(await usedByAll(store)).toEqual([3, 240])
+    expect((await dayOf(store))?.total).toMatchObject({ requests: 2, charged: 140, users: 2 })
+    // A user who was erased stays so.
+    await start(store, { id: '3', user: 'carol' })
+    await store.execute({ op: 'erase', now: NOON, user: 'carol' })
+    const settle = settleOf({ ...admit, user: 'carol', id: '3' })
+    expect(await store.execute(settle)).toEqual({ applied: false })
+    expect(await store.user('carol')).toBeUndefined()
   })
 
   test('user, model, time and reservation of an event are those of the lease', async () => {

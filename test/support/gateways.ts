@@ -33,6 +33,7 @@ const VARS: Vars = {
   USER_HASH_SECRET: 'secret-of-the-tests',
   MODEL_LIMITS: '{"*":{"tokensPerDay":1000000000,"requestsPerDay":1000000}}',
   GLOBAL_LIMITS: '{}',
+  NEW_USERS_PER_MINUTE: '1000000',
   STORE_TIMEOUT_MS: '10000',
   LOG_LEVEL: 'debug',
   PORT: '0',

@@ -5,6 +5,7 @@ import type { Server as HttpServer, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Config } from '../../config/config.ts'
 import type { Log } from '../../log.ts'
+import { claimReader } from '../claimed-ip.ts'
 import { nodeFetch } from './http.ts'
 import { streamPipe } from '../../gateway/pipe.ts'
 import type { AppEnv, Deps } from '../../context.ts'
@@ -35,6 +36,18 @@ const RELAY: RelayPlatform = {
   drain: { ms: Infinity, bytes: Infinity, atOnce: 64 },
 }
 
+/** Headers in which proxies tell the address of a client. */
+const FORWARDED = [
+  'x-forwarded-for',
+  'forwarded',
+  'x-real-ip',
+  'cf-connecting-ip',
+  'true-client-ip',
+  'fastly-client-ip',
+  'x-client-ip',
+  'x-cluster-client-ip',
+]
+
 /** How often an unavailable store is retried while no requests arrive. */
 const TEND_MS = 250
 
@@ -47,6 +60,7 @@ export async function startServer({
 }: ServerOptions): Promise<Server> {
   const work = trackWork()
   const answers = trackAnswers()
+  const claimed = claimReader(config, FORWARDED, log)
   const context = { waitUntil: work.waitUntil, passThroughOnException() {}, props: {} }
   const app = createApp({
     config,
@@ -57,6 +71,10 @@ export async function startServer({
     clientIp(c) {
       const forwarded = config.trustProxy && c.req.header('x-forwarded-for')?.split(',').at(-1)
       return forwarded || (c.env as HttpBindings).incoming.socket.remoteAddress
+    },
+    claimedIp(c) {
+      const { headers } = (c.env as HttpBindings).incoming
+      return claimed((name) => headers[name]?.toString())
     },
     relay: RELAY,
     environment: { platform: 'node', storage: config.redis ? 'database' : 'file' },

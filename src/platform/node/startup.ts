@@ -1,5 +1,6 @@
 /** The lines printed at the start: the store, the limits, and missing protection. */
 import type { Config } from '../../config/config.ts'
+import { isLongKey } from '../../identity/admin-key.ts'
 import { limitName, type Limits } from '../../ledger/policy.ts'
 import { UNITS } from '../../ledger/shapes.ts'
 import { WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
@@ -19,6 +20,16 @@ export function startupLines(config: Readonly<Config>, storage: string): string[
       ? 'User tokens are not verified: anyone can make one up. GLOBAL_LIMITS limits the bill.'
       : 'User tokens are not verified: anyone can make one up. Without a total in GLOBAL_LIMITS nothing limits the bill.',
   )
+  if (!config.proxySaid) {
+    lines.push(
+      'TRUST_PROXY is not set: client addresses are those of sockets. Set it behind a proxy.',
+    )
+  }
+  if (config.adminKey !== undefined && !isLongKey(config.adminKey)) {
+    lines.push(
+      'ADMIN_KEY is short: whoever shares an address with a guesser may have to wait a minute.',
+    )
+  }
   if (config.redis) {
     lines.push(
       config.onStoreDown === 'open'

@@ -34,6 +34,7 @@ import {
   ALL_MODELS,
   own,
   type Amounts,
+  type NewUsersDoc,
   type ProfileDoc,
   type QuotaDoc,
   type UsageDoc,
@@ -82,6 +83,7 @@ export function createMemory(keep: Keep): Memory {
   const quotas = { named: new Map<string, QuotaDoc>(), others: new Map<string, QuotaDoc>() }
   /** Running requests whose reservations are in `quotas`. An answer of the store replaces these counts. */
   const inQuotas = new Set<string>()
+  let newUsers: NewUsersDoc | undefined
   const view: View = {
     usage: (user) => (user === STRANGERS ? together : (users.get(user) ?? strangers.get(user))),
     profile: (user) => profiles.get(user),
@@ -90,6 +92,8 @@ export function createMemory(keep: Keep): Memory {
     past: () => undefined,
     day: () => undefined,
     entered: () => false,
+    newUsers: () => newUsers,
+    lastAudit: () => undefined,
     erasedAt: () => undefined,
     time: Date.now,
   }
@@ -122,12 +126,12 @@ export function createMemory(keep: Keep): Memory {
     return doc
   }
 
-  function learnReport(user: string, { at, models, total, blocks }: Reported): void {
+  function learnReport(user: string, { at, known, models, total, blocks }: Reported): void {
     keepProfile({ ...(profiles.get(user) ?? newProfile(user)), blocks })
-    const known = [total, ...Object.values(models)].filter(({ used }) => Object.keys(used).length)
     // Anyone can report, so a report alone does not make a user known.
-    if (users.has(user) || known.includes(total)) {
-      for (const standing of known) learnUsed(user, standing, at)
+    if (!known && !users.has(user)) return
+    for (const standing of [total, ...Object.values(models)]) {
+      if (Object.keys(standing.used).length) learnUsed(user, standing, at)
     }
   }
 
@@ -238,7 +242,9 @@ export function createMemory(keep: Keep): Memory {
   }
 
   function run(command: UserCommand): Answer {
-    const { usage, quotas: changed, profile, answer } = reduce(command, view, terms)
+    const step = reduce(command, view, terms)
+    const { usage, quotas: changed, profile, answer } = step
+    newUsers = step.newUsers ?? newUsers
     if (command.op === 'admit') inQuotas.add(command.id)
     const isCounted = command.op !== 'settle' || inQuotas.delete(command.event.id)
     keepUsage(usage)

@@ -6,6 +6,7 @@ import type {
   DayDoc,
   Event,
   Kind,
+  NewUsersDoc,
   PastDoc,
   ProfileDoc,
   QuotaDoc,
@@ -53,6 +54,8 @@ export type Records = {
   sessions: Map<string, number>
   /** Newest first. */
   audit: Audit[]
+  /** Not in the snapshot: a restart forgets them, which is harmless. */
+  newUsers: NewUsersDoc | undefined
 }
 
 export const noRecords = (): Records => ({
@@ -66,6 +69,7 @@ export const noRecords = (): Records => ({
   erased: new Map(),
   sessions: new Map(),
   audit: [],
+  newUsers: undefined,
 })
 
 /** The reducer's view of the records. `time` is the store's own clock. */
@@ -76,6 +80,8 @@ export const viewOf = (records: Records, time: () => number): View => ({
   quota: (scope) => records.quotas.get(scope),
   day: (date) => records.days.get(date),
   entered: (id) => records.entered.has(id),
+  newUsers: () => records.newUsers,
+  lastAudit: () => records.audit[0],
   erasedAt: (user) => records.erased.get(user),
   time,
 })

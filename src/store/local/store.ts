@@ -94,7 +94,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     // The journal keeps the time at which the command ran, so that a replay uses the same time.
     const dated = { ...command, now: timeToRun(command.now) }
     const step = apply(dated)
-    if (step.usage || step.audit || step.entered !== undefined) await journal.append(dated)
+    if (step.usage || step.audit || step.entered !== undefined) await journal.append(asGranted(dated))
     // The answer may depend on a command that is not in the file yet.
     else if (!('reason' in step.answer)) await journal.written()
     if (command.op === 'erase') await journal.fold()
@@ -148,6 +148,13 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
       return journal.close()
     },
   }
+}
+
+/** A command without what could refuse it when it is replayed: the counts of new users are not in the files. */
+function asGranted(command: Command): Command {
+  if (command.op !== 'admit') return command
+  const { newUsers: _, ...granted } = command
+  return granted
 }
 
 function turnTaker(now: () => number): Store['takeTurn'] {

@@ -13,6 +13,7 @@ import {
   PREFIX,
   dayKey,
   erasedKey,
+  newUsersKey,
   onceKey,
   profileKey,
   quotaKey,
@@ -109,8 +110,9 @@ function keysOf(command: Command): string[] {
   keys.push(usageKey(user))
   if (command.op === 'report') return [...keys, profileKey(user)]
   if (command.op === 'admit') {
-    const { model, id } = command
-    return [...keys, profileKey(user), quotaKey(model), onceKey(id)]
+    const { model, id, newUsers } = command
+    const more = newUsers ? [newUsersKey] : []
+    return [...keys, profileKey(user), quotaKey(model), onceKey(id), ...more]
   }
   const { id, model, at } = command.event
   const date = dateOf(at)

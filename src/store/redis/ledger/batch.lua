@@ -8,13 +8,14 @@
 
 -- What will be written: texts without an expiry in one MSET, the others one by one.
 local usages, pasts, profiles, quotas, days, names, rows
-local events, blocks, audits, sessions
-local index, models, ended, sweep_at, cleared, cleared_rows
+local events, blocks, sessions
+local index, models, ended, sweep_at, cleared, cleared_rows, new_users
 
 local function start_over()
   docs, once, erased = {}, {}, {}
   usages, pasts, profiles, quotas, days, names, rows = {}, {}, {}, {}, {}, {}, {}
   events, blocks, audits, sessions = {}, {}, {}, {}
+  changed_audit, new_users = nil, nil
   index, models, ended, sweep_at, cleared, cleared_rows = {}, {}, {}, nil, nil, {}
 end
 
@@ -103,13 +104,24 @@ end
 local function run(text)
   local command = cjson.decode(text)
   local user = command.user
-  local at = time_of(command.now)
+  -- The report of a user without a document writes nothing, so the time is not asked for.
+  local is_idle = command.op == 'report' and not load_user('usage', user)
+  local at = time_of(command.now, is_idle)
   local step = reduce(command, at)
   local gone = step.cleared and open_keys(step.cleared)
   -- Everything has been read and nothing fails from here on, so a command is kept whole or not at
   -- all.
   if step.event then events[#events + 1] = cjson.encode(step.event) end
-  if step.audit then audits[#audits + 1] = cjson.encode(step.audit) end
+  if step.audit then
+    local entry = cjson.encode(step.audit)
+    if not step.again then
+      audits[#audits + 1] = entry
+    elseif audits[1] then
+      audits[#audits] = entry
+    else
+      changed_audit = entry
+    end
+  end
   if step.cleared then
     cleared, cleared_rows = step.cleared, gone
     for _, key in ipairs(gone) do
@@ -131,6 +143,10 @@ local function run(text)
     sweep_at = step.quotas[ALL_MODELS].at
   end
   if step.entered then once[step.entered] = true end
+  if step.new_users then
+    new_users = step.new_users
+    docs[PREFIX .. 'new-users'] = new_users
+  end
   if step.block then blocks[#blocks + 1] = step.block end
   if step.erased then
     for _, key in ipairs({
@@ -290,6 +306,7 @@ for _, command in ipairs(sessions) do
   end
 end
 
+if changed_audit then redis.call('LSET', PREFIX .. 'audit', 0, changed_audit) end
 if audits[1] then
   redis.call('LPUSH', PREFIX .. 'audit', unpack(audits))
   redis.call('LTRIM', PREFIX .. 'audit', 0, AUDIT_KEPT - 1)
@@ -354,6 +371,10 @@ for date, day in pairs(days) do
   else
     write_day(date, day)
   end
+end
+if new_users then
+  texts[#texts + 1] = PREFIX .. 'new-users'
+  texts[#texts + 1] = cjson.encode(new_users)
 end
 call_with('MSET', nil, texts)
 

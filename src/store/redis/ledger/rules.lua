@@ -114,23 +114,38 @@ local function turn(account)
   account.usage = turned
 end
 
+local function is_past(lease, at) return at > lease['until'] end
+
 local function drop(account)
   local usage, past = account.usage, account.past
-  local function is_lost(lease) return usage.at - lease.at >= LATE_SETTLE_MS end
+  local at = usage.at
+  local times = {}
+  for _, lease in pairs(usage.leases) do
+    if is_past(lease, at) then times[#times + 1] = lease.at end
+  end
+  -- The time of admission up to which past leases are lost. Those of one moment are lost together.
+  local oldest, excess = at - LATE_SETTLE_MS, #times - PAST_LEASES
+  if excess > 0 then
+    table.sort(times)
+    oldest = max(oldest, times[excess])
+  end
+  local function is_lost(lease) return lease.at <= oldest and is_past(lease, at) end
   local lost = filter(usage.leases, is_lost)
   if not next(lost) then return account end
-  local left = filter(usage.leases, function(lease) return not is_lost(lease) end)
-  local kept = past or load_user('past', usage.id)
+  usage = with(usage, 'leases', filter(usage.leases, function(lease) return not is_lost(lease) end))
   for _, lease in pairs(lost) do
-    local date = date_of(lease.at)
-    local row = past_row(past or kept, date, lease.model)
-    if row then
-      local tokens = lease.reserved.tokens
-      row = plus(row, { lost = 1, reserved = -tokens, lostTokens = tokens })
-      past = with_past_row(past or kept, date, lease.model, row)
+    local date, model, tokens = date_of(lease.at), lease.model, lease.reserved.tokens
+    local lose = { lost = 1, reserved = -tokens, lostTokens = tokens }
+    if date == usage.date then
+      local use = use_of(usage, model) or { row = {}, windows = {} }
+      usage.models = with(usage.models, model, with(use, 'row', plus(use.row, lose)))
+    else
+      local kept = past or load_user('past', usage.id)
+      local row = past_row(kept, date, model)
+      if row then past = with_past_row(kept, date, model, plus(row, lose)) end
     end
   end
-  return { usage = with(usage, 'leases', left), past = past }
+  return { usage = usage, past = past }
 end
 
 local function advance(usage, now)
@@ -341,9 +356,28 @@ end
 
 local function admitted(at, groups) return { ok = true, at = at, limits = groups[1] and groups } end
 
+local function running_at(leases, at)
+  return size(filter(leases, function(lease) return not is_past(lease, at) end))
+end
+
+-- Counts a new user in the network's minute, or refuses. A network beyond NETWORKS is not counted.
+local function new_users_of(command, at)
+  local network, per_minute = command.newUsers.network, command.newUsers.perMinute
+  local minute, known = minute_of(at), load_new_users()
+  local networks = known and known.minute == minute and known.networks or {}
+  local count = networks[network] or 0
+  if count >= per_minute then
+    local reset_at = end_of('minute', at)
+    return nil, { ok = false, reason = 'newUsers', perMinute = per_minute, resetAt = reset_at }
+  end
+  if count == 0 and size(networks) >= NETWORKS then return nil end
+  return new('newUsers', { minute = minute, networks = with(networks, network, count + 1) })
+end
+
 local function admit(command, now)
   local id, user, model = command.id, command.user, command.model
-  local account = advance(load_user('usage', user) or new_usage(user, now), now)
+  local known = load_user('usage', user)
+  local account = advance(known or new_usage(user, now), now)
   local usage = account.usage
   local at = usage.at
   local groups = groups_of(command, usage)
@@ -358,10 +392,22 @@ local function admit(command, now)
   if not usage.models[model] and size(usage.models) >= MODELS_PER_USER then
     return { answer = { ok = false, reason = 'models' } }
   end
+  if
+    size(usage.leases) >= RUNNING_PER_USER and running_at(usage.leases, at) >= RUNNING_PER_USER
+  then
+    return { answer = { ok = false, reason = 'running' } }
+  end
 
   local reserved = reserved_by(command)
   for i = 1, #groups do
     local refusal = refuse(groups[i], reserved, at)
+    if refusal then return { answer = refusal } end
+  end
+
+  local newcomer
+  if not known and command.newUsers then
+    local refusal
+    newcomer, refusal = new_users_of(command, at)
     if refusal then return { answer = refusal } end
   end
 
@@ -380,7 +426,13 @@ local function admit(command, now)
   usage.leases[id] = lease
   usage.ip = command.ip or usage.ip
   local answer = admitted(at, with_reserved(groups, lease))
-  return { usage = indexed(usage), past = account.past, quotas = quotas, answer = answer }
+  return {
+    usage = indexed(usage),
+    past = account.past,
+    quotas = quotas,
+    new_users = newcomer,
+    answer = answer,
+  }
 end
 
 local function close(account, lease, event, quotas)
@@ -424,17 +476,6 @@ local function close(account, lease, event, quotas)
   }
 end
 
-local function settle(command, now)
-  local usage = load_user('usage', command.user)
-  if not usage or not usage.leases[command.event.id] then
-    return { answer = { applied = false } }
-  end
-  local account = advance(usage, now)
-  local lease = account.usage.leases[command.event.id]
-  if not lease then return { answer = { applied = false } } end
-  return close(account, lease, command.event, quotas_at(lease.model, now))
-end
-
 local function enter(command, now)
   local user, event = command.user, command.event
   local gone = erased_at(user) or -math.huge
@@ -464,6 +505,23 @@ local function enter(command, now)
   charge_user(account.usage, lease)
   set_row(account, date, model, open(row or {}, reserved))
   return with(close(account, lease, event, quotas), 'entered', event.id)
+end
+
+-- Whether the user's document is from after the admission, or from before it.
+local function is_forgotten(at, known, now)
+  return now - at < LATE_SETTLE_MS and (not known or known.since > at or known.at < at)
+end
+
+local function settle(command, now)
+  local usage, event = load_user('usage', command.user), command.event
+  if not usage or not usage.leases[event.id] then
+    if is_forgotten(event.at, usage, now) then return enter(command, now) end
+    return { answer = { applied = false } }
+  end
+  local account = advance(usage, now)
+  local lease = account.usage.leases[event.id]
+  if not lease then return { answer = { applied = false } } end
+  return close(account, lease, event, quotas_at(lease.model, now))
 end
 
 local REDUCE = { admit = admit, settle = settle, enter = enter }
@@ -499,6 +557,11 @@ local function add_rare_commands()
     local account = advance(known or new_usage(command.user, now), now)
     local usage = account.usage
     local at = usage.at
+    local minute = minute_of(at)
+    local syncs = (usage.syncMinute == minute and usage.syncs or 0) + 1
+    if syncs > SYNCS_PER_MINUTE then
+      return { answer = { ok = false, reason = 'syncs', resetAt = end_of('minute', at) } }
+    end
     local reported = copy(usage.reported)
     for model, said in pairs(command.models) do
       local old = reported[model]
@@ -529,9 +592,18 @@ local function add_rare_commands()
       function(block) return is_in_force(block, at) end
     )
     local total = standing(ALL_MODELS, limits.total)
-    local answer = { ok = true, at = at, models = models, total = total, blocks = blocks }
+    local answer = {
+      ok = true,
+      at = at,
+      known = known ~= nil,
+      models = models,
+      total = total,
+      blocks = blocks,
+    }
     if not known then return { answer = answer } end
-    return { usage = with(usage, 'reported', reported), past = account.past, answer = answer }
+    usage = with(usage, 'reported', reported)
+    usage.syncMinute, usage.syncs = minute, syncs
+    return { usage = usage, past = account.past, answer = answer }
   end
 
   local function erase(command, at)
@@ -547,7 +619,14 @@ local function add_rare_commands()
   end
 
   local function note(command, at)
-    return { audit = audit_of(command, at, command.action), answer = { ok = true } }
+    local audit, answer = audit_of(command, at, command.action), { ok = true }
+    local before = command.action == 'failed login' and last_audit()
+    if not before or before.action ~= audit.action or at - before.at >= HOUR_MS then
+      return { audit = audit, answer = answer }
+    end
+    before.times = (before.times or 1) + 1
+    if before.ip ~= audit.ip then before.ip = nil end
+    return { audit = before, again = true, answer = answer }
   end
 
   local function clear(command, at)

@@ -147,7 +147,9 @@ local function new(kind, fields)
   return fit(shape_of(kind), fields)
 end
 
-local function new_usage(id, at) return new('usage', { id = id, at = at, date = date_of(at) }) end
+local function new_usage(id, at)
+  return new('usage', { id = id, since = at, at = at, date = date_of(at) })
+end
 
 -- Within the script a row has no version.
 local function new_day_row()
@@ -226,6 +228,7 @@ local function load_user(kind, id)
   return doc
 end
 local function load_quota(scope) return load('quota', quota_key(scope)) end
+local function load_new_users() return load('newUsers', PREFIX .. 'new-users') end
 local function load_day(date)
   local day = load('day', PREFIX .. 'day:' .. date)
   if day then day.date = date end
@@ -283,20 +286,37 @@ local function read_names(date, model)
   if is_open(date) and not load('row', row_key(date, model)) then load_models(date) end
 end
 
--- Events that must not be entered again. MGET gives false for a key that does not exist.
+-- The text of a key, or false. MGET and GET give false for a key that does not exist.
+local function text_at(key)
+  if raw[key] == nil then raw[key] = redis.call('GET', key) end
+  return raw[key]
+end
+
+-- Events that must not be entered again.
 local once = {}
-local function entered(id) return once[id] or raw[PREFIX .. 'once:' .. id] and true or false end
+local function entered(id) return once[id] or text_at(PREFIX .. 'once:' .. id) and true or false end
 
 -- The moment up to which a user's requests were erased. `erased` has the users that this batch has
 -- erased.
 local erased = {}
-local function erased_at(id) return erased[id] or tonumber(raw[PREFIX .. 'erased:' .. id] or nil) end
+local function erased_at(id)
+  return erased[id] or tonumber(text_at(PREFIX .. 'erased:' .. id) or nil)
+end
+
+-- The entries that this batch adds to the audit trail, and the one that takes the place of the
+-- newest.
+local audits, changed_audit = {}, nil
+local function last_audit()
+  local text = audits[#audits] or changed_audit or redis.call('LINDEX', PREFIX .. 'audit', 0)
+  local ok, audit = pcall(cjson.decode, text)
+  return ok and type(audit) == 'table' and audit or nil
+end
 
 -- When a command runs: timeOf in ledger/rules.ts.
-local function time_of(now)
+local function time_of(now, is_idle)
   local quota = load_quota(ALL_MODELS)
   local last = quota and quota.at or -math.huge
-  if now - last > tolerance then
+  if now - last > tolerance and not is_idle then
     local time = redis.call('TIME')
     now = time[1] * 1000 + floor(time[2] / 1000)
   end
