@@ -12,16 +12,18 @@ end
 
 -- Changes the windows.
 local function charge(windows, lease, now)
+  local at, reserved = lease.at, lease.reserved
   for window in pairs(lease.windows) do
-    local start = start_of(window, lease.at)
+    local start = start_of(window, at)
     if start == start_of(window, now) then
       local counted = windows[window]
       if not counted or counted.start ~= start then
         counted = { start = start }
         windows[window] = counted
       end
-      for unit, amount in pairs(lease.reserved) do
-        counted[unit] = (counted[unit] or 0) + amount
+      for i = 1, #UNITS do
+        local unit = UNITS[i]
+        counted[unit] = (counted[unit] or 0) + reserved[unit]
       end
     end
   end
@@ -29,11 +31,13 @@ end
 
 -- Changes the windows.
 local function correct(windows, lease, charged)
+  local at, reserved = lease.at, lease.reserved
   for window in pairs(lease.windows) do
     local counted = windows[window]
-    if counted and counted.start == start_of(window, lease.at) then
-      for unit, amount in pairs(lease.reserved) do
-        counted[unit] = max(0, counted[unit] + charged[unit] - amount)
+    if counted and counted.start == start_of(window, at) then
+      for i = 1, #UNITS do
+        local unit = UNITS[i]
+        counted[unit] = max(0, counted[unit] + charged[unit] - reserved[unit])
       end
     end
   end
@@ -270,8 +274,9 @@ local function with_reserved(groups, lease)
         amounts = copy(NOTHING)
         used[window] = amounts
       end
-      for unit, amount in pairs(lease.reserved) do
-        amounts[unit] = amounts[unit] + amount
+      for n = 1, #UNITS do
+        local unit = UNITS[n]
+        amounts[unit] = amounts[unit] + lease.reserved[unit]
       end
     end
   end
@@ -354,7 +359,14 @@ local function blocked(scope, block)
   }
 end
 
-local function admitted(at, groups) return { ok = true, at = at, limits = groups[1] and groups } end
+-- The sender knows the limits that its command named, and writing them would take longer than
+-- checking them.
+local function admitted(at, groups)
+  for i = 1, #groups do
+    groups[i].limits = nil
+  end
+  return { ok = true, at = at, limits = groups[1] and groups }
+end
 
 local function running_at(leases, at)
   return size(filter(leases, function(lease) return not is_past(lease, at) end))
