@@ -83,7 +83,7 @@ export function commandRunner(redis: Scripts, options: CommandOptions) {
 type Bare = Omit<Standing, 'limits'>
 
 /** The answer to an admission with the limits that the command named. */
-function withLimits(answer: Answer | Failed, command: Command | undefined): Answer | Failed {
+export function withLimits(answer: Answer | Failed, command: Command | undefined): Answer | Failed {
   if (command?.op !== 'admit' || !('limits' in answer) || !answer.limits) return answer
   const rows = { user: command.limits, everyone: command.everyone }
   const limits = answer.limits.map((standing: Bare): Standing => {

@@ -83,12 +83,29 @@ local function first_answer(is_first_of_day, row, event)
   return { user = is_first_of_day, model = answers_of(row) == 0, session = false }
 end
 
--- Changes the day and its row, which has a key of its own while the day lasts. Gives the row.
+-- What an ended request changes of its day: the day, nil if it does not change, and its row.
+local function load_ended(date, model, first)
+  local row = load('row', row_key(date, model))
+  if row and not first.user and not first.session and is_surely_open(date) then return nil, row end
+  local day = load_day(date) or new('day', { date = date })
+  if not row and not is_open(date) then return day, day.models[model] end
+  day.open, day.models = 1, {}
+  -- A row of a new model will be added to the list.
+  if not row then load_models(date) end
+  return day, row
+end
+
+-- Changes the day and its row. Gives the row.
 local function end_day(day, row, event, first, at)
-  end_day_row(day.total, event, first.user, at)
-  if first.session then day.sessions = day.sessions + 1 end
   if not row and event.outcome ~= 'failed' then row = new_day_row() end
   if row then end_day_row(row, event, first.model, at) end
+  if not day then return row end
+  if first.session then day.sessions = day.sessions + 1 end
+  if not row or not day.open then
+    end_day_row(day.total, event, first.user, at)
+  elseif first.user then
+    day.total.users = day.total.users + 1
+  end
   return row
 end
 
@@ -449,21 +466,16 @@ local function close(account, lease, event, quotas)
   if usage.at > lease['until'] then event.late = true end
 
   local date = date_of(at)
-  local day, day_row = load_day(date) or new('day', { date = date }), load_day_row(date, model)
-  read_names(date, model)
   local row, is_unanswered = row_of(account, date, model)
   local first = { user = false, model = false, session = false }
-  if row then
-    first = first_answer(is_unanswered, row, event)
-    set_row(account, date, model, end_row(row, event))
-  end
+  if row then first = first_answer(is_unanswered, row, event) end
   local sessions, session = usage.sessions, event.session
   if session and date == usage.date and event.outcome ~= 'failed' then
-    if not sessions[session] and size(sessions) < SESSIONS_PER_USER then
-      first.session = true
-      sessions[session] = 1
-    end
+    first.session = not sessions[session] and size(sessions) < SESSIONS_PER_USER
   end
+  local day, day_row = load_ended(date, model, first)
+  if row then set_row(account, date, model, end_row(row, event)) end
+  if first.session then sessions[session] = 1 end
 
   local charged = charged_by(event)
   correct_all(quotas, lease, charged)
@@ -633,7 +645,8 @@ local function add_rare_commands()
     local date = date_of(at)
     local today, day = load_day(date), nil
     if today then
-      day = new('day', { date = date })
+      if today.open then today = closed(today) end
+      day = new('day', { date = date, open = 1 })
       day.forgotten = today.forgotten + today.total.exact + today.total.estimated
     end
     return {
