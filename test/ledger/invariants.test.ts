@@ -24,6 +24,8 @@ import type { State } from '../../src/store/local/state.ts'
 import { openLocal, type LocalStore } from '../../src/store/local/store.ts'
 import { createMemory } from '../../src/store/fallback/memory.ts'
 import { createRedisStore, type RedisCommands } from '../../src/store/redis/store.ts'
+import { withLimits } from '../../src/store/redis/commands.ts'
+import { addRow } from '../../src/store/redis/days.ts'
 import { LEDGER_SCRIPT } from '../../src/store/redis/script-files.ts'
 import { restClient } from '../../src/store/redis/rest.ts'
 import { answerOf, type Entry, type Failed, type Store } from '../../src/store/store.ts'
@@ -96,7 +98,7 @@ function watched(client: RedisCommands, rng: Random, observe: Observe, met: Set<
       })
       const { order, answers } = JSON.parse(String(text)) as Reply
       for (const [n, command] of sent.entries()) {
-        observe(order * 1000 + n, command, answers[n] as Answer)
+        observe(order * 1000 + n, command, withLimits(answers[n] as Answer, command) as Answer)
       }
       if (sent.length > 1) met.add('a shared call')
       if (!rng.chance(LOST)) return text
@@ -160,7 +162,9 @@ async function redisWorld(
           return [name, row]
         })
         const rows = open === undefined ? models : Object.fromEntries(apart)
-        days.push(readDocument('day', { ...day, models: rows })!)
+        const doc = readDocument('day', { ...day, models: rows })!
+        if (open) doc.total = Object.values(doc.models).reduce(addRow, doc.total)
+        days.push(doc)
       }
       const quotas = await read('quota*')
       const events = (await redis.command(['LRANGE', 'weir:{2}:events', 0, -1])) as string[]

@@ -4,6 +4,7 @@
  */
 import type { Answer, Command } from '../../ledger/commands.ts'
 import type { Retention } from '../../ledger/documents.ts'
+import { isTotal, type Standing } from '../../ledger/policy.ts'
 import { CLOCK_TOLERANCE_MS } from '../../ledger/rules.ts'
 import { ALL_MODELS } from '../../ledger/shapes.ts'
 import { dateOf } from '../../ledger/windows.ts'
@@ -68,7 +69,7 @@ export function commandRunner(redis: Scripts, options: CommandOptions) {
       return reply
     })
     if (damaged) warn('store.damaged', { keys: damaged, setAside: `${PREFIX}damaged:` })
-    return answers
+    return answers.map((answer, n) => withLimits(answer, commands[n]))
   }
 
   const alone = async (command: Command) => (await runAll([command]))[0]
@@ -87,6 +88,20 @@ export function commandRunner(redis: Scripts, options: CommandOptions) {
     runAll,
     run: (command: Command) => (senders[command.op] ?? alone)(command),
   }
+}
+
+/** A standing in an answer of the script, which leaves out the limits that the command named. */
+type Bare = Omit<Standing, 'limits'>
+
+/** The answer to an admission with the limits that the command named. */
+export function withLimits(answer: Answer | Failed, command: Command | undefined): Answer | Failed {
+  if (command?.op !== 'admit' || !('limits' in answer) || !answer.limits) return answer
+  const rows = { user: command.limits, everyone: command.everyone }
+  const limits = answer.limits.map((standing: Bare): Standing => {
+    const { of, model, used } = standing
+    return { of, model, limits: rows[of]?.[isTotal(model) ? 'total' : 'model'] ?? {}, used }
+  })
+  return { ...answer, limits }
 }
 
 /** The settings that each call passes to the script. */

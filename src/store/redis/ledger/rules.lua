@@ -12,16 +12,18 @@ end
 
 -- Changes the windows.
 local function charge(windows, lease, now)
+  local at, reserved = lease.at, lease.reserved
   for window in pairs(lease.windows) do
-    local start = start_of(window, lease.at)
+    local start = start_of(window, at)
     if start == start_of(window, now) then
       local counted = windows[window]
       if not counted or counted.start ~= start then
         counted = { start = start }
         windows[window] = counted
       end
-      for unit, amount in pairs(lease.reserved) do
-        counted[unit] = (counted[unit] or 0) + amount
+      for i = 1, #UNITS do
+        local unit = UNITS[i]
+        counted[unit] = (counted[unit] or 0) + reserved[unit]
       end
     end
   end
@@ -29,11 +31,13 @@ end
 
 -- Changes the windows.
 local function correct(windows, lease, charged)
+  local at, reserved = lease.at, lease.reserved
   for window in pairs(lease.windows) do
     local counted = windows[window]
-    if counted and counted.start == start_of(window, lease.at) then
-      for unit, amount in pairs(lease.reserved) do
-        counted[unit] = max(0, counted[unit] + charged[unit] - amount)
+    if counted and counted.start == start_of(window, at) then
+      for i = 1, #UNITS do
+        local unit = UNITS[i]
+        counted[unit] = max(0, counted[unit] + charged[unit] - reserved[unit])
       end
     end
   end
@@ -79,12 +83,29 @@ local function first_answer(is_first_of_day, row, event)
   return { user = is_first_of_day, model = answers_of(row) == 0, session = false }
 end
 
--- Changes the day and its row, which has a key of its own while the day lasts. Gives the row.
+-- What an ended request changes of its day: the day, nil if it does not change, and its row.
+local function load_ended(date, model, first)
+  local row = load('row', row_key(date, model))
+  if row and not first.user and not first.session and is_surely_open(date) then return nil, row end
+  local day = load_day(date) or new('day', { date = date })
+  if not row and not is_open(date) then return day, day.models[model] end
+  day.open, day.models = 1, {}
+  -- A row of a new model will be added to the list.
+  if not row then load_models(date) end
+  return day, row
+end
+
+-- Changes the day and its row. Gives the row.
 local function end_day(day, row, event, first, at)
-  end_day_row(day.total, event, first.user, at)
-  if first.session then day.sessions = day.sessions + 1 end
   if not row and event.outcome ~= 'failed' then row = new_day_row() end
   if row then end_day_row(row, event, first.model, at) end
+  if not day then return row end
+  if first.session then day.sessions = day.sessions + 1 end
+  if not row or not day.open then
+    end_day_row(day.total, event, first.user, at)
+  elseif first.user then
+    day.total.users = day.total.users + 1
+  end
   return row
 end
 
@@ -270,8 +291,9 @@ local function with_reserved(groups, lease)
         amounts = copy(NOTHING)
         used[window] = amounts
       end
-      for unit, amount in pairs(lease.reserved) do
-        amounts[unit] = amounts[unit] + amount
+      for n = 1, #UNITS do
+        local unit = UNITS[n]
+        amounts[unit] = amounts[unit] + lease.reserved[unit]
       end
     end
   end
@@ -354,7 +376,14 @@ local function blocked(scope, block)
   }
 end
 
-local function admitted(at, groups) return { ok = true, at = at, limits = groups[1] and groups } end
+-- The sender knows the limits that its command named, and writing them would take longer than
+-- checking them.
+local function admitted(at, groups)
+  for i = 1, #groups do
+    groups[i].limits = nil
+  end
+  return { ok = true, at = at, limits = groups[1] and groups }
+end
 
 local function running_at(leases, at)
   return size(filter(leases, function(lease) return not is_past(lease, at) end))
@@ -441,21 +470,16 @@ local function close(account, lease, event, quotas)
   if usage.at > lease['until'] then event.late = true end
 
   local date = date_of(at)
-  local day, day_row = load_day(date) or new('day', { date = date }), load_day_row(date, model)
-  read_names(date, model)
   local row, is_unanswered = row_of(account, date, model)
   local first = { user = false, model = false, session = false }
-  if row then
-    first = first_answer(is_unanswered, row, event)
-    set_row(account, date, model, end_row(row, event))
-  end
+  if row then first = first_answer(is_unanswered, row, event) end
   local sessions, session = usage.sessions, event.session
   if session and date == usage.date and event.outcome ~= 'failed' then
-    if not sessions[session] and size(sessions) < SESSIONS_PER_USER then
-      first.session = true
-      sessions[session] = 1
-    end
+    first.session = not sessions[session] and size(sessions) < SESSIONS_PER_USER
   end
+  local day, day_row = load_ended(date, model, first)
+  if row then set_row(account, date, model, end_row(row, event)) end
+  if first.session then sessions[session] = 1 end
 
   local charged = charged_by(event)
   correct_all(quotas, lease, charged)
@@ -633,7 +657,8 @@ local function add_rare_commands()
     local date = date_of(at)
     local today, day = load_day(date), nil
     if today then
-      day = new('day', { date = date })
+      if today.open then today = closed(today) end
+      day = new('day', { date = date, open = 1 })
       day.forgotten = today.forgotten + today.total.exact + today.total.estimated
     end
     return {

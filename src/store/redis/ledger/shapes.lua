@@ -263,11 +263,21 @@ local function use_of(usage, model)
 end
 
 -- While a day lasts, its document has `open`, each row has a key of its own, and one document lists
--- the models.
+-- the models. The totals of an open day have only what its rows do not tell: its users, and the
+-- failed requests of models without a row. So almost no request writes them.
 local function is_open(date)
   local day, quota = load_day(date), load_quota(ALL_MODELS)
   if day then return day.open ~= nil end
   return not quota or date_of(quota.at) <= date
+end
+
+-- Whether the text of a day says that it is open and of this version. Reading the whole day takes
+-- twenty times as long.
+local function is_surely_open(date)
+  local text = raw[PREFIX .. 'day:' .. date] or ''
+  local version = '"v":' .. VERSIONS.day
+  return string.find(text, '"open":1', 1, true)
+    and (string.find(text, version .. ',', 1, true) or string.find(text, version .. '}', 1, true))
 end
 
 local function load_models(date)
@@ -275,15 +285,34 @@ local function load_models(date)
   return named and named.models or {}
 end
 
-local function load_day_row(date, model)
-  if is_open(date) then return load('row', row_key(date, model)) end
-  local day = load_day(date)
-  return day and day.models[model]
+-- Adds a row to totals, or takes it out. One user may be in several rows, so users are not added.
+local function add_row(total, row, sign)
+  for field, value in pairs(row) do
+    if field == 'at' then
+      total.at = max(total.at, value)
+    elseif field == 'hours' then
+      for hour, tokens in pairs(value) do
+        total.hours[hour] = (total.hours[hour] or 0) + sign * tokens
+      end
+    elseif field ~= 'users' and type(value) == 'number' then
+      total[field] = (total[field] or 0) + sign * value
+    end
+  end
 end
 
--- Loads the models of a day before a row of a new model is added to it.
-local function read_names(date, model)
-  if is_open(date) and not load('row', row_key(date, model)) then load_models(date) end
+-- An open day as one document with its rows and complete totals, and the keys that it replaces.
+local function closed(day)
+  local whole, keys = copy(day), { PREFIX .. 'models:' .. day.date }
+  whole.open, whole.models, whole.total = nil, {}, copy(day.total)
+  whole.total.hours = copy(day.total.hours)
+  for model in pairs(load_models(day.date)) do
+    local key = row_key(day.date, model)
+    local row = load('row', key)
+    keys[#keys + 1] = key
+    whole.models[model] = row
+    if row then add_row(whole.total, row, 1) end
+  end
+  return whole, keys
 end
 
 -- The text of a key, or false. MGET and GET give false for a key that does not exist.
