@@ -242,11 +242,13 @@ export function createMemory(keep: Keep): Memory {
   }
 
   function run(command: UserCommand): Answer {
+    const isHeld =
+      command.op === 'settle' && own(view.usage(command.user)?.leases ?? {}, command.event.id)
     const step = reduce(command, view, terms)
     const { usage, quotas: changed, profile, answer } = step
     newUsers = step.newUsers ?? newUsers
     if (command.op === 'admit') inQuotas.add(command.id)
-    const isCounted = command.op !== 'settle' || inQuotas.delete(command.event.id)
+    const isCounted = command.op !== 'settle' || inQuotas.delete(command.event.id) || !isHeld
     keepUsage(usage)
     for (const [scope, quota] of Object.entries((isCounted && changed) || {})) {
       keepQuota(scope, quota)
