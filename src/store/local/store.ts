@@ -48,7 +48,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
   /** Applies a command at its own time, which `timeToRun` has already checked. */
   function apply(command: Command): Step {
     const step = reduce(command, view, { ...retention, tolerance: Infinity })
-    applyStep(records, step, eventsKept, now())
+    applyStep(records, step, eventsKept, command.now)
     if (step.erased) named = true
     return step
   }
