@@ -39,7 +39,7 @@ export function createApp(deps: Deps): Hono<AppEnv> {
   app.route('/api/tracking', syncRoutes(deps))
   app.route('/api/admin', adminRoutes(deps, admin))
   app.route('/api/tokens', tokensRoutes(deps, admin))
-  app.route('/api/test', healthRoutes(deps))
+  app.route('/api', healthRoutes(deps))
   app.route('/admin', dashboardRoutes(deps, admin))
   app.route('/', homeRoutes())
   app.route('/', assetRoutes())

@@ -34,8 +34,8 @@ async function start(config: Readonly<Config>): Promise<void> {
   const { redis: database } = config
   const migration = database && startMigration({ config, database, connect, log, now: Date.now })
   if (database) {
-    // A first call, so that the log says at once whether the store answers.
-    store.events(1).catch((error: unknown) => log.warn('store.no_answer', { error }))
+    // So that the lines below say whether the database does what Weir needs.
+    await store.probe().catch((error: unknown) => log.warn('store.no_answer', { error }))
   }
   onStopSignal(async () => {
     await server.close()
@@ -44,6 +44,6 @@ async function start(config: Readonly<Config>): Promise<void> {
   })
 
   // Printed last: a process that waits for these lines may stop the server after them.
-  for (const line of startupLines(config, storage)) console.log(line)
+  for (const line of startupLines(config, storage, store.health())) console.log(line)
   console.log(`Weir listens on http://localhost:${server.port}`)
 }

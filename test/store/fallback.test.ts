@@ -86,7 +86,7 @@ function world(mode: 'open' | 'closed' = 'open') {
     user: unused,
     audit: unused,
     events: unused,
-    probe: () => meet(() => undefined),
+    probe: () => meet(() => ({})),
   }
   const log = createLog({
     level: 'info',

@@ -3,9 +3,15 @@ import type { Config } from '../../config/config.ts'
 import { limitName, type Limits } from '../../ledger/policy.ts'
 import { UNITS } from '../../ledger/shapes.ts'
 import { WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
+import { evictionWarning } from '../../reports/eviction.ts'
+import type { StoreHealth } from '../../store/fallback/store.ts'
 
 /** One line per fact, without secrets. `storage` is where usage is stored. */
-export function startupLines(config: Readonly<Config>, storage: string): string[] {
+export function startupLines(
+  config: Readonly<Config>,
+  storage: string,
+  health: Pick<StoreHealth, 'reason' | 'evicts'> = {},
+): string[] {
   const { limits, globalLimits } = config
   const lines = [`Storage: ${storage}`]
   const everyone = globalLimits?.total && inWords(globalLimits.total)
@@ -19,6 +25,10 @@ export function startupLines(config: Readonly<Config>, storage: string): string[
       ? 'User tokens are not verified: anyone can make one up. GLOBAL_LIMITS limits the bill.'
       : 'User tokens are not verified: anyone can make one up. Without a total in GLOBAL_LIMITS nothing limits the bill.',
   )
+  if (health.reason !== undefined) {
+    lines.push(`The database cannot be used: ${health.reason}`)
+  }
+  if (health.evicts !== undefined) lines.push(evictionWarning(health.evicts))
   if (config.redis) {
     lines.push(
       config.onStoreDown === 'open'

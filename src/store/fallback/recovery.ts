@@ -60,6 +60,15 @@ export function createRecovery({ store, breaker, queue, now, log }: RecoveryOpti
     newerTold = entries
   }
 
+  async function probe(): Promise<void> {
+    try {
+      await store.probe()
+    } catch (error) {
+      if (error instanceof StoreError) breaker.stillAway(error)
+      throw error
+    }
+  }
+
   function tryLater(): void {
     const wait = Math.min(retry.wait * 2, RETRY_MS.most)
     retry = { at: now() + wait, wait }
@@ -69,7 +78,7 @@ export function createRecovery({ store, breaker, queue, now, log }: RecoveryOpti
     try {
       const since = breaker.openSince()
       if (since !== undefined) {
-        await store.probe()
+        await probe()
         log.info('store.up', { downMs: now() - since, queued: queue.length })
         breaker.close()
       }

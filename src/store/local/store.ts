@@ -120,7 +120,10 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     blockedUsers: (limit) => told(blockedUsersOf(records, limit)),
     days: (dates) => told(daysOf(records, dates)),
     events: (limit, skip) => told(newest(limit, skip)),
-    probe: () => journal.probe(),
+    async probe() {
+      await journal.probe()
+      return {}
+    },
     close: () => journal.close(),
   }
 }
