@@ -1,6 +1,7 @@
 /** The entry for Node: a server, on Redis or on files. */
 import { ConfigError, readConfig, type Config } from './config/config.ts'
 import { loadEnvFiles } from './platform/node/env-files.ts'
+import { useProxies } from './platform/node/http.ts'
 import { createLog } from './log.ts'
 import { startMigration } from './migration/start.ts'
 import { connect, openStore } from './platform/node/store.ts'
@@ -14,7 +15,9 @@ import { StoreError } from './store/store.ts'
 loadEnvFiles()
 
 try {
-  await start(readConfig(process.env, 'node'))
+  const config = readConfig(process.env, 'node')
+  useProxies(process.env)
+  await start(config)
 } catch (error) {
   const expected = error instanceof ConfigError || error instanceof StoreError
   const taken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'

@@ -10,8 +10,11 @@ import { withoutValues } from './words.ts'
 /** From the first packet to the first command; long enough for TLS and a distant database. */
 const CONNECT_MS = 4000
 
-/** The time for one of several addresses of a host. Node's own 250 ms are too short for a distant one. */
-const ADDRESS_MS = 1000
+/**
+ * The time for one of several addresses of a host, long enough for the second try of a lost packet, after a second.
+ * Node's own 250 ms are too short for a distant host.
+ */
+const ADDRESS_MS = 1500
 
 /** The wait before a new connection. It doubles after each failure. */
 const RETRY_MS = { first: 25, most: 1000 }
