@@ -15,6 +15,7 @@ import {
   groqAnswer,
   groqRequest,
   healthAnswer,
+  readyAnswer,
   historyAnswer,
   historyQuery,
   loggedIn,
@@ -331,6 +332,20 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
         },
       },
       errors: [],
+    },
+  },
+  '/api/health': {
+    get: {
+      id: 'getReadiness',
+      tag: 'Health',
+      summary: 'Whether model calls are served, as a status',
+      description:
+        '503 if they are answered with 503: nothing is configured, the database is away and `ON_STORE_DOWN` is `closed`, or the instance is about to end.',
+      who: 'anyone',
+      answers: {
+        200: { told: 'Calls are served.', content: { [JSON_TYPE]: readyAnswer } },
+      },
+      errors: ['not_configured', 'upstream_not_configured', 'store_unavailable'],
     },
   },
 }

@@ -2,6 +2,7 @@
 import { open } from 'node:fs/promises'
 import { ConfigError, readConfig } from '../src/config/config.ts'
 import { loadEnvFiles } from '../src/platform/node/env-files.ts'
+import { useProxies } from '../src/platform/node/http.ts'
 import { createLog } from '../src/log.ts'
 import { openStore } from '../src/platform/node/store.ts'
 import { REPLAY_BATCH, StoreError, type Entry } from '../src/store/store.ts'
@@ -25,6 +26,8 @@ try {
 
 async function replay(file: string): Promise<void> {
   const captured = await open(file)
+  useProxies(process.env)
+
   const config = { ...readConfig(process.env, 'node'), storeTimeoutMs: TIMEOUT_MS }
   const log = createLog({ level: 'warn', format: 'text', write: (line) => console.error(line) })
   const { direct: store, storage, close } = await openStore(config, log)

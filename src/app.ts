@@ -25,7 +25,7 @@ const proxy: Part = (app, deps) => {
   app.use('/api/groq', origins)
   app.use('/api/groq/*', origins)
   app.route('/api/groq', proxyRoutes(deps))
-  app.route('/api/test', healthRoutes(deps))
+  app.route('/api', healthRoutes(deps))
 }
 
 /** What browsers and admins use: all routes of `PAGES_PATHS`. */

@@ -76,12 +76,13 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
   // If there are no problems, each value has the type of its row.
   const values = Object.fromEntries(entries) as Values
 
-  const redis = databaseOf(text, platform, problems)
+  const redis = databaseOf(vars, platform, problems)
   const model = text('DEFAULT_MODEL')
   if (model && !(MODEL_NAME.test(model) && isOffered(model, values.ALLOWED_MODELS))) {
     problems.push('DEFAULT_MODEL must be the name of a model in ALLOWED_MODELS.')
   }
-  if (problems.length) throw new ConfigError(problems)
+  // A token may be wrong both as a variable and as a part of a pair.
+  if (problems.length) throw new ConfigError([...new Set(problems)])
 
   const config: Config = {
     groqKey: values.GROQ_API_KEY,

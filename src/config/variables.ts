@@ -69,7 +69,7 @@ export const TABLE = [
     name: 'KV_REST_API_URL',
     parse: anyText,
     default: undefined,
-    doc: 'The REST address of an Upstash Redis database. A database is required on the edge; on Node, if none of the five variables for it is set, usage is kept in USAGE_FILE.',
+    doc: 'The REST address of an Upstash Redis database. A database is required on the edge; on Node, if no variable for it is set, usage is kept in USAGE_FILE. A prefix, as in STORAGE_KV_REST_API_URL, is found if there is one such pair.',
   },
   {
     name: 'KV_REST_API_TOKEN',

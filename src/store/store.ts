@@ -41,9 +41,15 @@ export interface Store {
    * none out. A page may have fewer events although there is a next one.
    */
   eventPage(limit: number, from?: EventCursor): Promise<EventPage>
-  /** Writes, reads and deletes a test value. Rejects if that fails. */
-  probe(): Promise<void>
+  /**
+   * Tries what requests need, with test values. Rejects if that fails; with `RefusedError` if the store answers, but
+   * refuses.
+   */
+  probe(): Promise<Probe>
 }
+
+/** What a probe found. `evicts` is the database's policy by which it may remove any key. */
+export type Probe = { evicts?: string }
 
 /** A queued command. It counts once, however often it is sent. */
 export type Entry = Settle | Enter
@@ -102,6 +108,22 @@ export type Overview = {
 /** The store is slow, unavailable or broken. It is unknown whether the command was applied. */
 export class StoreError extends Error {
   override readonly name: string = 'StoreError'
+  /** What the database or the connection said: a code, or the code and text of a refusal. It contains no values. */
+  readonly reason: string | undefined
+
+  constructor(message: string, { reason, ...options }: ErrorOptions & { reason?: string } = {}) {
+    super(message, options)
+    this.reason = reason
+  }
+}
+
+/** The database answers, but refuses what Weir needs. */
+export class RefusedError extends StoreError {
+  override readonly name = 'RefusedError'
+
+  constructor(reason: string) {
+    super(`the database refuses what Weir needs: ${reason}`, { reason })
+  }
 }
 
 /** The store works but could not run this command. The command was not applied. */

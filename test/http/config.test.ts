@@ -429,6 +429,11 @@ const UPSTASH: Vars = {
 }
 const A = { kind: 'rest', url: 'https://a.upstash.io', token: 'secret' }
 
+/** The variables as Vercel's Marketplace names them with a prefix. */
+const prefixed = (prefix: string, vars: Vars = KV): Vars =>
+  Object.fromEntries(Object.entries(vars).map(([name, value]) => [`${prefix}_${name}`, value]))
+const blank = (vars: Vars): Vars => Object.fromEntries(Object.keys(vars).map((name) => [name, ' ']))
+
 test.each<[string, Vars, object]>([
   ['KV_*', KV, A],
   ['UPSTASH_*', UPSTASH, A],
@@ -452,6 +457,30 @@ test.each<[string, Vars, object]>([
     'REDIS_URL in UTF-8',
     { REDIS_URL: 'rediss://:%C3%BC@eu1-a.upstash.io' },
     { kind: 'rest', url: 'https://eu1-a.upstash.io', token: 'ü' },
+  ],
+  ['a pair with a prefix', prefixed('STORAGE'), A],
+  ['two equal pairs with prefixes', { ...prefixed('A'), ...prefixed('B', UPSTASH) }, A],
+  [
+    'KV_* beside a pair with a prefix',
+    { ...KV, ...prefixed('OTHER', { ...KV, KV_REST_API_TOKEN: 'other' }) },
+    A,
+  ],
+  [
+    'REDIS_URL beside a pair with a prefix',
+    {
+      REDIS_URL: 'rediss://default:secret@a.upstash.io:6379',
+      ...prefixed('OTHER', { ...KV, KV_REST_API_TOKEN: 'other' }),
+    },
+    A,
+  ],
+  [
+    'a pair with a prefix beside empty variables and other ones of the same database',
+    {
+      ...prefixed('MY_APP', UPSTASH),
+      ...blank(KV),
+      ...{ MY_APP_KV_REST_API_READ_ONLY_TOKEN: 'read', MY_APP_KV_URL: 'rediss://x' },
+    },
+    A,
   ],
 ])('finds the database by %s', (_, vars, redis) => {
   for (const platform of PLATFORMS) expect(readConfig(vars, platform).redis).toEqual(redis)
@@ -487,6 +516,31 @@ test.each<[string, Vars, string]>([
   ['two tokens', { ...KV, ...UPSTASH, KV_REST_API_TOKEN: 'other' }, TWO],
   ['an address without a token', { KV_REST_API_URL: A.url }, TOGETHER],
   ['a token without an address', { KV_REST_API_TOKEN: 'secret' }, TOGETHER],
+  [
+    'two pairs with prefixes',
+    { ...prefixed('A'), ...prefixed('B', { ...UPSTASH, UPSTASH_REDIS_REST_TOKEN: 'other' }) },
+    'A_KV_REST_API_* and B_UPSTASH_REDIS_REST_* name two databases; set KV_REST_API_URL and',
+  ],
+  [
+    'half a pair with a prefix',
+    { STORAGE_KV_REST_API_URL: A.url } as Vars,
+    'STORAGE_KV_REST_API_URL and STORAGE_KV_REST_API_TOKEN go together',
+  ],
+  [
+    'a token with a line break behind a prefix',
+    prefixed('STORAGE', { ...KV, KV_REST_API_TOKEN: 'a\nb' }),
+    'STORAGE_KV_REST_API_TOKEN must be printable',
+  ],
+  ...[
+    'redis+sentinel://a:26379,b:26379/mymaster/0',
+    'rediss+sentinel://:secret@a:26379/mymaster',
+    'redis-sentinel://a:26379/0',
+    'sentinel://a:26379',
+  ].map((REDIS_URL): [string, Vars, string] => [
+    REDIS_URL,
+    { REDIS_URL },
+    'REDIS_URL cannot name Sentinels; set an address that always leads to the primary',
+  ]),
   ['half a pair beside a whole one', { ...KV, UPSTASH_REDIS_REST_URL: A.url }, TOGETHER],
   ['the halves of two pairs', { KV_REST_API_URL: A.url, UPSTASH_REDIS_REST_TOKEN: 's' }, TOGETHER],
   ['an address that is none', { ...KV, KV_REST_API_URL: 'a.upstash.io' }, 'an https address'],

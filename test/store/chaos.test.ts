@@ -113,7 +113,8 @@ describe.concurrent('an unavailable database', () => {
           expect(sent.every(({ degraded }) => degraded)).toBe(true)
           checkAnswers('open', sent, upstream.seen)
         }
-        expect(heard.filter((piece) => /eval|mget|zrange|lrange/i.test(piece))).toEqual([])
+        // The script without a command is the try that is made in the background.
+        expect(heard.filter((piece) => /"op\\*"|mget|zrange|lrange/i.test(piece))).toEqual([])
       } finally {
         await world.close()
       }
@@ -194,7 +195,7 @@ describe.concurrent('npm start with an unavailable database', () => {
         // Now the database takes the queued entries, and its answer is lost.
         await proxy.set('pass')
         proxy.tap((piece) => {
-          if (/eval/i.test(piece)) void proxy.set('cut')
+          if (piece.includes('"enter"')) void proxy.set('cut')
         })
         const second = await start()
         await until(async () => {

@@ -87,7 +87,7 @@ function world(mode: 'open' | 'closed' = 'open') {
     audit: unused,
     events: unused,
     eventPage: unused,
-    probe: () => meet(() => undefined),
+    probe: () => meet(() => ({})),
   }
   const log = createLog({
     level: 'info',

@@ -4,11 +4,36 @@
  */
 import { Readable, pipeline, type Transform } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
-import { Agent, type Dispatcher } from 'undici'
+import { Agent, EnvHttpProxyAgent, type Dispatcher } from 'undici'
 import type { AnswerHeaders, BodyReader, Bytes, Fetch, UpstreamAnswer } from '../../ports.ts'
+import { proxiesOf } from './proxies.ts'
 
-/** Keeps connections alive as `fetch` does. There are no time-outs here: callers pass a signal. */
-const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 })
+/**
+ * A host may have several addresses, which Node tries one after the other. This is long enough for the second try of
+ * a lost packet, after a second. Node's own 250 ms are too short for a distant host.
+ */
+const CONNECT = { timeout: 0, autoSelectFamilyAttemptTimeout: 1500 }
+
+/** Connections are kept alive as by `fetch`. There are no time-outs here: callers pass a signal. */
+const OPTIONS = { headersTimeout: 0, bodyTimeout: 0, connect: CONNECT, proxyTls: CONNECT }
+
+const direct = new Agent(OPTIONS)
+let agents: Record<string, Dispatcher> = {}
+
+/** Sends calls through the proxies that these variables name, from now on. Throws `ConfigError`. */
+export function useProxies(env: Record<string, string | undefined>): void {
+  const { http, https, except } = proxiesOf(env)
+  const through = (proxy: string | undefined): Dispatcher =>
+    proxy === undefined
+      ? direct
+      : new EnvHttpProxyAgent({
+          ...OPTIONS,
+          httpProxy: proxy,
+          httpsProxy: proxy,
+          noProxy: except ?? '',
+        })
+  agents = { 'http:': through(http), 'https:': through(https) }
+}
 
 /** The most unread bytes before the sender must wait. */
 const MOST_UNREAD = 64 * 1024
@@ -30,7 +55,7 @@ const DECODERS: Record<string, () => Transform> = {
  */
 export const nodeFetch: Fetch = (url, { method, headers, body, signal }) =>
   new Promise((resolve, reject) => {
-    const { origin, pathname, search } = new URL(url)
+    const { origin, protocol, pathname, search } = new URL(url)
     let transfer: Dispatcher.DispatchController | undefined
     const incoming = createIncoming(() => transfer)
     const abort = () => {
@@ -41,6 +66,7 @@ export const nodeFetch: Fetch = (url, { method, headers, body, signal }) =>
     }
     if (signal.aborted) return abort()
     signal.addEventListener('abort', abort, { once: true })
+    const agent = agents[protocol] ?? direct
     agent.dispatch(
       // A user-agent as `fetch` sends it, because some hosts refuse requests without one.
       {

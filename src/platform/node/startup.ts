@@ -4,9 +4,15 @@ import { isLongKey } from '../../identity/admin-key.ts'
 import { limitName, type Limits } from '../../ledger/policy.ts'
 import { UNITS } from '../../ledger/shapes.ts'
 import { WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
+import { evictionWarning } from '../../reports/eviction.ts'
+import type { StoreHealth } from '../../store/fallback/store.ts'
 
 /** One line per fact, without secrets. `storage` is where usage is stored. */
-export function startupLines(config: Readonly<Config>, storage: string): string[] {
+export function startupLines(
+  config: Readonly<Config>,
+  storage: string,
+  health: Pick<StoreHealth, 'reason' | 'evicts'> = {},
+): string[] {
   const { limits, globalLimits } = config
   const lines = [`Storage: ${storage}`]
   const everyone = globalLimits?.total && inWords(globalLimits.total)
@@ -30,6 +36,10 @@ export function startupLines(config: Readonly<Config>, storage: string): string[
       'ADMIN_KEY is short: whoever shares an address with a guesser may have to wait a minute.',
     )
   }
+  if (health.reason !== undefined) {
+    lines.push(`The database cannot be used: ${health.reason}`)
+  }
+  if (health.evicts !== undefined) lines.push(evictionWarning(health.evicts))
   if (config.redis) {
     lines.push(
       config.onStoreDown === 'open'

@@ -60,6 +60,15 @@ export function createRecovery({ store, breaker, queue, now, log }: RecoveryOpti
     newerTold = entries
   }
 
+  async function probe(): Promise<void> {
+    try {
+      await store.probe()
+    } catch (error) {
+      if (error instanceof StoreError) breaker.stillAway(error)
+      throw error
+    }
+  }
+
   function tryLater(): void {
     const wait = Math.min(retry.wait * 2, RETRY_MS.most)
     retry = { at: now() + wait, wait }
@@ -83,7 +92,7 @@ export function createRecovery({ store, breaker, queue, now, log }: RecoveryOpti
   async function recover(): Promise<void> {
     try {
       const since = breaker.openSince()
-      if (since !== undefined) await store.probe()
+      if (since !== undefined) await probe()
       // Before requests are admitted again: queued usage may have reached a limit.
       const newer = await sendQueued()
       if (since !== undefined) {

@@ -22,7 +22,15 @@ import type { Queue } from './queue.ts'
 import { createRecovery } from './recovery.ts'
 import type { Retention } from '../../ledger/documents.ts'
 import { MINUTE_MS } from '../../ledger/windows.ts'
-import { CommandError, NewerError, StoreError, answerOf, type Entry, type Store } from '../store.ts'
+import {
+  CommandError,
+  NewerError,
+  StoreError,
+  answerOf,
+  type Entry,
+  type Probe,
+  type Store,
+} from '../store.ts'
 
 export type FallbackOptions = {
   store: Store
@@ -39,7 +47,16 @@ export type FallbackOptions = {
 /** Present if the answer came from the isolate's memory, because the store is unavailable. */
 export type Degraded = { degraded?: true }
 
-export type StoreHealth = { degraded: boolean; queued: number }
+export type StoreHealth = {
+  degraded: boolean
+  queued: number
+  /** Why the store is unavailable, in its own words. */
+  reason?: string
+  /** The policy by which the database may remove any key, if it is known to have one. */
+  evicts?: string
+  /** The process is about to end. */
+  stopping?: true
+}
 
 /**
  * The answer to an admission tells whether it came from memory, and the answer to a settlement whether it is queued.
@@ -56,6 +73,8 @@ export type FallbackStore = Omit<Store, 'execute'> & {
   execute<C extends Command>(command: C): Promise<FallbackAnswerOf<C>>
   /** Whether the answer to an admission was lost. The admission may be applied now or later, so it must be settled. */
   isUnacknowledged(id: string): boolean
+  /** As `probe`, unless one has succeeded before. */
+  probeOnce(): Promise<Probe>
   health(): StoreHealth
   /** Sends no more entries, because the process is about to end. */
   pause(): void
@@ -78,7 +97,10 @@ export function withFallback(options: FallbackOptions): FallbackStore {
     now,
     log,
   })
-  const { call } = breaker
+  const { call, read } = breaker
+  let stopping = false
+  /** What the last successful probe found. */
+  let known: Probe | undefined
   const isAway = () => breaker.openSince() !== undefined
   const recovery = createRecovery({ store, breaker, queue, now, log })
 
@@ -127,20 +149,42 @@ export function withFallback(options: FallbackOptions): FallbackStore {
     execute: execute as FallbackStore['execute'],
     isUnacknowledged: (id) => unacknowledged.has(id),
     replay: (entries) => call(() => store.replay(entries)),
-    takeTurn: (key, perMinute) => call(() => store.takeTurn(key, perMinute)),
-    session: (hash, at) => call(() => store.session(hash, at)),
-    user: (id) => call(() => store.user(id)),
-    audit: (limit) => call(() => store.audit(limit)),
-    blockedUsers: (limit) => call(() => store.blockedUsers(limit)),
-    listUsers: (query) => call(() => store.listUsers(query)),
-    overview: (query) => call(() => store.overview(query)),
-    days: (dates) => call(() => store.days(dates)),
-    events: (limit) => call(() => store.events(limit)),
-    eventPage: (limit, from) => call(() => store.eventPage(limit, from)),
-    probe: () => store.probe(),
-    pause: recovery.pause,
-    health: () => ({ degraded: isAway(), queued: queue.length }),
+    takeTurn: (key, perMinute) => read(() => store.takeTurn(key, perMinute)),
+    session: (hash, at) => read(() => store.session(hash, at)),
+    user: (id) => read(() => store.user(id)),
+    audit: (limit) => read(() => store.audit(limit)),
+    blockedUsers: (limit) => read(() => store.blockedUsers(limit)),
+    listUsers: (query) => read(() => store.listUsers(query)),
+    overview: (query) => read(() => store.overview(query)),
+    days: (dates) => read(() => store.days(dates)),
+    events: (limit) => read(() => store.events(limit)),
+    eventPage: (limit, from) => read(() => store.eventPage(limit, from)),
+    probe,
+    probeOnce: () => (known ? Promise.resolve(known) : probe()),
+    pause() {
+      stopping = true
+      recovery.pause()
+    },
+    health() {
+      const reason = breaker.reason()
+      return {
+        degraded: isAway(),
+        queued: queue.length,
+        ...(reason !== undefined && { reason }),
+        ...known,
+        ...(stopping && { stopping }),
+      }
+    },
     tend: recovery.tend,
+  }
+
+  async function probe(): Promise<Probe> {
+    const found = await call(() => store.probe())
+    const { evicts } = found
+    if (evicts !== undefined && evicts !== known?.evicts)
+      log.warn('store.evicts', { policy: evicts })
+    known = found
+    return found
   }
 
   async function enter(entry: Entry): Promise<Settled> {

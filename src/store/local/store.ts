@@ -94,7 +94,8 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     // The journal keeps the time at which the command ran, so that a replay uses the same time.
     const dated = { ...command, now: timeToRun(command.now) }
     const step = apply(dated)
-    if (step.usage || step.audit || step.entered !== undefined) await journal.append(asGranted(dated))
+    if (step.usage || step.audit || step.entered !== undefined)
+      await journal.append(asGranted(dated))
     // The answer may depend on a command that is not in the file yet.
     else if (!('reason' in step.answer)) await journal.written()
     if (command.op === 'erase') await journal.fold()
@@ -142,7 +143,10 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
       const { items, ...rest } = await pageAfter(eventList, limit, from)
       return told({ events: items, ...rest })
     },
-    probe: () => journal.probe(),
+    async probe() {
+      await journal.probe()
+      return {}
+    },
     close() {
       clearInterval(tidying)
       return journal.close()

@@ -86,6 +86,8 @@ export function commandRunner(redis: Scripts, options: CommandOptions) {
 
   return {
     runAll,
+    /** Runs the script without a command, to see whether the database runs it. */
+    runNone: () => ledger<string>(redis, [quotaKey(ALL_MODELS)], [head]),
     run: (command: Command) => (senders[command.op] ?? alone)(command),
   }
 }

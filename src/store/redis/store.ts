@@ -3,10 +3,11 @@ import type { Redis } from '@upstash/redis'
 import type { AnswerOf, Command, Settled } from '../../ledger/commands.ts'
 import { newPast } from '../../ledger/documents.ts'
 import { ALL_MODELS, type Audit, type Event, type Kind, type PastDoc } from '../../ledger/shapes.ts'
-import { guard, list } from './call.ts'
+import { guard, guardInWords, list } from './call.ts'
 import { commandRunner, type CommandOptions } from './commands.ts'
 import { dayReader } from './days.ts'
 import { documentReader, userIn, userKeys, usersIn } from './documents.ts'
+import { tryWrites } from './probe.ts'
 import { PREFIX, pastKey, profileKey, quotaKey, sessionKey } from './keys.ts'
 import { readPage } from './user-index.ts'
 import { pageAfter, type GrowingList } from '../event-page.ts'
@@ -31,7 +32,7 @@ export type RedisOptions = CommandOptions & {
 export function createRedisStore(options: RedisOptions): Store {
   const { redis } = options
   const { eventsKept } = options.retention
-  const { run, runAll } = commandRunner(redis, options)
+  const { run, runAll, runNone } = commandRunner(redis, options)
   const documents = documentReader(redis, options.warn)
   const readDays = dayReader(documents)
 
@@ -103,14 +104,11 @@ export function createRedisStore(options: RedisOptions): Store {
       return { events: items, ...rest }
     },
     async probe() {
-      const key = `${PREFIX}probe:${crypto.randomUUID()}`
-      const found = await guard(async () => {
-        await redis.set(key, 'here', { ex: 60 })
-        const value = await redis.get<string>(key)
-        await redis.del(key)
-        return value
+      const evicts = await guardInWords(async () => {
+        await runNone()
+        return tryWrites(redis)
       })
-      if (found !== 'here') throw new StoreError('the database does not return what was written')
+      return evicts === undefined ? {} : { evicts }
     },
   }
 }
