@@ -31,7 +31,6 @@ export function createApp(deps: Deps): Hono<AppEnv> {
     if (work) c.executionCtx.waitUntil(work)
   })
 
-  app.use('/api/groq', crossOrigin(config.allowedOrigins))
   app.use('/api/groq/*', crossOrigin(config.allowedOrigins))
   app.use('/api/tracking/*', crossOrigin(config.allowedOrigins))
 
