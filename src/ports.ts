@@ -15,8 +15,8 @@ export type Pipe = {
 }
 
 /**
- * The part of `fetch` that the app needs; a platform may have a cheaper one. It follows no redirect and decodes
- * encodings.
+ * The part of `fetch` that the app needs; a platform may have a cheaper one. It follows no redirect, and undoes
+ * the content codings that it knows.
  */
 export type Fetch = (
   url: string,
@@ -48,6 +48,8 @@ export type RelayPlatform = {
   pipe(): Pipe
   /** Headers that an answer needs to be streamed. */
   headers: Record<string, string>
+  /** Whether `fetch` has undone this Content-Encoding. If not, the header stays with the bytes. */
+  isDecoded(contentEncoding: string): boolean
   /** How far upstream is still read after the client has disconnected, to learn its exact usage. */
   drain: { ms: number; bytes: number; atOnce: number }
 }

@@ -137,6 +137,8 @@ function passOn(
     void settle({ status, ended: true, cut: false, ttfbMs }, status)
     return null
   }
+  const coding = headers.get('content-encoding')
+  const isReadable = !coding || coding === 'identity' || deps.relay.isDecoded(coding)
   const relayed = relay({
     body,
     meter: ok ? createMeter(request.route, headers.get('content-type')) : undefined,
@@ -145,7 +147,8 @@ function passOn(
   })
   const settled = relayed.done.then(({ metered, ended, cut }) => {
     clearDeadline()
-    return settle({ status, metered, ended, cut, ttfbMs }, status)
+    const seen = isReadable ? metered : { ...metered, over: true }
+    return settle({ status, metered: seen, ended, cut, ttfbMs }, status)
   })
   incoming.waitUntil(settled)
   return relayed.body

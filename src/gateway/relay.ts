@@ -29,7 +29,7 @@ export type Relay = (options: RelayOptions) => {
 }
 
 /** Builds the relay of one app. All its requests share the limit on drains at once. */
-export function createRelay({ pipe, drain: limits }: RelayPlatform): Relay {
+export function createRelay({ pipe, drain: limits }: Pick<RelayPlatform, 'pipe' | 'drain'>): Relay {
   let draining = 0
 
   return function relay({ body, meter, upstream, onClientAbort }) {

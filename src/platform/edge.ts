@@ -27,9 +27,17 @@ export type EdgeOptions = {
 type App = Pick<Hono<AppEnv>, 'fetch'>
 type CreateApp = (deps: Deps) => App
 
+const isWorkerd = 'IdentityTransformStream' in globalThis
+
+/** The Content-Encodings that `fetch` undoes: workerd only these two, written like this; others a list of them. */
+const DECODED = isWorkerd
+  ? /^(gzip|br)$/
+  : /^\s*((x-)?gzip|deflate|br)(\s*,\s*((x-)?gzip|deflate|br))*\s*$/i
+
 const RELAY: RelayPlatform = {
-  pipe: 'IdentityTransformStream' in globalThis ? workerdPipe : transformPipe,
+  pipe: isWorkerd ? workerdPipe : transformPipe,
   headers: {},
+  isDecoded: (contentEncoding) => DECODED.test(contentEncoding),
   // The edge limits the time after the answer, and the memory.
   drain: { ms: 20_000, bytes: 1024 * 1024, atOnce: 64 },
 }

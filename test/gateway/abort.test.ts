@@ -234,7 +234,7 @@ test.each([
 ])(
   'an answer that Weir cut is cut although its reader reports the end, with %s',
   async (_, pipe) => {
-    const relay = createRelay({ pipe, headers: {}, drain: { ms: 1000, bytes: 1000, atOnce: 1 } })
+    const relay = createRelay({ pipe, drain: { ms: 1000, bytes: 1000, atOnce: 1 } })
     const upstream = new AbortController()
     const body = new ReadableStream<Bytes>({ start: () => undefined })
     const { done } = relay({ body, meter: undefined, upstream, onClientAbort: 'drain' })
@@ -266,7 +266,7 @@ describe('the limit on drains at once', () => {
     ['streamPipe', streamPipe],
     ['transformPipe', transformPipe],
   ])('is not used up by answers that upstream breaks off, with %s', async (_, pipe) => {
-    const relay = createRelay({ pipe, headers: {}, drain: { ms: 1000, bytes: 1000, atOnce: 1 } })
+    const relay = createRelay({ pipe, drain: { ms: 1000, bytes: 1000, atOnce: 1 } })
     const start = (body: ReadableStream<Bytes>) =>
       relay({ body, meter: undefined, upstream: new AbortController(), onClientAbort: 'drain' })
     const broken = new ReadableStream<Bytes>({ pull: (answer) => answer.error(new Error('cut')) })

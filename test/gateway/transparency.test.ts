@@ -1,7 +1,9 @@
 import fc from 'fast-check'
 import { createHash } from 'node:crypto'
+import { deflateRawSync, gzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
 import { whole } from '../../src/ledger/documents.ts'
+import { call as rawCall } from '../support/client.ts'
 import { eventOf, KINDS } from '../support/gateways.ts'
 import { transcripts, type Transcript } from '../support/transcripts.ts'
 import { useWorld } from '../support/world.ts'
@@ -10,7 +12,7 @@ import { usersOf } from '../support/stores.ts'
 const world = useWorld()
 
 const metered = Object.values(transcripts).filter(({ route }) => !route.startsWith('models'))
-const hash = (bytes: ArrayBuffer | Uint8Array<ArrayBuffer>) =>
+const hash = (bytes: ArrayBuffer | Uint8Array) =>
   createHash('sha256').update(new Uint8Array(bytes)).digest('hex')
 
 function call(base: string, transcript: Transcript): Promise<Response> {
@@ -24,6 +26,17 @@ function call(base: string, transcript: Transcript): Promise<Response> {
     headers: { authorization: 'Bearer token-of-a-user', 'accept-encoding': 'identity' },
     body: JSON.stringify({ model, stream, ...ask }),
   })
+}
+
+/** The same call, by a client that decodes nothing. */
+async function callRaw(base: string, { route, name }: Transcript) {
+  const pieces: Buffer[] = []
+  const heard = await rawCall(`${base}/openai/v1/${route}`, {
+    headers: { authorization: 'Bearer token-of-a-user', 'accept-encoding': 'identity' },
+    body: JSON.stringify({ model: `transcript/${name}`, messages: [] }),
+    take: (piece) => pieces.push(piece),
+  })
+  return { ...heard, body: new Uint8Array(Buffer.concat(pieces)) }
 }
 
 /** Headers without hop-by-hop headers and without Weir's own. */
@@ -87,6 +100,36 @@ describe.each(KINDS)('on %s', (kind) => {
     const event = await eventOf(world.store, through.headers.get('x-weir-id'))
     expect(event).toMatchObject({ outcome: 'estimated' })
   }, 60_000)
+
+  test('an answer in a content coding keeps the name of the coding or loses the coding, and is charged in full if it cannot be read', async () => {
+    const gateway = await world.gateway(kind)
+    const transcript = transcripts.plain
+    const plain = Buffer.from(transcript.body)
+    const known = kind === 'node' ? /^(x-)?gzip$|^deflate$/i : /^gzip$/
+    for (const [coding, body] of [
+      ['gzip', gzipSync(plain)],
+      ['GZIP', gzipSync(plain)],
+      ['x-gzip', gzipSync(plain)],
+      ['deflate', deflateRawSync(plain)],
+      ['zstd', Buffer.from('28b52ffd0458', 'hex')],
+      ['gzip, identity', gzipSync(plain)],
+      ['identity', plain],
+    ] as const) {
+      const headers = { 'content-encoding': coding }
+      world.upstream.on('transcript/plain', { transcript, headers, body })
+      const through = await callRaw(`${gateway.url}/api/groq`, transcript)
+      const decoded = known.test(coding)
+      const kept = through.headers['content-encoding']
+      expect([coding, kept]).toEqual([coding, decoded ? undefined : coding])
+      expect([coding, hash(through.body)]).toEqual([coding, hash(decoded ? plain : body)])
+      const event = await eventOf(world.store, String(through.headers['x-weir-id']))
+      const expected =
+        decoded || coding === 'identity'
+          ? { outcome: 'exact', charged: transcript.usage?.total }
+          : { outcome: 'estimated', charged: event.reserved }
+      expect([coding, event]).toEqual([coding, expect.objectContaining(expected)])
+    }
+  })
 
   test('a stream that upstream cuts off is cut off for the client too', async () => {
     const gateway = await world.gateway(kind)

@@ -5,6 +5,7 @@ import type { Server as HttpServer, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Config } from '../../config/config.ts'
 import type { Log } from '../../log.ts'
+import { isDecoded } from './decode.ts'
 import { nodeFetch } from './http.ts'
 import { streamPipe } from '../../gateway/pipe.ts'
 import type { AppEnv, Deps } from '../../context.ts'
@@ -31,6 +32,7 @@ const RELAY: RelayPlatform = {
   // Without this header, @hono/node-server waits for the first bytes before it sends the status, and replaces an
   // answer that breaks off there by its own error.
   headers: { 'transfer-encoding': 'chunked' },
+  isDecoded,
   // After a client has disconnected, only the request's deadline limits how long its answer is read.
   drain: { ms: Infinity, bytes: Infinity, atOnce: 64 },
 }
