@@ -2,6 +2,13 @@
 
 export type Bytes = Uint8Array<ArrayBuffer>
 
+/** What is known of a body before it comes. */
+export type Frame = {
+  /** In bytes. */
+  length?: number
+  isEventStream: boolean
+}
+
 export type Pipe = {
   readable: ReadableStream<Bytes>
   writer: {
@@ -45,7 +52,7 @@ export type BodyReader = Pick<ReadableStreamDefaultReader<Bytes>, 'read' | 'canc
 /** What the relay needs from a platform. */
 export type RelayPlatform = {
   /** Makes a pipe to the client. */
-  pipe(): Pipe
+  pipe(frame: Frame): Pipe
   /** Headers that an answer needs to be streamed. */
   headers: Record<string, string>
   /** Whether `fetch` has undone this Content-Encoding. If not, the header stays with the bytes. */

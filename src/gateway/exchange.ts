@@ -9,7 +9,7 @@ import { StoreError } from '../store/store.ts'
 import { createMeter } from '../metering/meter.ts'
 import type { ProxyRequest } from './body.ts'
 import type { Gate } from './gate.ts'
-import { headersDown } from './headers.ts'
+import { frameOf, headersDown } from './headers.ts'
 import { limitHeaders } from './limit-headers.ts'
 import type { Relay } from './relay.ts'
 import { settlement, type Seen } from './settlement.ts'
@@ -141,6 +141,7 @@ function passOn(
   const isReadable = !coding || coding === 'identity' || deps.relay.isDecoded(coding)
   const relayed = relay({
     body,
+    frame: frameOf(headers, deps.relay),
     meter: ok ? createMeter(request.route, headers.get('content-type')) : undefined,
     upstream: controller,
     onClientAbort: deps.config.onClientAbort,

@@ -1,5 +1,5 @@
 /** Which headers go upstream, and which go to the client. */
-import type { AnswerHeaders, RelayPlatform } from '../ports.ts'
+import type { AnswerHeaders, Frame, RelayPlatform } from '../ports.ts'
 import { HEADERS_UP, PREFIXES_UP } from '../providers/groq.ts'
 
 /** What an answer of upstream says to others than its reader. All the rest goes down. */
@@ -72,4 +72,19 @@ export function headersDown(
     down.append(name, value)
   }
   return down
+}
+
+/** What the headers of upstream's answer say of the bytes that go to the client. */
+export function frameOf(
+  upstream: AnswerHeaders,
+  { isDecoded }: Pick<RelayPlatform, 'isDecoded'>,
+): Frame {
+  const coding = upstream.get('content-encoding') ?? ''
+  const length = upstream.get('content-length') ?? ''
+  const isEventStream = /^text\/event-stream\b/i.test(upstream.get('content-type') ?? '')
+  return {
+    isEventStream: isEventStream && (coding === '' || isDecoded(coding)),
+    // Decoded bytes have another length.
+    ...(/^\d+$/.test(length) && !isDecoded(coding) && { length: Number(length) }),
+  }
 }

@@ -5,13 +5,14 @@ import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { createLog, type Log } from '../log.ts'
 import { transformPipe } from '../gateway/pipe.ts'
-import type { Environment, Pipe, RelayPlatform } from '../ports.ts'
+import type { Environment, RelayPlatform } from '../ports.ts'
 import { withFallback, type FallbackStore } from '../store/fallback/store.ts'
 import { memoryQueue } from '../store/fallback/queue.ts'
 import { CONNECTED, createRedisStore } from '../store/redis/store.ts'
 import { LEDGER_SCRIPT } from '../store/redis/script-inlined.ts'
 import { restClient } from '../store/redis/rest.ts'
 import type { Store } from '../store/store.ts'
+import { drainBody, isWorkerd, workerdPipe } from './workerd.ts'
 
 export type EdgeOptions = {
   createApp: CreateApp
@@ -27,8 +28,6 @@ export type EdgeOptions = {
 type App = Pick<Hono<AppEnv>, 'fetch'>
 type CreateApp = (deps: Deps) => App
 
-const isWorkerd = 'IdentityTransformStream' in globalThis
-
 /** The Content-Encodings that `fetch` undoes: workerd only these two, written like this; others a list of them. */
 const DECODED = isWorkerd
   ? /^(gzip|br)$/
@@ -42,20 +41,6 @@ const RELAY: RelayPlatform = {
   drain: { ms: 20_000, bytes: 1024 * 1024, atOnce: 64 },
 }
 
-/**
- * On workerd, a write to a standard TransformStream may hang for ever after the client has disconnected (seen with
- * compatibility dates of 2026). A write to an IdentityTransformStream fails as expected.
- * https://developers.cloudflare.com/workers/runtime-apis/streams/transformstream/#identitytransformstream
- */
-function workerdPipe(): Pipe {
-  const { IdentityTransformStream } = globalThis as unknown as {
-    IdentityTransformStream: typeof TransformStream
-  }
-  const { readable, writable } = new IdentityTransformStream()
-  const writer = writable.getWriter()
-  return { readable, writer, fail: (error) => void writer.abort(error).catch(() => undefined) }
-}
-
 /** Builds the app of an isolate. With an invalid environment, the app answers `not_configured` and logs the reason. */
 export function createEdgeApp(options: EdgeOptions): App {
   const { createApp, platform, vars, fetch, clientIp, store: bound } = options
@@ -64,7 +49,7 @@ export function createEdgeApp(options: EdgeOptions): App {
     const config = readConfig(vars, 'edge')
     const log = createLog({ level: config.logLevel, format: 'json', write })
     const { store, storage } = openStore(config, bound, log)
-    return createApp({
+    const app = createApp({
       config,
       store,
       fetch,
@@ -74,6 +59,7 @@ export function createEdgeApp(options: EdgeOptions): App {
       relay: RELAY,
       environment: { platform, storage },
     })
+    return isWorkerd ? withDrain(app) : app
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     createLog({ level: 'error', format: 'json', write }).error('start.config', { error })
@@ -81,6 +67,15 @@ export function createEdgeApp(options: EdgeOptions): App {
     return { fetch: () => Response.json(failure, { status: failure.status }) }
   }
 }
+
+/** The app, which also takes in the bodies that it refuses without reading them. */
+const withDrain = (app: App): App => ({
+  async fetch(request, ...rest) {
+    const response = await app.fetch(request, ...rest)
+    await drainBody(request)
+    return response
+  },
+})
 
 /** The bound store or the database, or undefined if there is neither. Logs the settings in force. */
 function openStore(

@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import OpenAI from 'openai'
 import { createHash } from 'node:crypto'
 import { deflateRawSync, gzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
@@ -131,6 +132,48 @@ describe.each(KINDS)('on %s', (kind) => {
     }
   })
 
+  test('an answer that upstream cuts off has its length, or no end, so that a client can tell', async () => {
+    const gateway = await world.gateway(kind)
+    const transcript = transcripts.plain
+    for (const cut of [0, 1, transcript.body.length - 1]) {
+      world.upstream.on('transcript/plain', { transcript, cut })
+      const heard = await callRaw(`${gateway.url}/api/groq`, transcript)
+      expect(heard.status).toBe(200)
+      expect(heard.broke).toBeInstanceOf(Error)
+    }
+    world.upstream.on('transcript/plain', { transcript })
+    const whole = await callRaw(`${gateway.url}/api/groq`, transcript)
+    expect(whole.broke).toBeUndefined()
+    const length = kind === 'workerd' ? String(transcript.body.length) : undefined
+    expect(whole.headers['content-length']).toBe(length)
+  })
+
+  test.each(['stream', 'responses-stream'] as const)(
+    'openai throws when upstream breaks off %s',
+    async (name) => {
+      const gateway = await world.gateway(kind)
+      const transcript = transcripts[name]
+      const end = Buffer.from(transcript.body).indexOf('\n\n') + 2
+      // Between two events, and within one.
+      for (const cut of [end, end + 20]) {
+        world.upstream.on('m', { transcript, cut })
+        const { chat, responses } = new OpenAI({
+          baseURL: `${gateway.url}/api/groq/openai/v1`,
+          apiKey: 'token-of-a-user',
+          maxRetries: 0,
+        })
+        const stream =
+          name === 'stream'
+            ? await chat.completions.create({ model: 'm', messages: [], stream: true })
+            : await responses.create({ model: 'm', input: 'hi', stream: true })
+        const read = async () => {
+          for await (const _ of stream as AsyncIterable<unknown>);
+        }
+        await expect(read()).rejects.toThrow()
+      }
+    },
+  )
+
   test('a stream that upstream cuts off is cut off for the client too', async () => {
     const gateway = await world.gateway(kind)
     const transcript = transcripts.stream
@@ -138,9 +181,19 @@ describe.each(KINDS)('on %s', (kind) => {
       world.upstream.on('transcript/stream', { transcript, cut })
       const through = await call(`${gateway.url}/api/groq`, transcript)
       const id = through.headers.get('x-weir-id')
-      // workerd always ends such an answer normally, so a client can only notice missing content.
+      // workerd ends a chunked answer normally in any case, so the stream itself says that it broke off.
       if (kind === 'node') await expect(through.arrayBuffer()).rejects.toThrow()
-      else expect((await through.arrayBuffer()).byteLength).toBeLessThan(transcript.body.length)
+      else {
+        const [arrived, last] = (await through.text()).split('\n\nevent: error\ndata: ')
+        const sent = new TextDecoder().decode(transcript.body.subarray(0, cut))
+        expect(arrived).toBe(sent)
+        expect(JSON.parse(last ?? '')).toMatchObject({
+          error: {
+            code: 'upstream_unreachable',
+            message: expect.stringContaining('broke off') as string,
+          },
+        })
+      }
       const event = await eventOf(world.store, id)
       expect(event.outcome).toBe('estimated')
       // At the last cut, only the end of the answer is missing. The usage has arrived, so it is charged.
