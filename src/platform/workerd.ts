@@ -85,7 +85,7 @@ export async function drainBody({ body, bodyUsed, headers }: Request): Promise<v
   try {
     let size = 0
     for (let next = await reader.read(); !next.done; next = await reader.read()) {
-      size += (next.value as Bytes).length
+      size += next.value.length
       if (size > DRAIN.bytes) return cancel()
     }
   } catch {

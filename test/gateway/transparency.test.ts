@@ -166,8 +166,9 @@ describe.each(KINDS)('on %s', (kind) => {
           name === 'stream'
             ? await chat.completions.create({ model: 'm', messages: [], stream: true })
             : await responses.create({ model: 'm', input: 'hi', stream: true })
+        const chunks = (stream as AsyncIterable<unknown>)[Symbol.asyncIterator]()
         const read = async () => {
-          for await (const _ of stream as AsyncIterable<unknown>);
+          while (!(await chunks.next()).done);
         }
         await expect(read()).rejects.toThrow()
       }
