@@ -230,6 +230,40 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(world.upstream.seen).toEqual([])
   })
 
+  test('no cache keeps an answer with a host that the client made up, and no other host is ours', async () => {
+    const { host } = new URL(gateway.url)
+    const paths = [
+      '/',
+      '/?x',
+      '/admin',
+      '/admin/users/x',
+      '/api/openapi.json',
+      '/tracker.js',
+      '/api/test',
+    ]
+    for (const path of [...paths, '/api/groq', '/api/admin/usage', '/nothing', '//']) {
+      for (const [target, own] of [
+        [`http://evil.example${path}`, host],
+        [`HTTPS://evil.example:443${path}`, host],
+        [path, 'evil.example'],
+      ] as const) {
+        const headers = [`Host: ${own}`, 'X-Forwarded-Host: evil.example', 'Connection: close']
+        const request = requestOf(`GET ${target} HTTP/1.1`, headers)
+        const { text } = await raw(gateway.url, request, kind === 'workerd')
+        const [head = '', ...body] = text.split('\r\n\r\n')
+        const told = [target, own, head.split('\r\n')[0]]
+        if (text.includes('evil.example')) {
+          expect([...told, /^cache-control: *no-store/im.test(head)]).toEqual([...told, true])
+        }
+        expect([...told, /^location:.*evil/im.test(head)]).toEqual([...told, false])
+        // On workerd, the platform makes the address of a request.
+        if (kind === 'workerd' || own !== host) continue
+        expect([...told, body.join().includes('evil.example')]).toEqual([...told, false])
+        expect([...told, /^strict-transport-security/im.test(head)]).toEqual([...told, false])
+      }
+    }
+  })
+
   test('a redirection of upstream is passed on, and our key is not led elsewhere by it', async () => {
     const location = `${evil.url}/openai/v1/models`
     for (const model of ['', MODEL])

@@ -1,7 +1,7 @@
 /** The app as a server on Node. Client addresses come from sockets. Closing waits for background work. */
 import { serve, type HttpBindings } from '@hono/node-server'
 import type { Hono } from 'hono'
-import type { Server as HttpServer, ServerResponse } from 'node:http'
+import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Config } from '../../config/config.ts'
 import type { Log } from '../../log.ts'
@@ -39,6 +39,15 @@ const RELAY: RelayPlatform = {
 
 /** How often an unavailable store is retried while no requests arrive. */
 const TEND_MS = 250
+
+/**
+ * Takes scheme and host off a target in absolute form (RFC 9112, section 3.2.2). Any client may write them, and no proxy in
+ * front checks them as it checks Host: what we say of our own address must not come from there.
+ */
+function toOriginForm(request: IncomingMessage): void {
+  const [, path] = /^https?:\/\/[^/?#]*(.*)$/i.exec(request.url ?? '') ?? []
+  if (path !== undefined) request.url = path.startsWith('/') ? path : `/${path}`
+}
 
 /** Listens on `config.port`. Rejects if that is not possible. */
 export async function startServer({
@@ -87,6 +96,7 @@ export async function startServer({
       resolve,
     ) as HttpServer
     server.once('error', reject)
+    server.prependListener('request', toOriginForm)
     server.on('request', (_, response: ServerResponse) => answers.add(response))
   })
   return {
