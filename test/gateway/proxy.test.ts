@@ -336,7 +336,6 @@ describe.each(KINDS)('on %s', (kind) => {
       authorization: 'Bearer gsk_server_key',
       'content-type': 'application/json',
       'idempotency-key': expect.stringMatching(/^[\w-]{43}$/) as string,
-      'openai-organization': 'org',
       'user-agent': 'Groq/JS 1.6.0',
       'x-groq-region': 'eu',
       'x-stainless-lang': 'js',
@@ -570,6 +569,21 @@ describe.each(KINDS)('on %s', (kind) => {
         expect(allowed).toBe('ALLOWED_ORIGINS' in vars ? 'https://a.example' : '*')
         expect(response.headers.get('access-control-allow-credentials')).toBeNull()
       }
+    },
+  )
+
+  test.each(['100 Continue', '103 Early Hints', '101 Switching Protocols'])(
+    'an informational answer of upstream, %s, is never the answer, and no error of ours',
+    async (status) => {
+      const gateway = await world.gateway(kind)
+      const body = '{"id":"after"}'
+      const final = `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+      world.upstream.on(MODEL, { raw: `HTTP/1.1 ${status}\r\nLink: x\r\n\r\n${final}` })
+      const response = await ask(gateway.url, chat({}))
+      // workerd gives no final answer after an informational one.
+      const isSkipped = kind === 'node' && !status.startsWith('101')
+      expect(response.status).toBe(isSkipped ? 200 : 502)
+      expect(await response.text()).toContain(isSkipped ? 'after' : 'upstream_unreachable')
     },
   )
 

@@ -135,6 +135,55 @@ test.each<[string, string | Buffer]>([
   },
 )
 
+const FINAL = 'HTTP/1.1 200 OK\r\nX-Final: 1\r\nContent-Length: 25\r\n\r\n'
+// A body that looks like an informational answer stays a body.
+const LIKE_ONE = 'HTTP/1.1 100 Continue\r\n\r\n'
+const HINTS = 'HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n'
+
+test.each([
+  ['100 Continue', [LIKE_ONE + FINAL, LIKE_ONE]],
+  ['102 Processing', ['HTTP/1.1 102 Processing\r\n\r\n', FINAL, LIKE_ONE]],
+  ['103 Early Hints', [HINTS, FINAL + LIKE_ONE]],
+  ['several', [LIKE_ONE, HINTS + LIKE_ONE, HINTS, FINAL, LIKE_ONE]],
+  ['one in pieces', ['HTTP/1', '.1 10', '0 Continue\r\n', '\r\nHTTP/', FINAL.slice(5), LIKE_ONE]],
+])('informational answers before the final one are skipped: %s', async (_, pieces) => {
+  const send = async ({ socket }: ServerResponse) => {
+    for (const piece of pieces) {
+      socket?.write(piece)
+      await new Promise((resolve) => setTimeout(resolve, 2))
+    }
+    socket?.end()
+  }
+  const answer = await call((req, res) => {
+    req.resume()
+    void send(res)
+  })
+  const told = [answer.status, answer.headers.get('x-final'), answer.headers.get('link')]
+  expect(told).toEqual([200, '1', undefined])
+  expect(await textOf(answer)).toBe(LIKE_ONE)
+})
+
+test('a connection with informational answers is used again', async () => {
+  const sockets = new Set<unknown>()
+  for (let n = 0; n < 6; n += 1) {
+    const answer = await call((req, res) => {
+      sockets.add(req.socket)
+      res.writeContinue()
+      res.writeProcessing()
+      req.resume().on('end', () => res.end(LIKE_ONE))
+    })
+    expect(await textOf(answer)).toBe(LIKE_ONE)
+  }
+  // The tests before this one may have left some.
+  expect(sockets.size).toBeLessThan(4)
+})
+
+test('an answer that switches protocols is an error, and not waited for', async () => {
+  const switches = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n'
+  const answer = call((_, res) => void res.socket?.end(switches))
+  expect(await failing(answer)).toBeInstanceOf(Error)
+})
+
 test('a body that nobody reads lets its connection go, decoded or not', async () => {
   for (const coding of ['gzip', 'identity']) {
     let closed: Promise<unknown> | undefined

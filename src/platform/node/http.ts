@@ -5,9 +5,10 @@
 import { Agent, type Dispatcher } from 'undici'
 import type { AnswerHeaders, BodyReader, Bytes, Fetch, UpstreamAnswer } from '../../ports.ts'
 import { decode } from './decode.ts'
+import { connector } from './informational.ts'
 
 /** Keeps connections alive as `fetch` does. There are no time-outs here: callers pass a signal. */
-const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 })
+const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0, connect: connector })
 
 /** The most unread bytes before the sender must wait. */
 const MOST_UNREAD = 64 * 1024
