@@ -65,7 +65,7 @@ const JSON_TYPE = 'application/json'
 const STREAM_TYPE = 'text/event-stream'
 const FORM_TYPE = 'application/x-www-form-urlencoded'
 
-const USER: ErrorCode[] = ['invalid_request', 'missing_token', 'invalid_token']
+const USER: ErrorCode[] = ['invalid_request', 'missing_token', 'invalid_token', 'cross_origin']
 const BODY: ErrorCode[] = ['invalid_json', 'invalid_request', 'body_too_large']
 const STORE: ErrorCode[] = ['store_unavailable', 'not_configured']
 const PROVIDER: ErrorCode[] = [

@@ -21,9 +21,7 @@ type Part = (app: Hono<AppEnv>, deps: Deps) => void
 
 /** What callers of the model use. */
 const proxy: Part = (app, deps) => {
-  const origins = crossOrigin(deps.config.allowedOrigins)
-  app.use('/api/groq', origins)
-  app.use('/api/groq/*', origins)
+  app.use('/api/groq/*', crossOrigin(deps.config.allowedOrigins))
   app.route('/api/groq', proxyRoutes(deps))
   app.route('/api', healthRoutes(deps))
 }

@@ -84,5 +84,5 @@ export function asApiError(error: unknown): ApiError {
 export const brokenOff = () => new ApiError('invalid_request', 'The request broke off.')
 
 export function errorResponse(c: Context, error: ApiError): Response {
-  return c.json(error, error.status, error.headers)
+  return c.json(error, error.status, { 'cache-control': 'no-store', ...error.headers })
 }

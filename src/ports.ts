@@ -2,6 +2,13 @@
 
 export type Bytes = Uint8Array<ArrayBuffer>
 
+/** What is known of a body before it comes. */
+export type Frame = {
+  /** In bytes. */
+  length?: number
+  isEventStream: boolean
+}
+
 export type Pipe = {
   readable: ReadableStream<Bytes>
   writer: {
@@ -15,8 +22,8 @@ export type Pipe = {
 }
 
 /**
- * The part of `fetch` that the app needs; a platform may have a cheaper one. It follows no redirect and decodes
- * encodings.
+ * The part of `fetch` that the app needs; a platform may have a cheaper one. It follows no redirect, and undoes
+ * the content codings that it knows.
  */
 export type Fetch = (
   url: string,
@@ -45,9 +52,11 @@ export type BodyReader = Pick<ReadableStreamDefaultReader<Bytes>, 'read' | 'canc
 /** What the relay needs from a platform. */
 export type RelayPlatform = {
   /** Makes a pipe to the client. */
-  pipe(): Pipe
+  pipe(frame: Frame): Pipe
   /** Headers that an answer needs to be streamed. */
   headers: Record<string, string>
+  /** Whether `fetch` has undone this Content-Encoding. If not, the header stays with the bytes. */
+  isDecoded(contentEncoding: string): boolean
   /** How far upstream is still read after the client has disconnected, to learn its exact usage. */
   drain: { ms: number; bytes: number; atOnce: number }
 }

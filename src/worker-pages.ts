@@ -6,7 +6,7 @@
 import { WorkerEntrypoint } from 'cloudflare:workers'
 import { createPagesApp } from './app.ts'
 import type { Vars } from './config/config.ts'
-import { workerdApp, type Services } from './platform/workerd.ts'
+import { workerdApp, type Services } from './platform/cloudflare.ts'
 import { turnTaker } from './store/redis/turns.ts'
 
 let app: ReturnType<typeof workerdApp> | undefined

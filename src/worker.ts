@@ -2,7 +2,7 @@
 import type { ExecutionContext } from 'hono'
 import { createProxyApp, isOfPages } from './app.ts'
 import type { Vars } from './config/config.ts'
-import { workerdApp, type Services } from './platform/workerd.ts'
+import { workerdApp, type Services } from './platform/cloudflare.ts'
 import type { Pages } from './worker-pages.ts'
 
 /** Variables and services. `PAGES` is the worker of the pages. */

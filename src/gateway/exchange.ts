@@ -9,7 +9,7 @@ import { StoreError } from '../store/store.ts'
 import { createMeter } from '../metering/meter.ts'
 import type { ProxyRequest } from './body.ts'
 import type { Gate } from './gate.ts'
-import { headersDown } from './headers.ts'
+import { frameOf, headersDown } from './headers.ts'
 import { limitHeaders } from './limit-headers.ts'
 import type { Relay } from './relay.ts'
 import { settlement, type Seen, type Settlement } from './settlement.ts'
@@ -138,15 +138,19 @@ function passOn(
     void settle({ status, ended: true, cut: false, ttfbMs }, status)
     return null
   }
+  const coding = headers.get('content-encoding')
+  const isReadable = !coding || coding === 'identity' || deps.relay.isDecoded(coding)
   const relayed = relay({
     body,
+    frame: frameOf(headers, deps.relay),
     meter: ok ? createMeter(request.route, headers.get('content-type')) : undefined,
     upstream: controller,
     onClientAbort: deps.config.onClientAbort,
   })
   const settled = relayed.done.then(({ metered, ended, cut }) => {
     clearDeadline()
-    return settle({ status, metered, ended, cut, ttfbMs }, status)
+    const seen = isReadable ? metered : { ...metered, over: true }
+    return settle({ status, metered: seen, ended, cut, ttfbMs }, status)
   })
   incoming.waitUntil(settled)
   return relayed.body

@@ -5,10 +5,11 @@
  * workerd, when the client aborts one, the settlement is lost too.
  */
 import type { Meter, Metered } from '../metering/meter.ts'
-import type { BodyReader, Bytes, RelayPlatform } from '../ports.ts'
+import type { BodyReader, Bytes, Frame, RelayPlatform } from '../ports.ts'
 
 type RelayOptions = {
   body: { getReader(): BodyReader }
+  frame: Frame
   meter: Meter | undefined
   /** Ends the upstream request; also aborted from outside when the request's time is up. */
   upstream: AbortController
@@ -29,11 +30,11 @@ export type Relay = (options: RelayOptions) => {
 }
 
 /** Builds the relay of one app. All its requests share the limit on drains at once. */
-export function createRelay({ pipe, drain: limits }: RelayPlatform): Relay {
+export function createRelay({ pipe, drain: limits }: Pick<RelayPlatform, 'pipe' | 'drain'>): Relay {
   let draining = 0
 
-  return function relay({ body, meter, upstream, onClientAbort }) {
-    const { readable, writer, fail } = pipe()
+  return function relay({ body, frame, meter, upstream, onClientAbort }) {
+    const { readable, writer, fail } = pipe(frame)
     const reader = body.getReader()
     let gone = false
     let drains = false

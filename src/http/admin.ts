@@ -14,7 +14,7 @@ export type Admin = {
   session(c: AppContext): Promise<Session | undefined>
   /** Opens a session. Throws `not_configured`, `invalid_token`, `rate_limit_exceeded`, `store_unavailable`. */
   login(c: AppContext, key: string): Promise<Session>
-  /** Ends the session of the request, if it has one. */
+  /** Removes the cookie, and ends the session of the request, if it has one. Throws `not_configured`, `store_unavailable`. */
   logout(c: AppContext): Promise<void>
   /** The time and the address for the record of an action. */
   stamp(c: AppContext): { now: number; ip?: string }
@@ -91,11 +91,12 @@ export function createAdmin(deps: Deps): Admin {
     async logout(c) {
       const { sessions } = configured()
       const told = await sessions.read(c)
+      // The browser forgets its session also while the database is away.
+      sessions.forget(c)
       if (told) {
         const logout = { op: 'logout', session: told.hash, ...stamp(c) } as const
         await storeAnswer(storeOf(deps).execute(logout))
       }
-      sessions.forget(c)
     },
     stamp,
   }

@@ -6,13 +6,14 @@ import { ApiError } from '../errors.ts'
 import { createLog, type Log } from '../log.ts'
 import { claimReader } from './claimed-ip.ts'
 import { transformPipe } from '../gateway/pipe.ts'
-import type { Environment, Pipe, RelayPlatform } from '../ports.ts'
+import type { Environment, RelayPlatform } from '../ports.ts'
 import { withFallback, type FallbackStore } from '../store/fallback/store.ts'
 import { memoryQueue } from '../store/fallback/queue.ts'
 import { CONNECTED, createRedisStore } from '../store/redis/store.ts'
 import { LEDGER_SCRIPT } from '../store/redis/script-files.ts'
 import { restClient } from '../store/redis/rest.ts'
 import type { Store } from '../store/store.ts'
+import { drainBody, isWorkerd, workerdPipe } from './workerd.ts'
 
 /** A part of the app that is a bundle of its own. */
 export type EdgePart = {
@@ -35,25 +36,17 @@ type EdgeOptions = EdgePart & {
 
 type App = Pick<Hono<AppEnv>, 'fetch'>
 
+/** The Content-Encodings that `fetch` undoes: workerd only these two, written like this; others a list of them. */
+const DECODED = isWorkerd
+  ? /^(gzip|br)$/
+  : /^\s*((x-)?gzip|deflate|br)(\s*,\s*((x-)?gzip|deflate|br))*\s*$/i
+
 const RELAY: RelayPlatform = {
-  pipe: 'IdentityTransformStream' in globalThis ? workerdPipe : transformPipe,
+  pipe: isWorkerd ? workerdPipe : transformPipe,
   headers: {},
+  isDecoded: (contentEncoding) => DECODED.test(contentEncoding),
   // The edge limits the time after the answer, and the memory.
   drain: { ms: 20_000, bytes: 1024 * 1024, atOnce: 64 },
-}
-
-/**
- * On workerd, a write to a standard TransformStream may hang for ever after the client has disconnected (seen with
- * compatibility dates of 2026). A write to an IdentityTransformStream fails as expected.
- * https://developers.cloudflare.com/workers/runtime-apis/streams/transformstream/#identitytransformstream
- */
-function workerdPipe(): Pipe {
-  const { IdentityTransformStream } = globalThis as unknown as {
-    IdentityTransformStream: typeof TransformStream
-  }
-  const { readable, writable } = new IdentityTransformStream()
-  const writer = writable.getWriter()
-  return { readable, writer, fail: (error) => void writer.abort(error).catch(() => undefined) }
 }
 
 /** Builds the app of an isolate. With an invalid environment, the app answers `not_configured` and logs the reason. */
@@ -65,7 +58,7 @@ export function createEdgeApp(options: EdgeOptions): App {
     const log = createLog({ level: config.logLevel, format: 'json', write })
     const { store, storage } = openStore(config, options, log)
     const claimed = claimReader(config, proxyHeaders, log)
-    return createApp({
+    const app = createApp({
       config,
       store,
       fetch,
@@ -76,6 +69,7 @@ export function createEdgeApp(options: EdgeOptions): App {
       relay: RELAY,
       environment: { platform, storage },
     })
+    return isWorkerd ? withDrain(app) : app
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     createLog({ level: 'error', format: 'json', write }).error('start.config', { error })
@@ -83,6 +77,15 @@ export function createEdgeApp(options: EdgeOptions): App {
     return { fetch: () => Response.json(failure, { status: failure.status }) }
   }
 }
+
+/** The app, which also takes in the bodies that it refuses without reading them. */
+const withDrain = (app: App): App => ({
+  async fetch(request, ...rest) {
+    const response = await app.fetch(request, ...rest)
+    await drainBody(request)
+    return response
+  },
+})
 
 /** The bound store or the database, or undefined if there is neither. Logs the settings in force. */
 function openStore(

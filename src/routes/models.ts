@@ -1,7 +1,7 @@
 /** `GET /api/groq/openai/v1/models`: the provider's models. These calls are not metered. */
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import { headersDown } from '../gateway/headers.ts'
+import { frameOf, headersDown } from '../gateway/headers.ts'
 import type { Relay } from '../gateway/relay.ts'
 import { callUpstream } from '../gateway/upstream.ts'
 import type { Identify } from '../identity/caller.ts'
@@ -35,6 +35,7 @@ export const modelsHandler =
     }
     const relayed = relay({
       body: answer.body,
+      frame: frameOf(answer.headers, deps.relay),
       meter: undefined,
       upstream,
       onClientAbort: 'cancel',

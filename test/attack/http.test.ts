@@ -192,6 +192,78 @@ describe.each(KINDS)('on %s', (kind) => {
     }
   })
 
+  test.each([
+    ['no token', CHAT, []],
+    ['a packed body', CHAT, [TOKEN, 'Content-Encoding: gzip']],
+    ['no such route', '/api/nothing', []],
+    ['the wrong method', '/api/test', []],
+    ['no admin', '/api/admin/usage', []],
+  ] as const)(
+    'a refusal for %s, which needs no look at the body, leaves the connection to the next request',
+    async (_, path, headers) => {
+      for (const size of [100, 30_000, 200_000]) {
+        const socket = await dial(gateway.url)
+        let text = ''
+        socket.on('data', (part: Buffer) => (text += part.toString('latin1')))
+        socket.on('error', () => undefined)
+        const answers = () => [...text.matchAll(/HTTP\/1\.1 (\d)/g)].map(([, first]) => first)
+        const lines = ['Host: h', ...headers, `Content-Length: ${size}`]
+        socket.write(requestOf(`POST ${path} HTTP/1.1`, lines, 'x'.repeat(size)))
+        await expect.poll(answers).toEqual(['4'])
+        socket.write(requestOf('GET /api/test HTTP/1.1', ['Host: h']))
+        await expect.poll(answers).toEqual(['4', '2'])
+        socket.destroy()
+      }
+    },
+  )
+
+  test('a malformed chunk is a mistake of the client, and no error in the log', async () => {
+    const before = gateway.log.length
+    for (const path of [CHAT, '/api/groq', '/api/tracking/sync', '/api/admin/login']) {
+      const headers = ['Host: h', TOKEN, 'Transfer-Encoding: chunked']
+      const request = requestOf(`POST ${path} HTTP/1.1`, headers, '5\r\nhello\r\nZZ\r\nfoo\r\n')
+      const { statuses } = await raw(gateway.url, request)
+      expect([path, statuses]).toEqual([path, [400]])
+    }
+    const lines = gateway.log.slice(before).filter((line) => line.startsWith('{'))
+    expect(lines.filter((line) => line.includes('"level":"error"'))).toEqual([])
+    expect(world.upstream.seen).toEqual([])
+  })
+
+  test('no cache keeps an answer with a host that the client made up, and no other host is ours', async () => {
+    const { host } = new URL(gateway.url)
+    const paths = [
+      '/',
+      '/?x',
+      '/admin',
+      '/admin/users/x',
+      '/api/openapi.json',
+      '/tracker.js',
+      '/api/test',
+    ]
+    for (const path of [...paths, '/api/groq', '/api/admin/usage', '/nothing', '//']) {
+      for (const [target, own] of [
+        [`http://evil.example${path}`, host],
+        [`HTTPS://evil.example:443${path}`, host],
+        [path, 'evil.example'],
+      ] as const) {
+        const headers = [`Host: ${own}`, 'X-Forwarded-Host: evil.example', 'Connection: close']
+        const request = requestOf(`GET ${target} HTTP/1.1`, headers)
+        const { text } = await raw(gateway.url, request, kind === 'workerd')
+        const [head = '', ...body] = text.split('\r\n\r\n')
+        const told = [target, own, head.split('\r\n')[0]]
+        if (text.includes('evil.example')) {
+          expect([...told, /^cache-control: *no-store/im.test(head)]).toEqual([...told, true])
+        }
+        expect([...told, /^location:.*evil/im.test(head)]).toEqual([...told, false])
+        // On workerd, the platform makes the address of a request.
+        if (kind === 'workerd' || own !== host) continue
+        expect([...told, body.join().includes('evil.example')]).toEqual([...told, false])
+        expect([...told, /^strict-transport-security/im.test(head)]).toEqual([...told, false])
+      }
+    }
+  })
+
   test('a redirection of upstream is passed on, and our key is not led elsewhere by it', async () => {
     const location = `${evil.url}/openai/v1/models`
     for (const model of ['', MODEL])

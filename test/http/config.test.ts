@@ -408,18 +408,24 @@ test.each([
   expect(problems(vars)).toEqual([expect.stringContaining('DEFAULT_MODEL must be')])
 })
 
-test.each(['https://app.example/', 'app.example', 'https://App.example', 'https://a.test,null'])(
-  'refuses the origin %s, because no browser sends it',
-  (ALLOWED_ORIGINS) => {
-    expect(problems({ ALLOWED_ORIGINS })).toEqual([
-      expect.stringContaining('ALLOWED_ORIGINS must be'),
-    ])
-  },
-)
+test.each([
+  'https://app.example/',
+  'app.example',
+  'https://App.example',
+  'https://a.test,null',
+  'https://*',
+  'https://app-*.example',
+  'https://app.example:*',
+])('refuses the origin %s, because no browser sends it', (ALLOWED_ORIGINS) => {
+  expect(problems({ ALLOWED_ORIGINS })).toEqual([
+    expect.stringContaining('ALLOWED_ORIGINS must be'),
+  ])
+})
 
 test('accepts origins of programs that are not browsers', () => {
-  const ALLOWED_ORIGINS = 'http://localhost:3000,capacitor://localhost,chrome-extension://abc'
-  expect(on({ ALLOWED_ORIGINS }).allowedOrigins).toHaveLength(3)
+  const ALLOWED_ORIGINS =
+    'http://localhost:3000,http://[::1]:3000,https://*.a.test:1,capacitor://localhost,chrome-extension://abc'
+  expect(on({ ALLOWED_ORIGINS }).allowedOrigins).toHaveLength(5)
 })
 
 const KV: Vars = { KV_REST_API_URL: 'https://a.upstash.io', KV_REST_API_TOKEN: 'secret' }

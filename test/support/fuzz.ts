@@ -535,7 +535,12 @@ async function openRoutes(): Promise<Target & { close(): Promise<void> }> {
     // Many addresses, since each has only a few wrong keys a minute.
     claimedIp: () => undefined,
     clientIp: () => `198.18.${random.int(0, 255)}.${random.int(0, 255)}`,
-    relay: { pipe: streamPipe, headers: {}, drain: { ms: 1000, bytes: 1e6, atOnce: 64 } },
+    relay: {
+      pipe: streamPipe,
+      headers: {},
+      isDecoded: () => true,
+      drain: { ms: 1000, bytes: 1e6, atOnce: 64 },
+    },
     environment: { platform: 'node', storage: 'file' },
   })
   app.on('GET', STATIC_PATHS, staticFiles())

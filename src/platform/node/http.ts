@@ -2,10 +2,10 @@
  * HTTP calls on Node through undici's own interface, because the streams and copies of `fetch` cost more than the
  * rest of a request.
  */
-import { Readable, pipeline, type Transform } from 'node:stream'
-import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
-import { Agent, EnvHttpProxyAgent, type Dispatcher } from 'undici'
+import { Agent, EnvHttpProxyAgent, buildConnector, type Dispatcher } from 'undici'
 import type { AnswerHeaders, BodyReader, Bytes, Fetch, UpstreamAnswer } from '../../ports.ts'
+import { decode } from './decode.ts'
+import { skipInformational } from './informational.ts'
 import { proxiesOf } from './proxies.ts'
 
 /**
@@ -15,7 +15,12 @@ import { proxiesOf } from './proxies.ts'
 const CONNECT = { timeout: 0, autoSelectFamilyAttemptTimeout: 1500 }
 
 /** Connections are kept alive as by `fetch`. There are no time-outs here: callers pass a signal. */
-const OPTIONS = { headersTimeout: 0, bodyTimeout: 0, connect: CONNECT, proxyTls: CONNECT }
+const OPTIONS = {
+  headersTimeout: 0,
+  bodyTimeout: 0,
+  connect: skipInformational(buildConnector(CONNECT)),
+  proxyTls: CONNECT,
+}
 
 const direct = new Agent(OPTIONS)
 let agents: Record<string, Dispatcher> = {}
@@ -40,14 +45,6 @@ const MOST_UNREAD = 64 * 1024
 
 /** Statuses without a body: https://fetch.spec.whatwg.org/#null-body-status */
 const NO_BODY = new Set([204, 205, 304])
-
-/** The codings that `fetch` decodes (RFC 9110, section 8.4.1). Code after it expects decoded bodies. */
-const DECODERS: Record<string, () => Transform> = {
-  gzip: createGunzip,
-  'x-gzip': createGunzip,
-  deflate: createInflate,
-  br: createBrotliDecompress,
-}
 
 /**
  * Like `fetch` with `redirect: 'manual'`. Rejects with the signal's reason if it is aborted, or with the error of the
@@ -122,31 +119,12 @@ export async function textOf({ body }: UpstreamAnswer): Promise<string> {
 
 const asError = (reason: unknown) => (reason instanceof Error ? reason : new Error(String(reason)))
 
-function bodyOf(
+const bodyOf = (
   status: number,
   headers: AnswerHeaders,
   reader: BodyReader,
-): UpstreamAnswer['body'] {
-  if (NO_BODY.has(status)) return null
-  const decoders = (headers.get('content-encoding') ?? '')
-    .split(',')
-    .map((coding) => DECODERS[coding.trim().toLowerCase()])
-    .filter((decoder) => decoder !== undefined)
-  if (decoders.length === 0) return { getReader: () => reader, cancel: () => reader.cancel() }
-  const streams = decoders.reverse().map((decoder) => decoder())
-  const all = [Readable.from(chunksOf(reader)), ...streams]
-  // An error reaches the reader of the last stream.
-  pipeline(all, () => undefined)
-  return Readable.toWeb(streams.at(-1) as Transform) as UpstreamAnswer['body']
-}
-
-async function* chunksOf(reader: BodyReader): AsyncGenerator<Bytes> {
-  try {
-    for (let { value } = await reader.read(); value; { value } = await reader.read()) yield value
-  } finally {
-    await reader.cancel()
-  }
-}
+): UpstreamAnswer['body'] =>
+  NO_BODY.has(status) ? null : decode(headers.get('content-encoding') ?? '', reader)
 
 /** A buffer for received bytes that have not been read. */
 function createIncoming(transfer: () => Dispatcher.DispatchController | undefined) {

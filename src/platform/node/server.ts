@@ -1,11 +1,12 @@
 /** The app as a server on Node. Client addresses come from sockets. Closing waits for background work. */
 import { serve, type HttpBindings } from '@hono/node-server'
 import type { Hono } from 'hono'
-import type { Server as HttpServer, ServerResponse } from 'node:http'
+import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Config } from '../../config/config.ts'
 import type { Log } from '../../log.ts'
 import { claimReader } from '../claimed-ip.ts'
+import { isDecoded } from './decode.ts'
 import { nodeFetch } from './http.ts'
 import { streamPipe } from '../../gateway/pipe.ts'
 import type { AppEnv, Deps } from '../../context.ts'
@@ -32,6 +33,7 @@ const RELAY: RelayPlatform = {
   // Without this header, @hono/node-server waits for the first bytes before it sends the status, and replaces an
   // answer that breaks off there by its own error.
   headers: { 'transfer-encoding': 'chunked' },
+  isDecoded,
   // After a client has disconnected, only the request's deadline limits how long its answer is read.
   drain: { ms: Infinity, bytes: Infinity, atOnce: 64 },
 }
@@ -50,6 +52,15 @@ const FORWARDED = [
 
 /** How often an unavailable store is retried while no requests arrive. */
 const TEND_MS = 250
+
+/**
+ * Takes scheme and host off a target in absolute form (RFC 9112, section 3.2.2). Any client may write them, and no proxy in
+ * front checks them as it checks Host: what we say of our own address must not come from there.
+ */
+function toOriginForm(request: IncomingMessage): void {
+  const [, path] = /^https?:\/\/[^/?#]*(.*)$/i.exec(request.url ?? '') ?? []
+  if (path !== undefined) request.url = path.startsWith('/') ? path : `/${path}`
+}
 
 /** Listens on `config.port`. Rejects if that is not possible. */
 export async function startServer({
@@ -103,6 +114,7 @@ export async function startServer({
       resolve,
     ) as HttpServer
     server.once('error', reject)
+    server.prependListener('request', toOriginForm)
     server.on('request', (_, response: ServerResponse) => answers.add(response))
   })
   return {
