@@ -98,7 +98,7 @@ function watched(client: RedisCommands, rng: Random, observe: Observe, met: Set<
       })
       const { order, answers } = JSON.parse(String(text)) as Reply
       for (const [n, command] of sent.entries()) {
-        observe(order * 1000 + n, command, withLimits(answers[n]!, command) as Answer)
+        observe(order * 1000 + n, command, withLimits(answers[n]!, command))
       }
       if (sent.length > 1) met.add('a shared call')
       if (!rng.chance(LOST)) return text
