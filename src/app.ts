@@ -4,6 +4,7 @@ import { v7 as uuidv7 } from 'uuid'
 import type { AppEnv, Deps } from './context.ts'
 import { ApiError, asApiError, brokenOff, errorResponse } from './errors.ts'
 import { createAdmin } from './http/admin.ts'
+import { createBodies } from './http/bodies.ts'
 import { crossOrigin } from './http/cross-origin.ts'
 import { adminRoutes } from './routes/admin.ts'
 import { assetRoutes } from './routes/assets.ts'
@@ -19,6 +20,7 @@ export function createApp(deps: Deps): Hono<AppEnv> {
   const { config, log, now } = deps
   const app = new Hono<AppEnv>()
   const admin = createAdmin(deps)
+  const bodies = createBodies(deps.bodies)
 
   app.use(async function requestId(c, next) {
     c.set('id', uuidv7({ msecs: now() }))
@@ -35,12 +37,12 @@ export function createApp(deps: Deps): Hono<AppEnv> {
   app.use('/api/groq/*', crossOrigin(config.allowedOrigins))
   app.use('/api/tracking/*', crossOrigin(config.allowedOrigins))
 
-  app.route('/api/groq', proxyRoutes(deps))
-  app.route('/api/tracking', syncRoutes(deps))
-  app.route('/api/admin', adminRoutes(deps, admin))
+  app.route('/api/groq', proxyRoutes(deps, bodies))
+  app.route('/api/tracking', syncRoutes(deps, bodies))
+  app.route('/api/admin', adminRoutes(deps, bodies, admin))
   app.route('/api/tokens', tokensRoutes(deps, admin))
   app.route('/api/test', healthRoutes(deps))
-  app.route('/admin', dashboardRoutes(deps, admin))
+  app.route('/admin', dashboardRoutes(deps, bodies, admin))
   app.route('/', homeRoutes())
   app.route('/', assetRoutes())
 
