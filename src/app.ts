@@ -7,6 +7,7 @@ import { v7 as uuidv7 } from 'uuid'
 import type { AppEnv, Deps } from './context.ts'
 import { ApiError, asApiError, brokenOff, errorResponse } from './errors.ts'
 import { createAdmin } from './http/admin.ts'
+import { createBodies, type Bodies } from './http/bodies.ts'
 import { crossOrigin } from './http/cross-origin.ts'
 import { adminRoutes } from './routes/admin.ts'
 import { assetRoutes } from './routes/assets.ts'
@@ -17,23 +18,23 @@ import { syncRoutes } from './routes/sync.ts'
 import { tokensRoutes } from './routes/tokens.ts'
 import { proxyRoutes } from './routes/proxy.ts'
 
-type Part = (app: Hono<AppEnv>, deps: Deps) => void
+type Part = (app: Hono<AppEnv>, deps: Deps, bodies: Bodies) => void
 
 /** What callers of the model use. */
-const proxy: Part = (app, deps) => {
+const proxy: Part = (app, deps, bodies) => {
   app.use('/api/groq/*', crossOrigin(deps.config.allowedOrigins))
-  app.route('/api/groq', proxyRoutes(deps))
+  app.route('/api/groq', proxyRoutes(deps, bodies))
   app.route('/api', healthRoutes(deps))
 }
 
 /** What browsers and admins use: all routes of `PAGES_PATHS`. */
-const pages: Part = (app, deps) => {
+const pages: Part = (app, deps, bodies) => {
   const admin = createAdmin(deps)
   app.use('/api/tracking/*', crossOrigin(deps.config.allowedOrigins))
-  app.route('/api/tracking', syncRoutes(deps))
-  app.route('/api/admin', adminRoutes(deps, admin))
+  app.route('/api/tracking', syncRoutes(deps, bodies))
+  app.route('/api/admin', adminRoutes(deps, bodies, admin))
   app.route('/api/tokens', tokensRoutes(deps, admin))
-  app.route('/admin', dashboardRoutes(deps, admin))
+  app.route('/admin', dashboardRoutes(deps, bodies, admin))
   app.route('/', homeRoutes())
   app.route('/', assetRoutes())
 }
@@ -69,7 +70,8 @@ function appOf(deps: Deps, ...parts: Part[]): Hono<AppEnv> {
     if (work) c.executionCtx.waitUntil(work)
   })
 
-  for (const add of parts) add(app, deps)
+  const bodies = createBodies(deps.bodies)
+  for (const add of parts) add(app, deps, bodies)
 
   app.notFound((c) =>
     errorResponse(

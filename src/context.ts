@@ -2,7 +2,7 @@
 import type { Context } from 'hono'
 import type { Config } from './config/config.ts'
 import type { Log } from './log.ts'
-import type { Environment, Fetch, RelayPlatform } from './ports.ts'
+import type { BodyPlatform, Environment, Fetch, RelayPlatform } from './ports.ts'
 import type { FallbackStore } from './store/fallback/store.ts'
 
 export type Deps = {
@@ -22,6 +22,8 @@ export type Deps = {
    */
   claimedIp(c: Context): string | undefined
   relay: RelayPlatform
+  /** Absent if bodies are read as streams. */
+  bodies?: BodyPlatform
   environment: Environment
 }
 

@@ -49,10 +49,25 @@ export type AnswerHeaders = Iterable<[string, string]> & {
 
 export type BodyReader = Pick<ReadableStreamDefaultReader<Bytes>, 'read' | 'cancel'>
 
+/** How a platform gives the bodies of requests. */
+export type BodyPlatform = {
+  /** The most bytes of all bodies that are being read or sent on. */
+  memory: number
+  /**
+   * Gives the pieces of a body as they come, and then `end`, or `fail` if it breaks off. The function that it returns stops
+   * that. `env` is what the server gave the app beside the request.
+   */
+  read(
+    request: Request,
+    env: unknown,
+    to: { piece(bytes: Bytes): void; end(): void; fail(): void },
+  ): () => void
+}
+
 /** What the relay needs from a platform. */
 export type RelayPlatform = {
-  /** Makes a pipe to the client. */
-  pipe(frame: Frame): Pipe
+  /** Makes a pipe to the client that sent a request. */
+  pipe(frame: Frame, client: Request): Pipe
   /** Headers that an answer needs to be streamed. */
   headers: Record<string, string>
   /** Whether `fetch` has undone this Content-Encoding. If not, the header stays with the bytes. */

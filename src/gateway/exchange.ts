@@ -14,6 +14,7 @@ import { limitHeaders } from './limit-headers.ts'
 import type { Relay } from './relay.ts'
 import { settlement, type Seen, type Settlement } from './settlement.ts'
 import { callUpstream } from './upstream.ts'
+import type { Calls } from './calls.ts'
 
 /** A request, in the gateway's terms. */
 export type Incoming = {
@@ -24,7 +25,7 @@ export type Incoming = {
   waitUntil(work: Promise<unknown>): void
 }
 
-export type Parts = { deps: Deps; store: FallbackStore; gate: Gate; relay: Relay }
+export type Parts = { deps: Deps; store: FallbackStore; gate: Gate; relay: Relay; calls: Calls }
 
 type Admission = Admitted & Degraded
 
@@ -36,6 +37,8 @@ type Exchange = Parts & {
   /** Aborted when the client leaves. */
   left: AbortSignal
   settle: Settlement['settle']
+  /** Ends the call, for the count of those in progress. */
+  leave(): void
 }
 
 /** A call to upstream that can be cut. */
@@ -43,17 +46,33 @@ type Call = { controller: AbortController; clearDeadline(): void }
 
 const NOTHING_SEEN: Seen = { ended: false, cut: false }
 
-/** Serves one metered request. Throws `ApiError` if there is no answer from upstream. */
+/** Serves one metered request. Throws `ApiError` if there is no answer from upstream, or if too many calls are in progress. */
 export async function exchange(
   incoming: Incoming,
   parts: Parts,
   caller: Caller,
   request: ProxyRequest,
 ): Promise<Response> {
+  const leave = parts.calls(caller.id)
+  try {
+    return await serve(incoming, parts, caller, request, leave)
+  } catch (error) {
+    leave()
+    throw error
+  }
+}
+
+async function serve(
+  incoming: Incoming,
+  parts: Parts,
+  caller: Caller,
+  request: ProxyRequest,
+  leave: () => void,
+): Promise<Response> {
   const left = incoming.request.signal
   const arrived = performance.now()
   const { settle, admitted } = settlement(incoming, parts, caller, request)
-  const known: Exchange = { ...parts, incoming, caller, request, left, settle }
+  const known: Exchange = { ...parts, incoming, caller, request, left, settle, leave }
 
   const admission = await admit(known)
   admitted(admission.at)
@@ -128,27 +147,31 @@ async function ask(
 
 /** Relays the body to the client, and settles the request when it has ended. */
 function passOn(
-  { deps, relay, incoming, request, settle }: Exchange,
+  { deps, relay, incoming, caller, request, settle, leave }: Exchange,
   { controller, clearDeadline }: Call,
   { ok, status, headers, body }: UpstreamAnswer,
   ttfbMs: number,
 ): ReadableStream<Bytes> | null {
   if (!body) {
     clearDeadline()
+    leave()
     void settle({ status, ended: true, cut: false, ttfbMs }, status)
     return null
   }
   const coding = headers.get('content-encoding')
   const isReadable = !coding || coding === 'identity' || deps.relay.isDecoded(coding)
   const relayed = relay({
+    client: incoming.request,
     body,
     frame: frameOf(headers, deps.relay),
     meter: ok ? createMeter(request.route, headers.get('content-type')) : undefined,
     upstream: controller,
     onClientAbort: deps.config.onClientAbort,
+    user: caller.id,
   })
   const settled = relayed.done.then(({ metered, ended, cut }) => {
     clearDeadline()
+    leave()
     const seen = isReadable ? metered : { ...metered, over: true }
     return settle({ status, metered: seen, ended, cut, ttfbMs }, status)
   })

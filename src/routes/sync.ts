@@ -7,7 +7,8 @@ import { SYNCS_PER_MINUTE, type Reported, type ReportRefusal } from '../ledger/c
 import { MINUTE_MS, minuteOf } from '../ledger/windows.ts'
 import { createIdentify } from '../identity/caller.ts'
 import { pageJsonBody } from '../http/json-body.ts'
-import { OWN_BODY_BYTES, limitBody } from '../http/limit-body.ts'
+import type { Bodies } from '../http/bodies.ts'
+import { limitBody } from '../http/limit-body.ts'
 import { allowMethods } from '../http/methods.ts'
 import { secondsUntil } from '../retry-after.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
@@ -15,13 +16,13 @@ import { syncReport } from '../reports/usage.ts'
 import { SYNC_REFUSAL, syncBody } from './sync-schemas.ts'
 
 /** The route of browser reports. Reports are not trusted: they neither count as usage nor lift a limit. */
-export function syncRoutes(deps: Deps): Hono<AppEnv> {
+export function syncRoutes(deps: Deps, bodies: Bodies): Hono<AppEnv> {
   const { config, now } = deps
   const identify = createIdentify(deps)
   const strangers = createStrangers(deps)
   const app = new Hono<AppEnv>()
 
-  app.post('/sync', limitBody(OWN_BODY_BYTES), pageJsonBody(syncBody, SYNC_REFUSAL), async (c) => {
+  app.post('/sync', limitBody(bodies), pageJsonBody(syncBody, SYNC_REFUSAL), async (c) => {
     const { userToken, modelUsage } = c.req.valid('json')
     const caller = await identify(c, userToken)
     const store = storeOf(deps)

@@ -21,11 +21,17 @@ const USAGE = events.findIndex((event) => event.includes('"usage"'))
 const DONE = events.findIndex((event) => event.includes('[DONE]'))
 
 /** Asks for the stream and leaves after `pieces` of its events have arrived. */
-async function leaveAfter(url: string, pieces: number): Promise<string | null> {
+const CLIENT = new Request('http://weir.test/')
+
+async function leaveAfter(
+  url: string,
+  pieces: number,
+  user = 'token-of-a-user',
+): Promise<string | null> {
   const controller = new AbortController()
   const response = await fetch(`${url}/api/groq/openai/v1/chat/completions`, {
     method: 'POST',
-    headers: { 'x-user-token': 'token-of-a-user' },
+    headers: { 'x-user-token': user },
     body: JSON.stringify({
       model: 'abort/stream',
       stream: true,
@@ -235,7 +241,7 @@ describe.each(KINDS)('on %s', (kind) => {
 })
 
 test.each([
-  ['streamPipe', streamPipe],
+  ['streamPipe', () => streamPipe()],
   ['transformPipe', transformPipe],
 ])(
   'an answer that Weir cut is cut although its reader reports the end, with %s',
@@ -244,6 +250,7 @@ test.each([
     const upstream = new AbortController()
     const body = new ReadableStream<Bytes>({ start: () => undefined })
     const { done } = relay({
+      client: CLIENT,
       body,
       frame: FRAME,
       meter: undefined,
@@ -264,23 +271,29 @@ describe('the limit on drains at once', () => {
       transcript,
       gate: async (piece) => (piece >= 2 ? held : undefined),
     })
-    const ids = await Promise.all(Array.from({ length: 70 }, () => leaveAfter(gateway.url, 1)))
+    const leaving = (count: number, user: (n: number) => string) =>
+      Promise.all(Array.from({ length: count }, (_, n) => leaveAfter(gateway.url, 1, user(n))))
+    const one = await leaving(20, () => 'token-of-a-user')
+    const ids = [...one, ...(await leaving(50, (n) => `token-of-user-${n}`))]
     // Requests beyond the limit are settled although upstream is still silent.
     const isCut = async (id: string | null) =>
       eventOf(world.store, id, 1).then(Boolean, () => false)
     const cut = (await Promise.all(ids.map(isCut))).filter(Boolean)
-    expect(cut).toHaveLength(70 - 64)
+    // Of one user 16 are read to their end, and 64 in all.
+    expect((await Promise.all(one.map(isCut))).filter(Boolean)).toHaveLength(20 - 16)
+    expect(cut).toHaveLength(20 - 16 + (16 + 50 - 64))
     release()
     for (const id of ids) await eventOf(world.store, id)
   })
 
   test.each([
-    ['streamPipe', streamPipe],
+    ['streamPipe', () => streamPipe()],
     ['transformPipe', transformPipe],
   ])('is not used up by answers that upstream breaks off, with %s', async (_, pipe) => {
     const relay = createRelay({ pipe, drain: { ms: 1000, bytes: 1000, atOnce: 1 } })
     const start = (body: ReadableStream<Bytes>) =>
       relay({
+        client: CLIENT,
         body,
         frame: FRAME,
         meter: undefined,

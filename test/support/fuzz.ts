@@ -192,7 +192,7 @@ const reader: Target = {
     const bytes = body(random)
     note(Buffer.from(bytes).toString('base64'))
     const config = random.chance(0.5) ? BALANCED : STRICT
-    refusable(() => parseBody(bytes, config.cap === 'strict'))
+    refusable(() => parseBody(bytes))
     const request = refusable(() => readProxyRequest(random.pick(ROUTES), bytes, config))
     if (!request) return
     const { tokens, promptBytes, splice } = request.reservation
@@ -536,7 +536,7 @@ async function openRoutes(): Promise<Target & { close(): Promise<void> }> {
     claimedIp: () => undefined,
     clientIp: () => `198.18.${random.int(0, 255)}.${random.int(0, 255)}`,
     relay: {
-      pipe: streamPipe,
+      pipe: () => streamPipe(),
       headers: {},
       isDecoded: () => true,
       drain: { ms: 1000, bytes: 1e6, atOnce: 64 },

@@ -1,13 +1,20 @@
 /** The app as a server on Node. Client addresses come from sockets. Closing waits for background work. */
-import { serve, type HttpBindings } from '@hono/node-server'
+import { getRequestListener, type HttpBindings } from '@hono/node-server'
 import type { Hono } from 'hono'
-import type { IncomingMessage, Server as HttpServer, ServerResponse } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type ServerOptions as HttpOptions,
+  type ServerResponse,
+} from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Config } from '../../config/config.ts'
 import type { Log } from '../../log.ts'
 import { claimReader } from '../claimed-ip.ts'
+import { NODE_BODIES } from './bodies.ts'
 import { isDecoded } from './decode.ts'
 import { nodeFetch } from './http.ts'
+import { inTurn } from './in-turn.ts'
 import { streamPipe } from '../../gateway/pipe.ts'
 import type { AppEnv, Deps } from '../../context.ts'
 import type { RelayPlatform } from '../../ports.ts'
@@ -28,8 +35,11 @@ export type Server = {
   close(): Promise<void>
 }
 
+/** The answer to each request. */
+const answers = new WeakMap<Request, ServerResponse>()
+
 const RELAY: RelayPlatform = {
-  pipe: streamPipe,
+  pipe: (_, client) => streamPipe(() => answers.get(client)?.destroy()),
   // Without this header, @hono/node-server waits for the first bytes before it sends the status, and replaces an
   // answer that breaks off there by its own error.
   headers: { 'transfer-encoding': 'chunked' },
@@ -49,6 +59,18 @@ const FORWARDED = [
   'x-client-ip',
   'x-cluster-client-ip',
 ]
+/**
+ * In ms. Proxies in front keep idle connections for up to 2 minutes (nginx and AWS 60 s, Traefik 90 s, Caddy 120 s). A server
+ * that closes one first may do so just when the next request is on its way, and the proxy answers 502.
+ */
+const TIMEOUTS = {
+  keepAliveTimeout: 125_000,
+  // From the connection or the first byte: some proxies open connections before they need them.
+  headersTimeout: 130_000,
+  // For headers and body.
+  requestTimeout: 130_000,
+  connectionsCheckingInterval: 5000,
+} satisfies HttpOptions
 
 /** How often an unavailable store is retried while no requests arrive. */
 const TEND_MS = 250
@@ -70,7 +92,7 @@ export async function startServer({
   log,
 }: ServerOptions): Promise<Server> {
   const work = trackWork()
-  const answers = trackAnswers()
+  const running = trackAnswers()
   const claimed = claimReader(config, FORWARDED, log)
   const context = { waitUntil: work.waitUntil, passThroughOnException() {}, props: {} }
   const app = createApp({
@@ -88,6 +110,7 @@ export async function startServer({
       return claimed((name) => headers[name]?.toString())
     },
     relay: RELAY,
+    bodies: NODE_BODIES,
     environment: { platform: 'node', storage: config.redis ? 'database' : 'file' },
   })
   app.on('GET', STATIC_PATHS, staticFiles())
@@ -98,6 +121,7 @@ export async function startServer({
   }, TEND_MS).unref()
 
   const fetchApp = async (request: Request, env: HttpBindings) => {
+    answers.set(request, env.outgoing)
     const response = await app.fetch(request, env, context)
     // HTTP/1.0 has no chunked encoding: an answer ends with the connection (RFC 9112, section 6.1).
     if (env.incoming.httpVersion === '1.0') response.headers.delete('transfer-encoding')
@@ -107,27 +131,31 @@ export async function startServer({
     setImmediate(() => socket?.uncork())
     return response
   }
-  let server: HttpServer | undefined
-  const { port } = await new Promise<AddressInfo>((resolve, reject) => {
-    server = serve(
-      { fetch: (request, env) => fetchApp(request, env as HttpBindings), port: config.port },
-      resolve,
-    ) as HttpServer
+  const listener = getRequestListener((request, env) => fetchApp(request, env as HttpBindings))
+  const server = createServer(
+    TIMEOUTS,
+    inTurn((request, response) => {
+      toOriginForm(request)
+      running.add(response)
+      void listener(request, response)
+    }),
+  )
+  await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.prependListener('request', toOriginForm)
-    server.on('request', (_, response: ServerResponse) => answers.add(response))
+    server.listen(config.port, resolve)
   })
+  const { port } = server.address() as AddressInfo
   return {
     port,
     async close() {
-      answers.hurry()
-      server?.close()
+      running.hurry()
+      server.close()
       store.pause()
-      await answers.done()
+      await running.done()
       clearInterval(tending)
       await work.done()
       // Connections without a complete request would keep the server open for ever.
-      server?.closeAllConnections()
+      server.closeAllConnections()
     },
   }
 }
