@@ -37,8 +37,6 @@ export const overviewHandler =
         store.overview({ dates, users, events: EVENTS }),
         part ? [] : store.blockedUsers(BLOCKED),
         part ? [] : store.audit(AUDIT),
-        // An instance on the edge does nothing before its first request.
-        store.probeOnce().catch(() => undefined),
       ]),
     )
     const { days, page, events } = overview

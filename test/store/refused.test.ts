@@ -1,12 +1,17 @@
 /** Tests for a database that answers, but does not let Weir do what it needs. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterEach, describe, expect, test } from 'vitest'
 import { createLog } from '../../src/log.ts'
 import { memoryQueue } from '../../src/store/fallback/queue.ts'
 import { withFallback } from '../../src/store/fallback/store.ts'
+import { CONNECTED } from '../../src/store/redis/store.ts'
 import { withoutValues } from '../../src/store/redis/words.ts'
 import { RefusedError, StoreError, type Store } from '../../src/store/store.ts'
 import { admitOf, settleOf } from '../support/commands.ts'
 import { useDatabase } from '../support/database.ts'
+import { startProcess } from '../support/process.ts'
 import { redisStore, RETENTION, tcpStore, type TcpStore } from '../support/stores.ts'
 
 const { redis, upstash } = useDatabase()
@@ -163,6 +168,31 @@ describe('with the fallback', () => {
     expect(logged('store.evicts')).toMatchObject([{ policy: 'allkeys-lru' }])
   })
 })
+
+test('npm start names why the database cannot be used, and that it removes keys', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'weir-refused-'))
+  const vars = {
+    REDIS_URL: redis.url,
+    USAGE_FILE: join(folder, 'x.json'),
+    STORE_TIMEOUT_MS: '9000',
+  }
+  const outputOf = async () => {
+    const weir = await startProcess(vars)
+    await weir.end('SIGTERM')
+    return weir.output()
+  }
+  try {
+    await redis.command(['CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru'])
+    expect(await outputOf()).toContain('when its memory is full (maxmemory-policy allkeys-lru)')
+    await allow('-eval', '-evalsha')
+    const output = await outputOf()
+    expect(output).toMatch(/\nThe database cannot be used: NOPERM .*'evalsha' command\n/)
+    expect(output).toContain('"msg":"store.down"')
+    expect(output).not.toContain(CONNECTED)
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}, 30_000)
 
 test.each([
   ["NOPERM User alice has no permissions to run the 'eval' command", 'alice'],
