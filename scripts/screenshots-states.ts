@@ -32,6 +32,8 @@ export type States = {
   close(): Promise<void>
 }
 
+const CONTEXT = { waitUntil() {}, passThroughOnException() {}, props: {} }
+
 const ADMIN_KEY = 'admin-key-of-the-screenshots'
 
 const LIMITS = {
@@ -82,7 +84,11 @@ export async function openStates(): Promise<States> {
       environment: { platform: 'node', storage: 'database' },
     })
     app.get('/:file', staticFiles())
-    const server = serve({ fetch: app.fetch, port: 0, hostname: '127.0.0.1' })
+    const server = serve({
+      fetch: (request, env) => app.fetch(request, env, CONTEXT),
+      port: 0,
+      hostname: '127.0.0.1',
+    })
     closing.unshift(() => server.close())
     if (!server.listening) await new Promise((resolve) => server.once('listening', resolve))
     return `http://127.0.0.1:${(server.address() as AddressInfo).port}`

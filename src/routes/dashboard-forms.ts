@@ -8,6 +8,7 @@ import { MINUTE_MS } from '../ledger/windows.ts'
 import { isScope } from '../metering/models.ts'
 import { lastActiveOf } from '../reports/usage.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
+import type { WholeUser } from '../store/store.ts'
 import { DURATIONS, REASON_CHARS } from '../views/user-blocks.tsx'
 import { userOf } from './dashboard-user.ts'
 import { USER_ID } from './user-query.ts'
@@ -42,7 +43,7 @@ export const blockHandler =
     const block: Block = { at }
     if (reason) block.reason = reason
     if (end !== undefined) block.until = end
-    return setBlock(c, deps, admin, model, block)
+    return setBlock(c, deps, admin, await userOf(c, deps), model, block)
   }
 
 /** Lifts a block of the user in the path. */
@@ -50,11 +51,20 @@ export const unblockHandler =
   (deps: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {
     const { model = '' } = await formOf(c)
-    return isScope(model) ? setBlock(c, deps, admin, model) : back(c, 'unblock')
+    const user = await userOf(c, deps)
+    // A block that is there can be lifted, whatever an older version or a migration named it.
+    const right = isScope(model) || Object.hasOwn(user.profile.blocks, model)
+    return right ? setBlock(c, deps, admin, user, model) : back(c, 'unblock')
   }
 
-async function setBlock(c: AppContext, deps: Deps, admin: Admin, model: string, block?: Block) {
-  const { usage, profile } = await userOf(c, deps)
+async function setBlock(
+  c: AppContext,
+  deps: Deps,
+  admin: Admin,
+  { usage, profile }: WholeUser,
+  model: string,
+  block?: Block,
+): Promise<Response> {
   const command = { op: 'block', user: usage.id, model, block, ...admin.stamp(c) } as const
   await storeAnswer(storeOf(deps).execute(command))
   if (block) return back(c, 'blocked')

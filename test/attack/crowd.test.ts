@@ -145,6 +145,10 @@ describe.each(KINDS)('on %s', (kind) => {
         headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
         body,
       })
+      // A sync tells what has been settled.
+      if (answer.ok && path.startsWith('/api/groq') && method === 'POST') {
+        await eventOf(world.store, answer.headers.get('x-weir-id'))
+      }
       return [answer.status, (await answer.text()).replace(/"(id|x_groq|created)":[^,}]*/g, '')]
     }
     const ask = JSON.stringify({ model: MODEL, messages: [{ role: 'user', content: 'hi' }] })

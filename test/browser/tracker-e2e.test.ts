@@ -184,6 +184,8 @@ describe.each(KINDS)('on %s', (kind) => {
 
   test('a page without a turn left waits for the given time', async () => {
     const page = await open(await world.gateway(kind, LIMITS))
+    // The syncs of a user who has never called are not counted.
+    await eventOf(world.store, (await ask(page)).id)
     const spent = await Promise.all(
       Array.from({ length: 41 }, () =>
         fetch(`${base}/api/tracking/sync`, {
