@@ -66,8 +66,8 @@ export type BodyPlatform = {
 
 /** What the relay needs from a platform. */
 export type RelayPlatform = {
-  /** Makes a pipe to the client that sent a request. */
-  pipe(frame: Frame, client: Request): Pipe
+  /** Makes a pipe to the client that sent a request; without one, to a reader of our own. */
+  pipe(frame: Frame, client: Request | undefined): Pipe
   /** Headers that an answer needs to be streamed. */
   headers: Record<string, string>
   /** Whether `fetch` has undone this Content-Encoding. If not, the header stays with the bytes. */

@@ -21,6 +21,8 @@ export type Incoming = {
   /** The id of the request, of its lease and of its event. */
   id: string
   request: Request
+  /** We read the answer ourselves, to make another of it. */
+  isForUs: boolean
   /** Keeps the instance alive until a promise has ended. */
   waitUntil(work: Promise<unknown>): void
 }
@@ -161,7 +163,7 @@ function passOn(
   const coding = headers.get('content-encoding')
   const isReadable = !coding || coding === 'identity' || deps.relay.isDecoded(coding)
   const relayed = relay({
-    client: incoming.request,
+    client: incoming.isForUs ? undefined : incoming.request,
     body,
     frame: frameOf(headers, deps.relay),
     meter: ok ? createMeter(request.route, headers.get('content-type')) : undefined,

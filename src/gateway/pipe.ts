@@ -18,14 +18,16 @@ export function transformPipe(): Pipe {
 }
 
 /**
- * A pipe on one ReadableStream. On Node it costs an eighth of a TransformStream. If `fail` has a connection to destroy, the
- * stream is left to that: @hono/node-server would write of an error in a stream to the console, past the log.
+ * A pipe on one ReadableStream. On Node it costs an eighth of a TransformStream. If `fail` has a connection to break off,
+ * the stream is left to that: @hono/node-server would write of an error in a stream to the console, past the log. The
+ * promise that `breakOff` gets resolves when the server has taken all that was written.
  */
-export function streamPipe(destroy?: () => void): Pipe {
+export function streamPipe(breakOff?: (taken: Promise<void>) => void): Pipe {
   let controller: ReadableStreamDefaultController<Bytes>
   let wanted = false
   let over: { error: unknown } | undefined
   let wake = () => {}
+  let taken = () => {}
   let leave = (_: unknown) => {}
   const closed = new Promise<never>((_, reject) => (leave = reject))
 
@@ -40,6 +42,7 @@ export function streamPipe(destroy?: () => void): Pipe {
       pull() {
         wanted = true
         wake()
+        taken()
       },
       cancel: () => end(new Error('the client has gone')),
     },
@@ -63,7 +66,8 @@ export function streamPipe(destroy?: () => void): Pipe {
     },
     fail(error) {
       if (over) return
-      if (destroy) destroy()
+      if (breakOff)
+        breakOff(wanted ? Promise.resolve() : new Promise((resolve) => (taken = resolve)))
       else controller.error(new Error('the answer was broken off', { cause: error }))
       end(error)
     },

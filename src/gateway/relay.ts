@@ -9,8 +9,8 @@ import type { BodyReader, Bytes, Frame, RelayPlatform } from '../ports.ts'
 import { createPlaces } from './places.ts'
 
 type RelayOptions = {
-  /** The client's request. */
-  client: Request
+  /** The client's request, if the answer goes to it as it is. */
+  client: Request | undefined
   body: { getReader(): BodyReader }
   frame: Frame
   meter: Meter | undefined

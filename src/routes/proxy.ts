@@ -19,11 +19,22 @@ import { modelsHandler } from './models.ts'
 import { readSimpleForm, simpleAnswer, toChat } from './simple-form.ts'
 
 /** The request, in the gateway's terms. */
-const incoming = (c: AppContext): Incoming => ({
+const incoming = (c: AppContext, isForUs: boolean): Incoming => ({
   id: c.var.id,
   request: c.req.raw,
+  isForUs,
   waitUntil: (work) => c.executionCtx.waitUntil(work),
 })
+
+/** A metered call. `body` is `bytes`, parsed. */
+type Served = {
+  caller: Caller
+  route: MeteredRoute
+  bytes: Bytes
+  body?: Json
+  /** See `Incoming`. */
+  isForUs?: boolean
+}
 
 /** The proxy routes. Metered ones need a database and a provider key. */
 export function proxyRoutes(deps: Deps, bodies: Bodies): Hono<AppEnv> {
@@ -47,8 +58,13 @@ export function proxyRoutes(deps: Deps, bodies: Bodies): Hono<AppEnv> {
     return (parts ??= { deps, store, gate: createGate(deps, store), relay, calls })
   }
 
-  const serve = (c: AppContext, caller: Caller, route: MeteredRoute, bytes: Bytes, body?: Json) =>
-    exchange(incoming(c), ready(), caller, readProxyRequest(route, bytes, config, body))
+  function serve(
+    c: AppContext,
+    { caller, route, bytes, body, isForUs = false }: Served,
+  ): Promise<Response> {
+    const request = readProxyRequest(route, bytes, config, body)
+    return exchange(incoming(c, isForUs), ready(), caller, request)
+  }
 
   /** Reads the body for `answer`. When the answer begins, upstream has the body. */
   async function withBody<T>(c: AppContext, answer: (bytes: Bytes) => Promise<T>): Promise<T> {
@@ -62,18 +78,19 @@ export function proxyRoutes(deps: Deps, bodies: Bodies): Hono<AppEnv> {
   }
 
   app.post('/', async (c) => {
+    const route = 'chat/completions'
     const { answer, isForm } = await withBody(c, async (bytes) => {
       const parsed = parseForUpstream(bytes, config)
       if ('messages' in parsed.value) {
         if ('userToken' in parsed.value) throw tokenBesideMessages()
         const caller = await identify(c)
-        const answer = await serve(c, caller, 'chat/completions', bytes, parsed.value)
+        const answer = await serve(c, { caller, route, bytes, body: parsed.value })
         return { answer, isForm: false }
       }
       const { userToken, ...form } = readSimpleForm(parsed.value)
       const caller = await identify(c, userToken)
       const chat = toChat(form, config.defaultModel, rawText(parsed, bytes, 'prompt'))
-      const answer = await serve(c, caller, 'chat/completions', chat.bytes, chat.body)
+      const answer = await serve(c, { caller, route, ...chat, isForUs: true })
       return { answer, isForm: true }
     })
     return isForm && answer.ok ? simpleAnswer(answer) : answer
@@ -82,7 +99,7 @@ export function proxyRoutes(deps: Deps, bodies: Bodies): Hono<AppEnv> {
   for (const route of METERED) {
     app.post(`/openai/v1/${route}`, async (c) => {
       const caller = await identify(c)
-      return withBody(c, (bytes) => serve(c, caller, route, bytes))
+      return withBody(c, (bytes) => serve(c, { caller, route, bytes }))
     })
   }
 

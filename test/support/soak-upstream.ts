@@ -65,14 +65,14 @@ export function receivedIn(body: Buffer, contentType = ''): number {
   return Math.max(Math.ceil(bytes / 4), deltas.length)
 }
 
-/** The texts that an event adds to an answer; if the event was cut off, only the complete texts. */
+/** The texts that an event adds to an answer; of an event that was cut off, what there is of its text. */
 function writtenIn(event: string): string[] {
   try {
     const { delta, choices = [] } = JSON.parse(event.slice('data:'.length)) as Delta
     const all = [delta, ...choices.flatMap((one) => [one.delta?.content, one.delta?.reasoning])]
     return all.map((text) => (text ? JSON.stringify(text).slice(1, -1) : ''))
   } catch {
-    return /"(?:content|delta)":"([^"]*)"/.exec(event)?.slice(1) ?? []
+    return /"(?:content|delta)":"([^"]*)/.exec(event)?.slice(1) ?? []
   }
 }
 

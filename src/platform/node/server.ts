@@ -35,11 +35,24 @@ export type Server = {
   close(): Promise<void>
 }
 
+/** How long a client may take to take in what has arrived of an answer that breaks off, in ms. */
+const LAST_BYTES_MS = 1000
+
+/** Ends the connection of an answer that is not whole, after what has arrived of it. */
+function breakOff(answer: ServerResponse, taken: Promise<void>): void {
+  const timer = setTimeout(() => answer.destroy(), LAST_BYTES_MS)
+  answer.once('close', () => clearTimeout(timer))
+  void taken.then(() => answer.socket?.destroySoon())
+}
+
 /** The answer to each request. */
 const answers = new WeakMap<Request, ServerResponse>()
 
 const RELAY: RelayPlatform = {
-  pipe: (_, client) => streamPipe(() => answers.get(client)?.destroy()),
+  pipe(_, client) {
+    const answer = client && answers.get(client)
+    return streamPipe(answer && ((taken) => breakOff(answer, taken)))
+  },
   // Without this header, @hono/node-server waits for the first bytes before it sends the status, and replaces an
   // answer that breaks off there by its own error.
   headers: { 'transfer-encoding': 'chunked' },
