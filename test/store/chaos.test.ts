@@ -176,7 +176,7 @@ describe.concurrent('npm start with an unavailable database', () => {
         fast(world)
         const { proxy, upstream } = world
         // Loads the script, so that the first call with queued entries counts them.
-        await world.store.execute(settleOf(admitOf({ id: 'unknown' })))
+        await world.store.execute({ op: 'note', action: 'export', now: Date.now() })
         await proxy.set('refuse')
         const first = await start()
         expect(first.output()).toContain('Storage: Redis over TCP')
