@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: what the gateway costs, always as a ratio to something else measured in the same run.
  *
- * Names after `--` choose cases (`npm run bench -- node-rest workerd`) or parts (`requests streams scale memory`);
+ * Names after `--` choose cases (`npm run bench -- node-rest workerd`) or parts (`requests streams scale memory stalls`);
  * without names everything runs. Everything is on loopback, and each part is a separate process; this one generates the
  * load. Times depend on the machine and its load, so no time makes a run fail.
  */
@@ -13,9 +13,10 @@ import { memory } from './memory.ts'
 import { table } from './report.ts'
 import { requests, usersOf, type Database } from './requests.ts'
 import { scale, usdPerMillion } from './scale.ts'
+import { stalls } from './stalls.ts'
 import { streams } from './streams.ts'
 
-const PARTS = ['requests', 'streams', 'scale', 'memory']
+const PARTS = ['requests', 'streams', 'scale', 'memory', 'stalls']
 const RESULT = new URL('result.json', import.meta.url)
 
 const names = process.argv.slice(2)
@@ -70,6 +71,7 @@ try {
   if (parts.includes('streams')) results.streams = await streams(cases, database, token)
   const weir = cases.find((one) => one.name === 'node-rest')
   if (parts.includes('memory') && weir) results.memory = await memory(weir)
+  if (parts.includes('stalls') && weir) results.stalls = await stalls(weir)
   if (parts.includes('scale')) results.scale = await scale(upstream.url)
   const seconds = Math.round((performance.now() - started) / 1000)
   writeFileSync(RESULT, `${JSON.stringify({ ...about, seconds, ...results }, null, 2)}\n`)

@@ -44,10 +44,13 @@ export function usedToday(
   }
 }
 
+/** Users that differ in more than their id. */
+const VARIANTS = 1000
+
 /** The user with this number, who was active in the last minutes before `now`. */
 function seededUser(n: number, now: number): UsageDoc {
   const at = Math.max(now - (n % 500) * MINUTE_MS, startOf('day', now))
-  const used = { requests: 1, tokens: 1 + (n % 1000) }
+  const used = { requests: 1, tokens: 1 + (n % VARIANTS) }
   const row = { ...newRow(), requests: 1, exact: 1, prompt: n % 100, charged: used.tokens }
   const all = sum(MODELS.map(() => used))
   return {
@@ -62,24 +65,22 @@ function seededUser(n: number, now: number): UsageDoc {
 /** Writes this many users, and their day, as the ledger would. */
 export async function seedUsers(redis: Redis, count: number, now: number): Promise<void> {
   const today = Math.floor(now / DAY_MS) * TOP_DAY
+  const variants = Array.from({ length: Math.min(VARIANTS, count) }, (_, n) => {
+    const user = seededUser(n, now)
+    const [before = '', after = ''] = JSON.stringify(user).split(user.id)
+    return { before, after, activity: activityOf(user), top: today + user.indexed.tokens }
+  })
   for (let start = 0; start < count; start += AT_ONCE) {
-    const users = Array.from({ length: Math.min(AT_ONCE, count - start) }, (_, n) =>
-      seededUser(start + n, now),
-    )
-    await redis.command([
-      'MSET',
-      ...users.flatMap((user) => [usageKey(user.id), JSON.stringify(user)]),
-    ])
-    await redis.command([
-      'ZADD',
-      `${PREFIX}users`,
-      ...users.flatMap((user) => [
-        activityOf(user),
-        `a:${user.id}`,
-        today + user.indexed.tokens,
-        `t:${user.id}`,
-      ]),
-    ])
+    const documents: string[] = ['MSET']
+    const index: (string | number)[] = ['ZADD', `${PREFIX}users`]
+    for (let n = start; n < Math.min(start + AT_ONCE, count); n += 1) {
+      const id = seededId(n)
+      const { before, after, activity, top } = variants[n % VARIANTS]!
+      documents.push(usageKey(id), before + id + after)
+      index.push(activity, `a:${id}`, top, `t:${id}`)
+    }
+    await redis.command(documents)
+    await redis.command(index)
   }
   const { models: _, ...day } = newDay(dateOf(now))
   await redis.command(['SET', dayKey(day.date), JSON.stringify({ ...day, open: 1 })])

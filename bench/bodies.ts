@@ -1,0 +1,40 @@
+/** Bodies of one size that cost a server as much as possible to read, by shape. */
+
+const HEAD = '{"model":"a/b","messages":[]'
+
+/** As many units as there is room for. */
+const fill = (unit: string, room: number): string => unit.repeat(Math.floor(room / unit.length))
+
+/** Units that all differ. */
+function sequence(unit: (n: string) => string, room: number): string {
+  const units: string[] = []
+  for (let n = 0, size = 0; ; n += 1) {
+    const one = unit(n.toString(36))
+    size += one.length
+    if (size > room) return units.join('')
+    units.push(one)
+  }
+}
+
+const prompt = (text: string) => `{"model":"a/b","messages":[{"role":"user","content":"${text}"}]}`
+
+/** The bodies, by name. The first is one string, with which the others are compared. */
+export function bodiesOf(bytes: number): Record<string, string> {
+  const room = bytes - 200
+  return {
+    'one text': prompt('a'.repeat(room)),
+    'one text of escapes': prompt(fill('\\n', room)),
+    'one text of escaped quotes': prompt(fill('\\"', room)),
+    'one text outside ASCII': prompt(fill('ж', room / 2)),
+    'lists in lists': `${HEAD},"x":${'['.repeat(room / 2)}${']'.repeat(room / 2)}}`,
+    'objects in objects': `${HEAD},"x":${fill('{"a":', room - room / 6)}0${fill('}', room / 6)}}`,
+    'empty objects': `${HEAD},"x":[0${fill(',{}', room)}]}`,
+    'new keys': `${HEAD},"x":{"a":0${sequence((n) => `,"_${n}":0`, room)}}}`,
+    'objects of new keys': `${HEAD},"x":[0${sequence((n) => `,{"_${n}":0}`, room)}]}`,
+    'keys on top': `${HEAD}${sequence((n) => `,"_${n}":0`, room)}}`,
+    'one long key': `${HEAD},"${fill('a', room)}":0}`,
+    numbers: `${HEAD},"x":[0${fill(',1e400', room)}]}`,
+    'one long number': `${HEAD},"x":${fill('1', room)}}`,
+    'parts of a message': `{"model":"a/b","messages":[{"role":"user","content":[0${fill(',{"type":""}', room)}]}]}`,
+  }
+}

@@ -1,0 +1,79 @@
+/** How long one client can keep the others waiting: by the body that it sends, and by how it behaves. */
+import { readConfig } from '../src/config/config.ts'
+import { readProxyRequest } from '../src/gateway/body.ts'
+import { bodiesOf } from './bodies.ts'
+import type { Case } from './cases.ts'
+import { startChild } from './child.ts'
+import { load } from './load.ts'
+import { median, ms, percentile, table } from './report.ts'
+
+const { maxBodyBytes, ...config } = readConfig({}, 'node')
+const ROUNDS = 9
+const REQUESTS = 300
+
+/** Measures, prints both tables, and returns the figures. */
+export async function stalls(weir: Case): Promise<object[]> {
+  return [...reading(), ...(await waiting(weir))]
+}
+
+/** Reads each body as the proxy does. Requests wait meanwhile, because a process has one event loop. */
+function reading(): object[] {
+  const bodies = Object.entries(bodiesOf(maxBodyBytes))
+  const parsing = median(times(() => void JSON.parse(bodies[0]?.[1] ?? '')))
+  const figures = bodies.map(([body, text]) => {
+    const bytes = new TextEncoder().encode(text)
+    let answer = 'goes up'
+    const took = times(() => {
+      try {
+        readProxyRequest('chat/completions', bytes, { ...config, maxBodyBytes })
+      } catch (error) {
+        answer = (error as { code: string }).code
+      }
+    })
+    return { body, ms: median(took), times: median(took) / parsing, answer }
+  })
+  const mb = (maxBodyBytes / 1024 / 1024).toFixed(0)
+  console.log(`\nReading a body of ${mb} MB, against JSON.parse of one text (${ms(parsing)} ms)\n`)
+  const rows = figures.map((one) => [one.body, ms(one.ms), `${one.times.toFixed(1)}×`, one.answer])
+  console.log(table(['body', 'ms', 'times', 'answer'], rows))
+  return figures
+}
+
+const times = (work: () => void): number[] =>
+  Array.from({ length: ROUNDS }, () => {
+    const start = performance.now()
+    work()
+    return performance.now() - start
+  })
+
+/** What a quiet client waits for an answer while another one does its worst. */
+async function waiting(weir: Case): Promise<object[]> {
+  const options = { url: weir.url, bytes: maxBodyBytes }
+  const attacker = await startChild<{ attack?: string }, string[]>('attacker.ts', options)
+  const quiet = { kind: 'plain', inFlight: 1, requests: REQUESTS } as const
+  const measure = async () => {
+    const waits = (await load(weir, quiet)).map(({ whole }) => whole)
+    return { median: median(waits), p99: percentile(waits, 99), longest: Math.max(...waits) }
+  }
+  try {
+    await measure()
+    const calm = await measure()
+    const figures = [{ client: 'nobody else', ...calm }]
+    for (const client of await attacker.ask({})) {
+      process.stderr.write(`stalls: ${client}\n`)
+      await attacker.ask({ attack: client })
+      figures.push({ client, ...(await measure()) })
+      await attacker.ask({})
+    }
+    console.log(`\nWhat a quiet client of ${weir.name} waits while another one sends, in ms\n`)
+    const rows = figures.map((one) => [
+      one.client,
+      ...[one.median, one.p99, one.longest].map(ms),
+      `${(one.median / calm.median).toFixed(1)}×`,
+    ])
+    console.log(table(['the other one', 'median', 'p99', 'longest', 'median to calm'], rows))
+    return figures
+  } finally {
+    await attacker.stop()
+  }
+}
