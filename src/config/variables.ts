@@ -123,7 +123,7 @@ export const TABLE = [
     name: 'CAP',
     parse: oneOf('balanced', 'strict'),
     default: 'balanced',
-    doc: 'How many tokens are reserved for a request before it is sent. balanced counts two bytes as a token, which holds for ordinary text. strict counts one byte as a token, which always holds; it adds a maximum to a request that has none, and refuses what cannot be bounded.',
+    doc: 'How many tokens are reserved for a request before it is sent. balanced counts two bytes as a token, which holds for ordinary text. strict counts the most that tokenizers and templates make of a byte; it adds a maximum to a request that has none, and refuses what cannot be bounded.',
   },
   {
     name: 'MAX_COMPLETION_TOKENS',

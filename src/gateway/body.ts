@@ -29,6 +29,11 @@ const READ_FIELDS = fieldsByFold([
   'max_completion_tokens',
   'max_output_tokens',
   'tools',
+  'functions',
+  'tool_choice',
+  'function_call',
+  'response_format',
+  'text',
   'previous_response_id',
   'conversation',
   'documents',
@@ -48,6 +53,9 @@ const READ_INSIDE = fieldsByFold([
   'id',
   'content',
   'output',
+  'tool_calls',
+  'function_call',
+  'arguments',
   'image_url',
   'file_id',
   'file_url',
@@ -101,6 +109,7 @@ export function parseBody(bytes: Uint8Array, strict = false): Json {
 
 type Key = {
   key: string
+  /** The index behind its closing quote. */ end: number
   depth: number
   /** One set per object. */ seen: Set<string>
 }
@@ -116,7 +125,8 @@ function* keysOf(text: string, maxDepth: number): Generator<Key> {
         const end = closingQuote(text, i + 1)
         const seen = open.at(-1)
         if (seen && expectKey) {
-          yield { key: JSON.parse(text.slice(i, end + 1)) as string, depth: open.length, seen }
+          const key = JSON.parse(text.slice(i, end + 1)) as string
+          yield { key, end: end + 1, depth: open.length, seen }
           expectKey = false
         }
         i = end
@@ -171,10 +181,10 @@ export function readProxyRequest(
     }
   }
 
-  const reservation = reservationOf(route, body, bytes.length, config)
+  const reservation = reservationOf(route, body, bytes, config)
   return {
     route,
-    bytes: reservation.splice ? splice(bytes, reservation.splice) : bytes,
+    bytes: reservation.splice ? splice(bytes, body, reservation.splice) : bytes,
     model,
     reservation,
   }
@@ -196,16 +206,29 @@ function checkModel(model: string, { allowedModels }: Readonly<Config>): void {
   }
 }
 
-/** Puts a field in front of an object's first key; the object is known not to be empty. */
+/** Writes a field in front of an object's first key, or in place of its null. The object is known not to be empty. */
 function splice(
   bytes: Uint8Array<ArrayBuffer>,
+  body: Json,
   { field, tokens }: NonNullable<Reservation['splice']>,
 ): Uint8Array<ArrayBuffer> {
-  const at = bytes.indexOf(0x7b) + 1
-  const insert = new TextEncoder().encode(`"${field}":${tokens},`)
-  const result = new Uint8Array(bytes.length + insert.length)
+  const isNull = Object.hasOwn(body, field)
+  const at = isNull ? nullOf(bytes, field) : bytes.indexOf(0x7b) + 1
+  const insert = new TextEncoder().encode(isNull ? String(tokens) : `"${field}":${tokens},`)
+  const rest = bytes.subarray(isNull ? at + 'null'.length : at)
+  const result = new Uint8Array(at + insert.length + rest.length)
   result.set(bytes.subarray(0, at))
   result.set(insert, at)
-  result.set(bytes.subarray(at), at + insert.length)
+  result.set(rest, at + insert.length)
   return result
+}
+
+/** Where the null of a top-level field begins, in bytes. */
+function nullOf(bytes: Uint8Array, field: string): number {
+  const text = new TextDecoder().decode(bytes)
+  for (const { key, end } of keysOf(text, 1)) {
+    if (key === field)
+      return new TextEncoder().encode(text.slice(0, text.indexOf('null', end))).length
+  }
+  throw new Error('The field is not there.')
 }

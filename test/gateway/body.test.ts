@@ -246,7 +246,6 @@ test.each([
   ['messages', { model: 'a', messages: Array(5001).fill('') }],
   ['input', { model: 'a', messages, input: Array(10_000).fill('') }],
   ['n', { model: 'a', messages, n: 0 }],
-  ['max_tokens', { model: 'a', messages, max_tokens: '7' }],
 ])('refuses a chat request whose %s is wrong', (param, body) => {
   expect(refusal(() => read(body))).toMatchObject({ code: 'invalid_request', status: 400, param })
 })
@@ -405,6 +404,41 @@ test('when strict, puts a missing maximum in front, and changes nothing else', (
     ),
   )
 })
+
+test('when strict, writes a maximum in place of its null, and changes nothing else', () => {
+  fc.assert(
+    fc.property(
+      blank,
+      fc.dictionary(fc.string(), fc.jsonValue()),
+      fc.constantFrom<MeteredRoute>(CHAT, 'responses'),
+      (space, extra, route) => {
+        const field = route === CHAT ? 'max_completion_tokens' : 'max_output_tokens'
+        const tool = { type: 'function', function: { name: `é "${field}":null`, [field]: null } }
+        const head = JSON.stringify({ extra, model: 'a', messages, input: 'Hi', tools: [tool] })
+        const text = (value: string) =>
+          `${head.slice(0, -1)},${space}"${field}"${space}:${space}${value}${space},"z":null}`
+        const { bytes } = read(text('null'), { CAP: 'strict' }, route)
+        expect(decode(bytes)).toBe(text('2500'))
+      },
+    ),
+  )
+  const escaped = String.raw`{"model":"a","max_completion_tokens":null,"messages":[]}`
+  const { bytes } = read(escaped, { CAP: 'strict' })
+  expect(decode(bytes)).toBe(escaped.replace('null', '2500'))
+})
+
+test.each([
+  ['TOOL_CHOICE', '{"TOOL_CHOICE":1}'],
+  ['Response_Format', '{"Response_Format":1}'],
+  ['Tool_Calls', '{"messages":[{"Tool_Calls":[]}]}'],
+  ['tool_calls', '{"messages":[{"tool_calls":[],"tool_calls":[]}]}'],
+])(
+  'when strict, refuses another spelling of what it measures, or a second one: %s',
+  (param, text) => {
+    const error = refusal(() => parseBody(encode(text), true))
+    expect(error).toMatchObject({ code: 'invalid_request', param })
+  },
+)
 
 test('reserves the maximum that it puts in', () => {
   const vars = { CAP: 'strict', MAX_COMPLETION_TOKENS: '321' }
