@@ -5,6 +5,7 @@ import type { AppEnv, Deps } from './context.ts'
 import { ApiError, asApiError, brokenOff, errorResponse } from './errors.ts'
 import { createAdmin } from './http/admin.ts'
 import { crossOrigin } from './http/cross-origin.ts'
+import { noWebSocket } from './http/websocket.ts'
 import { adminRoutes } from './routes/admin.ts'
 import { assetRoutes } from './routes/assets.ts'
 import { dashboardRoutes } from './routes/dashboard.ts'
@@ -34,6 +35,7 @@ export function createApp(deps: Deps): Hono<AppEnv> {
   app.use('/api/groq', crossOrigin(config.allowedOrigins))
   app.use('/api/groq/*', crossOrigin(config.allowedOrigins))
   app.use('/api/tracking/*', crossOrigin(config.allowedOrigins))
+  app.use(noWebSocket)
 
   app.route('/api/groq', proxyRoutes(deps))
   app.route('/api/tracking', syncRoutes(deps))

@@ -35,7 +35,7 @@ const merge = (...parts) => {
     for (const model in part) {
       const minute = sumOf(60_000, all[model]?.minute, part[model]?.minute)
       const day = sumOf(86_400_000, all[model]?.day, part[model]?.day)
-      if (day.requests && /^[a-z\d][\w./-]{0,127}$/i.test(model)) all[model] = { minute, day }
+      if (day.requests && /^[a-z\d][\w.:/-]{0,127}$/i.test(model)) all[model] = { minute, day }
     }
   }
   return all

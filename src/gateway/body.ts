@@ -195,16 +195,16 @@ function checkModel(model: string, { allowedModels }: Readonly<Config>): void {
   if (!MODEL_NAME.test(model)) {
     throw new ApiError(
       'invalid_request',
-      '`model` must have 1 to 128 of the characters A-Z a-z 0-9 . _ / - and begin with a letter or digit.',
+      '`model` must have 1 to 128 of the characters A-Z a-z 0-9 . _ : / - and begin with a letter or digit.',
       { param: 'model' },
     )
   }
-  if (!isOffered(model, allowedModels)) {
-    throw new ApiError('model_not_allowed', `The model ${model} is not offered here.`, {
-      param: 'model',
-    })
-  }
+  if (!isOffered(model, allowedModels)) throw notOffered(model)
 }
+
+/** The error for a model that `ALLOWED_MODELS` does not contain. */
+export const notOffered = (model: string): ApiError =>
+  new ApiError('model_not_allowed', `The model ${model} is not offered here.`, { param: 'model' })
 
 /** Writes a field in front of an object's first key, or in place of its null. The object is known not to be empty. */
 function splice(

@@ -7,6 +7,7 @@ import type * as z from 'zod/mini'
 import type { AppContext } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { parseBody } from '../gateway/body.ts'
+import { uncompressed } from './uncompressed.ts'
 
 /** The `invalid_request` for a body that does not fit its schema. */
 export type Refusal = {
@@ -20,13 +21,14 @@ const PARAM_CHARS = 200
 
 /**
  * Reads the body of an admin's request: an object in UTF-8 with each top-level key once. Its Content-Type is ignored,
- * because curl sends the one of a form by default. Throws `invalid_json`, `invalid_request`.
+ * because curl sends the one of a form by default. Throws `invalid_json`, `invalid_request`, `unsupported_encoding`.
  */
 export async function jsonBody<T>(
   c: AppContext,
   schema: z.ZodMiniType<T>,
   refusal: Refusal,
 ): Promise<T> {
+  await uncompressed(c)
   const read = schema.safeParse(parseBody(new Uint8Array(await c.req.arrayBuffer())))
   if (read.success) return read.data
   throw refused(read.error, refusal)

@@ -9,6 +9,7 @@ import { createRelay } from '../gateway/relay.ts'
 import { notConfigured } from '../gateway/upstream.ts'
 import { limitBody } from '../http/limit-body.ts'
 import { methodNotAllowed } from '../http/methods.ts'
+import { uncompressed } from '../http/uncompressed.ts'
 import { createIdentify, type Caller } from '../identity/caller.ts'
 import type { MeteredRoute } from '../metering/reservation.ts'
 import type { Bytes } from '../ports.ts'
@@ -79,6 +80,10 @@ export function proxyRoutes(deps: Deps): Hono<AppEnv> {
   return app
 }
 
+const OFFERED =
+  'Under /api/groq/openai/v1/ there are POST chat/completions, POST responses, POST embeddings, GET models and ' +
+  'GET models/{id}. The base URL of groq-sdk ends with /api/groq, that of other clients with /api/groq/openai/v1.'
+
 /** Refuses other methods, and calls that Weir does not offer. */
 function refuseOthers(app: Hono<AppEnv>): void {
   for (const path of ['/', '/openai/v1/models', ...METERED.map((route) => `/openai/v1/${route}`)]) {
@@ -99,17 +104,14 @@ function refuseOthers(app: Hono<AppEnv>): void {
       })
     }
   }
+  app.all('*', () => {
+    throw new ApiError('not_found', `This path is not offered. ${OFFERED}`)
+  })
 }
 
 /** The unchanged bytes of the body. Throws `unsupported_encoding`. */
 async function readBytes(c: AppContext): Promise<Bytes> {
-  const encoding = c.req.header('content-encoding')
-  if (encoding !== undefined && encoding.trim().toLowerCase() !== 'identity') {
-    throw new ApiError(
-      'unsupported_encoding',
-      'Send the body uncompressed, without a Content-Encoding.',
-    )
-  }
+  await uncompressed(c)
   return new Uint8Array(await c.req.arrayBuffer())
 }
 

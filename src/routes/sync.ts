@@ -6,6 +6,7 @@ import { createIdentify } from '../identity/caller.ts'
 import { pageJsonBody } from '../http/json-body.ts'
 import { OWN_BODY_BYTES, limitBody } from '../http/limit-body.ts'
 import { allowMethods } from '../http/methods.ts'
+import { uncompressed } from '../http/uncompressed.ts'
 import { secondsUntil } from '../retry-after.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import { syncReport } from '../reports/usage.ts'
@@ -20,7 +21,11 @@ export function syncRoutes(deps: Deps): Hono<AppEnv> {
   const identify = createIdentify(deps)
   const app = new Hono<AppEnv>()
 
-  app.post('/sync', limitBody(OWN_BODY_BYTES), pageJsonBody(syncBody, SYNC_REFUSAL), async (c) => {
+  app.post('/sync', limitBody(OWN_BODY_BYTES), async function plain(c, next) {
+    await uncompressed(c)
+    await next()
+  })
+  app.post('/sync', pageJsonBody(syncBody, SYNC_REFUSAL), async (c) => {
     const { userToken, modelUsage } = c.req.valid('json')
     const caller = await identify(c, userToken)
     const store = storeOf(deps)

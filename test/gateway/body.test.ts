@@ -279,6 +279,7 @@ test.each([
   'meta-llama/llama-4-maverick-17b-128e-instruct',
   'llama-3.1-8b-instant',
   'constructor',
+  'ft:llama-3.1-8b-instant:org_0/my-adapter-0a1b',
   'A_b',
   'a'.repeat(128),
 ])('takes the model name %s', (model) => {
@@ -287,7 +288,7 @@ test.each([
 
 test.each([
   ['nothing', ''],
-  ['a colon', 'a:b'],
+  ['a colon in front', ':a'],
   ['NUL', 'a\0b'],
   ['a line end', 'a\n'],
   ['a line end inside', 'a\nb'],

@@ -24,6 +24,8 @@ test.each([
   'x-stainless-lang',
   'x-stainless-retry-count',
   'x-groq-region',
+  'Groq-Model-Version',
+  'groq-beta',
   'openai-organization',
   'openai-beta',
   'OpenAI-Project',
@@ -61,6 +63,9 @@ test.each([
   'accept-language',
   'x-stainless',
   'x-groqs-region',
+  'groqs-model-version',
+  'groq',
+  'my-groq-key',
   'openai',
   'my-openai-key',
 ])('never passes %s up', (name) => {

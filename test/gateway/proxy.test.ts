@@ -130,7 +130,13 @@ describe.each(KINDS)('on %s', (kind) => {
     ],
     ['no model', { json: { messages } }, 400, 'invalid_request', 'model'],
     ['a model that is a number', chat({ model: 7 }), 400, 'invalid_request', 'model'],
-    ['a model name with a colon', chat({ model: 'a:b' }), 400, 'invalid_request', 'model'],
+    [
+      'a model name that begins with a colon',
+      chat({ model: ':b' }),
+      400,
+      'invalid_request',
+      'model',
+    ],
     ['a model name with NUL', chat({ model: 'a\0b' }), 400, 'invalid_request', 'model'],
     ['a model name with a newline', chat({ model: 'a\nb' }), 400, 'invalid_request', 'model'],
     [
