@@ -3,6 +3,7 @@ import { Hono } from 'hono/tiny'
 import { v7 as uuidv7 } from 'uuid'
 import type { AppEnv, Deps } from './context.ts'
 import { ApiError, asApiError, brokenOff, errorResponse } from './errors.ts'
+import { pathWithin } from './http/below-path.ts'
 import { createAdmin } from './http/admin.ts'
 import { crossOrigin } from './http/cross-origin.ts'
 import { noWebSocket } from './http/websocket.ts'
@@ -18,7 +19,8 @@ import { proxyRoutes } from './routes/proxy.ts'
 /** Builds the app. It uses nothing of the platform except `deps`. */
 export function createApp(deps: Deps): Hono<AppEnv> {
   const { config, log, now } = deps
-  const app = new Hono<AppEnv>()
+  const { basePath } = config
+  const app = new Hono<AppEnv>(basePath ? { getPath: pathWithin(basePath) } : {})
   const admin = createAdmin(deps)
 
   app.use(async function requestId(c, next) {
@@ -32,6 +34,14 @@ export function createApp(deps: Deps): Hono<AppEnv> {
     if (work) c.executionCtx.waitUntil(work)
   })
 
+  if (basePath) {
+    app.use(async function belowPath(c, next) {
+      c.set('below', true)
+      await next()
+    })
+    app.get(basePath, (c) => c.redirect(`${basePath}/`))
+  }
+
   app.use('/api/groq', crossOrigin(config.allowedOrigins))
   app.use('/api/groq/*', crossOrigin(config.allowedOrigins))
   app.use('/api/tracking/*', crossOrigin(config.allowedOrigins))
@@ -43,7 +53,7 @@ export function createApp(deps: Deps): Hono<AppEnv> {
   app.route('/api/tokens', tokensRoutes(deps, admin))
   app.route('/api/test', healthRoutes(deps))
   app.route('/admin', dashboardRoutes(deps, admin))
-  app.route('/', homeRoutes())
+  app.route('/', homeRoutes(basePath))
   app.route('/', assetRoutes())
 
   app.notFound((c) =>
@@ -51,7 +61,7 @@ export function createApp(deps: Deps): Hono<AppEnv> {
       c,
       new ApiError(
         'not_found',
-        'No such route. Calls go to POST /api/groq or to /api/groq/openai/v1/…',
+        `No such route. Calls go to POST ${basePath}/api/groq or to ${basePath}/api/groq/openai/v1/…`,
       ),
     ),
   )

@@ -31,7 +31,8 @@ export type Config = {
   requestMs: number
   allowedOrigins: string[]
   ipStorage: 'full' | 'truncated' | 'off'
-  trustProxy: boolean
+  /** How many proxies in front are trusted. */
+  trustProxy: number
   onClientAbort: 'drain' | 'cancel'
   onStoreDown: 'open' | 'closed'
   storeTimeoutMs: number
@@ -40,7 +41,11 @@ export type Config = {
   statsDays: number
   /** By exact name of a model. */
   prices: Record<string, Price>
+  /** The address to listen on; all of them without it. */
+  host: string | undefined
   port: number
+  /** The path that the gateway is below, such as /weir; empty at the root of its site. */
+  basePath: string
   logLevel: LogLevel
 }
 
@@ -97,7 +102,7 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     requestMs: values.REQUEST_SECONDS * 1000,
     allowedOrigins: values.ALLOWED_ORIGINS,
     ipStorage: values.IP_STORAGE,
-    trustProxy: values.TRUST_PROXY === 'on',
+    trustProxy: values.TRUST_PROXY,
     onClientAbort: values.ON_CLIENT_ABORT,
     onStoreDown: values.ON_STORE_DOWN,
     storeTimeoutMs: values.STORE_TIMEOUT_MS,
@@ -108,7 +113,9 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     },
     statsDays: values.STATS_RETENTION_DAYS,
     prices: values.MODEL_PRICES,
+    host: values.HOST,
     port: values.PORT,
+    basePath: values.BASE_PATH,
     logLevel: values.LOG_LEVEL,
   }
   return Object.freeze(config)

@@ -4,10 +4,10 @@ import type { AppEnv } from '../context.ts'
 import { homePage } from '../views/home.tsx'
 import { answerPage } from './answer-page.ts'
 
-export function homeRoutes(): Hono<AppEnv> {
+export function homeRoutes(basePath: string): Hono<AppEnv> {
   const app = new Hono<AppEnv>()
   app.get('/', (c) =>
-    answerPage(c, homePage({ origin: new URL(c.req.url).origin }), 200, {
+    answerPage(c, homePage({ origin: new URL(c.req.url).origin + basePath }), 200, {
       'cache-control': 'public, max-age=300',
       vary: 'host',
     }),

@@ -1,5 +1,6 @@
 /** `GET /api/groq/openai/v1/models`: the provider's models that are offered here. These calls are not metered. */
 import * as z from 'zod/mini'
+import type { Config } from '../config/config.ts'
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { notOffered } from '../gateway/body.ts'
@@ -16,7 +17,7 @@ export const modelsHandler =
   (deps: Deps, identify: Identify, relay: Relay) => async (c: AppContext) => {
     await identify(c)
     const { allowedModels } = deps.config
-    const path = modelsPath(new URL(c.req.url).pathname, allowedModels)
+    const path = modelsPath(new URL(c.req.url).pathname, deps.config)
     const upstream = new AbortController()
     const deadline = setTimeout(() => upstream.abort(), deps.config.requestMs)
     const end = () => clearTimeout(deadline)
@@ -71,7 +72,8 @@ const MODELS = '/api/groq/openai/v1/models'
  * `models` or `models/{id}`; the id stays encoded as the client sent it. The router matches decoded paths, so the raw
  * path is checked again: no other path may be called with the provider's key. Throws `model_not_allowed`.
  */
-function modelsPath(pathname: string, allowedModels: string[]): string {
+function modelsPath(url: string, { basePath, allowedModels }: Readonly<Config>): string {
+  const pathname = url.startsWith(`${basePath}/`) ? url.slice(basePath.length) : url
   if (pathname === MODELS) return 'models'
   if (!pathname.startsWith(`${MODELS}/`)) {
     throw new ApiError('not_found', 'Write the path up to the name of the model without escapes.')

@@ -76,16 +76,17 @@ export function proxyRoutes(deps: Deps): Hono<AppEnv> {
   app.get('/openai/v1/models', models)
   app.get('/openai/v1/models/*', models)
 
-  refuseOthers(app)
+  refuseOthers(app, `${config.basePath}/api/groq`)
   return app
 }
 
-const OFFERED =
-  'Under /api/groq/openai/v1/ there are POST chat/completions, POST responses, POST embeddings, GET models and ' +
-  'GET models/{id}. The base URL of groq-sdk ends with /api/groq, that of other clients with /api/groq/openai/v1.'
+/** What is offered, for those who ask for something else. `at` is where. */
+const offered = (at: string): string =>
+  `Under ${at}/openai/v1/ there are POST chat/completions, POST responses, POST embeddings, GET models and ` +
+  `GET models/{id}. The base URL of groq-sdk ends with ${at}, that of other clients with ${at}/openai/v1.`
 
 /** Refuses other methods, and calls that Weir does not offer. */
-function refuseOthers(app: Hono<AppEnv>): void {
+function refuseOthers(app: Hono<AppEnv>, at: string): void {
   for (const path of ['/', '/openai/v1/models', ...METERED.map((route) => `/openai/v1/${route}`)]) {
     app.all(path, (c) => {
       throw methodNotAllowed(c.req.method, [path.endsWith('models') ? 'GET' : 'POST'])
@@ -105,7 +106,7 @@ function refuseOthers(app: Hono<AppEnv>): void {
     }
   }
   app.all('*', () => {
-    throw new ApiError('not_found', `This path is not offered. ${OFFERED}`)
+    throw new ApiError('not_found', `This path is not offered. ${offered(at)}`)
   })
 }
 

@@ -5,6 +5,7 @@ import type { Server as HttpServer, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Config } from '../../config/config.ts'
 import type { Log } from '../../log.ts'
+import { bare, forwardedFor } from './client-address.ts'
 import { nodeFetch } from './http.ts'
 import { streamPipe } from '../../gateway/pipe.ts'
 import type { AppEnv, Deps } from '../../context.ts'
@@ -38,7 +39,7 @@ const RELAY: RelayPlatform = {
 /** How often an unavailable store is retried while no requests arrive. */
 const TEND_MS = 250
 
-/** Listens on `config.port`. Rejects if that is not possible. */
+/** Listens on `config.host` and `config.port`. Rejects if that is not possible. */
 export async function startServer({
   createApp,
   config,
@@ -55,8 +56,9 @@ export async function startServer({
     now: Date.now,
     log,
     clientIp(c) {
-      const forwarded = config.trustProxy && c.req.header('x-forwarded-for')?.split(',').at(-1)
-      return forwarded || (c.env as HttpBindings).incoming.socket.remoteAddress
+      const forwarded = config.trustProxy && c.req.header('x-forwarded-for')
+      if (forwarded) return forwardedFor(forwarded, config.trustProxy)
+      return bare((c.env as HttpBindings).incoming.socket.remoteAddress ?? '')
     },
     relay: RELAY,
     environment: { platform: 'node', storage: config.redis ? 'database' : 'file' },
@@ -78,10 +80,11 @@ export async function startServer({
     setImmediate(() => socket?.uncork())
     return response
   }
+  const listen = { port: config.port, ...(config.host && { hostname: config.host }) }
   let server: HttpServer | undefined
   const { port } = await new Promise<AddressInfo>((resolve, reject) => {
     server = serve(
-      { fetch: (request, env) => fetchApp(request, env as HttpBindings), port: config.port },
+      { fetch: (request, env) => fetchApp(request, env as HttpBindings), ...listen },
       resolve,
     ) as HttpServer
     server.once('error', reject)
