@@ -37,6 +37,7 @@ export const weirVars = ({ upstream, rest, tcp, file, limits }: WeirOptions): Va
   ...(file !== undefined && { USAGE_FILE: file }),
   MODEL_LIMITS: JSON.stringify({ '*': AMPLE, total: AMPLE, ...limits }),
   GLOBAL_LIMITS: JSON.stringify({ total: AMPLE, [BENCH_MODEL]: AMPLE }),
+  NEW_USERS_PER_MINUTE: '1000000',
   USER_RETENTION_DAYS: String(BENCH_USER_DAYS),
   ON_CLIENT_ABORT: 'drain',
   // A busy machine must not look like an unreachable database.

@@ -1,33 +1,35 @@
 /**
- * Writes Vercel's Build Output, one function and the static files, and the worker for Cloudflare.
+ * Writes Vercel's Build Output, two functions and the static files, and the two workers for Cloudflare.
  * https://vercel.com/docs/build-output-api
  */
 import { build } from 'esbuild'
 import { copyFile, cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { basename, resolve } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { basename } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import {
-  SHARED_HEADERS,
-  SHARED_PATHS,
-  STATIC_HEADERS,
-  STATIC_PATHS,
-} from '../src/platform/node/static-files.ts'
+import { path as pathOf } from '../src/config/parse.ts'
+import { config } from '../src/vercel.ts'
 import { edgeBundle } from './bundle.ts'
 import { OPENAPI_PATH, openapiText } from './openapi.ts'
+import { vercelRoutes } from './vercel-routes.ts'
 
 const OUTPUT = '.vercel/output'
-const FUNCTION = `${OUTPUT}/functions/index.func`
 /** Each entry with its source map. The map is for reading stack traces and is not uploaded. */
 const BUNDLES = 'dist'
+/** The entries of Vercel's functions, by the name of the function. */
+const FUNCTIONS = { index: 'vercel', pages: 'vercel-pages' }
+const WORKERS = ['worker', 'worker-pages']
 const MAX_GZIP_BYTES = 128 * 1024
 
 const json = (path: string, value: unknown) =>
   writeFile(path, `${JSON.stringify(value, null, 2)}\n`)
 
-/** A regular expression that matches these paths only. */
-const only = (paths: string[]) =>
-  `^(?:${paths.map((path) => path.replace(/[.+^$*?()[\]{}|\\]/g, '\\$&')).join('|')})$`
+/** `BASE_PATH` of the build. */
+function basePath(): string {
+  const parsed = pathOf(process.env.BASE_PATH?.trim() || '/')
+  if ('value' in parsed) return parsed.value
+  console.error(`BASE_PATH ${parsed.problem}.`)
+  process.exit(1)
+}
 
 /** How Vercel starts the function: https://vercel.com/docs/build-output-api/primitives#vercel-functions */
 const LAUNCH = {
@@ -41,41 +43,30 @@ const LAUNCH = {
   },
 }
 
-/**
- * The runtime that the built function exports. The source cannot be imported here: it imports Lua, which only esbuild
- * can.
- */
-async function runtimeOf(path: string): Promise<keyof typeof LAUNCH> {
-  const { config } = (await import(pathToFileURL(resolve(path)).href)) as {
-    config: { runtime: keyof typeof LAUNCH }
-  }
-  return config.runtime
-}
-
+const base = basePath()
 for (const folder of [OUTPUT, BUNDLES]) await rm(folder, { recursive: true, force: true })
-for (const entry of ['vercel', 'worker']) {
+for (const entry of [...Object.values(FUNCTIONS), ...WORKERS]) {
   const bundle = edgeBundle(`src/${entry}.ts`, `${BUNDLES}/${entry}/index.js`)
   await build({ ...bundle, sourcemap: 'external' })
 }
-await mkdir(FUNCTION, { recursive: true })
-await copyFile(`${BUNDLES}/vercel/index.js`, `${FUNCTION}/index.mjs`)
-await json(`${FUNCTION}/.vc-config.json`, LAUNCH[await runtimeOf(`${FUNCTION}/index.mjs`)])
+for (const [name, entry] of Object.entries(FUNCTIONS)) {
+  const folder = `${OUTPUT}/functions/${name}.func`
+  await mkdir(folder, { recursive: true })
+  await copyFile(`${BUNDLES}/${entry}/index.js`, `${folder}/index.mjs`)
+  await json(`${folder}/.vc-config.json`, LAUNCH[config.runtime as keyof typeof LAUNCH])
+}
 // The file `_headers` is for Cloudflare.
 const filter = (path: string) => basename(path) !== '_headers'
 await cp('static', `${OUTPUT}/static`, { recursive: true, filter })
 await writeFile(`${OUTPUT}/static${OPENAPI_PATH}`, openapiText())
 await json(`${OUTPUT}/config.json`, {
   version: 3,
-  routes: [
-    { src: only(STATIC_PATHS), headers: STATIC_HEADERS, continue: true },
-    { src: only(SHARED_PATHS), headers: SHARED_HEADERS, continue: true },
-    { handle: 'filesystem' },
-    { src: '/(.*)', dest: '/index' },
-  ],
+  routes: vercelRoutes(base),
 })
 
 const kb = (bytes: number) => `${(bytes / 1024).toFixed(1)} KB`
-for (const path of [`${FUNCTION}/index.mjs`, `${BUNDLES}/worker/index.js`]) {
+for (const entry of [...Object.values(FUNCTIONS), ...WORKERS]) {
+  const path = `${BUNDLES}/${entry}/index.js`
   const bundle = await readFile(path)
   const gzip = gzipSync(bundle).length
   console.log(`${path}: ${kb(bundle.length)}, ${kb(gzip)} gzip (at most ${kb(MAX_GZIP_BYTES)})`)

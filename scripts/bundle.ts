@@ -1,20 +1,35 @@
-/** The esbuild options of the edge bundle. Development, tests, Vercel and Cloudflare all use the same bundle. */
+/** The esbuild options of the edge bundles. Development, tests, Vercel and Cloudflare all use the same bundles. */
 import type { BuildOptions, Plugin } from 'esbuild'
+import type { WorkerOptions } from 'miniflare'
+import { SCRIPT_FILES, readScript } from '../src/store/redis/script-files.ts'
 import { ASSET_FILES, readAssets } from '../src/views/assets.ts'
 
-/** The compatibility date of workerd. wrangler.toml has the same date. */
+/** The compatibility date of workerd. wrangler.toml and wrangler.pages.toml have the same date. */
 export const COMPATIBILITY_DATE = '2026-04-01'
 
-/** Puts the files that the pages load into the bundle. They replace src/views/assets.ts. */
-const assets: Plugin = {
-  name: 'assets',
+/** Replaces a module that reads files when it is loaded by the value that it exports. */
+const inlined = (module: string, files: string[], read: () => Record<string, unknown>): Plugin => ({
+  name: module,
   setup(build) {
-    build.onLoad({ filter: /[\\/]src[\\/]views[\\/]assets\.ts$/ }, () => ({
-      contents: `export const ASSETS = ${JSON.stringify(readAssets())}`,
-      watchFiles: Object.values(ASSET_FILES),
+    const filter = new RegExp(
+      `${module.replace(/\W/g, (char) => (char === '/' ? '[\\\\/]' : `\\${char}`))}$`,
+    )
+    build.onLoad({ filter }, () => ({
+      contents: Object.entries(read())
+        .map(([name, value]) => `export const ${name} = ${JSON.stringify(value)}`)
+        .join('\n'),
+      watchFiles: files,
     }))
   },
-}
+})
+
+const assets = inlined('src/views/assets.ts', Object.values(ASSET_FILES), () => ({
+  ASSETS: readAssets(),
+}))
+
+const script = inlined('src/store/redis/script-files.ts', SCRIPT_FILES, () => ({
+  LEDGER_SCRIPT: readScript(),
+}))
 
 /** Options to bundle an edge entry into one file. */
 export const edgeBundle = (entry: string, outfile: string): BuildOptions => ({
@@ -27,7 +42,35 @@ export const edgeBundle = (entry: string, outfile: string): BuildOptions => ({
   platform: 'browser',
   conditions: ['edge-light', 'workerd', 'worker', 'browser'],
   legalComments: 'none',
-  // For src/store/redis/script-inlined.ts.
-  loader: { '.lua': 'text' },
-  plugins: [assets],
+  // workerd has it.
+  external: ['cloudflare:workers'],
+  plugins: [assets, script],
 })
+
+/** The two bundles for workerd. */
+export const WORKERS = { proxy: 'src/worker.ts', pages: 'src/worker-pages.ts' }
+
+export type WorkerScripts = Record<keyof typeof WORKERS, string>
+
+/**
+ * The two workers as Miniflare runs them, the proxy first. Only the proxy has the variables; on `services` both call
+ * what they use in development.
+ */
+export const workersOf = (
+  scripts: WorkerScripts,
+  bindings: Record<string, string>,
+  services: NonNullable<WorkerOptions['serviceBindings']> = {},
+): WorkerOptions[] => {
+  const common = { modules: true, compatibilityDate: COMPATIBILITY_DATE } as const
+  const pages = { name: 'weir-pages', entrypoint: 'Pages' }
+  return [
+    {
+      ...common,
+      name: 'weir',
+      script: scripts.proxy,
+      bindings,
+      serviceBindings: { ...services, PAGES: pages },
+    },
+    { ...common, name: 'weir-pages', script: scripts.pages, serviceBindings: services },
+  ]
+}

@@ -1,5 +1,5 @@
 /**
- * `npm run dev`: the edge bundle in workerd, with usage in a file and, if no key is set, a demo model.
+ * `npm run dev`: the edge bundles in workerd, with usage in a file and, if no key is set, a demo model.
  * It needs no database, no key and no network, and rebuilds on change.
  */
 import { context, type BuildResult } from 'esbuild'
@@ -18,11 +18,12 @@ import {
   SECRET_CHANGED,
 } from '../src/platform/node/secret-check.ts'
 import { startupLines } from '../src/platform/node/startup.ts'
+import { createLog } from '../src/log.ts'
 import { onStopSignal } from '../src/platform/node/signals.ts'
 import { serveStore } from '../src/store/binding.ts'
 import { openLocal, type LocalStore } from '../src/store/local/store.ts'
 import { StoreError } from '../src/store/store.ts'
-import { COMPATIBILITY_DATE, edgeBundle } from './bundle.ts'
+import { COMPATIBILITY_DATE, WORKERS, edgeBundle, workersOf, type WorkerScripts } from './bundle.ts'
 import { answerDemo } from './demo-model.ts'
 import { PAGE_ROUTES, pages } from './demo-page.ts'
 import { reapChildren } from './reaper.ts'
@@ -65,16 +66,9 @@ async function develop(): Promise<void> {
     }
   }
 
-  const options = (script: string): MiniflareOptions => ({
+  const options = (scripts: WorkerScripts): MiniflareOptions => ({
     workers: [
-      {
-        name: 'weir',
-        modules: true,
-        script,
-        compatibilityDate: COMPATIBILITY_DATE,
-        bindings,
-        serviceBindings,
-      },
+      ...workersOf(scripts, bindings, serviceBindings),
       {
         name: 'pages',
         routes: PAGE_ROUTES,
@@ -91,33 +85,40 @@ async function develop(): Promise<void> {
     log: new Log(LogLevel.WARN),
   })
 
-  let running = ''
+  const running: WorkerScripts = { proxy: '', pages: '' }
   let miniflare: Miniflare | undefined
-  async function rebuilt({ outputFiles, errors }: BuildResult): Promise<void> {
-    const script = outputFiles?.[0]?.text
-    if (errors.length || script === undefined || script === running) return
-    running = script
-    await miniflare?.setOptions(options(script))
-    if (miniflare) console.log('Rebuilt.')
+  async function bundleOf(worker: keyof WorkerScripts) {
+    async function rebuilt({ outputFiles, errors }: BuildResult): Promise<void> {
+      const script = outputFiles?.[0]?.text
+      if (errors.length || script === undefined || script === running[worker]) return
+      running[worker] = script
+      await miniflare?.setOptions(options(running))
+      if (miniflare) console.log('Rebuilt.')
+    }
+    const { plugins = [], ...edge } = edgeBundle(WORKERS[worker], `${worker}.js`)
+    const bundle = await context({
+      ...edge,
+      write: false,
+      plugins: [...plugins, { name: 'rebuilt', setup: (build) => build.onEnd(rebuilt) }],
+    })
+    await bundle.rebuild()
+    return bundle
   }
-  const { plugins = [], ...edge } = edgeBundle('src/worker.ts', 'worker.js')
-  const bundle = await context({
-    ...edge,
-    write: false,
-    plugins: [...plugins, { name: 'rebuilt', setup: (build) => build.onEnd(rebuilt) }],
-  })
-  await bundle.rebuild()
+  const bundles = await Promise.all([bundleOf('proxy'), bundleOf('pages')])
   miniflare = new Miniflare(options(running))
   const { origin } = await miniflare.ready
-  await bundle.watch()
+  for (const bundle of bundles) await bundle.watch()
 
   // Replaces Miniflare's own handlers, which end the process at once: the store needs time to
   // close.
-  onStopSignal(async () => {
-    await bundle.dispose()
-    await miniflare?.dispose()
-    await store?.close()
-  })
+  onStopSignal(
+    [
+      ...bundles.map((bundle) => () => bundle.dispose()),
+      () => miniflare?.dispose(),
+      () => store?.close(),
+    ],
+    createLog({ level: 'error', format: 'text', write: (line) => console.error(line) }),
+  )
 
   const storage = store ? `the file ${config.usageFile}` : 'Redis over REST'
   // Here a missing provider key means the demo model, and a missing admin key is generated.

@@ -4,6 +4,7 @@
  */
 import { ConfigError, readConfig, type Config, type Database } from '../src/config/config.ts'
 import { loadEnvFiles } from '../src/platform/node/env-files.ts'
+import { useProxies } from '../src/platform/node/http.ts'
 import { createLog } from '../src/log.ts'
 import { rekey } from '../src/migration/rekey.ts'
 import { migrated, type MigrationReport } from '../src/migration/report.ts'
@@ -27,6 +28,7 @@ if (more.length || (arg?.startsWith('-') && arg !== KEYS)) {
 }
 loadEnvFiles()
 try {
+  useProxies(process.env)
   const file = arg !== undefined && arg !== KEYS ? { USAGE_FILE: arg } : {}
   const config = readConfig({ ...process.env, ...file }, 'node')
   const { redis: database } = config

@@ -1,7 +1,7 @@
 /** The routes in the OpenAPI document: their callers, parameters and answers. */
 import type { ErrorCode } from '../src/errors.ts'
 import { WRONG_PER_MINUTE } from '../src/identity/admin-key.ts'
-import { SYNCS_PER_MINUTE } from '../src/routes/sync.ts'
+import { SYNCS_PER_MINUTE } from '../src/ledger/commands.ts'
 import type * as z from 'zod/mini'
 import {
   blockBody,
@@ -15,6 +15,7 @@ import {
   groqAnswer,
   groqRequest,
   healthAnswer,
+  readyAnswer,
   historyAnswer,
   historyQuery,
   loggedIn,
@@ -64,7 +65,7 @@ const JSON_TYPE = 'application/json'
 const STREAM_TYPE = 'text/event-stream'
 const FORM_TYPE = 'application/x-www-form-urlencoded'
 
-const USER: ErrorCode[] = ['invalid_request', 'missing_token', 'invalid_token']
+const USER: ErrorCode[] = ['invalid_request', 'missing_token', 'invalid_token', 'cross_origin']
 const BODY: ErrorCode[] = [
   'invalid_json',
   'invalid_request',
@@ -88,6 +89,7 @@ const METERED: ErrorCode[] = [
   'insufficient_quota',
   'global_quota',
   'rate_limit_exceeded',
+  'too_many_users',
 ]
 const ADMIN: ErrorCode[] = ['missing_token', 'invalid_token', 'rate_limit_exceeded', ...STORE]
 
@@ -197,7 +199,7 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
           content: { [JSON_TYPE]: synced },
         },
       },
-      errors: [...USER, ...BODY, ...STORE, 'rate_limit_exceeded'],
+      errors: [...USER, ...BODY, ...STORE, 'rate_limit_exceeded', 'too_many_users'],
     },
   },
   '/api/admin/login': {
@@ -339,6 +341,20 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
         },
       },
       errors: [],
+    },
+  },
+  '/api/health': {
+    get: {
+      id: 'getReadiness',
+      tag: 'Health',
+      summary: 'Whether model calls are served, as a status',
+      description:
+        '503 if they are answered with 503: nothing is configured, the database is away and `ON_STORE_DOWN` is `closed`, or the instance is about to end.',
+      who: 'anyone',
+      answers: {
+        200: { told: 'Calls are served.', content: { [JSON_TYPE]: readyAnswer } },
+      },
+      errors: ['not_configured', 'upstream_not_configured', 'store_unavailable'],
     },
   },
 }

@@ -350,17 +350,32 @@ const event: z.ZodMiniType<Event> = z.object({
 const audit: z.ZodMiniType<Audit> = z.object({
   v: count('The version of this document.'),
   at: time(),
-  action: z.enum(['login', 'logout', 'block', 'unblock', 'erase', 'clear', 'export']),
+  action: z.enum([
+    'login',
+    'failed login',
+    'logout',
+    'block',
+    'unblock',
+    'erase',
+    'clear',
+    'export',
+  ]),
   user: z.optional(say(z.string(), `The first ${AUDIT_ID_CHARS} characters of a user id.`)),
   model: z.optional(z.string()),
   reason: z.optional(z.string()),
   until: z.optional(time()),
   ip: z.optional(z.string()),
+  times: z.optional(count('Failed logins in a row, within an hour.')),
 })
 
 const health = {
   degraded: say(z.boolean(), 'The database is down, and the gateway works without it.'),
   queued: count('Events that wait for the database.'),
+  reason: z.optional(say(z.string(), 'Why the database cannot be used, in its own words.')),
+  evicts: z.optional(
+    say(z.string(), 'The `maxmemory-policy` by which the database may remove counts and blocks.'),
+  ),
+  stopping: z.optional(say(z.literal(true), 'The instance is about to end.')),
 } satisfies Record<keyof StoreHealth, Schema>
 
 export const usageAnswer = named(
@@ -428,15 +443,21 @@ export const historyAnswer = named(
   }),
 )
 
+export const readyAnswer = z.object({ ready: z.literal(true) })
+
 export const healthAnswer = named(
   'Health',
   z.object({
     database: z.object({
       connected: say(z.nullable(z.boolean()), 'Null until the first check ends.'),
       latencyMs: z.nullable(z.number()),
+      reason: health.reason,
     }),
     checkedAt: time('When the database was checked, at most every ten seconds.'),
-    ...health,
+    degraded: health.degraded,
+    queued: health.queued,
+    evicts: health.evicts,
+    stopping: health.stopping,
     storageType: STORAGE,
     environment: z.object({
       platform: z.enum(['vercel', 'workerd', 'node']),

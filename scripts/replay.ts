@@ -2,10 +2,12 @@
 import { open } from 'node:fs/promises'
 import { ConfigError, readConfig } from '../src/config/config.ts'
 import { loadEnvFiles } from '../src/platform/node/env-files.ts'
+import { useProxies } from '../src/platform/node/http.ts'
 import { createLog } from '../src/log.ts'
 import { openStore } from '../src/platform/node/store.ts'
 import { REPLAY_BATCH, StoreError, type Entry } from '../src/store/store.ts'
 import { readUnrecorded } from './log-entries.ts'
+import { NoText, logLines } from './log-lines.ts'
 
 /** Longer than for a request, because nobody waits for this script. */
 const TIMEOUT_MS = 10_000
@@ -17,12 +19,15 @@ try {
   await replay(file)
 } catch (error) {
   const missing = error instanceof Error && 'code' in error && 'path' in error
+  if (error instanceof NoText) fail(`${file} cannot be read: ${error.message}`)
   if (!(error instanceof ConfigError || error instanceof StoreError || missing)) throw error
   fail(error.message)
 }
 
 async function replay(file: string): Promise<void> {
-  const lines = await open(file)
+  const captured = await open(file)
+  useProxies(process.env)
+
   const config = { ...readConfig(process.env, 'node'), storeTimeoutMs: TIMEOUT_MS }
   const log = createLog({ level: 'warn', format: 'text', write: (line) => console.error(line) })
   const { direct: store, storage, close } = await openStore(config, log)
@@ -43,7 +48,7 @@ async function replay(file: string): Promise<void> {
 
   try {
     let number = 0
-    for await (const line of lines.readLines()) {
+    for await (const line of logLines(captured)) {
       number += 1
       const entry = readUnrecorded(line, Date.now())
       if (entry === 'unreadable') unreadable.push(number)

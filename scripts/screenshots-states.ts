@@ -72,7 +72,13 @@ export async function openStates(): Promise<States> {
       now: () => NOW,
       log,
       clientIp: () => '198.51.100.7',
-      relay: { pipe: transformPipe, headers: {}, drain: { ms: 0, bytes: 0, atOnce: 0 } },
+      claimedIp: () => undefined,
+      relay: {
+        pipe: transformPipe,
+        headers: {},
+        isDecoded: () => true,
+        drain: { ms: 0, bytes: 0, atOnce: 0 },
+      },
       environment: { platform: 'node', storage: 'database' },
     })
     app.get('/:file', staticFiles())

@@ -1,10 +1,15 @@
-/** The whole app: the order of middleware, and the URL map. */
+/**
+ * The app: the order of middleware, and the URL map. On the edge, the proxy and the pages are two bundles, so that an
+ * isolate that starts for a call to the model loads no pages.
+ */
 import { Hono } from 'hono/tiny'
+import { getPath } from 'hono/utils/url'
 import { v7 as uuidv7 } from 'uuid'
 import type { AppEnv, Deps } from './context.ts'
 import { ApiError, asApiError, brokenOff, errorResponse } from './errors.ts'
 import { pathWithin } from './http/below-path.ts'
 import { createAdmin } from './http/admin.ts'
+import { createBodies, type Bodies } from './http/bodies.ts'
 import { crossOrigin } from './http/cross-origin.ts'
 import { noWebSocket } from './http/websocket.ts'
 import { adminRoutes } from './routes/admin.ts'
@@ -16,12 +21,49 @@ import { syncRoutes } from './routes/sync.ts'
 import { tokensRoutes } from './routes/tokens.ts'
 import { proxyRoutes } from './routes/proxy.ts'
 
-/** Builds the app. It uses nothing of the platform except `deps`. */
-export function createApp(deps: Deps): Hono<AppEnv> {
-  const { config, log, now } = deps
-  const { basePath } = config
-  const app = new Hono<AppEnv>(basePath ? { getPath: pathWithin(basePath) } : {})
+type Part = (app: Hono<AppEnv>, deps: Deps, bodies: Bodies) => void
+
+/** What callers of the model use. */
+const proxy: Part = (app, deps, bodies) => {
+  app.use('/api/groq/*', crossOrigin(deps.config.allowedOrigins))
+  app.use(noWebSocket)
+  app.route('/api/groq', proxyRoutes(deps, bodies))
+  app.route('/api', healthRoutes(deps))
+}
+
+/** What browsers and admins use: all routes of `PAGES_PATHS`. */
+const pages: Part = (app, deps, bodies) => {
   const admin = createAdmin(deps)
+  app.use('/api/tracking/*', crossOrigin(deps.config.allowedOrigins))
+  app.route('/api/tracking', syncRoutes(deps, bodies))
+  app.route('/api/admin', adminRoutes(deps, bodies, admin))
+  app.route('/api/tokens', tokensRoutes(deps, admin))
+  app.route('/admin', dashboardRoutes(deps, bodies, admin))
+  app.route('/', homeRoutes(deps.config.basePath))
+  app.route('/', assetRoutes())
+}
+
+/** The home page, and the paths that lead to the pages with everything below them. */
+export const PAGES_PATHS = ['/admin', '/api/admin', '/api/tokens', '/api/tracking', '/assets']
+
+/** Whether the pages answer a path, given without `BASE_PATH`. All other paths go to the proxy. */
+export const isOfPages = (path: string): boolean =>
+  path === '/' || PAGES_PATHS.some((own) => path === own || path.startsWith(`${own}/`))
+
+/** Builds the whole app. It uses nothing of the platform except `deps`. */
+export const createApp = (deps: Deps): Hono<AppEnv> => appOf(deps, proxy, pages)
+
+/** Builds the app of the proxy's bundle. */
+export const createProxyApp = (deps: Deps): Hono<AppEnv> => appOf(deps, proxy)
+
+/** Builds the app of the pages' bundle. */
+export const createPagesApp = (deps: Deps): Hono<AppEnv> => appOf(deps, pages)
+
+function appOf(deps: Deps, ...parts: Part[]): Hono<AppEnv> {
+  const { log, now } = deps
+  const { basePath } = deps.config
+  const within = pathWithin(basePath)
+  const app = new Hono<AppEnv>({ getPath: (request) => within(getPath(request)) })
 
   app.use(async function requestId(c, next) {
     c.set('id', uuidv7({ msecs: now() }))
@@ -42,19 +84,8 @@ export function createApp(deps: Deps): Hono<AppEnv> {
     app.get(basePath, (c) => c.redirect(`${basePath}/`))
   }
 
-  app.use('/api/groq', crossOrigin(config.allowedOrigins))
-  app.use('/api/groq/*', crossOrigin(config.allowedOrigins))
-  app.use('/api/tracking/*', crossOrigin(config.allowedOrigins))
-  app.use(noWebSocket)
-
-  app.route('/api/groq', proxyRoutes(deps))
-  app.route('/api/tracking', syncRoutes(deps))
-  app.route('/api/admin', adminRoutes(deps, admin))
-  app.route('/api/tokens', tokensRoutes(deps, admin))
-  app.route('/api/test', healthRoutes(deps))
-  app.route('/admin', dashboardRoutes(deps, admin))
-  app.route('/', homeRoutes(basePath))
-  app.route('/', assetRoutes())
+  const bodies = createBodies(deps.bodies)
+  for (const add of parts) add(app, deps, bodies)
 
   app.notFound((c) =>
     errorResponse(

@@ -2,7 +2,7 @@
 import type { Context } from 'hono'
 import type { Config } from './config/config.ts'
 import type { Log } from './log.ts'
-import type { Environment, Fetch, RelayPlatform } from './ports.ts'
+import type { BodyPlatform, Environment, Fetch, RelayPlatform } from './ports.ts'
 import type { FallbackStore } from './store/fallback/store.ts'
 
 export type Deps = {
@@ -16,7 +16,14 @@ export type Deps = {
   log: Log
   /** The client's address, as the platform reports it. */
   clientIp(c: Context): string | undefined
+  /**
+   * The client's address by a header that is not trusted. If there is one, a proxy that is not configured may stand
+   * before Weir, and then `clientIp` is the proxy's.
+   */
+  claimedIp(c: Context): string | undefined
   relay: RelayPlatform
+  /** Absent if bodies are read as streams. */
+  bodies?: BodyPlatform
   environment: Environment
 }
 

@@ -21,6 +21,7 @@ export const CODES = {
   insufficient_quota: [429, 'insufficient_quota'],
   global_quota: [429, 'insufficient_quota'],
   rate_limit_exceeded: [429, 'rate_limit_error'],
+  too_many_users: [429, 'rate_limit_error'],
   internal_error: [500, 'server_error'],
   upstream_unreachable: [502, 'server_error'],
   upstream_timeout: [504, 'server_error'],
@@ -84,5 +85,5 @@ export function asApiError(error: unknown): ApiError {
 export const brokenOff = () => new ApiError('invalid_request', 'The request broke off.')
 
 export function errorResponse(c: Context, error: ApiError): Response {
-  return c.json(error, error.status, error.headers)
+  return c.json(error, error.status, { 'cache-control': 'no-store', ...error.headers })
 }

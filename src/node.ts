@@ -1,6 +1,7 @@
 /** The entry for Node: a server, on Redis or on files. */
 import { ConfigError, readConfig, type Config } from './config/config.ts'
 import { loadEnvFiles } from './platform/node/env-files.ts'
+import { useProxies } from './platform/node/http.ts'
 import { createLog } from './log.ts'
 import { startMigration } from './migration/start.ts'
 import { connect, openStore } from './platform/node/store.ts'
@@ -14,7 +15,9 @@ import { StoreError } from './store/store.ts'
 loadEnvFiles()
 
 try {
-  await start(readConfig(process.env, 'node'))
+  const config = readConfig(process.env, 'node')
+  useProxies(process.env)
+  await start(config)
 } catch (error) {
   const expected = error instanceof ConfigError || error instanceof StoreError
   // The port is taken, or the address is not one of this machine.
@@ -32,23 +35,22 @@ async function start(config: Readonly<Config>): Promise<void> {
   const format = production ? 'json' : 'text'
   const write = (line: string) => console.log(line)
   const log = createLog({ level: config.logLevel, format, write })
-  const { store, storage, check, close } = await openStore(config, log)
+  const { store, storage, check, lost, close } = await openStore(config, log)
   const server = await startServer({ createApp, config, store, log })
   void tellSecretChange(config.userHashSecret, check, log)
   const { redis: database } = config
   const migration = database && startMigration({ config, database, connect, log, now: Date.now })
   if (database) {
-    // A first call, so that the log says at once whether the store answers.
-    store.events(1).catch((error: unknown) => log.warn('store.no_answer', { error }))
+    // So that the lines below say whether the database does what Weir needs.
+    await store.probe().catch((error: unknown) => log.warn('store.no_answer', { error }))
   }
-  onStopSignal(async () => {
-    await server.close()
-    await migration?.stop()
-    await close()
-  })
+  const stop = onStopSignal([server.close, () => migration?.stop(), close], log)
+  // Another process counts now. This one would serve without a cap.
+  lost.addEventListener('abort', stop)
+  if (lost.aborted) stop()
 
   // Printed last: a process that waits for these lines may stop the server after them.
-  for (const line of startupLines(config, storage)) console.log(line)
+  for (const line of startupLines(config, storage, store.health())) console.log(line)
   console.log(`Weir listens on http://${urlHost(config.host)}:${server.port}${config.basePath}`)
 }
 

@@ -2,6 +2,13 @@
 
 export type Bytes = Uint8Array<ArrayBuffer>
 
+/** What is known of a body before it comes. */
+export type Frame = {
+  /** In bytes. */
+  length?: number
+  isEventStream: boolean
+}
+
 export type Pipe = {
   readable: ReadableStream<Bytes>
   writer: {
@@ -15,8 +22,8 @@ export type Pipe = {
 }
 
 /**
- * The part of `fetch` that the app needs; a platform may have a cheaper one. It follows no redirect and decodes
- * encodings.
+ * The part of `fetch` that the app needs; a platform may have a cheaper one. It follows no redirect, and undoes
+ * the content codings that it knows.
  */
 export type Fetch = (
   url: string,
@@ -42,12 +49,29 @@ export type AnswerHeaders = Iterable<[string, string]> & {
 
 export type BodyReader = Pick<ReadableStreamDefaultReader<Bytes>, 'read' | 'cancel'>
 
+/** How a platform gives the bodies of requests. */
+export type BodyPlatform = {
+  /** The most bytes of all bodies that are being read or sent on. */
+  memory: number
+  /**
+   * Gives the pieces of a body as they come, and then `end`, or `fail` if it breaks off. The function that it returns stops
+   * that. `env` is what the server gave the app beside the request.
+   */
+  read(
+    request: Request,
+    env: unknown,
+    to: { piece(bytes: Bytes): void; end(): void; fail(): void },
+  ): () => void
+}
+
 /** What the relay needs from a platform. */
 export type RelayPlatform = {
-  /** Makes a pipe to the client. */
-  pipe(): Pipe
+  /** Makes a pipe to the client that sent a request. */
+  pipe(frame: Frame, client: Request): Pipe
   /** Headers that an answer needs to be streamed. */
   headers: Record<string, string>
+  /** Whether `fetch` has undone this Content-Encoding. If not, the header stays with the bytes. */
+  isDecoded(contentEncoding: string): boolean
   /** How far upstream is still read after the client has disconnected, to learn its exact usage. */
   drain: { ms: number; bytes: number; atOnce: number }
 }

@@ -1,33 +1,8 @@
-/** The entry for Vercel. */
-import { createApp } from './app.ts'
-import { createEdgeApp } from './platform/edge.ts'
+/** The entry for the proxy on Vercel. */
+import { createProxyApp } from './app.ts'
+import { vercelHandler } from './platform/vercel.ts'
 
-/** The runtime, for Vercel and for scripts/build.ts. To use Node, change `edge` to `nodejs`; nothing else changes. */
+/** The runtime of both functions, for scripts/build.ts. To use Node, change `edge` to `nodejs`; nothing else changes. */
 export const config = { runtime: 'edge' }
 
-type VercelContext = { waitUntil(promise: Promise<unknown>): void }
-
-let app: ReturnType<typeof createEdgeApp> | undefined
-
-function handler(request: Request, context: VercelContext) {
-  app ??= createEdgeApp({
-    createApp,
-    platform: 'vercel',
-    vars: process.env,
-    fetch: (input, init) => fetch(input, init),
-    // Vercel overwrites it: https://vercel.com/docs/headers/request-headers#x-real-ip
-    clientIp: (c) => c.req.header('x-real-ip'),
-  })
-  return app.fetch(
-    request,
-    {},
-    {
-      waitUntil: (promise: Promise<unknown>) => context.waitUntil(promise),
-      passThroughOnException() {},
-      props: {},
-    },
-  )
-}
-
-/** The edge calls the default export as a function, Node calls its `fetch`. Each passes its own waitUntil. */
-export default Object.assign(handler, { fetch: handler })
+export default vercelHandler({ createApp: createProxyApp })

@@ -164,23 +164,83 @@ export const createTracker = ({
     plan()
   }
 
-  // Reads a copy, so that the page gets the same answer as without the tracker.
-  const read = async (response) => {
-    const text = await response.text()
-    let end = () => {}
+  // Looks for usage in what was read. An answer counts once, also if the page reads several copies.
+  const look = (text, answer) => {
+    let found
     for (const json of [text, ...text.split(/[\r\n]/)]) {
       quietly(() => {
         const said = JSON.parse(json.replace(/^data:/, ''))
-        if (said.error?.code === 'user_blocked' && !response.ok) {
+        if (said.error?.code === 'user_blocked' && !answer.ok) {
           if (shown === '[]') share({ blocked: [said.error] })
           news()
         }
         const { model, usage } = said.response ?? said
         const used = usage ?? said.x_groq.usage
-        if (isCount(used.total_tokens)) end = () => record(model, used)
+        if (isCount(used.total_tokens)) found = () => record(model, used)
       })
     }
-    end()
+    if (!found || answer.counted) return
+    answer.counted = true
+    found()
+  }
+
+  // The page keeps the answer that `fetch` gave, and what it reads is read along. A second reader would keep the call
+  // going after the page has cancelled it, and take in what the page does not.
+  const watch = (response, answer) => {
+    const define = (name, how) => Object.defineProperty(response, name, how)
+    // The stream is another one after each copy.
+    /** @returns {any} */
+    const body = () => Reflect.get(Response.prototype, 'body', response)
+    const clone = response.clone.bind(response)
+    const copy = () => {
+      quietly(() =>
+        clone()
+          .text()
+          .then((text) => look(text, answer))
+          .catch(() => {}),
+      )
+    }
+    if (!response.ok) return copy()
+    for (const name of ['text', 'json', 'arrayBuffer', 'blob', 'bytes', 'formData']) {
+      const whole = response[name]
+      if (whole) define(name, { value: () => (copy(), whole.call(response)) })
+    }
+    define('clone', { value: () => watched(clone(), answer) })
+
+    let reader
+    let stream
+    let text = ''
+    const decoder = new TextDecoder()
+    const source = {
+      async pull(controller) {
+        reader ??= body().getReader()
+        const { done, value } = await reader.read()
+        if (done) {
+          controller.close()
+          controller.byobRequest?.respond(0)
+          look(text, answer)
+        } else {
+          text += decoder.decode(value, { stream: true })
+          controller.enqueue(value)
+        }
+      },
+      cancel(reason) {
+        look(text, answer)
+        return (reader ?? body()).cancel(reason)
+      },
+    }
+    const open = () =>
+      // Older Safari has no streams of bytes.
+      quietly(() => new ReadableStream({ ...source, type: 'bytes' })) ??
+      new ReadableStream(source, { highWaterMark: 0 })
+    // Once all was read by one call, the stream is the one that this call has locked.
+    define('body', {
+      get: () => (!body() || (body().locked && !reader) ? body() : (stream ??= open())),
+    })
+  }
+  const watched = (response, answer) => {
+    quietly(() => watch(response, answer))
+    return response
   }
 
   const start = (done) => {
@@ -222,10 +282,8 @@ export const createTracker = ({
     /** @type {typeof fetch} */
     async fetch(input, init) {
       const response = await fetch(input, init)
-      quietly(() => {
-        if (response.url.startsWith(api + 'groq')) read(response.clone()).catch(() => {})
-      })
-      return response
+      const { url, ok } = response
+      return url.startsWith(api + 'groq') ? watched(response, { ok }) : response
     },
     close() {
       closed.abort()

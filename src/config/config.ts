@@ -33,6 +33,10 @@ export type Config = {
   ipStorage: 'full' | 'truncated' | 'off'
   /** How many proxies in front are trusted. */
   trustProxy: number
+  /** Whether the environment says if a proxy stands before Weir. */
+  proxySaid: boolean
+  /** Of one network; 0 is no limit. */
+  newUsersPerMinute: number
   onClientAbort: 'drain' | 'cancel'
   onStoreDown: 'open' | 'closed'
   storeTimeoutMs: number
@@ -77,12 +81,13 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
   // If there are no problems, each value has the type of its row.
   const values = Object.fromEntries(entries) as Values
 
-  const redis = databaseOf(text, platform, problems)
+  const redis = databaseOf(vars, platform, problems)
   const model = text('DEFAULT_MODEL')
   if (model && !(MODEL_NAME.test(model) && isOffered(model, values.ALLOWED_MODELS))) {
     problems.push('DEFAULT_MODEL must be the name of a model in ALLOWED_MODELS.')
   }
-  if (problems.length) throw new ConfigError(problems)
+  // A token may be wrong both as a variable and as a part of a pair.
+  if (problems.length) throw new ConfigError([...new Set(problems)])
 
   const config: Config = {
     groqKey: values.GROQ_API_KEY,
@@ -102,7 +107,9 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     requestMs: values.REQUEST_SECONDS * 1000,
     allowedOrigins: values.ALLOWED_ORIGINS,
     ipStorage: values.IP_STORAGE,
-    trustProxy: values.TRUST_PROXY,
+    trustProxy: values.TRUST_PROXY ?? 0,
+    proxySaid: values.TRUST_PROXY !== undefined,
+    newUsersPerMinute: values.NEW_USERS_PER_MINUTE,
     onClientAbort: values.ON_CLIENT_ABORT,
     onStoreDown: values.ON_STORE_DOWN,
     storeTimeoutMs: values.STORE_TIMEOUT_MS,

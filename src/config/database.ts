@@ -1,25 +1,31 @@
-/** Which database the variables name: there are three ways to do so. */
-import { isHttp, withoutSlash } from './parse.ts'
-import type { Platform, Variable } from './variables.ts'
+/** Which database the variables name: there are a few ways to do so. */
+import { headerValue, isHttp, withoutSlash } from './parse.ts'
+import type { Platform } from './variables.ts'
 
 /** Where the database is, and which protocol it speaks; TCP is for Node. */
-export type Database = { kind: 'rest'; url: string; token: string } | { kind: 'tcp'; url: string }
+export type Database = Rest | { kind: 'tcp'; url: string }
 
-const PAIRS = [
-  ['KV_REST_API_URL', 'KV_REST_API_TOKEN'],
-  ['UPSTASH_REDIS_REST_URL', 'UPSTASH_REDIS_REST_TOKEN'],
-] as const
+type Rest = { kind: 'rest'; url: string; token: string }
+
+/** The beginnings of the names of a pair; `URL` and `TOKEN` complete them. */
+const PAIRS = ['KV_REST_API_', 'UPSTASH_REDIS_REST_']
+
+/** The same behind a prefix, which Vercel's Marketplace lets one choose: `STORAGE_KV_REST_API_URL`. */
+const PREFIXED = /^(.+_(?:KV_REST_API_|UPSTASH_REDIS_REST_))(?:URL|TOKEN)$/
 
 /**
- * The database of KV_* or UPSTASH_*, otherwise of REDIS_URL; `undefined` if no variable names one, or if one is wrong.
- * `text` gives the trimmed text of a variable that is set. Problems are added to `problems`.
+ * The database of KV_* or UPSTASH_*, otherwise of REDIS_URL, otherwise of the one pair that has a prefix; `undefined`
+ * if no variable names one, or if one is wrong. Problems are added to `problems`.
  */
 export function databaseOf(
-  text: (name: Variable) => string | undefined,
+  vars: Readonly<Record<string, string | undefined>>,
   platform: Platform,
   problems: string[],
 ): Database | undefined {
-  const pairs = PAIRS.flatMap(([urlName, tokenName]) => {
+  const text = (name: string) => vars[name]?.trim() || undefined
+
+  function pairOf(start: string): Rest[] {
+    const [urlName, tokenName] = [`${start}URL`, `${start}TOKEN`]
     const [address, token] = [text(urlName), text(tokenName)]
     if (address === undefined && token === undefined) return []
     if (address === undefined || token === undefined) {
@@ -27,30 +33,51 @@ export function databaseOf(
       return []
     }
     const url = withoutSlash(address)
-    if (!isHttp(url)) {
-      problems.push(`${urlName} must be an https address.`)
-      return []
-    }
-    return [{ kind: 'rest' as const, url, token }]
-  })
-  const [first, second] = pairs
-  if (first && second && (first.url !== second.url || first.token !== second.token)) {
-    problems.push('KV_REST_API_* and UPSTASH_REDIS_REST_* name two databases; unset one pair.')
+    const parsed = headerValue(token)
+    if (!isHttp(url)) problems.push(`${urlName} must be an https address.`)
+    else if ('problem' in parsed) problems.push(`${tokenName} ${parsed.problem}`)
+    else return [{ kind: 'rest', url, token }]
+    return []
   }
-  if (first) return first
+
+  /** The one database of these pairs. */
+  function oneOf(starts: string[], advice: string): Rest | undefined {
+    const pairs = starts.flatMap((start) => pairOf(start).map((pair) => ({ start, pair })))
+    const [first] = pairs
+    const other = pairs.find(
+      ({ pair }) => pair.url !== first?.pair.url || pair.token !== first.pair.token,
+    )
+    if (other) problems.push(`${first?.start}* and ${other.start}* name two databases; ${advice}.`)
+    return first?.pair
+  }
+
+  const pair = oneOf(PAIRS, 'unset one pair')
+  if (pair) return pair
   const address = text('REDIS_URL')
-  if (address === undefined) return undefined
-  const database = fromRedisUrl(address, platform)
-  if (!database) {
-    problems.push(
-      platform === 'edge'
-        ? 'REDIS_URL must be an Upstash address (rediss://default:PASSWORD@NAME.upstash.io:6379), ' +
-            'since Redis over TCP works only on Node; or set KV_REST_API_URL and KV_REST_API_TOKEN.'
-        : 'REDIS_URL must be an address of Redis (redis://HOST:6379/0, or rediss://USER:PASSWORD@HOST:6379/0 ' +
-            'with TLS), on upstash.io with a password and port 6379.',
+  if (address === undefined) {
+    const starts = Object.keys(vars).flatMap((name) => PREFIXED.exec(name)?.[1] ?? [])
+    return oneOf(
+      [...new Set(starts)].sort(),
+      'set KV_REST_API_URL and KV_REST_API_TOKEN to those of the one for Weir',
     )
   }
+  const database = fromRedisUrl(address, platform)
+  if (!database) problems.push(problemOf(address, platform))
   return database
+}
+
+function problemOf(address: string, platform: Platform): string {
+  if (/^\w*[+-]?sentinel/i.test(address)) {
+    return (
+      'REDIS_URL cannot name Sentinels; set an address that always leads to the primary, such as that of a proxy ' +
+      'which follows them (redis://HOST:6379/0). Weir opens new connections after a failover.'
+    )
+  }
+  return platform === 'edge'
+    ? 'REDIS_URL must be an Upstash address (rediss://default:PASSWORD@NAME.upstash.io:6379), ' +
+        'since Redis over TCP works only on Node; or set KV_REST_API_URL and KV_REST_API_TOKEN.'
+    : 'REDIS_URL must be an address of Redis (redis://HOST:6379/0, or rediss://USER:PASSWORD@HOST:6379/0 ' +
+        'with TLS), on upstash.io with a password and port 6379.'
 }
 
 /** On *.upstash.io:6379 the REST host is the same and the password is the token; any other host speaks TCP. */

@@ -73,12 +73,16 @@ export const list: Parse<string[]> = (text) => ({
     .filter(Boolean),
 })
 
-/** Takes `*` and origins, as browsers write them: they are compared with the Origin header as text. */
+/** Takes `*` and origins, as browsers write them; a label of a host may be `*`. */
 export const origins: Parse<string[]> = (text) => {
   const parsed = list(text)
-  const fits = (item: string) => item === '*' || /^[a-z][\w+.-]*:\/\/[^/?#A-Z]+$/.test(item)
+  const host = /^[a-z][\w+.-]*:\/\/((\*|[^/?#*.A-Z]+)\.)*[^/?#*.A-Z]+$/
+  const fits = (item: string) => item === '*' || host.test(item)
   return 'value' in parsed && !parsed.value.every(fits)
-    ? { problem: 'must be * or origins such as https://app.example, without a path.' }
+    ? {
+        problem:
+          'must be * or origins such as https://app.example or https://*.app.example, without a path.',
+      }
     : parsed
 }
 

@@ -72,7 +72,7 @@ export const TABLE = [
     name: 'KV_REST_API_URL',
     parse: anyText,
     default: undefined,
-    doc: 'The REST address of an Upstash Redis database. A database is required on the edge; on Node, if none of the five variables for it is set, usage is kept in USAGE_FILE.',
+    doc: 'The REST address of an Upstash Redis database. A database is required on the edge; on Node, if no variable for it is set, usage is kept in USAGE_FILE. A prefix, as in STORAGE_KV_REST_API_URL, is found if there is one such pair.',
   },
   {
     name: 'KV_REST_API_TOKEN',
@@ -117,6 +117,12 @@ export const TABLE = [
     doc: 'The same for all users together: "total" and names of models, no "*". With {} there is no limit, and then nothing bounds the bill, since anybody can make up a new token.',
   },
   {
+    name: 'NEW_USERS_PER_MINUTE',
+    parse: wholeNumber(0, 1_000_000),
+    default: '60',
+    doc: 'How many new users a minute may come from one network, which is an IPv4 address or the first 64 bits of an IPv6 address, from 0 to 1000000; 0 is no limit. Anybody can make up new tokens, and each is a new user. Behind a proxy it needs TRUST_PROXY.',
+  },
+  {
     name: 'ALLOWED_MODELS',
     parse: list,
     default: '*',
@@ -156,7 +162,7 @@ export const TABLE = [
     name: 'ALLOWED_ORIGINS',
     parse: origins,
     default: '*',
-    doc: 'The origins whose pages may call the proxy and sync, separated by commas, such as https://app.example; * stands for all.',
+    doc: 'The origins whose pages may call the proxy and sync, separated by commas, such as https://app.example; a label may be *, as in https://*.app.example; * alone stands for all.',
   },
   {
     name: 'IP_STORAGE',
@@ -167,8 +173,8 @@ export const TABLE = [
   {
     name: 'TRUST_PROXY',
     parse: hops,
-    default: 'off',
-    doc: "How many proxies of your own are in front, from 1 to 9, or on for one: the client's address is that many from the end of X-Forwarded-For. off takes the address from the socket. Node only.",
+    default: undefined,
+    doc: "How many proxies of your own are in front, from 1 to 9, or on for one: the client's address is that many from the end of X-Forwarded-For. off: none. Node only. If it is not set and such headers arrive, Weir warns, and limits no new users by address: they may come through a proxy.",
   },
   {
     name: 'ON_CLIENT_ABORT',

@@ -1,9 +1,20 @@
 /** Reads a request body once, to learn what it asks for; the same bytes go upstream. */
 import type { Config } from '../config/config.ts'
 import { ApiError } from '../errors.ts'
+import type { Bytes } from '../ports.ts'
 import { reservationOf, type Reservation, type MeteredRoute } from '../metering/reservation.ts'
 import { closingQuote } from '../metering/json-text.ts'
 import { MODEL_NAME, isOffered } from '../metering/models.ts'
+import {
+  FILLER,
+  MAX_DEPTH,
+  MAX_NUMBER,
+  MAX_NUMBERS,
+  MAX_STRUCTURE,
+  NEW_KEY,
+  scanJson,
+  type Flaw,
+} from './json-scan.ts'
 
 export type Json = Record<string, unknown>
 
@@ -71,24 +82,86 @@ function fieldsByFold(fields: string[]): Map<string, string> {
   return new Map(fields.map((field) => [field.toLowerCase(), field]))
 }
 
+/** The longest key on top, in bytes: to fold a long one takes a while. */
+const MAX_KEY = 256
+
+/** A parsed body for upstream. */
+export type ParsedBody = {
+  /** Texts in it are those of `text`: see `scanJson`. */
+  value: Json
+  /** The body in ASCII, with each character at the place of its byte. */
+  text: string
+}
+
 /**
- * Parses a body, which must be a JSON object in UTF-8 with each top-level key once. With `strict` this holds for the
- * inner keys that matter too. Throws `invalid_json`, `invalid_request`.
+ * Parses a body, which must be a JSON object in UTF-8 with each top-level key once. Throws `invalid_json`,
+ * `invalid_request`.
  */
-export function parseBody(bytes: Uint8Array, strict = false): Json {
-  let text: string
+export function parseBody(bytes: Bytes): Json {
+  const text = scanned(bytes)
+  const value = objectOf(UTF_8.decode(bytes))
+  checkKeys(text, bytes, 1)
+  return value
+}
+
+/**
+ * Parses a body for upstream, of which the gateway needs no long text. In strict mode, inner keys that matter must be there
+ * once too. Throws `invalid_json`, `invalid_request`.
+ */
+export function parseForUpstream(bytes: Bytes, { cap }: Pick<Config, 'cap'>): ParsedBody {
+  const text = scanned(bytes)
+  const value = objectOf(text)
+  checkKeys(text, bytes, cap === 'strict' ? STRICT_DEPTH : 1)
+  return { value, text }
+}
+
+/** Throws `invalid_json`, `invalid_request` for bytes that may not be parsed as JSON. */
+export const checkJson = (bytes: Bytes): void => void scanned(bytes)
+
+const UTF_8 = new TextDecoder('utf-8', { ignoreBOM: true })
+
+/** The body in ASCII: see `scanJson`. */
+function scanned(bytes: Bytes): string {
+  const plain = scanJson(bytes)
+  if (typeof plain === 'string') throw FLAWS[plain]()
+  return UTF_8.decode(plain)
+}
+
+const many = (count: number) => count.toLocaleString('en-US')
+
+const FLAWS: Record<Flaw, () => ApiError> = {
+  malformed: () => new ApiError('invalid_json', 'The body must be a JSON object in UTF-8.'),
+  depth: () =>
+    new ApiError(
+      'invalid_request',
+      `The body has more than ${MAX_DEPTH} lists and objects within each other; at most ${MAX_DEPTH} are allowed.`,
+    ),
+  structure: () =>
+    new ApiError(
+      'invalid_request',
+      `The body has too much structure: at most ${many(MAX_STRUCTURE)} of the characters { } [ ] , : outside texts are allowed, and each new key counts as ${NEW_KEY} of them.`,
+    ),
+  numbers: () =>
+    new ApiError(
+      'invalid_request',
+      `The numbers in the body are too long: at most ${MAX_NUMBER} characters each, and ${many(MAX_NUMBERS)} in all.`,
+    ),
+}
+
+function objectOf(text: string): Json {
   let value: unknown
   try {
-    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
     value = JSON.parse(text)
   } catch {
-    throw new ApiError('invalid_json', 'The body must be a JSON object in UTF-8.')
+    throw FLAWS.malformed()
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new ApiError('invalid_json', 'The body must be a JSON object.')
-  }
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Json
+  throw new ApiError('invalid_json', 'The body must be a JSON object.')
+}
+
+function checkKeys(text: string, bytes: Bytes, maxDepth: number): void {
   let within = ''
-  for (const { key, depth, seen } of keysOf(text, strict ? STRICT_DEPTH : 1)) {
+  for (const { key, depth, seen } of keysOf(text, maxDepth, bytes)) {
     const folded = fold(key)
     if (depth === 1) within = folded
     const field = (depth === 1 ? READ_FIELDS : READ_INSIDE).get(folded)
@@ -104,7 +177,6 @@ export function parseBody(bytes: Uint8Array, strict = false): Json {
       throw new ApiError('invalid_request', message, { param })
     }
   }
-  return value as Json
 }
 
 type Key = {
@@ -114,8 +186,8 @@ type Key = {
   /** One set per object. */ seen: Set<string>
 }
 
-/** The keys of all objects down to a depth, repeated keys too. The text must be valid JSON. */
-function* keysOf(text: string, maxDepth: number): Generator<Key> {
+/** The keys of all objects down to a depth, repeated keys too. `text` is the body in ASCII, and valid JSON. */
+function* keysOf(text: string, maxDepth: number, bytes: Bytes): Generator<Key> {
   /** The open containers, with a set for each object whose keys are wanted. */
   const open: (Set<string> | undefined)[] = []
   let expectKey = false
@@ -125,8 +197,7 @@ function* keysOf(text: string, maxDepth: number): Generator<Key> {
         const end = closingQuote(text, i + 1)
         const seen = open.at(-1)
         if (seen && expectKey) {
-          const key = JSON.parse(text.slice(i, end + 1)) as string
-          yield { key, end: end + 1, depth: open.length, seen }
+          yield { key: keyAt(text, i, end + 1, bytes), end: end + 1, depth: open.length, seen }
           expectKey = false
         }
         i = end
@@ -150,13 +221,36 @@ function* keysOf(text: string, maxDepth: number): Generator<Key> {
   }
 }
 
-/** Checks the fields that the gate needs, and computes the reservation. Throws `ApiError`. */
+function keyAt(text: string, start: number, end: number, bytes: Bytes): string {
+  if (end - start > MAX_KEY) {
+    const message = `A key in the body has more than ${MAX_KEY} bytes.`
+    throw new ApiError('invalid_request', message)
+  }
+  const written = text.slice(start, end)
+  const isPlain = !written.includes(FILLER)
+  return JSON.parse(isPlain ? written : UTF_8.decode(bytes.subarray(start, end))) as string
+}
+
+/** The bytes of a top-level text, with its quotes. */
+export function rawText({ text }: ParsedBody, bytes: Bytes, field: string): Bytes {
+  for (const { key, end } of keysOf(text, 1, bytes)) {
+    if (key !== field) continue
+    const start = text.indexOf('"', end)
+    return bytes.subarray(start, closingQuote(text, start + 1) + 1)
+  }
+  throw new Error(`The body has no ${field}.`)
+}
+
+/**
+ * Checks the fields that the gate needs, and computes the reservation. `body` is given if the bytes are parsed
+ * already. Throws `ApiError`.
+ */
 export function readProxyRequest(
   route: MeteredRoute,
-  bytes: Uint8Array<ArrayBuffer>,
+  bytes: Bytes,
   config: Readonly<Config>,
+  body = parseForUpstream(bytes, config).value,
 ): ProxyRequest {
-  const body = parseBody(bytes, config.cap === 'strict')
   const wrong = (param: string, message: string) =>
     new ApiError('invalid_request', message, { param })
 
@@ -208,7 +302,7 @@ export const notOffered = (model: string): ApiError =>
 
 /** Writes a field in front of an object's first key, or in place of its null. The object is known not to be empty. */
 function splice(
-  bytes: Uint8Array<ArrayBuffer>,
+  bytes: Bytes,
   body: Json,
   { field, tokens }: NonNullable<Reservation['splice']>,
 ): Uint8Array<ArrayBuffer> {
@@ -224,11 +318,10 @@ function splice(
 }
 
 /** Where the null of a top-level field begins, in bytes. */
-function nullOf(bytes: Uint8Array, field: string): number {
-  const text = new TextDecoder().decode(bytes)
-  for (const { key, end } of keysOf(text, 1)) {
-    if (key === field)
-      return new TextEncoder().encode(text.slice(0, text.indexOf('null', end))).length
+function nullOf(bytes: Bytes, field: string): number {
+  const text = scanned(bytes)
+  for (const { key, end } of keysOf(text, 1, bytes)) {
+    if (key === field) return text.indexOf('null', end)
   }
   throw new Error('The field is not there.')
 }

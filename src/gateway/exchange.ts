@@ -9,11 +9,12 @@ import { StoreError } from '../store/store.ts'
 import { createMeter } from '../metering/meter.ts'
 import type { ProxyRequest } from './body.ts'
 import type { Gate } from './gate.ts'
-import { headersDown } from './headers.ts'
+import { frameOf, headersDown } from './headers.ts'
 import { limitHeaders } from './limit-headers.ts'
 import type { Relay } from './relay.ts'
-import { settlement, type Seen } from './settlement.ts'
+import { settlement, type Seen, type Settlement } from './settlement.ts'
 import { callUpstream } from './upstream.ts'
+import type { Calls } from './calls.ts'
 
 /** A request, in the gateway's terms. */
 export type Incoming = {
@@ -24,7 +25,7 @@ export type Incoming = {
   waitUntil(work: Promise<unknown>): void
 }
 
-export type Parts = { deps: Deps; store: FallbackStore; gate: Gate; relay: Relay }
+export type Parts = { deps: Deps; store: FallbackStore; gate: Gate; relay: Relay; calls: Calls }
 
 type Admission = Admitted & Degraded
 
@@ -35,7 +36,9 @@ type Exchange = Parts & {
   request: ProxyRequest
   /** Aborted when the client leaves. */
   left: AbortSignal
-  settle: ReturnType<typeof settlement>
+  settle: Settlement['settle']
+  /** Ends the call, for the count of those in progress. */
+  leave(): void
 }
 
 /** A call to upstream that can be cut. */
@@ -43,19 +46,36 @@ type Call = { controller: AbortController; clearDeadline(): void }
 
 const NOTHING_SEEN: Seen = { ended: false, cut: false }
 
-/** Serves one metered request. Throws `ApiError` if there is no answer from upstream. */
+/** Serves one metered request. Throws `ApiError` if there is no answer from upstream, or if too many calls are in progress. */
 export async function exchange(
   incoming: Incoming,
   parts: Parts,
   caller: Caller,
   request: ProxyRequest,
 ): Promise<Response> {
+  const leave = parts.calls(caller.id)
+  try {
+    return await serve(incoming, parts, caller, request, leave)
+  } catch (error) {
+    leave()
+    throw error
+  }
+}
+
+async function serve(
+  incoming: Incoming,
+  parts: Parts,
+  caller: Caller,
+  request: ProxyRequest,
+  leave: () => void,
+): Promise<Response> {
   const left = incoming.request.signal
   const arrived = performance.now()
-  const settle = settlement(incoming, parts, caller, request)
-  const known: Exchange = { ...parts, incoming, caller, request, left, settle }
+  const { settle, admitted } = settlement(incoming, parts, caller, request)
+  const known: Exchange = { ...parts, incoming, caller, request, left, settle, leave }
 
   const admission = await admit(known)
+  admitted(admission.at)
   stopIfLeft(known)
   const gated = performance.now()
   const call = startCall(known)
@@ -127,25 +147,33 @@ async function ask(
 
 /** Relays the body to the client, and settles the request when it has ended. */
 function passOn(
-  { deps, relay, incoming, request, settle }: Exchange,
+  { deps, relay, incoming, caller, request, settle, leave }: Exchange,
   { controller, clearDeadline }: Call,
   { ok, status, headers, body }: UpstreamAnswer,
   ttfbMs: number,
 ): ReadableStream<Bytes> | null {
   if (!body) {
     clearDeadline()
+    leave()
     void settle({ status, ended: true, cut: false, ttfbMs }, status)
     return null
   }
+  const coding = headers.get('content-encoding')
+  const isReadable = !coding || coding === 'identity' || deps.relay.isDecoded(coding)
   const relayed = relay({
+    client: incoming.request,
     body,
+    frame: frameOf(headers, deps.relay),
     meter: ok ? createMeter(request.route, headers.get('content-type')) : undefined,
     upstream: controller,
     onClientAbort: deps.config.onClientAbort,
+    user: caller.id,
   })
   const settled = relayed.done.then(({ metered, ended, cut }) => {
     clearDeadline()
-    return settle({ status, metered, ended, cut, ttfbMs }, status)
+    leave()
+    const seen = isReadable ? metered : { ...metered, over: true }
+    return settle({ status, metered: seen, ended, cut, ttfbMs }, status)
   })
   incoming.waitUntil(settled)
   return relayed.body

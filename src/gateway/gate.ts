@@ -52,7 +52,7 @@ export function createGate(
   }
 
   function remember({ caller, model, reserved }: Entrant, refusal: Refusal & Degraded): void {
-    if (refusal.reason === 'models') return
+    if (refusal.reason !== 'blocked' && refusal.reason !== 'limit') return
     const end = refusal.reason === 'blocked' ? refusal.until : refusal.resetAt
     const until = Math.min(now() + REMEMBER_MS, end ?? Infinity)
     const [oldest] = refusals.keys()
@@ -81,7 +81,8 @@ function command(
   { id, caller, model, reserved }: Entrant,
   now: number,
 ): Admit {
-  const { limits, globalLimits } = config
+  const { limits, globalLimits, newUsersPerMinute: perMinute } = config
+  const { network } = caller
   const admit: Admit = {
     op: 'admit',
     id,
@@ -93,6 +94,7 @@ function command(
     limits: rowsFor(limits, model),
   }
   if (caller.ip !== undefined) admit.ip = caller.ip
+  if (network !== undefined) admit.newUsers = { network, perMinute }
   if (globalLimits) admit.everyone = rowsFor(globalLimits, model)
   return admit
 }

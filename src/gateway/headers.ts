@@ -1,32 +1,44 @@
 /** Which headers go upstream, and which go to the client. */
-import type { AnswerHeaders, RelayPlatform } from '../ports.ts'
+import type { AnswerHeaders, Frame, RelayPlatform } from '../ports.ts'
 import { HEADERS_UP, PREFIXES_UP } from '../providers/groq.ts'
 
-/** Headers that are hop-by-hop (RFC 9110, section 7.6.1), or that are about upstream's connection or site. */
+/** What an answer of upstream says to others than its reader. All the rest goes down. */
 const NOT_DOWN = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  // `fetch` has decoded the body.
-  'content-encoding',
+  // About one connection (RFC 9110, section 7.6.1).
+  ...['connection', 'keep-alive', 'proxy-connection', 'te', 'trailer', 'transfer-encoding'],
+  ...['upgrade', 'proxy-authenticate', 'proxy-authentication-info', 'proxy-authorization'],
+  // The body has another length here.
   'content-length',
-  'set-cookie',
-  'alt-svc',
-  'strict-transport-security',
-  'nel',
-  'report-to',
-  // They would overrule `cache-control` in the caches of our own platform (RFC 9213).
-  'cdn-cache-control',
-  'cloudflare-cdn-cache-control',
-  'vercel-cdn-cache-control',
-  'surrogate-control',
+  // They have browsers ask for a password, leave the page, load something or forget what they keep for our origin.
+  ...['www-authenticate', 'authentication-info', 'refresh', 'link', 'clear-site-data'],
+  ...['service-worker-allowed', 'speculation-rules', 'sourcemap', 'x-sourcemap', 'set-login'],
+  // They would set state or rules of our origin, which are not upstream's to set.
+  ...['set-cookie', 'set-cookie2', 'alt-svc', 'strict-transport-security', 'expect-ct'],
+  ...['public-key-pins', 'public-key-pins-report-only', 'accept-ch', 'accept-ch-lifetime'],
+  ...['critical-ch', 'nel', 'report-to', 'reporting-endpoints', 'origin-agent-cluster'],
+  ...['content-security-policy', 'content-security-policy-report-only', 'feature-policy'],
+  ...['x-content-security-policy', 'x-webkit-csp', 'x-frame-options', 'x-xss-protection'],
+  ...['permissions-policy', 'permissions-policy-report-only', 'referrer-policy'],
+  ...['document-policy', 'require-document-policy', 'integrity-policy', 'timing-allow-origin'],
+  ...['document-isolation-policy', 'x-permitted-cross-domain-policies', 'x-dns-prefetch-control'],
+  ...['use-as-dictionary', 'supports-loading-mode', 'activate-storage-access', 'x-ua-compatible'],
+  // They have the proxies and caches in front of us keep an answer, or name what they have kept.
+  ...['edge-control', 'edge-cache-tag', 'cache-tag', 'x-cache-tags', 'xkey'],
 ])
+
+/**
+ * Kinds of such names. Proxies send a file or another answer, or leave a server alone, where `x-accel-redirect`,
+ * `x-sendfile` and their like say so; `cdn-cache-control` of any vendor overrules `cache-control` in its caches
+ * (RFC 9213). What upstream says under names of ours is not what we say.
+ */
+const KINDS_NOT_DOWN = new RegExp(
+  [
+    '^(access-control|cross-origin|sec|attribution-reporting|ad-auction|surrogate|netlify)-',
+    '^x-(accel|lighttpd|litespeed|reproxy|envoy|middleware|weir)-',
+    '^x-sendfile',
+    '(^|-)cdn-cache-control$',
+  ].join('|'),
+)
 
 /** The headers of an upstream request: the client's headers that are allowed, and our key. */
 export function headersUp(client: Headers, key: string): Record<string, string> {
@@ -44,17 +56,35 @@ export function headersUp(client: Headers, key: string): Record<string, string> 
   return up
 }
 
-/** The headers of the answer as upstream sent them, without the length, since the body is streamed. */
+/**
+ * The headers of the answer as upstream sent them, without the length, since the body is streamed. The platform is
+ * given if there is a body.
+ */
 export function headersDown(
   upstream: AnswerHeaders,
-  platform?: Pick<RelayPlatform, 'headers'>,
+  platform?: Pick<RelayPlatform, 'headers' | 'isDecoded'>,
 ): Headers {
   const down = new Headers(platform?.headers)
   const hops = (upstream.get('connection') ?? '').toLowerCase().split(/[\s,]+/)
   for (const [name, value] of upstream) {
-    if (NOT_DOWN.has(name) || name.startsWith('access-control-')) continue
-    if (hops.includes(name)) continue
+    if (NOT_DOWN.has(name) || KINDS_NOT_DOWN.test(name) || hops.includes(name)) continue
+    if (name === 'content-encoding' && platform?.isDecoded(value) !== false) continue
     down.append(name, value)
   }
   return down
+}
+
+/** What the headers of upstream's answer say of the bytes that go to the client. */
+export function frameOf(
+  upstream: AnswerHeaders,
+  { isDecoded }: Pick<RelayPlatform, 'isDecoded'>,
+): Frame {
+  const coding = upstream.get('content-encoding') ?? ''
+  const length = upstream.get('content-length') ?? ''
+  const isEventStream = /^text\/event-stream\b/i.test(upstream.get('content-type') ?? '')
+  return {
+    isEventStream: isEventStream && (coding === '' || isDecoded(coding)),
+    // Decoded bytes have another length.
+    ...(/^\d+$/.test(length) && !isDecoded(coding) && { length: Number(length) }),
+  }
 }

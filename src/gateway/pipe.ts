@@ -17,8 +17,11 @@ export function transformPipe(): Pipe {
   return { readable, writer: writable.getWriter(), fail }
 }
 
-/** A pipe on one ReadableStream. On Node it costs an eighth of a TransformStream. */
-export function streamPipe(): Pipe {
+/**
+ * A pipe on one ReadableStream. On Node it costs an eighth of a TransformStream. If `fail` has a connection to destroy, the
+ * stream is left to that: @hono/node-server would write of an error in a stream to the console, past the log.
+ */
+export function streamPipe(destroy?: () => void): Pipe {
   let controller: ReadableStreamDefaultController<Bytes>
   let wanted = false
   let over: { error: unknown } | undefined
@@ -60,15 +63,9 @@ export function streamPipe(): Pipe {
     },
     fail(error) {
       if (over) return
-      controller.error(
-        Object.assign(new Error('the answer was broken off', { cause: error }), BROKEN_OFF),
-      )
+      if (destroy) destroy()
+      else controller.error(new Error('the answer was broken off', { cause: error }))
       end(error)
     },
   }
 }
-
-/**
- * With any other error, @hono/node-server writes the stack to the console and not to the log: clients could fill it.
- */
-const BROKEN_OFF = { code: 'ERR_STREAM_PREMATURE_CLOSE' }

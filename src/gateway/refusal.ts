@@ -1,6 +1,6 @@
 /** The errors for requests that are refused. */
 import { ApiError } from '../errors.ts'
-import { MODELS_PER_USER, type Refusal } from '../ledger/commands.ts'
+import { MODELS_PER_USER, RUNNING_PER_USER, type Refusal } from '../ledger/commands.ts'
 import { isTotal } from '../ledger/policy.ts'
 import type { Unit } from '../ledger/shapes.ts'
 import { WINDOWS } from '../ledger/windows.ts'
@@ -14,6 +14,17 @@ const ASKED: Record<Unit, (amount: string) => string> = {
   requests: (amount) => `${amount} request`,
   tokens: (amount) => `up to ${amount} tokens`,
 }
+
+/** The error for one new user too many of a network in this minute. */
+export const tooManyUsers = (
+  { perMinute, resetAt }: { perMinute: number; resetAt: number },
+  now: number,
+): ApiError =>
+  new ApiError(
+    'too_many_users',
+    `At most ${number(perMinute)} new users a minute may come from one network; try again when the minute has ended.`,
+    { headers: { 'retry-after': String(secondsUntil(resetAt, now)) } },
+  )
 
 /** A refusal as an error; `now` is in epoch ms. */
 export function refusalError(refusal: Refusal, model: string, now: number): ApiError {
@@ -30,6 +41,14 @@ export function refusalError(refusal: Refusal, model: string, now: number): ApiE
       { param: 'model' },
     )
   }
+  if (refusal.reason === 'running') {
+    return new ApiError(
+      'rate_limit_exceeded',
+      `You have ${number(RUNNING_PER_USER)} requests running, the maximum; wait until one of them has ended.`,
+      { headers: { 'retry-after': '1' } },
+    )
+  }
+  if (refusal.reason === 'newUsers') return tooManyUsers(refusal, now)
   const { of, window, unit, limit, used, asked, resetAt } = refusal
   const { waits, words } = WINDOWS[window]
   const scope = isTotal(refusal.model) ? 'all models together' : refusal.model

@@ -5,14 +5,20 @@
  * workerd, when the client aborts one, the settlement is lost too.
  */
 import type { Meter, Metered } from '../metering/meter.ts'
-import type { BodyReader, Bytes, RelayPlatform } from '../ports.ts'
+import type { BodyReader, Bytes, Frame, RelayPlatform } from '../ports.ts'
+import { createPlaces } from './places.ts'
 
 type RelayOptions = {
+  /** The client's request. */
+  client: Request
   body: { getReader(): BodyReader }
+  frame: Frame
   meter: Meter | undefined
   /** Ends the upstream request; also aborted from outside when the request's time is up. */
   upstream: AbortController
   onClientAbort: 'drain' | 'cancel'
+  /** The caller's id: no user can take all drains. */
+  user?: string
 }
 
 type Relayed = {
@@ -28,25 +34,31 @@ export type Relay = (options: RelayOptions) => {
   done: Promise<Relayed>
 }
 
-/** Builds the relay of one app. All its requests share the limit on drains at once. */
-export function createRelay({ pipe, drain: limits }: RelayPlatform): Relay {
-  let draining = 0
+/** A user may have one in this many of all drains. */
+const SHARE_OF_DRAINS = 4
 
-  return function relay({ body, meter, upstream, onClientAbort }) {
-    const { readable, writer, fail } = pipe()
+/** Builds the relay of one app. All its requests share the limit on drains at once. */
+export function createRelay({ pipe, drain: limits }: Pick<RelayPlatform, 'pipe' | 'drain'>): Relay {
+  const drains = createPlaces({
+    perUser: Math.ceil(limits.atOnce / SHARE_OF_DRAINS),
+    total: limits.atOnce,
+  })
+
+  return function relay({ client, body, frame, meter, upstream, onClientAbort, user = '' }) {
+    const { readable, writer, fail } = pipe(frame, client)
     const reader = body.getReader()
     let gone = false
-    let drains = false
     let drained = 0
+    let endDrain = () => {}
     let timer: ReturnType<typeof setTimeout> | undefined
 
     const cut = () => upstream.abort()
     const leave = () => {
       if (gone) return
       gone = true
-      if (onClientAbort === 'cancel' || draining >= limits.atOnce) return cut()
-      drains = true
-      draining += 1
+      const place = onClientAbort === 'drain' && drains.take(user)
+      if (typeof place !== 'function') return cut()
+      endDrain = place
       if (Number.isFinite(limits.ms)) timer = setTimeout(cut, limits.ms)
     }
     // `closed` rejects when the client disconnects, even while upstream sends nothing.
@@ -79,7 +91,7 @@ export function createRelay({ pipe, drain: limits }: RelayPlatform): Relay {
         // nobody would end.
         gone = true
         clearTimeout(timer)
-        if (drains) draining -= 1
+        endDrain()
       }
       const metered = meter?.end() ?? { deltas: 0, bytes: 0 }
       return { metered, ended, cut: !ended && upstream.signal.aborted }

@@ -9,18 +9,26 @@ import type { ProxyRequest } from './body.ts'
 /** How far an exchange came; `ttfbMs` is the time to the first byte. */
 export type Seen = Pick<Ending, 'status' | 'metered' | 'ended' | 'cut'> & { ttfbMs?: number }
 
-/** Builds the function that settles one request, in the background; `sent` is the status the client gets. */
+export type Settlement = {
+  /** The time that the admission told. If the lease is lost with the user's document, the ledger knows it by this. */
+  admitted(at: number): void
+  /** Settles the request in the background; `sent` is the status the client gets. */
+  settle(seen: Seen, sent: number): Promise<void>
+}
+
+/** Builds the settlement of one request. */
 export function settlement(
   { id, waitUntil }: { id: string; waitUntil(work: Promise<unknown>): void },
   { deps, store }: { deps: Deps; store: FallbackStore },
   caller: Caller,
   request: ProxyRequest,
-) {
+): Settlement {
   const { route, model, reservation } = request
   const reserved = reservation.tokens
   const started = deps.now()
+  let at = started
 
-  return function settle({ ttfbMs, ...ending }: Seen, sent: number): Promise<void> {
+  function settle({ ttfbMs, ...ending }: Seen, sent: number): Promise<void> {
     const { outcome, charged, usage } = chargeOf({
       ...ending,
       reserved,
@@ -30,7 +38,7 @@ export function settlement(
     const event: Event = {
       v: VERSION,
       id,
-      at: started,
+      at,
       user: caller.id,
       route,
       model,
@@ -55,4 +63,6 @@ export function settlement(
     waitUntil(settled)
     return settled
   }
+
+  return { admitted: (told) => void (at = told), settle }
 }

@@ -44,8 +44,9 @@ export async function callUpstream(
       signal: controller.signal,
       redirect: 'manual',
     })
-    // A Response cannot have such a status: https://fetch.spec.whatwg.org/#dom-response
-    if (answer.status > 599) {
+    // A Response cannot have such a status: https://fetch.spec.whatwg.org/#dom-response. workerd takes an informational
+    // answer for the final one, which it then never gives.
+    if (answer.status < 200 || answer.status > 599) {
       await answer.body?.cancel()
       throw new ApiError('upstream_unreachable', "The model provider's answer cannot be read.")
     }

@@ -14,7 +14,7 @@ export type Admin = {
   session(c: AppContext): Promise<Session | undefined>
   /** Opens a session. Throws `not_configured`, `invalid_token`, `rate_limit_exceeded`, `store_unavailable`. */
   login(c: AppContext, key: string): Promise<Session>
-  /** Ends the session of the request, if it has one. */
+  /** Removes the cookie, and ends the session of the request, if it has one. Throws `not_configured`, `store_unavailable`. */
   logout(c: AppContext): Promise<void>
   /** The time and the address for the record of an action. */
   stamp(c: AppContext): { now: number; ip?: string }
@@ -43,13 +43,32 @@ export function createAdmin(deps: Deps): Admin {
     return ip === undefined ? { now: now() } : { now: now(), ip }
   }
 
+  /** Checks a key. A wrong one is in the log and in the audit trail. */
+  async function check(c: AppContext, key: string): Promise<void> {
+    try {
+      await checkKey(c, key)
+    } catch (error) {
+      if (error instanceof ApiError && error.code === 'invalid_token') tellFailure(c)
+      throw error
+    }
+  }
+
+  function tellFailure(c: AppContext): void {
+    const { store, log } = deps
+    const failure = stamp(c)
+    log.warn('login.failed', failure.ip === undefined ? {} : { ip: failure.ip })
+    // The answer does not wait for the trail, and with the database away the log has it.
+    const noted = store?.execute({ op: 'note', action: 'failed login', ...failure })
+    if (noted) c.executionCtx.waitUntil(noted.catch(() => undefined))
+  }
+
   return {
     async adminOnly(c, next) {
       configured()
       c.header('cache-control', 'no-store')
       const [, key] = /^bearer +(.*)$/i.exec(c.req.header('authorization') ?? '') ?? []
       if (key !== undefined) {
-        await checkKey(c, key)
+        await check(c, key)
       } else if (!(await session(c))) {
         throw new ApiError(
           'missing_token',
@@ -62,7 +81,7 @@ export function createAdmin(deps: Deps): Admin {
     async login(c, key) {
       const { sessions } = configured()
       const store = storeOf(deps)
-      await checkKey(c, key)
+      await check(c, key)
       const created = await sessions.create()
       const { hash, until } = created
       await storeAnswer(store.execute({ op: 'login', session: hash, until, ...stamp(c) }))
@@ -72,11 +91,12 @@ export function createAdmin(deps: Deps): Admin {
     async logout(c) {
       const { sessions } = configured()
       const told = await sessions.read(c)
+      // The browser forgets its session also while the database is away.
+      sessions.forget(c)
       if (told) {
         const logout = { op: 'logout', session: told.hash, ...stamp(c) } as const
         await storeAnswer(storeOf(deps).execute(logout))
       }
-      sessions.forget(c)
     },
     stamp,
   }

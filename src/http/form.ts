@@ -8,7 +8,7 @@ export const isForm = (c: AppContext): boolean =>
 
 /** The fields of a form, trimmed. */
 export async function formOf(c: AppContext): Promise<Record<string, string | undefined>> {
-  await uncompressed(c)
+  uncompressed(c)
   const fields = [...new URLSearchParams(await c.req.text())]
   return Object.fromEntries(fields.map(([name, value]) => [name, value.trim()]))
 }

@@ -6,7 +6,7 @@ import { zValidator } from '@hono/zod-validator'
 import type * as z from 'zod/mini'
 import type { AppContext } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import { parseBody } from '../gateway/body.ts'
+import { checkJson, parseBody } from '../gateway/body.ts'
 import { uncompressed } from './uncompressed.ts'
 
 /** The `invalid_request` for a body that does not fit its schema. */
@@ -28,7 +28,7 @@ export async function jsonBody<T>(
   schema: z.ZodMiniType<T>,
   refusal: Refusal,
 ): Promise<T> {
-  await uncompressed(c)
+  uncompressed(c)
   const read = schema.safeParse(parseBody(new Uint8Array(await c.req.arrayBuffer())))
   if (read.success) return read.data
   throw refused(read.error, refusal)
@@ -36,13 +36,21 @@ export async function jsonBody<T>(
 
 /**
  * Middleware that reads the body of a page's request, for `c.req.valid('json')`. A body with a Content-Type other
- * than JSON counts as `{}`, so that pages of other origins need a preflight. Throws `invalid_request`; JSON that is
- * malformed becomes `invalid_json` in src/errors.ts.
+ * than JSON counts as `{}`, so that pages of other origins need a preflight. Throws `invalid_request`,
+ * `unsupported_encoding`; JSON that is malformed becomes `invalid_json` in src/errors.ts.
  */
-export const pageJsonBody = <S extends z.ZodMiniType>(schema: S, refusal: Refusal) =>
-  zValidator('json', schema, (result) => {
+export function pageJsonBody<S extends z.ZodMiniType>(schema: S, refusal: Refusal) {
+  const validate = zValidator('json', schema, (result) => {
     if (!result.success) throw refused(result.error, refusal)
   })
+  const checked: typeof validate = async function pageJsonBody(c, next) {
+    uncompressed(c)
+    const isJson = /json/i.test(c.req.header('content-type') ?? '')
+    if (isJson) checkJson(new Uint8Array(await c.req.arrayBuffer()))
+    return validate(c, next)
+  }
+  return checked
+}
 
 function refused(error: z.core.$ZodError, { param: byDefault, message }: Refusal): ApiError {
   const path = error.issues[0]?.path.map(String).join('.') ?? ''

@@ -1,25 +1,20 @@
-/** Refuses a body that is too large, with or without a Content-Length. */
+/** Reads the small bodies of Weir's own routes. */
 import type { MiddlewareHandler } from 'hono'
-import { bodyLimit } from 'hono/body-limit'
-import { ApiError } from '../errors.ts'
+import type { AppEnv } from '../context.ts'
+import type { Bodies } from './bodies.ts'
 
 /** Enough for every form and every JSON body of Weir's own routes. */
-export const OWN_BODY_BYTES = 64 * 1024
+const OWN_BODY_BYTES = 64 * 1024
 
-/** Middleware that answers `body_too_large` for more than `maxSize` bytes. */
-export function limitBody(maxSize: number): MiddlewareHandler {
-  const refuse = (): never => {
-    throw new ApiError('body_too_large', `The body may have at most ${maxSize} bytes.`)
-  }
-  const counted = bodyLimit({ maxSize, onError: refuse })
-
-  return async function limitBody(c, next) {
-    const length = c.req.header('content-length')
-    // With a Content-Length, no count is needed: the server reads no more than that (RFC 9112, section 6.3).
-    if (length === undefined || c.req.header('transfer-encoding') !== undefined) {
-      return counted(c, next)
+/** Middleware that reads the body for the methods of `c.req`, and answers `body_too_large` for more than `maxSize` bytes. */
+export const limitBody = (bodies: Bodies, maxSize = OWN_BODY_BYTES): MiddlewareHandler<AppEnv> =>
+  async function limitBody(c, next) {
+    if (c.req.method === 'GET' || c.req.method === 'HEAD') return next()
+    const { bytes, release } = await bodies(c, maxSize)
+    try {
+      c.req.bodyCache.arrayBuffer = Promise.resolve(new Uint8Array(bytes).buffer) as never
+      await next()
+    } finally {
+      release()
     }
-    if (Number(length) > maxSize) refuse()
-    await next()
   }
-}

@@ -1,5 +1,5 @@
 /** Refuses changes that a page of another origin makes through a browser. */
-import type { MiddlewareHandler } from 'hono'
+import type { Context, MiddlewareHandler } from 'hono'
 import { ApiError } from '../errors.ts'
 
 const SAFE = new Set(['GET', 'HEAD', 'OPTIONS'])
@@ -13,11 +13,9 @@ const SAFE = new Set(['GET', 'HEAD', 'OPTIONS'])
 export const sameOrigin: MiddlewareHandler = async function sameOrigin(c, next) {
   const site = c.req.header('sec-fetch-site')
   const origin = c.req.header('origin')
-  // Behind a proxy, the public host may differ. A page of another origin cannot send this header without a preflight.
-  const hosts = [hostOf(c.req.url), c.req.header('x-forwarded-host')]
   const same =
     site === undefined
-      ? origin === undefined || hosts.includes(hostOf(origin) ?? 'null')
+      ? origin === undefined || isOwnOrigin(c, origin)
       : site === 'same-origin' || site === 'none'
   if (!same && !SAFE.has(c.req.method)) {
     throw new ApiError(
@@ -27,6 +25,13 @@ export const sameOrigin: MiddlewareHandler = async function sameOrigin(c, next) 
   }
   await next()
 }
+
+/**
+ * Whether an Origin header names this gateway. Behind a proxy, the public host may differ from the host of the request.
+ * A page of another origin cannot send `x-forwarded-host` without a preflight.
+ */
+export const isOwnOrigin = (c: Context, origin: string): boolean =>
+  [hostOf(c.req.url), c.req.header('x-forwarded-host')].includes(hostOf(origin) ?? 'null')
 
 const hostOf = (url: string): string | undefined =>
   URL.canParse(url) ? new URL(url).host : undefined

@@ -3,29 +3,37 @@ import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { MINUTE_MS, minuteOf } from '../ledger/windows.ts'
 import { createIds } from './ids.ts'
-import { networkOf, storedIp } from './caller.ts'
+import { CUSTOMER_GROUPS, networkOf, storedIp } from './caller.ts'
 import { secondsUntil } from '../retry-after.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 
 export const WRONG_PER_MINUTE = 5
 
+/**
+ * Behind a proxy that is not configured, a right key is still taken after the wrong keys of others: by the address that
+ * the proxy's headers name. Clients may make these up, so that at most this many keys a minute are looked at for it.
+ */
+const LOOKED_AT = 60
+
+/** A key of this length, with so many different characters, cannot be guessed at any rate: it is always checked. */
+const LONG_KEY = { length: 32, different: 10 }
+
 /** Addresses with wrong keys that are remembered within a minute. */
 const REMEMBERED = 1000
-
-/** The groups of an IPv6 address that identify a customer's network (RFC 6177). */
-const CUSTOMER_GROUPS = 4
 
 /**
  * Builds the check of a key against the admin key. It throws `invalid_token` for a wrong key. After too many wrong keys
  * from an address it throws `rate_limit_exceeded` for any key, so that the address does not learn whether a key is
- * right.
+ * right; but never for an admin key that is long, so that no guesser can lock the admin out.
  *
  * The isolate raises its own count before it waits for anything, so neither many guesses at once nor guesses while the
  * store is unreachable pass the limit. All isolates share the store's count, and a right key needs no call to the
  * store. The store gets a hash of the address, because `IP_STORAGE` may forbid storing it.
  */
 export function createKeyCheck(deps: Deps): (c: AppContext, key: string) => Promise<void> {
-  const { config, now, clientIp } = deps
+  const { config, now, clientIp, claimedIp } = deps
+  const { adminKey = '' } = config
+  const isLong = isLongKey(adminKey)
   const ids = createIds(config.userHashSecret)
   let wrong = { minute: 0, by: new Map<string, number>() }
 
@@ -33,24 +41,37 @@ export function createKeyCheck(deps: Deps): (c: AppContext, key: string) => Prom
     const seconds = secondsUntil(resetAt, now())
     return new ApiError(
       'rate_limit_exceeded',
-      `Too many wrong admin keys from this address; try again in ${seconds} s.`,
+      `Too many wrong admin keys from this address; try again in ${seconds} s. An ADMIN_KEY of ${LONG_KEY.length} random characters is never locked out.`,
       { headers: { 'retry-after': String(seconds) } },
     )
+  }
+
+  function raise(name: string): void {
+    const { by } = wrong
+    const count = by.get(name) ?? 0
+    const [oldest] = by.keys()
+    if (count === 0 && by.size >= REMEMBERED && oldest !== undefined) by.delete(oldest)
+    by.set(name, count + 1)
   }
 
   return async function checkKey(c, key) {
     const minute = minuteOf(now())
     if (wrong.minute !== minute) wrong = { minute, by: new Map() }
     const { by } = wrong
-    const address = networkOf(storedIp(clientIp(c), 'full') ?? '', CUSTOMER_GROUPS)
-    const before = by.get(address) ?? 0
+    const address = addressOf(clientIp(c))
+    const claim = claimedIp(c)
+    const claimed = claim === undefined ? undefined : `${addressOf(claim)} by ${address}`
+    const all = `all by ${address}`
     const resetAt = (minute + 1) * MINUTE_MS
-    if (before >= WRONG_PER_MINUTE) throw tooMany(resetAt)
-    if (isSame(key, config.adminKey ?? '')) return
+    const count = (name: string) => by.get(name) ?? 0
+    const isWalled = count(address) >= WRONG_PER_MINUTE
+    const isLookedAt = claimed !== undefined && count(all) < LOOKED_AT
+    const isClaimOpen = isLookedAt && count(claimed) < WRONG_PER_MINUTE
+    if (isSame(key, adminKey) && (isLong || !isWalled || isClaimOpen)) return
 
-    const [oldest] = by.keys()
-    if (by.size >= REMEMBERED && oldest !== undefined) by.delete(oldest)
-    by.set(address, before + 1)
+    if (isLookedAt) for (const name of [claimed, all]) raise(name)
+    if (isWalled) throw tooMany(resetAt)
+    raise(address)
     const name = await ids.user(`wrong keys of ${address}`)
     const turn = await storeAnswer(storeOf(deps).takeTurn(name, WRONG_PER_MINUTE))
     if (!turn.taken) {
@@ -60,6 +81,13 @@ export function createKeyCheck(deps: Deps): (c: AppContext, key: string) => Prom
     throw new ApiError('invalid_token', 'That is not the admin key.')
   }
 }
+
+const addressOf = (ip: string | undefined): string =>
+  networkOf(storedIp(ip, 'full') ?? '', CUSTOMER_GROUPS)
+
+/** Whether a key is so long that it cannot be guessed, and is not one character repeated or the like. */
+export const isLongKey = (key: string): boolean =>
+  key.length >= LONG_KEY.length && new Set(key).size >= LONG_KEY.different
 
 /**
  * The time depends only on the length of the sent key. It is synchronous, because the count must rise before anything

@@ -2,9 +2,11 @@
 import { ApiError } from '../errors.ts'
 import type { AppContext, Deps } from '../context.ts'
 import type { Config } from '../config/config.ts'
+import { minuteOf } from '../ledger/windows.ts'
 import { createIds } from './ids.ts'
 
-export type Caller = { id: string; ip?: string; session?: string }
+/** `network` is absent if new users of it are not limited. */
+export type Caller = { id: string; ip?: string; session?: string; network?: string }
 
 /**
  * Finds the caller of a request, from its headers or from a token in its body. Throws `missing_token`, `invalid_token`,
@@ -12,11 +14,39 @@ export type Caller = { id: string; ip?: string; session?: string }
  */
 export type Identify = (c: AppContext, bodyToken?: string) => Promise<Caller>
 
+const ADMIN_KEY_HELP =
+  'somebody sends the admin key as a user token: it belongs in no page and no app; if it is in one, change it'
+
 const PRINTABLE = /^[\x20-\x7e]{8,512}$/
 
-export function createIdentify({ config, clientIp }: Pick<Deps, 'config' | 'clientIp'>): Identify {
+/** The groups of an IPv6 address that identify a customer's network (RFC 6177). */
+export const CUSTOMER_GROUPS = 4
+
+/**
+ * Stands for the admin key where that is sent as a token, so that no hash of the key is stored. No token has its first
+ * character.
+ */
+const ADMIN_KEY_AS_TOKEN = '\0admin key'
+
+export function createIdentify({
+  config,
+  clientIp,
+  claimedIp,
+  now,
+  log,
+}: Pick<Deps, 'config' | 'clientIp' | 'claimedIp' | 'now' | 'log'>): Identify {
   const ids = createIds(config.userHashSecret)
   let adminId: string | undefined
+  let warnedIn = 0
+
+  /** Warns once a minute. The answer is that of any token, because another one would confirm a guess. */
+  async function idOfAdminKey(): Promise<string> {
+    const user = await ids.user(ADMIN_KEY_AS_TOKEN)
+    const minute = minuteOf(now())
+    if (minute !== warnedIn) log.warn('admin_key.as_token', { user, help: ADMIN_KEY_HELP })
+    warnedIn = minute
+    return user
+  }
 
   return async function identify(c, bodyToken) {
     const tokens = new Set(
@@ -37,15 +67,18 @@ export function createIdentify({ config, clientIp }: Pick<Deps, 'config' | 'clie
     if (!PRINTABLE.test(token)) {
       throw new ApiError('invalid_token', 'A user token has 8 to 512 printable ASCII characters.')
     }
-    const id = await ids.user(token)
+    const own = await ids.user(token)
     // Hashes are compared, so the time of the comparison reveals nothing about the key.
     if (config.adminKey !== undefined) adminId ??= await ids.user(config.adminKey)
-    if (id === adminId) {
-      throw new ApiError('invalid_token', 'The admin key is not a user token.')
+    const caller: Caller = { id: own === adminId ? await idOfAdminKey() : own }
+    const address = plainIp(clientIp(c))
+    if (address !== undefined) {
+      const ip = shortened(address, config.ipStorage)
+      if (ip !== undefined) caller.ip = ip
+      if (config.newUsersPerMinute > 0 && claimedIp(c) === undefined) {
+        caller.network = await ids.network(networkOf(address, CUSTOMER_GROUPS))
+      }
     }
-    const caller: Caller = { id }
-    const ip = storedIp(clientIp(c), config.ipStorage)
-    if (ip !== undefined) caller.ip = ip
     const session = c.req.header('x-session-id')
     if (session) caller.session = await ids.session(session)
     return caller
@@ -65,24 +98,35 @@ export function storedIp(
   address: string | undefined,
   storage: Config['ipStorage'],
 ): string | undefined {
+  const ip = plainIp(address)
+  return ip === undefined ? undefined : shortened(ip, storage)
+}
+
+/** An address in lower case; undefined if it is none. */
+function plainIp(address: string | undefined): string | undefined {
   // A socket for both families writes IPv4 as ::ffff:192.0.2.1.
   const ip = address
     ?.trim()
     .toLowerCase()
     .replace(/^::ffff:(?=\d+\.)/, '')
-  if (!ip || storage === 'off' || !isAddress(ip)) return undefined
+  return ip && isAddress(ip) ? ip : undefined
+}
+
+function shortened(ip: string, storage: Config['ipStorage']): string | undefined {
+  if (storage === 'off') return undefined
   if (storage === 'full') return ip
   return ip.includes(':') ? networkOf(ip, 3) : `${ip.split('.').slice(0, 3).join('.')}.0`
 }
 
-/** The first groups of an IPv6 address, 16 bits each. Any other address is unchanged. */
+/** The first groups of an IPv6 address, 16 bits each, without leading zeros. Any other address is unchanged. */
 export function networkOf(ip: string, groups: number): string {
   if (!ip.includes(':')) return ip
   const [head = '', tail] = ip.split('::')
   const before = head === '' ? [] : head.split(':')
   const after = tail ? tail.split(':') : []
   const zeros = Array<string>(Math.max(0, 8 - before.length - after.length)).fill('0')
-  return `${[...before, ...zeros, ...after].slice(0, groups).join(':')}::`
+  const all = [...before, ...zeros, ...after].slice(0, groups)
+  return `${all.map((group) => group.replace(/^0+(?=.)/, '')).join(':')}::`
 }
 
 /** Only a plain address can be shortened. An address with a port, for example, cannot. */

@@ -6,6 +6,8 @@ export type Ids = {
   user(token: string): Promise<string>
   /** 11 characters: enough to tell the sessions of one user apart. */
   session(name: string): Promise<string>
+  /** 11 characters: a name for a network that does not tell its address. */
+  network(address: string): Promise<string>
 }
 
 /** Applications choose the names of sessions. Only this many characters of a name count. */
@@ -14,9 +16,11 @@ const SESSION_LENGTH = 512
 /** Without a secret the ids are plain SHA-256. */
 export function createIds(secret: string | undefined): Ids {
   const hash = createHash(secret)
+  const hashNetwork = createHash(secret)
   return {
     user: hash,
     session: async (name) => (await hash(`session ${name.slice(0, SESSION_LENGTH)}`)).slice(0, 11),
+    network: async (address) => (await hashNetwork(`network ${address}`)).slice(0, 11),
   }
 }
 

@@ -12,7 +12,7 @@ import {
 import { filter, isInForce, newProfile, newDay } from './documents.ts'
 import { VERSION, type Audit } from './shapes.ts'
 import type { Step, View } from './step.ts'
-import { dateOf } from './windows.ts'
+import { HOUR_MS, dateOf } from './windows.ts'
 
 /** Sets or lifts a block, also for a user who has never sent a request. It is not activity of the user. */
 export function setBlock(command: SetBlock, at: number, view: View): Step<Done> {
@@ -40,11 +40,21 @@ export const session = (command: Login | Logout, at: number): Step<Done> => ({
   answer: { ok: true },
 })
 
-/** Records an admin's action in the audit trail. */
-export const note = (command: Note, at: number): Step<Done> => ({
-  audit: auditOf(command, at, command.action),
-  answer: { ok: true },
-})
+/**
+ * Records an action in the audit trail. Failed logins in a row are one entry an hour, so that a guesser cannot push the
+ * actions of admins out of the trail.
+ */
+export function note(command: Note, at: number, view: View): Step<Done> {
+  const audit = auditOf(command, at, command.action)
+  const before = command.action === 'failed login' ? view.lastAudit() : undefined
+  if (before?.action !== audit.action || at - before.at >= HOUR_MS) {
+    return { audit, answer: { ok: true } }
+  }
+  const { ip, ...entry } = before
+  const times = (before.times ?? 1) + 1
+  const merged = ip !== undefined && ip === audit.ip ? { ...entry, times, ip } : { ...entry, times }
+  return { audit: merged, again: true, answer: { ok: true } }
+}
 
 /** Deletes days and events. The counters of quotas stay. */
 export function clear(command: Clear, at: number, view: View): Step<Done> {

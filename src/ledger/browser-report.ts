@@ -1,21 +1,37 @@
 /** The rule for a report of usage from a user's browser. */
-import { MODELS_PER_USER, type Report, type Reported } from './commands.ts'
+import {
+  MODELS_PER_USER,
+  SYNCS_PER_MINUTE,
+  type Report,
+  type ReportRefusal,
+  type Reported,
+} from './commands.ts'
 import { advance, filter, isInForce, newProfile, newUsage, rowsOf } from './documents.ts'
 import { limitsOf, standingOf, windowsOf, type Limits } from './policy.ts'
 import { ALL_MODELS, own } from './shapes.ts'
 import { stepOf, type Step, type Terms, type View } from './step.ts'
-import { nextDay } from './windows.ts'
+import { endOf, minuteOf, nextDay } from './windows.ts'
 
 /**
  * Keeps the amounts that a user's browser reports for today, if they are larger than what it reported before. A report
  * changes no counter, and stores nothing for a user without a request.
  */
-export function report(command: Report, now: number, view: View, terms: Terms): Step<Reported> {
+export function report(
+  command: Report,
+  now: number,
+  view: View,
+  terms: Terms,
+): Step<Reported | ReportRefusal> {
   const { user, models, limits } = command
   const known = view.usage(user)
   const account = advance(known ?? newUsage(user, now), now, view.past, terms)
   const { usage } = account
   const { at } = usage
+  const syncMinute = minuteOf(at)
+  const syncs = (usage.syncMinute === syncMinute ? (usage.syncs ?? 0) : 0) + 1
+  if (syncs > SYNCS_PER_MINUTE) {
+    return { answer: { ok: false, reason: 'syncs', resetAt: endOf('minute', at) } }
+  }
   let { reported } = usage
   for (const [model, { tokens, requests, resetAt }] of Object.entries(models)) {
     const old = own(reported, model)
@@ -34,11 +50,13 @@ export function report(command: Report, now: number, view: View, terms: Terms): 
   const answer: Reported = {
     ok: true,
     at,
+    known: known !== undefined,
     models: Object.fromEntries(
       Object.keys(asked).map((model) => [model, standing(model, limitsOf(limits, model))]),
     ),
     total: standing(ALL_MODELS, limits.total),
     blocks: filter(blocks, (block) => isInForce(block, at)),
   }
-  return known ? { ...stepOf({ ...account, usage: { ...usage, reported } }), answer } : { answer }
+  if (!known) return { answer }
+  return { ...stepOf({ ...account, usage: { ...usage, reported, syncMinute, syncs } }), answer }
 }

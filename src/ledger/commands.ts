@@ -18,6 +18,18 @@ export const ENTER_MS = 7 * DAY_MS
  */
 export const MODELS_PER_USER = 64
 
+/** The new users of this many networks are counted in a minute. */
+export const NETWORKS = 1000
+
+/** A user may have this many requests running at once. */
+export const RUNNING_PER_USER = 1000
+
+/** Leases of a user that are past, and may still settle. Beyond this number the oldest are lost. */
+export const PAST_LEASES = 256
+
+/** A browser reports at most this often. The tracker does so at most once in a few seconds. */
+export const SYNCS_PER_MINUTE = 20
+
 /** The number of a user's sessions that are counted in a day; further ones are not counted. */
 export const SESSIONS_PER_USER = 64
 
@@ -42,16 +54,32 @@ export type Admit = {
   limits: Rows
   /** The limits of everyone together. */
   everyone?: Rows
+  /** What bounds new users: at most `perMinute` of a network, which is named by a hash. */
+  newUsers?: { network: string; perMinute: number }
 }
 
-/** Say how an admitted request ended. Time, user, model and reservation come from the lease, not from the event. */
+/**
+ * Say how an admitted request ended. Time, user, model and reservation come from the lease. The event's `at` is the
+ * time that the admission told: if the user's document is gone or older, the lease was lost with it, and the event is
+ * entered.
+ */
 export type Settle = { op: 'settle'; now: number; user: string; event: Event }
 
 /**
  * Count a request that was served although its lease is not certain: the store was unreachable, or its answer to the
  * admission was lost. Each event id is counted once. If the lease exists, this settles it.
  */
-export type Enter = { op: 'enter'; now: number; user: string; event: Event }
+export type Enter = {
+  op: 'enter'
+  now: number
+  user: string
+  event: Event
+  /**
+   * The request was refused after all. It is not counted, but an admission of it that comes late gets no lease. If there
+   * is a lease, the request ends as the event says.
+   */
+  refused?: true
+}
 
 /** Block a user from a model (or `*`). Without `block`, lift the block. */
 export type SetBlock = {
@@ -83,8 +111,8 @@ export type Erase = { op: 'erase'; now: number; user: string; ip?: string }
 export type Login = { op: 'login'; now: number; session: string; until: number; ip?: string }
 export type Logout = { op: 'logout'; now: number; session: string; ip?: string }
 
-/** Record an admin's action in the audit trail. */
-export type Note = { op: 'note'; now: number; action: 'export'; ip?: string }
+/** Record an admin's action, or an attempt to log in with a wrong key, in the audit trail. */
+export type Note = { op: 'note'; now: number; action: 'export' | 'failed login'; ip?: string }
 
 /** Delete days and events. Users, blocks and the counters of quotas stay. */
 export type Clear = { op: 'clear'; now: number; ip?: string }
@@ -102,6 +130,8 @@ export type Admitted = { ok: true; at: number; limits?: Standing[] }
 export type Refusal =
   | { ok: false; reason: 'blocked'; model: string; why?: string; until?: number }
   | { ok: false; reason: 'models' }
+  | { ok: false; reason: 'running' }
+  | { ok: false; reason: 'newUsers'; perMinute: number; resetAt: number }
   | {
       ok: false
       reason: 'limit'
@@ -122,10 +152,15 @@ export type Settled = { applied: boolean }
 export type Reported = {
   ok: true
   at: number
+  /** Whether there is a document of the user's requests. */
+  known: boolean
   models: Record<string, Standing>
   total: Standing
   blocks: Record<string, Block>
 }
+
+/** The user has reported often enough in this minute. */
+export type ReportRefusal = { ok: false; reason: 'syncs'; resetAt: number }
 
 export type Done = { ok: true }
 
@@ -134,7 +169,7 @@ type Answers = {
   settle: Settled
   enter: Settled
   block: Done
-  report: Reported
+  report: Reported | ReportRefusal
   erase: Done
   login: Done
   logout: Done

@@ -1,5 +1,5 @@
 /** New documents, and a user's documents advanced to a moment. */
-import { LATE_SETTLE_MS } from './commands.ts'
+import { LATE_SETTLE_MS, PAST_LEASES } from './commands.ts'
 import { current } from './policy.ts'
 import { fit } from './reading.ts'
 import {
@@ -8,6 +8,7 @@ import {
   SHAPES,
   VERSIONS,
   own,
+  type Amounts,
   type Block,
   type DayDoc,
   type DayRow,
@@ -32,6 +33,7 @@ export type Retention = Keep & { historyDays: number; eventsKept: number }
 export const newUsage = (id: string, now: number): UsageDoc => ({
   v: VERSIONS.usage,
   id,
+  since: now,
   at: now,
   indexed: { at: 0, tokens: 0 },
   date: dateOf(now),
@@ -96,8 +98,9 @@ export const newDay = (date: string): DayDoc => ({
 export type Account = { usage: UsageDoc; past: PastDoc | undefined }
 
 /**
- * Advances a user's documents to a moment: rows of an earlier day move to the past, and a lease that has not ended
- * within a day is lost. `load` reads the past only if it is needed; `past` is undefined if it did not change.
+ * Advances a user's documents to a moment: rows of an earlier day move to the past, and a lease is lost that has not
+ * ended within a day, or that is one of too many. `load` reads the past only if it is needed; `past` is undefined if it
+ * did not change.
  */
 export function advance(
   usage: UsageDoc,
@@ -151,22 +154,43 @@ export const useOf = ({ models }: UsageDoc, model: string): ModelUse =>
 /** Counts lost leases in the rows of their days, and removes them. */
 function drop(account: Account, load: (id: string) => PastDoc | undefined): Account {
   let { usage, past } = account
-  const isLost = (lease: Lease) => usage.at - lease.at >= LATE_SETTLE_MS
+  const oldest = lastLost(usage)
+  const isLost = (lease: Lease) => lease.at <= oldest && isPast(lease, usage.at)
   const lost = Object.values(usage.leases).filter(isLost)
   if (lost.length === 0) return account
   usage = { ...usage, leases: filter(usage.leases, (lease) => !isLost(lease)) }
-  const kept = past ?? load(usage.id)
   for (const { model, at, reserved } of lost) {
-    const row = pastRow(past ?? kept, dateOf(at), model)
-    if (!kept || !row) continue
-    past = withPastRow(past ?? kept, dateOf(at), model, {
-      ...row,
-      lost: row.lost + 1,
-      reserved: row.reserved - reserved.tokens,
-      lostTokens: row.lostTokens + reserved.tokens,
-    })
+    const date = dateOf(at)
+    if (date === usage.date) {
+      const use = useOf(usage, model)
+      const row = thin(lose(whole(use.row), reserved))
+      usage = { ...usage, models: { ...usage.models, [model]: { ...use, row } } }
+      continue
+    }
+    const kept = past ?? load(usage.id)
+    const row = pastRow(kept, date, model)
+    if (kept && row) past = withPastRow(kept, date, model, lose(row, reserved))
   }
   return { usage, past }
+}
+
+const lose = (row: Row, { tokens }: Amounts): Row => ({
+  ...row,
+  lost: row.lost + 1,
+  reserved: row.reserved - tokens,
+  lostTokens: row.lostTokens + tokens,
+})
+
+/** Whether a lease's request must have ended: it holds its reservation until it settles or is lost. */
+export const isPast = ({ until }: Lease, at: number): boolean => at > until
+
+/** The time of admission up to which past leases are lost. Those of one moment are lost together. */
+function lastLost({ leases, at }: UsageDoc): number {
+  const times = Object.values(leases).flatMap((lease) => (isPast(lease, at) ? [lease.at] : []))
+  const excess = times.length - PAST_LEASES
+  const tooOld = at - LATE_SETTLE_MS
+  if (excess <= 0) return tooOld
+  return Math.max(tooOld, times.sort((a, b) => a - b)[excess - 1] ?? tooOld)
 }
 
 /** A user's row of a day before the current one, if it is kept. */

@@ -63,6 +63,7 @@ export function mergeUser(first: UserParts, second: UserParts, terms: MergeTerms
 function mergeUsage(one: UsageDoc, other: UsageDoc): UsageDoc {
   const merged: UsageDoc = {
     ...one,
+    since: Math.min(one.since, other.since),
     charged: one.charged + other.charged,
     answered: one.answered + other.answered,
     sessions: { ...one.sessions, ...other.sessions },

@@ -4,7 +4,10 @@
  */
 import {
   ENTER_MS,
+  LATE_SETTLE_MS,
   MODELS_PER_USER,
+  NETWORKS,
+  RUNNING_PER_USER,
   SESSIONS_PER_USER,
   type Admit,
   type Admitted,
@@ -18,6 +21,7 @@ import {
   answersOf,
   blockOf,
   hasAnswers,
+  isPast,
   newDay,
   newPast,
   newProfile,
@@ -42,11 +46,13 @@ import {
 } from './policy.ts'
 import {
   ALL_MODELS,
+  VERSIONS,
   own,
   type Amounts,
   type Block,
   type Event,
   type Lease,
+  type NewUsersDoc,
   type QuotaDoc,
   type Row,
   type UsageDoc,
@@ -65,7 +71,7 @@ import {
   sum,
   type First,
 } from './tally.ts'
-import { MINUTE_MS, WINDOWS, WINDOW_NAMES, dateOf, endOf } from './windows.ts'
+import { MINUTE_MS, WINDOWS, WINDOW_NAMES, dateOf, endOf, minuteOf } from './windows.ts'
 
 /**
  * A user's place in the indexes changes at most this often, unless a new day began or the tokens of the day have
@@ -84,7 +90,8 @@ export function admit(
   terms: Terms,
 ): Step<Admitted | Refusal> {
   const { id, user, model } = command
-  const account = advance(view.usage(user) ?? newUsage(user, now), now, view.past, terms)
+  const known = view.usage(user)
+  const account = advance(known ?? newUsage(user, now), now, view.past, terms)
   const { usage } = account
   const { at } = usage
   const held = own(usage.leases, id)
@@ -96,6 +103,9 @@ export function admit(
   if (!own(usage.models, model) && Object.keys(usage.models).length >= MODELS_PER_USER) {
     return { answer: { ok: false, reason: 'models' } }
   }
+  if (runningAt(usage.leases, at) >= RUNNING_PER_USER) {
+    return { answer: { ok: false, reason: 'running' } }
+  }
 
   const reserved = reservedBy(command)
   const groups = groupsOf(command, usage, view.quota)
@@ -103,6 +113,9 @@ export function admit(
     const refusal = refuse(group, reserved, at)
     if (refusal) return { answer: refusal }
   }
+
+  const newUsers = known ? {} : newUsersOf(command, at, view)
+  if (newUsers.refusal) return { answer: newUsers.refusal }
 
   const windows = countedIn(groups)
   const lease: Lease = { model, at, until: at + command.lasts, reserved, windows }
@@ -115,22 +128,71 @@ export function admit(
   })
   if (command.ip !== undefined) next.ip = command.ip
   const answer = admitted(at, withReserved(groups, lease))
-  return { ...stepOf({ ...account, usage: next }), quotas, answer }
+  const step = { ...stepOf({ ...account, usage: next }), quotas, answer }
+  return newUsers.doc ? { ...step, newUsers: newUsers.doc } : step
 }
 
-/** Replaces the reservation by the real charge if the lease is still there, and does nothing otherwise. */
+/**
+ * Counts a new user in the network's minute, or refuses. A network beyond `NETWORKS` is not counted: who has so many
+ * networks is not bounded by them, and must not shut out everybody else.
+ */
+function newUsersOf({ newUsers }: Admit, at: number, view: View) {
+  if (!newUsers) return {}
+  const { network, perMinute } = newUsers
+  const minute = minuteOf(at)
+  const known = view.newUsers()
+  const networks = known?.minute === minute ? known.networks : {}
+  const count = own(networks, network) ?? 0
+  if (count >= perMinute) {
+    const refusal: Refusal = {
+      ok: false,
+      reason: 'newUsers',
+      perMinute,
+      resetAt: endOf('minute', at),
+    }
+    return { refusal }
+  }
+  if (count === 0 && Object.keys(networks).length >= NETWORKS) return {}
+  const counted = { ...networks, [network]: count + 1 }
+  const doc: NewUsersDoc = { v: VERSIONS.newUsers, minute, networks: counted }
+  return { doc }
+}
+
+const runningAt = (leases: Record<string, Lease>, at: number): number =>
+  Object.values(leases).filter((lease) => !isPast(lease, at)).length
+
+/**
+ * Replaces the reservation by the real charge if the lease is still there. If it was lost with the user's document, the
+ * request is entered. Otherwise does nothing.
+ */
 export function settle(command: Settle, now: number, view: View, terms: Terms): Step<Settled> {
   const { user, event } = command
   const known = view.usage(user)
-  if (!known || !own(known.leases, event.id)) return { answer: { applied: false } }
+  if (!known || !own(known.leases, event.id)) {
+    return isForgotten(event, known, now)
+      ? enter(command, now, view, terms)
+      : { answer: { applied: false } }
+  }
   const account = advance(known, now, view.past, terms)
   const lease = own(account.usage.leases, event.id)
   if (!lease) return { answer: { applied: false } }
   return close(account, lease, event, now, view)
 }
 
+/**
+ * Whether the user's document is from after the admission, or from before it: the database was emptied, evicted the
+ * document, or continues from an older copy. A document outlives a lease, so it did not expire.
+ */
+const isForgotten = ({ at }: Event, known: UsageDoc | undefined, now: number): boolean =>
+  now - at < LATE_SETTLE_MS && (!known || known.since > at || known.at < at)
+
 /** Counts a request whose lease is not certain, as if it had been admitted at its own time. Limits do not stop it. */
-export function enter(command: Enter, now: number, view: View, terms: Terms): Step<Settled> {
+export function enter(
+  command: Pick<Enter, 'user' | 'event' | 'refused'>,
+  now: number,
+  view: View,
+  terms: Terms,
+): Step<Settled> {
   const { user, event } = command
   const { id, model } = event
   const gone = view.erasedAt(user) ?? -Infinity
@@ -141,6 +203,7 @@ export function enter(command: Enter, now: number, view: View, terms: Terms): St
   const account = advance(view.usage(user) ?? newUsage(user, at), at, view.past, terms)
   const held = own(account.usage.leases, id)
   if (held) return { ...close(account, held, event, now, view), entered: id }
+  if (command.refused) return { answer: { applied: false }, entered: id }
 
   const reserved = reservedBy(event)
   // The event does not say which windows its limits have, so it counts in all of them.

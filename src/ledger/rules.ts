@@ -19,14 +19,19 @@ export const CLOCK_TOLERANCE_MS = MINUTE_MS
  * When a command runs: at its own time, but never before the ledger's clock. If its time is far ahead of that clock,
  * the store's own time is used.
  */
-export function timeOf(now: number, view: View, { tolerance }: Terms): number {
+export function timeOf(now: number, view: View, { tolerance }: Pick<Terms, 'tolerance'>): number {
   const last = view.quota(ALL_MODELS)?.at ?? -Infinity
   return Math.max(last, now - last > tolerance ? view.time() : now)
 }
 
+/** The report of a user without a document writes nothing, so the store is not asked for its time. */
+const isIdle = (command: Command, view: View): boolean =>
+  command.op === 'report' && !view.usage(command.user)
+const UNASKED = { tolerance: Infinity }
+
 /** Applies one command to the state in view. */
 export function reduce(command: Command, view: View, terms: Terms): Step {
-  const at = timeOf(command.now, view, terms)
+  const at = timeOf(command.now, view, isIdle(command, view) ? UNASKED : terms)
   switch (command.op) {
     case 'admit':
       return admit(command, at, view, terms)
@@ -46,6 +51,6 @@ export function reduce(command: Command, view: View, terms: Terms): Step {
     case 'logout':
       return session(command, at)
     case 'note':
-      return note(command, at)
+      return note(command, at, view)
   }
 }

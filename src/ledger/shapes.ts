@@ -76,6 +76,8 @@ export type UsageDoc = {
   v: number
   id: string
   ip?: string
+  /** When this document began: at its first request, or at the first after its loss. */
+  since: number
   /** The user's clock. It never goes backwards, and so the user's windows do not either. */
   at: number
   /** When a request of the user last began or ended. */
@@ -94,6 +96,9 @@ export type UsageDoc = {
   windows: Windows
   models: Record<string, ModelUse>
   leases: Record<string, Lease>
+  /** The minute of the last report of the user's browser, since the epoch, and the reports in it. */
+  syncMinute?: number
+  syncs?: number
   /** What the user's browser reports as today's use, per model. It is shown beside the metered use, and is no proof. */
   reported: Record<string, Amounts>
 }
@@ -113,6 +118,9 @@ export type ProfileDoc = {
 
 /** Everyone's use of one model, or of all. In the document of all models, `at` is the clock of the ledger. */
 export type QuotaDoc = { v: number; at: number; windows: Windows }
+
+/** How many new users each network has had in a minute, counted since the epoch. Networks are named by hashes. */
+export type NewUsersDoc = { v: number; minute: number; networks: Record<string, number> }
 
 /** A day of everyone together, with one model or with all. It counts ended requests only. */
 export type DayRow = {
@@ -183,12 +191,15 @@ export type Event = {
 export type Audit = {
   v: number
   at: number
-  action: 'login' | 'logout' | 'block' | 'unblock' | 'erase' | 'clear' | 'export'
+  action: 'login' | 'failed login' | 'logout' | 'block' | 'unblock' | 'erase' | 'clear' | 'export'
   user?: string
   model?: string
   reason?: string
   until?: number
+  /** Absent if several addresses failed to log in. */
   ip?: string
+  /** How often logging in failed, within an hour and with no other action in between; absent for once. */
+  times?: number
 }
 
 /**
@@ -227,6 +238,7 @@ export const SHAPES = {
       v: 'number',
       id: 'text',
       ip: 'text?',
+      since: 'number',
       at: 'number',
       seen: 'number?',
       indexed: numbers('at', 'tokens'),
@@ -247,6 +259,8 @@ export const SHAPES = {
           },
         },
       },
+      syncMinute: 'number?',
+      syncs: 'number?',
       reported: { each: amounts },
     },
   },
@@ -259,6 +273,7 @@ export const SHAPES = {
     },
   },
   quota: { fields: { v: 'number', at: 'number', windows } },
+  newUsers: { fields: { v: 'number', minute: 'number', networks: { each: 'number' } } },
   /** The models of the current day, and the row of one of them. */
   models: { fields: { v: 'number', models: { each: 'number' } } },
   row: { fields: { v: 'number', ...dayRow.fields } },
@@ -284,6 +299,7 @@ export const VERSIONS: Record<Kind, number> = {
   past: 2,
   profile: 2,
   quota: 2,
+  newUsers: 2,
   models: 2,
   row: 2,
   day: 2,
@@ -299,6 +315,7 @@ export type Documents = {
   past: PastDoc
   profile: ProfileDoc
   quota: QuotaDoc
+  newUsers: NewUsersDoc
   models: { v: number; models: Record<string, 1> }
   row: DayRow
   day: DayDoc

@@ -1,7 +1,16 @@
 /** What a rule can read, and what it changes. */
 import type { Answer } from './commands.ts'
 import type { Account, Keep } from './documents.ts'
-import type { Audit, DayDoc, Event, PastDoc, ProfileDoc, QuotaDoc, UsageDoc } from './shapes.ts'
+import type {
+  Audit,
+  DayDoc,
+  Event,
+  NewUsersDoc,
+  PastDoc,
+  ProfileDoc,
+  QuotaDoc,
+  UsageDoc,
+} from './shapes.ts'
 
 /** The result of a step; an absent document is unchanged. */
 export type Step<A extends Answer = Answer> = {
@@ -14,10 +23,13 @@ export type Step<A extends Answer = Answer> = {
   event?: Event
   /** An event id that must not be entered again. */
   entered?: string
+  newUsers?: NewUsersDoc
   /** The user is erased. Requests up to this moment are not entered any more. */
   erased?: { user: string; at: number }
   session?: { hash: string; until: number | undefined }
   audit?: Audit
+  /** The audit entry takes the place of the newest one. */
+  again?: true
   /** All days before this date and all events are deleted. */
   cleared?: string
   answer: A
@@ -33,6 +45,10 @@ export type View = {
   day(date: string): DayDoc | undefined
   /** Whether an event with this id has been entered. */
   entered(id: string): boolean
+  /** The new users of the latest minute with any. */
+  newUsers(): NewUsersDoc | undefined
+  /** The newest entry of the audit trail. */
+  lastAudit(): Audit | undefined
   /** The moment up to which a user's requests were erased. */
   erasedAt(user: string): number | undefined
   /** The store's own time, in epoch ms. */

@@ -2,6 +2,7 @@
 import { createReadStream } from 'node:fs'
 import { open, rm, type FileHandle } from 'node:fs/promises'
 import { v7 } from 'uuid'
+import { OWNER_ONLY } from '../store/local/private-file.ts'
 import { StoreError } from '../store/store.ts'
 import { createIds } from '../identity/ids.ts'
 import { damagedOf, digestOf, isSame, stampOf, writeFrozen, type Frozen } from './frozen.ts'
@@ -75,7 +76,7 @@ async function* readRequests(
         yield* requests.add(record)
         continue
       }
-      aside ??= await open(damaged, 'w')
+      aside ??= await open(damaged, 'wx', OWNER_ONLY)
       await aside.writeFile(Buffer.concat([text, Buffer.from('\n')]))
       report.damaged += 1
       if (report.damaged <= POSITIONS) report.positions.push(position)

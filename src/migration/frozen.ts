@@ -6,10 +6,11 @@
  */
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { readFile, rename, stat } from 'node:fs/promises'
+import { chmod, rename, stat } from 'node:fs/promises'
 import { OLDEST, VERSION } from '../ledger/shapes.ts'
-import { replaceFile } from '../store/local/snapshot.ts'
-import type { State } from '../store/local/state.ts'
+import { OWNER_ONLY } from '../store/local/private-file.ts'
+import { readSnapshot, writeSnapshot } from '../store/local/snapshot.ts'
+import { emptyState, type State } from '../store/local/state.ts'
 import { unusable } from '../store/local/lock.ts'
 import { StoreError } from '../store/store.ts'
 import type { MigrationReport } from './report.ts'
@@ -64,26 +65,40 @@ export async function isOldFile(file: string): Promise<boolean> {
 }
 
 /** Writes the copy in one atomic step. */
-export function writeFrozen(path: string, { state, ...origin }: Frozen): Promise<void> {
-  return replaceFile(path, `${JSON.stringify({ v: VERSION, seq: 0, state, origin })}\n`)
+export async function writeFrozen(path: string, { state, ...origin }: Frozen): Promise<void> {
+  await writeSnapshot(path, { seq: 0, origin }, state)
 }
 
 /** The copy; undefined if there is none. Throws `StoreError` if it cannot be read. */
 export async function readFrozen(path: string): Promise<Frozen | undefined> {
   if (!(await stampOf(path))) return undefined
-  const unreadable = `${path} cannot be read; remove it to begin the migration again`
-  let copy: { v: number; state: State; origin: Omit<Frozen, 'state'> }
   try {
-    copy = JSON.parse(await readFile(path, 'utf8')) as typeof copy
+    const { head, state } = await readState(path, ({ v }) => {
+      if (Number(v) > VERSION) {
+        throw new StoreError(`${path} was written by a newer version of Weir; update this one`)
+      }
+      if (!(Number(v) >= OLDEST)) throw new Error('not a copy of this version')
+    })
+    return { ...(head.origin as Omit<Frozen, 'state'>), state }
   } catch (cause) {
-    throw new StoreError(unreadable, { cause })
+    if (cause instanceof StoreError) throw cause
+    const advice = 'remove it to begin the migration again'
+    throw new StoreError(`${path} cannot be read; ${advice}`, { cause })
   }
-  const { v, state, origin } = copy
-  if (v > VERSION) {
-    throw new StoreError(`${path} was written by a newer version of Weir; update this one`)
-  }
-  if (!(v >= OLDEST)) throw new StoreError(unreadable)
-  return { ...origin, state }
+}
+
+/** What a snapshot contains. Throws if the file is none, or if `check` throws. */
+export async function readState(path: string, check = (_: Record<string, unknown>): void => {}) {
+  let head: Record<string, unknown> = {}
+  const state: Record<string, unknown[]> = emptyState()
+  await readSnapshot(path, {
+    head(found) {
+      check(found)
+      head = found
+    },
+    item: (list, item) => (state[list] ??= []).push(item),
+  })
+  return { head, state: state as State }
 }
 
 /** The path of damaged records during the migration. */
@@ -100,7 +115,11 @@ export async function retire(file: string, copy: string, frozen: Frozen): Promis
       `${file} has changed since it was read; move it away, or the records in ${copy} count twice`,
     )
   }
-  if (found) await rename(file, await freeName(`${file}.migrated`))
+  if (found) {
+    // It may contain tokens. Another owner's file stays as it is.
+    await chmod(file, OWNER_ONLY).catch(() => undefined)
+    await rename(file, await freeName(`${file}.migrated`))
+  }
   if (!(await stampOf(damagedOf(copy)))) return frozen.report
   const setAside = await freeName(`${file}.damaged`)
   await rename(damagedOf(copy), setAside)

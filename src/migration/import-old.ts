@@ -1,6 +1,7 @@
 /** Without a database: replaces the old system's file by a file of Weir. */
 import { rename } from 'node:fs/promises'
 import { acquireLock } from '../store/local/lock.ts'
+import { removeTemporary } from '../store/local/private-file.ts'
 import { StoreError } from '../store/store.ts'
 import { freezeOld, type OldFileOptions } from './freeze-old.ts'
 import {
@@ -29,6 +30,7 @@ export async function importOld(options: OldFileOptions): Promise<MigrationRepor
   if (!(await stampOf(copy)) && !(await isOldFile(file))) return undefined
   const lock = await acquireLock(`${file}.lock`)
   try {
+    await removeTemporary(file)
     let frozen = await readFrozen(copy)
     const old = await isOldFile(file)
     if (old && !(frozen && isSame(frozen.source, await stampOf(file)))) {
@@ -36,6 +38,7 @@ export async function importOld(options: OldFileOptions): Promise<MigrationRepor
     }
     // The previous owner of the lock may have done everything.
     if (!frozen) return undefined
+    await lock.verify()
     const report = await retire(file, copy, frozen)
     await rename(copy, file)
     return report

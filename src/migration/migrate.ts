@@ -1,9 +1,9 @@
 /** Moves a usage file of Weir or of the old system into the database, each record exactly once. */
-import { readFile, unlink } from 'node:fs/promises'
+import { unlink } from 'node:fs/promises'
 import type { Import } from '../store/redis/import.ts'
-import type { State } from '../store/local/state.ts'
 import { openLocal } from '../store/local/store.ts'
 import { acquireLock } from '../store/local/lock.ts'
+import { removeTemporary } from '../store/local/private-file.ts'
 import { StoreError } from '../store/store.ts'
 import { backOff } from './back-off.ts'
 import { CHUNK, queueOf, usersOf, type ChunkSize } from './chunks.ts'
@@ -14,6 +14,7 @@ import {
   isOldFile,
   migratingOf,
   readFrozen,
+  readState,
   retire,
   stampOf,
   writeFrozen,
@@ -57,13 +58,15 @@ export async function migrateFile(options: MigrateOptions): Promise<MigrationRep
       if (await stampOf(importedOf(file))) await importOld(options)
       if (!(await isOldFile(file)) && (await canMigrate(file))) await fold(options)
     }
-    const lock = await acquireLock(`${file}.lock`)
+    const lock = await acquireLock(`${file}.lock`, { signal: options.signal })
     try {
+      await removeTemporary(file)
       // The previous owner of the lock may have done everything.
       if (!(await canMigrate(file))) return undefined
       const begun = await readFrozen(copy)
       const frozen = begun ?? (await freeze(options, copy))
       const known = await bringAll(options, frozen)
+      await lock.verify()
       const report = await retire(file, copy, frozen)
       await unlink(copy)
       return known && !begun ? { ...report, records: 0, leftOut: 0, before: true } : report
@@ -120,7 +123,7 @@ async function freeze(options: MigrateOptions, copy: string): Promise<Frozen> {
   const [source, journal] = [await stampOf(file), await stampOf(journalOf(file))]
   // Another process may still write to the journal.
   if (!source || journal?.size) throw new StoreError(`${file} is in use`)
-  const { state } = JSON.parse(await readFile(file, 'utf8')) as { state: State }
+  const { state } = await readState(file)
   const records = usersOf(state).length + state.days.length + state.events.length
   const report: MigrationReport = { records, leftOut: 0, damaged: 0, positions: [] }
   const frozen: Frozen = { state, id: await digestOf(file), source, report }

@@ -81,6 +81,8 @@ const viewAt = ({ usage, past, quotas, days }: Rebuilt, at: number): View => ({
   },
   day: (date) => days.get(date),
   entered: () => false,
+  newUsers: () => undefined,
+  lastAudit: () => undefined,
   erasedAt: () => undefined,
   time: () => at,
 })

@@ -1,71 +1,75 @@
-/** The common part of the two edge entries: one app per isolate, on Redis or on a bound store. */
+/** The common part of the edge entries: one app per isolate, on Redis or on a bound store. */
 import type { Context, Hono } from 'hono'
 import { ConfigError, readConfig, type Config, type Vars } from '../config/config.ts'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { createLog, type Log } from '../log.ts'
+import { claimReader } from './claimed-ip.ts'
 import { transformPipe } from '../gateway/pipe.ts'
-import type { Environment, Pipe, RelayPlatform } from '../ports.ts'
+import type { Environment, RelayPlatform } from '../ports.ts'
 import { withFallback, type FallbackStore } from '../store/fallback/store.ts'
 import { memoryQueue } from '../store/fallback/queue.ts'
 import { CONNECTED, createRedisStore } from '../store/redis/store.ts'
-import { LEDGER_SCRIPT } from '../store/redis/script-inlined.ts'
+import { LEDGER_SCRIPT } from '../store/redis/script-files.ts'
 import { restClient } from '../store/redis/rest.ts'
 import type { Store } from '../store/store.ts'
+import { drainBody, isWorkerd, workerdPipe } from './workerd.ts'
 
-export type EdgeOptions = {
-  createApp: CreateApp
+/** A part of the app that is a bundle of its own. */
+export type EdgePart = {
+  createApp(deps: Deps): App
+  /** Counts turns in the database, if the part needs that. Its package would be a tenth of the proxy's bundle. */
+  turnTaker?(redis: ReturnType<typeof restClient>, how: { batch: boolean }): Store['takeTurn']
+}
+
+type EdgeOptions = EdgePart & {
   platform: Environment['platform']
   vars: Vars
   /** Calls upstream. */
   fetch: typeof fetch
   clientIp(c: Context): string | undefined
+  /** Headers in which a proxy before the platform tells the address of a client. */
+  proxyHeaders?: readonly string[]
   /** Replaces the database. */
   store?: Store | undefined
 }
 
 type App = Pick<Hono<AppEnv>, 'fetch'>
-type CreateApp = (deps: Deps) => App
+
+/** The Content-Encodings that `fetch` undoes: workerd only these two, written like this; others a list of them. */
+const DECODED = isWorkerd
+  ? /^(gzip|br)$/
+  : /^\s*((x-)?gzip|deflate|br)(\s*,\s*((x-)?gzip|deflate|br))*\s*$/i
 
 const RELAY: RelayPlatform = {
-  pipe: 'IdentityTransformStream' in globalThis ? workerdPipe : transformPipe,
+  pipe: isWorkerd ? workerdPipe : transformPipe,
   headers: {},
+  isDecoded: (contentEncoding) => DECODED.test(contentEncoding),
   // The edge limits the time after the answer, and the memory.
   drain: { ms: 20_000, bytes: 1024 * 1024, atOnce: 64 },
 }
 
-/**
- * On workerd, a write to a standard TransformStream may hang for ever after the client has disconnected (seen with
- * compatibility dates of 2026). A write to an IdentityTransformStream fails as expected.
- * https://developers.cloudflare.com/workers/runtime-apis/streams/transformstream/#identitytransformstream
- */
-function workerdPipe(): Pipe {
-  const { IdentityTransformStream } = globalThis as unknown as {
-    IdentityTransformStream: typeof TransformStream
-  }
-  const { readable, writable } = new IdentityTransformStream()
-  const writer = writable.getWriter()
-  return { readable, writer, fail: (error) => void writer.abort(error).catch(() => undefined) }
-}
-
 /** Builds the app of an isolate. With an invalid environment, the app answers `not_configured` and logs the reason. */
 export function createEdgeApp(options: EdgeOptions): App {
-  const { createApp, platform, vars, fetch, clientIp, store: bound } = options
+  const { createApp, platform, vars, fetch, clientIp, proxyHeaders = [] } = options
   const write = (line: string) => console.log(line)
   try {
     const config = readConfig(vars, 'edge')
     const log = createLog({ level: config.logLevel, format: 'json', write })
-    const { store, storage } = openStore(config, bound, log)
-    return createApp({
+    const { store, storage } = openStore(config, options, log)
+    const claimed = claimReader(config, proxyHeaders, log)
+    const app = createApp({
       config,
       store,
       fetch,
       now: Date.now,
       log,
       clientIp,
+      claimedIp: (c) => claimed((name) => c.req.header(name)),
       relay: RELAY,
       environment: { platform, storage },
     })
+    return isWorkerd ? withDrain(app) : app
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     createLog({ level: 'error', format: 'json', write }).error('start.config', { error })
@@ -74,10 +78,19 @@ export function createEdgeApp(options: EdgeOptions): App {
   }
 }
 
+/** The app, which also takes in the bodies that it refuses without reading them. */
+const withDrain = (app: App): App => ({
+  async fetch(request, ...rest) {
+    const response = await app.fetch(request, ...rest)
+    await drainBody(request)
+    return response
+  },
+})
+
 /** The bound store or the database, or undefined if there is neither. Logs the settings in force. */
 function openStore(
   config: Readonly<Config>,
-  bound: Store | undefined,
+  { store: bound, turnTaker }: EdgeOptions,
   log: Log,
 ): { store?: FallbackStore; storage: Environment['storage'] } {
   const { storeTimeoutMs: timeoutMs, retention } = config
@@ -88,11 +101,13 @@ function openStore(
   else if (!bound) {
     log.error('start.no_store', { help: 'set KV_REST_API_URL and KV_REST_API_TOKEN' })
   }
+  const redis = rest && restClient({ ...rest, timeoutMs })
   const chosen =
     bound ??
-    (rest &&
+    (redis &&
       createRedisStore({
-        redis: restClient({ ...rest, timeoutMs }),
+        redis,
+        takeTurn: turnTaker?.(redis, { batch: false }),
         retention,
         script: LEDGER_SCRIPT,
         batch: false,

@@ -16,6 +16,6 @@ export const UNMETERED = ['audio', 'batches', 'files', 'fine_tuning', 'images', 
 /** The part of a models path that names one model, decoded. */
 export const MODEL_PATH = /^[A-Za-z0-9._:/-]{1,256}$/
 
-/** Names and name prefixes of the client's headers that may go upstream. */
+/** Names and name prefixes of the client's headers that may go upstream. Those of other vendors are not among them. */
 export const HEADERS_UP = new Set(['accept', 'user-agent'])
-export const PREFIXES_UP = ['x-stainless-', 'groq-', 'x-groq-', 'openai-']
+export const PREFIXES_UP = ['x-stainless-', 'groq-', 'x-groq-']

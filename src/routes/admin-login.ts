@@ -23,11 +23,17 @@ export const loginHandler =
   (deps: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {
     c.header('cache-control', 'no-store')
+    const login = async (key: string) => {
+      const session = await admin.login(c, key)
+      // For the notices of the dashboard: an instance on the edge has tried nothing before its first request.
+      await deps.store?.probeOnce().catch(() => undefined)
+      return session
+    }
     if (isForm(c)) {
-      return onPage(c, deps, async () => admin.login(c, (await formOf(c)).key ?? ''))
+      return onPage(c, deps, async () => login((await formOf(c)).key ?? ''))
     }
     const { key } = await jsonBody(c, loginBody, LOGIN_REFUSAL)
-    const { until } = await admin.login(c, key)
+    const { until } = await login(key)
     return c.json({ success: true, expiresAt: until })
   }
 

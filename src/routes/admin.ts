@@ -2,7 +2,8 @@
 import { Hono } from 'hono/tiny'
 import type { AppEnv, Deps } from '../context.ts'
 import type { Admin } from '../http/admin.ts'
-import { OWN_BODY_BYTES, limitBody } from '../http/limit-body.ts'
+import type { Bodies } from '../http/bodies.ts'
+import { limitBody } from '../http/limit-body.ts'
 import { allowMethods } from '../http/methods.ts'
 import { sameOrigin } from '../http/same-origin.ts'
 import { authHandler, loginHandler, logoutHandler } from './admin-login.ts'
@@ -11,9 +12,9 @@ import { blockHandler, eraseHandler } from './admin-users.ts'
 import { exportHandler } from './export.ts'
 
 /** The admin routes. */
-export function adminRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
+export function adminRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<AppEnv> {
   const app = new Hono<AppEnv>()
-  app.use(sameOrigin, limitBody(OWN_BODY_BYTES))
+  app.use(sameOrigin, limitBody(bodies))
 
   app.get('/auth', authHandler(deps, admin))
   app.all('/auth', allowMethods('GET'))

@@ -49,8 +49,10 @@ export const blockHandler =
 /** Lifts a block of the user in the path. */
 export const unblockHandler =
   (deps: Deps, admin: Admin) =>
-  async (c: AppContext): Promise<Response> =>
-    setBlock(c, deps, admin, (await formOf(c)).model ?? '')
+  async (c: AppContext): Promise<Response> => {
+    const { model = '' } = await formOf(c)
+    return isScope(model) ? setBlock(c, deps, admin, model) : back(c, 'unblock')
+  }
 
 async function setBlock(c: AppContext, deps: Deps, admin: Admin, model: string, block?: Block) {
   const { usage, profile } = await userOf(c, deps)

@@ -3,7 +3,8 @@ import { Hono } from 'hono/tiny'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import type { Admin } from '../http/admin.ts'
-import { OWN_BODY_BYTES, limitBody } from '../http/limit-body.ts'
+import type { Bodies } from '../http/bodies.ts'
+import { limitBody } from '../http/limit-body.ts'
 import { sameOrigin } from '../http/same-origin.ts'
 import { loginPage } from '../views/login.tsx'
 import { answerPage } from './answer-page.ts'
@@ -13,7 +14,7 @@ import { userHandler } from './dashboard-user.ts'
 import { answerProblem } from './problem-page.ts'
 
 /** The pages and forms. They need a session. */
-export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
+export function dashboardRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<AppEnv> {
   const app = new Hono<AppEnv>()
   app.onError((thrown, c) => answerProblem(c, deps, thrown))
 
@@ -25,7 +26,7 @@ export function dashboardRoutes(deps: Deps, admin: Admin): Hono<AppEnv> {
   app.get('/', overviewHandler(deps))
   app.get('/users/:userId', userHandler(deps))
 
-  app.use(limitBody(OWN_BODY_BYTES))
+  app.use(limitBody(bodies))
   app.post('/find', findHandler(deps))
   app.post('/users/:userId/block', blockHandler(deps, admin))
   app.post('/users/:userId/unblock', unblockHandler(deps, admin))

@@ -1,16 +1,16 @@
 /** The contents of an export: users today, days, or events. */
 import type { Deps } from '../context.ts'
 import { effectiveLimits } from '../ledger/policy.ts'
-import { ALL_MODELS, type Event } from '../ledger/shapes.ts'
+import { ALL_MODELS } from '../ledger/shapes.ts'
 import { datesTo } from '../ledger/windows.ts'
-import type { Cursor, Store } from '../store/store.ts'
+import type { Cursor, EventCursor, EventPage, Store } from '../store/store.ts'
 import type { Cell } from '../reports/csv.ts'
 import { inOrder, userReport } from '../reports/usage.ts'
 
 const USERS_AT_ONCE = 200
 const EVENTS_AT_ONCE = 1000
 
-export type Readable = Pick<Store, 'listUsers' | 'days' | 'events'>
+export type Readable = Pick<Store, 'listUsers' | 'days' | 'eventPage'>
 type CsvRow = Record<string, Cell>
 type Entries = { objects: unknown[]; rows: CsvRow[] }
 
@@ -20,7 +20,11 @@ export type ExportFile = {
   pages(store: Readable, deps: Deps): AsyncIterable<Entries>
 }
 
-const time = (at: number | null) => (at === null ? null : new Date(at).toISOString())
+/** A time for people; nothing for a value that is no time, since a damaged entry must not end the file. */
+function time(at: number | null): string | null {
+  const date = new Date(at ?? NaN)
+  return Number.isNaN(date.getTime()) ? null : date.toISOString()
+}
 
 export const FILES: Record<'users' | 'days' | 'events', ExportFile> = {
   users: {
@@ -116,15 +120,12 @@ export const FILES: Record<'users' | 'days' | 'events', ExportFile> = {
       'late',
     ],
     async *pages(store) {
-      let before = new Set<string>()
-      for (let skip = 0; ; skip += EVENTS_AT_ONCE) {
-        const page: Event[] = await store.events(EVENTS_AT_ONCE, skip)
-        // New events move the others back, so a page may repeat some of the page before it.
-        const events = page.filter(({ id }) => !before.has(id))
+      let from: EventCursor | undefined
+      do {
+        const { events, next }: EventPage = await store.eventPage(EVENTS_AT_ONCE, from)
         yield { objects: events, rows: events.map((event) => ({ ...event, at: time(event.at) })) }
-        if (page.length < EVENTS_AT_ONCE) return
-        before = new Set(page.map(({ id }) => id))
-      }
+        from = next
+      } while (from)
     },
   },
 }

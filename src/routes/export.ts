@@ -53,7 +53,7 @@ export function exportHandler(deps: Deps, admin: Admin) {
     await storeAnswer(store.execute({ op: 'note', action: 'export', ...admin.stamp(c) }))
     const texts = textsOf(FILES[kind], format, store, deps)
     const first = await storeAnswer(texts.next())
-    const { readable, writer, fail } = deps.relay.pipe()
+    const { readable, writer, fail } = deps.relay.pipe({ isEventStream: false }, c.req.raw)
     writer.closed.catch(() => undefined)
     async function pump(): Promise<void> {
       // A reader that stalls must not keep the server from stopping.

@@ -6,11 +6,7 @@ import { answerPage } from './answer-page.ts'
 
 export function homeRoutes(basePath: string): Hono<AppEnv> {
   const app = new Hono<AppEnv>()
-  app.get('/', (c) =>
-    answerPage(c, homePage({ origin: new URL(c.req.url).origin + basePath }), 200, {
-      'cache-control': 'public, max-age=300',
-      vary: 'host',
-    }),
-  )
+  // Not for caches: the client chose the host that the page shows.
+  app.get('/', (c) => answerPage(c, homePage({ origin: new URL(c.req.url).origin + basePath })))
   return app
 }

@@ -4,23 +4,48 @@ import type { Config } from '../config/config.ts'
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { notOffered } from '../gateway/body.ts'
-import { headersDown } from '../gateway/headers.ts'
+import type { Calls } from '../gateway/calls.ts'
+import { frameOf, headersDown } from '../gateway/headers.ts'
+import { createKeptAnswers } from '../gateway/kept-answers.ts'
 import type { Relay } from '../gateway/relay.ts'
 import { callUpstream } from '../gateway/upstream.ts'
+import { pathWithin } from '../http/below-path.ts'
 import type { Identify } from '../identity/caller.ts'
 import { isOffered } from '../metering/models.ts'
 import { MODEL_PATH } from '../providers/groq.ts'
 import { textOf } from './simple-form.ts'
 
-/** Builds the handler for the list of models and for one model. */
-export const modelsHandler =
-  (deps: Deps, identify: Identify, relay: Relay) => async (c: AppContext) => {
-    await identify(c)
-    const { allowedModels } = deps.config
-    const path = modelsPath(new URL(c.req.url).pathname, deps.config)
+/**
+ * Builds the handler for the list of models and for one model. An answer is kept for a few seconds: it is the same for all
+ * callers.
+ */
+export function modelsHandler(deps: Deps, identify: Identify, relay: Relay, calls: Calls) {
+  const kept = createKeptAnswers(deps.now)
+  const { allowedModels } = deps.config
+  const shown = (path: string, answer: Response) =>
+    path === 'models' && answer.ok && !allowedModels.includes('*')
+      ? onlyOffered(answer, allowedModels)
+      : answer
+
+  return async function models(c: AppContext): Promise<Response> {
+    const { id: user } = await identify(c)
+    const { pathname, search } = new URL(c.req.url)
+    const path = modelsPath(pathname, deps.config)
+    const known = kept.get(path + search)
+    if (known) {
+      return shown(
+        path,
+        new Response(known.body, { ...known, headers: new Headers(known.headers) }),
+      )
+    }
+
+    const leave = calls(user)
     const upstream = new AbortController()
     const deadline = setTimeout(() => upstream.abort(), deps.config.requestMs)
-    const end = () => clearTimeout(deadline)
+    const end = () => {
+      clearTimeout(deadline)
+      leave()
+    }
     const call = callUpstream(deps, {
       client: c.req.raw,
       method: 'GET',
@@ -32,35 +57,47 @@ export const modelsHandler =
       throw error
     })
     const { status, statusText } = answer
-    const headers = headersDown(answer.headers, answer.body ? deps.relay : undefined)
+    const headers = headersDown(answer.headers)
     // Caches do not know the header that carried the token, and would give the answer to callers without one.
     headers.set('cache-control', 'private, no-store')
     if (!answer.body) {
       end()
       return new Response(null, { status, statusText, headers })
     }
+    const gathered = kept.gather(path + search, {
+      status,
+      statusText,
+      headers: new Headers(headers),
+    })
     const relayed = relay({
+      client: c.req.raw,
       body: answer.body,
-      meter: undefined,
+      frame: frameOf(answer.headers, deps.relay),
+      meter: gathered.meter,
       upstream,
       onClientAbort: 'cancel',
     })
-    c.executionCtx.waitUntil(relayed.done.finally(end))
-    const relayedAnswer = new Response(relayed.body, { status, statusText, headers })
-    if (path !== 'models' || !answer.ok || allowedModels.includes('*')) return relayedAnswer
-    // The server sets the length of what is not streamed.
-    headers.delete('transfer-encoding')
-    return new Response(await offeredIn(relayedAnswer, allowedModels), { headers })
+    const done = relayed.done.then(({ ended }) => {
+      if (ended && status === 200) gathered.keep()
+    })
+    c.executionCtx.waitUntil(done.finally(end))
+    for (const [name, value] of Object.entries(deps.relay.headers)) headers.set(name, value)
+    return shown(path, new Response(relayed.body, { status, statusText, headers }))
   }
+}
 
 const modelList = z.object({ data: z.array(z.object({ id: z.string() })) })
 
 /** The provider's list with the models that are offered. Throws `upstream_unreachable` if it cannot be read. */
-async function offeredIn(answer: Response, globs: string[]): Promise<string> {
+async function onlyOffered(answer: Response, globs: string[]): Promise<Response> {
   try {
     const list = JSON.parse(await textOf(answer)) as z.infer<typeof modelList>
     modelList.parse(list)
-    return JSON.stringify({ ...list, data: list.data.filter(({ id }) => isOffered(id, globs)) })
+    const data = list.data.filter(({ id }) => isOffered(id, globs))
+    const headers = new Headers(answer.headers)
+    // The server sets the length of what is not streamed.
+    for (const name of ['transfer-encoding', 'content-length']) headers.delete(name)
+    return new Response(JSON.stringify({ ...list, data }), { headers })
   } catch {
     throw new ApiError('upstream_unreachable', "The model provider's answer cannot be read.")
   }
@@ -73,7 +110,7 @@ const MODELS = '/api/groq/openai/v1/models'
  * path is checked again: no other path may be called with the provider's key. Throws `model_not_allowed`.
  */
 function modelsPath(url: string, { basePath, allowedModels }: Readonly<Config>): string {
-  const pathname = url.startsWith(`${basePath}/`) ? url.slice(basePath.length) : url
+  const pathname = pathWithin(basePath)(url)
   if (pathname === MODELS) return 'models'
   if (!pathname.startsWith(`${MODELS}/`)) {
     throw new ApiError('not_found', 'Write the path up to the name of the model without escapes.')

@@ -11,7 +11,9 @@ export function answerProblem(c: AppContext, deps: Deps, thrown: unknown): Promi
   if (status === 500) log.error('request.failed', { id: c.var.id, code, status, error: cause })
   let page: View = problemPage(status === 404 ? 'Not found' : 'That did not work', message)
   if (code === 'store_unavailable') {
-    page = awayPage({ open: config.onStoreDown === 'open', queued: store?.health().queued ?? 0 })
+    const { queued, reason } = store?.health() ?? { queued: 0 }
+    const open = config.onStoreDown === 'open'
+    page = awayPage({ open, queued, ...(reason !== undefined && { reason }) })
   } else if (code === 'not_configured' && config.adminKey === undefined) {
     page = setupPage()
   } else if (code === 'invalid_token' || code === 'rate_limit_exceeded') {

@@ -2,12 +2,13 @@
 import { Hono } from 'hono/tiny'
 import type { AppContext, AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import { parseBody, readProxyRequest } from '../gateway/body.ts'
+import { parseForUpstream, rawText, readProxyRequest, type Json } from '../gateway/body.ts'
+import { createCalls } from '../gateway/calls.ts'
 import { exchange, type Incoming, type Parts } from '../gateway/exchange.ts'
 import { createGate } from '../gateway/gate.ts'
 import { createRelay } from '../gateway/relay.ts'
 import { notConfigured } from '../gateway/upstream.ts'
-import { limitBody } from '../http/limit-body.ts'
+import type { Bodies } from '../http/bodies.ts'
 import { methodNotAllowed } from '../http/methods.ts'
 import { uncompressed } from '../http/uncompressed.ts'
 import { createIdentify, type Caller } from '../identity/caller.ts'
@@ -26,13 +27,13 @@ const incoming = (c: AppContext): Incoming => ({
 })
 
 /** The proxy routes. Metered ones need a database and a provider key. */
-export function proxyRoutes(deps: Deps): Hono<AppEnv> {
+export function proxyRoutes(deps: Deps, bodies: Bodies): Hono<AppEnv> {
   const { config } = deps
   const app = new Hono<AppEnv>()
   const identify = createIdentify(deps)
   const relay = createRelay(deps.relay)
+  const calls = createCalls()
   let parts: Parts | undefined
-  const limited = limitBody(config.maxBodyBytes)
 
   // Hono would serve a HEAD as a GET and discard the body.
   app.use(async function noHead(c, next) {
@@ -44,35 +45,49 @@ export function proxyRoutes(deps: Deps): Hono<AppEnv> {
   function ready(): Parts {
     const store = storeOf(deps)
     if (config.groqKey === undefined) throw notConfigured()
-    return (parts ??= { deps, store, gate: createGate(deps, store), relay })
+    return (parts ??= { deps, store, gate: createGate(deps, store), relay, calls })
   }
 
-  const serve = (c: AppContext, caller: Caller, route: MeteredRoute, bytes: Bytes) =>
-    exchange(incoming(c), ready(), caller, readProxyRequest(route, bytes, config))
+  const serve = (c: AppContext, caller: Caller, route: MeteredRoute, bytes: Bytes, body?: Json) =>
+    exchange(incoming(c), ready(), caller, readProxyRequest(route, bytes, config, body))
 
-  app.post('/', limited, async (c) => {
-    const bytes = await readBytes(c)
-    const body = parseBody(bytes)
-    if ('messages' in body) {
-      if ('userToken' in body) throw tokenBesideMessages()
-      const caller = await identify(c)
-      return serve(c, caller, 'chat/completions', bytes)
+  /** Reads the body for `answer`. When the answer begins, upstream has the body. */
+  async function withBody<T>(c: AppContext, answer: (bytes: Bytes) => Promise<T>): Promise<T> {
+    uncompressed(c)
+    const { bytes, release } = await bodies(c, config.maxBodyBytes)
+    try {
+      return await answer(bytes)
+    } finally {
+      release()
     }
-    const { userToken, ...form } = readSimpleForm(body)
-    const caller = await identify(c, userToken)
-    const chat = new TextEncoder().encode(JSON.stringify(toChat(form, config.defaultModel)))
-    const answer = await serve(c, caller, 'chat/completions', chat)
-    return answer.ok ? simpleAnswer(answer) : answer
+  }
+
+  app.post('/', async (c) => {
+    const { answer, isForm } = await withBody(c, async (bytes) => {
+      const parsed = parseForUpstream(bytes, config)
+      if ('messages' in parsed.value) {
+        if ('userToken' in parsed.value) throw tokenBesideMessages()
+        const caller = await identify(c)
+        const answer = await serve(c, caller, 'chat/completions', bytes, parsed.value)
+        return { answer, isForm: false }
+      }
+      const { userToken, ...form } = readSimpleForm(parsed.value)
+      const caller = await identify(c, userToken)
+      const chat = toChat(form, config.defaultModel, rawText(parsed, bytes, 'prompt'))
+      const answer = await serve(c, caller, 'chat/completions', chat.bytes, chat.body)
+      return { answer, isForm: true }
+    })
+    return isForm && answer.ok ? simpleAnswer(answer) : answer
   })
 
   for (const route of METERED) {
-    app.post(`/openai/v1/${route}`, limited, async (c) => {
+    app.post(`/openai/v1/${route}`, async (c) => {
       const caller = await identify(c)
-      return serve(c, caller, route, await readBytes(c))
+      return withBody(c, (bytes) => serve(c, caller, route, bytes))
     })
   }
 
-  const models = modelsHandler(deps, identify, relay)
+  const models = modelsHandler(deps, identify, relay, calls)
   app.get('/openai/v1/models', models)
   app.get('/openai/v1/models/*', models)
 
@@ -108,12 +123,6 @@ function refuseOthers(app: Hono<AppEnv>, at: string): void {
   app.all('*', () => {
     throw new ApiError('not_found', `This path is not offered. ${offered(at)}`)
   })
-}
-
-/** The unchanged bytes of the body. Throws `unsupported_encoding`. */
-async function readBytes(c: AppContext): Promise<Bytes> {
-  await uncompressed(c)
-  return new Uint8Array(await c.req.arrayBuffer())
 }
 
 const tokenBesideMessages = () =>

@@ -2,6 +2,7 @@
 import type * as z from 'zod/mini'
 import { ApiError } from '../errors.ts'
 import type { Json } from '../gateway/body.ts'
+import type { Bytes } from '../ports.ts'
 import { chatAnswer, simpleForm } from './simple-form-schemas.ts'
 
 /** Reads the form. Throws `invalid_request`. */
@@ -20,12 +21,31 @@ export function readSimpleForm(body: Json) {
 
 type SimpleForm = Omit<z.infer<typeof simpleForm>, 'userToken'>
 
-/** The simple form as a chat request. */
-export const toChat = ({ prompt, model, ...rest }: SimpleForm, defaultModel: string) => ({
-  model: model ?? defaultModel,
-  messages: [{ role: 'user', content: prompt }],
-  ...rest,
-})
+/**
+ * The simple form as a chat request: its bytes, and the same parsed. `rawPrompt` is the prompt as it came, in JSON, which may
+ * be megabytes and is not written again.
+ */
+export function toChat(
+  { prompt, model, ...rest }: SimpleForm,
+  defaultModel: string,
+  rawPrompt: Bytes,
+): { bytes: Bytes; body: Json } {
+  const chat = (content: string) => ({
+    model: model ?? defaultModel,
+    messages: [{ role: 'user', content }],
+    ...rest,
+  })
+  const frame = JSON.stringify(chat(''))
+  const at = frame.indexOf('""}]')
+  const [before, after] = [frame.slice(0, at), frame.slice(at + 2)].map((text) =>
+    new TextEncoder().encode(text),
+  ) as [Bytes, Bytes]
+  const bytes = new Uint8Array(before.length + rawPrompt.length + after.length)
+  bytes.set(before)
+  bytes.set(rawPrompt, before.length)
+  bytes.set(after, before.length + rawPrompt.length)
+  return { bytes, body: chat(prompt) }
+}
 
 /** The most bytes of an answer, which is held in memory as a whole. The meter has the same limit. */
 const MAX_ANSWER_BYTES = 8 * 1024 * 1024

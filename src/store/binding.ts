@@ -19,6 +19,7 @@ const VERBS = [
   'user',
   'audit',
   'events',
+  'eventPage',
   'probe',
 ] as const satisfies (keyof Store)[]
 

@@ -34,11 +34,22 @@ export interface Store {
   user(id: string): Promise<WholeUser | undefined>
   /** Actions of admins, the newest first: at most `limit` of the last `AUDIT_KEPT`. */
   audit(limit: number): Promise<Audit[]>
-  /** At most `limit` events, the newest first, without the newest `skip`. */
-  events(limit: number, skip?: number): Promise<Event[]>
-  /** Writes, reads and deletes a test value. Rejects if that fails. */
-  probe(): Promise<void>
+  /** At most `limit` events, the newest first. */
+  events(limit: number): Promise<Event[]>
+  /**
+   * A page of at most `limit` events, the newest first. While new ones arrive, pages in a row repeat none and leave
+   * none out. A page may have fewer events although there is a next one.
+   */
+  eventPage(limit: number, from?: EventCursor): Promise<EventPage>
+  /**
+   * Tries what requests need, with test values. Rejects if that fails; with `RefusedError` if the store answers, but
+   * refuses.
+   */
+  probe(): Promise<Probe>
 }
+
+/** What a probe found. `evicts` is the database's policy by which it may remove any key. */
+export type Probe = { evicts?: string }
 
 /** A queued command. It counts once, however often it is sent. */
 export type Entry = Settle | Enter
@@ -76,6 +87,11 @@ export type UserQuery = {
  */
 export type Cursor = { score: number; id: string } | { offset: number }
 
+/** Where a page of events ended: a position in the list, and the entries of that page, by which it is found again. */
+export type EventCursor = { skip: number; known: string[] }
+
+export type EventPage = { events: Event[]; next?: EventCursor }
+
 export type UserPage = { users: User[]; next?: Cursor }
 
 /** `dates` as for `days`, `users` as for `listUsers`; `events` is the most events. */
@@ -92,6 +108,22 @@ export type Overview = {
 /** The store is slow, unavailable or broken. It is unknown whether the command was applied. */
 export class StoreError extends Error {
   override readonly name: string = 'StoreError'
+  /** What the database or the connection said: a code, or the code and text of a refusal. It contains no values. */
+  readonly reason: string | undefined
+
+  constructor(message: string, { reason, ...options }: ErrorOptions & { reason?: string } = {}) {
+    super(message, options)
+    this.reason = reason
+  }
+}
+
+/** The database answers, but refuses what Weir needs. */
+export class RefusedError extends StoreError {
+  override readonly name = 'RefusedError'
+
+  constructor(reason: string) {
+    super(`the database refuses what Weir needs: ${reason}`, { reason })
+  }
 }
 
 /** The store works but could not run this command. The command was not applied. */

@@ -26,6 +26,12 @@ export const exact = (amount: number): string => whole.format(amount)
 export const short = (amount: number): string =>
   Math.abs(amount) < LONG ? whole.format(amount) : compact.format(amount)
 
+/** That the database is away. `reason` is in its own words. */
+export const awayText = (reason: string | undefined): string =>
+  reason === undefined
+    ? 'The database does not answer.'
+    : `The database cannot be used: ${reason.replace(/\.?$/, '.')}`
+
 /** A share from 0 to 1 as `61%`. A small share that rounds to 0 is `<1%`. */
 export const percent = (share: number): string =>
   share > 0 && share < 0.01 ? '<1%' : `${Math.floor(share * 100)}%`

@@ -1,5 +1,6 @@
 /** The pages for visitors who are not logged in or cannot log in. */
 import type { Child } from 'hono/jsx'
+import { awayText } from './format.ts'
 import { Page } from './page.tsx'
 import { num } from './parts.tsx'
 
@@ -51,17 +52,18 @@ export const setupPage = () =>
   )
 
 /** Shown if the database does not answer. `open`: whether calls are still served. */
-export const awayPage = ({ open, queued }: { open: boolean; queued: number }) =>
+export const awayPage = (props: { open: boolean; queued: number; reason?: string }) =>
   message(
     'The database does not answer',
     <>
+      {props.reason !== undefined && <p>{awayText(props.reason)}</p>}
       <p>
-        {open
+        {props.open
           ? 'Calls are still served, under the limits and blocks that this instance remembers. They are counted when the database is back.'
           : 'Calls are refused with 503 until the database is back (ON_STORE_DOWN=closed).'}
       </p>
       <p>
-        Requests that are not counted yet: <b>{num(queued)}</b>
+        Requests that are not counted yet: <b>{num(props.queued)}</b>
       </p>
       <a href="/admin">Try again</a>
     </>,

@@ -50,9 +50,10 @@ const auditCard = (audit: Audit[], now: number) => (
         [
           'What',
           'g',
-          ({ action, user, model, reason, until }) => (
+          ({ action, user, model, reason, until, times }) => (
             <span class="what">
-              {action} {user && <code>{user}…</code>}
+              {action} {times && `${times} times `}
+              {user && <code>{user}…</code>}
               {model && [' from ', scope(model)]}
               {until && [', ends ', time(until, now)]}
               {reason && [': ', name(reason)]}

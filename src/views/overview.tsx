@@ -2,7 +2,8 @@
 import type { Event } from '../ledger/shapes.ts'
 import type { StoreHealth } from '../store/fallback/store.ts'
 import type { PastDays, Today } from '../reports/dashboard.ts'
-import { exact } from './format.ts'
+import { evictionWarning } from '../reports/eviction.ts'
+import { awayText, exact } from './format.ts'
 import { FirstCall } from './home.tsx'
 import { adminCards, type AdminActions } from './overview-admin.tsx'
 import { figures } from './overview-figures.tsx'
@@ -28,10 +29,11 @@ export function overviewPage({ live, more, ...frame }: Frame & { live: Live; mor
       <div data-live id="health">
         {(health.degraded || health.queued > 0) && (
           <Notice bad>
-            {health.degraded && 'The database does not answer. '}
+            {health.degraded && `${awayText(health.reason)} `}
             {`Requests that are not counted yet: ${exact(health.queued)}.`}
           </Notice>
         )}
+        {health.evicts !== undefined && <Notice bad>{evictionWarning(health.evicts)}</Notice>}
       </div>
       {more && !more.history.requests && !live.users.length && (
         <Card id="first" title="Nothing has been counted yet">

@@ -93,6 +93,17 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(await lost.text()).toContain('/team/weir/api/groq/openai/v1')
   })
 
+  test('the files of static/ are below the path', async () => {
+    const { url } = await below()
+    for (const path of ['/team/weir/tracker.js', '/tracker.js', '/team/weir/favicon.svg']) {
+      const file = await fetch(`${url}${path}`)
+      expect([path, file.status]).toEqual([path, 200])
+      await file.text()
+    }
+    const none = await fetch(`${url}/team/weir/other.js`)
+    expect([none.status, await none.json()]).toMatchObject([404, { error: { code: 'not_found' } }])
+  })
+
   test('a page keeps to the path that only the proxy knows', async () => {
     const { url } = await world.gateway(kind)
     const prefix = { 'x-forwarded-prefix': '/weir' }
@@ -113,11 +124,4 @@ describe.each(KINDS)('on %s', (kind) => {
     )
     expect(to.pathname).toBe('/weir/admin')
   })
-})
-
-test('the files of static/ are below the path on Node', async () => {
-  const { url } = await world.gateway('node', { BASE_PATH: '/team/weir' })
-  for (const path of ['/team/weir/tracker.js', '/tracker.js', '/team/weir/favicon.svg']) {
-    expect((await fetch(`${url}${path}`)).status).toBe(200)
-  }
 })

@@ -116,6 +116,31 @@ describe.each(KINDS)('on %s', (kind) => {
     })
   })
 
+  test('events that cannot be read are left out, and more than a page of new ones ends no file', async () => {
+    const textOfEvent = (id: string) =>
+      JSON.stringify(settleOf(admitOf({ id, now: Date.now() })).event)
+    const key = 'weir:{2}:events'
+    const ids = Array.from({ length: 2500 }, (_, n) => `${n}`)
+    const texts = ids.map(textOfEvent)
+    // One in each page, and more than a page of them at once.
+    for (const at of [2400, 1200, 600]) texts.splice(at, 0, 'damaged', '5', '{"at":"never"}')
+    texts.splice(900, 0, ...Array.from({ length: 1100 }, () => 'damaged'))
+    await world.redis.command(['RPUSH', key, ...texts])
+    let pages = 0
+    world.upstash.fault(async (call) => {
+      const reads = call.commands.flat().some((arg) => /^lrange$/i.test(String(arg)))
+      // Between the first pages, more than a page of new ones.
+      if (!reads || (pages += 1) === 1 || pages > 3) return undefined
+      const added = Array.from({ length: 1300 }, (_, n) => textOfEvent(`new ${pages} ${n}`))
+      await world.redis.command(['LPUSH', key, ...added])
+      return undefined
+    })
+    const events = parseCsv(await textOf(gateway, 'kind=events'))
+    world.upstash.fault(undefined)
+    expect(pages).toBeGreaterThan(3)
+    expect(events.map(({ id }) => id).filter(Boolean)).toEqual(ids)
+  })
+
   test('all users are listed, the least recently active first', async () => {
     await seedUsers(world.redis, 3000, Date.now())
     const rows = parseCsv(await textOf(gateway, 'kind=users'))

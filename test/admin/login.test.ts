@@ -89,6 +89,20 @@ describe.each(KINDS)('on %s', (kind) => {
     }
   })
 
+  test('with the database away a logout fails, but the browser forgets the session', async () => {
+    const cut = await world.gateway(kind, { STORE_TIMEOUT_MS: '202' })
+    const session = await logIn(cut)
+    world.upstash.fault(() => ({ reset: true }))
+    const form = { 'content-type': 'application/x-www-form-urlencoded' }
+    for (const headers of [session, { ...session, ...form }]) {
+      const response = await post(cut, 'logout', undefined, headers)
+      expect(response.status).toBe(503)
+      expect(response.headers.get('set-cookie')).toMatch(
+        /^weir_session=; Max-Age=0;.*, __Host-weir_session=; Max-Age=0;/,
+      )
+    }
+  })
+
   test('a logout without a session succeeds', async () => {
     expect((await post(gateway, 'logout')).status).toBe(200)
   })
@@ -273,6 +287,7 @@ test('of a thousand addresses wrong keys are remembered here, and of more by the
     store,
     now: () => 0,
     clientIp: () => address,
+    claimedIp: () => undefined,
   } as unknown as Deps)
   const codeOf = (from: string) => {
     address = from

@@ -285,6 +285,7 @@ test('reports to a browser the counts of known and requested models, and blocks'
   const reported: Reported = {
     ok: true,
     at: NOON,
+    known: true,
     models: {
       'a/one': standing('a/one', one, { tokens: 300, requests: 3 }),
       'b/two': standing('b/two', other, { tokens: 200, requests: 1 }),

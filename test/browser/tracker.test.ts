@@ -608,21 +608,110 @@ describe('fetch', () => {
     await tab.seen('usage')
   })
 
-  test('counts the whole answer when the page stops reading', async () => {
-    const tab = await openTab()
-    upstream.on('asked-for', { transcript: transcripts.stream })
-    await tab.page.evaluate(async (url) => {
-      const response = await window.weir.fetch(`${url}/api/groq/openai/v1/chat/completions`, {
+  const STREAM = '/api/groq/openai/v1/chat/completions'
+  /** Runs a script in the page: an async function of the tracker's `fetch` or the page's own, and of an address. */
+  const run = (tab: Tab, script: string, own = false) =>
+    tab.page.evaluate<unknown>(
+      `(${script})(${own ? 'fetch' : 'weir.fetch'}, '${site.url}${STREAM}', {
         method: 'POST',
         headers: { authorization: 'Bearer user-token-1' },
-        body: JSON.stringify({ model: 'asked-for', stream: true }),
-      })
-      const reader = response.body?.getReader()
-      await reader?.read()
-      await reader?.cancel()
-    }, site.url)
-    await tab.seen('usage')
-    expect(Object.values(await tab.usage())[0]?.day.tokens).toBe(397)
+        body: '{"model":"asked-for","stream":true}',
+      })`,
+    )
+
+  for (const [what, script] of [
+    ['its reader', 'const reader = body.getReader(); await reader.read(); await reader.cancel()'],
+    ['the body', 'await body.cancel()'],
+    ['a loop', 'for await (const piece of body) break'],
+    [
+      'a pipe',
+      'const text = body.pipeThrough(new TextDecoderStream()).getReader(); await text.read(); await text.cancel()',
+    ],
+    [
+      'a reader of its own buffers',
+      "const reader = body.getReader({ mode: 'byob' }); await reader.read(new Uint8Array(9)); await reader.cancel()",
+    ],
+    [
+      'two copies',
+      'const copy = response.clone(); await Promise.all([copy.body.cancel(), response.body.cancel()])',
+    ],
+    ['a stream of a stream', 'await new Response(body, response).body.cancel()'],
+  ] as const) {
+    test(`lets upstream go when the page cancels ${what}`, async () => {
+      const tab = await openTab()
+      const arrived = upstream.next()
+      upstream.on('asked-for', { transcript: transcripts.stream, stall: 300 })
+      await run(
+        tab,
+        `async (fetch, ...call) => { const response = await fetch(...call); const { body } = response; ${script} }`,
+      )
+      await (
+        await arrived
+      ).gone
+      expect(await tab.usage()).toEqual({})
+    })
+  }
+
+  test('counts what the page has read when it cancels, and an answer once', async () => {
+    const tab = await openTab()
+    upstream.on('asked-for', { transcript: transcripts.stream })
+    await run(
+      tab,
+      `async (fetch, ...call) => {
+        const reader = (await fetch(...call)).body.getReader()
+        const decoder = new TextDecoder()
+        for (let text = ''; !text.includes('[DONE]'); ) text += decoder.decode((await reader.read()).value)
+        await reader.cancel()
+        const response = await fetch(...call)
+        const copy = response.clone()
+        void copy.clone().body.cancel()
+        await Promise.all([response.text(), copy.text()])
+      }`,
+    )
+    await tab.seen('usage', 2)
+    await tab.passes(0)
+    const [counted] = Object.values(await tab.usage())
+    expect(counted?.day).toMatchObject({ tokens: 2 * 397, requests: 2 })
+  })
+
+  test('gives the page an answer that is like the one of its own fetch', async () => {
+    const tab = await openTab()
+    upstream.on('asked-for', { transcript: transcripts.stream })
+    const script = `async (fetch, ...call) => {
+      const found = []
+      const tell = async (run) => {
+        const response = await fetch(...call)
+        const told = await run(response).catch((error) => error.name)
+        found.push([String(run), told, response.bodyUsed, response.body.locked])
+      }
+      const length = (value) => value.length ?? value.size ?? value.byteLength
+      const { url, type, status, redirected, ok, headers } = await fetch(...call)
+      found.push([url, type, status, redirected, ok, headers.get('content-type')])
+      await tell(async (r) => r instanceof Response && r.body instanceof ReadableStream)
+      await tell(async (r) => r.body === r.body && Object.keys(r).length)
+      await tell(async (r) => [r.bodyUsed, r.body.locked])
+      await tell(async (r) => length(await r.text()))
+      await tell(async (r) => (r.body, length(await r.text())))
+      await tell(async (r) => length(await r.blob()))
+      await tell(async (r) => length(await r.arrayBuffer()))
+      await tell(async (r) => length(await r.bytes()))
+      await tell(async (r) => r.json())
+      await tell(async (r) => r.formData())
+      await tell(async (r) => (await r.text(), r.text()))
+      await tell(async (r) => (await r.text(), r.clone()))
+      await tell(async (r) => (await r.body.getReader().read(), r.text()))
+      await tell(async (r) => (await r.body.getReader().read(), r.clone()))
+      await tell(async (r) => (await r.body.cancel(), r.text()))
+      await tell(async (r) => (r.body.getReader(), r.body.getReader()))
+      await tell(async (r) => length(await new Response(r.body).text()))
+      await tell(async (r) => length(await new Response(r.clone().clone().body).text()))
+      await tell(async (r) => (await r.body.getReader({ mode: 'byob' }).read(new Uint8Array(5))).value.length)
+      await tell(async (r) => { const [a, b] = r.body.tee(); return length(await new Response(a).text()) - length(await new Response(b).text()) })
+      await tell(async (r) => { let n = 0; for await (const piece of r.body) n += piece.length; return n })
+      await tell(async (r) => { const reader = r.body.getReader({ mode: 'byob' }); let n = 0; for (;;) { const { done, value } = await reader.read(new Uint8Array(7)); if (done) return [n, value.length]; n += value.length } })
+      return found
+    }`
+    expect(await run(tab, script)).toEqual(await run(tab, script, true))
   })
 
   test('fails as it would without a tracker', async () => {

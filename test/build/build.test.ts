@@ -4,6 +4,8 @@ import { promisify } from 'node:util'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { beforeAll, expect, test } from 'vitest'
 import { openapi } from '../../scripts/openapi.ts'
+import { vercelRoutes } from '../../scripts/vercel-routes.ts'
+import { isOfPages } from '../../src/app.ts'
 import { SHARED_HEADERS, STATIC_HEADERS } from '../../src/platform/node/static-files.ts'
 import { ASSETS } from '../../src/views/assets.ts'
 import { assetsOf, expectAssets } from '../support/assets.ts'
@@ -13,27 +15,48 @@ type Route = {
   handle?: string
   headers?: Record<string, string>
   continue?: boolean
+  dest?: string
 }
 
 const OUTPUT = '.vercel/output'
+const BUNDLES = ['vercel', 'vercel-pages', 'worker', 'worker-pages']
 let printed: string
 
 beforeAll(async () => {
   printed = (await promisify(execFile)('npx', ['tsx', 'scripts/build.ts'])).stdout
 }, 60_000)
 
-test('the build is one edge function, the static files and a route to each', async () => {
+test('the build is two edge functions, the static files and a route to each', async () => {
   const json = async (path: string) =>
     JSON.parse(await readFile(`${OUTPUT}/${path}`, 'utf8')) as unknown
-  expect(await json('functions/index.func/.vc-config.json')).toEqual({
-    runtime: 'edge',
-    deploymentTarget: 'v8-worker',
-    entrypoint: 'index.mjs',
-  })
+  for (const name of ['index', 'pages']) {
+    expect(await json(`functions/${name}.func/.vc-config.json`)).toEqual({
+      runtime: 'edge',
+      deploymentTarget: 'v8-worker',
+      entrypoint: 'index.mjs',
+    })
+  }
   const { version, routes } = (await json('config.json')) as { version: number; routes: Route[] }
   expect(version).toBe(3)
   const files = routes.findIndex(({ handle }) => handle === 'filesystem')
-  expect(routes.slice(files)).toEqual([{ handle: 'filesystem' }, { src: '/(.*)', dest: '/index' }])
+  const [handle, ...functions] = routes.slice(files)
+  expect(handle).toEqual({ handle: 'filesystem' })
+  const functionOf = (path: string) =>
+    functions.find(({ src = '' }) => new RegExp(`^${src}$`).test(path))?.dest
+  for (const path of [
+    '/',
+    '/admin',
+    '/admin/users/x',
+    '/api/admin/usage',
+    '/api/tokens',
+    '/api/tracking/sync',
+    ASSETS.style.path,
+  ]) {
+    expect([path, functionOf(path), isOfPages(path)]).toEqual([path, '/pages', true])
+  }
+  for (const path of ['/api/groq', '/api/groq/openai/v1/models', '/api/test', '/administration']) {
+    expect([path, functionOf(path), isOfPages(path)]).toEqual([path, '/index', false])
+  }
   const told = (path: string) =>
     routes
       .slice(0, files)
@@ -62,65 +85,122 @@ test('the build is one edge function, the static files and a route to each', asy
   expect(await json('static/api/openapi.json')).toEqual(openapi())
 })
 
-test('the edge bundle has at most 128 KB gzip, and the build prints its size', async () => {
-  const bundle = await readFile(`${OUTPUT}/functions/index.func/index.mjs`)
-  const gzip = gzipSync(bundle)
-  expect(gunzipSync(gzip)).toEqual(bundle)
-  expect(gzip.length).toBeLessThanOrEqual(128 * 1024)
-  expect(printed).toContain(`${(gzip.length / 1024).toFixed(1)} KB gzip`)
+test('below a path, the build has the same routes with the path and without it', () => {
+  const [below, ...others] = vercelRoutes('/team/we.ir')
+  expect(others).toEqual(vercelRoutes(''))
+  const { src = '', dest = '', ...more } = below as Route
+  expect(more).toEqual({ continue: true })
+  const seen = (path: string) => path.replace(new RegExp(src), dest)
+  expect(seen('/team/we.ir/')).toBe('/')
+  expect(seen('/team/we.ir/tracker.js')).toBe('/tracker.js')
+  expect(seen('/team/we.ir/admin/users/x')).toBe('/admin/users/x')
+  for (const path of ['/team/we.ir', '/team/we.irs/admin', '/team/weXir/admin', '/admin']) {
+    expect(seen(path)).toBe(path)
+  }
 })
 
-test('the edge bundle exports a handler and its runtime, and needs no module of Node', async () => {
-  const text = await readFile(`${OUTPUT}/functions/index.func/index.mjs`, 'utf8')
-  expect(text).toMatch(/export\{\w+ as config,\w+ as default\}/)
-  expect(text).not.toMatch(/(^|[;}])import\b|\brequire\(/)
+test('a build with a wrong BASE_PATH says what is right', async () => {
+  const env = { ...process.env, BASE_PATH: 'weir' }
+  const built = promisify(execFile)('npx', ['tsx', 'scripts/build.ts'], { env })
+  await expect(built).rejects.toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('BASE_PATH must be a path such as /weir') as string,
+  })
 })
 
-test('the worker that wrangler.toml deploys has the same maximum size', async () => {
-  const { length } = gzipSync(await readFile('dist/worker/index.js'))
-  expect(length).toBeLessThanOrEqual(128 * 1024)
-  expect(await readFile('wrangler.toml', 'utf8')).toContain('main = "dist/worker/index.js"')
+test.each(BUNDLES)(
+  'the bundle %s has at most 128 KB gzip, and the build prints it',
+  async (name) => {
+    const bundle = await readFile(`dist/${name}/index.js`)
+    const gzip = gzipSync(bundle)
+    expect(gunzipSync(gzip)).toEqual(bundle)
+    expect(gzip.length).toBeLessThanOrEqual(128 * 1024)
+    expect(printed).toContain(`${(gzip.length / 1024).toFixed(1)} KB gzip`)
+  },
+)
+
+test('what an isolate loads for a call to the model has no pages and no package of theirs', async () => {
+  for (const entry of ['vercel', 'worker']) {
+    const map = await readFile(`dist/${entry}/index.js.map`, 'utf8')
+    const { sources } = JSON.parse(map) as { sources: string[] }
+    expect(sources).toContain('../../src/routes/proxy.ts')
+    const others =
+      /src\/(views|reports)\/|routes\/(admin|dashboard|tokens|sync)|hono\/dist\/jsx|ratelimit/
+    expect(sources.filter((path) => others.test(path))).toEqual([])
+  }
+})
+
+test('the functions export a handler, the proxy also its runtime, and need no module of Node', async () => {
+  for (const [name, exported] of [
+    ['index', /export\{\w+ as config,\w+ as default\}/],
+    ['pages', /export\{\w+ as default\}/],
+  ] as const) {
+    const text = await readFile(`${OUTPUT}/functions/${name}.func/index.mjs`, 'utf8')
+    expect(text).toMatch(exported)
+    expect(text).not.toMatch(/(^|[;}])import\b|\brequire\(/)
+  }
+})
+
+test('the workers are what the files of wrangler deploy', async () => {
+  for (const [file, worker] of [
+    ['wrangler.toml', 'worker'],
+    ['wrangler.pages.toml', 'worker-pages'],
+  ] as const) {
+    expect(await readFile(file, 'utf8')).toContain(`main = "dist/${worker}/index.js"`)
+    const text = await readFile(`dist/${worker}/index.js`, 'utf8')
+    expect(text.match(/(^|[;}])import\b[^;]*/g) ?? []).toEqual(
+      worker === 'worker' ? [] : [expect.stringContaining('"cloudflare:workers"')],
+    )
+  }
 })
 
 test('source maps are kept for reading stack traces, and out of what is uploaded', async () => {
-  for (const [entry, uploaded] of [
-    ['vercel', `${OUTPUT}/functions/index.func/index.mjs`],
-    ['worker', 'dist/worker/index.js'],
-  ] as const) {
+  for (const entry of BUNDLES) {
     const map = JSON.parse(await readFile(`dist/${entry}/index.js.map`, 'utf8')) as {
       sources: string[]
     }
     expect(map.sources).toContain(`../../src/${entry}.ts`)
-    expect(await readFile(uploaded, 'utf8')).not.toContain('sourceMappingURL')
+    expect(await readFile(`dist/${entry}/index.js`, 'utf8')).not.toContain('sourceMappingURL')
   }
   const files = await readdir(OUTPUT, { recursive: true })
   expect(files.filter((path) => path.endsWith('.map'))).toEqual([])
+  for (const [name, entry] of [
+    ['index', 'vercel'],
+    ['pages', 'vercel-pages'],
+  ]) {
+    const uploaded = await readFile(`${OUTPUT}/functions/${name}.func/index.mjs`)
+    expect(uploaded).toEqual(await readFile(`dist/${entry}/index.js`))
+  }
 })
 
-test('the edge function answers', async () => {
-  const url = new URL(`../../${OUTPUT}/functions/index.func/index.mjs`, import.meta.url).href
+test('the edge functions answer', async () => {
   type Handler = (request: Request, context: object) => Promise<Response>
-  const { default: handler, config } = (await import(/* @vite-ignore */ url)) as {
-    default: Handler
-    config: { runtime: string }
-  }
-  expect(config.runtime).toBe('edge')
+  const load = async (name: string) =>
+    (await import(
+      /* @vite-ignore */ new URL(
+        `../../${OUTPUT}/functions/${name}.func/index.mjs`,
+        import.meta.url,
+      ).href
+    )) as { default: Handler; config?: { runtime: string } }
+  const { default: proxy, config } = await load('index')
+  expect(config?.runtime).toBe('edge')
   const request = new Request('https://weir.example/api/groq', { method: 'POST', body: '{}' })
   // The context of a platform may be an instance of a class.
   const context = new (class {
     waitUntil() {}
   })()
-  const response = await handler(request, context)
+  const response = await proxy(request, context)
   expect(response.headers.get('x-weir-id')).toMatch(/^[0-9a-f-]{36}$/)
-  const get = (path: string) => handler(new Request(`https://weir.example${path}`), context)
+  const { default: pages } = await load('pages')
+  const get = (path: string) => pages(new Request(`https://weir.example${path}`), context)
   const paths = assetsOf(await (await get('/')).text())
   expect(paths).toEqual([ASSETS.style.path])
   await expectAssets(get, [ASSETS.style.path, ASSETS.script.path])
 })
 
-test('wrangler.toml and the development server have the same compatibility date', async () => {
+test('the files of wrangler and the development server have the same compatibility date', async () => {
   const { COMPATIBILITY_DATE } = await import('../../scripts/bundle.ts')
-  expect(await readFile('wrangler.toml', 'utf8')).toContain(
-    `compatibility_date = "${COMPATIBILITY_DATE}"`,
-  )
+  for (const file of ['wrangler.toml', 'wrangler.pages.toml']) {
+    expect(await readFile(file, 'utf8')).toContain(`compatibility_date = "${COMPATIBILITY_DATE}"`)
+  }
 })

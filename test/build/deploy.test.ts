@@ -98,19 +98,25 @@ async function freePort(): Promise<number> {
   return port
 }
 
-/** The files that `wrangler deploy` would upload. Returns their folder, and the folder of the checkout. */
-async function wranglerBuild(): Promise<{ folder: string; upload: string }> {
+type Upload = { folder: string; proxy: string; pages: string }
+
+/** What `wrangler deploy` would upload: the script of each worker, and the folder of the checkout. */
+async function wranglerBuild(): Promise<Upload> {
   const { folder, run } = await checkout()
-  const upload = join(folder, 'upload')
-  await run('wrangler', ['deploy', '--dry-run', '--outdir', upload])
-  return { folder, upload }
+  const scriptOf = async (file: string) => {
+    const upload = join(folder, `upload-${file}`)
+    await run('wrangler', ['deploy', '--dry-run', '-c', file, '--outdir', upload])
+    return readFile(join(upload, 'index.js'), 'utf8')
+  }
+  const pages = await scriptOf('wrangler.pages.toml')
+  return { folder, proxy: await scriptOf('wrangler.toml'), pages }
 }
 
 let built: {
   edge: string
   node: string
   dev: string
-  cloudflare: Awaited<ReturnType<typeof wranglerBuild>>
+  cloudflare: Upload
 }
 
 // All at once, because the CLI spends most of its time waiting.
@@ -129,10 +135,15 @@ afterAll(async () => {
   for (const one of checkouts) await one.remove()
 }, 60_000)
 
-const launchOf = async (output: string) =>
-  JSON.parse(
-    await readFile(join(output, 'functions/index.func/.vc-config.json'), 'utf8'),
-  ) as unknown
+const launchesOf = (output: string) =>
+  Promise.all(
+    ['index', 'pages'].map(
+      async (name) =>
+        JSON.parse(
+          await readFile(join(output, `functions/${name}.func/.vc-config.json`), 'utf8'),
+        ) as unknown,
+    ),
+  )
 
 describe('vercel build', () => {
   let url: string
@@ -141,8 +152,9 @@ describe('vercel build', () => {
     closing.push(served.close)
     url = served.url
   })
-  test('makes an edge function', async () => {
-    expect(await launchOf(built.edge)).toMatchObject({ runtime: 'edge', entrypoint: 'index.mjs' })
+  test('makes two edge functions', async () => {
+    const launch = { runtime: 'edge', entrypoint: 'index.mjs' }
+    expect(await launchesOf(built.edge)).toMatchObject([launch, launch])
   })
   smoke(() => target(url))
 })
@@ -154,12 +166,13 @@ describe('vercel build with the runtime changed to nodejs', () => {
     closing.push(served.close)
     url = served.url
   })
-  test('makes a Node function', async () => {
-    expect(await launchOf(built.node)).toMatchObject({
+  test('makes two Node functions', async () => {
+    const launch = {
       runtime: expect.stringMatching(/^nodejs\d+\.x$/) as string,
       launcherType: 'Nodejs',
       handler: 'index.mjs',
-    })
+    }
+    expect(await launchesOf(built.node)).toMatchObject([launch, launch])
   })
   smoke(() => target(url))
 })
@@ -171,17 +184,29 @@ describe('vercel dev', () => {
 describe('what wrangler deploys', () => {
   let url: string
   beforeAll(async () => {
-    const { folder, upload } = built.cloudflare
-    const { workerOptions } = unstable_getMiniflareWorkerOptions(join(folder, 'wrangler.toml'))
-    const { compatibilityDate, assets } = workerOptions
+    const { folder, ...scripts } = built.cloudflare
+    const optionsOf = (file: string) =>
+      unstable_getMiniflareWorkerOptions(join(folder, file)).workerOptions
+    const { compatibilityDate, assets, serviceBindings } = optionsOf('wrangler.toml')
     if (!assets) throw new Error('wrangler.toml names no assets')
     const miniflare = new Miniflare({
-      name: 'weir',
-      modules: true,
-      script: await readFile(join(upload, 'index.js'), 'utf8'),
-      bindings: vars(),
-      compatibilityDate,
-      assets: { ...assets, workerName: 'weir' },
+      workers: [
+        {
+          name: 'weir',
+          modules: true,
+          script: scripts.proxy,
+          bindings: vars(),
+          serviceBindings: serviceBindings as Record<string, { name: string; entrypoint: string }>,
+          compatibilityDate,
+          assets: { ...assets, workerName: 'weir' },
+        },
+        {
+          name: 'weir-pages',
+          modules: true,
+          script: scripts.pages,
+          compatibilityDate: optionsOf('wrangler.pages.toml').compatibilityDate,
+        },
+      ],
       host: '127.0.0.1',
       port: 0,
       cf: false,

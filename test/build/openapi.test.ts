@@ -72,7 +72,7 @@ test('a linter finds nothing to say', async () => {
 })
 
 test('it has every route except the pages, and no other', () => {
-  const deps = { environment: {}, relay: {} } as Deps
+  const deps = { environment: {}, relay: { drain: { atOnce: 1 } } } as Deps
   const config = readConfig({}, 'node')
   const { routes } = createApp({ ...deps, config })
   const served = routes
@@ -261,10 +261,11 @@ test('5,000 generated requests get answers as described, none of them 5xx', asyn
   const operations = Object.values(document.paths).flatMap((methods) => Object.values(methods))
   expect([...right].sort()).toEqual(operations.map(({ operationId }) => operationId).sort())
   const always = Object.entries(CODES).filter(([, [status]]) => status < 500)
-  // One occurs only in strict mode, the other only for handshakes.
+  // These occur only in strict mode, for handshakes, or with a low limit of new users.
   expect(always.map(([code]) => code).filter((code) => !codes.has(code))).toEqual([
     'cost_unbounded',
     'upgrade_required',
+    'too_many_users',
   ])
 }, 120_000)
 
@@ -276,6 +277,7 @@ test('what it lacks, a gateway says as described', async () => {
     upstream_unreachable: { GROQ_BASE_URL: 'http://127.0.0.1:1' },
     store_unavailable: away,
     cost_unbounded: { CAP: 'strict' },
+    too_many_users: { NEW_USERS_PER_MINUTE: '1' },
   }
   for (const [expected, vars] of Object.entries(lacking)) {
     const gateway = await world.gateway('node', { ...VARS, ...vars })

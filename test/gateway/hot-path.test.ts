@@ -7,8 +7,8 @@ import { useWorld } from '../support/world.ts'
 
 /** The accepted work of a request. If a change is meant to cost more, or costs less, change these numbers. */
 const ACCEPTED: Record<'plain' | 'stream', Work> = {
-  plain: { ours: 56_500, others: 466_000, allocated: 245_600 },
-  stream: { ours: 69_100, others: 468_900, allocated: 278_200 },
+  plain: { ours: 57_900, others: 466_000, allocated: 245_600 },
+  stream: { ours: 70_500, others: 468_900, allocated: 278_200 },
 }
 
 /** The counts differ by 1 % between runs; on Node 24 they are 10 % lower than on Node 20. */

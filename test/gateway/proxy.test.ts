@@ -81,12 +81,6 @@ describe.each(KINDS)('on %s', (kind) => {
       'invalid_token',
     ],
     [
-      'the admin key as a token',
-      { headers: { 'x-user-token': ADMIN_KEY }, ...chat({}) },
-      401,
-      'invalid_token',
-    ],
-    [
       'a scheme other than Bearer',
       { headers: { authorization: 'Basic dXNlcjpwYXNz' }, ...chat({}) },
       401,
@@ -334,7 +328,6 @@ describe.each(KINDS)('on %s', (kind) => {
       authorization: 'Bearer gsk_server_key',
       'content-type': 'application/json',
       'idempotency-key': expect.stringMatching(/^[\w-]{43}$/) as string,
-      'openai-organization': 'org',
       'user-agent': 'Groq/JS 1.6.0',
       'x-groq-region': 'eu',
       'x-stainless-lang': 'js',
@@ -490,17 +483,101 @@ describe.each(KINDS)('on %s', (kind) => {
     }
   })
 
-  test('only allowed origins are told that they may', async () => {
+  test('a page of an origin that is not listed is refused before anything is served', async () => {
     const gateway = await world.gateway(kind, {
-      ALLOWED_ORIGINS: 'https://a.example, https://b.example',
+      ALLOWED_ORIGINS: 'https://a.example, https://*.b.example',
     })
-    const origin = async (origin: string) => {
-      const response = await ask(gateway.url, { headers: { ...TOKEN, origin }, ...chat({}) })
-      return response.headers.get('access-control-allow-origin')
+    const { host } = new URL(gateway.url)
+    const answers = async (headers: Record<string, string>) => {
+      const response = await ask(gateway.url, { headers: { ...TOKEN, ...headers }, ...chat({}) })
+      const { error } = (await response.json()) as { error?: { code: string } }
+      expect(response.headers.get('vary')).toBe('Origin')
+      const allowed = response.headers.get('access-control-allow-origin')
+      return [response.status, error?.code ?? 'served', allowed]
     }
-    expect(await origin('https://b.example')).toBe('https://b.example')
-    expect(await origin('https://evil.example')).toBeNull()
+    const served = (origin: string | null) => [200, 'served', origin]
+    const refused = [403, 'cross_origin', null]
+    for (const origin of ['https://a.example', 'https://app.b.example']) {
+      expect(await answers({ origin })).toEqual(served(origin))
+    }
+    // Programs send no Origin, and our own pages send ours, as the proxy in front of us knows it.
+    expect(await answers({})).toEqual(served(null))
+    expect(await answers({ origin: `http://${host}` })).toEqual(served(null))
+    const own = { origin: 'https://weir.example', 'x-forwarded-host': 'weir.example' }
+    expect(await answers(own)).toEqual(served(null))
+    const before = world.upstream.seen.length
+    for (const origin of [
+      'https://evil.example',
+      'null',
+      'http://a.example',
+      'https://a.example:8443',
+      'https://a.example.evil.example',
+      'https://axexample',
+      'https://b.example',
+      'https://evil.example.b.example.evil',
+      'https://app.evil.b.example',
+      'https://a.example, https://a.example',
+    ]) {
+      expect([origin, ...(await answers({ origin }))]).toEqual([origin, ...refused])
+    }
+    expect(world.upstream.seen).toHaveLength(before)
   })
+
+  test('a form or a text of another page, which needs no preflight, spends nothing', async () => {
+    const gateway = await world.gateway(kind, { ALLOWED_ORIGINS: 'https://a.example' })
+    const evil = { origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' }
+    const body = '{"prompt":"hi","userToken":"token-of-an-evil-page"}'
+    for (const path of ['/api/groq', '/api/groq/', '/api/tracking/sync']) {
+      const response = await fetch(gateway.url + path, {
+        method: 'POST',
+        headers: { ...evil, 'content-type': 'text/plain' },
+        body,
+      })
+      expect([path, response.status]).toEqual([path, 403])
+    }
+    expect(world.upstream.seen).toEqual([])
+    expect(world.upstash.log).toEqual([])
+  })
+
+  test.each([{}, { ALLOWED_ORIGINS: 'https://a.example' }])(
+    "an answer has each CORS header once, and never upstream's: %o",
+    async (vars) => {
+      const gateway = await world.gateway(kind, vars)
+      world.upstream.on('cors/model', {
+        headers: {
+          vary: 'Origin',
+          'access-control-allow-origin': 'https://other.example',
+          'access-control-allow-credentials': 'true',
+        },
+      })
+      for (const path of ['', '/openai/v1/chat/completions']) {
+        const response = await fetch(`${gateway.url}/api/groq${path}`, {
+          method: 'POST',
+          headers: { ...TOKEN, origin: 'https://a.example' },
+          body: JSON.stringify({ model: 'cors/model', messages: [] }),
+        })
+        expect(response.headers.get('vary')).toBe('Origin')
+        const allowed = response.headers.get('access-control-allow-origin')
+        expect(allowed).toBe('ALLOWED_ORIGINS' in vars ? 'https://a.example' : '*')
+        expect(response.headers.get('access-control-allow-credentials')).toBeNull()
+      }
+    },
+  )
+
+  test.each(['100 Continue', '103 Early Hints', '101 Switching Protocols'])(
+    'an informational answer of upstream, %s, is never the answer, and no error of ours',
+    async (status) => {
+      const gateway = await world.gateway(kind)
+      const body = '{"id":"after"}'
+      const final = `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+      world.upstream.on(MODEL, { raw: `HTTP/1.1 ${status}\r\nLink: x\r\n\r\n${final}` })
+      const response = await ask(gateway.url, chat({}))
+      // workerd gives no final answer after an informational one.
+      const isSkipped = kind === 'node' && !status.startsWith('101')
+      expect(response.status).toBe(isSkipped ? 200 : 502)
+      expect(await response.text()).toContain(isSkipped ? 'after' : 'upstream_unreachable')
+    },
+  )
 
   test('models outside ALLOWED_MODELS are refused', async () => {
     const gateway = await world.gateway(kind, { ALLOWED_MODELS: 'openai/*, qwen/qwen3*' })
@@ -663,14 +740,22 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(await world.store.events(9)).toHaveLength(2)
   })
 
-  test('closed, a database that does not answer is a 503, and nothing reaches upstream', async () => {
+  test('closed, a database that does not answer is a 503, and nothing is sent upstream or counted later', async () => {
     const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '200', ON_STORE_DOWN: 'closed' })
     world.upstash.fault(() => ({ hang: true }))
     const response = await ask(gateway.url, chat({}))
     expect(response.status).toBe(503)
     expect(await response.json()).toMatchObject({ error: { code: 'store_unavailable' } })
     expect(world.upstream.seen).toEqual([])
-    await recovered(gateway, response)
+    const queued = async () => {
+      // On the edge, requests retry the database.
+      const health = await ask(gateway.url, { method: 'GET', path: '/api/test' })
+      return ((await health.json()) as { queued: number }).queued
+    }
+    await expect.poll(queued, { timeout: 20_000 }).toBe(1)
+    world.upstash.fault(undefined)
+    await expect.poll(queued, { timeout: 20_000 }).toBe(0)
+    expect(await world.store.events(9)).toEqual([])
   })
 
   test('open, a failure of upstream says too that the database was away', async () => {

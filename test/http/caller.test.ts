@@ -1,18 +1,34 @@
-import { Hono } from 'hono'
+import { Hono, type Context } from 'hono'
 import { createHash, createHmac } from 'node:crypto'
 import { expect, test } from 'vitest'
 import { readConfig, type Vars } from '../../src/config/config.ts'
 import type { AppEnv } from '../../src/context.ts'
 import { asApiError, errorResponse } from '../../src/errors.ts'
 import { createIdentify, storedIp, type Caller } from '../../src/identity/caller.ts'
+import { createLog } from '../../src/log.ts'
 
 type Request = { headers?: Record<string, string>; body?: string }
 
-/** Identifies the caller of a request. A header contains the address. */
+const warnings: string[] = []
+const log = createLog({
+  level: 'warn',
+  format: 'json',
+  write: (line) => warnings.push(line),
+})
+
+/** What `createIdentify` needs. A header contains the address, and another one what an untrusted header claims. */
+const platform = (vars: Vars, now = Date.now) => ({
+  config: readConfig({ NEW_USERS_PER_MINUTE: '0', ...vars }, 'node'),
+  clientIp: (c: Context) => c.req.header('x-address'),
+  claimedIp: (c: Context) => c.req.header('x-claimed'),
+  now,
+  log,
+})
+
+/** Identifies the caller of a request. */
 async function identify({ headers = {}, body }: Request, vars: Vars = {}) {
-  const config = readConfig(vars, 'node')
   const app = new Hono<AppEnv>()
-  const who = createIdentify({ config, clientIp: (c) => c.req.header('x-address') })
+  const who = createIdentify(platform(vars))
   app.get('/', async (c) => c.json(await who(c, body)))
   app.onError((error, c) => errorResponse(c, asApiError(error)))
   const answer = await app.request('/', { headers })
@@ -109,14 +125,62 @@ test.each(['Basic dTpw', 'Bearer', 'Token a-user-token', 'a-user-token', 'Bearer
 test.each<[string, Vars]>([
   ['without a secret', {}],
   ['with a secret', { USER_HASH_SECRET: 'a secret' }],
-])('refuses the admin key as a user token %s', async (_, vars) => {
+])('takes the admin key for a token like any other %s, and warns', async (_, vars) => {
   const ADMIN_KEY = 'an-admin-key-of-32-characters-xx'
+  const ids = []
   for (const request of [bearer(ADMIN_KEY), { body: ` ${ADMIN_KEY}` }]) {
-    const error = await refusalOf(request, { ...vars, ADMIN_KEY })
-    expect(error).toMatchObject({ status: 401, code: 'invalid_token' })
-    expect(error.message).not.toContain(ADMIN_KEY)
+    warnings.length = 0
+    ids.push((await callerOf(request, { ...vars, ADMIN_KEY })).id)
+    expect(warnings).toEqual([expect.stringContaining('"admin_key.as_token"')])
+    expect(warnings[0]).not.toContain(ADMIN_KEY)
   }
+  // The same user each time, whose id is no hash of the key.
+  expect(new Set(ids).size).toBe(1)
+  expect(ids[0]).toMatch(/^[\w-]{22}$/)
+  expect(ids[0]).not.toBe((await callerOf(bearer(ADMIN_KEY), vars)).id)
+  warnings.length = 0
   expect(await callerOf(bearer(`${ADMIN_KEY}.`), { ...vars, ADMIN_KEY })).toHaveProperty('id')
+  expect(warnings).toEqual([])
+})
+
+test('warns of the admin key as a token once a minute', async () => {
+  const ADMIN_KEY = 'an-admin-key-of-32-characters-xx'
+  let now = 0
+  const app = new Hono<AppEnv>()
+  const who = createIdentify(platform({ ADMIN_KEY }, () => now))
+  app.get('/', async (c) => c.json(await who(c)))
+  warnings.length = 0
+  for (now of [60_000, 61_000, 119_999, 120_000]) await app.request('/', bearer(ADMIN_KEY))
+  expect(warnings).toHaveLength(2)
+})
+
+const LIMITED = { NEW_USERS_PER_MINUTE: '60' }
+const networkOf = async (address: string, more = {}, vars: Vars = LIMITED) =>
+  (await callerOf({ headers: { 'x-user-token': TOKEN, 'x-address': address, ...more } }, vars))
+    .network
+
+test.each([
+  ['an IPv4 address', '203.0.113.7', '::ffff:203.0.113.7', '203.0.113.8'],
+  ['the first 64 bits', '2001:db8:1:2::9', '2001:DB8:1:2:ffff::1', '2001:db8:1:3::9'],
+])('the network of a caller is %s', async (_, one, same, other) => {
+  expect(await networkOf(one)).toMatch(/^[\w-]{11}$/)
+  expect(await networkOf(one)).toBe(await networkOf(same))
+  expect(await networkOf(one)).not.toBe(await networkOf(other))
+  const stored = await networkOf(one, {}, { ...LIMITED, IP_STORAGE: 'off' })
+  expect(stored).toBe(await networkOf(one))
+})
+
+test.each([
+  ['new users are not limited', '203.0.113.7', {}, { NEW_USERS_PER_MINUTE: '0' }],
+  ['the address is not known', 'unknown', {}, LIMITED],
+  [
+    'a header that is not trusted names another address',
+    '203.0.113.7',
+    { 'x-claimed': '' },
+    LIMITED,
+  ],
+])('a caller has no network if %s', async (_, address, more, vars) => {
+  expect(await networkOf(address, more, vars)).toBeUndefined()
 })
 
 test('shows no part of a token in a refusal', async () => {
@@ -145,9 +209,8 @@ test.each([
 )
 
 test('gives the same id again and different ones to different tokens', async () => {
-  const config = readConfig({ USER_HASH_SECRET: 'a secret' }, 'node')
   const app = new Hono<AppEnv>()
-  const who = createIdentify({ config, clientIp: () => undefined })
+  const who = createIdentify(platform({ USER_HASH_SECRET: 'a secret' }))
   app.get('/', async (c) => c.json(await who(c)))
   const ids = await Promise.all(
     Array.from({ length: 200 }, async (_, i) => {

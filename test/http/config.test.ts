@@ -55,8 +55,10 @@ const DEFAULTS: Config = {
   allowedOrigins: ['*'],
   ipStorage: 'full',
   trustProxy: 0,
+  proxySaid: false,
   host: undefined,
   basePath: '',
+  newUsersPerMinute: 60,
   onClientAbort: 'drain',
   onStoreDown: 'open',
   storeTimeoutMs: 300,
@@ -99,6 +101,7 @@ test('reads every variable', () => {
       }),
       GLOBAL_LIMITS: '{"a/one":{"tokensPerDay":7,"requestsPerDay":8}}',
       ALLOWED_MODELS: ' openai/* , a/one,, ',
+      NEW_USERS_PER_MINUTE: '17',
       CAP: 'strict',
       MAX_COMPLETION_TOKENS: '9',
       MAX_BODY_BYTES: '1024',
@@ -146,6 +149,8 @@ test('reads every variable', () => {
     allowedOrigins: ['https://a.test', 'https://b.test'],
     ipStorage: 'truncated',
     trustProxy: 3,
+    proxySaid: true,
+    newUsersPerMinute: 17,
     onClientAbort: 'cancel',
     onStoreDown: 'closed',
     storeTimeoutMs: 13,
@@ -169,6 +174,7 @@ test('cannot be changed', () => {
 })
 
 const INTEGERS = [
+  'NEW_USERS_PER_MINUTE',
   'MAX_COMPLETION_TOKENS',
   'MAX_BODY_BYTES',
   'UPSTREAM_TIMEOUT_MS',
@@ -245,6 +251,7 @@ test.each(
 })
 
 test.each([
+  ['NEW_USERS_PER_MINUTE', 0, 1_000_000],
   ['MAX_COMPLETION_TOKENS', 1, 1_000_000],
   ['MAX_BODY_BYTES', 1024, 104_857_600],
   ['UPSTREAM_TIMEOUT_MS', 1, 300_000],
@@ -457,18 +464,24 @@ test.each([
   expect(problems(vars)).toEqual([expect.stringContaining('DEFAULT_MODEL must be')])
 })
 
-test.each(['https://app.example/', 'app.example', 'https://App.example', 'https://a.test,null'])(
-  'refuses the origin %s, because no browser sends it',
-  (ALLOWED_ORIGINS) => {
-    expect(problems({ ALLOWED_ORIGINS })).toEqual([
-      expect.stringContaining('ALLOWED_ORIGINS must be'),
-    ])
-  },
-)
+test.each([
+  'https://app.example/',
+  'app.example',
+  'https://App.example',
+  'https://a.test,null',
+  'https://*',
+  'https://app-*.example',
+  'https://app.example:*',
+])('refuses the origin %s, because no browser sends it', (ALLOWED_ORIGINS) => {
+  expect(problems({ ALLOWED_ORIGINS })).toEqual([
+    expect.stringContaining('ALLOWED_ORIGINS must be'),
+  ])
+})
 
 test('accepts origins of programs that are not browsers', () => {
-  const ALLOWED_ORIGINS = 'http://localhost:3000,capacitor://localhost,chrome-extension://abc'
-  expect(on({ ALLOWED_ORIGINS }).allowedOrigins).toHaveLength(3)
+  const ALLOWED_ORIGINS =
+    'http://localhost:3000,http://[::1]:3000,https://*.a.test:1,capacitor://localhost,chrome-extension://abc'
+  expect(on({ ALLOWED_ORIGINS }).allowedOrigins).toHaveLength(5)
 })
 
 const KV: Vars = { KV_REST_API_URL: 'https://a.upstash.io', KV_REST_API_TOKEN: 'secret' }
@@ -477,6 +490,11 @@ const UPSTASH: Vars = {
   UPSTASH_REDIS_REST_TOKEN: 'secret',
 }
 const A = { kind: 'rest', url: 'https://a.upstash.io', token: 'secret' }
+
+/** The variables as Vercel's Marketplace names them with a prefix. */
+const prefixed = (prefix: string, vars: Vars = KV): Vars =>
+  Object.fromEntries(Object.entries(vars).map(([name, value]) => [`${prefix}_${name}`, value]))
+const blank = (vars: Vars): Vars => Object.fromEntries(Object.keys(vars).map((name) => [name, ' ']))
 
 test.each<[string, Vars, object]>([
   ['KV_*', KV, A],
@@ -501,6 +519,30 @@ test.each<[string, Vars, object]>([
     'REDIS_URL in UTF-8',
     { REDIS_URL: 'rediss://:%C3%BC@eu1-a.upstash.io' },
     { kind: 'rest', url: 'https://eu1-a.upstash.io', token: 'ü' },
+  ],
+  ['a pair with a prefix', prefixed('STORAGE'), A],
+  ['two equal pairs with prefixes', { ...prefixed('A'), ...prefixed('B', UPSTASH) }, A],
+  [
+    'KV_* beside a pair with a prefix',
+    { ...KV, ...prefixed('OTHER', { ...KV, KV_REST_API_TOKEN: 'other' }) },
+    A,
+  ],
+  [
+    'REDIS_URL beside a pair with a prefix',
+    {
+      REDIS_URL: 'rediss://default:secret@a.upstash.io:6379',
+      ...prefixed('OTHER', { ...KV, KV_REST_API_TOKEN: 'other' }),
+    },
+    A,
+  ],
+  [
+    'a pair with a prefix beside empty variables and other ones of the same database',
+    {
+      ...prefixed('MY_APP', UPSTASH),
+      ...blank(KV),
+      ...{ MY_APP_KV_REST_API_READ_ONLY_TOKEN: 'read', MY_APP_KV_URL: 'rediss://x' },
+    },
+    A,
   ],
 ])('finds the database by %s', (_, vars, redis) => {
   for (const platform of PLATFORMS) expect(readConfig(vars, platform).redis).toEqual(redis)
@@ -536,6 +578,31 @@ test.each<[string, Vars, string]>([
   ['two tokens', { ...KV, ...UPSTASH, KV_REST_API_TOKEN: 'other' }, TWO],
   ['an address without a token', { KV_REST_API_URL: A.url }, TOGETHER],
   ['a token without an address', { KV_REST_API_TOKEN: 'secret' }, TOGETHER],
+  [
+    'two pairs with prefixes',
+    { ...prefixed('A'), ...prefixed('B', { ...UPSTASH, UPSTASH_REDIS_REST_TOKEN: 'other' }) },
+    'A_KV_REST_API_* and B_UPSTASH_REDIS_REST_* name two databases; set KV_REST_API_URL and',
+  ],
+  [
+    'half a pair with a prefix',
+    { STORAGE_KV_REST_API_URL: A.url } as Vars,
+    'STORAGE_KV_REST_API_URL and STORAGE_KV_REST_API_TOKEN go together',
+  ],
+  [
+    'a token with a line break behind a prefix',
+    prefixed('STORAGE', { ...KV, KV_REST_API_TOKEN: 'a\nb' }),
+    'STORAGE_KV_REST_API_TOKEN must be printable',
+  ],
+  ...[
+    'redis+sentinel://a:26379,b:26379/mymaster/0',
+    'rediss+sentinel://:secret@a:26379/mymaster',
+    'redis-sentinel://a:26379/0',
+    'sentinel://a:26379',
+  ].map((REDIS_URL): [string, Vars, string] => [
+    REDIS_URL,
+    { REDIS_URL },
+    'REDIS_URL cannot name Sentinels; set an address that always leads to the primary',
+  ]),
   ['half a pair beside a whole one', { ...KV, UPSTASH_REDIS_REST_URL: A.url }, TOGETHER],
   ['the halves of two pairs', { KV_REST_API_URL: A.url, UPSTASH_REDIS_REST_TOKEN: 's' }, TOGETHER],
   ['an address that is none', { ...KV, KV_REST_API_URL: 'a.upstash.io' }, 'an https address'],
@@ -618,6 +685,7 @@ test('.env.example shows a default that is the same on every platform', () => {
     'REDIS_URL',
     'UPSTREAM_TIMEOUT_MS',
     'REQUEST_SECONDS',
+    'TRUST_PROXY',
     'HOST',
   ])
 })

@@ -1,9 +1,20 @@
 import { describe, expect, test } from 'vitest'
 import { version } from '../../package.json'
+import { readConfig } from '../../src/config/config.ts'
+import type { Deps } from '../../src/context.ts'
+import { createLog } from '../../src/log.ts'
+import { healthRoutes } from '../../src/routes/health.ts'
+import { memoryQueue } from '../../src/store/fallback/queue.ts'
+import { withFallback } from '../../src/store/fallback/store.ts'
+import { logIn } from '../support/admin.ts'
+import { RETENTION } from '../support/stores.ts'
 import { KINDS, type Gateway } from '../support/gateways.ts'
 import { useWorld } from '../support/world.ts'
 
 const world = useWorld()
+
+const LOG = createLog({ level: 'silent', format: 'json', write: () => undefined })
+const ENVIRONMENT = { platform: 'node', storage: 'database' } as const
 
 const health = async (gateway: Gateway) => {
   const response = await fetch(`${gateway.url}/api/test`)
@@ -11,7 +22,7 @@ const health = async (gateway: Gateway) => {
 }
 
 describe.each(KINDS)('on %s', (kind) => {
-  test('a database that accepts a write, a read and a delete is connected; the answer is reused for a while', async () => {
+  test('a database that runs the script is connected; the answer is reused for a while', async () => {
     // A different time-out gives the test its own gateway, which remembers no earlier result.
     const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '5001' })
     await world.redis.resetStats()
@@ -31,15 +42,15 @@ describe.each(KINDS)('on %s', (kind) => {
     })
     const second = await health(gateway)
     expect(second.body.checkedAt).toBe(first.body.checkedAt)
-    expect(await world.redis.commandstats()).toEqual({ set: 1, get: 1, del: 1 })
+    expect(await world.redis.commandstats()).toMatchObject({ evalsha: 1, set: 1, mset: 1 })
   })
 
-  test('many calls at once cause one write', async () => {
+  test('many calls at once cause one check', async () => {
     const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '9003' })
     await world.redis.resetStats()
     const answers = await Promise.all(Array.from({ length: 50 }, () => health(gateway)))
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]))
-    expect(await world.redis.commandstats()).toEqual({ set: 1, get: 1, del: 1 })
+    expect(await world.redis.commandstats()).toMatchObject({ evalsha: 1, set: 1, mset: 1 })
   })
 
   test('a database that hangs is reported as not connected within the deadline', async () => {
@@ -49,6 +60,72 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(await health(gateway)).toMatchObject({
       status: 200,
       body: { database: { connected: false, latencyMs: null } },
+    })
+  })
+
+  test('a database that refuses the script is not connected, and the answer says why', async () => {
+    const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '5004' })
+    await world.redis.command(['ACL', 'SETUSER', 'default', '-eval', '-evalsha'])
+    const { body } = await health(gateway)
+    await world.redis.command(['ACL', 'SETUSER', 'default', '+@all'])
+    expect(body).toMatchObject({
+      database: { connected: false, reason: expect.stringMatching(/^NOPERM .*'evalsha' command/) },
+      degraded: true,
+    })
+    await expect
+      .poll(async () => (await health(gateway)).body, { timeout: 10_000 })
+      .toMatchObject({ database: { connected: true }, degraded: false })
+  })
+
+  test('a database that removes keys by itself is named', async () => {
+    const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '5005' })
+    await world.redis.command(['CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru'])
+    // Logging in is enough for the dashboard.
+    const headers = await logIn(gateway)
+    const page = await fetch(`${gateway.url}/admin`, { headers })
+    const { body } = await health(gateway)
+    await world.redis.command(['CONFIG', 'SET', 'maxmemory-policy', 'noeviction'])
+    expect(body).toMatchObject({ database: { connected: true }, evicts: 'allkeys-lru' })
+    expect(await page.text()).toContain('maxmemory-policy allkeys-lru')
+  })
+
+  describe('/api/health', () => {
+    const ready = async (gateway: Gateway) => {
+      const response = await fetch(`${gateway.url}/api/health`)
+      const { error } = (await response.json()) as { error?: { code: string } }
+      return error ? [response.status, error.code] : [response.status]
+    }
+
+    test('is 200 while calls are served, at the cost of a check that is reused', async () => {
+      const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '5006' })
+      expect(await ready(gateway)).toEqual([200])
+      await world.redis.resetStats()
+      expect(await ready(gateway)).toEqual([200])
+      expect(await health(gateway)).toMatchObject({ status: 200 })
+      expect(await world.redis.commandstats()).toEqual({})
+    })
+
+    test.each([
+      ['open', [200]],
+      ['closed', [503, 'store_unavailable']],
+    ])('without a database that answers, ON_STORE_DOWN=%s gives %j', async (mode, expected) => {
+      const vars = { STORE_TIMEOUT_MS: '203', ON_STORE_DOWN: mode }
+      const gateway = await world.gateway(kind, vars)
+      world.upstash.fault(() => ({ reset: true }))
+      expect(await ready(gateway)).toEqual(expected)
+      world.upstash.reset()
+      await expect.poll(() => ready(gateway), { timeout: 5000 }).toEqual([200])
+    })
+
+    test('is 503 without a key of the provider', async () => {
+      const gateway = await world.gateway(kind, { GROQ_API_KEY: '' })
+      expect(await ready(gateway)).toEqual([503, 'upstream_not_configured'])
+    })
+
+    test('supports HEAD, and no other method than GET', async () => {
+      const url = `${(await world.gateway(kind, { GROQ_API_KEY: '' })).url}/api/health`
+      expect((await fetch(url, { method: 'HEAD' })).status).toBe(503)
+      expect((await fetch(url, { method: 'POST' })).status).toBe(405)
     })
   })
 
@@ -66,4 +143,24 @@ test('without a database the worker reports that nothing is connected', async ()
     database: { connected: false, latencyMs: null },
     storageType: 'none',
   })
+  const ready = await fetch(`${gateway.url}/api/health`)
+  expect(ready.status).toBe(503)
+  expect(await ready.json()).toMatchObject({ error: { code: 'not_configured' } })
+})
+
+test('a process that is about to end is not ready', async () => {
+  const store = withFallback({
+    store: world.store,
+    mode: 'open',
+    queue: memoryQueue(LOG),
+    retention: RETENTION,
+    now: Date.now,
+    log: LOG,
+  })
+  const config = readConfig({ GROQ_API_KEY: 'gsk_key' }, 'node')
+  const deps = { config, store, log: LOG, now: Date.now, environment: ENVIRONMENT }
+  const app = healthRoutes(deps as unknown as Deps)
+  expect((await app.request('/health')).status).toBe(200)
+  store.pause()
+  expect((await app.request('/health')).status).toBe(503)
 })

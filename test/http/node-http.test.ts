@@ -1,10 +1,14 @@
 /** Tests for HTTP calls on Node: they do not use `fetch`, but must behave like it. */
 import { once } from 'node:events'
+import { spawn } from 'node:child_process'
+import dns from 'node:dns'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { brotliCompressSync, deflateSync, gzipSync } from 'node:zlib'
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { nodeFetch, textOf } from '../../src/platform/node/http.ts'
+import { connect, type AddressInfo, type Socket } from 'node:net'
+import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { isDecoded } from '../../src/platform/node/decode.ts'
+import { nodeFetch, textOf, useProxies } from '../../src/platform/node/http.ts'
+import { proxiesOf } from '../../src/platform/node/proxies.ts'
 import type { UpstreamAnswer } from '../../src/ports.ts'
 import { restNodeClient } from '../../src/platform/node/rest.ts'
 import { restClient } from '../../src/store/redis/rest.ts'
@@ -91,19 +95,108 @@ test('informational answers are ignored', async () => {
   expect(await textOf(answer)).toBe('the answer')
 })
 
+const TEXT = 'what was said '.repeat(10_000)
+const packed = gzipSync(TEXT)
+const twice = (pack: (data: Buffer) => Buffer) => pack(pack(Buffer.from(TEXT)))
+
+test.each<[string, string | Buffer]>([
+  ['gzip', packed],
+  ['X-GZIP', packed],
+  ['deflate', deflateSync(TEXT)],
+  ['deflate', deflateRawSync(TEXT)],
+  ['Deflate, deflate', twice(deflateRawSync)],
+  ['br', brotliCompressSync(TEXT)],
+  ['gzip, br', brotliCompressSync(packed)],
+  ['gzip,gzip,gzip,gzip,gzip', [1, 2, 3, 4].reduce((data) => gzipSync(data), packed)],
+  ['', TEXT],
+  ['identity', TEXT],
+  // A coding that is not known, also beside one that is: the bytes stay as they are.
+  ['zstd', Buffer.from('28b52ffd0458', 'hex')],
+  ['gzip, identity', packed],
+  ['identity, gzip', packed],
+  ['gzip,', packed],
+  ['gzip;q=1', packed],
+  ['constructor', packed],
+  // Nothing, and an end within the compressed data.
+  ['gzip', ''],
+  ['deflate', ''],
+  ['br', ''],
+  ['gzip', packed.subarray(0, packed.length - 9)],
+  ['gzip', 'this is no gzip'],
+  ['deflate', 'this is not deflated'],
+])(
+  'an answer in %j is decoded as fetch decodes it, although it was not requested',
+  async (coding, body) => {
+    const send: Handler = (_, res) => res.writeHead(200, { 'content-encoding': coding }).end(body)
+    const told = async (text: Promise<string>) => text.catch(() => 'an error')
+    const answer = await call(send)
+    const kept = (answer.headers.get('content-encoding') ?? '') !== '' && !isDecoded(coding)
+    const found = await told(textOf(answer))
+    // Newer Node knows zstd; then the header stays with our bytes.
+    if (coding !== 'zstd') expect(found).toBe(await told(fetch(url).then((one) => one.text())))
+    expect(kept).toBe(found === body.toString() && body.length > 0 && coding !== '')
+  },
+)
+
+const FINAL = 'HTTP/1.1 200 OK\r\nX-Final: 1\r\nContent-Length: 25\r\n\r\n'
+// A body that looks like an informational answer stays a body.
+const LIKE_ONE = 'HTTP/1.1 100 Continue\r\n\r\n'
+const HINTS = 'HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n'
+
 test.each([
-  ['gzip', gzipSync],
-  ['X-GZIP', gzipSync],
-  ['deflate', deflateSync],
-  ['br', brotliCompressSync],
-  ['gzip, br', (text: string) => brotliCompressSync(gzipSync(text))],
-  ['identity', Buffer.from],
-])('an answer in %s is decoded, although it was not requested', async (coding, encode) => {
-  const text = 'what was said '.repeat(10_000)
-  const answer = await call((_, res) => {
-    res.writeHead(200, { 'content-encoding': coding }).end(encode(text))
+  ['100 Continue', [LIKE_ONE + FINAL, LIKE_ONE]],
+  ['102 Processing', ['HTTP/1.1 102 Processing\r\n\r\n', FINAL, LIKE_ONE]],
+  ['103 Early Hints', [HINTS, FINAL + LIKE_ONE]],
+  ['several', [LIKE_ONE, HINTS + LIKE_ONE, HINTS, FINAL, LIKE_ONE]],
+  ['one in pieces', ['HTTP/1', '.1 10', '0 Continue\r\n', '\r\nHTTP/', FINAL.slice(5), LIKE_ONE]],
+])('informational answers before the final one are skipped: %s', async (_, pieces) => {
+  const send = async ({ socket }: ServerResponse) => {
+    for (const piece of pieces) {
+      socket?.write(piece)
+      await new Promise((resolve) => setTimeout(resolve, 2))
+    }
+    socket?.end()
+  }
+  const answer = await call((req, res) => {
+    req.resume()
+    void send(res)
   })
-  expect(await textOf(answer)).toBe(text)
+  const told = [answer.status, answer.headers.get('x-final'), answer.headers.get('link')]
+  expect(told).toEqual([200, '1', undefined])
+  expect(await textOf(answer)).toBe(LIKE_ONE)
+})
+
+test('a connection with informational answers is used again', async () => {
+  const sockets = new Set<unknown>()
+  for (let n = 0; n < 6; n += 1) {
+    const answer = await call((req, res) => {
+      sockets.add(req.socket)
+      res.writeContinue()
+      res.writeProcessing()
+      req.resume().on('end', () => res.end(LIKE_ONE))
+    })
+    expect(await textOf(answer)).toBe(LIKE_ONE)
+  }
+  // The tests before this one may have left some.
+  expect(sockets.size).toBeLessThan(4)
+})
+
+test('an answer that switches protocols is an error, and not waited for', async () => {
+  const switches = 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n'
+  const answer = call((_, res) => void res.socket?.end(switches))
+  expect(await failing(answer)).toBeInstanceOf(Error)
+})
+
+test('a body that nobody reads lets its connection go, decoded or not', async () => {
+  for (const coding of ['gzip', 'identity']) {
+    let closed: Promise<unknown> | undefined
+    const answer = await call((_, res) => {
+      closed = once(res, 'close')
+      res.writeHead(200, { 'content-encoding': coding }).write(packed)
+    })
+    await answer.body?.cancel()
+    await closed
+  }
 })
 
 test('a broken encoding fails the reading, and nothing else', async () => {
@@ -323,4 +416,131 @@ describe('the database over REST', () => {
     fake.closeAllConnections()
     fake.close()
   })
+})
+
+const get = async (address: string) => {
+  const { signal } = new AbortController()
+  const init = { method: 'GET', headers: {}, body: null, signal, redirect: 'manual' } as const
+  return textOf(await nodeFetch(address, init))
+}
+
+describe('a proxy', () => {
+  let proxy: Server
+  let address: string
+  let asked: { target: string | undefined; auth: string | undefined }[]
+  let redis: Redis
+  let upstash: Upstash
+  const ends: Socket[] = []
+
+  beforeAll(async () => {
+    proxy = createServer().listen(0, '127.0.0.1')
+    await once(proxy, 'listening')
+    address = `127.0.0.1:${(proxy.address() as AddressInfo).port}`
+    proxy.on('connect', (req, near: Socket) => {
+      asked.push({ target: req.url, auth: req.headers['proxy-authorization'] })
+      if (req.url === 'refused.example:80') return near.end('HTTP/1.1 403 No\r\n\r\n')
+      near.write('HTTP/1.1 200 OK\r\n\r\n')
+      const to = req.url === 'database.example:80' ? new URL(upstash.url).port : new URL(url).port
+      const far = connect(Number(to), '127.0.0.1')
+      for (const end of [near, far]) end.on('error', () => undefined)
+      near.pipe(far).pipe(near)
+      return ends.push(near, far)
+    })
+    redis = await startRedis()
+    upstash = await startUpstash(redis)
+  })
+
+  beforeEach(() => {
+    asked = []
+    handle = (_, res) => res.end('the answer')
+  })
+
+  afterEach(() => useProxies({}))
+
+  afterAll(async () => {
+    for (const end of ends) end.destroy()
+    proxy.close()
+    await upstash.close()
+    await redis.stop()
+  })
+
+  test('is used for upstream and for the database over REST', async () => {
+    useProxies({ HTTP_PROXY: `http://me:secret@${address}` })
+    expect(await get('http://upstream.example/')).toBe('the answer')
+    const database = { url: 'http://database.example', token: upstash.token, timeoutMs: 5000 }
+    expect(await restNodeClient(database).set('k', '1')).toBe('OK')
+    const auth = `Basic ${Buffer.from('me:secret').toString('base64')}`
+    expect(asked).toEqual([
+      { target: 'upstream.example:80', auth },
+      { target: 'database.example:80', auth },
+    ])
+  })
+
+  test('is not used for what NO_PROXY names, nor for another scheme', async () => {
+    useProxies({ HTTP_PROXY: address, NO_PROXY: 'other.example, 127.0.0.1' })
+    expect(await get(url)).toBe('the answer')
+    useProxies({ HTTPS_PROXY: address })
+    expect(await get(url)).toBe('the answer')
+    expect(asked).toEqual([])
+  })
+
+  test('that refuses is an error without its password', async () => {
+    useProxies({ HTTP_PROXY: `http://me:secret@${address}` })
+    const error = await failing(get('http://refused.example/'))
+    expect(error.message).toContain('403')
+    expect(error.message).not.toContain('secret')
+  })
+})
+
+test.each([
+  [{ HTTPS_PROXY: 'http://a:1', https_proxy: 'http://b:1' }, { https: 'http://b:1' }],
+  [{ HTTPS_PROXY: ' ', HTTP_PROXY: 'a:1' }, { http: 'http://a:1' }],
+  [
+    { all_proxy: 'https://a:1', HTTP_PROXY: 'b:1' },
+    { http: 'http://b:1', https: 'https://a:1' },
+  ],
+  [{ NO_PROXY: 'a.example' }, { except: 'a.example' }],
+])('of %j, the proxies are %j', (env, proxies) => {
+  expect(proxiesOf(env)).toEqual({
+    http: undefined,
+    https: undefined,
+    except: undefined,
+    ...proxies,
+  })
+})
+
+test.each(['socks5://me:secret@a:1', 'http://', 'a secret'])(
+  'the proxy %s is an error that names the variable and no value',
+  (HTTPS_PROXY) => {
+    expect(() => proxiesOf({ HTTPS_PROXY })).toThrow(/HTTPS_PROXY must be .*http:\/\/proxy/)
+    expect(() => proxiesOf({ HTTPS_PROXY })).not.toThrow(/secret/)
+  },
+)
+
+test('a distant address gets the time for a lost packet, although another address refuses at once', async () => {
+  const script = `const server = require('node:http').createServer((req, res) => res.end('far'))
+    server.listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => console.log(server.address().port))`
+  const far = spawn(process.execPath, ['-e', script])
+  const [port] = (await once(far.stdout, 'data')) as [Buffer]
+  const idle: Socket[] = []
+  try {
+    // While it is stopped, the system takes two connections for it and then drops packets.
+    far.kill('SIGSTOP')
+    for (let n = 0; n < 3; n += 1)
+      idle.push(connect(Number(port), '127.0.0.1').on('error', () => undefined))
+    await Promise.all(idle.slice(0, 2).map((socket) => once(socket, 'connect')))
+    vi.spyOn(dns, 'lookup').mockImplementation(((_: string, __: unknown, done: Function) => {
+      done(null, [
+        { address: '127.0.0.1', family: 4 },
+        { address: '::1', family: 6 },
+      ])
+    }) as never)
+    const answer = get(`http://far.example:${Number(port)}/`)
+    setTimeout(() => far.kill('SIGCONT'), 400)
+    expect(await answer).toBe('far')
+  } finally {
+    vi.restoreAllMocks()
+    for (const socket of idle) socket.destroy()
+    far.kill('SIGKILL')
+  }
 })

@@ -1,7 +1,7 @@
 /** The commands of the README, as separate processes in an empty folder. */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -36,10 +36,13 @@ type Running = {
 
 type Vars = Record<string, string>
 
-/** Starts a script and waits for its address, or for its end. */
-async function run(script: string, vars: Vars = {}): Promise<Running> {
+type Package = { scripts: Record<'start', string> }
+
+/** Starts a script, or Node with other arguments, and waits for its address, or for its end. */
+async function run(script: string | string[], vars: Vars = {}): Promise<Running> {
   const { PATH, HOME } = process.env
-  const child: ChildProcess = spawn(process.execPath, ['--import', 'tsx', script], {
+  const args = typeof script === 'string' ? ['--import', 'tsx', script] : script
+  const child: ChildProcess = spawn(process.execPath, args, {
     env: { PATH, HOME, PORT: '0', USAGE_FILE: join(folder, 'logs/token_usage.json'), ...vars },
   })
   let output = ''
@@ -52,7 +55,7 @@ async function run(script: string, vars: Vars = {}): Promise<Running> {
     }
     child.stdout?.on('data', read)
     child.stderr?.on('data', read)
-    void ended.then(() => reject(new Error(`${script} ended: ${output}`)))
+    void ended.then(() => reject(new Error(`${args.at(-1)} ended: ${output}`)))
   })
   const one: Running = {
     url: '',
@@ -348,3 +351,53 @@ test('an empty variable in .env.local leaves the one in .env in force', async ()
   await once(child, 'close')
   expect(output.trim()).toBe('strict of-local')
 })
+
+test.each(['/dev/null/nowhere', '/sys'])(
+  'npm start needs no folder for temporary files: with %s only USAGE_FILE is written',
+  async (TMPDIR) => {
+    const { scripts } = JSON.parse(await readFile('package.json', 'utf8')) as Package
+    const args = scripts.start.replace('exec node', '').trim().split(' ')
+    const weir = await run(args, { TMPDIR, HOME: TMPDIR, GROQ_API_KEY: 'gsk_key' })
+    expect(await weir.end('SIGTERM')).toBe(0)
+    expect(await readdir(folder)).toEqual(['logs'])
+  },
+  20_000,
+)
+
+test('a step of a stop that fails is logged, the later steps run, and the process ends with 1', async () => {
+  const script = join(folder, 'stop.mts')
+  const signals = new URL('../../src/platform/node/signals.ts', import.meta.url).href
+  await writeFile(
+    script,
+    `import { onStopSignal } from '${signals}'
+    const steps = [() => Promise.reject(new Error('one')), () => { throw new Error('two') }, () => console.log('three')]
+    onStopSignal(steps, { error: (event, { error }) => console.log(event, error.message) })
+    setInterval(() => {}, 1000)
+    console.log('Weir listens on nothing')`,
+  )
+  const child = await run(script)
+  expect(await child.end('SIGTERM')).toBe(1)
+  expect(child.output().split('\n').slice(1)).toEqual([
+    'stop.failed one',
+    'stop.failed two',
+    'three',
+    '',
+  ])
+}, 20_000)
+
+test('a process whose files another one has taken over says so and ends', async () => {
+  const vars = { ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url }
+  const weir = await run('src/node.ts', vars)
+  expect((await chat(weir.url, 'somebody')).status).toBe(200)
+  const lock = join(folder, 'logs/token_usage.json.lock')
+  await rm(lock)
+  const other = await run('src/node.ts', vars)
+  // Not a signal: it ends by itself.
+  expect(await weir.end('SIGWINCH')).toBe(1)
+  expect(weir.output()).toContain('lock.lost')
+  expect((await chat(other.url, 'somebody')).status).toBe(200)
+  await expect.poll(() => totals(other.url)).toMatchObject({ requests: 2, exact: 2 })
+  await other.end('SIGKILL')
+  const again = await run('src/node.ts', vars)
+  expect(await totals(again.url)).toMatchObject({ requests: 2, exact: 2 })
+}, 20_000)

@@ -97,16 +97,17 @@ function metered({ lastActive: _, models, ...user }: Json): unknown {
 /** A user's document in the database, without the fields that reports may change. */
 async function documentOf(user: string): Promise<unknown> {
   const { usage, ...others } = (await world.store.user(idOf(user)))!
-  const { at: _, reported: __, ...rest } = usage
+  const { at: _a, reported: _r, syncMinute: _m, syncs: _s, ...rest } = usage
   return { ...others, usage: rest }
 }
 
 const reportedOf = async (user: string) => (await world.store.user(idOf(user)))?.usage.reported
 
-/** Resets the syncs of this minute for all users. */
-async function newTurns(): Promise<void> {
-  const keys = (await world.redis.command(['KEYS', `${PREFIX}turns:*`])) as string[]
-  if (keys.length) await world.redis.command(['DEL', ...keys])
+/** Lets a user sync as often as in a new minute. */
+async function newTurns(user: string): Promise<void> {
+  const key = `${PREFIX}usage:${idOf(user)}`
+  const { syncs: _, ...usage } = JSON.parse(String(await world.redis.command(['GET', key]))) as Json
+  await world.redis.command(['SET', key, JSON.stringify(usage), 'KEEPTTL'])
 }
 
 /** All contents of the database, as text. */
@@ -193,10 +194,10 @@ describe.each(KINDS)('on %s', (kind) => {
     await call(gateway, 'alice')
     const before = [await documentOf('alice'), await charged(gateway)]
     for (let n = 0; n < 100; n += 1) {
-      if (n % 15 === 0) await newTurns()
+      if (n % 15 === 0) await newTurns('alice')
       expect((await sync(gateway, 'alice', usageOf(5000, 9))).status).toBe(200)
     }
-    await newTurns()
+    await newTurns('alice')
     const others = [usageOf(4000, 8), usageOf(9e9, 9e9, -1), usageOf(9e9, 9e9, 1), {}]
     for (const usage of others) expect((await sync(gateway, 'alice', usage)).status).toBe(200)
     expect(await reportedOf('alice')).toEqual({ [MODEL]: { tokens: 5000, requests: 9 } })
@@ -377,10 +378,8 @@ describe.each(KINDS)('on %s', (kind) => {
       await post(gateway, bare),
       await post(gateway, bare, [['x-user-token', 'short']]),
     ]
-    refused.push(await post(gateway, bare, [['x-user-token', ADMIN_KEY]]))
     expect(refused.map(({ status, error }) => [status, error?.code])).toEqual([
       [401, 'missing_token'],
-      [401, 'invalid_token'],
       [401, 'invalid_token'],
     ])
   })

@@ -24,6 +24,8 @@ import type { State } from '../../src/store/local/state.ts'
 import { openLocal, type LocalStore } from '../../src/store/local/store.ts'
 import { createMemory } from '../../src/store/fallback/memory.ts'
 import { createRedisStore, type RedisCommands } from '../../src/store/redis/store.ts'
+import { withLimits } from '../../src/store/redis/commands.ts'
+import { addRow } from '../../src/store/redis/days.ts'
 import { LEDGER_SCRIPT } from '../../src/store/redis/script-files.ts'
 import { restClient } from '../../src/store/redis/rest.ts'
 import { answerOf, type Entry, type Failed, type Store } from '../../src/store/store.ts'
@@ -96,7 +98,7 @@ function watched(client: RedisCommands, rng: Random, observe: Observe, met: Set<
       })
       const { order, answers } = JSON.parse(String(text)) as Reply
       for (const [n, command] of sent.entries()) {
-        observe(order * 1000 + n, command, answers[n] as Answer)
+        observe(order * 1000 + n, command, withLimits(answers[n]!, command))
       }
       if (sent.length > 1) met.add('a shared call')
       if (!rng.chance(LOST)) return text
@@ -160,7 +162,9 @@ async function redisWorld(
           return [name, row]
         })
         const rows = open === undefined ? models : Object.fromEntries(apart)
-        days.push(readDocument('day', { ...day, models: rows })!)
+        const doc = readDocument('day', { ...day, models: rows })!
+        if (open) doc.total = Object.values(doc.models).reduce(addRow, doc.total)
+        days.push(doc)
       }
       const quotas = await read('quota*')
       const events = (await redis.command(['LRANGE', 'weir:{2}:events', 0, -1])) as string[]
@@ -357,13 +361,13 @@ function rowsOf({ models, total, ...rest }: ModelLimits, model: string): Admit['
   return { ...(row && { model: row }), ...(total && { total }) }
 }
 
-/** A running request: `sure` after its admission was answered, `way` after it has begun to end. */
+/** A running request: `admittedAt` after its admission was answered, `end` after it has begun to end. */
 type Draft = {
   admit: Admit
   client: number
   born: number
   replays: number
-  sure: boolean
+  admittedAt?: number
   end?: Settle | Enter
 }
 
@@ -388,22 +392,24 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
     const model = rng.pick(MODELS)
     const admit = admitOf({
       id: `id-${number}`,
-      user: rng.pick(USERS),
+      user: rng.chance(0.03) ? `new-${rng.int(1, 1e6)}` : rng.pick(USERS),
       model,
       reserved: rng.int(1, 400),
       now,
       lasts: rng.pick([1000, 300_000]),
       limits: rowsOf(limits, model),
+      // A crash forgets the counts of new users, and the books do not.
+      ...(!world.crash && rng.chance(0.5) && { newUsers: { network: 'net', perMinute: 1 } }),
       ...(everyone && { everyone: rowsOf(everyone, model) }),
     })
     const replays = rng.chance(0.15) ? rng.int(1, 2) : 0
-    return { admit, client, born: clock, replays, sure: false }
+    return { admit, client, born: clock, replays }
   }
 
   /** How a request ends: always in the same way, and as an entry if the gateway is not sure of its lease. */
-  function endOf(one: Draft, now: number, sure = one.sure): Settle | Enter {
+  function endOf(one: Draft, now: number): Settle | Enter {
     if (one.end) return { ...one.end, now }
-    const { admit } = one
+    const { admit, admittedAt } = one
     const outcome = rng.pick(['exact', 'exact', 'exact', 'estimated', 'failed'] as const)
     const over = outcome === 'exact' && rng.chance(0.1) ? rng.int(1, 300) : 0
     const most = admit.reserved + over
@@ -413,9 +419,10 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
     const usage =
       outcome === 'exact' ? { prompt: charged, cached, completion: 0, total: charged } : {}
     const status = outcome === 'failed' ? 500 : 200
-    const ended = { ...event, ...usage, outcome, charged, status }
+    const at = admittedAt ?? event.at
+    const ended = { ...event, ...usage, at, outcome, charged, status }
     const end: Settle | Enter = {
-      op: sure ? 'settle' : 'enter',
+      op: admittedAt === undefined ? 'enter' : 'settle',
       now,
       user: admit.user,
       event: ended,
@@ -426,7 +433,7 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
 
   async function start(one: Draft, now: number): Promise<void> {
     const answer = await call(one.client, { ...one.admit, now })
-    if (answer && 'ok' in answer && answer.ok) one.sure = true
+    if (answer && 'at' in answer && answer.ok) one.admittedAt = answer.at
   }
 
   async function finish(one: Draft, end: Settle | Enter): Promise<void> {
@@ -492,11 +499,12 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
     for (let n = count; n > 0; n -= 1) {
       const client = rng.int(0, CLIENTS - 1)
       const one = draft(client, nowOf(client))
-      tasks.push(() => start(one, nowOf(client)))
-      if (rng.chance(0.1)) {
-        const end = endOf(one, nowOf(client), true)
-        tasks.push(() => finish(one, end))
-      } else {
+      const isShort = rng.chance(0.1)
+      tasks.push(async () => {
+        await start(one, nowOf(client))
+        if (isShort) await finish(one, endOf(one, nowOf(client)))
+      })
+      if (!isShort) {
         if (one.replays > 1) tasks.push(() => start(one, nowOf(client)))
         next.push(one)
       }
@@ -521,6 +529,7 @@ const MET_BY_ALL = [
   'a block',
   'a call that did not arrive',
   'a late end',
+  'a lease that was lost with its document',
   'a lost answer',
   'a lost lease',
   'a settlement of nothing',
@@ -543,12 +552,14 @@ const MET_BY_STORES = [
   'an entry of nothing',
 ]
 
+const MET_BY_REDIS = [...MET_BY_STORES, 'a folded day', 'a shared call', 'a new user too many']
+
 const WORLDS: [name: string, open: Open, seeds: number, met: string[]][] = [
   ['files', filesWorld, 25, [...MET_BY_STORES, 'a crash']],
-  ['Redis over REST', restWorld, 6, [...MET_BY_STORES, 'a folded day', 'a shared call']],
-  ['Redis over TCP', tcpWorld, 20, [...MET_BY_STORES, 'a folded day', 'a shared call']],
+  ['Redis over REST', restWorld, 6, MET_BY_REDIS],
+  ['Redis over TCP', tcpWorld, 20, MET_BY_REDIS],
   ["Miniflare's binding", bindingWorld, 25, [...MET_BY_STORES, 'a crash']],
-  ['memory', memoryWorld, 40, MET_BY_ALL],
+  ['memory', memoryWorld, 40, [...MET_BY_ALL, 'a new user too many']],
 ]
 
 /** Runs one seed in a new world, and compares the world with the books. */

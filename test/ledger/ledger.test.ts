@@ -350,8 +350,7 @@ describe('limits', () => {
 describe('a lease', () => {
   test('is needed for a charge: without one nothing happens', () => {
     const book = ledger()
-    expect(book.do(settleOf(admitOf({ id: '1' })))).toEqual({ applied: false })
-    expect(book.user()).toBeUndefined()
+    book.do(admitOf({ id: '0', user: 'bob' }))
     book.do(admitOf({ id: '1' }))
     expect(book.do(settleOf(admitOf({ id: '2' })))).toEqual({ applied: false })
     expect(book.do(settleOf(admitOf({ id: '1', user: 'bob' })))).toEqual({ applied: false })
@@ -411,6 +410,138 @@ describe('a lease', () => {
     book.do(admit)
     book.do(settleOf(admit, {}, NOON + after))
     expect(book.events()[0]?.late ?? false).toBe(late)
+  })
+})
+
+describe('too many leases', () => {
+  test('a thousand requests of a user run at once, and a place is free when one of them ends', () => {
+    const book = ledger()
+    const admits = Array.from({ length: 1000 }, (_, n) => admitOf({ id: `${n}` }))
+    for (const admit of admits) expect(book.do(admit)).toMatchObject({ ok: true })
+    const next = admitOf({ id: 'next' })
+    expect(book.do(next)).toEqual({ ok: false, reason: 'running' })
+    expect(book.do(admits[0]!)).toMatchObject({ ok: true })
+    expect(book.do({ ...next, user: 'bob' })).toMatchObject({ ok: true })
+    book.do(settleOf(admits[7]!))
+    expect(book.do(next)).toMatchObject({ ok: true })
+    expect(book.do({ ...next, id: 'over' })).toMatchObject({ reason: 'running' })
+    // Those that must have ended hold no place.
+    expect(book.do({ ...next, id: 'later', now: NOON + 300_001 })).toMatchObject({ ok: true })
+  })
+
+  test('of those that are past, the oldest are lost beyond 256, and keep their charge', () => {
+    const book = ledger()
+    const old = Array.from({ length: 259 }, (_, n) => admitOf({ id: `${n}`, now: NOON + n }))
+    for (const admit of old) book.do(admit)
+    book.do(admitOf({ id: 'running', now: NOON + 300_258 }))
+    // The last of them has not ended by then.
+    expect(Object.keys(book.user()?.leases ?? {})).toHaveLength(258)
+    expect(book.row()).toMatchObject({ requests: 260, lost: 2, lostTokens: 200, charged: 26_000 })
+    expect(book.row()).toMatchObject({ reserved: 25_800 })
+    expect(book.user()).toMatchObject({ charged: 26_000 })
+    for (const [n, applied] of [false, false, true].entries()) {
+      expect(book.do(settleOf(old[n]!, {}, NOON + 300_258)), `${n}`).toEqual({ applied })
+    }
+    const whole = book.row()
+    expect(whole.requests - whole.exact - whole.lost).toBe(257)
+  })
+
+  test('those of one moment are lost together, and of yesterday in their own day', () => {
+    const book = ledger()
+    for (let n = 0; n < 260; n += 1) book.do(admitOf({ id: `${n}`, now: NOON + (n > 2 ? 1 : 0) }))
+    book.do(admitOf({ id: 'next', now: NOON + DAY_MS - 1 }))
+    expect(Object.keys(book.user()?.leases ?? {})).toEqual(['next'])
+    expect(book.thin()).toEqual({
+      requests: 260,
+      lost: 260,
+      charged: 26_000,
+      lostTokens: 26_000,
+    })
+    expect(book.thin('a/one', TOMORROW)).toEqual({ requests: 1, charged: 100, reserved: 100 })
+  })
+})
+
+describe('a lease that is lost with its document', () => {
+  const admit = admitOf({ id: '1' })
+  const told = settleOf(admit, { charged: 70 }, NOON + HOUR)
+
+  test('is entered at the time of its admission, once', () => {
+    const book = ledger()
+    expect(book.do(told)).toEqual({ applied: true })
+    expect(book.do(told)).toEqual({ applied: false })
+    expect(book.do({ ...told, op: 'enter' })).toEqual({ applied: false })
+    expect(book.do(admit)).toMatchObject({ ok: true })
+    expect(book.row()).toMatchObject({ requests: 1, exact: 1, charged: 70, reserved: 0 })
+    expect(book.everyone()).toEqual({ requests: 1, tokens: 70 })
+    expect(book.day()?.total).toMatchObject({ requests: 1, charged: 70, users: 1 })
+    expect(book.events()).toMatchObject([{ id: '1', at: NOON }])
+  })
+
+  test('is entered if the document began after the admission, or is older than it', () => {
+    const book = ledger()
+    book.do(admitOf({ id: 'before', now: NOON - 1 }))
+    book.do(admitOf({ id: 'after', user: 'bob', now: NOON + 1 }))
+    expect(book.do(told)).toEqual({ applied: true })
+    const { user: _, ...bob } = admit
+    expect(book.do(settleOf({ ...bob, id: '2', user: 'bob' }))).toEqual({ applied: true })
+  })
+
+  test('is not entered if the document knew the admission: the request was settled before', () => {
+    const book = ledger()
+    book.do(admit)
+    expect(book.do(told)).toEqual({ applied: true })
+    expect(book.do(told)).toEqual({ applied: false })
+    expect(book.row()).toMatchObject({ requests: 1, charged: 70 })
+  })
+
+  test('is not entered of a user who was erased, nor a day after the admission', () => {
+    const book = ledger()
+    book.do(admit)
+    book.do({ op: 'erase', now: NOON + 1, user: 'alice' })
+    expect(book.do(told)).toEqual({ applied: false })
+    const late = settleOf(admitOf({ id: '2', user: 'bob' }), {}, NOON + DAY_MS)
+    expect(book.do(late)).toEqual({ applied: false })
+    expect(book.user('bob')).toBeUndefined()
+  })
+})
+
+describe('new users', () => {
+  const network = { network: 'net', perMinute: 2 }
+  const from = (user: string, now = NOON, newUsers = network) =>
+    admitOf({ id: `${user} ${now}`, user, now, newUsers })
+  const refusal = { ok: false, reason: 'newUsers', perMinute: 2, resetAt: NOON + 60_000 }
+
+  test('are so many of a network in a minute, and known users are no part of it', () => {
+    const book = ledger()
+    for (const user of ['alice', 'bob']) expect(book.do(from(user))).toMatchObject({ ok: true })
+    expect(book.do(from('carol', NOON + 59_999))).toEqual(refusal)
+    expect(book.user('carol')).toBeUndefined()
+    for (const user of ['alice', 'bob']) {
+      expect(book.do(from(user, NOON + 1))).toMatchObject({ ok: true })
+    }
+    const other = { ...network, network: 'other' }
+    expect(book.do(from('carol', NOON, other))).toMatchObject({ ok: true })
+    expect(book.do(from('dave', NOON + 60_000))).toMatchObject({ ok: true })
+    expect(book.do(admitOf({ id: 'x', user: 'eve' }))).toMatchObject({ ok: true })
+  })
+
+  test('are counted of a thousand networks, and admitted of further ones', () => {
+    const book = ledger()
+    const of = (network: string, user: string) =>
+      book.do(from(user, NOON, { network, perMinute: 1 }))
+    for (let n = 0; n < 1000; n += 1) of(`net-${n}`, `user-${n}`)
+    expect(of('net-5', 'one more')).toMatchObject({ reason: 'newUsers' })
+    for (const user of ['x', 'y']) expect(of('further', user)).toMatchObject({ ok: true })
+  })
+
+  test('take no place if they are refused for another reason, or were entered', () => {
+    const book = ledger()
+    const none = { model: { requestsPerDay: 0 } }
+    for (const user of ['a', 'b', 'c']) book.do({ ...from(user), limits: none })
+    book.do({ ...settleOf(from('d')), op: 'enter' })
+    expect(book.do(from('d'))).toMatchObject({ ok: true })
+    for (const user of ['alice', 'bob']) expect(book.do(from(user))).toMatchObject({ ok: true })
+    expect(book.do(from('carol'))).toEqual(refusal)
   })
 })
 
@@ -826,6 +957,7 @@ describe('a report', () => {
     expect(book.do(reportOf({ 'b/two': said(1, 5) }, NOON + 1))).toEqual({
       ok: true,
       at: NOON + 1,
+      known: true,
       models: {
         'a/one': { of: 'user', model: 'a/one', limits: limits.default, used: used(1, 100) },
         'b/two': { of: 'user', model: 'b/two', limits: limits.models['b/two'], used: {} },
@@ -833,6 +965,17 @@ describe('a report', () => {
       total: { of: 'user', model: '*', limits: limits.total, used: used(1, 100) },
       blocks: { 'b/two': { at: NOON } },
     })
+  })
+
+  test('is taken 20 times a minute', () => {
+    const book = ledger()
+    book.do(admitOf({ id: '1' }))
+    const tell = (tokens: number, now = NOON) =>
+      book.do(reportOf({ 'a/one': said(1, tokens) }, now)) as Reported
+    for (let n = 1; n <= 20; n += 1) expect(tell(n).ok).toBe(true)
+    expect(tell(99)).toEqual({ ok: false, reason: 'syncs', resetAt: NOON + 60_000 })
+    expect(book.user()?.reported).toEqual({ 'a/one': { requests: 1, tokens: 20 } })
+    expect(tell(30, NOON + 60_000).ok).toBe(true)
   })
 
   test('keeps the largest amount that was reported, of today only, and lowers nothing', () => {

@@ -25,7 +25,7 @@ const PARTS = {
 
 test('the edge has the same script inlined', async () => {
   const { entryPoints: _, ...options } = edgeBundle('', 'script.js')
-  const contents = `export { LEDGER_SCRIPT } from './src/store/redis/script-inlined.ts'`
+  const contents = `export { LEDGER_SCRIPT } from './src/store/redis/script-files.ts'`
   const stdin = { contents, resolveDir: process.cwd() }
   const { outputFiles } = await build({ ...options, stdin, write: false })
   const url = `data:text/javascript,${encodeURIComponent(outputFiles?.[0]?.text ?? '')}`

@@ -282,6 +282,29 @@ describe.each(stores)('%s', (_, open) => {
       expect(await store.audit(0)).toEqual([])
     })
 
+    test('has failed logins in a row as one entry an hour, and pushes nothing out for them', async () => {
+      const store = await open()
+      const fail = (now: number, ip?: string) =>
+        store.execute({ op: 'note', now, action: 'failed login', ...(ip && { ip }) })
+      await store.execute({ op: 'note', now: NOON, action: 'export' })
+      for (let n = 1; n <= 30; n += 1) await fail(NOON + n, '192.0.2.1')
+      const entry = { v: 2, action: 'failed login' }
+      const first = { ...entry, at: NOON + 1, times: 30, ip: '192.0.2.1' }
+      const done = { v: 2, at: NOON, action: 'export' }
+      expect(await store.audit(9)).toEqual([first, done])
+      // Of several addresses none is told.
+      await fail(NOON + 31, '192.0.2.2')
+      await fail(NOON + 32, '192.0.2.1')
+      const { ip: _, ...several } = { ...first, times: 32 }
+      expect(await store.audit(9)).toEqual([several, done])
+      await fail(NOON + 1 + HOUR_MS, '192.0.2.1')
+      const next = { ...entry, at: NOON + 1 + HOUR_MS, ip: '192.0.2.1' }
+      expect(await store.audit(9)).toEqual([next, several, done])
+      await store.execute({ op: 'logout', now: NOON + 2 * HOUR_MS, session: 's' })
+      await fail(NOON + 2 * HOUR_MS)
+      expect(await store.audit(9)).toHaveLength(5)
+    })
+
     test('keeps the last thousand entries', async () => {
       const store = await open()
       for (let n = 0; n < 1003; n += 1) {

@@ -250,6 +250,22 @@ describe.each(ledgers)('%s', (_, open) => {
     expect(answers.filter((answer) => answer.ok)).toHaveLength(7)
   })
 
+  test('so many new users of a network are admitted in a minute, and known ones always', async () => {
+    const ledger = await open()
+    const from = (user: string, network = 'net', now = NOON) =>
+      ledger.execute(
+        admitOf({ id: `${user} ${now}`, user, now, newUsers: { network, perMinute: 3 } }),
+      )
+    const users = Array.from({ length: 20 }, (_, n) => `user-${n}`)
+    const answers = await Promise.all(users.map((user) => from(user)))
+    const refusal = { ok: false, reason: 'newUsers', perMinute: 3, resetAt: NOON + MINUTE_MS }
+    expect(answers.filter((answer) => !answer.ok)).toEqual(Array(17).fill(refusal))
+    const [known = ''] = users.filter((_, n) => answers[n]?.ok)
+    expect(await from(known, 'net', NOON + 1)).toMatchObject({ ok: true })
+    expect(await from('another', 'other')).toMatchObject({ ok: true })
+    expect(await from('later', 'net', NOON + MINUTE_MS)).toMatchObject({ ok: true })
+  })
+
   test('the 65th model of a day is refused, the 64 stay open, and the next day begins with none', async () => {
     const ledger = await open()
     await Promise.all(

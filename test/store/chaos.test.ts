@@ -113,7 +113,8 @@ describe.concurrent('an unavailable database', () => {
           expect(sent.every(({ degraded }) => degraded)).toBe(true)
           checkAnswers('open', sent, upstream.seen)
         }
-        expect(heard.filter((piece) => /eval|mget|zrange|lrange/i.test(piece))).toEqual([])
+        // The script without a command is the try that is made in the background.
+        expect(heard.filter((piece) => /"op\\*"|mget|zrange|lrange/i.test(piece))).toEqual([])
       } finally {
         await world.close()
       }
@@ -162,6 +163,8 @@ describe.concurrent('npm start with an unavailable database', () => {
       const running: Process[] = []
       const start = async () => {
         const one = await startProcess({
+          // Nobody is known to a new process, so everyone would share a hundredth of these limits.
+          GLOBAL_LIMITS: '{}',
           GROQ_BASE_URL: world.upstream.url,
           USAGE_FILE: join(folder, 'usage.json'),
           ...databaseVars('tcp', world.proxy, ''),
@@ -192,7 +195,7 @@ describe.concurrent('npm start with an unavailable database', () => {
         // Now the database takes the queued entries, and its answer is lost.
         await proxy.set('pass')
         proxy.tap((piece) => {
-          if (/eval/i.test(piece)) void proxy.set('cut')
+          if (piece.includes('"enter"')) void proxy.set('cut')
         })
         const second = await start()
         await until(async () => {
@@ -238,6 +241,8 @@ describe.concurrent('npm start with an unavailable database', () => {
         const { proxy, upstream } = world
         await proxy.set('refuse')
         weir = await startProcess({
+          // Nobody is known to a new process, so everyone would share a hundredth of these limits.
+          GLOBAL_LIMITS: '{}',
           GROQ_BASE_URL: world.upstream.url,
           USAGE_FILE: file,
           ...databaseVars('tcp', proxy, ''),
@@ -327,34 +332,29 @@ describe('each call of a method times out at its deadline, and not before', () =
 
   const turn = () => new Promise((resolve) => setImmediate(resolve))
 
+  /** The deadline passes for a call that the database does not answer; then it gets a last look. */
+  async function timeOut(call: ReturnType<typeof watch>): Promise<void> {
+    vi.advanceTimersByTime(DEADLINE_MS)
+    for (let n = 0; n < 20; n += 1) await turn()
+    expect(call.ended).toBe(false)
+    vi.advanceTimersByTime(1)
+    await expect(call.promise).rejects.toThrow(StoreError)
+  }
+
   test.each(VERBS)('rest: %s', async (_, calls, verb) => {
-    const timeouts: (() => void)[] = []
-    const usual = AbortSignal.timeout.bind(AbortSignal)
-    vi.spyOn(AbortSignal, 'timeout').mockImplementation((ms) => {
-      // The fake servers have other clients with other deadlines.
-      if (ms !== DEADLINE_MS) return usual(ms)
-      const controller = new AbortController()
-      timeouts.push(() => controller.abort(new DOMException('too late', 'TimeoutError')))
-      return controller.signal
-    })
     const store = redisStore(upstash, { timeoutMs: DEADLINE_MS })
     for (let hangs = 0; hangs <= calls; hangs += 1) {
       await prepare()
-      timeouts.length = 0
       upstash.reset()
       upstash.fault(() => (upstash.log.length > hangs ? { hang: true } : undefined))
+      vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
       const call = watch(verb(store))
+      while (!call.ended && upstash.log.length <= hangs) await turn()
       if (hangs === calls) {
         await call.promise
-        expect(timeouts).toHaveLength(calls)
-      } else {
-        await vi.waitUntil(() => upstash.log.length > hangs, PATIENCE_MS)
-        for (let n = 0; n < 20; n += 1) await turn()
-        expect(call.ended).toBe(false)
-        expect(timeouts).toHaveLength(hangs + 1)
-        timeouts.at(-1)?.()
-        await expect(call.promise).rejects.toThrow(StoreError)
-      }
+        expect(upstash.log).toHaveLength(calls)
+      } else await timeOut(call)
+      vi.useRealTimers()
     }
   })
 
@@ -374,13 +374,7 @@ describe('each call of a method times out at its deadline, and not before', () =
       if (hangs === calls) {
         await call.promise
         expect(asked).toBe(calls)
-      } else {
-        vi.advanceTimersByTime(DEADLINE_MS - 1)
-        for (let n = 0; n < 20; n += 1) await turn()
-        expect(call.ended).toBe(false)
-        vi.advanceTimersByTime(1)
-        await expect(call.promise).rejects.toThrow(StoreError)
-      }
+      } else await timeOut(call)
       await store.remove()
       vi.useRealTimers()
       proxy.tap(undefined)

@@ -177,6 +177,7 @@ describe.each(stores)('%s', (_, openStore) => {
     const models = { 'a/one': said(5, 1, tomorrow), 'b/two': said(5, 1, tomorrow + YEAR) }
     const command = reportOf(models, { now: first + YEAR })
     const answer = await store.execute(command)
+    if (!answer.ok) throw new Error('It was refused.')
     expectNow(answer.at)
     if (dateOf(answer.at) !== dateOf(first)) return
     expect(Object.keys((await userOf(store)).usage.reported)).toEqual(['a/one'])

@@ -105,6 +105,7 @@ const vars = () => ({
   GROQ_API_KEY: 'gsk_key',
   GROQ_BASE_URL: upstream.url,
   MODEL_LIMITS: '{"*":{"tokensPerDay":1000000000,"requestsPerDay":1000000}}',
+  NEW_USERS_PER_MINUTE: '0',
   GLOBAL_LIMITS: '{"total":{"tokensPerDay":1000000000,"requestsPerDay":1000000}}',
   EVENTS_KEPT: '20000',
   STORE_TIMEOUT_MS: '10000',

@@ -165,7 +165,9 @@ describe.each(SPOILT)('a damaged %s', (_, key, changes) => {
       await put(key, text)
       const admit = admitOf({ id: `${n + 1}`, ip: '192.0.2.1' })
       expect(await store.execute(admit), name).toMatchObject({ ok: true })
-      expect(await store.execute(settleOf(admit)), name).toEqual({ applied: true })
+      // A new session, so that the request also changes the day.
+      const end = settleOf(admit, { session: `${n}` })
+      expect(await store.execute(end), name).toEqual({ applied: true })
       expect(await get(asideOf(key)), name).toBe(text)
       expect(warnings, name).toEqual([
         { event: 'store.damaged', fields: { keys: [key], setAside: 'weir:{2}:damaged:' } },

@@ -86,7 +86,8 @@ function world(mode: 'open' | 'closed' = 'open') {
     user: unused,
     audit: unused,
     events: unused,
-    probe: () => meet(() => undefined),
+    eventPage: unused,
+    probe: () => meet(() => ({})),
   }
   const log = createLog({
     level: 'info',
@@ -284,6 +285,16 @@ test('a block that could not be set is not remembered', async () => {
   expect(await it.fallback.execute(admitOf({ id: '1' }))).toMatchObject({ ok: true })
 })
 
+test('a user who could not be erased stays blocked', async () => {
+  const it = world()
+  const block = { op: 'block', now: NOON, user: 'alice', model: '*', block: { at: NOON } } as const
+  await it.fallback.execute(block)
+  await goAway(it)
+  const erase = { op: 'erase', now: NOON, user: 'alice' } as const
+  await expect(it.fallback.execute(erase)).rejects.toThrow(StoreError)
+  expect(await it.fallback.execute(admitOf({ id: '1' }))).toMatchObject({ reason: 'blocked' })
+})
+
 test('lifting blocks of unknown users displaces no other user', async () => {
   const it = world()
   const block = { op: 'block', now: NOON, user: 'alice', model: '*' } as const
@@ -324,24 +335,214 @@ test('a user whom the store refused is refused during an outage', async () => {
 
 test('requests that were served during an outage are charged their usage', async () => {
   const it = world()
-  await goAway(it)
-  const limits = { model: { tokensPerDay: 200, requestsPerDay: 10 } }
-  const everyone = { total: { requestsPerDay: 3 } }
+  const limits = { model: { tokensPerDay: 215, requestsPerDay: 10 } }
+  const everyone = { total: { requestsPerDay: 4 } }
   const ask = (id: string) => it.fallback.execute(admitOf({ id, limits, everyone }))
+  await ask('0')
+  await it.fallback.execute(settleOf(admitOf({ id: '0' })))
+  await goAway(it)
   await ask('1')
   await it.fallback.execute(settleOf(admitOf({ id: '1' }), { charged: 15 }))
   await ask('2')
   await it.fallback.execute(failureOf(admitOf({ id: '2' })))
-  const used = { day: { tokens: 115, requests: 3 } }
+  const used = { day: { tokens: 130, requests: 4 } }
   expect(await ask('3')).toMatchObject({
     degraded: true,
     // The failed request still counts for the user, but not for everyone.
     limits: [
       { of: 'user', used },
-      { of: 'everyone', used: { day: { tokens: 115, requests: 2 } } },
+      { of: 'everyone', used: { day: { tokens: 130, requests: 3 } } },
     ],
   })
-  expect(await ask('4')).toMatchObject({ ok: false, unit: 'tokens', used: 115 })
+  expect(await ask('4')).toMatchObject({ ok: false, unit: 'tokens', used: 130 })
+})
+
+test('a settlement replaces the reservation in what is known, before an outage and during it', async () => {
+  const it = world()
+  const limits = { model: { tokensPerDay: 400 }, total: { tokensPerDay: 400 } }
+  const everyone = { total: { tokensPerDay: 400 }, model: { tokensPerDay: 400 } }
+  const ask = (id: string) => it.fallback.execute(admitOf({ id, limits, everyone }))
+  for (const id of ['1', '2', '3', '4']) expect(await ask(id)).toMatchObject({ ok: true })
+  await it.fallback.execute(settleOf(admitOf({ id: '1' })))
+  await it.fallback.execute(failureOf(admitOf({ id: '2' })))
+  await goAway(it)
+  const used = (tokens: number, ofUser: number, ofAll: number) =>
+    (['user', 'user', 'everyone', 'everyone'] as const).map((of) => {
+      return { of, used: { day: { tokens, requests: of === 'user' ? ofUser : ofAll } } }
+    })
+  expect(await ask('5')).toMatchObject({ ok: true, limits: used(315, 5, 4) })
+  expect(await ask('6')).toMatchObject({ ok: false, used: 315, degraded: true })
+  expect(await it.fallback.execute(settleOf(admitOf({ id: '3' })))).toMatchObject({ queued: true })
+  expect(await ask('7')).toMatchObject({ ok: true, limits: used(330, 6, 5) })
+  await it.fallback.execute(settleOf(admitOf({ id: '7' })))
+  expect(await ask('8')).toMatchObject({ ok: true, limits: used(345, 7, 6) })
+})
+
+test('a settlement of before the last answer is not taken off twice', async () => {
+  const it = world()
+  const everyone = { total: { tokensPerDay: 100_000 } }
+  const ask = (id: string) => it.fallback.execute(admitOf({ id, everyone }))
+  await goAway(it)
+  await ask('1')
+  await comeBack(it)
+  await ask('2')
+  // The store does not count the first yet, so there is nothing to give back.
+  await it.fallback.execute(settleOf(admitOf({ id: '1' })))
+  await goAway(it)
+  expect(await ask('3')).toMatchObject({ limits: [{}, { used: { day: { tokens: 200 } } }] })
+})
+
+test("a browser's report tells what its user has used and is blocked from", async () => {
+  const it = world()
+  const limits = { model: { tokensPerDay: 150 } }
+  const report = (user: string) => {
+    const models = { 'a/one': { tokens: 1, requests: 1, resetAt: NOON + DAY_MS / 2 } }
+    const own = { default: limits.model, models: {} }
+    return it.fallback.execute({ op: 'report', now: NOON, user, models, limits: own })
+  }
+  // Through another instance.
+  await it.store.execute(admitOf({ id: '1', limits }))
+  const block = { at: NOON, reason: 'spam' }
+  await it.store.execute({ op: 'block', now: NOON, user: 'bob', model: '*', block })
+  for (const user of ['alice', 'bob', 'carol']) await report(user)
+  await goAway(it)
+  const ask = (id: string, user: string, everyone = {}) =>
+    it.fallback.execute(admitOf({ id, user, limits, ...everyone }))
+  expect(await ask('2', 'alice')).toMatchObject({ ok: false, used: 100, degraded: true })
+  expect(await ask('3', 'bob')).toMatchObject({ ok: false, reason: 'blocked', why: 'spam' })
+  // Anyone can report: that alone makes nobody known.
+  const everyone = { everyone: { total: { tokensPerDay: 1000 } } }
+  await expect(ask('4', 'carol', everyone)).rejects.toThrow(StoreError)
+})
+
+test('strangers together have a hundredth of the limits of everyone, and known users all of it', async () => {
+  const it = world()
+  const everyone = { total: { tokensPerDay: 30_000, requestsPerDay: 400 } }
+  const ask = (id: string, user: string) =>
+    it.fallback.execute(admitOf({ id, user, everyone })).catch((error: unknown) => error)
+  await ask('0', 'alice')
+  await goAway(it)
+  for (const id of ['1', '2', '3']) {
+    expect(await ask(id, `stranger-${id}`)).toMatchObject({ ok: true, degraded: true })
+  }
+  expect(await ask('4', 'stranger-4')).toBeInstanceOf(StoreError)
+  expect(it.fallback.isUnacknowledged('4')).toBe(false)
+  // What is used takes the place of what was reserved: 15 of 100. Then the requests are used up.
+  for (const id of ['1', '2', '3']) {
+    const admit = admitOf({ id, user: `stranger-${id}` })
+    await it.fallback.execute(settleOf(admit))
+  }
+  expect(await ask('5', 'stranger-5')).toMatchObject({ ok: true })
+  expect(await ask('6', 'stranger-1')).toBeInstanceOf(StoreError)
+  for (let n = 7; n < 30; n += 1) expect(await ask(`${n}`, 'alice')).toMatchObject({ ok: true })
+  // Without limits of everyone there is nothing to share.
+  expect(await it.fallback.execute(admitOf({ id: '30', user: 'bob' }))).toMatchObject({ ok: true })
+  // Another outage of the same day gives no new share, and whom the store has met is no stranger.
+  await comeBack(it)
+  await ask('31', 'stranger-1')
+  await goAway(it)
+  expect(await ask('32', 'stranger-6')).toBeInstanceOf(StoreError)
+  expect(await ask('33', 'stranger-1')).toMatchObject({ ok: true, degraded: true })
+})
+
+test('neither made-up users nor made-up models displace what is known', async () => {
+  const it = world()
+  const everyone = { total: AMPLE, model: { tokensPerDay: 250 } }
+  const limits = { model: { tokensPerDay: 1e6 }, total: { tokensPerDay: 250 } }
+  await it.fallback.execute(admitOf({ id: 'a', user: 'alice', reserved: 200, everyone, limits }))
+  await goAway(it)
+  for (let n = 0; n < 1100; n += 1) {
+    const made = { id: `${n}`, user: `made-up-${n}`, model: `made/up-${n}`, reserved: 1 }
+    await it.fallback.execute(admitOf(made))
+  }
+  const ask = (user: string, fields: Partial<Admit>) =>
+    it.fallback.execute(admitOf({ id: user, user, ...fields }))
+  expect(await ask('alice', { limits })).toMatchObject({ of: 'user', model: '*', used: 200 })
+  expect(await ask('bob', { everyone })).toMatchObject({
+    of: 'everyone',
+    model: 'a/one',
+    used: 200,
+  })
+})
+
+test.each(['open', 'closed'] as const)(
+  '%s: a refused request whose admission was lost counts nowhere, and gets no lease when that comes late',
+  async (mode) => {
+    const it = world(mode)
+    const everyone = { total: { requestsPerDay: 1 } }
+    const ask = (id: string, user: string) => {
+      return it.fallback.execute(admitOf({ id, user, everyone })).catch(() => undefined)
+    }
+    await ask('1', 'alice')
+    await it.fallback.execute(settleOf(admitOf({ id: '1' })))
+    const before = JSON.stringify([...it.state.days.values(), ...it.state.quotas.values()])
+    it.here.fate = 'arrives late'
+    for (const id of ['2', '3', '4']) {
+      const user = `made-up-${id}`
+      expect((await ask(id, user))?.ok ?? false).toBe(false)
+      expect(it.fallback.isUnacknowledged(id)).toBe(true)
+    }
+    for (const id of ['2', '3', '4']) {
+      await it.fallback.execute(failureOf(admitOf({ id, user: `made-up-${id}` })))
+    }
+    expect(it.fallback.health()).toEqual({ degraded: true, queued: 3 })
+    expect(it.logged('usage.unrecorded')).toEqual([])
+    // By then there is nothing of the others' use that would refuse it.
+    it.state.quotas.clear()
+    await comeBack(it)
+    for (const arrive of it.delayed) arrive()
+    expect([...it.state.usage.keys()]).toEqual(['alice'])
+    expect(it.ids).toEqual(['1'])
+    const [day] = it.state.days.values()
+    expect(JSON.parse(before)[0]).toEqual(day)
+  },
+)
+
+test('queued usage is counted before requests are admitted again', async () => {
+  const it = world()
+  const everyone = { total: { requestsPerDay: 2 } }
+  const ask = (id: string) => it.fallback.execute(admitOf({ id, everyone }))
+  await ask('1')
+  await it.fallback.execute(settleOf(admitOf({ id: '1' })))
+  await goAway(it)
+  await ask('2')
+  await it.fallback.execute(settleOf(admitOf({ id: '2' })))
+  const { replay } = it.store
+  let meanwhile: unknown
+  it.store.replay = async (entries) => {
+    meanwhile = await ask('3')
+    return replay(entries)
+  }
+  await comeBack(it)
+  const refusal = { ok: false, of: 'everyone', used: 2, limit: 2 }
+  expect(meanwhile).toMatchObject({ ...refusal, degraded: true })
+  expect(await ask('4')).toEqual(expect.objectContaining(refusal))
+  expect(it.ids).toEqual(['1', '2'])
+})
+
+test('a fault of the queue does not keep the store away', async () => {
+  const it = world()
+  await goAway(it)
+  await it.fallback.execute(admitOf({ id: '1' }))
+  await it.fallback.execute(settleOf(admitOf({ id: '1' })))
+  it.store.replay = () => Promise.reject(new Error('a file cannot be read'))
+  await comeBack(it)
+  expect(it.fallback.health()).toEqual({ degraded: false, queued: 1 })
+  expect(it.logged('store.tend').length).toBeGreaterThan(0)
+})
+
+test('requests that an isolate loses are forgotten when they must have ended', async () => {
+  const it = world()
+  await goAway(it)
+  const admit = (id: string) =>
+    it.fallback.execute(admitOf({ id, now: it.here.now, lasts: 10 * SECOND_MS }))
+  await admit('1')
+  it.here.now += 70 * SECOND_MS
+  await admit('2')
+  expect(it.fallback.isUnacknowledged('1')).toBe(true)
+  it.here.now += 1
+  await admit('3')
+  expect(['1', '2', '3'].map(it.fallback.isUnacknowledged)).toEqual([false, true, true])
 })
 
 const SPENT = { total: { tokensPerDay: 250 } }
@@ -364,12 +565,13 @@ test('limits of everyone that are only known from a refusal stay reached in an o
   const it = world()
   const everyone = { model: { tokensPerDay: 250 } }
   const ask = (id: string, user: string) => it.fallback.execute(admitOf({ id, user, everyone }))
+  await it.fallback.execute(admitOf({ id: '0', user: 'dave', model: 'b/two' }))
   for (const id of ['1', '2']) await it.store.execute(admitOf({ id, user: 'carol', everyone }))
   const refusal = { ok: false, of: 'everyone', model: 'a/one', used: 200 }
   expect(await ask('3', 'alice')).toMatchObject(refusal)
   await goAway(it)
   expect(await ask('4', 'bob')).toMatchObject({ ...refusal, degraded: true })
-  const other = admitOf({ id: '5', user: 'bob', model: 'b/two', everyone })
+  const other = admitOf({ id: '5', user: 'dave', model: 'b/two', everyone })
   expect(await it.fallback.execute(other)).toMatchObject({ ok: true, degraded: true })
 })
 
@@ -381,7 +583,7 @@ test('each answer has the present usage of everyone', async () => {
   await it.fallback.execute(settleOf(first, { charged: 15 }))
   await it.fallback.execute(admitOf({ id: '2', user: 'bob', everyone }))
   await goAway(it)
-  const answer = await it.fallback.execute(admitOf({ id: '3', user: 'carol', everyone: SPENT }))
+  const answer = await it.fallback.execute(admitOf({ id: '3', user: 'bob', everyone: SPENT }))
   expect(answer).toMatchObject({
     ok: true,
     limits: [{ of: 'user' }, { of: 'everyone', used: { day: { tokens: 215, requests: 3 } } }],

@@ -1,7 +1,7 @@
 /** A fleet of this version and the next one on one database. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import type { Settle } from '../../src/ledger/commands.ts'
+import type { Admitted, Settle } from '../../src/ledger/commands.ts'
 import { createLog } from '../../src/log.ts'
 import { withFallback } from '../../src/store/fallback/store.ts'
 import { usageKey } from '../../src/store/redis/keys.ts'
@@ -130,7 +130,8 @@ test('every settlement counts exactly once after the instances of this version h
         else {
           expect(answer).toMatchObject({ ok: true })
           const usage = { charged, prompt: charged, completion: 0, total: charged }
-          running.push({ id: admit.id, settle: settleOf(admit, usage) })
+          const { at } = answer as Admitted
+          running.push({ id: admit.id, settle: settleOf({ ...admit, now: at }, usage) })
         }
         const [one] = running.splice(ends % Math.max(1, running.length), 1)
         if (!one) continue

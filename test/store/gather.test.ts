@@ -2,11 +2,16 @@ import { expect, test } from 'vitest'
 import { gather } from '../../src/store/redis/gather.ts'
 
 /** A gathered function that doubles numbers. The test decides when a batch is sent. */
-function doubling(size: number, run?: (items: number[]) => Promise<number[]>) {
+function doubling(
+  size: number,
+  run?: (items: number[]) => Promise<number[]>,
+  atOnce: number = Infinity,
+) {
   const scheduled: (() => void)[] = []
   const batches: number[][] = []
   const call = gather<number, number>({
     size,
+    atOnce,
     schedule: (go) => void scheduled.push(go),
     async run(items) {
       batches.push(items)
@@ -104,6 +109,7 @@ test('a run that throws at once fails its calls, and the next batch is run', asy
   const scheduled: (() => void)[] = []
   const call = gather<number, number>({
     size: 9,
+    atOnce: 9,
     schedule: (go) => void scheduled.push(go),
     run(items) {
       if (broken) throw new Error('broken')
@@ -133,4 +139,52 @@ test('a running batch does not delay the next', async () => {
   expect(await second).toBe(2)
   waiting[0]?.()
   expect(await first).toBe(1)
+})
+
+/** A gathered function whose runs end when the test says so. */
+function held(size: number, atOnce: number) {
+  const running: { items: number[]; done(): void; fail(error: Error): void }[] = []
+  const run = (items: number[]) =>
+    new Promise<number[]>((resolve, reject) =>
+      running.push({ items, done: () => resolve(items), fail: reject }),
+    )
+  return { ...doubling(size, run, atOnce), running }
+}
+
+test('what is sent at once is bounded, and the rest goes in full batches when results come', async () => {
+  const { call, go, running, batches } = held(3, 6)
+  const results = Array.from({ length: 14 }, (_, n) => n).map(call)
+  go()
+  expect(batches).toEqual([
+    [0, 1, 2],
+    [3, 4, 5],
+  ])
+  running[1]?.done()
+  await Promise.all(results.slice(3, 6))
+  await expect.poll(() => batches).toHaveLength(3)
+  expect(batches[2]).toEqual([6, 7, 8])
+  for (let n = 0; n < 5; n += 1) {
+    await expect.poll(() => running.length).toBeGreaterThan(n)
+    running[n]?.done()
+  }
+  expect(await Promise.all(results)).toEqual(Array.from({ length: 14 }, (_, n) => n))
+  expect(batches.slice(3)).toEqual([
+    [9, 10, 11],
+    [12, 13],
+  ])
+})
+
+test('what waits for the results of others fails with them, and the next call is sent', async () => {
+  const { call, running, go } = held(2, 2)
+  const results = [1, 2, 3, 4, 5].map(call)
+  const broken = new Error('broken')
+  running[0]?.fail(broken)
+  expect(await Promise.allSettled(results)).toEqual(
+    results.map(() => ({ status: 'rejected', reason: broken })),
+  )
+  expect(running).toHaveLength(1)
+  const next = call(6)
+  go()
+  running[1]?.done()
+  expect(await next).toBe(6)
 })

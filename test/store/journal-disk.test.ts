@@ -1,9 +1,9 @@
 /** Disks that are full, slow or missing: no acknowledged command is lost, and none is applied twice. */
 import { spawnSync } from 'node:child_process'
 import { existsSync, statSync } from 'node:fs'
-import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { expect, test, vi } from 'vitest'
 import type { Admit } from '../../src/ledger/commands.ts'
@@ -200,7 +200,7 @@ for (const disk of DISKS) {
       const copy = await mkdtemp(join(files.folder, 'copy-'))
       expect(await ask(`copy ${place} ${copy}`)).toMatch('copied')
       expect(existsSync(fileIn(copy))).toBe(false)
-      expect(existsSync(`${fileIn(copy)}.tmp`)).toBe(false)
+      expect(await readdir(dirname(fileIn(copy)))).toEqual(['token_usage.json.journal'])
       expect((await stateOf(await openStore({ place: copy }))).events).toEqual(events)
       expect(warnings).toEqual([])
     },
@@ -251,12 +251,14 @@ test('a read waits until its data is in the file or cannot be written', async ()
 })
 
 test('a snapshot that cannot be written leaves the journal unchanged', async () => {
-  await mkdir(`${fileIn()}.tmp`, { recursive: true })
   const store = await openStore()
   await spend(store, '1')
+  await mkdir(fileIn())
   const before = await stateOf(store)
   await store.close()
   expect(warnings).toEqual([{ event: 'journal.not_compacted', fields: { file: fileIn() } }])
+  expect(await readdir(dirname(fileIn()))).toEqual(['token_usage.json', 'token_usage.json.journal'])
+  await rm(fileIn(), { recursive: true })
   expect(await stateOf(await openStore())).toEqual(before)
 })
 

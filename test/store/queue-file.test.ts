@@ -1,4 +1,14 @@
-import { appendFile, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import {
+  appendFile,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
@@ -183,7 +193,8 @@ test('entries of another process are not counted, and their lock is tried from t
     await first.close()
     vi.advanceTimersByTime(30_000)
     await expect.poll(() => second.length).toBe(3)
-    expect(vi.getTimerCount()).toBe(0)
+    // The heartbeat of its own lock.
+    expect(vi.getTimerCount()).toBe(1)
     expect(await drained(second)).toEqual([numbers(3)])
     await second.close()
     expect(lines).toEqual([])
@@ -198,14 +209,83 @@ test('the lock is not tried any more after another process has sent its entries'
     const first = await open()
     await first.add(entryOf('1'))
     const second = await open()
-    expect(vi.getTimerCount()).toBe(1)
+    // The heartbeat of the first, and the attempts of the second.
+    expect(vi.getTimerCount()).toBe(2)
     await drained(first)
     vi.advanceTimersByTime(30_000)
-    await expect.poll(() => vi.getTimerCount()).toBe(0)
+    await expect.poll(() => vi.getTimerCount()).toBe(1)
     expect(second.length).toBe(0)
   } finally {
     vi.useRealTimers()
   }
+})
+
+/** Lets another process take the files over, as if the first one had been paused for long. */
+async function takeOver(): Promise<Queue> {
+  await rm(`${file}.queue.lock`)
+  const other = await open()
+  await other.add(entryOf('of the other'))
+  return other
+}
+
+test('a process that has lost the files keeps its entries in memory and in the log', async () => {
+  const first = await open()
+  await first.add(entryOf('1'))
+  const second = await takeOver()
+  const lock = await readFile(`${file}.queue.lock`, 'utf8')
+  await first.add(entryOf('2'))
+  await first.add(entryOf('3'))
+  expect(lines.join()).toContain('lock.lost')
+  expect(lines.filter((line) => line.includes('usage.unrecorded'))).toHaveLength(2)
+  expect(await drained(first)).toEqual([['2', '3']])
+  await first.close()
+  expect(await readFile(`${file}.queue.lock`, 'utf8')).toBe(lock)
+  // The line that it wrote before it noticed is sent twice, and counts once.
+  expect(await drained(second)).toEqual([['1', 'of the other', '2']])
+})
+
+test('a process that loses the files while it sends them removes nothing', async () => {
+  const first = await open()
+  await first.add(entryOf('1'))
+  let second: Queue | undefined
+  const sending = first.drain(async () => {
+    second = await takeOver()
+    return []
+  })
+  await expect(sending).rejects.toThrow('another process has taken over')
+  expect(await drained(first)).toEqual([])
+  expect(await drained(second as Queue)).toEqual([['1']])
+  expect(await drained(second as Queue)).toEqual([['of the other']])
+})
+
+test('nobody waits while it is not clear whether the owner of the files is alive', async () => {
+  const first = await open()
+  await first.add(entryOf('1'))
+  const lock = await readFile(`${file}.queue.lock`, 'utf8')
+  await first.close()
+  await writeFile(`${file}.queue.lock`, JSON.stringify({ ...JSON.parse(lock), space: 'another' }))
+  const second = await open()
+  await second.add(entryOf('2'))
+  expect(lines.join()).toContain('it is not clear yet whether the owner of')
+  expect(await drained(second)).toEqual([['2']])
+  await second.close()
+  expect(Object.keys(await textsIn())).toEqual(['usage.json.queue', 'usage.json.queue.lock'])
+})
+
+test('the files of the queue are for their owner only, and a planted link is not followed', async () => {
+  const queue = await open()
+  await queue.add(entryOf('1'))
+  await queue.close()
+  expect((await stat(`${file}.queue`)).mode & 0o777).toBe(0o600)
+  await rm(`${file}.queue`)
+  const victim = join(folder, 'victim')
+  await writeFile(victim, 'precious')
+  await symlink(victim, `${file}.queue`)
+  const again = await open()
+  await again.add(entryOf('2'))
+  expect(await readFile(victim, 'utf8')).toBe('precious')
+  expect(lines.join()).toContain('queue.not_written')
+  await again.close()
 })
 
 test('a removed queue file ends the attempts', async () => {

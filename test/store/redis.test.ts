@@ -1,7 +1,7 @@
 /** Tests for Redis only: the cost of commands, the expiry of documents, and failures of calls. */
 import { inspect } from 'node:util'
 import { expect, test } from 'vitest'
-import { DAY_MS, MINUTE_MS } from '../../src/ledger/windows.ts'
+import { DAY_MS, MINUTE_MS, SECOND_MS } from '../../src/ledger/windows.ts'
 import { StoreError, type Store, type UserQuery } from '../../src/store/store.ts'
 import { admitOf, AMPLE, failureOf, NOON, settleOf } from '../support/commands.ts'
 import { dayOf, idsOf, reportOf, spend, start, TODAY, usedOf } from '../support/contract.ts'
@@ -29,6 +29,40 @@ test('the script comes back after SCRIPT FLUSH', async () => {
   expect(await store.execute(settleOf(admit))).toEqual({ applied: true })
   await redis.command(['SCRIPT', 'FLUSH'])
   expect(usedOf(await store.execute({ ...admit, id: '2' }))).toEqual([2, 115])
+})
+
+test('a thousand requests of a user run at once, and no more', async () => {
+  const store = redisStore(upstash, { batch: true })
+  const admits = Array.from({ length: 1001 }, (_, n) => admitOf({ id: `${n}` }))
+  const answers = await Promise.all(admits.map((admit) => store.execute(admit)))
+  const refused = admits.filter((_, n) => !answers[n]?.ok)
+  expect(refused).toHaveLength(1)
+  expect(answers.find(({ ok }) => !ok)).toEqual({ ok: false, reason: 'running' })
+  const later = { ...refused[0]!, now: NOON + 300_001 }
+  expect(await store.execute(later)).toMatchObject({ ok: true })
+})
+
+test('the count of new users costs no command, and is one small document', async () => {
+  const store = redisStore(upstash)
+  await spend(store, { id: '0' })
+  const newUsers = { network: 'net', perMinute: 2 }
+  const known = { evalsha: 1, mget: 1, set: 1, mset: 1 }
+  const admit = (user: string, more = newUsers) =>
+    store.execute(admitOf({ id: user, user, newUsers: more }))
+  expect(await costOf(() => admit('alice'))).toEqual(known)
+  expect(await costOf(() => admit('bob'))).toEqual({ ...known, zadd: 1 })
+  await admit('carol')
+  expect(await costOf(() => admit('dave'))).toEqual({ evalsha: 1, mget: 1 })
+  const key = 'weir:{2}:new-users'
+  const doc = JSON.parse(String(await redis.command(['GET', key]))) as object
+  expect(doc).toMatchObject({ networks: { net: 2 } })
+  // A crowd of networks is counted up to a thousand, and shuts out nobody.
+  const networks = Object.fromEntries(Array.from({ length: 1000 }, (_, n) => [`net-${n}`, 1]))
+  await redis.command(['SET', key, JSON.stringify({ ...doc, networks })])
+  for (const user of ['x', 'y', 'z']) expect(await admit(user)).toMatchObject({ ok: true })
+  const counted = { ...newUsers, network: 'net-7' }
+  expect(await admit('first', counted)).toMatchObject({ ok: true })
+  expect(await admit('second', counted)).toMatchObject({ reason: 'newUsers' })
 })
 
 test('personal data expires, and other data is removed by folding and sweeping', async () => {
@@ -95,7 +129,7 @@ test('an admission costs four commands with any limits, and a refusal two', asyn
 
 test('a settlement costs five commands, and one more if the model or the user is new', async () => {
   const store = redisStore(upstash)
-  await spend(store, { id: '0', user: 'bob' })
+  await spend(store, { id: '0', user: 'bob', now: NOON - SECOND_MS })
   const admits = ['1', '2', '3', '4'].map((id) => admitOf({ id }))
   for (const admit of admits) await store.execute(admit)
   const cost = { evalsha: 1, mget: 1, set: 1, mset: 1, lpush: 1 }

@@ -1,9 +1,11 @@
 import { execFile } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, open, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { readUnrecorded } from '../../scripts/log-entries.ts'
+import { logLines } from '../../scripts/log-lines.ts'
 import { createLog } from '../../src/log.ts'
 import { memoryQueue } from '../../src/store/fallback/queue.ts'
 import type { Entry } from '../../src/store/store.ts'
@@ -149,6 +151,70 @@ test('npm run replay counts each line once, however often it is run', async () =
   expect(rows.reduce((sum, row) => sum + row.charged, 0)).toBe(150 * 15)
   expect(rows.reduce((sum, row) => sum + row.exact, 0)).toBe(150)
   expect(await store.events(1000)).toHaveLength(150)
+})
+
+const utf16 = (text: string, order: 'le' | 'be'): Buffer => {
+  const bytes = Buffer.from(text, 'utf16le')
+  return order === 'le' ? bytes : bytes.swap16()
+}
+
+/** How a log may have been captured. */
+const ENCODINGS: [string, (text: string) => Buffer][] = [
+  ['UTF-8', (text) => Buffer.from(text)],
+  ['UTF-8 with a mark at its start', (text) => Buffer.from(`\uFEFF${text}`)],
+  ['UTF-8 of two files with a mark each', (text) => Buffer.from(`{}\n\uFEFF${text}`)],
+  ['UTF-16, as Windows PowerShell writes it', (text) => utf16(`\uFEFF${text}`, 'le')],
+  ['UTF-16 with the high byte first', (text) => utf16(`\uFEFF${text}`, 'be')],
+  ['UTF-16 without a mark', (text) => utf16(text, 'le')],
+  ['UTF-16 without a mark and with the high byte first', (text) => utf16(text, 'be')],
+  [
+    'UTF-16 that was appended to UTF-8',
+    (text) => Buffer.concat([Buffer.from('{}\n'), utf16(text, 'le')]),
+  ],
+]
+
+test.each(ENCODINGS)(
+  'each line of a log in %s is read, with any line breaks',
+  async (_, encode) => {
+    const entries = Array.from({ length: 300 }, (_, n) => entryOf(`${n}`))
+    const lines = await linesOf(...entries)
+    for (const [lineBreak, last] of [
+      ['\n', ''],
+      ['\r\n', '\r\n'],
+    ] as const) {
+      const file = join(folder, 'encoded.log')
+      await writeFile(file, encode(lines.join(lineBreak) + last))
+      const read: unknown[] = []
+      for await (const line of logLines(await open(file))) read.push(readUnrecorded(line, NOW))
+      expect(read.filter(Boolean)).toEqual(entries)
+    }
+  },
+)
+
+test('letters of other scripts in UTF-16 are kept', async () => {
+  const file = join(folder, 'letters.log')
+  const text = '{"city":"上海 • Zürich 🦢"}'
+  for (const order of ['le', 'be'] as const) {
+    await writeFile(file, utf16(`\uFEFF${text}\r\n${text}`, order))
+    const read: string[] = []
+    for await (const line of logLines(await open(file))) read.push(line)
+    expect(read).toEqual([text, text])
+  }
+})
+
+test('npm run replay reads a log that Windows PowerShell captured, and says that a compressed one is none', async () => {
+  const lines = await linesOf(...['1', '2', '3'].map(entryOf))
+  const file = join(folder, 'powershell.log')
+  const text = lines.join('\r\n')
+  await writeFile(file, utf16(`\uFEFF${text}\r\n`, 'le'))
+  const run = await replay([file], { REDIS_URL: redis.url })
+  expect(run).toMatchObject({ code: 0, err: '' })
+  expect(run.out).toContain('3 counted in Redis over TCP, 0 skipped')
+  await writeFile(file, gzipSync(text))
+  expect(await replay([file], { REDIS_URL: redis.url })).toMatchObject({
+    code: 1,
+    err: `${file} cannot be read: it is compressed; unpack it first\n`,
+  })
 })
 
 test('npm run replay settles requests that were admitted within a day, and no others', async () => {

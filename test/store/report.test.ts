@@ -1,7 +1,7 @@
 /** Browser reports: stored beside the metered usage, and never trusted. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { DAY_MS, HOUR_MS } from '../../src/ledger/windows.ts'
+import { DAY_MS, HOUR_MS, MINUTE_MS, minuteOf } from '../../src/ledger/windows.ts'
 import { admitOf, AMPLE, NOON } from '../support/commands.ts'
 import {
   idsOf,
@@ -37,7 +37,12 @@ describe.each(stores)('%s', (_, open) => {
     await store.execute(reportOf({ 'b/two': said(7) }))
     await store.execute(reportOf({}))
     const { usage } = await userOf(store)
-    expect(usage).toEqual({ ...before, reported: expect.anything() })
+    expect(usage).toEqual({
+      ...before,
+      reported: expect.anything(),
+      syncMinute: minuteOf(before.at),
+      syncs: 7,
+    })
     expect(usage.reported).toEqual({
       'a/one': { tokens: 120, requests: 9 },
       'b/two': { tokens: 7, requests: 1 },
@@ -78,12 +83,24 @@ describe.each(stores)('%s', (_, open) => {
     expect(await store.execute(reportOf({ 'a/one': said(5) }, { limits }))).toEqual({
       ok: true,
       at: NOON,
+      known: false,
       models: { 'a/one': { of: 'user', model: 'a/one', limits: { tokensPerDay: 9 }, used: {} } },
       total: { of: 'user', model: '*', limits: {}, used: {} },
       blocks: {},
     })
     expect(await store.user('alice')).toBeUndefined()
     expect(await idsOf(store)).toEqual([])
+  })
+
+  test('a user may report 20 times a minute, and a report too many changes nothing', async () => {
+    const store = await open()
+    await spend(store, { id: '1' })
+    const tell = (tokens: number, now = NOON) =>
+      store.execute(reportOf({ 'a/one': said(tokens) }, { now }))
+    for (let n = 1; n <= 20; n += 1) expect(await tell(n)).toMatchObject({ ok: true, known: true })
+    expect(await tell(99)).toEqual({ ok: false, reason: 'syncs', resetAt: NOON + MINUTE_MS })
+    expect((await userOf(store)).usage.reported).toEqual({ 'a/one': { requests: 1, tokens: 20 } })
+    expect(await tell(30, NOON + MINUTE_MS)).toMatchObject({ ok: true })
   })
 
   test('a report is accepted for at most 64 models a day, and can be updated for these', async () => {
@@ -126,6 +143,7 @@ describe.each(stores)('%s', (_, open) => {
     expect(await store.execute(command)).toEqual({
       ok: true,
       at: NOON + 5000,
+      known: true,
       models: {
         'a/one': standing('a/one', minutely, both(1, 15)),
         'b/two': standing('b/two', limits.default, both(1, 30)),
@@ -157,16 +175,18 @@ describe.each(stores)('%s', (_, open) => {
     await start(store, { id: '2', limits })
     const known = async () => {
       const { usage, ...user } = await userOf(store)
-      const { reported: _, ...used } = usage
+      const { reported: _, at: _at, syncMinute: _m, syncs: _s, ...used } = usage
       const days = await store.days([TODAY])
       return { user, used, days, all: await usedByAll(store), events: await store.events(9) }
     }
     const before = await known()
+    let now = NOON
     const most = new Map<string, number>()
     await fc.assert(
       fc.asyncProperty(reports, async (sequence) => {
         for (const models of sequence) {
-          await store.execute(reportOf(models))
+          now += MINUTE_MS
+          await store.execute(reportOf(models, { now }))
           for (const [model, { tokens, resetAt }] of Object.entries(models)) {
             if (resetAt === MIDNIGHT) most.set(model, Math.max(tokens, most.get(model) ?? 0))
           }
@@ -197,4 +217,11 @@ test('in Redis a report costs three commands, and two for a user without a reque
   await redis.resetStats()
   await store.execute(reportOf({ 'a/one': said(5) }, { user: 'nobody' }))
   expect(await redis.commandstats()).toEqual({ evalsha: 1, mget: 1 })
+  // A database without data is not asked for its time either.
+  await redis.flush()
+  const exact = redisStore(upstash, { tolerance: MINUTE_MS })
+  await redis.resetStats()
+  await exact.execute(reportOf({ 'a/one': said(5) }))
+  expect(await redis.commandstats()).toEqual({ evalsha: 1, mget: 1 })
+  expect(await redis.command(['KEYS', '*'])).toEqual([])
 })

@@ -1,6 +1,7 @@
 /** What is kept and for how long. The tests set the clock. */
+import { existsSync } from 'node:fs'
 import { stat } from 'node:fs/promises'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import type { Command, Enter } from '../../src/ledger/commands.ts'
 import type { Block } from '../../src/ledger/shapes.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, dateOf } from '../../src/ledger/windows.ts'
@@ -34,7 +35,7 @@ async function useDaily(store: Store, [first, last]: [number, number], user = 'a
 const daysOf = async (store: Store) => Object.keys((await store.user('alice'))?.past.days ?? {})
 
 describe('in files', () => {
-  const { journalOf, openStore, saved } = useLocalFiles()
+  const { fileIn, journalOf, openStore, saved } = useLocalFiles()
 
   /** What the files contain after a store was opened and closed at a given time. */
   async function keptAt(now: number, retention = {}) {
@@ -47,13 +48,14 @@ describe('in files', () => {
     let now = NOON
     const retention = { userDays: 7, historyDays: 90, eventsKept: 50 }
     const store = await openStore({ now: () => now, retention })
-    let most = 0
+    const journalSize = async () => (await stat(journalOf())).size
+    const line = JSON.stringify({ v: 2, seq: 1200, command: settleOf(admitOf({ id: '119-1' })) })
     for (let day = 0; day < 120; day += 1) {
       const [user, model] = [`of day ${day}`, `model-${day}`]
       await useDaily(store, [day, day], 'daily')
       for (let n = 0; n < 4; n += 1) await spend(store, `${day}-${n}`, { user, model, now })
       await block(store, user, { until: now + 10 * DAY_MS }, now)
-      most = Math.max(most, (await stat(journalOf())).size)
+      await expect.poll(journalSize, { interval: 1 }).toBeLessThan(2 * 11 * line.length)
       now += DAY_MS
     }
     // A snapshot follows the first write of a day. Here it contains only the first user of that day.
@@ -79,8 +81,6 @@ describe('in files', () => {
         days: 90,
         events: 50,
       })
-    const line = JSON.stringify({ v: 2, seq: 1200, command: settleOf(admitOf({ id: '119-1' })) })
-    expect(most).toBeLessThan(2 * 11 * line.length)
   })
 
   test('a user and the past days expire after userDays, a day after historyDays, and a block at its end', async () => {
@@ -163,6 +163,27 @@ describe('in files', () => {
     expect(await kept(after(1))).toEqual([[], [entered]])
     expect(await kept(after(6) - 1)).toEqual([[], [entered]])
     expect(await kept(after(6))).toEqual([[], []])
+  })
+
+  test('expired data is removed from the files within an hour of the next day, even if no request ever comes again', async () => {
+    const timers = vi.spyOn(globalThis, 'setInterval')
+    let now = NOON
+    const store = await openStore({ now: () => now })
+    const hourly = timers.mock.calls.filter(([, ms]) => ms === HOUR_MS)
+    const passHour = () => hourly.forEach(([run]) => run())
+    await spend(store, '1')
+    passHour()
+    expect(existsSync(fileIn())).toBe(false)
+    now = after(8)
+    passHour()
+    await expect.poll(() => existsSync(fileIn())).toBe(true)
+    expect(saved().state).toMatchObject({ usage: [], past: [], events: [{ id: '1' }] })
+    expect(await store.user('alice')).toBeUndefined()
+    await expect.poll(async () => (await stat(journalOf())).size).toBe(0)
+    now = after(90) + 1
+    passHour()
+    await expect.poll(() => saved().state.events).toEqual([])
+    expect(await store.events(9)).toEqual([])
   })
 
   test('expired data is removed from the files with the first request of the next day', async () => {

@@ -3,13 +3,12 @@ import { describe, expect, test } from 'vitest'
 import { LATE_SETTLE_MS, type Admit } from '../../src/ledger/commands.ts'
 import { runningOf } from '../../src/ledger/documents.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../../src/ledger/windows.ts'
-import type { Store } from '../../src/store/store.ts'
+import type { EventCursor, EventPage, Store } from '../../src/store/store.ts'
 import { admitOf, AMPLE, failureOf, NOON, settleOf } from '../support/commands.ts'
 import {
   dayOf,
   enter,
   enterOf,
-  idsOf,
   MIDNIGHT,
   pastRowOf,
   quotasOf,
@@ -41,9 +40,21 @@ describe.each(ledgers)('%s', (_, open) => {
 
   test('a settlement before its admission does nothing', async () => {
     const ledger = await open()
+    await spend(ledger, { id: '0' })
     const admit = admitOf({ id: '1' })
     expect(await ledger.execute(settleOf(admit))).toEqual({ applied: false })
-    expect(usedOf(await ledger.execute(admit))).toEqual([1, 100])
+    expect(usedOf(await ledger.execute(admit))).toEqual([2, 115])
+  })
+
+  test('beyond 256 leases that are past, the oldest are lost', async () => {
+    const ledger = await open()
+    const old = Array.from({ length: 258 }, (_, n) => admitOf({ id: `${n}`, now: NOON + n }))
+    for (const admit of old) await ledger.execute(admit)
+    const now = NOON + HOUR_MS
+    await start(ledger, { id: 'next', now })
+    const answers = []
+    for (const n of [0, 1, 2]) answers.push(await ledger.execute(settleOf(old[n]!, {}, now)))
+    expect(answers).toEqual([{ applied: false }, { applied: false }, { applied: true }])
   })
 
   test('a settlement for another user does nothing', async () => {
@@ -158,15 +169,35 @@ describe.each(stores)('%s', (_, open) => {
     expect(await known(store)).toEqual(before)
   })
 
-  test('a settlement of an unknown request does nothing, with the user known or not', async () => {
+  test('a settlement of an unknown request does nothing', async () => {
     const store = await open()
-    const unknown = settleOf(admitOf({ id: 'x' }))
-    expect(await store.execute(unknown)).toEqual({ applied: false })
-    expect(await idsOf(store)).toEqual([])
     await start(store, { id: '1' })
+    const unknown = settleOf(admitOf({ id: 'x' }))
     expect(await store.execute(unknown)).toEqual({ applied: false })
     expect(await store.events(9)).toEqual([])
     expect(await store.days([TODAY])).toEqual([])
+  })
+
+  test('a request whose lease was lost with the document is entered, once', async () => {
+    const store = await open()
+    const admit = admitOf({ id: '1' })
+    // Of Alice nothing is left, and Bob's document began after the admission.
+    await start(store, { id: '2', user: 'bob', now: NOON + 1 })
+    for (const user of ['alice', 'bob']) {
+      const settle = settleOf({ ...admit, user, id: `of ${user}` }, { charged: 70 })
+      expect(await store.execute(settle)).toEqual({ applied: true })
+      expect(await store.execute(settle)).toEqual({ applied: false })
+      expect(await enter(store, { ...settle, op: 'enter' })).toEqual({ applied: false })
+    }
+    expect(await rowOf(store)).toMatchObject({ requests: 1, exact: 1, charged: 70, reserved: 0 })
+    expect(await usedByAll(store)).toEqual([3, 240])
+    expect((await dayOf(store))?.total).toMatchObject({ requests: 2, charged: 140, users: 2 })
+    // A user who was erased stays so.
+    await start(store, { id: '3', user: 'carol' })
+    await store.execute({ op: 'erase', now: NOON, user: 'carol' })
+    const settle = settleOf({ ...admit, user: 'carol', id: '3' })
+    expect(await store.execute(settle)).toEqual({ applied: false })
+    expect(await store.user('carol')).toBeUndefined()
   })
 
   test('user, model, time and reservation of an event are those of the lease', async () => {
@@ -393,6 +424,30 @@ describe.each(stores)('%s', (_, open) => {
       expect((await store.events(10)).map(({ id }) => id)).toEqual(['3', '2', '1'])
     })
 
+    test('of a refused request counts nothing and makes no user, and prevents a late lease', async () => {
+      const store = await open()
+      const refused = { ...enterOf({ id: '1' }), refused: true } as const
+      for (let n = 0; n < 2; n += 1) {
+        expect(await enter(store, refused)).toEqual({ applied: false })
+      }
+      expect(await store.user('alice')).toBeUndefined()
+      expect([await dayOf(store), await store.events(9)]).toEqual([undefined, []])
+      await start(store, { id: '1' })
+      expect(await store.user('alice')).toBeUndefined()
+    })
+
+    test('of a refused request ends a lease that it has as failed', async () => {
+      const store = await open()
+      await start(store, { id: '1' })
+      const { event, ...rest } = enterOf({ id: '1' })
+      const failed = { ...event, outcome: 'failed', charged: 0 } as const
+      expect(await enter(store, { ...rest, event: failed, refused: true })).toEqual({
+        applied: true,
+      })
+      expect(await rowOf(store)).toMatchObject({ requests: 1, failed: 1, charged: 0, reserved: 0 })
+      expect((await userOf(store)).usage.leases).toEqual({})
+    })
+
     test('removes its lease', async () => {
       const store = await open()
       await start(store, { id: '1' })
@@ -441,8 +496,23 @@ describe.each(stores)('%s', (_, open) => {
       const events = await store.events(10)
       expect(events).toEqual(admits.reverse().map((admit) => settleOf(admit, seen).event))
       expect(await store.events(2)).toEqual(events.slice(0, 2))
-      expect(await store.events(1, 1)).toEqual(events.slice(1, 2))
       expect(await store.events(0)).toEqual([])
+    })
+
+    test('are read in pages, each once, while new ones arrive', async () => {
+      const store = await open()
+      const ids = Array.from({ length: 12 }, (_, n) => `${n}`)
+      for (const id of ids) await spend(store, { id })
+      const read: string[] = []
+      let from: EventCursor | undefined
+      do {
+        const { events, next }: EventPage = await store.eventPage(5, from)
+        read.push(...events.map(({ id }) => id))
+        from = next
+        // More than a page.
+        for (let n = 0; n < 6; n += 1) await spend(store, { id: `new ${read.length} ${n}` })
+      } while (from)
+      expect(read).toEqual(ids.toReversed())
     })
 
     test('have a maximum number', async () => {

@@ -206,7 +206,7 @@ test('a database that is slow but answers keeps its connection', async () => {
   expect(relay.connections()).toBe(1)
 })
 
-test('a busy process keeps its connection', async () => {
+test('a busy process keeps its connection and gets its answer', async () => {
   const connections = async () => {
     const info = String(await redis.command(['INFO', 'stats']))
     return Number(/total_connections_received:(\d+)/.exec(info)?.[1])
@@ -215,12 +215,11 @@ test('a busy process keeps its connection', async () => {
   await works(client)
   const before = await connections()
   freeze()
-  const call = failing(() => echo(client, 'x'))
+  const call = echo(client, 'x')
   for (let n = 0; n < 5; n += 1) await new Promise((resolve) => setImmediate(resolve))
   thaw()
   for (const end = performance.now() + 200; performance.now() < end;);
-  expect((await call).error.name).toBe('TimeoutError')
-  await works(client)
+  expect(await call).toEqual(['x'])
   expect(await connections()).toBe(before)
 })
 
@@ -503,10 +502,11 @@ test('npm start keeps usage in Redis over TCP and reports that without the addre
   expect(await ended).toEqual([0, null])
 }, 30_000)
 
-test.each(['src/vercel.ts', 'src/worker.ts'])(
-  'the bundle of %s does not contain it',
+test.each(['vercel', 'vercel-pages', 'worker', 'worker-pages'])(
+  'the bundle of src/%s.ts does not contain it',
   async (entry) => {
-    const { metafile } = await build({ ...edgeBundle(entry, 'x.js'), write: false, metafile: true })
+    const bundle = edgeBundle(`src/${entry}.ts`, 'x.js')
+    const { metafile } = await build({ ...bundle, write: false, metafile: true })
     const inputs = Object.keys(metafile.inputs)
     expect(inputs).toContain('src/store/redis/rest.ts')
     expect(inputs.filter((path) => /@redis\/|tcp|upstash\/redis\/nodejs/.test(path))).toEqual([])

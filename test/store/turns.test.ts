@@ -76,6 +76,7 @@ test('a time-out of the limiter gives no turn', async () => {
     const store = redisStore(upstash, { timeoutMs: 300 })
     upstash.fault(() => ({ hang: true }))
     const turn = expect(store.takeTurn('key', 9)).rejects.toBeInstanceOf(StoreError)
+    while (upstash.log.length === 0) await new Promise((resolve) => setImmediate(resolve))
     await vi.advanceTimersByTimeAsync(60_000)
     await turn
   } finally {

@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import type { Command } from '../../src/ledger/commands.ts'
-import { DAY_MS, HOUR_MS, SECOND_MS } from '../../src/ledger/windows.ts'
+import { DAY_MS, HOUR_MS, SECOND_MS, minuteOf } from '../../src/ledger/windows.ts'
 import {
   dayKey,
   modelsKey,
@@ -37,29 +37,35 @@ import { fixture, useFixtures, type Json } from '../support/versions.ts'
 
 const { redis, warnings, remote, restore, filesOf, document } = useFixtures()
 
-const V2: [string, () => Promise<Store>][] = [
+/** Each with the fields that version 2 had not from the start. */
+const V2: [string, () => Promise<Store>, object][] = [
   [
     'in Redis',
     async () => {
       await restore('v2')
       return remote()
     },
+    { since: 0 },
   ],
   [
     'in a snapshot',
     async () => (await filesOf({ snapshot: await fixture('v2/snapshot.txt') })).store(),
+    { since: 0 },
   ],
   [
     'in a journal',
     async () => (await filesOf({ journal: await fixture('v2/journal.txt') })).store(),
+    // A replayed journal makes them.
+    { since: NOON - DAY_MS, syncs: 1, syncMinute: minuteOf(NOON) },
   ],
 ]
 
-describe.each(V2)('what version 2 left %s', (_, open) => {
+describe.each(V2)('what version 2 left %s', (_, open, newer) => {
   test('is read completely', async () => {
     const store = await open()
     const alice = await userOf(store)
     expect(alice.usage).toEqual({
+      ...newer,
       v: 2,
       id: 'alice',
       ip: '192.0.2.1',

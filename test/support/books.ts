@@ -66,6 +66,8 @@ type Lease = {
 type Counters = Map<string, Amounts>
 
 type Account = {
+  /** When the document began. */
+  since: number
   at: number
   /** By date and model. */
   rows: Map<string, Row>
@@ -74,6 +76,14 @@ type Account = {
 }
 
 type Day = { total: DayRow; models: Map<string, DayRow>; forgotten: number }
+
+const newAccount = (at: number): Account => ({
+  since: at,
+  at,
+  rows: new Map(),
+  leases: new Map(),
+  used: new Map(),
+})
 
 const none = (): Amounts => ({ requests: 0, tokens: 0 })
 
@@ -115,6 +125,8 @@ export function keepBooks({ lasting = true } = {}) {
   const events = new Map<string, Event>()
   const entered = new Set<string>()
   const erased = new Map<string, number>()
+  /** New users by network and minute. */
+  const newcomers = new Map<string, number>()
   const blocks = new Map<string, Map<string, Block>>()
   /** What resets removed: from the days, and from the users. */
   const cleared = none()
@@ -284,7 +296,7 @@ export function keepBooks({ lasting = true } = {}) {
   }
 
   function admit(command: Admit, answer: Answer): void {
-    const { id, user, model, reserved, lasts, limits, everyone: shared = {} } = command
+    const { id, user, model, reserved, lasts, limits, everyone: shared = {}, newUsers } = command
     const now = Math.max(clock(), command.now)
     const known = users.get(user)
     const at = Math.max(known?.at ?? now, now)
@@ -322,13 +334,24 @@ export function keepBooks({ lasting = true } = {}) {
         return must(command, answer, { ok: false, reason: 'limit', ...refusal })
       }
     }
+    if (!known && newUsers) {
+      const { network, perMinute } = newUsers
+      const place = `${network} ${startOf('minute', at)}`
+      const count = newcomers.get(place) ?? 0
+      if (count >= perMinute) {
+        met.add('a new user too many')
+        const resetAt = startOf('minute', at) + MINUTE
+        return must(command, answer, { ok: false, reason: 'newUsers', perMinute, resetAt })
+      }
+      newcomers.set(place, count + 1)
+    }
     must(command, answer, { ok: true, at })
     const rows = [limits.model, limits.total, shared.total, shared.model]
     const isByMinute = rows.some((row) =>
       namesOf(row ?? {}).some(({ window }) => window === 'minute'),
     )
     const windows = isByMinute ? ['day', 'minute'] : ['day']
-    const account = known ?? { at, rows: new Map(), leases: new Map(), used: new Map() }
+    const account = known ?? newAccount(at)
     users.set(user, account)
     advance(account, at)
     const lease = { model, at, until: at + lasts, reserved, windows }
@@ -343,6 +366,11 @@ export function keepBooks({ lasting = true } = {}) {
     const now = Math.max(clock(), command.now)
     const account = users.get(user)
     const lease = account?.leases.get(event.id)
+    const isOfAnother = !account || account.since > event.at || account.at < event.at
+    if (!lease && isOfAnother && now - event.at < LATE_SETTLE_MS) {
+      met.add('a lease that was lost with its document')
+      return enter(command, answer)
+    }
     const at = Math.max(account?.at ?? now, now)
     if (!account || !lease || at - lease.at >= LATE_SETTLE_MS) {
       met.add('a settlement of nothing')
@@ -353,7 +381,7 @@ export function keepBooks({ lasting = true } = {}) {
     end(account, event.id, lease, event, now)
   }
 
-  function enter(command: Enter, answer: Answer): void {
+  function enter(command: Enter | Settle, answer: Answer): void {
     const { user, event } = command
     const { id, model, reserved } = event
     const now = Math.max(clock(), command.now)
@@ -362,13 +390,17 @@ export function keepBooks({ lasting = true } = {}) {
       met.add('an entry of nothing')
       return must(command, answer, { applied: false })
     }
-    must(command, answer, { applied: true })
     const at = Math.min(event.at, now)
-    const account = users.get(user) ?? { at, rows: new Map(), leases: new Map(), used: new Map() }
-    users.set(user, account)
+    const account = users.get(user) ?? newAccount(at)
     advance(account, Math.max(account.at, at))
     if (lasting) entered.add(id)
     const held = account.leases.get(id)
+    if ('refused' in command && command.refused && !held) {
+      met.add('an entry of a refused request')
+      return must(command, answer, { applied: false })
+    }
+    must(command, answer, { applied: true })
+    users.set(user, account)
     if (held) {
       met.add('an entry of a lease')
       return end(account, id, held, event, now)

@@ -99,6 +99,7 @@ export async function openSurroundings(line: Line, folder?: string): Promise<Sur
     GROQ_BASE_URL: upstream.url,
     // All parts of a run share one process, which is slow on a busy machine.
     STORE_TIMEOUT_MS: '500',
+    NEW_USERS_PER_MINUTE: '0',
     GLOBAL_LIMITS: '{"total":{"tokensPerDay":1000000000,"requestsPerDay":10000000}}',
     EVENTS_KEPT: '20000',
     LOG_LEVEL: 'info',

@@ -26,6 +26,7 @@ const PARTS = [
   'tsconfig.json',
   'vercel.json',
   'wrangler.toml',
+  'wrangler.pages.toml',
 ]
 
 export async function copyCheckout(): Promise<Checkout> {

@@ -99,6 +99,9 @@ const admit = fc.record({
   ip: rarely(fc.constant('192.0.2.7')),
   limits: fc.record({ model: limits, total: rarely(limits) }),
   everyone: rarely(fc.record({ total: rarely(limits), model: rarely(limits) })),
+  newUsers: rarely(
+    fc.record({ network: fc.constantFrom('net', 'other'), perMinute: fc.constantFrom(1, 2) }),
+  ),
 })
 
 const settle = fc.record({
@@ -108,12 +111,15 @@ const settle = fc.record({
   charged: fc.integer({ min: 0, max: 600 }),
   cached: rarely(fc.integer({ min: 0, max: 600 })),
   session: rarely(fc.constantFrom('s1', 's2', 'constructor')),
+  /** How long ago it was admitted, in ms. */
+  since: fc.constantFrom(0, 1000, 61_000, 90_000_000),
 })
 
 const enter = fc.record({
   ended: settle,
   model: fc.constantFrom(...MODELS),
   reserved: fc.integer({ min: 1, max: 400 }),
+  refused: rarely(fc.constant(true as const)),
   /** How long ago it was served, in ms. */
   ago: fc.constantFrom(0, 500, 70_000, 90_000_000, 6.9 * 86_400_000, 7 * 86_400_000),
 })
@@ -152,7 +158,11 @@ const admin = fc.oneof(
     lasts: fc.constant(DAY_MS),
   }),
   fc.record({ op: fc.constant('logout' as const), session: fc.constantFrom('s1', 's2') }),
-  fc.record({ op: fc.constant('note' as const), ip: rarely(fc.constant('192.0.2.9')) }),
+  fc.record({
+    op: fc.constant('note' as const),
+    action: fc.constantFrom('export' as const, 'failed login' as const),
+    ip: fc.option(fc.constantFrom('192.0.2.9', '192.0.2.10'), { nil: undefined }),
+  }),
 )
 
 type Draw = { step: number } & (
@@ -208,7 +218,7 @@ function toCommand(draw: Draw, now: number): Command {
       return { op, now, session, until: now + lasts }
     }
     if (value.op === 'note') {
-      const note: Note = { op: 'note', now, action: 'export' }
+      const note: Note = { op: 'note', now, action: value.action }
       return value.ip === undefined ? note : { ...note, ip: value.ip }
     }
     return { ...value, now }
@@ -216,13 +226,14 @@ function toCommand(draw: Draw, now: number): Command {
   if (draw.kind === 'admit')
     return JSON.parse(JSON.stringify({ op: 'admit', now, ...draw.value })) as Admit
   if (draw.kind === 'settle') {
-    const event = ended(draw.value, now)
+    const event = ended(draw.value, Math.max(0, now - draw.value.since))
     return { op: 'settle', now, user: event.user, event } satisfies Settle
   }
   if (draw.kind === 'enter') {
-    const { model, reserved, ago } = draw.value
+    const { model, reserved, ago, refused } = draw.value
     const event = { ...ended(draw.value.ended, Math.max(0, now - ago)), model, reserved }
-    return { op: 'enter', now, user: event.user, event } satisfies Enter
+    const enter: Enter = { op: 'enter', now, user: event.user, event }
+    return refused ? { ...enter, refused } : enter
   }
   const { user, model, lift, reason, lasts } = draw.value
   const until = lasts === undefined ? {} : { until: now + lasts }

@@ -192,7 +192,7 @@ const reader: Target = {
     const bytes = body(random)
     note(Buffer.from(bytes).toString('base64'))
     const config = random.chance(0.5) ? BALANCED : STRICT
-    refusable(() => parseBody(bytes, config.cap === 'strict'))
+    refusable(() => parseBody(bytes))
     const request = refusable(() => readProxyRequest(random.pick(ROUTES), bytes, config))
     if (!request) return
     const { tokens, promptBytes, splice } = request.reservation
@@ -302,7 +302,13 @@ const headerText = (random: Random, most = 8) =>
 
 const COOKIE_SECRET = 'admin-key-of-the-fuzz'
 const sessions = createSessions({ config: BALANCED, now: () => 1_000_000 }, COOKIE_SECRET)
-const identify = createIdentify({ config: BALANCED, clientIp: () => undefined })
+const identify = createIdentify({
+  config: BALANCED,
+  clientIp: () => undefined,
+  claimedIp: () => undefined,
+  now: Date.now,
+  log: createLog({ level: 'silent', format: 'json', write: () => undefined }),
+})
 
 const cookies: Target = {
   name: 'cookies',
@@ -504,6 +510,7 @@ async function openRoutes(): Promise<Target & { close(): Promise<void> }> {
   }) as typeof fetch
   const vars = {
     GLOBAL_LIMITS: '{}',
+    NEW_USERS_PER_MINUTE: '1000000',
     MODEL_LIMITS: '{"*":{"tokensPerDay":100000000,"requestsPerDay":100000}}',
     EVENTS_KEPT: '200',
     ADMIN_KEY: 'admin-key-of-the-fuzz',
@@ -526,8 +533,14 @@ async function openRoutes(): Promise<Target & { close(): Promise<void> }> {
     now: Date.now,
     log,
     // Many addresses, since each has only a few wrong keys a minute.
+    claimedIp: () => undefined,
     clientIp: () => `198.18.${random.int(0, 255)}.${random.int(0, 255)}`,
-    relay: { pipe: streamPipe, headers: {}, drain: { ms: 1000, bytes: 1e6, atOnce: 64 } },
+    relay: {
+      pipe: () => streamPipe(),
+      headers: {},
+      isDecoded: () => true,
+      drain: { ms: 1000, bytes: 1e6, atOnce: 64 },
+    },
     environment: { platform: 'node', storage: 'file' },
   })
   app.on('GET', STATIC_PATHS, staticFiles())

@@ -4,7 +4,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { build } from 'esbuild'
 import type { Readable } from 'node:stream'
-import { COMPATIBILITY_DATE, edgeBundle } from '../../scripts/bundle.ts'
+import {
+  COMPATIBILITY_DATE,
+  WORKERS,
+  edgeBundle,
+  workersOf,
+  type WorkerScripts,
+} from '../../scripts/bundle.ts'
 import { readConfig, type Vars } from '../../src/config/config.ts'
 import { createLog } from '../../src/log.ts'
 import { openStore } from '../../src/platform/node/store.ts'
@@ -27,6 +33,7 @@ const VARS: Vars = {
   USER_HASH_SECRET: 'secret-of-the-tests',
   MODEL_LIMITS: '{"*":{"tokensPerDay":1000000000,"requestsPerDay":1000000}}',
   GLOBAL_LIMITS: '{}',
+  NEW_USERS_PER_MINUTE: '1000000',
   STORE_TIMEOUT_MS: '10000',
   LOG_LEVEL: 'debug',
   PORT: '0',
@@ -63,28 +70,30 @@ async function startNode(vars: Vars): Promise<Gateway> {
   }
 }
 
-let bundle: Promise<string> | undefined
+let bundles: Promise<WorkerScripts> | undefined
 
-async function edgeScript(): Promise<string> {
-  const { outputFiles } = await build({ ...edgeBundle('src/worker.ts', 'worker.js'), write: false })
-  return outputFiles[0]?.text ?? ''
+async function edgeScripts(): Promise<WorkerScripts> {
+  const bundled = async (entry: string) =>
+    (await build({ ...edgeBundle(entry, 'worker.js'), write: false })).outputFiles[0]?.text ?? ''
+  const [proxy, pages] = await Promise.all([bundled(WORKERS.proxy), bundled(WORKERS.pages)])
+  return { proxy, pages }
 }
 
 async function startWorkerd(vars: Vars): Promise<Gateway> {
   // Only here: it takes half a second to load, and half of the tests need it.
   const { Log: MiniflareLog, LogLevel, Miniflare } = await import('miniflare')
-  bundle ??= edgeScript()
+  bundles ??= edgeScripts()
   const lines: string[] = []
   const bindings: Record<string, string> = {}
   for (const [name, value] of Object.entries(vars)) if (value !== undefined) bindings[name] = value
-  const common = { modules: true, compatibilityDate: COMPATIBILITY_DATE } as const
   const miniflare = new Miniflare({
     workers: [
-      { ...common, name: 'weir', script: await bundle, bindings },
+      ...workersOf(await bundles, bindings, { FILES: 'static' }),
       // The files that a page loads. Nothing answers before the gateway here; deploy.test.ts tests
       // what Cloudflare answers itself.
       {
-        ...common,
+        modules: true,
+        compatibilityDate: COMPATIBILITY_DATE,
         name: 'static',
         routes: STATIC_PATHS.map((path) => `*${path}`),
         script: 'export default { fetch: (request, env) => env.FILES.fetch(request) }',

@@ -21,7 +21,7 @@ export async function startProcess(vars: Vars): Promise<Process> {
   const child = spawn(process.execPath, ['--import', 'tsx', 'src/node.ts'], {
     env: {
       ...{ PATH, HOME, PORT: '0', NODE_ENV: 'production', GROQ_API_KEY: 'gsk_server_key' },
-      ...{ ADMIN_KEY, ...vars },
+      ...{ ADMIN_KEY, NEW_USERS_PER_MINUTE: '0', ...vars },
     },
   })
   const ended = once(child, 'close').then(([code]) => code as number | null)

@@ -37,13 +37,16 @@ const MISSING =
   'redis-server is not on the PATH, and these tests run against a real one: ' +
   '`apt-get install redis-server` on Debian and Ubuntu, `brew install redis` on macOS'
 
-/** With a `folder`, a killed server has all acknowledged data when it starts again. The caller removes the folder. */
-export async function startRedis(folder?: string): Promise<Redis> {
+/**
+ * With a `folder`, a killed server has all acknowledged data when it starts again. The caller removes the folder.
+ * `more` are further options of the server.
+ */
+export async function startRedis(folder?: string, more: string[] = []): Promise<Redis> {
   let port = await freePort()
   let server: Server | undefined
   for (let attempt = 1; server === undefined; attempt++) {
     try {
-      server = await launch(port, folder)
+      server = await launch(port, folder, more)
     } catch (error) {
       // Another process can take the port between our check and the server's bind.
       if (attempt === 5 || !String(error).includes('in use')) throw error
@@ -64,7 +67,7 @@ export async function startRedis(folder?: string): Promise<Redis> {
   }
 
   const start = async (): Promise<void> => {
-    server = await launch(port, folder)
+    server = await launch(port, folder, more)
     await command(['PING'])
   }
 
@@ -142,7 +145,7 @@ function open(port: number, strings: 'text' | 'bytes') {
   })
 }
 
-async function launch(port: number, folder?: string): Promise<Server> {
+async function launch(port: number, folder?: string, more: string[] = []): Promise<Server> {
   const dir = folder ?? mkdtempSync(join(tmpdir(), 'weir-redis-'))
   const appendonly = folder === undefined ? 'no' : 'yes'
   const options = ['--port', port, '--bind', '127.0.0.1', '--save', '', '--appendonly', appendonly]
@@ -151,7 +154,7 @@ async function launch(port: number, folder?: string): Promise<Server> {
   options.push('--appendfsync', 'no')
   const child = spawn(
     'redis-server',
-    [...options, '--daemonize', 'no', '--dir', dir, '--loglevel', 'notice'].map(String),
+    [...options, ...more, '--daemonize', 'no', '--dir', dir, '--loglevel', 'notice'].map(String),
     { stdio: ['ignore', 'pipe', 'pipe'] },
   )
   const { pid } = child
@@ -200,7 +203,7 @@ function ready(child: ChildProcess): Promise<void> {
   })
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const address = server.address()

@@ -7,6 +7,7 @@ import type {
   Audit,
   DayDoc,
   Event,
+  NewUsersDoc,
   PastDoc,
   ProfileDoc,
   QuotaDoc,
@@ -28,6 +29,7 @@ export function reducerState(
   const audit: Audit[] = []
   let events: Event[] = []
   const sessions = new Map<string, number | undefined>()
+  let newUsers: NewUsersDoc | undefined
   const view: View = {
     usage: (user) => usage.get(user),
     past: (user) => past.get(user),
@@ -35,6 +37,8 @@ export function reducerState(
     quota: (scope) => quotas.get(scope),
     day: (date) => days.get(date),
     entered: (id) => entered.has(id),
+    newUsers: () => newUsers,
+    lastAudit: () => audit[0],
     erasedAt: (user) => erased.get(user),
     time,
   }
@@ -60,7 +64,9 @@ export function reducerState(
       if (step.profile) profiles.set(step.profile.id, step.profile)
       for (const [scope, quota] of Object.entries(step.quotas ?? {})) quotas.set(scope, quota)
       if (step.day) days.set(step.day.date, step.day)
+      newUsers = step.newUsers ?? newUsers
       if (step.event) events.push(step.event)
+      if (step.again) audit.shift()
       if (step.audit) audit.unshift(step.audit)
       if (step.session) sessions.set(step.session.hash, step.session.until)
       if (step.erased) {

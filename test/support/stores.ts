@@ -2,11 +2,13 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import type { Redis } from '@upstash/redis'
 import { openLocal, type LocalStore } from '../../src/store/local/store.ts'
-import { createRedisStore } from '../../src/store/redis/store.ts'
+import { createRedisStore, type RedisOptions } from '../../src/store/redis/store.ts'
 import { LEDGER_SCRIPT } from '../../src/store/redis/script-files.ts'
 import { restClient } from '../../src/store/redis/rest.ts'
 import { tcpClient } from '../../src/store/redis/tcp.ts'
+import { turnTaker } from '../../src/store/redis/turns.ts'
 import type { Answer, Command } from '../../src/ledger/commands.ts'
 import type { Retention } from '../../src/ledger/documents.ts'
 import { answerOf, type Store, type UserQuery } from '../../src/store/store.ts'
@@ -26,16 +28,20 @@ type RedisStoreOptions = {
 }
 
 export const redisStore = (upstash: Upstash, options: RedisStoreOptions = {}): Store =>
-  createRedisStore({
-    redis: restClient({
-      url: upstash.url,
-      token: upstash.token,
-      timeoutMs: options.timeoutMs ?? 10_000,
-    }),
-    ...redisOptions(options),
-  })
+  createRedisStore(
+    redisOptions(
+      restClient({
+        url: upstash.url,
+        token: upstash.token,
+        timeoutMs: options.timeoutMs ?? 10_000,
+      }),
+      options,
+    ),
+  )
 
-const redisOptions = (options: RedisStoreOptions) => ({
+const redisOptions = (redis: Redis, options: RedisStoreOptions): RedisOptions => ({
+  redis,
+  takeTurn: turnTaker(redis, { batch: options.batch ?? false }),
   retention: { ...RETENTION, ...options.retention },
   script: options.script ?? LEDGER_SCRIPT,
   // The clocks of tests may jump.
@@ -50,7 +56,7 @@ export type TcpStore = Store & { remove(): Promise<void> }
 /** A Redis store with its own connection. */
 export function tcpStore(url: string, options: RedisStoreOptions = {}): TcpStore {
   const { redis, close } = tcpClient({ url, timeoutMs: options.timeoutMs ?? 10_000 })
-  const store = createRedisStore({ redis, ...redisOptions(options) })
+  const store = createRedisStore(redisOptions(redis, options))
   return { ...store, remove: async () => close() }
 }
 

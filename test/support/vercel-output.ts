@@ -1,5 +1,5 @@
 /**
- * Serves the output of `vercel build`: the routes of config.json that ours need, the static files, and the function, in
+ * Serves the output of `vercel build`: the routes of config.json that ours need, the static files, and the functions, in
  * the edge runtime or under the launcher of Vercel's own development server.
  */
 import { serve } from '@hono/node-server'
@@ -35,14 +35,16 @@ const readJson = async <T>(path: string) => JSON.parse(await readFile(path, 'utf
 export async function serveOutput(output: string, vars: Vars): Promise<Served> {
   const { routes } = await readJson<{ routes: Route[] }>(join(output, 'config.json'))
   const { before, after } = phases(routes)
-  const [last] = after
-  if (!last?.dest || !matches(last, '/api/groq')) throw new Error('no route to a function')
-  const folder = join(output, `functions${last.dest}.func`)
-  const launch = await readJson<Launch>(join(folder, '.vc-config.json'))
-  const running =
-    launch.runtime === 'edge'
-      ? await runOnEdge(join(folder, launch.entrypoint ?? ''), vars)
-      : await runOnNode(folder, launch.handler ?? '', vars)
+  const functions = new Map<string, Served>()
+  for (const { dest } of after) {
+    if (dest) functions.set(dest, await runFunction(join(output, `functions${dest}.func`), vars))
+  }
+  const runningAt = (path: string): Served => {
+    const { dest = '' } = after.find((route) => matches(route, path)) ?? {}
+    const running = functions.get(dest)
+    if (!running) throw new Error(`no route to a function for ${path}`)
+    return running
+  }
 
   const app = new Hono()
   app.use(async (c, next) => {
@@ -54,7 +56,7 @@ export async function serveOutput(output: string, vars: Vars): Promise<Served> {
   app.get('*', serveStatic({ root: join(output, 'static') }))
   app.all('*', (c) => {
     const { pathname, search, host } = new URL(c.req.url)
-    return proxy(running.url + pathname + search, {
+    return proxy(runningAt(pathname).url + pathname + search, {
       raw: c.req.raw,
       headers: {
         ...c.req.header(),
@@ -75,9 +77,16 @@ export async function serveOutput(output: string, vars: Vars): Promise<Served> {
       server.close()
       server.closeAllConnections()
       await closed
-      await running.close()
+      for (const running of functions.values()) await running.close()
     },
   }
+}
+
+async function runFunction(folder: string, vars: Vars): Promise<Served> {
+  const launch = await readJson<Launch>(join(folder, '.vc-config.json'))
+  return launch.runtime === 'edge'
+    ? runOnEdge(join(folder, launch.entrypoint ?? ''), vars)
+    : runOnNode(folder, launch.handler ?? '', vars)
 }
 
 /** The routes before the files, and the routes after them; `vercel build` adds some for errors. */

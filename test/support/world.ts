@@ -1,4 +1,5 @@
 /** Everything around a gateway, real or fake: Redis, its REST server, upstream, and the gateways. */
+import { setTimeout } from 'node:timers/promises'
 import { afterAll, beforeAll, beforeEach } from 'vitest'
 import type { Vars } from '../../src/config/config.ts'
 import type { Store } from '../../src/store/store.ts'
@@ -16,6 +17,18 @@ export type World = {
   store: Store
   /** A gateway with these variables. The same variables give the same gateway. */
   gateway(kind: Kind, vars?: Vars): Promise<Gateway>
+}
+
+/**
+ * Waits until the requests of the test before have settled, for a moment at most: some never do. After the database was
+ * emptied, they would be entered.
+ */
+async function settled(store: Store): Promise<void> {
+  const isRunning = async () => {
+    const { users } = await store.listUsers({ sort: 'lastActive', limit: 50, now: Date.now() })
+    return users.some(({ usage }) => Object.keys(usage.leases).length > 0)
+  }
+  for (const end = Date.now() + 200; Date.now() < end && (await isRunning());) await setTimeout(5)
 }
 
 /** A world for the tests of a file: started before them, empty before each of them. */
@@ -44,6 +57,9 @@ export function useWorld(): World {
   })
   beforeEach(async () => {
     world.upstream.reset()
+    world.upstash.reset()
+    await settled(world.store)
+    // It keeps no trace of that.
     world.upstash.reset()
     await world.redis.flush()
   })

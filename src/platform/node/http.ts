@@ -2,13 +2,43 @@
  * HTTP calls on Node through undici's own interface, because the streams and copies of `fetch` cost more than the
  * rest of a request.
  */
-import { Readable, pipeline, type Transform } from 'node:stream'
-import { createBrotliDecompress, createGunzip, createInflate } from 'node:zlib'
-import { Agent, type Dispatcher } from 'undici'
+import { Agent, EnvHttpProxyAgent, buildConnector, type Dispatcher } from 'undici'
 import type { AnswerHeaders, BodyReader, Bytes, Fetch, UpstreamAnswer } from '../../ports.ts'
+import { decode } from './decode.ts'
+import { skipInformational } from './informational.ts'
+import { proxiesOf } from './proxies.ts'
 
-/** Keeps connections alive as `fetch` does. There are no time-outs here: callers pass a signal. */
-const agent = new Agent({ headersTimeout: 0, bodyTimeout: 0 })
+/**
+ * A host may have several addresses, which Node tries one after the other. This is long enough for the second try of
+ * a lost packet, after a second. Node's own 250 ms are too short for a distant host.
+ */
+const CONNECT = { timeout: 0, autoSelectFamilyAttemptTimeout: 1500 }
+
+/** Connections are kept alive as by `fetch`. There are no time-outs here: callers pass a signal. */
+const OPTIONS = {
+  headersTimeout: 0,
+  bodyTimeout: 0,
+  connect: skipInformational(buildConnector(CONNECT)),
+  proxyTls: CONNECT,
+}
+
+const direct = new Agent(OPTIONS)
+let agents: Record<string, Dispatcher> = {}
+
+/** Sends calls through the proxies that these variables name, from now on. Throws `ConfigError`. */
+export function useProxies(env: Record<string, string | undefined>): void {
+  const { http, https, except } = proxiesOf(env)
+  const through = (proxy: string | undefined): Dispatcher =>
+    proxy === undefined
+      ? direct
+      : new EnvHttpProxyAgent({
+          ...OPTIONS,
+          httpProxy: proxy,
+          httpsProxy: proxy,
+          noProxy: except ?? '',
+        })
+  agents = { 'http:': through(http), 'https:': through(https) }
+}
 
 /** The most unread bytes before the sender must wait. */
 const MOST_UNREAD = 64 * 1024
@@ -16,21 +46,13 @@ const MOST_UNREAD = 64 * 1024
 /** Statuses without a body: https://fetch.spec.whatwg.org/#null-body-status */
 const NO_BODY = new Set([204, 205, 304])
 
-/** The codings that `fetch` decodes (RFC 9110, section 8.4.1). Code after it expects decoded bodies. */
-const DECODERS: Record<string, () => Transform> = {
-  gzip: createGunzip,
-  'x-gzip': createGunzip,
-  deflate: createInflate,
-  br: createBrotliDecompress,
-}
-
 /**
  * Like `fetch` with `redirect: 'manual'`. Rejects with the signal's reason if it is aborted, or with the error of the
  * connection. An error after the headers makes a read of the body fail.
  */
 export const nodeFetch: Fetch = (url, { method, headers, body, signal }) =>
   new Promise((resolve, reject) => {
-    const { origin, pathname, search } = new URL(url)
+    const { origin, protocol, pathname, search } = new URL(url)
     let transfer: Dispatcher.DispatchController | undefined
     const incoming = createIncoming(() => transfer)
     const abort = () => {
@@ -41,6 +63,7 @@ export const nodeFetch: Fetch = (url, { method, headers, body, signal }) =>
     }
     if (signal.aborted) return abort()
     signal.addEventListener('abort', abort, { once: true })
+    const agent = agents[protocol] ?? direct
     agent.dispatch(
       // A user-agent as `fetch` sends it, because some hosts refuse requests without one.
       {
@@ -96,31 +119,12 @@ export async function textOf({ body }: UpstreamAnswer): Promise<string> {
 
 const asError = (reason: unknown) => (reason instanceof Error ? reason : new Error(String(reason)))
 
-function bodyOf(
+const bodyOf = (
   status: number,
   headers: AnswerHeaders,
   reader: BodyReader,
-): UpstreamAnswer['body'] {
-  if (NO_BODY.has(status)) return null
-  const decoders = (headers.get('content-encoding') ?? '')
-    .split(',')
-    .map((coding) => DECODERS[coding.trim().toLowerCase()])
-    .filter((decoder) => decoder !== undefined)
-  if (decoders.length === 0) return { getReader: () => reader, cancel: () => reader.cancel() }
-  const streams = decoders.reverse().map((decoder) => decoder())
-  const all = [Readable.from(chunksOf(reader)), ...streams]
-  // An error reaches the reader of the last stream.
-  pipeline(all, () => undefined)
-  return Readable.toWeb(streams.at(-1) as Transform) as UpstreamAnswer['body']
-}
-
-async function* chunksOf(reader: BodyReader): AsyncGenerator<Bytes> {
-  try {
-    for (let { value } = await reader.read(); value; { value } = await reader.read()) yield value
-  } finally {
-    await reader.cancel()
-  }
-}
+): UpstreamAnswer['body'] =>
+  NO_BODY.has(status) ? null : decode(headers.get('content-encoding') ?? '', reader)
 
 /** A buffer for received bytes that have not been read. */
 function createIncoming(transfer: () => Dispatcher.DispatchController | undefined) {

@@ -4,6 +4,7 @@
  */
 import type { Redis, Requester } from '@upstash/redis'
 import { nodeFetch, textOf } from './http.ts'
+import { withDeadline } from '../../store/redis/deadline.ts'
 import { PlainRedis } from '../../store/redis/plain-redis.ts'
 import type { RestOptions } from '../../store/redis/rest.ts'
 
@@ -18,26 +19,19 @@ export function restNodeClient({ url, token, timeoutMs }: RestOptions): Redis {
     'content-type': 'application/json',
     [SYNC]: '',
   }
-  const request: Requester['request'] = async ({ body }) => {
-    const deadline = new AbortController()
-    const timer = setTimeout(() => {
-      deadline.abort(new DOMException('The database did not answer in time.', 'TimeoutError'))
-    }, timeoutMs)
-    try {
+  const request: Requester['request'] = ({ body }) =>
+    withDeadline(timeoutMs, async (signal) => {
       const answer = await nodeFetch(address, {
         method: 'POST',
         headers,
         body: Buffer.from(JSON.stringify(body)),
-        signal: deadline.signal,
+        signal,
         redirect: 'manual',
       })
       const reply = JSON.parse(await textOf(answer))
       if (!answer.ok) return { error: String(reply.error) }
       headers[SYNC] = answer.headers.get(SYNC) ?? ''
       return reply
-    } finally {
-      clearTimeout(timer)
-    }
-  }
+    })
   return new PlainRedis({ request })
 }

@@ -1,7 +1,8 @@
 /** Detects a change of `USER_HASH_SECRET`, by a check value that is stored with the data. */
-import { readFile, writeFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Log } from '../../log.ts'
+import { replaceFile } from '../../store/local/private-file.ts'
 import { guard } from '../../store/redis/call.ts'
 import { PREFIX } from '../../store/redis/keys.ts'
 import type { RedisCommands } from '../../store/redis/store.ts'
@@ -30,7 +31,7 @@ export function checkInFile(file: string): CheckPlace {
   const path = `${file}.secret`
   return {
     read: () => readFile(path, 'utf8').catch(() => undefined),
-    write: (value) => writeFile(path, value, { mode: 0o600 }),
+    write: (value) => replaceFile(path, [value]),
   }
 }
 

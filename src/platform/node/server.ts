@@ -1,12 +1,21 @@
 /** The app as a server on Node. Client addresses come from sockets. Closing waits for background work. */
-import { serve, type HttpBindings } from '@hono/node-server'
+import { getRequestListener, type HttpBindings } from '@hono/node-server'
 import type { Hono } from 'hono'
-import type { Server as HttpServer, ServerResponse } from 'node:http'
+import {
+  createServer,
+  type IncomingMessage,
+  type ServerOptions as HttpOptions,
+  type ServerResponse,
+} from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Config } from '../../config/config.ts'
 import type { Log } from '../../log.ts'
+import { claimReader } from '../claimed-ip.ts'
+import { NODE_BODIES } from './bodies.ts'
 import { bare, forwardedFor } from './client-address.ts'
+import { isDecoded } from './decode.ts'
 import { nodeFetch } from './http.ts'
+import { inTurn } from './in-turn.ts'
 import { streamPipe } from '../../gateway/pipe.ts'
 import type { AppEnv, Deps } from '../../context.ts'
 import type { RelayPlatform } from '../../ports.ts'
@@ -27,17 +36,54 @@ export type Server = {
   close(): Promise<void>
 }
 
+/** The answer to each request. */
+const answers = new WeakMap<Request, ServerResponse>()
+
 const RELAY: RelayPlatform = {
-  pipe: streamPipe,
+  pipe: (_, client) => streamPipe(() => answers.get(client)?.destroy()),
   // Without this header, @hono/node-server waits for the first bytes before it sends the status, and replaces an
   // answer that breaks off there by its own error.
   headers: { 'transfer-encoding': 'chunked' },
+  isDecoded,
   // After a client has disconnected, only the request's deadline limits how long its answer is read.
   drain: { ms: Infinity, bytes: Infinity, atOnce: 64 },
 }
 
+/** Headers in which proxies tell the address of a client. */
+const FORWARDED = [
+  'x-forwarded-for',
+  'forwarded',
+  'x-real-ip',
+  'cf-connecting-ip',
+  'true-client-ip',
+  'fastly-client-ip',
+  'x-client-ip',
+  'x-cluster-client-ip',
+]
+/**
+ * In ms. Proxies in front keep idle connections for up to 2 minutes (nginx and AWS 60 s, Traefik 90 s, Caddy 120 s). A server
+ * that closes one first may do so just when the next request is on its way, and the proxy answers 502.
+ */
+const TIMEOUTS = {
+  keepAliveTimeout: 125_000,
+  // From the connection or the first byte: some proxies open connections before they need them.
+  headersTimeout: 130_000,
+  // For headers and body.
+  requestTimeout: 130_000,
+  connectionsCheckingInterval: 5000,
+} satisfies HttpOptions
+
 /** How often an unavailable store is retried while no requests arrive. */
 const TEND_MS = 250
+
+/**
+ * Takes scheme and host off a target in absolute form (RFC 9112, section 3.2.2). Any client may write them, and no proxy in
+ * front checks them as it checks Host: what we say of our own address must not come from there.
+ */
+function toOriginForm(request: IncomingMessage): void {
+  const [, path] = /^https?:\/\/[^/?#]*(.*)$/i.exec(request.url ?? '') ?? []
+  if (path !== undefined) request.url = path.startsWith('/') ? path : `/${path}`
+}
 
 /** Listens on `config.host` and `config.port`. Rejects if that is not possible. */
 export async function startServer({
@@ -47,7 +93,8 @@ export async function startServer({
   log,
 }: ServerOptions): Promise<Server> {
   const work = trackWork()
-  const answers = trackAnswers()
+  const running = trackAnswers()
+  const claimed = claimReader(config, FORWARDED, log)
   const context = { waitUntil: work.waitUntil, passThroughOnException() {}, props: {} }
   const app = createApp({
     config,
@@ -60,7 +107,12 @@ export async function startServer({
       if (forwarded) return forwardedFor(forwarded, config.trustProxy)
       return bare((c.env as HttpBindings).incoming.socket.remoteAddress ?? '')
     },
+    claimedIp(c) {
+      const { headers } = (c.env as HttpBindings).incoming
+      return claimed((name) => headers[name]?.toString())
+    },
     relay: RELAY,
+    bodies: NODE_BODIES,
     environment: { platform: 'node', storage: config.redis ? 'database' : 'file' },
   })
   app.on('GET', STATIC_PATHS, staticFiles())
@@ -71,6 +123,7 @@ export async function startServer({
   }, TEND_MS).unref()
 
   const fetchApp = async (request: Request, env: HttpBindings) => {
+    answers.set(request, env.outgoing)
     const response = await app.fetch(request, env, context)
     // HTTP/1.0 has no chunked encoding: an answer ends with the connection (RFC 9112, section 6.1).
     if (env.incoming.httpVersion === '1.0') response.headers.delete('transfer-encoding')
@@ -80,27 +133,31 @@ export async function startServer({
     setImmediate(() => socket?.uncork())
     return response
   }
-  const listen = { port: config.port, ...(config.host && { hostname: config.host }) }
-  let server: HttpServer | undefined
-  const { port } = await new Promise<AddressInfo>((resolve, reject) => {
-    server = serve(
-      { fetch: (request, env) => fetchApp(request, env as HttpBindings), ...listen },
-      resolve,
-    ) as HttpServer
+  const listener = getRequestListener((request, env) => fetchApp(request, env as HttpBindings))
+  const server = createServer(
+    TIMEOUTS,
+    inTurn((request, response) => {
+      toOriginForm(request)
+      running.add(response)
+      void listener(request, response)
+    }),
+  )
+  await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.on('request', (_, response: ServerResponse) => answers.add(response))
+    server.listen(config.port, config.host, resolve)
   })
+  const { port } = server.address() as AddressInfo
   return {
     port,
     async close() {
-      answers.hurry()
-      server?.close()
+      running.hurry()
+      server.close()
       store.pause()
-      await answers.done()
+      await running.done()
       clearInterval(tending)
       await work.done()
       // Connections without a complete request would keep the server open for ever.
-      server?.closeAllConnections()
+      server.closeAllConnections()
     },
   }
 }

@@ -1,4 +1,5 @@
 /** SIGTERM and SIGINT: the first signal ends the process in an orderly way, a later one at once. */
+import type { Log } from '../../log.ts'
 
 /**
  * npm forwards a signal that was sent to its whole process group, so one signal may arrive twice. A second signal
@@ -6,17 +7,35 @@
  */
 const SAME_SIGNAL_MS = 1000
 
-/** Runs `stop` at the first signal and ends the process with code 0 after it; with 1 at a signal that comes later. */
-export function onStopSignal(stop: () => Promise<void>): void {
+/**
+ * At the first signal runs `steps` in order, each also if an earlier one failed, and ends the process: with code 0, or
+ * with 1 if a step failed, which is logged. A signal that comes later ends it with 1 at once. Returns a function that
+ * does the same as the first signal, but ends the process with 1.
+ */
+export function onStopSignal(steps: (() => unknown)[], log: Pick<Log, 'error'>): () => void {
   let since: number | undefined
+  async function stop(code: number): Promise<void> {
+    since = performance.now()
+    let ended = code
+    for (const step of steps) {
+      try {
+        await step()
+      } catch (error) {
+        log.error('stop.failed', { error })
+        ended = 1
+      }
+    }
+    process.exit(ended)
+  }
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     // A handler of a library would end the process at once.
     process.removeAllListeners(signal)
     process.on(signal, () => {
-      if (since === undefined) {
-        since = performance.now()
-        void stop().then(() => process.exit(0))
-      } else if (performance.now() - since >= SAME_SIGNAL_MS) process.exit(1)
+      if (since === undefined) void stop(0)
+      else if (performance.now() - since >= SAME_SIGNAL_MS) process.exit(1)
     })
+  }
+  return () => {
+    if (since === undefined) void stop(1)
   }
 }

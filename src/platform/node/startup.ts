@@ -1,11 +1,18 @@
 /** The lines printed at the start: the store, the limits, and missing protection. */
 import type { Config } from '../../config/config.ts'
+import { isLongKey } from '../../identity/admin-key.ts'
 import { limitName, type Limits } from '../../ledger/policy.ts'
 import { UNITS } from '../../ledger/shapes.ts'
 import { WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
+import { evictionWarning } from '../../reports/eviction.ts'
+import type { StoreHealth } from '../../store/fallback/store.ts'
 
 /** One line per fact, without secrets. `storage` is where usage is stored. */
-export function startupLines(config: Readonly<Config>, storage: string): string[] {
+export function startupLines(
+  config: Readonly<Config>,
+  storage: string,
+  health: Pick<StoreHealth, 'reason' | 'evicts'> = {},
+): string[] {
   const { limits, globalLimits } = config
   const lines = [`Storage: ${storage}`]
   const everyone = globalLimits?.total && inWords(globalLimits.total)
@@ -19,6 +26,20 @@ export function startupLines(config: Readonly<Config>, storage: string): string[
       ? 'User tokens are not verified: anyone can make one up. GLOBAL_LIMITS limits the bill.'
       : 'User tokens are not verified: anyone can make one up. Without a total in GLOBAL_LIMITS nothing limits the bill.',
   )
+  if (!config.proxySaid) {
+    lines.push(
+      'TRUST_PROXY is not set: client addresses are those of sockets. Set it behind a proxy.',
+    )
+  }
+  if (config.adminKey !== undefined && !isLongKey(config.adminKey)) {
+    lines.push(
+      'ADMIN_KEY is short: whoever shares an address with a guesser may have to wait a minute.',
+    )
+  }
+  if (health.reason !== undefined) {
+    lines.push(`The database cannot be used: ${health.reason}`)
+  }
+  if (health.evicts !== undefined) lines.push(evictionWarning(health.evicts))
   if (config.redis) {
     lines.push(
       config.onStoreDown === 'open'

@@ -10,6 +10,7 @@ import { fileQueue } from '../../store/fallback/queue-file.ts'
 import { memoryQueue } from '../../store/fallback/queue.ts'
 import { CONNECTED, createRedisStore } from '../../store/redis/store.ts'
 import { LEDGER_SCRIPT } from '../../store/redis/script-files.ts'
+import { turnTaker } from '../../store/redis/turns.ts'
 import { restNodeClient } from './rest.ts'
 import type { Store } from '../../store/store.ts'
 
@@ -21,6 +22,8 @@ export type NodeStore = {
   storage: string
   /** Where the check value of the secret is stored. */
   check: CheckPlace
+  /** Aborted when another process has taken over the files that everything is counted in. */
+  lost: AbortSignal
   close(): Promise<void>
 }
 
@@ -28,24 +31,36 @@ export type NodeStore = {
 export async function openStore(config: Readonly<Config>, log: Log): Promise<NodeStore> {
   const { redis: database, storeTimeoutMs, retention, usageFile: file, onStoreDown: mode } = config
   const { warn } = log
+  const losing = new AbortController()
+  const lost = losing.signal
   const options = { mode, retention, now: Date.now, log }
   if (!database) {
     const report = await importOld({ ...config, file, now: Date.now })
     if (report) log.info(imported(report), fieldsOf(report))
-    const local = await openLocal({ file, retention, now: Date.now, warn })
+    const local = await openLocal({
+      ...{ file, retention, now: Date.now, warn },
+      lost: (error) => losing.abort(error),
+    })
     const store = withFallback({ ...options, store: local, queue: memoryQueue(log) })
     const [storage, check] = [`the file ${file}`, checkInFile(file)]
-    return { store, direct: local, storage, check, close: () => local.close() }
+    return { store, direct: local, storage, check, lost, close: () => local.close() }
   }
   const { redis, storage, disconnect } = await connect(database, storeTimeoutMs)
-  const direct = createRedisStore({ redis, retention, script: LEDGER_SCRIPT, batch: true, warn })
+  const direct = createRedisStore({
+    redis,
+    takeTurn: turnTaker(redis, { batch: true }),
+    retention,
+    script: LEDGER_SCRIPT,
+    batch: true,
+    warn,
+  })
   const queue = await fileQueue(file, log)
   const store = withFallback({ ...options, store: direct, queue, connected: CONNECTED })
   const close = async () => {
     await queue.close()
     disconnect()
   }
-  return { store, direct, storage, check: checkInDatabase(redis, file), close }
+  return { store, direct, storage, check: checkInDatabase(redis, file), lost, close }
 }
 
 /** Builds a separate client for the database. */

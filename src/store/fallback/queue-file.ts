@@ -4,15 +4,19 @@
  * Before entries are sent, the file is renamed to `FILE.queue.replaying`. It is removed after the store has taken all
  * entries. If an earlier process left such a file, it is sent again from the first line: each entry counts once,
  * however often it is sent.
+ *
+ * One process owns the files. If it finds that it has lost them, it keeps what it has just written in memory too, and
+ * neither renames nor removes anything.
  */
-import { appendFile, mkdir, open, rename, stat, unlink } from 'node:fs/promises'
+import { mkdir, open, rename, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Log } from '../../log.ts'
 import { acquireLock, type Lock } from '../local/lock.ts'
+import { appendPrivate } from '../local/private-file.ts'
 import { countLines, lineOf, readEntry } from './queue-lines.ts'
 import { queueWriter } from './queue-writer.ts'
 import { memoryQueue, type Queue, type Send } from './queue.ts'
-import { REPLAY_BATCH, type Entry } from '../store.ts'
+import { REPLAY_BATCH, StoreError, type Entry } from '../store.ts'
 
 /** How often to try for the files that another process had at the start. */
 const TAKE_OVER_MS = 30_000
@@ -24,8 +28,12 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
   const inMemory = memoryQueue(log)
   /** Lines in files that this process owns. Another owner counts its own lines. */
   let inFiles = 0
+  /** Lines of the replayed file that the store has taken. */
+  let taken = 0
   let lock: Lock | undefined
   let locking: Promise<boolean> | undefined
+  let acquiring: Promise<void> | undefined
+  const closing = new AbortController()
   /** Why this process cannot own the files. */
   let inTheWay: unknown
   let warned = false
@@ -34,25 +42,43 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
   })
   const { inTurn } = writer
 
-  /** Takes the lock on the files when they are first needed, or as soon as no other process holds it. */
+  /**
+   * Takes the lock on the files when they are first needed, or as soon as no other process holds it. If it takes
+   * seconds to find out whether another one does, the answer is no for now.
+   */
   function locked(): Promise<boolean> {
-    locking ??= acquire().finally(() => {
-      if (!lock) locking = undefined
+    locking ??= new Promise((resolve) => {
+      acquiring = acquire(() => resolve(false)).then(() => {
+        locking = lock && Promise.resolve(true)
+        resolve(lock !== undefined)
+      })
     })
     return locking
   }
 
-  async function acquire(): Promise<boolean> {
+  async function acquire(waiting: () => void): Promise<void> {
+    const name = `${path}.lock`
     try {
       await mkdir(dirname(path), { recursive: true })
-      const acquired = await acquireLock(`${path}.lock`)
+      const acquired = await acquireLock(name, {
+        signal: closing.signal,
+        waiting() {
+          inTheWay = new StoreError(`it is not clear yet whether the owner of ${name} is alive`)
+          waiting()
+        },
+        lost() {
+          log.warn('lock.lost', { file: name })
+          lock = locking = undefined
+          inFiles = 0
+        },
+      })
+      taken = 0
       inFiles = await countFiles()
+      if (acquired.lost) throw acquired.lost
       lock = acquired
       clearInterval(takingOver)
-      return true
     } catch (error) {
       inTheWay = error
-      return false
     }
   }
 
@@ -69,8 +95,6 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
     takingOver = setInterval(() => void takeOver(), TAKE_OVER_MS).unref()
   }
 
-  /** Lines of the replayed file that the store has taken. */
-  let taken = 0
   async function replay(send: Send): Promise<number> {
     let entries: Entry[] = []
     /** Lines that wait for a newer version of Weir. */
@@ -80,7 +104,7 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
     const sendAll = async () => {
       if (entries.length) newer.push(...(await send(entries)).map(lineOf))
       // Taken lines are not read again, so these go into the queue's file.
-      if (newer.length) await inTurn(() => appendFile(path, `\n${newer.join('')}`))
+      if (newer.length) await inTurn(() => appendPrivate(path, `\n${newer.join('')}`))
       waiting += newer.length
       newer = []
       entries = []
@@ -95,7 +119,7 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
         if (entry === 'newer') newer.push(`${text}\n`)
         else if (entry) entries.push(entry)
         else {
-          await appendFile(`${path}.damaged`, `${text}\n`)
+          await appendPrivate(`${path}.damaged`, `${text}\n`)
           log.error('queue.damaged', { file: path, setAside: `${path}.damaged` })
         }
         if (entries.length === REPLAY_BATCH) await sendAll()
@@ -107,12 +131,14 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
     return waiting
   }
 
-  async function drainFiles(send: Send): Promise<number> {
+  async function drainFiles(send: Send, owned: Lock): Promise<number> {
     await inTurn(async () => {
+      await owned.verify()
       if (!(await exists(replaying)) && (await exists(path))) await rename(path, replaying)
     })
     const newer = (await exists(replaying)) ? await replay(send) : 0
     await inTurn(async () => {
+      await owned.verify()
       await unlink(replaying).catch(() => undefined)
       taken = 0
       inFiles = await count(path)
@@ -127,7 +153,12 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
     },
     async add(entry) {
       try {
-        if (await locked()) return await writer.append(entry)
+        if (await locked()) {
+          const owned = lock
+          await writer.append(entry)
+          // A later owner may have counted its lines before this one.
+          return await owned?.check()
+        }
         if (!warned) {
           const help = 'queued events are kept in memory and in the log'
           log.warn('queue.no_file', { help, error: inTheWay })
@@ -141,14 +172,15 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
     },
     async drain(send) {
       const newer = await inMemory.drain(send)
-      if (inFiles === 0) return newer
+      if (inFiles === 0 || !lock) return newer
       // Two drains at once would remove each other's file.
-      draining ??= drainFiles(send).finally(() => (draining = undefined))
+      draining ??= drainFiles(send, lock).finally(() => (draining = undefined))
       return newer + (await draining)
     },
     async close() {
       clearInterval(takingOver)
-      await locking
+      closing.abort()
+      await acquiring
       await writer.over()
       await lock?.release()
     },

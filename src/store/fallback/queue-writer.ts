@@ -1,5 +1,5 @@
 /** Appends entries to the queue's file. Code that moves or counts the file takes turns with it. */
-import { appendFile } from 'node:fs/promises'
+import { appendPrivate } from '../local/private-file.ts'
 import type { Entry } from '../store.ts'
 import { lineOf } from './queue-lines.ts'
 
@@ -28,7 +28,7 @@ export function queueWriter(path: string, added: (entries: number) => void): Que
     const lines = entries.map(lineOf).join('')
     const text = torn ? `\n${lines}` : lines
     torn = true
-    await appendFile(path, text)
+    await appendPrivate(path, text)
     torn = false
     added(entries.length)
   }

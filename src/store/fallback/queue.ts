@@ -34,7 +34,8 @@ export function memoryQueue(log: Log): Queue {
       return waiting.length
     },
     async add(entry) {
-      log.error(UNRECORDED, unrecorded(entry))
+      // A refused request has no usage that could be lost.
+      if (!isRefused(entry)) log.error(UNRECORDED, unrecorded(entry))
       if (waiting.length < MOST) waiting.push(entry)
     },
     async drain(send) {
@@ -51,6 +52,8 @@ export function memoryQueue(log: Log): Queue {
     async close() {},
   }
 }
+
+const isRefused = (entry: Entry): boolean => entry.op === 'enter' && entry.refused === true
 
 /** The fields of an entry's log line. `usage` is the event; its `v` is the version of its shape. */
 const unrecorded = ({ op, event }: Entry): Record<string, unknown> => ({ op, usage: event })

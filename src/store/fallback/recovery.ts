@@ -60,23 +60,45 @@ export function createRecovery({ store, breaker, queue, now, log }: RecoveryOpti
     newerTold = entries
   }
 
+  async function probe(): Promise<void> {
+    try {
+      await store.probe()
+    } catch (error) {
+      if (error instanceof StoreError) breaker.stillAway(error)
+      throw error
+    }
+  }
+
   function tryLater(): void {
     const wait = Math.min(retry.wait * 2, RETRY_MS.most)
     retry = { at: now() + wait, wait }
   }
 
-  async function recover(): Promise<void> {
+  /** Returns how many entries stay for later. Rejects only if the store failed. */
+  async function sendQueued(): Promise<number> {
+    const { length } = queue
     try {
-      const since = breaker.openSince()
-      if (since !== undefined) {
-        await store.probe()
-        log.info('store.up', { downMs: now() - since, queued: queue.length })
-        breaker.close()
-      }
-      const { length } = queue
       const newer = await queue.drain(send)
       if (queue.length < length) log.info('usage.replayed', { events: length - queue.length })
       tellNewer(newer)
+      return newer
+    } catch (error) {
+      if (error instanceof StoreError) throw error
+      log.error('store.tend', { error })
+      return queue.length
+    }
+  }
+
+  async function recover(): Promise<void> {
+    try {
+      const since = breaker.openSince()
+      if (since !== undefined) await probe()
+      // Before requests are admitted again: queued usage may have reached a limit.
+      const newer = await sendQueued()
+      if (since !== undefined) {
+        log.info('store.up', { downMs: now() - since, queued: queue.length })
+        breaker.close()
+      }
       if (newer) tryLater()
       else retry = { at: 0, wait: RETRY_MS.first }
     } catch (error) {

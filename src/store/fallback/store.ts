@@ -21,7 +21,16 @@ import { createMemory } from './memory.ts'
 import type { Queue } from './queue.ts'
 import { createRecovery } from './recovery.ts'
 import type { Retention } from '../../ledger/documents.ts'
-import { CommandError, NewerError, StoreError, answerOf, type Entry, type Store } from '../store.ts'
+import { MINUTE_MS } from '../../ledger/windows.ts'
+import {
+  CommandError,
+  NewerError,
+  StoreError,
+  answerOf,
+  type Entry,
+  type Probe,
+  type Store,
+} from '../store.ts'
 
 export type FallbackOptions = {
   store: Store
@@ -38,7 +47,16 @@ export type FallbackOptions = {
 /** Present if the answer came from the isolate's memory, because the store is unavailable. */
 export type Degraded = { degraded?: true }
 
-export type StoreHealth = { degraded: boolean; queued: number }
+export type StoreHealth = {
+  degraded: boolean
+  queued: number
+  /** Why the store is unavailable, in its own words. */
+  reason?: string
+  /** The policy by which the database may remove any key, if it is known to have one. */
+  evicts?: string
+  /** The process is about to end. */
+  stopping?: true
+}
 
 /**
  * The answer to an admission tells whether it came from memory, and the answer to a settlement whether it is queued.
@@ -48,12 +66,15 @@ type FallbackAnswerOf<C extends Command> = AnswerOf<C> &
 
 export type FallbackStore = Omit<Store, 'execute'> & {
   /**
-   * Rejects an admission only with mode `closed`, or if a working store cannot run the command. A settlement never
-   * waits for an unavailable store; it is `queued` instead.
+   * Rejects an admission only with mode `closed`, if a working store cannot run the command, or if the store is
+   * unavailable and strangers have used up their share. A settlement never waits for an unavailable store; it is
+   * `queued` instead.
    */
   execute<C extends Command>(command: C): Promise<FallbackAnswerOf<C>>
   /** Whether the answer to an admission was lost. The admission may be applied now or later, so it must be settled. */
   isUnacknowledged(id: string): boolean
+  /** As `probe`, unless one has succeeded before. */
+  probeOnce(): Promise<Probe>
   health(): StoreHealth
   /** Sends no more entries, because the process is about to end. */
   pause(): void
@@ -65,8 +86,7 @@ export type FallbackStore = Omit<Store, 'execute'> & {
 export function withFallback(options: FallbackOptions): FallbackStore {
   const { store, mode, queue, now, log } = options
   const memory = createMemory(options.retention)
-  /** Admissions whose answer was lost, by id: they may have been applied. */
-  const unacknowledged = new Map<string, Admit>()
+  const unacknowledged = createUnacknowledged(now)
 
   const breaker = createBreaker({
     connected: options.connected,
@@ -77,7 +97,10 @@ export function withFallback(options: FallbackOptions): FallbackStore {
     now,
     log,
   })
-  const { call } = breaker
+  const { call, read } = breaker
+  let stopping = false
+  /** What the last successful probe found. */
+  let known: Probe | undefined
   const isAway = () => breaker.openSince() !== undefined
   const recovery = createRecovery({ store, breaker, queue, now, log })
 
@@ -89,20 +112,19 @@ export function withFallback(options: FallbackOptions): FallbackStore {
       return answer
     } catch (error) {
       if (!(error instanceof StoreError) || error instanceof CommandError) throw error
-      if (sent || mode === 'open') unacknowledged.set(command.id, command)
-      if (mode === 'closed') throw error
-      const answer = memory.run(command) as Admitted | Refusal
-      if (!answer.ok && !sent) unacknowledged.delete(command.id)
+      const answer = mode === 'open' ? memory.admit(command) : undefined
+      const served = answer?.ok ?? false
+      if (sent || served) unacknowledged.add({ admit: command, served })
+      if (!answer) throw error
       return { ...answer, degraded: true }
     }
   }
 
   async function settle(command: Settle): Promise<Settled & { queued?: true }> {
-    const { id } = command.event
-    const admit = unacknowledged.get(id)
-    const entry = admit ? entryOf(command, admit) : command
-    unacknowledged.delete(id)
-    if (admit) memory.run(command)
+    const unsure = unacknowledged.take(command.event.id)
+    const entry = unsure ? entryOf(command, unsure) : command
+    if (!unsure) memory.correct(command)
+    else if (unsure.served) memory.run(command)
     try {
       return await call(() => (entry.op === 'settle' ? store.execute(entry) : enter(entry)))
     } catch (error) {
@@ -116,9 +138,10 @@ export function withFallback(options: FallbackOptions): FallbackStore {
   async function execute(command: Command) {
     if (command.op === 'admit') return admit(command)
     if (command.op === 'settle') return settle(command)
-    if (command.op === 'erase') memory.forget(command.user)
     const answer = await call(() => store.execute(command))
+    if (command.op === 'erase') memory.forget(command.user)
     if (command.op === 'block') memory.run(command)
+    if (command.op === 'report' && 'models' in answer) memory.learn(command, answer)
     return answer
   }
 
@@ -126,19 +149,42 @@ export function withFallback(options: FallbackOptions): FallbackStore {
     execute: execute as FallbackStore['execute'],
     isUnacknowledged: (id) => unacknowledged.has(id),
     replay: (entries) => call(() => store.replay(entries)),
-    takeTurn: (key, perMinute) => call(() => store.takeTurn(key, perMinute)),
-    session: (hash, at) => call(() => store.session(hash, at)),
-    user: (id) => call(() => store.user(id)),
-    audit: (limit) => call(() => store.audit(limit)),
-    blockedUsers: (limit) => call(() => store.blockedUsers(limit)),
-    listUsers: (query) => call(() => store.listUsers(query)),
-    overview: (query) => call(() => store.overview(query)),
-    days: (dates) => call(() => store.days(dates)),
-    events: (limit, skip) => call(() => store.events(limit, skip)),
-    probe: () => store.probe(),
-    pause: recovery.pause,
-    health: () => ({ degraded: isAway(), queued: queue.length }),
+    takeTurn: (key, perMinute) => read(() => store.takeTurn(key, perMinute)),
+    session: (hash, at) => read(() => store.session(hash, at)),
+    user: (id) => read(() => store.user(id)),
+    audit: (limit) => read(() => store.audit(limit)),
+    blockedUsers: (limit) => read(() => store.blockedUsers(limit)),
+    listUsers: (query) => read(() => store.listUsers(query)),
+    overview: (query) => read(() => store.overview(query)),
+    days: (dates) => read(() => store.days(dates)),
+    events: (limit) => read(() => store.events(limit)),
+    eventPage: (limit, from) => read(() => store.eventPage(limit, from)),
+    probe,
+    probeOnce: () => (known ? Promise.resolve(known) : probe()),
+    pause() {
+      stopping = true
+      recovery.pause()
+    },
+    health() {
+      const reason = breaker.reason()
+      return {
+        degraded: isAway(),
+        queued: queue.length,
+        ...(reason !== undefined && { reason }),
+        ...known,
+        ...(stopping && { stopping }),
+      }
+    },
     tend: recovery.tend,
+  }
+
+  async function probe(): Promise<Probe> {
+    const found = await call(() => store.probe())
+    const { evicts } = found
+    if (evicts !== undefined && evicts !== known?.evicts)
+      log.warn('store.evicts', { policy: evicts })
+    known = found
+    return found
   }
 
   async function enter(entry: Entry): Promise<Settled> {
@@ -147,10 +193,35 @@ export function withFallback(options: FallbackOptions): FallbackStore {
   }
 }
 
-/** The entry of a request whose lease may not exist. */
-const entryOf = ({ now, user, event }: Settle, admit: Admit): Entry => ({
-  op: 'enter',
-  now,
-  user,
-  event: { ...event, at: admit.now },
-})
+/** A request whose lease may not exist, or may come to exist. `served`: memory has admitted it. */
+type Unsure = { admit: Admit; served: boolean }
+
+/** The entry of such a request. One that was not served must not count, and must not get a lease later. */
+function entryOf({ now, user, event }: Settle, { admit, served }: Unsure): Entry {
+  const entry: Entry = { op: 'enter', now, user, event: { ...event, at: admit.now } }
+  return served ? entry : { ...entry, refused: true }
+}
+
+/** Time for a request to be settled after it must have ended. */
+const GRACE_MS = MINUTE_MS
+
+/** The requests whose admission is not certain, until they are settled. */
+function createUnacknowledged(now: () => number) {
+  const requests = new Map<string, Unsure>()
+  return {
+    add(unsure: Unsure): void {
+      // On the edge, a request may be cut off before it is settled. The oldest come first.
+      for (const [id, { admit }] of requests) {
+        if (now() <= admit.now + admit.lasts + GRACE_MS) break
+        requests.delete(id)
+      }
+      requests.set(unsure.admit.id, unsure)
+    },
+    has: (id: string) => requests.has(id),
+    take(id: string): Unsure | undefined {
+      const unsure = requests.get(id)
+      requests.delete(id)
+      return unsure
+    },
+  }
+}

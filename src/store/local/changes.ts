@@ -20,7 +20,10 @@ export function applyStep(records: Records, step: Step, eventsKept: number, now:
   for (const [scope, quota] of Object.entries(step.quotas ?? {})) records.quotas.set(scope, quota)
   if (step.day) records.days.set(step.day.date, step.day)
   if (step.event) keepEvent(records, step.event, eventsKept)
-  if (step.audit) records.audit = [step.audit, ...records.audit].slice(0, AUDIT_KEPT)
+  if (step.audit) {
+    const others = step.again ? records.audit.slice(1) : records.audit
+    records.audit = [step.audit, ...others].slice(0, AUDIT_KEPT)
+  }
   if (step.session) {
     const { hash, until } = step.session
     if (until === undefined) records.sessions.delete(hash)
@@ -32,6 +35,7 @@ export function applyStep(records: Records, step: Step, eventsKept: number, now:
     records.erased.set(user, at)
     records.events = records.events.filter((event) => event.user !== user)
   }
+  if (step.newUsers) records.newUsers = step.newUsers
   if (step.entered !== undefined) records.entered.set(step.entered, step.event?.at ?? now)
 }
 
@@ -69,6 +73,9 @@ export function removeAged(records: Records, at: number, retention: Retention): 
   for (const [user, since] of erased) if (at - since >= ENTER_MS) erased.delete(user)
   for (const [hash, until] of sessions) if (until <= at) sessions.delete(hash)
   for (const [id, since] of entered) if (at - since >= ENTER_MS) entered.delete(id)
+  // As in Redis, where the list expires.
+  const newest = records.events.at(-1)
+  if (newest && newest.at < at - retention.historyDays * DAY_MS) records.events = []
   if (records.events.length > retention.eventsKept) {
     records.events = newestOf(records.events, retention.eventsKept)
   }

@@ -1,14 +1,10 @@
-/** The journal as a file. Commands are appended as lines, and all lines are removed at once. */
-import { constants } from 'node:fs'
-import { open, type FileHandle } from 'node:fs/promises'
+/** The journal as a file. Commands are appended as lines; lines that are in the snapshot are removed together. */
+import type { FileHandle } from 'node:fs/promises'
 import { VERSION } from '../../ledger/shapes.ts'
-
-/** One line of the journal, with its line break. */
-export type Line = { number: number; bytes: Buffer }
+import { replaceOpen, type Pieces } from './private-file.ts'
 
 export type Entry = { v: number; seq: number; command: unknown }
 
-const LINE_END = 0x0a
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
 /** The line of a command. */
@@ -16,37 +12,41 @@ export const formatEntry = (seq: number, command: unknown): string =>
   `${JSON.stringify({ v: VERSION, seq, command })}\n`
 
 /** The entry of a line, or undefined if the line is invalid. A line without a version has the first version. */
-export function readEntry({ bytes }: Line): Entry | undefined {
+export function readEntry(line: Buffer): Entry | undefined {
   try {
-    const { v = 1, seq, command } = JSON.parse(utf8.decode(bytes)) as Record<string, unknown>
+    const { v = 1, seq, command } = JSON.parse(utf8.decode(line)) as Record<string, unknown>
     return typeof v === 'number' && typeof seq === 'number' ? { v, seq, command } : undefined
   } catch {
     return undefined
   }
 }
 
-/** The complete lines, and their size in bytes. An incomplete last line was never acknowledged and will be cut off. */
-export function readLines(bytes: Buffer): { lines: Line[]; size: number } {
-  const lines: Line[] = []
-  let size = 0
-  for (let end; (end = bytes.indexOf(LINE_END, size)) >= 0; size = end + 1) {
-    lines.push({ number: lines.length + 1, bytes: bytes.subarray(size, end + 1) })
-  }
-  return { lines, size }
+export type JournalFile = {
+  /** Bytes in the file. */
+  readonly size: number
+  /** Appends the whole text or nothing. */
+  append(text: string): Promise<void>
+  /** Removes the first `size` bytes. `ready` is called before the file is replaced. */
+  drop(size: number, ready: () => Promise<void>): Promise<void>
+  close(): Promise<void>
 }
 
-/** Opens the file for writing, and truncates it to `size`. */
-export async function openJournalFile(path: string, size: number) {
-  const handle = await open(path, constants.O_RDWR | constants.O_CREAT)
-  let written = size
-  await handle.truncate(written)
+/**
+ * Replaces the journal by a new file with some lines, and opens it. A previous owner that still has the old file open
+ * can write into that one only.
+ */
+export async function openJournalFile(
+  path: string,
+  lines: Pieces,
+  ready: () => Promise<void>,
+): Promise<JournalFile> {
+  let handle = await replaceOpen(path, lines, ready)
+  let { size: written } = await handle.stat()
   return {
-    /** Bytes in the file. */
     get size() {
       return written
     },
-    /** Appends the whole text or nothing. */
-    async append(text: string): Promise<void> {
+    async append(text) {
       const bytes = Buffer.from(text)
       try {
         await writeAll(handle, bytes, written)
@@ -56,9 +56,16 @@ export async function openJournalFile(path: string, size: number) {
       }
       written += bytes.length
     },
-    async empty(): Promise<void> {
-      await handle.truncate(0)
-      written = 0
+    async drop(size, ready) {
+      if (size === written) {
+        await handle.truncate(0)
+        written = 0
+        return
+      }
+      const old = handle
+      handle = await replaceOpen(path, partOf(old, size, written), ready)
+      written -= size
+      await old.close()
     },
     close: () => handle.close(),
   }
@@ -70,5 +77,16 @@ async function writeAll(handle: FileHandle, bytes: Buffer, position: number): Pr
     const left = bytes.length - offset
     const { bytesWritten } = await handle.write(bytes, offset, left, position + offset)
     offset += bytesWritten
+  }
+}
+
+async function* partOf(handle: FileHandle, start: number, end: number): AsyncGenerator<Buffer> {
+  const buffer = Buffer.alloc(1 << 20)
+  for (let at = start; at < end;) {
+    const length = Math.min(buffer.length, end - at)
+    const { bytesRead } = await handle.read(buffer, 0, length, at)
+    if (bytesRead === 0) throw new Error('the journal is shorter than what was written')
+    yield buffer.subarray(0, bytesRead)
+    at += bytesRead
   }
 }

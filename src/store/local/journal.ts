@@ -13,12 +13,14 @@
  * line stays pending: applied commands are written first as soon as writing works again.
  */
 import { randomUUID } from 'node:crypto'
-import { appendFile, mkdir, readFile, unlink, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { checkVersion } from './file-version.ts'
-import { formatEntry, openJournalFile, readEntry, readLines, type Line } from './journal-file.ts'
+import { formatEntry, openJournalFile, readEntry, type JournalFile } from './journal-file.ts'
+import { isWhole, linesIfThere } from './lines.ts'
 import { acquireLock, unusable, type Lock } from './lock.ts'
-import { formatSnapshot, replaceFile, restoreSnapshot } from './snapshot.ts'
+import { PIECE, appendPrivate, createPrivate, removeTemporary } from './private-file.ts'
+import { restoreSnapshot, writeSnapshot, type SnapshotReader } from './snapshot.ts'
 import { StoreError } from '../store.ts'
 
 /** The journal is folded into the snapshot when it has at least this size and is larger than the snapshot. */
@@ -27,15 +29,17 @@ const COMPACT_BYTES = 4 * 1024 * 1024
 export type JournalOptions = {
   /** The snapshot's path; journal and lock are beside it. */
   file: string
-  /** Receives the state of the snapshot, if there is one. Throws if it is not a state of Weir. */
-  restore(state: unknown): void
+  /** Receives each item of the snapshot. Throws if it is not valid. */
+  restore: SnapshotReader['item']
   /** Receives each later command of the journal, in order. Throws and changes nothing if it cannot be applied. */
   replay(command: unknown): void
-  /** The state after all commands so far. */
-  snapshot(): unknown
+  /** The state after all commands so far. Later commands do not change it. */
+  snapshot(): Record<string, unknown[]>
   /** Whether a new snapshot is needed, regardless of the journal's size. */
   stale(): boolean
   warn(event: string, fields: Record<string, unknown>): void
+  /** Called once if another process has taken over the files. From then on everything rejects with this error. */
+  lost?: ((error: StoreError) => void) | undefined
 }
 
 export type Journal = {
@@ -55,7 +59,7 @@ type Waiter = { done(): void; fail(error: StoreError): void }
 
 /** Takes the lock on the files and passes their contents on. Throws `StoreError`. */
 export async function openJournal(options: JournalOptions): Promise<Journal> {
-  const { file } = options
+  const { file, warn, lost } = options
   const failed = (cause: unknown): StoreError =>
     cause instanceof StoreError ? cause : unusable('use', file, cause)
   try {
@@ -63,7 +67,14 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   } catch (error) {
     throw failed(error)
   }
-  const lock = await acquireLock(`${file}.lock`)
+  const path = `${file}.lock`
+  const lock = await acquireLock(path, {
+    waiting: (seconds) => warn('lock.waiting', { file: path, seconds }),
+    lost(error) {
+      warn('lock.lost', { file: path })
+      lost?.(error)
+    },
+  })
   try {
     return await openFiles(options, lock)
   } catch (error) {
@@ -73,132 +84,195 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
 }
 
 async function openFiles(options: JournalOptions, lock: Lock): Promise<Journal> {
-  const { file, restore } = options
-  const saved = await readIfThere(file)
-  const savedSeq = saved ? restoreSnapshot(file, saved, restore) : 0
-  const { seq, size } = await replayJournal(options, savedSeq)
-  const journalFile = await openJournalFile(pathOf(file), size)
-  const compactAt = Math.max(COMPACT_BYTES, saved?.length ?? 0)
-  return startWriting(options, lock, { journalFile, seq, compactAt })
+  const { file } = options
+  const path = `${file}.journal`
+  // Before anything is read: a previous owner that was paused could still put its snapshot in place.
+  await removeTemporary(file)
+  const saved = await restoreSnapshot(file, options.restore)
+  const replayed = replayJournal(path, options, saved.seq)
+  const journalFile = await openJournalFile(path, replayed.pieces(), async () => {
+    await replayed.setAside()
+    await lock.verify()
+  }).catch((cause: unknown) => {
+    const reading = (cause as NodeJS.ErrnoException).syscall === 'read'
+    throw reading ? unusable('read', path, cause) : cause
+  })
+  const compactAt = Math.max(COMPACT_BYTES, saved.size)
+  return startWriting(options, lock, journalFile, { seq: replayed.seq, compactAt })
 }
 
-const pathOf = (file: string) => `${file}.journal`
-
-async function readIfThere(path: string): Promise<Buffer | undefined> {
-  try {
-    return await readFile(path)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw unusable('read', path, error)
-  }
-}
-
-/**
- * Replays commands that are not in the snapshot. Returns the last sequence number, and the size of the complete
- * lines.
- */
-async function replayJournal(options: JournalOptions, savedSeq: number) {
+/** Replays the commands of the journal that are not in the snapshot. */
+function replayJournal(path: string, options: JournalOptions, savedSeq: number) {
   const { file, replay, warn } = options
-  const path = pathOf(file)
-  const { lines, size } = readLines((await readIfThere(path)) ?? Buffer.alloc(0))
+  const damaged: { number: number; line: Buffer }[] = []
   let seq = savedSeq
-  const damaged: Line[] = []
-  for (const line of lines) {
+
+  /** Whether the line is to be kept: it is in order, and not in the snapshot. */
+  function take(line: Buffer): boolean {
     const entry = readEntry(line)
-    if (entry && entry.seq <= seq) continue
+    if (entry && entry.seq <= seq) return false
     if (entry) checkVersion(path, entry.v)
-    try {
-      if (!entry) throw new Error('not an entry')
-      replay(entry.command)
-      seq = entry.seq
-    } catch {
-      damaged.push(line)
-    }
+    if (!entry) throw new Error('not an entry')
+    replay(entry.command)
+    seq = entry.seq
+    return true
   }
-  if (damaged.length) {
-    const setAside = `${file}.damaged`
-    await appendFile(setAside, Buffer.concat(damaged.map(({ bytes }) => bytes)))
-    warn('journal.damaged', { file: path, lines: damaged.map(({ number }) => number), setAside })
+
+  return {
+    /** The sequence number of the last command. */
+    get seq() {
+      return seq
+    },
+    /** Replays the lines and returns those to keep. A last line that is incomplete was never acknowledged. */
+    async *pieces(): AsyncGenerator<Buffer> {
+      let number = 0
+      let kept: Buffer[] = []
+      let bytes = 0
+      for await (const line of linesIfThere(path)) {
+        number += 1
+        if (!isWhole(line)) break
+        try {
+          if (!take(line)) continue
+        } catch (error) {
+          if (error instanceof StoreError) throw error
+          damaged.push({ number, line })
+          continue
+        }
+        kept.push(line)
+        bytes += line.length
+        if (bytes < PIECE) continue
+        yield Buffer.concat(kept)
+        kept = []
+        bytes = 0
+      }
+      yield Buffer.concat(kept)
+    },
+    /** Sets the damaged lines aside, just before the journal without them takes its place. */
+    async setAside(): Promise<void> {
+      if (damaged.length === 0) return
+      const setAside = `${file}.damaged`
+      await appendPrivate(setAside, Buffer.concat(damaged.map(({ line }) => line)))
+      warn('journal.damaged', { file: path, lines: damaged.map(({ number }) => number), setAside })
+    },
   }
-  return { seq, size }
 }
 
 type Opened = {
-  journalFile: Awaited<ReturnType<typeof openJournalFile>>
   /** The sequence number of the last command. */
   seq: number
   compactAt: number
 }
 
-/** Builds the writer. It makes one write at a time, with all lines that have arrived since the previous one. */
-function startWriting(options: JournalOptions, lock: Lock, opened: Opened): Journal {
+/**
+ * Builds the writer. It appends all lines that have arrived since the previous write together. Meanwhile the journal
+ * may be folded into a snapshot; lines that are appended during this time stay in the journal.
+ */
+function startWriting(
+  options: JournalOptions,
+  lock: Lock,
+  journalFile: JournalFile,
+  opened: Opened,
+): Journal {
   const { file, warn } = options
-  const { journalFile } = opened
   let { seq, compactAt } = opened
   /** Lines that are not in the file yet, and the callers that wait for them. */
   let pending = ''
   let waiters: Waiter[] = []
   /** Callers that wait until the journal is folded. */
   let folders: Waiter[] = []
+  /** Whether lines are in the file without a check of the lock after it. */
+  let unchecked = false
   let flushing: Promise<void> | undefined
+  let folding: Promise<void> | undefined
   let closing: Promise<void> | undefined
   let closed = false
 
-  /** Writes the pending lines with `how`. If that fails, they are pending again. */
-  async function write(how: (text: string) => Promise<void>): Promise<boolean> {
+  /** The journal's file is either appended to or shortened. */
+  let turn: Promise<unknown> = Promise.resolve()
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const result = turn.then(work)
+    turn = result.catch(() => undefined)
+    return result
+  }
+
+  function failed(cause: unknown): StoreError {
+    return lock.lost ?? (cause instanceof StoreError ? cause : cannotWrite(file, cause))
+  }
+
+  /** Writes the pending lines. If that fails, they are pending again. */
+  async function write(): Promise<void> {
     const [text, batch] = [pending, waiters]
     pending = ''
     waiters = []
     try {
-      await how(text)
+      if (lock.lost) throw lock.lost
+      await inTurn(() => journalFile.append(text))
     } catch (cause) {
       pending = text + pending
-      const error = cannotWrite(file, cause)
+      const error = failed(cause)
       for (const waiter of batch) waiter.fail(error)
-      return false
+      return
     }
-    for (const waiter of batch) waiter.done()
-    return true
+    try {
+      // If the lock is still ours, the next owner will read these lines.
+      unchecked = true
+      await lock.check()
+      unchecked = false
+      for (const waiter of batch) waiter.done()
+    } catch (cause) {
+      const error = failed(cause)
+      for (const waiter of batch) waiter.fail(error)
+    }
   }
 
   /** The snapshot also contains the pending commands, because they have been applied. */
   async function compact(): Promise<void> {
     const batch = folders
     folders = []
-    const text = formatSnapshot(seq, options.snapshot())
+    const { size } = journalFile
     try {
-      if (!(await write(() => replaceFile(file, text)))) throw new Error('no snapshot')
-      await journalFile.empty()
+      const length = await writeSnapshot(file, { seq }, options.snapshot(), lock.verify)
+      await inTurn(() => journalFile.drop(size, lock.verify))
+      compactAt = Math.max(COMPACT_BYTES, length)
+      for (const folder of batch) folder.done()
     } catch (cause) {
       compactAt = journalFile.size * 2
-      const error = cannotWrite(file, cause)
+      const error = failed(cause)
       for (const folder of batch) folder.fail(error)
-      return warn('journal.not_compacted', { file })
+      warn('journal.not_compacted', { file })
     }
-    compactAt = Math.max(COMPACT_BYTES, text.length)
-    for (const folder of batch) folder.done()
+  }
+
+  function startFolding(): void {
+    folding ??= compact().finally(() => {
+      folding = undefined
+      if (folders.length) startFolding()
+    })
   }
 
   async function flush(): Promise<void> {
-    while (waiters.length || folders.length) {
-      if (waiters.length) await write(journalFile.append)
-      if (folders.length || journalFile.size >= compactAt || options.stale()) await compact()
+    while (waiters.length) {
+      await write()
+      if (journalFile.size >= compactAt || options.stale()) startFolding()
     }
     flushing = undefined
   }
 
-  const queued = (line: () => Waiter[]): Promise<void> =>
+  const queued = (line: Waiter[], start: () => void): Promise<void> =>
     new Promise((done, fail) => {
       if (closed) return fail(new StoreError(`${file} is closed`))
-      line().push({ done, fail })
+      line.push({ done, fail })
+      start()
+    })
+  const flushed = () =>
+    queued(waiters, () => {
       flushing ??= new Promise(setImmediate).then(flush)
     })
-  const flushed = () => queued(() => waiters)
 
   async function shut(): Promise<void> {
-    while (flushing) await flushing
+    while (flushing || folding) await (flushing ?? folding)
     closed = true
-    await compact()
+    if (!lock.lost) await compact()
     await journalFile.close()
     await lock.release()
   }
@@ -210,9 +284,9 @@ function startWriting(options: JournalOptions, lock: Lock, opened: Opened): Jour
       return flushed()
     },
     written: async () => {
-      if (pending || flushing) await flushed()
+      if (pending || flushing || unchecked) await flushed()
     },
-    fold: () => queued(() => folders),
+    fold: () => queued(folders, startFolding),
     probe: () => probe(file),
     close: () => (closing ??= shut()),
   }
@@ -221,7 +295,7 @@ function startWriting(options: JournalOptions, lock: Lock, opened: Opened): Jour
 async function probe(file: string): Promise<void> {
   const path = `${file}.probe.${randomUUID()}`
   try {
-    await writeFile(path, 'here')
+    await createPrivate(path, 'here')
     if ((await readFile(path, 'utf8')) !== 'here') throw new Error('not what was written')
     await unlink(path)
   } catch (cause) {

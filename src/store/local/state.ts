@@ -6,6 +6,7 @@ import type {
   DayDoc,
   Event,
   Kind,
+  NewUsersDoc,
   PastDoc,
   ProfileDoc,
   QuotaDoc,
@@ -53,6 +54,8 @@ export type Records = {
   sessions: Map<string, number>
   /** Newest first. */
   audit: Audit[]
+  /** Not in the snapshot: a restart forgets them, which is harmless. */
+  newUsers: NewUsersDoc | undefined
 }
 
 export const noRecords = (): Records => ({
@@ -66,6 +69,7 @@ export const noRecords = (): Records => ({
   erased: new Map(),
   sessions: new Map(),
   audit: [],
+  newUsers: undefined,
 })
 
 /** The reducer's view of the records. `time` is the store's own clock. */
@@ -76,41 +80,52 @@ export const viewOf = (records: Records, time: () => number): View => ({
   quota: (scope) => records.quotas.get(scope),
   day: (date) => records.days.get(date),
   entered: (id) => records.entered.has(id),
+  newUsers: () => records.newUsers,
+  lastAudit: () => records.audit[0],
   erasedAt: (user) => records.erased.get(user),
   time,
 })
 
-/** Loads the contents of a snapshot. Throws if they are not a valid state. */
-export function restoreState(records: Records, state: State): void {
-  for (const doc of documents('usage', state.usage)) records.usage.set(doc.id, doc)
-  for (const doc of documents('past', state.past)) records.past.set(doc.id, doc)
-  for (const doc of documents('profile', state.profiles)) records.profiles.set(doc.id, doc)
-  for (const [scope, value] of state.quotas ?? []) {
-    for (const quota of documents('quota', [value])) records.quotas.set(scope, quota)
-  }
-  for (const day of documents('day', state.days)) records.days.set(day.date, day)
-  records.events = [...(state.events ?? [])]
-  for (const [id, at] of state.entered ?? []) records.entered.set(id, at)
-  for (const [user, at] of state.erased ?? []) records.erased.set(user, at)
-  for (const [hash, until] of state.sessions ?? []) records.sessions.set(hash, until)
-  records.audit = state.audit ?? []
+/** Loads an item of a list of a snapshot. Throws if it is not valid. A list that is not known is left out. */
+export function restoreItem(records: Records, list: string, item: unknown): void {
+  if (Object.hasOwn(RESTORE, list)) RESTORE[list as keyof State](records, item)
 }
 
-const documents = <K extends Kind>(kind: K, all: unknown[] = []) =>
-  all.map((value) => {
-    const doc = readDocument(kind, value)
-    if (doc) return doc
-    throw new TypeError(`not a ${kind} document`)
-  })
+const RESTORE: Record<keyof State, (records: Records, item: unknown) => void> = {
+  usage: ({ usage }, item) => keepById(usage, documentOf('usage', item)),
+  past: ({ past }, item) => keepById(past, documentOf('past', item)),
+  profiles: ({ profiles }, item) => keepById(profiles, documentOf('profile', item)),
+  quotas({ quotas }, item) {
+    const [scope, quota] = item as [string, unknown]
+    quotas.set(scope, documentOf('quota', quota))
+  },
+  days({ days }, item) {
+    const day = documentOf('day', item)
+    days.set(day.date, day)
+  },
+  events: ({ events }, item) => events.push(item as Event),
+  entered: ({ entered }, item) => entered.set(...(item as [string, number])),
+  erased: ({ erased }, item) => erased.set(...(item as [string, number])),
+  sessions: ({ sessions }, item) => sessions.set(...(item as [string, number])),
+  audit: ({ audit }, item) => audit.push(item as Audit),
+}
 
-/** The state for a snapshot. */
+const keepById = <T extends { id: string }>(docs: Map<string, T>, doc: T) => docs.set(doc.id, doc)
+
+function documentOf<K extends Kind>(kind: K, value: unknown) {
+  const doc = readDocument(kind, value)
+  if (doc) return doc
+  throw new TypeError(`not a ${kind} document`)
+}
+
+/** The state for a snapshot. It does not change with the records, since documents are replaced and never changed. */
 export const stateOf = (records: Records): State => ({
   usage: [...records.usage.values()],
   past: [...records.past.values()],
   profiles: [...records.profiles.values()],
   quotas: [...records.quotas],
   days: [...records.days.values()],
-  events: records.events,
+  events: [...records.events],
   entered: [...records.entered],
   erased: [...records.erased],
   sessions: [...records.sessions],

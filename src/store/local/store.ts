@@ -5,12 +5,13 @@ import type { Retention } from '../../ledger/documents.ts'
 import { CLOCK_TOLERANCE_MS, reduce, timeOf } from '../../ledger/rules.ts'
 import type { Step } from '../../ledger/step.ts'
 import type { Event } from '../../ledger/shapes.ts'
-import { MINUTE_MS, SECOND_MS, dateOf, minuteOf } from '../../ledger/windows.ts'
+import { HOUR_MS, MINUTE_MS, SECOND_MS, dateOf, minuteOf } from '../../ledger/windows.ts'
 import { applyStep, newestOf, removeAged } from './changes.ts'
 import { openJournal } from './journal.ts'
 import { blockedUsersOf, daysOf, pageOfUsers, quotasOf, wholeUserOf } from './reads.ts'
-import { noRecords, restoreState, stateOf, viewOf, type State } from './state.ts'
-import type { Store } from '../store.ts'
+import { noRecords, restoreItem, stateOf, viewOf } from './state.ts'
+import { pageAfter, type GrowingList } from '../event-page.ts'
+import type { Store, StoreError } from '../store.ts'
 
 export type LocalOptions = {
   /** The snapshot's path, `USAGE_FILE`. */
@@ -20,6 +21,8 @@ export type LocalOptions = {
   /** Milliseconds that a command may be ahead of the ledger's clock before `time` is asked. */
   tolerance?: number
   warn(event: string, fields: Record<string, unknown>): void
+  /** Called once if another process has taken over the files. Nothing can be counted from then on. */
+  lost?(error: StoreError): void
 }
 
 export type LocalStore = Store & { close(): Promise<void> }
@@ -45,7 +48,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
   /** Applies a command at its own time, which `timeToRun` has already checked. */
   function apply(command: Command): Step {
     const step = reduce(command, view, { ...retention, tolerance: Infinity })
-    applyStep(records, step, eventsKept, now())
+    applyStep(records, step, eventsKept, command.now)
     if (step.erased) named = true
     return step
   }
@@ -61,10 +64,14 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
   /** The day on which the last snapshot was made. */
   let snapshotOn = dateOf(clock())
 
+  /** Expired data is removed from the files within a day. */
+  const isStale = () => dateOf(clock()) !== snapshotOn
+
   const journal = await openJournal({
     file: options.file,
     warn: options.warn,
-    restore: (saved) => restoreState(records, saved as State),
+    lost: options.lost,
+    restore: (list, item) => restoreItem(records, list, item),
     replay: (command) => void apply(command as Command),
     snapshot() {
       const at = clock()
@@ -72,9 +79,13 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
       removeAged(records, at, retention)
       return stateOf(records)
     },
-    // Expired data is removed from the files within a day.
-    stale: () => dateOf(clock()) !== snapshotOn,
+    stale: isStale,
   })
+
+  // Also where no request ever comes again. The journal reports a failure.
+  const tidying = setInterval(() => {
+    if (isStale()) journal.fold().catch(() => undefined)
+  }, HOUR_MS).unref()
 
   // Completes an erasure that a crash interrupted. The journal reports a failure.
   if (named) await journal.fold().catch(() => undefined)
@@ -83,7 +94,8 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     // The journal keeps the time at which the command ran, so that a replay uses the same time.
     const dated = { ...command, now: timeToRun(command.now) }
     const step = apply(dated)
-    if (step.usage || step.audit) await journal.append(dated)
+    if (step.usage || step.audit || step.entered !== undefined)
+      await journal.append(asGranted(dated))
     // The answer may depend on a command that is not in the file yet.
     else if (!('reason' in step.answer)) await journal.written()
     if (command.op === 'erase') await journal.fold()
@@ -99,10 +111,17 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     return value
   }
 
-  const newest = (limit: number, skip = 0): Event[] =>
-    newestOf(records.events, eventsKept)
-      .reverse()
-      .slice(skip, skip + limit)
+  const newest = (limit: number): Event[] =>
+    newestOf(records.events, Math.min(limit, eventsKept)).reverse()
+
+  const eventList: GrowingList<Event> = {
+    most: eventsKept,
+    async read(skip, count) {
+      const end = Math.max(0, records.events.length - skip)
+      return records.events.slice(Math.max(0, end - count), end).reverse()
+    },
+    keyOf: ({ id }) => id,
+  }
 
   return {
     execute,
@@ -119,10 +138,27 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     },
     blockedUsers: (limit) => told(blockedUsersOf(records, limit)),
     days: (dates) => told(daysOf(records, dates)),
-    events: (limit, skip) => told(newest(limit, skip)),
-    probe: () => journal.probe(),
-    close: () => journal.close(),
+    events: (limit) => told(newest(limit)),
+    async eventPage(limit, from) {
+      const { items, ...rest } = await pageAfter(eventList, limit, from)
+      return told({ events: items, ...rest })
+    },
+    async probe() {
+      await journal.probe()
+      return {}
+    },
+    close() {
+      clearInterval(tidying)
+      return journal.close()
+    },
   }
+}
+
+/** A command without what could refuse it when it is replayed: the counts of new users are not in the files. */
+function asGranted(command: Command): Command {
+  if (command.op !== 'admit') return command
+  const { newUsers: _, ...granted } = command
+  return granted
 }
 
 function turnTaker(now: () => number): Store['takeTurn'] {

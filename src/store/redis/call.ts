@@ -1,6 +1,7 @@
 /** Database calls whose errors reveal no data, and scripts that the database may no longer have cached. */
 import type { Redis } from '@upstash/redis'
-import { StoreError } from '../store.ts'
+import { RefusedError, StoreError } from '../store.ts'
+import { withoutValues } from './words.ts'
 
 /**
  * Rejects only with a `StoreError`. The client's errors contain the whole command with its values, so only their kind
@@ -13,9 +14,30 @@ export async function guard<T>(call: () => Promise<T>): Promise<T> {
     if (error instanceof StoreError) throw error
     const kind = error instanceof Error ? error.name : 'unknown'
     const code = error instanceof Error && /^[A-Z][A-Z\d_]*\b/.exec(error.message)?.[0]
-    throw new StoreError(`the database call failed (${kind}${code ? `, ${code}` : ''})`)
+    throw new StoreError(`the database call failed (${kind}${code ? `, ${code}` : ''})`, {
+      reason: code || kind,
+    })
   }
 }
+
+/**
+ * As `guard`, for a call that contains nothing of a user: if the database answers with an error, rejects with a
+ * `RefusedError` that has the text of the answer.
+ */
+export const guardInWords = <T>(call: () => Promise<T>): Promise<T> =>
+  guard(async () => {
+    try {
+      return await call()
+    } catch (error) {
+      throw (isReply(error) && new RefusedError(withoutValues(error.message))) || error
+    }
+  })
+
+/** Whether an error is an answer of the database: a code, and a text. */
+const isReply = (error: unknown): error is Error =>
+  error instanceof Error &&
+  (error.name === 'UpstashError' || error.name === 'ConnectionError') &&
+  /^[A-Z][A-Z\d_]* ./.test(error.message)
 
 /** A guarded call whose answer is a list. */
 export const list = <T>(call: () => Promise<T[]>): Promise<T[]> =>

@@ -4,6 +4,7 @@
  */
 import type { Answer, Command } from '../../ledger/commands.ts'
 import type { Retention } from '../../ledger/documents.ts'
+import { isTotal, type Standing } from '../../ledger/policy.ts'
 import { CLOCK_TOLERANCE_MS } from '../../ledger/rules.ts'
 import { ALL_MODELS } from '../../ledger/shapes.ts'
 import { dateOf } from '../../ledger/windows.ts'
@@ -13,6 +14,7 @@ import {
   PREFIX,
   dayKey,
   erasedKey,
+  newUsersKey,
   onceKey,
   profileKey,
   quotaKey,
@@ -24,12 +26,18 @@ import { REPLAY_BATCH, type Failed } from '../store.ts'
 /** The most commands in one script call, so that no call blocks the database for long. */
 const BATCH = REPLAY_BATCH
 
+/**
+ * The most commands of each kind that the database has at once. So a flood of requests waits here, and does not make
+ * the database miss its deadline.
+ */
+const AT_ONCE = 2 * BATCH
+
 /** How long a settlement waits for others to share its call. No client waits for a settlement. */
 const SETTLE_GATHER_MS = 25
 
 export type CommandOptions = {
   retention: Retention
-  /** The ledger script, from `redis/script-files.ts` on Node and `redis/script-inlined.ts` on the edge. */
+  /** The ledger script, from `redis/script-files.ts`. */
   script: string
   /**
    * Milliseconds that a command may be ahead of the ledger's clock. Beyond that, the script uses the time of the
@@ -61,21 +69,41 @@ export function commandRunner(redis: Scripts, options: CommandOptions) {
       return reply
     })
     if (damaged) warn('store.damaged', { keys: damaged, setAside: `${PREFIX}damaged:` })
-    return answers
+    return answers.map((answer, n) => withLimits(answer, commands[n]))
   }
 
   const alone = async (command: Command) => (await runAll([command]))[0]
   const together = (schedule: (go: () => void) => void) =>
-    batch ? gather({ schedule, size: BATCH, run: runAll }) : alone
+    batch ? gather({ schedule, size: BATCH, atOnce: AT_ONCE, run: runAll }) : alone
   const soon = together((go) => setImmediate(go))
   const later = together((go) => setTimeout(go, SETTLE_GATHER_MS))
   /** How a command is sent. No client waits for a settlement, and admin commands are rare. */
-  const senders: Partial<Record<Command['op'], typeof alone>> = { admit: soon, settle: later }
+  const senders: Partial<Record<Command['op'], typeof alone>> = {
+    admit: soon,
+    report: soon,
+    settle: later,
+  }
 
   return {
     runAll,
+    /** Runs the script without a command, to see whether the database runs it. */
+    runNone: () => ledger<string>(redis, [quotaKey(ALL_MODELS)], [head]),
     run: (command: Command) => (senders[command.op] ?? alone)(command),
   }
+}
+
+/** A standing in an answer of the script, which leaves out the limits that the command named. */
+type Bare = Omit<Standing, 'limits'>
+
+/** The answer to an admission with the limits that the command named. */
+export function withLimits(answer: Answer | Failed, command: Command | undefined): Answer | Failed {
+  if (command?.op !== 'admit' || !('limits' in answer) || !answer.limits) return answer
+  const rows = { user: command.limits, everyone: command.everyone }
+  const limits = answer.limits.map((standing: Bare): Standing => {
+    const { of, model, used } = standing
+    return { of, model, limits: rows[of]?.[isTotal(model) ? 'total' : 'model'] ?? {}, used }
+  })
+  return { ...answer, limits }
 }
 
 /** The settings that each call passes to the script. */
@@ -99,8 +127,9 @@ function keysOf(command: Command): string[] {
   keys.push(usageKey(user))
   if (command.op === 'report') return [...keys, profileKey(user)]
   if (command.op === 'admit') {
-    const { model, id } = command
-    return [...keys, profileKey(user), quotaKey(model), onceKey(id)]
+    const { model, id, newUsers } = command
+    const more = newUsers ? [newUsersKey] : []
+    return [...keys, profileKey(user), quotaKey(model), onceKey(id), ...more]
   }
   const { id, model, at } = command.event
   const date = dateOf(at)

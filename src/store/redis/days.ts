@@ -1,9 +1,18 @@
 /** Reads days. A day that has ended is one document. For the current day, each row has its own key. */
-import { ALL_MODELS, type DayDoc, type Kind, type QuotaDoc } from '../../ledger/shapes.ts'
+import {
+  ALL_MODELS,
+  type DayDoc,
+  type DayRow,
+  type Kind,
+  type QuotaDoc,
+} from '../../ledger/shapes.ts'
 import type { DocumentOf, DocumentReader, Found } from './documents.ts'
 import { dayKey, modelsKey, quotaKey, rowKey } from './keys.ts'
 
-/** A day as it is stored. The current day is `open`, and each of its rows has its own key. */
+/**
+ * A day as it is stored. The current day is `open`: each of its rows has its own key, and its totals have only what the
+ * rows do not tell.
+ */
 type StoredDay = DayDoc & { open?: 1 }
 
 type ModelsOfDay = { date: string; models: string[] }
@@ -38,7 +47,10 @@ export function dayReader({ read }: DocumentReader) {
       for (const [key, doc] of await read(new Map(keys))) docs.set(key, doc)
     }
 
-    const found = dates.flatMap((date) => (docs.get(dayKey(date)) as StoredDay | undefined) ?? [])
+    const found = dates.flatMap((date): StoredDay[] => {
+      const day = docs.get(dayKey(date)) as StoredDay | undefined
+      return day ? [{ ...day, date }] : []
+    })
     const open = found.filter((day) => day.open).map(({ date }) => date)
     const unnamed = open.filter((date) => !latest.includes(date))
     await readMore(unnamed.map((date) => [modelsKey(date), 'models']))
@@ -71,7 +83,26 @@ function wholeDay(docs: Found, { open, ...day }: StoredDay): DayDoc {
     const row = docs.get(rowKey(day.date, model)) as DocumentOf<'row'> | undefined
     return row ? [[model, withoutVersion(row)] as const] : []
   })
-  return { ...day, models: Object.fromEntries(rows) }
+  return {
+    ...day,
+    total: rows.reduce((total, [, row]) => addRow(total, row), day.total),
+    models: Object.fromEntries(rows),
+  }
+}
+
+/** Totals with a row added. One user may be in several rows, so users are not added. */
+export function addRow(total: DayRow, { users: _, at, hours, ...amounts }: DayRow): DayRow {
+  const added = Object.entries(amounts) as [keyof typeof amounts, number][]
+  const hourly = Object.entries(hours).map(([hour, tokens]) => [
+    hour,
+    (total.hours[hour] ?? 0) + tokens,
+  ])
+  return {
+    ...total,
+    ...Object.fromEntries(added.map(([name, amount]) => [name, total[name] + amount])),
+    hours: { ...total.hours, ...Object.fromEntries(hourly) },
+    at: Math.max(total.at, at),
+  }
 }
 
 function withoutVersion(row: DocumentOf<'row'> & { v?: number }) {

@@ -9,31 +9,52 @@ export type BatchOptions<Item, Result> = {
   schedule(go: () => void): void
   /** Most items of a batch. */
   size: number
+  /**
+   * Most items that have been sent and have no result, at least `size`. Further items wait here, so that what is sent
+   * at once is never so much that the other side seems slow.
+   */
+  atOnce: number
   /** Returns one result per item, in order. */
   run(items: Item[]): Promise<Result[]>
 }
 
-/** Builds a function for one item whose calls are combined. If a batch fails, each of its calls fails. */
+/**
+ * Builds a function for one item whose calls are combined. If a batch fails, each of its calls fails, and so do the
+ * calls that wait for results of others.
+ */
 export function gather<Item, Result>(options: BatchOptions<Item, Result>) {
   type Call = { item: Item; done(result: Result): void; fail(error: unknown): void }
   let waiting: Call[] = []
+  let sent = 0
+  /** Whether items wait for the results of others, and not for the schedule. */
+  let held = false
 
-  async function go(): Promise<void> {
-    const calls = waiting
-    waiting = []
-    if (calls.length === 0) return
+  function go(): void {
+    while (waiting.length > 0 && sent + Math.min(options.size, waiting.length) <= options.atOnce) {
+      void send(waiting.splice(0, options.size))
+    }
+    held = waiting.length > 0
+  }
+
+  async function send(calls: Call[]): Promise<void> {
+    sent += calls.length
     try {
       const results = await options.run(calls.map((call) => call.item))
       for (const [index, call] of calls.entries()) call.done(results[index] as Result)
     } catch (error) {
       for (const call of calls) call.fail(error)
+      // They would wait for the same failure.
+      if (held) for (const call of waiting.splice(0)) call.fail(error)
     }
+    sent -= calls.length
+    if (held) go()
   }
 
   return (item: Item): Promise<Result> =>
     new Promise((done, fail) => {
       waiting.push({ item, done, fail })
-      if (waiting.length >= options.size) void go()
-      else if (waiting.length === 1) options.schedule(() => void go())
+      if (held) return
+      if (waiting.length >= options.size) go()
+      else if (waiting.length === 1) options.schedule(go)
     })
 }

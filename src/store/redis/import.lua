@@ -102,6 +102,11 @@ local function add_day(comes)
   local date = comes.date
   local day = known_day(date) or new_day_of(date)
   sum_up(day.total, comes.total)
+  if day.open then
+    for _, row in pairs(comes.models) do
+      add_row(day.total, row, -1)
+    end
+  end
   day.sessions = day.sessions + comes.sessions
   day.forgotten = day.forgotten + comes.forgotten
   for model, row in pairs(comes.models) do
@@ -131,14 +136,11 @@ end
 local function fold(date)
   local day = known_day(date)
   if not day or not day.open then return end
-  day.open, day.models = nil, {}
-  gone[#gone + 1] = PREFIX .. 'models:' .. date
-  for model in pairs(load_models(date)) do
-    local key = row_key(date, model)
-    day.models[model] = load('row', key)
+  local whole, keys = closed(day)
+  for _, key in ipairs(keys) do
     gone[#gone + 1] = key
   end
-  keep_day(date, day)
+  keep_day(date, whole)
 end
 
 -- Counters of the same span are added. Of different spans, the later one counts.

@@ -35,6 +35,7 @@ export const quotaKey = (scope: string) =>
   `${PREFIX}quota${scope === ALL_MODELS ? '' : `:${scope}`}`
 export const dayKey = (date: string) => `${PREFIX}day:${date}`
 export const modelsKey = (date: string) => `${PREFIX}models:${date}`
+export const newUsersKey = `${PREFIX}new-users`
 export const rowKey = (date: string, model: string) => `${PREFIX}day:${date}:${model}`
 export const onceKey = (id: string) => `${PREFIX}once:${id}`
 export const erasedKey = (id: string) => `${PREFIX}erased:${id}`

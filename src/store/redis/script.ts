@@ -4,7 +4,11 @@ import {
   ENTER_MS,
   LATE_SETTLE_MS,
   MODELS_PER_USER,
+  NETWORKS,
+  PAST_LEASES,
+  RUNNING_PER_USER,
   SESSIONS_PER_USER,
+  SYNCS_PER_MINUTE,
 } from '../../ledger/commands.ts'
 import { LIMITS, NOTHING } from '../../ledger/policy.ts'
 import { INDEX_MS } from '../../ledger/requests.ts'
@@ -52,6 +56,10 @@ const CONSTANTS: Record<string, unknown> = {
   INDEX_MS,
   MODELS_PER_USER,
   SESSIONS_PER_USER,
+  NETWORKS,
+  RUNNING_PER_USER,
+  PAST_LEASES,
+  SYNCS_PER_MINUTE,
   AUDIT_KEPT,
   AUDIT_ID_CHARS,
   DAMAGED_SECONDS,

@@ -3,13 +3,14 @@ import type { Redis } from '@upstash/redis'
 import type { AnswerOf, Command, Settled } from '../../ledger/commands.ts'
 import { newPast } from '../../ledger/documents.ts'
 import { ALL_MODELS, type Audit, type Event, type Kind, type PastDoc } from '../../ledger/shapes.ts'
-import { guard, list } from './call.ts'
+import { guard, guardInWords, list } from './call.ts'
 import { commandRunner, type CommandOptions } from './commands.ts'
 import { dayReader } from './days.ts'
 import { documentReader, userIn, userKeys, usersIn } from './documents.ts'
+import { tryWrites } from './probe.ts'
 import { PREFIX, pastKey, profileKey, quotaKey, sessionKey } from './keys.ts'
-import { turnTaker } from './turns.ts'
 import { readPage } from './user-index.ts'
+import { pageAfter, type GrowingList } from '../event-page.ts'
 import { StoreError, answerOf, type Failed, type Store } from '../store.ts'
 
 /** Operators search the log for this text. */
@@ -21,31 +22,49 @@ export type RedisCommands = Pick<
   'evalsha' | 'eval' | 'mget' | 'zrange' | 'lrange' | 'set' | 'get' | 'del'
 >
 
-export type RedisOptions = CommandOptions & { redis: RedisCommands }
+export type RedisOptions = CommandOptions & {
+  redis: RedisCommands
+  /** Counts turns; without it, the store refuses to. */
+  takeTurn?: Store['takeTurn'] | undefined
+}
 
 /** Builds the store. Its errors are `StoreError`s that contain no commands and no values. */
 export function createRedisStore(options: RedisOptions): Store {
   const { redis } = options
   const { eventsKept } = options.retention
-  const { run, runAll } = commandRunner(redis, options)
+  const { run, runAll, runNone } = commandRunner(redis, options)
   const documents = documentReader(redis, options.warn)
   const readDays = dayReader(documents)
 
-  /** The newest first, without the first `skip`. */
-  async function readList<T>(key: string, count: number, skip = 0): Promise<T[]> {
+  const readTexts = (key: string, skip: number, count: number): Promise<string[]> =>
+    list(() => redis.lrange<string>(key, skip, skip + count - 1))
+
+  const parse = <T>(texts: string[], key: string): T[] =>
+    texts.flatMap((text) => documents.parse<T>(text, key))
+
+  /** The newest first. */
+  async function readList<T>(key: string, count: number): Promise<T[]> {
     // For 0, the range would end at -1, which means all.
-    if (count < 1) return []
-    const texts = await list(() => redis.lrange<string>(key, skip, skip + count - 1))
-    return texts.flatMap((text) => documents.parse<T>(text, key))
+    return count < 1 ? [] : parse(await readTexts(key, 0, count), key)
   }
 
-  const events = (limit: number, skip = 0): Promise<Event[]> =>
-    readList(`${PREFIX}events`, Math.min(limit, eventsKept - skip), skip)
+  const eventsKey = `${PREFIX}events`
+  const events = (limit: number): Promise<Event[]> =>
+    readList(eventsKey, Math.min(limit, eventsKept))
+
+  const eventList: GrowingList<Event> = {
+    most: eventsKept,
+    async read(skip, count) {
+      const texts = await readTexts(eventsKey, skip, count)
+      return texts.map((text) => parse<Event>([text], eventsKey).find(({ id }) => id))
+    },
+    keyOf: ({ id }) => id,
+  }
 
   return {
     execute: async <C extends Command>(command: C) => answerOf(await run(command)) as AnswerOf<C>,
     replay: async (entries) => (await runAll(entries)) as (Settled | Failed)[],
-    takeTurn: turnTaker(redis),
+    takeTurn: options.takeTurn ?? noTurns,
     async session(hash, now) {
       const until = await guard(() => redis.get<string>(sessionKey(hash)))
       return Number(until) > now
@@ -80,15 +99,18 @@ export function createRedisStore(options: RedisOptions): Store {
     },
     days: async (dates) => (await readDays(dates, [], false)).days,
     events,
+    async eventPage(limit, from) {
+      const { items, ...rest } = await pageAfter(eventList, limit, from)
+      return { events: items, ...rest }
+    },
     async probe() {
-      const key = `${PREFIX}probe:${crypto.randomUUID()}`
-      const found = await guard(async () => {
-        await redis.set(key, 'here', { ex: 60 })
-        const value = await redis.get<string>(key)
-        await redis.del(key)
-        return value
+      const evicts = await guardInWords(async () => {
+        await runNone()
+        return tryWrites(redis)
       })
-      if (found !== 'here') throw new StoreError('the database does not return what was written')
+      return evicts === undefined ? {} : { evicts }
     },
   }
 }
+
+const noTurns = () => Promise.reject(new StoreError('this store counts no turns'))

@@ -8,13 +8,14 @@
 
 -- What will be written: texts without an expiry in one MSET, the others one by one.
 local usages, pasts, profiles, quotas, days, names, rows
-local events, blocks, audits, sessions
-local index, models, ended, sweep_at, cleared, cleared_rows
+local events, blocks, sessions
+local index, models, ended, sweep_at, cleared, cleared_rows, new_users
 
 local function start_over()
   docs, once, erased = {}, {}, {}
   usages, pasts, profiles, quotas, days, names, rows = {}, {}, {}, {}, {}, {}, {}
   events, blocks, audits, sessions = {}, {}, {}, {}
+  changed_audit, new_users = nil, nil
   index, models, ended, sweep_at, cleared, cleared_rows = {}, {}, {}, nil, nil, {}
 end
 
@@ -60,30 +61,17 @@ local function keep_quotas(changed)
   end
 end
 
-local function keep_day(day, row, event)
-  local date = day.date
-  if not event then
-    -- The day was cleared, so its rows are deleted too.
-    day.open = 1
-  elseif is_open(date) then
-    day.open, day.models = 1, {}
-    if row then
-      local key, model = row_key(date, event.model), event.model
-      -- A model with a row is listed already. Reading the whole list with each request would cost
-      -- more than the rest of the request.
-      if not load('row', key) then
-        local names_key = PREFIX .. 'models:' .. date
-        local named = load('models', names_key) or { v = VERSIONS.models, models = {} }
-        named = with(named, 'models', with(named.models, model, 1))
-        docs[names_key], names[date] = named, named
-      end
-      docs[key], rows[key] = row, row
-    end
-  else
-    day.models[event.model] = row
+local function keep_day_row(date, model, row)
+  local key = row_key(date, model)
+  -- A model with a row is listed already. Reading the whole list with each request would cost more
+  -- than the rest of the request.
+  if not load('row', key) then
+    local names_key = PREFIX .. 'models:' .. date
+    local named = load('models', names_key) or { v = VERSIONS.models, models = {} }
+    named = with(named, 'models', with(named.models, model, 1))
+    docs[names_key], names[date] = named, named
   end
-  docs[PREFIX .. 'day:' .. date] = day
-  days[date] = day
+  docs[key], rows[key] = row, row
 end
 
 -- The keys of the rows and of the list of models of the current day. By the ledger's clock, that
@@ -103,13 +91,24 @@ end
 local function run(text)
   local command = cjson.decode(text)
   local user = command.user
-  local at = time_of(command.now)
+  -- The report of a user without a document writes nothing, so the time is not asked for.
+  local is_idle = command.op == 'report' and not load_user('usage', user)
+  local at = time_of(command.now, is_idle)
   local step = reduce(command, at)
   local gone = step.cleared and open_keys(step.cleared)
   -- Everything has been read and nothing fails from here on, so a command is kept whole or not at
   -- all.
   if step.event then events[#events + 1] = cjson.encode(step.event) end
-  if step.audit then audits[#audits + 1] = cjson.encode(step.audit) end
+  if step.audit then
+    local entry = cjson.encode(step.audit)
+    if not step.again then
+      audits[#audits + 1] = entry
+    elseif audits[1] then
+      audits[#audits] = entry
+    else
+      changed_audit = entry
+    end
+  end
   if step.cleared then
     cleared, cleared_rows = step.cleared, gone
     for _, key in ipairs(gone) do
@@ -118,7 +117,15 @@ local function run(text)
   end
   -- The clock comes first, because it decides whether a day is open or folded.
   if step.quotas then keep_quotas(step.quotas) end
-  if step.day then keep_day(step.day, step.day_row, step.event) end
+  local day, row, event = step.day, step.day_row, step.event
+  if row and day and not day.open then
+    day.models[event.model] = row
+  elseif row then
+    keep_day_row(date_of(event.at), event.model, row)
+  end
+  if day then
+    docs[PREFIX .. 'day:' .. day.date], days[day.date] = day, day
+  end
   if step.usage then keep_usage(user, load_user('usage', user), step.usage) end
   if step.past then
     docs[user_key('past', user)], pasts[user] = step.past, step.past
@@ -127,10 +134,14 @@ local function run(text)
     docs[user_key('profile', user)] = step.profile
     profiles[user] = { doc = step.profile, at = at }
   end
-  if step.event and step.day.total.requests % SWEEP_EVERY == 1 then
-    sweep_at = step.quotas[ALL_MODELS].at
-  end
+  local everyone = step.quotas and step.quotas[ALL_MODELS]
+  local today = event and everyone.windows.day
+  if today and today.requests % SWEEP_EVERY == 1 then sweep_at = everyone.at end
   if step.entered then once[step.entered] = true end
+  if step.new_users then
+    new_users = step.new_users
+    docs[PREFIX .. 'new-users'] = new_users
+  end
   if step.block then blocks[#blocks + 1] = step.block end
   if step.erased then
     for _, key in ipairs({
@@ -203,19 +214,10 @@ local function write_day(date, day)
 end
 
 if ended[1] ~= nil then
-  -- A day with its rows as one document, and the keys of the rows; nil if it is one document
-  -- already.
   local function folded(date)
     local day = load_day(date)
     if not day or not day.open then return nil end
-    local keys, whole_day = { PREFIX .. 'models:' .. date }, copy(day)
-    whole_day.open, whole_day.models = nil, {}
-    for model in pairs(load_models(date)) do
-      local key = row_key(date, model)
-      keys[#keys + 1] = key
-      whole_day.models[model] = load('row', key)
-    end
-    return whole_day, keys
+    return closed(day)
   end
 
   -- Makes one document of a day that has ended. A document of a newer version stays as it is.
@@ -290,6 +292,7 @@ for _, command in ipairs(sessions) do
   end
 end
 
+if changed_audit then redis.call('LSET', PREFIX .. 'audit', 0, changed_audit) end
 if audits[1] then
   redis.call('LPUSH', PREFIX .. 'audit', unpack(audits))
   redis.call('LTRIM', PREFIX .. 'audit', 0, AUDIT_KEPT - 1)
@@ -354,6 +357,10 @@ for date, day in pairs(days) do
   else
     write_day(date, day)
   end
+end
+if new_users then
+  texts[#texts + 1] = PREFIX .. 'new-users'
+  texts[#texts + 1] = cjson.encode(new_users)
 end
 call_with('MSET', nil, texts)
 

@@ -12,16 +12,18 @@ end
 
 -- Changes the windows.
 local function charge(windows, lease, now)
+  local at, reserved = lease.at, lease.reserved
   for window in pairs(lease.windows) do
-    local start = start_of(window, lease.at)
+    local start = start_of(window, at)
     if start == start_of(window, now) then
       local counted = windows[window]
       if not counted or counted.start ~= start then
         counted = { start = start }
         windows[window] = counted
       end
-      for unit, amount in pairs(lease.reserved) do
-        counted[unit] = (counted[unit] or 0) + amount
+      for i = 1, #UNITS do
+        local unit = UNITS[i]
+        counted[unit] = (counted[unit] or 0) + reserved[unit]
       end
     end
   end
@@ -29,11 +31,13 @@ end
 
 -- Changes the windows.
 local function correct(windows, lease, charged)
+  local at, reserved = lease.at, lease.reserved
   for window in pairs(lease.windows) do
     local counted = windows[window]
-    if counted and counted.start == start_of(window, lease.at) then
-      for unit, amount in pairs(lease.reserved) do
-        counted[unit] = max(0, counted[unit] + charged[unit] - amount)
+    if counted and counted.start == start_of(window, at) then
+      for i = 1, #UNITS do
+        local unit = UNITS[i]
+        counted[unit] = max(0, counted[unit] + charged[unit] - reserved[unit])
       end
     end
   end
@@ -79,12 +83,29 @@ local function first_answer(is_first_of_day, row, event)
   return { user = is_first_of_day, model = answers_of(row) == 0, session = false }
 end
 
--- Changes the day and its row, which has a key of its own while the day lasts. Gives the row.
+-- What an ended request changes of its day: the day, nil if it does not change, and its row.
+local function load_ended(date, model, first)
+  local row = load('row', row_key(date, model))
+  if row and not first.user and not first.session and is_surely_open(date) then return nil, row end
+  local day = load_day(date) or new('day', { date = date })
+  if not row and not is_open(date) then return day, day.models[model] end
+  day.open, day.models = 1, {}
+  -- A row of a new model will be added to the list.
+  if not row then load_models(date) end
+  return day, row
+end
+
+-- Changes the day and its row. Gives the row.
 local function end_day(day, row, event, first, at)
-  end_day_row(day.total, event, first.user, at)
-  if first.session then day.sessions = day.sessions + 1 end
   if not row and event.outcome ~= 'failed' then row = new_day_row() end
   if row then end_day_row(row, event, first.model, at) end
+  if not day then return row end
+  if first.session then day.sessions = day.sessions + 1 end
+  if not row or not day.open then
+    end_day_row(day.total, event, first.user, at)
+  elseif first.user then
+    day.total.users = day.total.users + 1
+  end
   return row
 end
 
@@ -114,23 +135,38 @@ local function turn(account)
   account.usage = turned
 end
 
+local function is_past(lease, at) return at > lease['until'] end
+
 local function drop(account)
   local usage, past = account.usage, account.past
-  local function is_lost(lease) return usage.at - lease.at >= LATE_SETTLE_MS end
+  local at = usage.at
+  local times = {}
+  for _, lease in pairs(usage.leases) do
+    if is_past(lease, at) then times[#times + 1] = lease.at end
+  end
+  -- The time of admission up to which past leases are lost. Those of one moment are lost together.
+  local oldest, excess = at - LATE_SETTLE_MS, #times - PAST_LEASES
+  if excess > 0 then
+    table.sort(times)
+    oldest = max(oldest, times[excess])
+  end
+  local function is_lost(lease) return lease.at <= oldest and is_past(lease, at) end
   local lost = filter(usage.leases, is_lost)
   if not next(lost) then return account end
-  local left = filter(usage.leases, function(lease) return not is_lost(lease) end)
-  local kept = past or load_user('past', usage.id)
+  usage = with(usage, 'leases', filter(usage.leases, function(lease) return not is_lost(lease) end))
   for _, lease in pairs(lost) do
-    local date = date_of(lease.at)
-    local row = past_row(past or kept, date, lease.model)
-    if row then
-      local tokens = lease.reserved.tokens
-      row = plus(row, { lost = 1, reserved = -tokens, lostTokens = tokens })
-      past = with_past_row(past or kept, date, lease.model, row)
+    local date, model, tokens = date_of(lease.at), lease.model, lease.reserved.tokens
+    local lose = { lost = 1, reserved = -tokens, lostTokens = tokens }
+    if date == usage.date then
+      local use = use_of(usage, model) or { row = {}, windows = {} }
+      usage.models = with(usage.models, model, with(use, 'row', plus(use.row, lose)))
+    else
+      local kept = past or load_user('past', usage.id)
+      local row = past_row(kept, date, model)
+      if row then past = with_past_row(kept, date, model, plus(row, lose)) end
     end
   end
-  return { usage = with(usage, 'leases', left), past = past }
+  return { usage = usage, past = past }
 end
 
 local function advance(usage, now)
@@ -255,8 +291,9 @@ local function with_reserved(groups, lease)
         amounts = copy(NOTHING)
         used[window] = amounts
       end
-      for unit, amount in pairs(lease.reserved) do
-        amounts[unit] = amounts[unit] + amount
+      for n = 1, #UNITS do
+        local unit = UNITS[n]
+        amounts[unit] = amounts[unit] + lease.reserved[unit]
       end
     end
   end
@@ -339,11 +376,37 @@ local function blocked(scope, block)
   }
 end
 
-local function admitted(at, groups) return { ok = true, at = at, limits = groups[1] and groups } end
+-- The sender knows the limits that its command named, and writing them would take longer than
+-- checking them.
+local function admitted(at, groups)
+  for i = 1, #groups do
+    groups[i].limits = nil
+  end
+  return { ok = true, at = at, limits = groups[1] and groups }
+end
+
+local function running_at(leases, at)
+  return size(filter(leases, function(lease) return not is_past(lease, at) end))
+end
+
+-- Counts a new user in the network's minute, or refuses. A network beyond NETWORKS is not counted.
+local function new_users_of(command, at)
+  local network, per_minute = command.newUsers.network, command.newUsers.perMinute
+  local minute, known = minute_of(at), load_new_users()
+  local networks = known and known.minute == minute and known.networks or {}
+  local count = networks[network] or 0
+  if count >= per_minute then
+    local reset_at = end_of('minute', at)
+    return nil, { ok = false, reason = 'newUsers', perMinute = per_minute, resetAt = reset_at }
+  end
+  if count == 0 and size(networks) >= NETWORKS then return nil end
+  return new('newUsers', { minute = minute, networks = with(networks, network, count + 1) })
+end
 
 local function admit(command, now)
   local id, user, model = command.id, command.user, command.model
-  local account = advance(load_user('usage', user) or new_usage(user, now), now)
+  local known = load_user('usage', user)
+  local account = advance(known or new_usage(user, now), now)
   local usage = account.usage
   local at = usage.at
   local groups = groups_of(command, usage)
@@ -358,10 +421,22 @@ local function admit(command, now)
   if not usage.models[model] and size(usage.models) >= MODELS_PER_USER then
     return { answer = { ok = false, reason = 'models' } }
   end
+  if
+    size(usage.leases) >= RUNNING_PER_USER and running_at(usage.leases, at) >= RUNNING_PER_USER
+  then
+    return { answer = { ok = false, reason = 'running' } }
+  end
 
   local reserved = reserved_by(command)
   for i = 1, #groups do
     local refusal = refuse(groups[i], reserved, at)
+    if refusal then return { answer = refusal } end
+  end
+
+  local newcomer
+  if not known and command.newUsers then
+    local refusal
+    newcomer, refusal = new_users_of(command, at)
     if refusal then return { answer = refusal } end
   end
 
@@ -380,7 +455,13 @@ local function admit(command, now)
   usage.leases[id] = lease
   usage.ip = command.ip or usage.ip
   local answer = admitted(at, with_reserved(groups, lease))
-  return { usage = indexed(usage), past = account.past, quotas = quotas, answer = answer }
+  return {
+    usage = indexed(usage),
+    past = account.past,
+    quotas = quotas,
+    new_users = newcomer,
+    answer = answer,
+  }
 end
 
 local function close(account, lease, event, quotas)
@@ -389,21 +470,16 @@ local function close(account, lease, event, quotas)
   if usage.at > lease['until'] then event.late = true end
 
   local date = date_of(at)
-  local day, day_row = load_day(date) or new('day', { date = date }), load_day_row(date, model)
-  read_names(date, model)
   local row, is_unanswered = row_of(account, date, model)
   local first = { user = false, model = false, session = false }
-  if row then
-    first = first_answer(is_unanswered, row, event)
-    set_row(account, date, model, end_row(row, event))
-  end
+  if row then first = first_answer(is_unanswered, row, event) end
   local sessions, session = usage.sessions, event.session
   if session and date == usage.date and event.outcome ~= 'failed' then
-    if not sessions[session] and size(sessions) < SESSIONS_PER_USER then
-      first.session = true
-      sessions[session] = 1
-    end
+    first.session = not sessions[session] and size(sessions) < SESSIONS_PER_USER
   end
+  local day, day_row = load_ended(date, model, first)
+  if row then set_row(account, date, model, end_row(row, event)) end
+  if first.session then sessions[session] = 1 end
 
   local charged = charged_by(event)
   correct_all(quotas, lease, charged)
@@ -424,17 +500,6 @@ local function close(account, lease, event, quotas)
   }
 end
 
-local function settle(command, now)
-  local usage = load_user('usage', command.user)
-  if not usage or not usage.leases[command.event.id] then
-    return { answer = { applied = false } }
-  end
-  local account = advance(usage, now)
-  local lease = account.usage.leases[command.event.id]
-  if not lease then return { answer = { applied = false } } end
-  return close(account, lease, command.event, quotas_at(lease.model, now))
-end
-
 local function enter(command, now)
   local user, event = command.user, command.event
   local gone = erased_at(user) or -math.huge
@@ -447,6 +512,7 @@ local function enter(command, now)
   if held then
     return with(close(account, held, event, quotas_at(held.model, now)), 'entered', event.id)
   end
+  if command.refused then return { answer = { applied = false }, entered = event.id } end
 
   local reserved = reserved_by(event)
   -- The event does not say which windows its limits have, so it counts in all of them.
@@ -463,6 +529,23 @@ local function enter(command, now)
   charge_user(account.usage, lease)
   set_row(account, date, model, open(row or {}, reserved))
   return with(close(account, lease, event, quotas), 'entered', event.id)
+end
+
+-- Whether the user's document is from after the admission, or from before it.
+local function is_forgotten(at, known, now)
+  return now - at < LATE_SETTLE_MS and (not known or known.since > at or known.at < at)
+end
+
+local function settle(command, now)
+  local usage, event = load_user('usage', command.user), command.event
+  if not usage or not usage.leases[event.id] then
+    if is_forgotten(event.at, usage, now) then return enter(command, now) end
+    return { answer = { applied = false } }
+  end
+  local account = advance(usage, now)
+  local lease = account.usage.leases[event.id]
+  if not lease then return { answer = { applied = false } } end
+  return close(account, lease, event, quotas_at(lease.model, now))
 end
 
 local REDUCE = { admit = admit, settle = settle, enter = enter }
@@ -498,6 +581,11 @@ local function add_rare_commands()
     local account = advance(known or new_usage(command.user, now), now)
     local usage = account.usage
     local at = usage.at
+    local minute = minute_of(at)
+    local syncs = (usage.syncMinute == minute and usage.syncs or 0) + 1
+    if syncs > SYNCS_PER_MINUTE then
+      return { answer = { ok = false, reason = 'syncs', resetAt = end_of('minute', at) } }
+    end
     local reported = copy(usage.reported)
     for model, said in pairs(command.models) do
       local old = reported[model]
@@ -528,9 +616,18 @@ local function add_rare_commands()
       function(block) return is_in_force(block, at) end
     )
     local total = standing(ALL_MODELS, limits.total)
-    local answer = { ok = true, at = at, models = models, total = total, blocks = blocks }
+    local answer = {
+      ok = true,
+      at = at,
+      known = known ~= nil,
+      models = models,
+      total = total,
+      blocks = blocks,
+    }
     if not known then return { answer = answer } end
-    return { usage = with(usage, 'reported', reported), past = account.past, answer = answer }
+    usage = with(usage, 'reported', reported)
+    usage.syncMinute, usage.syncs = minute, syncs
+    return { usage = usage, past = account.past, answer = answer }
   end
 
   local function erase(command, at)
@@ -546,14 +643,22 @@ local function add_rare_commands()
   end
 
   local function note(command, at)
-    return { audit = audit_of(command, at, command.action), answer = { ok = true } }
+    local audit, answer = audit_of(command, at, command.action), { ok = true }
+    local before = command.action == 'failed login' and last_audit()
+    if not before or before.action ~= audit.action or at - before.at >= HOUR_MS then
+      return { audit = audit, answer = answer }
+    end
+    before.times = (before.times or 1) + 1
+    if before.ip ~= audit.ip then before.ip = nil end
+    return { audit = before, again = true, answer = answer }
   end
 
   local function clear(command, at)
     local date = date_of(at)
     local today, day = load_day(date), nil
     if today then
-      day = new('day', { date = date })
+      if today.open then today = closed(today) end
+      day = new('day', { date = date, open = 1 })
       day.forgotten = today.forgotten + today.total.exact + today.total.estimated
     end
     return {

@@ -147,7 +147,9 @@ local function new(kind, fields)
   return fit(shape_of(kind), fields)
 end
 
-local function new_usage(id, at) return new('usage', { id = id, at = at, date = date_of(at) }) end
+local function new_usage(id, at)
+  return new('usage', { id = id, since = at, at = at, date = date_of(at) })
+end
 
 -- Within the script a row has no version.
 local function new_day_row()
@@ -226,6 +228,7 @@ local function load_user(kind, id)
   return doc
 end
 local function load_quota(scope) return load('quota', quota_key(scope)) end
+local function load_new_users() return load('newUsers', PREFIX .. 'new-users') end
 local function load_day(date)
   local day = load('day', PREFIX .. 'day:' .. date)
   if day then day.date = date end
@@ -260,11 +263,21 @@ local function use_of(usage, model)
 end
 
 -- While a day lasts, its document has `open`, each row has a key of its own, and one document lists
--- the models.
+-- the models. The totals of an open day have only what its rows do not tell: its users, and the
+-- failed requests of models without a row. So almost no request writes them.
 local function is_open(date)
   local day, quota = load_day(date), load_quota(ALL_MODELS)
   if day then return day.open ~= nil end
   return not quota or date_of(quota.at) <= date
+end
+
+-- Whether the text of a day says that it is open and of this version. Reading the whole day takes
+-- twenty times as long.
+local function is_surely_open(date)
+  local text = raw[PREFIX .. 'day:' .. date] or ''
+  local version = '"v":' .. VERSIONS.day
+  return string.find(text, '"open":1', 1, true)
+    and (string.find(text, version .. ',', 1, true) or string.find(text, version .. '}', 1, true))
 end
 
 local function load_models(date)
@@ -272,31 +285,67 @@ local function load_models(date)
   return named and named.models or {}
 end
 
-local function load_day_row(date, model)
-  if is_open(date) then return load('row', row_key(date, model)) end
-  local day = load_day(date)
-  return day and day.models[model]
+-- Adds a row to totals, or takes it out. One user may be in several rows, so users are not added.
+local function add_row(total, row, sign)
+  for field, value in pairs(row) do
+    if field == 'at' then
+      total.at = max(total.at, value)
+    elseif field == 'hours' then
+      for hour, tokens in pairs(value) do
+        total.hours[hour] = (total.hours[hour] or 0) + sign * tokens
+      end
+    elseif field ~= 'users' and type(value) == 'number' then
+      total[field] = (total[field] or 0) + sign * value
+    end
+  end
 end
 
--- Loads the models of a day before a row of a new model is added to it.
-local function read_names(date, model)
-  if is_open(date) and not load('row', row_key(date, model)) then load_models(date) end
+-- An open day as one document with its rows and complete totals, and the keys that it replaces.
+local function closed(day)
+  local whole, keys = copy(day), { PREFIX .. 'models:' .. day.date }
+  whole.open, whole.models, whole.total = nil, {}, copy(day.total)
+  whole.total.hours = copy(day.total.hours)
+  for model in pairs(load_models(day.date)) do
+    local key = row_key(day.date, model)
+    local row = load('row', key)
+    keys[#keys + 1] = key
+    whole.models[model] = row
+    if row then add_row(whole.total, row, 1) end
+  end
+  return whole, keys
 end
 
--- Events that must not be entered again. MGET gives false for a key that does not exist.
+-- The text of a key, or false. MGET and GET give false for a key that does not exist.
+local function text_at(key)
+  if raw[key] == nil then raw[key] = redis.call('GET', key) end
+  return raw[key]
+end
+
+-- Events that must not be entered again.
 local once = {}
-local function entered(id) return once[id] or raw[PREFIX .. 'once:' .. id] and true or false end
+local function entered(id) return once[id] or text_at(PREFIX .. 'once:' .. id) and true or false end
 
 -- The moment up to which a user's requests were erased. `erased` has the users that this batch has
 -- erased.
 local erased = {}
-local function erased_at(id) return erased[id] or tonumber(raw[PREFIX .. 'erased:' .. id] or nil) end
+local function erased_at(id)
+  return erased[id] or tonumber(text_at(PREFIX .. 'erased:' .. id) or nil)
+end
+
+-- The entries that this batch adds to the audit trail, and the one that takes the place of the
+-- newest.
+local audits, changed_audit = {}, nil
+local function last_audit()
+  local text = audits[#audits] or changed_audit or redis.call('LINDEX', PREFIX .. 'audit', 0)
+  local ok, audit = pcall(cjson.decode, text)
+  return ok and type(audit) == 'table' and audit or nil
+end
 
 -- When a command runs: timeOf in ledger/rules.ts.
-local function time_of(now)
+local function time_of(now, is_idle)
   local quota = load_quota(ALL_MODELS)
   local last = quota and quota.at or -math.huge
-  if now - last > tolerance then
+  if now - last > tolerance and not is_idle then
     local time = redis.call('TIME')
     now = time[1] * 1000 + floor(time[2] / 1000)
   end

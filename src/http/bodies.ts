@@ -1,0 +1,117 @@
+/** Reads the bodies of requests, within a memory that all requests of an instance share. */
+import type { AppContext } from '../context.ts'
+import { ApiError, brokenOff } from '../errors.ts'
+import type { BodyPlatform, Bytes } from '../ports.ts'
+import { createMemory } from './memory.ts'
+
+type Body = {
+  bytes: Bytes
+  /** The bytes are needed no longer. */
+  release(): void
+}
+
+/**
+ * Reads a body of at most `maxSize` bytes. Throws `body_too_large`, `invalid_request` for a body that breaks off, and
+ * `rate_limit_exceeded` where there is no memory.
+ */
+export type Bodies = (c: AppContext, maxSize: number) => Promise<Body>
+
+/** The most pieces of a body: to take in a piece costs the same whether it has one byte or thousands. */
+const MAX_PIECES = 20_000
+
+/** The smallest buffer for a body that comes in pieces. */
+const MIN_BUFFER = 4096
+
+export function createBodies(platform: BodyPlatform = STREAMED): Bodies {
+  const open = createMemory(platform.memory)
+
+  return async function read(c, maxSize) {
+    const declared = lengthOf(c)
+    if (declared !== undefined && declared > maxSize) throw tooLarge(maxSize)
+    return new Promise((resolve, reject) => {
+      let buffer: Bytes = new Uint8Array(0)
+      let length = 0
+      let pieces = 0
+      let stop = () => {}
+      const fail = (error: ApiError) => {
+        share.release()
+        stop()
+        reject(error)
+      }
+      const share = open(() => fail(noMemory()))
+
+      stop = platform.read(c.req.raw, c.env, {
+        piece(piece) {
+          const size = length + piece.length
+          pieces += 1
+          if (size > maxSize) return fail(tooLarge(maxSize))
+          if (pieces > MAX_PIECES) return fail(tooManyPieces())
+          const isWhole = piece.length === declared
+          if (size > buffer.length) {
+            const room = isWhole ? size : Math.max(size, 2 * buffer.length, MIN_BUFFER)
+            const capacity = Math.min(room, declared ?? maxSize)
+            if (!share.take(capacity - buffer.length)) return fail(noMemory())
+            const larger = isWhole ? piece : new Uint8Array(capacity)
+            if (!isWhole) larger.set(buffer.subarray(0, length))
+            buffer = larger
+          }
+          if (!isWhole) buffer.set(piece, length)
+          length = size
+        },
+        end() {
+          share.arrived()
+          resolve({ bytes: buffer.subarray(0, length), release: share.release })
+        },
+        fail: () => fail(brokenOff()),
+      })
+    })
+  }
+}
+
+/** For platforms that gather the pieces of a body themselves. */
+const STREAMED: BodyPlatform = {
+  memory: 32 * 1024 * 1024,
+  read(request, _, { piece, end, fail }) {
+    let stopped = false
+    async function pump(): Promise<void> {
+      // One call is cheaper than many, and the server reads no more than the declared length (RFC 9112, section 6.3).
+      if (request.headers.has('content-length')) {
+        const bytes = new Uint8Array(await request.arrayBuffer())
+        if (!stopped && bytes.length > 0) piece(bytes)
+      } else {
+        const reader = request.body?.getReader()
+        while (!stopped && reader) {
+          const { done, value } = await reader.read()
+          if (done) break
+          if (!stopped) piece(value)
+        }
+      }
+      if (!stopped) end()
+    }
+    pump().catch(fail)
+    return () => void (stopped = true)
+  },
+}
+
+/** The declared length. With a Transfer-Encoding it says nothing (RFC 9112, section 6.3). */
+function lengthOf(c: AppContext): number | undefined {
+  const length = c.req.header('content-length')
+  if (length === undefined || c.req.header('transfer-encoding') !== undefined) return undefined
+  return Number(length)
+}
+
+const tooLarge = (maxSize: number) =>
+  new ApiError('body_too_large', `The body may have at most ${maxSize} bytes.`)
+
+const tooManyPieces = () =>
+  new ApiError(
+    'invalid_request',
+    `The body came in more than ${MAX_PIECES.toLocaleString('en-US')} pieces; send it in larger ones.`,
+  )
+
+const noMemory = () =>
+  new ApiError(
+    'rate_limit_exceeded',
+    'This server is receiving too many large bodies. Send yours again in a moment.',
+    { headers: { 'retry-after': '1' } },
+  )

@@ -1,0 +1,13 @@
+/**
+ * Loaded before tsx, which keeps a cache in the folder for temporary files. Where nothing can be made there, for
+ * example in a container with a read-only root, tsx would end the process.
+ */
+import { mkdtempSync, rmdirSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+
+try {
+  rmdirSync(mkdtempSync(join(tmpdir(), 'weir-')))
+} catch {
+  process.env.TSX_DISABLE_CACHE ??= '1'
+}
