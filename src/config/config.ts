@@ -73,6 +73,10 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     const ownDefault = typeof byDefault === 'object' ? byDefault[platform] : byDefault
     const given = text(name) ?? ownDefault
     if (given === undefined) return [name, undefined]
+    if (/^(["'`]).*\1$/s.test(given)) {
+      problems.push(`${name} is in quotes, which are part of the value here; leave them off.`)
+      return [name, undefined]
+    }
     const parsed = parse(given)
     if ('value' in parsed) return [name, parsed.value]
     problems.push(`${name} ${parsed.problem}`)

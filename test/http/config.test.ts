@@ -83,6 +83,23 @@ test.each(['', ' ', '\t\r\n'])('treats %j as a variable that is not set', (blank
   }
 })
 
+test.each(['"', "'", '`'])(
+  'refuses values in the quotes %s by name, and tells no value',
+  (quote) => {
+    for (const name of VARIABLES) {
+      const value = `${quote}a-value-of-some-length${quote}`
+      let message = ''
+      try {
+        on({ [name]: value })
+      } catch (error) {
+        message = String(error)
+      }
+      expect(message).toContain(`${name} is in quotes`)
+      expect(message).not.toContain('a-value')
+    }
+  },
+)
+
 test('reads every variable', () => {
   const config = readConfig(
     {
