@@ -115,6 +115,9 @@ describe.each(KINDS)('on %s', (kind) => {
       expect(world.upstream.seen).toHaveLength(1)
       expect((await get('a/two')).status).toBe(200)
       expect((await get('ft:a:b%2Fc')).status).toBe(200)
+      // Now from what is kept of the first call.
+      expect(JSON.parse(await list(gateway.url))).toEqual(shown)
+      expect(world.upstream.seen).toHaveLength(3)
     })
 
     test('is what the provider sent where all models are offered, or where it is an error', async () => {
