@@ -6,16 +6,11 @@ import { build } from 'esbuild'
 import { copyFile, cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { PAGES_PATHS } from '../src/app.ts'
-import {
-  SHARED_HEADERS,
-  SHARED_PATHS,
-  STATIC_HEADERS,
-  STATIC_PATHS,
-} from '../src/platform/node/static-files.ts'
+import { path as pathOf } from '../src/config/parse.ts'
 import { config } from '../src/vercel.ts'
 import { edgeBundle } from './bundle.ts'
 import { OPENAPI_PATH, openapiText } from './openapi.ts'
+import { vercelRoutes } from './vercel-routes.ts'
 
 const OUTPUT = '.vercel/output'
 /** Each entry with its source map. The map is for reading stack traces and is not uploaded. */
@@ -28,9 +23,13 @@ const MAX_GZIP_BYTES = 128 * 1024
 const json = (path: string, value: unknown) =>
   writeFile(path, `${JSON.stringify(value, null, 2)}\n`)
 
-/** A regular expression that matches these paths only. */
-const only = (paths: string[]) =>
-  `^(?:${paths.map((path) => path.replace(/[.+^$*?()[\]{}|\\]/g, '\\$&')).join('|')})$`
+/** `BASE_PATH` of the build. */
+function basePath(): string {
+  const parsed = pathOf(process.env.BASE_PATH?.trim() || '/')
+  if ('value' in parsed) return parsed.value
+  console.error(`BASE_PATH ${parsed.problem}.`)
+  process.exit(1)
+}
 
 /** How Vercel starts the function: https://vercel.com/docs/build-output-api/primitives#vercel-functions */
 const LAUNCH = {
@@ -44,6 +43,7 @@ const LAUNCH = {
   },
 }
 
+const base = basePath()
 for (const folder of [OUTPUT, BUNDLES]) await rm(folder, { recursive: true, force: true })
 for (const entry of [...Object.values(FUNCTIONS), ...WORKERS]) {
   const bundle = edgeBundle(`src/${entry}.ts`, `${BUNDLES}/${entry}/index.js`)
@@ -61,13 +61,7 @@ await cp('static', `${OUTPUT}/static`, { recursive: true, filter })
 await writeFile(`${OUTPUT}/static${OPENAPI_PATH}`, openapiText())
 await json(`${OUTPUT}/config.json`, {
   version: 3,
-  routes: [
-    { src: only(STATIC_PATHS), headers: STATIC_HEADERS, continue: true },
-    { src: only(SHARED_PATHS), headers: SHARED_HEADERS, continue: true },
-    { handle: 'filesystem' },
-    { src: `^(?:/|(?:${PAGES_PATHS.join('|')})(?:/.*)?)$`, dest: '/pages' },
-    { src: '/(.*)', dest: '/index' },
-  ],
+  routes: vercelRoutes(base),
 })
 
 const kb = (bytes: number) => `${(bytes / 1024).toFixed(1)} KB`

@@ -66,7 +66,12 @@ const STREAM_TYPE = 'text/event-stream'
 const FORM_TYPE = 'application/x-www-form-urlencoded'
 
 const USER: ErrorCode[] = ['invalid_request', 'missing_token', 'invalid_token', 'cross_origin']
-const BODY: ErrorCode[] = ['invalid_json', 'invalid_request', 'body_too_large']
+const BODY: ErrorCode[] = [
+  'invalid_json',
+  'invalid_request',
+  'body_too_large',
+  'unsupported_encoding',
+]
 const STORE: ErrorCode[] = ['store_unavailable', 'not_configured']
 const PROVIDER: ErrorCode[] = [
   'upstream_unreachable',
@@ -78,7 +83,6 @@ const METERED: ErrorCode[] = [
   ...BODY,
   ...STORE,
   ...PROVIDER,
-  'unsupported_encoding',
   'cost_unbounded',
   'model_not_allowed',
   'user_blocked',
@@ -157,9 +161,14 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
     get: {
       id: 'listModels',
       tag: 'Proxy',
-      summary: 'The models of the provider',
+      summary: 'The models that are offered',
       who: 'user',
-      answers: { 200: { told: 'All of them.', content: { [JSON_TYPE]: modelsAnswer } } },
+      answers: {
+        200: {
+          told: 'Those of the provider that `ALLOWED_MODELS` contains.',
+          content: { [JSON_TYPE]: modelsAnswer },
+        },
+      },
       errors: [...USER, ...PROVIDER],
       provider: 'unmetered',
     },
@@ -172,7 +181,7 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
       who: 'user',
       path: modelPath,
       answers: { 200: { told: 'What it is.', content: { [JSON_TYPE]: modelAnswer } } },
-      errors: [...USER, ...PROVIDER],
+      errors: [...USER, ...PROVIDER, 'model_not_allowed'],
       provider: 'unmetered',
     },
   },

@@ -3,12 +3,15 @@
  * isolate that starts for a call to the model loads no pages.
  */
 import { Hono } from 'hono/tiny'
+import { getPath } from 'hono/utils/url'
 import { v7 as uuidv7 } from 'uuid'
 import type { AppEnv, Deps } from './context.ts'
 import { ApiError, asApiError, brokenOff, errorResponse } from './errors.ts'
+import { pathWithin } from './http/below-path.ts'
 import { createAdmin } from './http/admin.ts'
 import { createBodies, type Bodies } from './http/bodies.ts'
 import { crossOrigin } from './http/cross-origin.ts'
+import { noWebSocket } from './http/websocket.ts'
 import { adminRoutes } from './routes/admin.ts'
 import { assetRoutes } from './routes/assets.ts'
 import { dashboardRoutes } from './routes/dashboard.ts'
@@ -23,6 +26,7 @@ type Part = (app: Hono<AppEnv>, deps: Deps, bodies: Bodies) => void
 /** What callers of the model use. */
 const proxy: Part = (app, deps, bodies) => {
   app.use('/api/groq/*', crossOrigin(deps.config.allowedOrigins))
+  app.use(noWebSocket)
   app.route('/api/groq', proxyRoutes(deps, bodies))
   app.route('/api', healthRoutes(deps))
 }
@@ -35,14 +39,14 @@ const pages: Part = (app, deps, bodies) => {
   app.route('/api/admin', adminRoutes(deps, bodies, admin))
   app.route('/api/tokens', tokensRoutes(deps, admin))
   app.route('/admin', dashboardRoutes(deps, bodies, admin))
-  app.route('/', homeRoutes())
+  app.route('/', homeRoutes(deps.config.basePath))
   app.route('/', assetRoutes())
 }
 
 /** The home page, and the paths that lead to the pages with everything below them. */
 export const PAGES_PATHS = ['/admin', '/api/admin', '/api/tokens', '/api/tracking', '/assets']
 
-/** Whether the pages answer a path. All other paths go to the proxy. */
+/** Whether the pages answer a path, given without `BASE_PATH`. All other paths go to the proxy. */
 export const isOfPages = (path: string): boolean =>
   path === '/' || PAGES_PATHS.some((own) => path === own || path.startsWith(`${own}/`))
 
@@ -57,7 +61,9 @@ export const createPagesApp = (deps: Deps): Hono<AppEnv> => appOf(deps, pages)
 
 function appOf(deps: Deps, ...parts: Part[]): Hono<AppEnv> {
   const { log, now } = deps
-  const app = new Hono<AppEnv>()
+  const { basePath } = deps.config
+  const within = pathWithin(basePath)
+  const app = new Hono<AppEnv>({ getPath: (request) => within(getPath(request)) })
 
   app.use(async function requestId(c, next) {
     c.set('id', uuidv7({ msecs: now() }))
@@ -70,6 +76,14 @@ function appOf(deps: Deps, ...parts: Part[]): Hono<AppEnv> {
     if (work) c.executionCtx.waitUntil(work)
   })
 
+  if (basePath) {
+    app.use(async function belowPath(c, next) {
+      c.set('below', true)
+      await next()
+    })
+    app.get(basePath, (c) => c.redirect(`${basePath}/`))
+  }
+
   const bodies = createBodies(deps.bodies)
   for (const add of parts) add(app, deps, bodies)
 
@@ -78,7 +92,7 @@ function appOf(deps: Deps, ...parts: Part[]): Hono<AppEnv> {
       c,
       new ApiError(
         'not_found',
-        'No such route. Calls go to POST /api/groq or to /api/groq/openai/v1/…',
+        `No such route. Calls go to POST ${basePath}/api/groq or to ${basePath}/api/groq/openai/v1/…`,
       ),
     ),
   )

@@ -31,6 +31,8 @@ export type AppEnv = {
   Variables: {
     /** The id of the request, of its lease and of its event: a UUIDv7. */
     id: string
+    /** The gateway is below a path (`BASE_PATH`). */
+    below?: true
   }
 }
 

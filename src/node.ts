@@ -20,8 +20,12 @@ try {
   await start(config)
 } catch (error) {
   const expected = error instanceof ConfigError || error instanceof StoreError
-  const taken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
-  if (!expected && !taken) throw error
+  // The port is taken, or the address is not one of this machine.
+  const deaf =
+    error instanceof Error &&
+    'syscall' in error &&
+    /^(listen|getaddrinfo)$/.test(String(error.syscall))
+  if (!expected && !deaf) throw error
   console.error(error.message)
   process.exit(1)
 }
@@ -47,5 +51,10 @@ async function start(config: Readonly<Config>): Promise<void> {
 
   // Printed last: a process that waits for these lines may stop the server after them.
   for (const line of startupLines(config, storage, store.health())) console.log(line)
-  console.log(`Weir listens on http://localhost:${server.port}`)
+  console.log(`Weir listens on http://${urlHost(config.host)}:${server.port}${config.basePath}`)
+}
+
+/** The host of an address that leads to this server. */
+function urlHost(host = 'localhost'): string {
+  return host.includes(':') ? `[${host}]` : host
 }

@@ -35,23 +35,28 @@ const merge = (...parts) => {
     for (const model in part) {
       const minute = sumOf(60_000, all[model]?.minute, part[model]?.minute)
       const day = sumOf(86_400_000, all[model]?.day, part[model]?.day)
-      if (day.requests && /^[a-z\d][\w./-]{0,127}$/i.test(model)) all[model] = { minute, day }
+      if (day.requests && /^[a-z\d][\w.:/-]{0,127}$/i.test(model)) all[model] = { minute, day }
     }
   }
   return all
 }
 
 /**
- * `base` is the gateway's origin, unless this file comes from it.
+ * `base` is the gateway's address, unless this file comes from it.
  * @param {{ userToken: string, base?: string, ipAddress?: string, banner?: boolean }} options
  */
-export const createTracker = ({ userToken, base = import.meta.url, ipAddress, banner }) => {
+export const createTracker = ({
+  userToken,
+  base = new URL('.', import.meta.url).href,
+  ipAddress,
+  banner,
+}) => {
   const tracker = new EventTarget()
   const alert = document.createElement('div')
   const closed = new AbortController()
   const { signal } = closed
   const { fetch } = globalThis
-  const api = new URL('/api/', base).href
+  const api = new URL('api/', base.replace(/\/*$/, '/')).href
   let hash = 0
   for (const one of api + userToken) hash = (hash * 31 + one.charCodeAt(0)) % 2 ** 40
   const key = 'weir:' + hash

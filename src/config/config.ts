@@ -31,7 +31,8 @@ export type Config = {
   requestMs: number
   allowedOrigins: string[]
   ipStorage: 'full' | 'truncated' | 'off'
-  trustProxy: boolean
+  /** How many proxies in front are trusted. */
+  trustProxy: number
   /** Whether the environment says if a proxy stands before Weir. */
   proxySaid: boolean
   /** Of one network; 0 is no limit. */
@@ -44,7 +45,11 @@ export type Config = {
   statsDays: number
   /** By exact name of a model. */
   prices: Record<string, Price>
+  /** The address to listen on; all of them without it. */
+  host: string | undefined
   port: number
+  /** The path that the gateway is below, such as /weir; empty at the root of its site. */
+  basePath: string
   logLevel: LogLevel
 }
 
@@ -68,6 +73,10 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     const ownDefault = typeof byDefault === 'object' ? byDefault[platform] : byDefault
     const given = text(name) ?? ownDefault
     if (given === undefined) return [name, undefined]
+    if (/^(["'`]).*\1$/s.test(given)) {
+      problems.push(`${name} is in quotes, which are part of the value here; leave them off.`)
+      return [name, undefined]
+    }
     const parsed = parse(given)
     if ('value' in parsed) return [name, parsed.value]
     problems.push(`${name} ${parsed.problem}`)
@@ -102,7 +111,7 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     requestMs: values.REQUEST_SECONDS * 1000,
     allowedOrigins: values.ALLOWED_ORIGINS,
     ipStorage: values.IP_STORAGE,
-    trustProxy: values.TRUST_PROXY === 'on',
+    trustProxy: values.TRUST_PROXY ?? 0,
     proxySaid: values.TRUST_PROXY !== undefined,
     newUsersPerMinute: values.NEW_USERS_PER_MINUTE,
     onClientAbort: values.ON_CLIENT_ABORT,
@@ -115,7 +124,9 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     },
     statsDays: values.STATS_RETENTION_DAYS,
     prices: values.MODEL_PRICES,
+    host: values.HOST,
     port: values.PORT,
+    basePath: values.BASE_PATH,
     logLevel: values.LOG_LEVEL,
   }
   return Object.freeze(config)

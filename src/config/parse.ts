@@ -38,6 +38,33 @@ export function oneOf<const T extends string>(...words: T[]): Parse<T> {
   }
 }
 
+/** Takes how many proxies are trusted: off, on for one, or their number. */
+export const hops: Parse<number> = (text) => {
+  if (text === 'off') return { value: 0 }
+  if (text === 'on') return { value: 1 }
+  return /^[1-9]$/.test(text)
+    ? { value: Number(text) }
+    : { problem: 'must be one of: off, on, or the number of proxies from 1 to 9.' }
+}
+
+/** Takes a host name or an address without a port. */
+export const host: Parse<string> = (text) => {
+  const value = text.replace(/^\[(.*)\]$/, '$1')
+  const isHost =
+    /^[\w.-]+$/.test(value) || URL.canParse(`http://[${value.replace(/%[\w.-]+$/, '')}]`)
+  return isHost
+    ? { value }
+    : { problem: 'must be an address or a name without a port, such as 127.0.0.1 or ::1.' }
+}
+
+/** Takes a path, without the slash at its end; / is the root. */
+export const path: Parse<string> = (text) => {
+  const value = withoutSlash(text)
+  return /^(\/(?!\.{1,2}(\/|$))[\w.~-]+)*$/.test(value) && text.startsWith('/')
+    ? { value }
+    : { problem: 'must be a path such as /weir, of letters, digits and . _ ~ -' }
+}
+
 /** Takes items between commas and drops the empty ones. */
 export const list: Parse<string[]> = (text) => ({
   value: text

@@ -5,9 +5,12 @@ import {
   adminKey,
   anyText,
   headerValue,
+  hops,
+  host,
   list,
   oneOf,
   origins,
+  path,
   providerUrl,
   wholeNumber,
   type Parse,
@@ -129,7 +132,7 @@ export const TABLE = [
     name: 'CAP',
     parse: oneOf('balanced', 'strict'),
     default: 'balanced',
-    doc: 'How many tokens are reserved for a request before it is sent. balanced counts two bytes as a token, which holds for ordinary text. strict counts one byte as a token, which always holds; it adds a maximum to a request that has none, and refuses what cannot be bounded.',
+    doc: 'How many tokens are reserved for a request before it is sent. balanced counts two bytes as a token, which holds for ordinary text. strict counts the most that tokenizers and templates make of a byte; it adds a maximum to a request that has none, and refuses what cannot be bounded.',
   },
   {
     name: 'MAX_COMPLETION_TOKENS',
@@ -169,9 +172,9 @@ export const TABLE = [
   },
   {
     name: 'TRUST_PROXY',
-    parse: oneOf('off', 'on'),
+    parse: hops,
     default: undefined,
-    doc: "Whether the last address in X-Forwarded-For is the client's: on behind a proxy of your own, otherwise off. Node only. If it is not set and such headers arrive, Weir warns, and limits no new users by address: they may come through a proxy.",
+    doc: "How many proxies of your own are in front, from 1 to 9, or on for one: the client's address is that many from the end of X-Forwarded-For. off: none. Node only. If it is not set and such headers arrive, Weir warns, and limits no new users by address: they may come through a proxy.",
   },
   {
     name: 'ON_CLIENT_ABORT',
@@ -220,6 +223,18 @@ export const TABLE = [
     parse: modelPrices,
     default: '{}',
     doc: 'What models cost, as JSON by exact name, in USD per million tokens, each price from 0 to 100000: input, output and, where cached input is cheaper, cached, as in {"openai/gpt-oss-20b":{"input":0.075,"cached":0.0375,"output":0.3}}. Costs are shown for models with a price.',
+  },
+  {
+    name: 'HOST',
+    parse: host,
+    default: undefined,
+    doc: 'The address to listen on, such as 127.0.0.1 where a proxy on the same machine is in front. Without it, all addresses. Node only.',
+  },
+  {
+    name: 'BASE_PATH',
+    parse: path,
+    default: '/',
+    doc: 'The path of its site that the gateway is below, such as /weir. The proxy in front may leave it in or take it off.',
   },
   {
     name: 'PORT',

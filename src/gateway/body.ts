@@ -40,6 +40,11 @@ const READ_FIELDS = fieldsByFold([
   'max_completion_tokens',
   'max_output_tokens',
   'tools',
+  'functions',
+  'tool_choice',
+  'function_call',
+  'response_format',
+  'text',
   'previous_response_id',
   'conversation',
   'documents',
@@ -59,6 +64,9 @@ const READ_INSIDE = fieldsByFold([
   'id',
   'content',
   'output',
+  'tool_calls',
+  'function_call',
+  'arguments',
   'image_url',
   'file_id',
   'file_url',
@@ -267,10 +275,10 @@ export function readProxyRequest(
     }
   }
 
-  const reservation = reservationOf(route, body, bytes.length, config)
+  const reservation = reservationOf(route, body, bytes, config)
   return {
     route,
-    bytes: reservation.splice ? splice(bytes, reservation.splice) : bytes,
+    bytes: reservation.splice ? splice(bytes, body, reservation.splice) : bytes,
     model,
     reservation,
   }
@@ -281,27 +289,39 @@ function checkModel(model: string, { allowedModels }: Readonly<Config>): void {
   if (!MODEL_NAME.test(model)) {
     throw new ApiError(
       'invalid_request',
-      '`model` must have 1 to 128 of the characters A-Z a-z 0-9 . _ / - and begin with a letter or digit.',
+      '`model` must have 1 to 128 of the characters A-Z a-z 0-9 . _ : / - and begin with a letter or digit.',
       { param: 'model' },
     )
   }
-  if (!isOffered(model, allowedModels)) {
-    throw new ApiError('model_not_allowed', `The model ${model} is not offered here.`, {
-      param: 'model',
-    })
-  }
+  if (!isOffered(model, allowedModels)) throw notOffered(model)
 }
 
-/** Puts a field in front of an object's first key; the object is known not to be empty. */
+/** The error for a model that `ALLOWED_MODELS` does not contain. */
+export const notOffered = (model: string): ApiError =>
+  new ApiError('model_not_allowed', `The model ${model} is not offered here.`, { param: 'model' })
+
+/** Writes a field in front of an object's first key, or in place of its null. The object is known not to be empty. */
 function splice(
-  bytes: Uint8Array<ArrayBuffer>,
+  bytes: Bytes,
+  body: Json,
   { field, tokens }: NonNullable<Reservation['splice']>,
 ): Uint8Array<ArrayBuffer> {
-  const at = bytes.indexOf(0x7b) + 1
-  const insert = new TextEncoder().encode(`"${field}":${tokens},`)
-  const result = new Uint8Array(bytes.length + insert.length)
+  const isNull = Object.hasOwn(body, field)
+  const at = isNull ? nullOf(bytes, field) : bytes.indexOf(0x7b) + 1
+  const insert = new TextEncoder().encode(isNull ? String(tokens) : `"${field}":${tokens},`)
+  const rest = bytes.subarray(isNull ? at + 'null'.length : at)
+  const result = new Uint8Array(at + insert.length + rest.length)
   result.set(bytes.subarray(0, at))
   result.set(insert, at)
-  result.set(bytes.subarray(at), at + insert.length)
+  result.set(rest, at + insert.length)
   return result
+}
+
+/** Where the null of a top-level field begins, in bytes. */
+function nullOf(bytes: Bytes, field: string): number {
+  const text = scanned(bytes)
+  for (const { key, end } of keysOf(text, 1, bytes)) {
+    if (key === field) return text.indexOf('null', end)
+  }
+  throw new Error('The field is not there.')
 }

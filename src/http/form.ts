@@ -1,5 +1,6 @@
 /** The forms of pages. */
 import type { AppContext } from '../context.ts'
+import { uncompressed } from './uncompressed.ts'
 
 /** Whether a request posts a form. Our forms send no files. */
 export const isForm = (c: AppContext): boolean =>
@@ -7,6 +8,7 @@ export const isForm = (c: AppContext): boolean =>
 
 /** The fields of a form, trimmed. */
 export async function formOf(c: AppContext): Promise<Record<string, string | undefined>> {
+  uncompressed(c)
   const fields = [...new URLSearchParams(await c.req.text())]
   return Object.fromEntries(fields.map(([name, value]) => [name, value.trim()]))
 }

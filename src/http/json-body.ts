@@ -7,6 +7,7 @@ import type * as z from 'zod/mini'
 import type { AppContext } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { checkJson, parseBody } from '../gateway/body.ts'
+import { uncompressed } from './uncompressed.ts'
 
 /** The `invalid_request` for a body that does not fit its schema. */
 export type Refusal = {
@@ -20,13 +21,14 @@ const PARAM_CHARS = 200
 
 /**
  * Reads the body of an admin's request: an object in UTF-8 with each top-level key once. Its Content-Type is ignored,
- * because curl sends the one of a form by default. Throws `invalid_json`, `invalid_request`.
+ * because curl sends the one of a form by default. Throws `invalid_json`, `invalid_request`, `unsupported_encoding`.
  */
 export async function jsonBody<T>(
   c: AppContext,
   schema: z.ZodMiniType<T>,
   refusal: Refusal,
 ): Promise<T> {
+  uncompressed(c)
   const read = schema.safeParse(parseBody(new Uint8Array(await c.req.arrayBuffer())))
   if (read.success) return read.data
   throw refused(read.error, refusal)
@@ -34,14 +36,15 @@ export async function jsonBody<T>(
 
 /**
  * Middleware that reads the body of a page's request, for `c.req.valid('json')`. A body with a Content-Type other
- * than JSON counts as `{}`, so that pages of other origins need a preflight. Throws `invalid_request`; JSON that is
- * malformed becomes `invalid_json` in src/errors.ts.
+ * than JSON counts as `{}`, so that pages of other origins need a preflight. Throws `invalid_request`,
+ * `unsupported_encoding`; JSON that is malformed becomes `invalid_json` in src/errors.ts.
  */
 export function pageJsonBody<S extends z.ZodMiniType>(schema: S, refusal: Refusal) {
   const validate = zValidator('json', schema, (result) => {
     if (!result.success) throw refused(result.error, refusal)
   })
   const checked: typeof validate = async function pageJsonBody(c, next) {
+    uncompressed(c)
     const isJson = /json/i.test(c.req.header('content-type') ?? '')
     if (isJson) checkJson(new Uint8Array(await c.req.arrayBuffer()))
     return validate(c, next)

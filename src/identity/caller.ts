@@ -89,7 +89,8 @@ function bearer(header: string | undefined): string | undefined {
   if (header === undefined) return undefined
   const [, token] = /^bearer +(.*)$/i.exec(header) ?? []
   if (token !== undefined) return token
-  if (header.trim() === '') return undefined
+  // A proxy in front may ask for a name and a password; browsers then send them with each request of the site.
+  if (header.trim() === '' || /^basic /i.test(header)) return undefined
   throw new ApiError('invalid_token', 'The Authorization header must be `Bearer TOKEN`.')
 }
 

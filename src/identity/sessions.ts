@@ -39,15 +39,21 @@ export function createSessions(
 ): Sessions {
   const secret = `weir admin session ${adminKey}`
 
-  /** The prefix binds the cookie to this host over TLS (RFC 6265bis, section 4.1.3.2). */
+  /** The prefix binds the cookie to this host over TLS, or to TLS where it has a path (RFC 6265bis, section 4.1.3). */
+  const secure: CookiePrefixOptions = config.basePath ? 'secure' : 'host'
   const prefix = (c: AppContext): CookiePrefixOptions | undefined => {
     const proxied = config.trustProxy && c.req.header('x-forwarded-proto')
     // Behind a proxy that is not configured, the page's own origin shows the scheme.
     const urls = [c.req.url, `${proxied}:`, c.req.header('origin')]
-    return urls.some((url) => url?.startsWith('https:')) ? 'host' : undefined
+    return urls.some((url) => url?.startsWith('https:')) ? secure : undefined
   }
   const options = (c: AppContext) =>
-    ({ prefix: prefix(c), httpOnly: true, sameSite: 'Strict', path: '/' }) as const
+    ({
+      prefix: prefix(c),
+      httpOnly: true,
+      sameSite: 'Strict',
+      path: config.basePath || '/',
+    }) as const
 
   const sessionOf = async (id: string, until: number): Promise<Session> => {
     const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(id))
@@ -65,7 +71,7 @@ export function createSessions(
     },
     async read(c) {
       const value =
-        (await getSignedCookie(c, secret, SESSION_COOKIE, 'host')) ||
+        (await getSignedCookie(c, secret, SESSION_COOKIE, secure)) ||
         (await getSignedCookie(c, secret, SESSION_COOKIE))
       const [, until, id] = /^(\d+)\.(.+)$/.exec(value || '') ?? []
       if (id === undefined || !(Number(until) > now())) return undefined
@@ -73,7 +79,7 @@ export function createSessions(
     },
     forget(c) {
       // Logout must work over HTTP and over HTTPS.
-      for (const prefix of [undefined, 'host'] as const)
+      for (const prefix of [undefined, secure])
         deleteCookie(c, SESSION_COOKIE, { ...options(c), prefix })
     },
   }

@@ -1,8 +1,9 @@
 /**
  * The reservation: the most tokens a request can cost, computed from its body before it is sent.
  *
- * Byte-level BPE never makes more tokens than bytes, and JSON never has fewer bytes than the text in it, so one byte
- * per token (strict) is a proven bound. Two bytes per token (balanced) are enough for ordinary text.
+ * Byte-level BPE never makes more tokens than bytes, and JSON never has fewer bytes than the text in it. Tokenizers that
+ * normalise text first (NFC) make up to 2 tokens of a byte that is not ASCII, and templates that print JSON with
+ * indentation up to 3 of a byte. strict reserves for both. Two bytes per token (balanced) are enough for ordinary text.
  */
 import { ApiError } from '../errors.ts'
 
@@ -22,7 +23,7 @@ export type Reservation = {
   tokens: number
   /** Body bytes without image data, for estimates. */
   promptBytes: number
-  /** The maximum that has to be put into the body for the reservation to hold (strict only). */
+  /** The maximum that has to be written into the body, where the field is missing or null (strict only). */
   splice?: { field: string; tokens: number }
 }
 
@@ -36,7 +37,15 @@ const TOKENS_PER_IMAGE = 6_400
 /** The largest reservation: far above any limit, and still exact in a sum. */
 const MAX_RESERVATION = 1_000_000_000_000
 
-const BYTES_PER_TOKEN: Record<Cap, number> = { balanced: 2, strict: 1 }
+/**
+ * strict adds these to the byte of the body: 4 tokens in all for a byte of the JSON that templates print. The densest is
+ * a list of digits, of which each fills a line of its own.
+ */
+const MORE_PER_PRINTED_BYTE = 3
+
+/** The fields whose JSON templates print: of a body, and of a message or an item. */
+const PRINTED = ['tools', 'functions', 'tool_choice', 'function_call', 'response_format', 'text']
+const PRINTED_OF_ITEM = ['tool_calls', 'function_call', 'arguments']
 
 /** The fields that hold the completion maximum. The first one is spliced in. */
 const MAXIMUM_FIELDS: Record<MeteredRoute, readonly string[]> = {
@@ -48,52 +57,71 @@ const MAXIMUM_FIELDS: Record<MeteredRoute, readonly string[]> = {
 type Json = Record<string, unknown>
 
 /**
- * Computes the reservation of a parsed body of `bytes` bytes.
- * Throws `invalid_request` for an `n` or a maximum that is not a positive integer, and in strict mode `cost_unbounded`
- * for a request whose cost the body does not bound.
+ * Computes the reservation of a parsed body and its bytes. A maximum that is not a positive integer goes up, and upstream
+ * judges it. Throws `invalid_request` for such an `n`, and in strict mode `cost_unbounded` for such a maximum and for
+ * all whose cost the body does not bound.
  */
 export function reservationOf(
   route: MeteredRoute,
   body: Json,
-  bytes: number,
+  bytes: Uint8Array,
   rules: ReservationRules,
 ): Reservation {
-  if (rules.cap === 'strict') refuseUnbounded(body)
+  const strict = rules.cap === 'strict'
+  const fields = MAXIMUM_FIELDS[route]
+  if (strict) refuseUnbounded(body, fields)
   const images = imagesOf(body)
   // The numbers in an embeddings input are tokens.
   const items = [...listOf(body.messages), ...listOf(body.input)]
   const messages = Math.max(1, items.filter((item) => typeof item !== 'number').length)
-  const promptBytes = bytes - images.bytes
+  const promptBytes = bytes.length - images.bytes
+  const text = strict
+    ? promptBytes + notAscii(bytes) + MORE_PER_PRINTED_BYTE * printedBytes(body)
+    : Math.ceil(promptBytes / 2)
   const prompt =
-    Math.ceil(promptBytes / BYTES_PER_TOKEN[rules.cap]) +
-    images.count * TOKENS_PER_IMAGE +
-    TOKENS_PER_REQUEST +
-    messages * TOKENS_PER_MESSAGE
+    text + images.count * TOKENS_PER_IMAGE + TOKENS_PER_REQUEST + messages * TOKENS_PER_MESSAGE
 
-  const fields = MAXIMUM_FIELDS[route]
-  const given = fields.map((field) => positive(body, field)).filter((value) => value !== undefined)
-  const maximum =
-    fields.length === 0 ? 0 : Math.max(...given, given.length ? 0 : rules.maxCompletionTokens)
-  const tokens = Math.min(prompt + (positive(body, 'n') ?? 1) * maximum, MAX_RESERVATION)
+  const given = fields.map((field) => body[field]).filter((value) => value != null)
+  // Upstream may ignore a maximum that is none, or read a text as a number.
+  const assumed = given.length > 0 && given.every(isAmount) ? 0 : rules.maxCompletionTokens
+  const maximum = fields.length === 0 ? 0 : Math.max(assumed, ...given.map(amountOf))
+  const tokens = Math.min(prompt + numberOf(body) * maximum, MAX_RESERVATION)
 
-  const field = fields[0]
-  if (rules.cap === 'balanced' || !field || given.length > 0) return { tokens, promptBytes }
-  if (Object.hasOwn(body, field)) {
-    throw new ApiError('invalid_request', `\`${field}\` must be a positive integer, or left out.`, {
-      param: field,
-    })
-  }
+  const [field] = fields
+  if (!strict || field === undefined || given.length > 0) return { tokens, promptBytes }
   return { tokens, promptBytes, splice: { field, tokens: maximum } }
 }
 
-/** A field that must be a positive safe integer where it is given; null counts as not given. */
-function positive(body: Json, field: string): number | undefined {
-  const value = body[field]
-  if (value === undefined || value === null) return undefined
-  if (typeof value === 'number' && Number.isSafeInteger(value) && value > 0) return value
-  throw new ApiError('invalid_request', `\`${field}\` must be a positive integer.`, {
-    param: field,
-  })
+const isAmount = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value > 0
+
+/** How many completions are asked for. */
+function numberOf({ n }: Json): number {
+  if (n == null) return 1
+  if (isAmount(n)) return n
+  throw new ApiError('invalid_request', '`n` must be a positive integer.', { param: 'n' })
+}
+
+/** What upstream may take a value for; 0 if it is neither a number nor the text of one. */
+function amountOf(value: unknown): number {
+  if (typeof value !== 'number' && typeof value !== 'string') return 0
+  const amount = Math.ceil(Number(value))
+  return amount > 0 ? Math.min(amount, MAX_RESERVATION) : 0
+}
+
+function notAscii(bytes: Uint8Array): number {
+  let count = 0
+  for (let i = 0; i < bytes.length; i += 1) if ((bytes[i] as number) > 0x7f) count += 1
+  return count
+}
+
+/** The size of what templates print: of its compact JSON, since they do not see the spaces and escapes of the body. */
+function printedBytes(body: Json): number {
+  const printed = [
+    ...PRINTED.map((field) => body[field]),
+    ...itemsOf(body).flatMap((item) => PRINTED_OF_ITEM.map((field) => item[field])),
+  ].filter((value) => value != null)
+  return printed.length && new TextEncoder().encode(JSON.stringify(printed)).length
 }
 
 const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
@@ -124,7 +152,7 @@ function imagesOf(body: Json): { count: number; bytes: number } {
 const REFERENCE = 'item_reference'
 
 /** Refuses requests that can make upstream read or write more than the body says. */
-function refuseUnbounded(body: Json): void {
+function refuseUnbounded(body: Json, maxima: readonly string[]): void {
   const refuse = (what: string, param: string) => {
     throw new ApiError(
       'cost_unbounded',
@@ -140,6 +168,11 @@ function refuseUnbounded(body: Json): void {
   }
   for (const field of ['documents', 'search_settings', 'compound_custom', 'background']) {
     if (body[field] != null && body[field] !== false) refuse(`\`${field}\``, field)
+  }
+  for (const field of maxima) {
+    if (body[field] != null && !isAmount(body[field])) {
+      refuse(`a request whose \`${field}\` is not a positive integer`, field)
+    }
   }
   if (body.tools != null && !Array.isArray(body.tools)) refuse('tools that are not a list', 'tools')
   if (isJson(body.input)) refuse('an input that is neither a text nor a list', 'input')

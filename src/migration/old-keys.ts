@@ -69,8 +69,8 @@ export const blockedUser = (id: string, model: string, now: number): UserParts =
 
 /**
  * Splits the rest of a `blocked:` key into token and model; both may contain a colon. The longest known token is the
- * token. If none is known, the last colon separates them, because valid model names have none. Undefined if the model
- * name is invalid.
+ * token. If none is known, the last colon separates them, or the one before `ft:`, because no other names of models have
+ * colons. Undefined if the model name is invalid.
  */
 export function splitBlocked(
   rest: string,
@@ -79,9 +79,10 @@ export function splitBlocked(
   const last = rest.lastIndexOf(':')
   let border = last
   while (border > 0 && !isKnown(rest.slice(0, border))) border = rest.lastIndexOf(':', border - 1)
-  if (border <= 0) border = last
+  if (border <= 0) border = rest.includes(':ft:') ? rest.indexOf(':ft:') : last
   const [token, model] = [rest.slice(0, border), rest.slice(border + 1)]
-  return border > 0 && MODEL_NAME.test(model) ? { token, model } : undefined
+  const named = MODEL_NAME.test(model) && (model.startsWith('ft:') || !model.includes(':'))
+  return border > 0 && named ? { token, model } : undefined
 }
 
 /** The value of a key. A hash arrives as a list of names and values; each value may be JSON text. */

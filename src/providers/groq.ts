@@ -18,4 +18,4 @@ export const MODEL_PATH = /^[A-Za-z0-9._:/-]{1,256}$/
 
 /** Names and name prefixes of the client's headers that may go upstream. Those of other vendors are not among them. */
 export const HEADERS_UP = new Set(['accept', 'user-agent'])
-export const PREFIXES_UP = ['x-stainless-', 'x-groq-']
+export const PREFIXES_UP = ['x-stainless-', 'groq-', 'x-groq-']

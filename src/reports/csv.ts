@@ -2,6 +2,9 @@
 
 export type Cell = string | number | boolean | null | undefined
 
+/** What a file begins with: otherwise Excel takes its UTF-8 for another encoding. */
+export const CSV_START = '\ufeff'
+
 /**
  * One line with its CRLF. Text that a spreadsheet would take for a formula gets an apostrophe in front:
  * https://owasp.org/www-community/attacks/CSV_Injection
@@ -10,8 +13,8 @@ export const csvLine = (cells: Cell[]): string => `${cells.map(csvCell).join(','
 
 function csvCell(cell: Cell): string {
   if (typeof cell !== 'string') return String(cell ?? '')
-  // Ids may begin with a hyphen, and no formula is made of these characters alone.
-  const formula = /^\s*[=+\-@＝＋－＠]|^[\t\r\n]/.test(cell) && !/^[\w-]*$/.test(cell)
+  // An id may begin with a hyphen too: Excel shows -ab as #NAME?.
+  const formula = /^\s*[=+\-@＝＋－＠]|^[\t\r\n]/.test(cell)
   const text = formula ? `'${cell}` : cell
   return /[",\r\n]|^\s|\s$/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
 }

@@ -1,4 +1,5 @@
 /** `/api/admin/auth`, `login` and `logout`: the admin session, for scripts and for the forms of the pages. */
+import { seeOther } from './answer-page.ts'
 import type { AppContext, Deps } from '../context.ts'
 import type { Admin } from '../http/admin.ts'
 import { formOf, isForm } from '../http/form.ts'
@@ -53,5 +54,5 @@ async function onPage(c: AppContext, deps: Deps, run: () => Promise<unknown>): P
   } catch (thrown) {
     return answerProblem(c, deps, thrown)
   }
-  return c.redirect('/admin', 303)
+  return seeOther(c, '/admin')
 }

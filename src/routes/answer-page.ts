@@ -2,6 +2,7 @@
 import type { HtmlEscapedString } from 'hono/utils/html'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { AppContext } from '../context.ts'
+import { rootOf } from '../http/below-path.ts'
 
 /**
  * No inline scripts or styles, nothing from other origins, no frames. The referrer is sent to this origin, because
@@ -32,5 +33,15 @@ export async function answerPage(
 ): Promise<Response> {
   for (const [name, value] of Object.entries({ ...HEADERS, ...headers })) c.header(name, value)
   if (c.req.url.startsWith('https:')) c.header('strict-transport-security', 'max-age=31536000')
-  return c.html(`<!doctype html>${await page}`, status)
+  return c.html(`<!doctype html>${fromRoot(c, String(await page))}`, status)
 }
+
+/** The text of a page whose addresses begin at the root of the gateway. Quotes in the page's own texts are escaped. */
+function fromRoot(c: AppContext, html: string): string {
+  const root = rootOf(c)
+  return root === '/' ? html : html.replace(/ (href|src|action)="\//g, ` $1="${root}`)
+}
+
+/** Redirects to a page of the gateway. */
+export const seeOther = (c: AppContext, path: string): Response =>
+  c.redirect(rootOf(c) + path.slice(1), 303)

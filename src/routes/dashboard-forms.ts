@@ -10,6 +10,7 @@ import { lastActiveOf } from '../reports/usage.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import type { WholeUser } from '../store/store.ts'
 import { DURATIONS, REASON_CHARS } from '../views/user-blocks.tsx'
+import { seeOther } from './answer-page.ts'
 import { userOf } from './dashboard-user.ts'
 import { USER_ID } from './user-query.ts'
 
@@ -21,7 +22,7 @@ export function findHandler(deps: Deps) {
     const { q = '' } = await formOf(c)
     const known = async (id: string) => (await storeAnswer(storeOf(deps).user(id)))?.usage.id
     const id = (USER_ID.test(q) && (await known(q))) || (await known(await ids.user(q)))
-    return c.redirect(id ? `/admin/users/${id}` : '/admin?done=nobody', 303)
+    return seeOther(c, id ? `/admin/users/${id}` : '/admin?done=nobody')
   }
 }
 
@@ -71,7 +72,7 @@ async function setBlock(
   // Without a block, a user who has never called has no page.
   const isKept =
     lastActiveOf(usage) > 0 || Object.keys(profile.blocks).some((scope) => scope !== model)
-  return isKept ? back(c, 'unblocked') : c.redirect('/admin?done=unblocked', 303)
+  return isKept ? back(c, 'unblocked') : seeOther(c, '/admin?done=unblocked')
 }
 
 /** Erases the user in the path. */
@@ -81,9 +82,9 @@ export const eraseHandler =
     if ((await formOf(c)).sure !== 'yes') return back(c, 'sure')
     const { usage } = await userOf(c, deps)
     await storeAnswer(storeOf(deps).execute({ op: 'erase', user: usage.id, ...admin.stamp(c) }))
-    return c.redirect('/admin?done=erased', 303)
+    return seeOther(c, '/admin?done=erased')
   }
 
 /** Redirects to the user's page, which shows the result. */
 const back = (c: AppContext, done: string) =>
-  c.redirect(`/admin/users/${encodeURIComponent(c.req.param('userId') ?? '')}?done=${done}`, 303)
+  seeOther(c, `/admin/users/${encodeURIComponent(c.req.param('userId') ?? '')}?done=${done}`)

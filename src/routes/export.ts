@@ -6,7 +6,7 @@ import { methodNotAllowed } from '../http/methods.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import { dateOf } from '../ledger/windows.ts'
 import { StoreError } from '../store/store.ts'
-import { csvLine } from '../reports/csv.ts'
+import { CSV_START, csvLine } from '../reports/csv.ts'
 import { FILES, type ExportFile, type Readable } from './export-files.ts'
 import { exportQuery, type Format } from './export-schemas.ts'
 
@@ -18,7 +18,7 @@ async function* textsOf(
   deps: Deps,
 ) {
   // The header line is sent together with the first rows, after the first answer of the store.
-  let head = format === 'csv' ? csvLine(columns) : ''
+  let head = format === 'csv' ? CSV_START + csvLine(columns) : ''
   for await (const { objects, rows } of pages(store, deps)) {
     const lines =
       format === 'csv'

@@ -4,9 +4,9 @@ import type { AppEnv } from '../context.ts'
 import { homePage } from '../views/home.tsx'
 import { answerPage } from './answer-page.ts'
 
-export function homeRoutes(): Hono<AppEnv> {
+export function homeRoutes(basePath: string): Hono<AppEnv> {
   const app = new Hono<AppEnv>()
   // Not for caches: the client chose the host that the page shows.
-  app.get('/', (c) => answerPage(c, homePage({ origin: new URL(c.req.url).origin })))
+  app.get('/', (c) => answerPage(c, homePage({ origin: new URL(c.req.url).origin + basePath })))
   return app
 }

@@ -1,13 +1,19 @@
-/** `GET /api/groq/openai/v1/models`: the provider's models. These calls are not metered. */
+/** `GET /api/groq/openai/v1/models`: the provider's models that are offered here. These calls are not metered. */
+import * as z from 'zod/mini'
+import type { Config } from '../config/config.ts'
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
+import { notOffered } from '../gateway/body.ts'
 import type { Calls } from '../gateway/calls.ts'
 import { frameOf, headersDown } from '../gateway/headers.ts'
 import { createKeptAnswers } from '../gateway/kept-answers.ts'
 import type { Relay } from '../gateway/relay.ts'
 import { callUpstream } from '../gateway/upstream.ts'
+import { pathWithin } from '../http/below-path.ts'
 import type { Identify } from '../identity/caller.ts'
+import { isOffered } from '../metering/models.ts'
 import { MODEL_PATH } from '../providers/groq.ts'
+import { textOf } from './simple-form.ts'
 
 /**
  * Builds the handler for the list of models and for one model. An answer is kept for a few seconds: it is the same for all
@@ -15,13 +21,23 @@ import { MODEL_PATH } from '../providers/groq.ts'
  */
 export function modelsHandler(deps: Deps, identify: Identify, relay: Relay, calls: Calls) {
   const kept = createKeptAnswers(deps.now)
+  const { allowedModels } = deps.config
+  const shown = (path: string, answer: Response) =>
+    path === 'models' && answer.ok && !allowedModels.includes('*')
+      ? onlyOffered(answer, allowedModels)
+      : answer
 
   return async function models(c: AppContext): Promise<Response> {
     const { id: user } = await identify(c)
     const { pathname, search } = new URL(c.req.url)
-    const path = modelsPath(pathname)
+    const path = modelsPath(pathname, deps.config)
     const known = kept.get(path + search)
-    if (known) return new Response(known.body, { ...known, headers: new Headers(known.headers) })
+    if (known) {
+      return shown(
+        path,
+        new Response(known.body, { ...known, headers: new Headers(known.headers) }),
+      )
+    }
 
     const leave = calls(user)
     const upstream = new AbortController()
@@ -66,7 +82,24 @@ export function modelsHandler(deps: Deps, identify: Identify, relay: Relay, call
     })
     c.executionCtx.waitUntil(done.finally(end))
     for (const [name, value] of Object.entries(deps.relay.headers)) headers.set(name, value)
-    return new Response(relayed.body, { status, statusText, headers })
+    return shown(path, new Response(relayed.body, { status, statusText, headers }))
+  }
+}
+
+const modelList = z.object({ data: z.array(z.object({ id: z.string() })) })
+
+/** The provider's list with the models that are offered. Throws `upstream_unreachable` if it cannot be read. */
+async function onlyOffered(answer: Response, globs: string[]): Promise<Response> {
+  try {
+    const list = JSON.parse(await textOf(answer)) as z.infer<typeof modelList>
+    modelList.parse(list)
+    const data = list.data.filter(({ id }) => isOffered(id, globs))
+    const headers = new Headers(answer.headers)
+    // The server sets the length of what is not streamed.
+    for (const name of ['transfer-encoding', 'content-length']) headers.delete(name)
+    return new Response(JSON.stringify({ ...list, data }), { headers })
+  } catch {
+    throw new ApiError('upstream_unreachable', "The model provider's answer cannot be read.")
   }
 }
 
@@ -74,9 +107,10 @@ const MODELS = '/api/groq/openai/v1/models'
 
 /**
  * `models` or `models/{id}`; the id stays encoded as the client sent it. The router matches decoded paths, so the raw
- * path is checked again: no other path may be called with the provider's key.
+ * path is checked again: no other path may be called with the provider's key. Throws `model_not_allowed`.
  */
-function modelsPath(pathname: string): string {
+function modelsPath(url: string, { basePath, allowedModels }: Readonly<Config>): string {
+  const pathname = pathWithin(basePath)(url)
   if (pathname === MODELS) return 'models'
   if (!pathname.startsWith(`${MODELS}/`)) {
     throw new ApiError('not_found', 'Write the path up to the name of the model without escapes.')
@@ -94,5 +128,6 @@ function modelsPath(pathname: string): string {
       'The name of a model has only the characters A-Z a-z 0-9 . _ : / - and no `..`.',
     )
   }
+  if (!isOffered(name, allowedModels)) throw notOffered(name)
   return `models/${id}`
 }

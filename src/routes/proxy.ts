@@ -10,6 +10,7 @@ import { createRelay } from '../gateway/relay.ts'
 import { notConfigured } from '../gateway/upstream.ts'
 import type { Bodies } from '../http/bodies.ts'
 import { methodNotAllowed } from '../http/methods.ts'
+import { uncompressed } from '../http/uncompressed.ts'
 import { createIdentify, type Caller } from '../identity/caller.ts'
 import type { MeteredRoute } from '../metering/reservation.ts'
 import type { Bytes } from '../ports.ts'
@@ -68,7 +69,7 @@ export function proxyRoutes(deps: Deps, bodies: Bodies): Hono<AppEnv> {
 
   /** Reads the body for `answer`. When the answer begins, upstream has the body. */
   async function withBody<T>(c: AppContext, answer: (bytes: Bytes) => Promise<T>): Promise<T> {
-    refuseEncoded(c)
+    uncompressed(c)
     const { bytes, release } = await bodies(c, config.maxBodyBytes)
     try {
       return await answer(bytes)
@@ -107,12 +108,17 @@ export function proxyRoutes(deps: Deps, bodies: Bodies): Hono<AppEnv> {
   app.get('/openai/v1/models', models)
   app.get('/openai/v1/models/*', models)
 
-  refuseOthers(app)
+  refuseOthers(app, `${config.basePath}/api/groq`)
   return app
 }
 
+/** What is offered, for those who ask for something else. `at` is where. */
+const offered = (at: string): string =>
+  `Under ${at}/openai/v1/ there are POST chat/completions, POST responses, POST embeddings, GET models and ` +
+  `GET models/{id}. The base URL of groq-sdk ends with ${at}, that of other clients with ${at}/openai/v1.`
+
 /** Refuses other methods, and calls that Weir does not offer. */
-function refuseOthers(app: Hono<AppEnv>): void {
+function refuseOthers(app: Hono<AppEnv>, at: string): void {
   for (const path of ['/', '/openai/v1/models', ...METERED.map((route) => `/openai/v1/${route}`)]) {
     app.all(path, (c) => {
       throw methodNotAllowed(c.req.method, [path.endsWith('models') ? 'GET' : 'POST'])
@@ -131,17 +137,9 @@ function refuseOthers(app: Hono<AppEnv>): void {
       })
     }
   }
-}
-
-/** Throws `unsupported_encoding`. */
-function refuseEncoded(c: AppContext): void {
-  const encoding = c.req.header('content-encoding')
-  if (encoding !== undefined && encoding.trim().toLowerCase() !== 'identity') {
-    throw new ApiError(
-      'unsupported_encoding',
-      'Send the body uncompressed, without a Content-Encoding.',
-    )
-  }
+  app.all('*', () => {
+    throw new ApiError('not_found', `This path is not offered. ${offered(at)}`)
+  })
 }
 
 const tokenBesideMessages = () =>

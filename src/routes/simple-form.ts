@@ -50,7 +50,8 @@ export function toChat(
 /** The most bytes of an answer, which is held in memory as a whole. The meter has the same limit. */
 const MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
-async function textOf(answer: Response): Promise<string> {
+/** The text of a provider's answer. Throws `upstream_unreachable` if it is too large. */
+export async function textOf(answer: Response): Promise<string> {
   const decoder = new TextDecoder()
   const reader = answer.body?.getReader()
   let text = ''

@@ -43,6 +43,8 @@ describe.each(KINDS)('on %s', (kind) => {
     const csv = await fetchExport(gateway, 'kind=users')
     expect(csv.headers.get('content-type')).toBe('text/csv; charset=utf-8')
     expect(csv.headers.get('cache-control')).toBe('no-store')
+    // The byte order mark, by which Excel knows UTF-8.
+    expect(Buffer.from(await csv.arrayBuffer()).toString('hex')).toMatch(/^efbbbf/)
     expect(csv.headers.get('content-disposition')).toBe(
       `attachment; filename="weir-users-${dateOf(Date.now())}.csv"`,
     )
@@ -228,7 +230,7 @@ test.each([
   ['-2+3', `'-2+3\r\n`],
   ['@cmd', `'@cmd\r\n`],
   ['\t=1', `'\t=1\r\n`],
-  ['-bcdef_-ghij', '-bcdef_-ghij\r\n'],
+  ['-bcdef_-ghij', `'-bcdef_-ghij\r\n`],
   [' =1', `' =1\r\n`],
   ['＝1', `'＝1\r\n`],
   ['a "b", c', '"a ""b"", c"\r\n'],

@@ -4,6 +4,7 @@ import { promisify } from 'node:util'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { beforeAll, expect, test } from 'vitest'
 import { openapi } from '../../scripts/openapi.ts'
+import { vercelRoutes } from '../../scripts/vercel-routes.ts'
 import { isOfPages } from '../../src/app.ts'
 import { SHARED_HEADERS, STATIC_HEADERS } from '../../src/platform/node/static-files.ts'
 import { ASSETS } from '../../src/views/assets.ts'
@@ -82,6 +83,29 @@ test('the build is two edge functions, the static files and a route to each', as
     (await listed('static')).filter((name) => name !== '_headers'),
   )
   expect(await json('static/api/openapi.json')).toEqual(openapi())
+})
+
+test('below a path, the build has the same routes with the path and without it', () => {
+  const [below, ...others] = vercelRoutes('/team/we.ir')
+  expect(others).toEqual(vercelRoutes(''))
+  const { src = '', dest = '', ...more } = below as Route
+  expect(more).toEqual({ continue: true })
+  const seen = (path: string) => path.replace(new RegExp(src), dest)
+  expect(seen('/team/we.ir/')).toBe('/')
+  expect(seen('/team/we.ir/tracker.js')).toBe('/tracker.js')
+  expect(seen('/team/we.ir/admin/users/x')).toBe('/admin/users/x')
+  for (const path of ['/team/we.ir', '/team/we.irs/admin', '/team/weXir/admin', '/admin']) {
+    expect(seen(path)).toBe(path)
+  }
+})
+
+test('a build with a wrong BASE_PATH says what is right', async () => {
+  const env = { ...process.env, BASE_PATH: 'weir' }
+  const built = promisify(execFile)('npx', ['tsx', 'scripts/build.ts'], { env })
+  await expect(built).rejects.toMatchObject({
+    code: 1,
+    stderr: expect.stringContaining('BASE_PATH must be a path such as /weir') as string,
+  })
 })
 
 test.each(BUNDLES)(

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
 import { readConfig, type Vars } from '../../src/config/config.ts'
 import { ApiError } from '../../src/errors.ts'
-import { parseBody, readProxyRequest } from '../../src/gateway/body.ts'
+import { parseBody, parseForUpstream, readProxyRequest } from '../../src/gateway/body.ts'
 import { MAX_DEPTH, MAX_STRUCTURE, NEW_KEY } from '../../src/gateway/json-scan.ts'
 import type { MeteredRoute } from '../../src/metering/reservation.ts'
 
@@ -301,7 +301,6 @@ test.each([
   ['messages', { model: 'a', messages: Array(5001).fill('') }],
   ['input', { model: 'a', messages, input: Array(10_000).fill('') }],
   ['n', { model: 'a', messages, n: 0 }],
-  ['max_tokens', { model: 'a', messages, max_tokens: '7' }],
 ])('refuses a chat request whose %s is wrong', (param, body) => {
   expect(refusal(() => read(body))).toMatchObject({ code: 'invalid_request', status: 400, param })
 })
@@ -335,6 +334,7 @@ test.each([
   'meta-llama/llama-4-maverick-17b-128e-instruct',
   'llama-3.1-8b-instant',
   'constructor',
+  'ft:llama-3.1-8b-instant:org_0/my-adapter-0a1b',
   'A_b',
   'a'.repeat(128),
 ])('takes the model name %s', (model) => {
@@ -343,7 +343,7 @@ test.each([
 
 test.each([
   ['nothing', ''],
-  ['a colon', 'a:b'],
+  ['a colon in front', ':a'],
   ['NUL', 'a\0b'],
   ['a line end', 'a\n'],
   ['a line end inside', 'a\nb'],
@@ -460,6 +460,41 @@ test('when strict, puts a missing maximum in front, and changes nothing else', (
     ),
   )
 })
+
+test('when strict, writes a maximum in place of its null, and changes nothing else', () => {
+  fc.assert(
+    fc.property(
+      blank,
+      fc.dictionary(fc.string(), fc.jsonValue()),
+      fc.constantFrom<MeteredRoute>(CHAT, 'responses'),
+      (space, extra, route) => {
+        const field = route === CHAT ? 'max_completion_tokens' : 'max_output_tokens'
+        const tool = { type: 'function', function: { name: `é "${field}":null`, [field]: null } }
+        const head = JSON.stringify({ extra, model: 'a', messages, input: 'Hi', tools: [tool] })
+        const text = (value: string) =>
+          `${head.slice(0, -1)},${space}"${field}"${space}:${space}${value}${space},"z":null}`
+        const { bytes } = read(text('null'), { CAP: 'strict' }, route)
+        expect(decode(bytes)).toBe(text('2500'))
+      },
+    ),
+  )
+  const escaped = String.raw`{"model":"a","max_completion_tokens":null,"messages":[]}`
+  const { bytes } = read(escaped, { CAP: 'strict' })
+  expect(decode(bytes)).toBe(escaped.replace('null', '2500'))
+})
+
+test.each([
+  ['TOOL_CHOICE', '{"TOOL_CHOICE":1}'],
+  ['Response_Format', '{"Response_Format":1}'],
+  ['Tool_Calls', '{"messages":[{"Tool_Calls":[]}]}'],
+  ['tool_calls', '{"messages":[{"tool_calls":[],"tool_calls":[]}]}'],
+])(
+  'when strict, refuses another spelling of what it measures, or a second one: %s',
+  (param, text) => {
+    const error = refusal(() => parseForUpstream(encode(text), { cap: 'strict' }))
+    expect(error).toMatchObject({ code: 'invalid_request', param })
+  },
+)
 
 test('reserves the maximum that it puts in', () => {
   const vars = { CAP: 'strict', MAX_COMPLETION_TOKENS: '321' }

@@ -19,15 +19,20 @@ test('sends little more than the key upstream if the client sends no headers', (
   expect(up({})).toEqual(ALWAYS)
 })
 
-test.each(['accept', 'user-agent', 'x-stainless-lang', 'x-stainless-retry-count', 'x-groq-region'])(
-  'passes %s up',
-  (name) => {
-    expect(Object.fromEntries(up({ [name]: 'a value' }))).toEqual({
-      ...Object.fromEntries(ALWAYS),
-      [name.toLowerCase()]: 'a value',
-    })
-  },
-)
+test.each([
+  'accept',
+  'user-agent',
+  'x-stainless-lang',
+  'x-stainless-retry-count',
+  'x-groq-region',
+  'Groq-Model-Version',
+  'groq-beta',
+])('passes %s up', (name) => {
+  expect(Object.fromEntries(up({ [name]: 'a value' }))).toEqual({
+    ...Object.fromEntries(ALWAYS),
+    [name.toLowerCase()]: 'a value',
+  })
+})
 
 test.each([
   'cookie',
@@ -55,6 +60,9 @@ test.each([
   'accept-language',
   'x-stainless',
   'x-groqs-region',
+  'groqs-model-version',
+  'groq',
+  'my-groq-key',
   // Keys and accounts of other vendors, which a client sends to the address that it was given.
   'openai-organization',
   'OpenAI-Project',

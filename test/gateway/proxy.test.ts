@@ -124,7 +124,13 @@ describe.each(KINDS)('on %s', (kind) => {
     ],
     ['no model', { json: { messages } }, 400, 'invalid_request', 'model'],
     ['a model that is a number', chat({ model: 7 }), 400, 'invalid_request', 'model'],
-    ['a model name with a colon', chat({ model: 'a:b' }), 400, 'invalid_request', 'model'],
+    [
+      'a model name that begins with a colon',
+      chat({ model: ':b' }),
+      400,
+      'invalid_request',
+      'model',
+    ],
     ['a model name with NUL', chat({ model: 'a\0b' }), 400, 'invalid_request', 'model'],
     ['a model name with a newline', chat({ model: 'a\nb' }), 400, 'invalid_request', 'model'],
     [
@@ -146,14 +152,6 @@ describe.each(KINDS)('on %s', (kind) => {
     ['n of -1', chat({ n: -1 }), 400, 'invalid_request', 'n'],
     ['n of 1.5', chat({ n: 1.5 }), 400, 'invalid_request', 'n'],
     ['n of 1e308', chat({ n: 1e308 }), 400, 'invalid_request', 'n'],
-    ['max_tokens of 0', chat({ max_tokens: 0 }), 400, 'invalid_request', 'max_tokens'],
-    [
-      'max_completion_tokens that is a text',
-      chat({ max_completion_tokens: '9' }),
-      400,
-      'invalid_request',
-      'max_completion_tokens',
-    ],
     [
       'embeddings without input',
       { path: '/api/groq/openai/v1/embeddings', json: { model: MODEL } },
@@ -784,6 +782,23 @@ describe.each(KINDS)('on %s', (kind) => {
     await expect
       .poll(async () => (await world.store.events(1))[0], { timeout: 5000 })
       .toMatchObject({ outcome: 'failed', charged: 0 })
+  })
+
+  test.each([
+    { max_completion_tokens: 0 },
+    { max_tokens: -1 },
+    { max_completion_tokens: '9' },
+    { max_tokens: 1.5, max_completion_tokens: null },
+  ])('%j goes up as it is, and upstream judges it', async (fields) => {
+    const gateway = await world.gateway(kind)
+    const response = await ask(gateway.url, chat(fields))
+    expect(response.status).toBe(200)
+    await response.text()
+    const sent = new TextDecoder().decode(world.upstream.seen[0]?.body)
+    expect(JSON.parse(sent)).toEqual({ model: MODEL, messages, ...fields })
+    await expect
+      .poll(async () => (await world.store.events(1))[0]?.reserved, { timeout: 5000 })
+      .toBeGreaterThan(2500)
   })
 
   test('strict mode puts a missing maximum into the body and announces it', async () => {

@@ -112,7 +112,20 @@ test.each<[string, Request]>([
   expect(await refusalOf(request)).toMatchObject({ status: 401, code: 'invalid_token' })
 })
 
-test.each(['Basic dTpw', 'Bearer', 'Token a-user-token', 'a-user-token', 'Bearera-user-token'])(
+test.each(['Basic dTpw', 'basic dXNlcjpwYXNzd29yZA=='])(
+  'the header %s of a proxy in front is no user token, and does not hide one',
+  async (authorization) => {
+    expect(await callerOf({ headers: { authorization, 'x-user-token': TOKEN } })).toEqual({
+      id: plain(TOKEN),
+    })
+    expect(await callerOf({ headers: { authorization }, body: TOKEN })).toEqual({
+      id: plain(TOKEN),
+    })
+    expect(await refusalOf({ headers: { authorization } })).toMatchObject({ code: 'missing_token' })
+  },
+)
+
+test.each(['Basic', 'Bearer', 'Token a-user-token', 'a-user-token', 'Bearera-user-token'])(
   'refuses the Authorization header %s, even beside a good token',
   async (authorization) => {
     const both: Record<string, string> = { authorization, 'x-user-token': TOKEN }

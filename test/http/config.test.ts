@@ -54,8 +54,10 @@ const DEFAULTS: Config = {
   requestMs: 300_000,
   allowedOrigins: ['*'],
   ipStorage: 'full',
-  trustProxy: false,
+  trustProxy: 0,
   proxySaid: false,
+  host: undefined,
+  basePath: '',
   newUsersPerMinute: 60,
   onClientAbort: 'drain',
   onStoreDown: 'open',
@@ -80,6 +82,23 @@ test.each(['', ' ', '\t\r\n'])('treats %j as a variable that is not set', (blank
     expect(readConfig(vars, platform)).toEqual(readConfig({}, platform))
   }
 })
+
+test.each(['"', "'", '`'])(
+  'refuses values in the quotes %s by name, and tells no value',
+  (quote) => {
+    for (const name of VARIABLES) {
+      const value = `${quote}a-value-of-some-length${quote}`
+      let message = ''
+      try {
+        on({ [name]: value })
+      } catch (error) {
+        message = String(error)
+      }
+      expect(message).toContain(`${name} is in quotes`)
+      expect(message).not.toContain('a-value')
+    }
+  },
+)
 
 test('reads every variable', () => {
   const config = readConfig(
@@ -107,7 +126,9 @@ test('reads every variable', () => {
       REQUEST_SECONDS: '12',
       ALLOWED_ORIGINS: 'https://a.test, https://b.test',
       IP_STORAGE: 'truncated',
-      TRUST_PROXY: 'on',
+      TRUST_PROXY: '3',
+      HOST: '[::1]',
+      BASE_PATH: '/a/weir/',
       ON_CLIENT_ABORT: 'cancel',
       ON_STORE_DOWN: 'closed',
       STORE_TIMEOUT_MS: '13',
@@ -144,7 +165,7 @@ test('reads every variable', () => {
     requestMs: 12_000,
     allowedOrigins: ['https://a.test', 'https://b.test'],
     ipStorage: 'truncated',
-    trustProxy: true,
+    trustProxy: 3,
     proxySaid: true,
     newUsersPerMinute: 17,
     onClientAbort: 'cancel',
@@ -156,6 +177,8 @@ test('reads every variable', () => {
       'a/one': { input: 0.075, cached: 0.0375, output: 0.3 },
       constructor: { input: 0, output: 100_000 },
     },
+    host: '::1',
+    basePath: '/a/weir',
     port: 0,
     logLevel: 'silent',
   } satisfies Config)
@@ -195,6 +218,8 @@ const WRONG: Vars = {
   CAP: 'loose',
   IP_STORAGE: 'yes',
   TRUST_PROXY: 'true',
+  HOST: 'http://a.test',
+  BASE_PATH: 'weir',
   ON_CLIENT_ABORT: 'ignore',
   ON_STORE_DOWN: 'ajar',
   LOG_LEVEL: 'INFO',
@@ -268,12 +293,60 @@ test.each([
   ['CAP', 'Strict'],
   ['CAP', 'constructor'],
   ['IP_STORAGE', 'none'],
-  ['TRUST_PROXY', '1'],
+  ['TRUST_PROXY', '0'],
+  ['TRUST_PROXY', '10'],
+  ['TRUST_PROXY', 'constructor'],
   ['ON_CLIENT_ABORT', 'drain,cancel'],
   ['ON_STORE_DOWN', 'half'],
   ['LOG_LEVEL', 'trace'],
 ] as const)('refuses %s=%s, and lists the options', (name, value) => {
   expect(problems({ [name]: value })).toEqual([expect.stringContaining(`${name} must be one of: `)])
+})
+
+test.each([
+  ['off', 0],
+  ['on', 1],
+  ['1', 1],
+  ['9', 9],
+])('TRUST_PROXY=%s trusts %i proxies', (TRUST_PROXY, hops) => {
+  expect(on({ TRUST_PROXY }).trustProxy).toBe(hops)
+})
+
+test.each(['127.0.0.1', '0.0.0.0', '::', 'fe80::1%eth0', 'localhost', 'weir.internal'])(
+  'listens on %s',
+  (HOST) => {
+    expect(on({ HOST }).host).toBe(HOST)
+  },
+)
+
+test.each(['127.0.0.1:80', 'http://a.test', 'a b', '[::1', ':::', '*'])(
+  'refuses HOST=%s',
+  (HOST) => {
+    expect(problems({ HOST })).toEqual([expect.stringContaining('HOST must be an address')])
+  },
+)
+
+test.each([
+  ['/', ''],
+  ['/weir', '/weir'],
+  ['/a/b-c_d.e~f//', '/a/b-c_d.e~f'],
+])('BASE_PATH=%s is %j', (BASE_PATH, basePath) => {
+  expect(on({ BASE_PATH }).basePath).toBe(basePath)
+})
+
+test.each([
+  'weir',
+  'https://a.test/weir',
+  '/a//b',
+  '/..',
+  '/a/../b',
+  '/.',
+  '/a b',
+  '/a?b',
+  '/%61',
+  '/a#b',
+])('refuses BASE_PATH=%s', (BASE_PATH) => {
+  expect(problems({ BASE_PATH })).toEqual([expect.stringContaining('BASE_PATH must be a path')])
 })
 
 test.each(['x'.repeat(15), ` ${'x'.repeat(15)} `])('refuses the admin key %j', (ADMIN_KEY) => {
@@ -630,5 +703,6 @@ test('.env.example shows a default that is the same on every platform', () => {
     'UPSTREAM_TIMEOUT_MS',
     'REQUEST_SECONDS',
     'TRUST_PROXY',
+    'HOST',
   ])
 })

@@ -352,11 +352,32 @@ test('an empty variable in .env.local leaves the one in .env in force', async ()
   expect(output.trim()).toBe('strict of-local')
 })
 
+test('npm start is one program with its arguments, as each shell starts it', async () => {
+  const { scripts } = JSON.parse(await readFile('package.json', 'utf8')) as Package
+  expect(scripts.start).toMatch(/^node( [\w./-]+)+$/)
+})
+
+test.each<[string, BufferEncoding, string]>([
+  ['UTF-8 with a byte order mark', 'utf8', '\ufeff'],
+  ['UTF-16 with a byte order mark', 'utf16le', '\ufeff'],
+  ['UTF-16 without one', 'utf16le', ''],
+])('.env.local is read in %s', async (_, encoding, mark) => {
+  await writeFile(join(folder, '.env.local'), `${mark}CAP=strict\r\nDEFAULT_MODEL=é\r\n`, encoding)
+  const { PATH, HOME } = process.env
+  const script = `import { loadEnvFiles } from '${process.cwd()}/src/platform/node/env-files.ts'; loadEnvFiles(); console.log(process.env.CAP, process.env.DEFAULT_MODEL, process.env.PORT)`
+  const args = ['--import', import.meta.resolve('tsx'), '--input-type=module', '-e', script]
+  const child = spawn(process.execPath, args, { cwd: folder, env: { PATH, HOME, PORT: '1' } })
+  let output = ''
+  child.stdout.on('data', (data: Buffer) => (output += data.toString()))
+  await once(child, 'close')
+  expect(output.trim()).toBe('strict é 1')
+})
+
 test.each(['/dev/null/nowhere', '/sys'])(
   'npm start needs no folder for temporary files: with %s only USAGE_FILE is written',
   async (TMPDIR) => {
     const { scripts } = JSON.parse(await readFile('package.json', 'utf8')) as Package
-    const args = scripts.start.replace('exec node', '').trim().split(' ')
+    const args = scripts.start.replace('node', '').trim().split(' ')
     const weir = await run(args, { TMPDIR, HOME: TMPDIR, GROQ_API_KEY: 'gsk_key' })
     expect(await weir.end('SIGTERM')).toBe(0)
     expect(await readdir(folder)).toEqual(['logs'])

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { ApiError } from '../../src/errors.ts'
 import {
   reservationOf,
@@ -23,9 +23,12 @@ const model = 'a/one'
 const say = (content: unknown) => [{ role: 'user', content }]
 const hi = { model, messages: say('Hi') }
 
-const sizeOf = (value: unknown) => new TextEncoder().encode(JSON.stringify(value)).length
+const bytesOf = (value: unknown) => new TextEncoder().encode(JSON.stringify(value))
+const sizeOf = (value: unknown) => bytesOf(value).length
 const reserve = (route: MeteredRoute, body: Json, rules = BALANCED) =>
-  reservationOf(route, body, sizeOf(body), rules)
+  reservationOf(route, body, bytesOf(body), rules)
+/** The bytes of a body of this size, all of them ASCII. */
+const ascii = (size: number) => new Uint8Array(size)
 
 function refusal(route: MeteredRoute, body: Json, rules = BALANCED): ApiError {
   try {
@@ -38,14 +41,14 @@ function refusal(route: MeteredRoute, body: Json, rules = BALANCED): ApiError {
 }
 
 test('takes two bytes a token and the assumed maximum when balanced', () => {
-  expect(reservationOf(CHAT, hi, 1001, BALANCED)).toEqual({
+  expect(reservationOf(CHAT, hi, ascii(1001), BALANCED)).toEqual({
     tokens: 501 + REQUEST + MESSAGE + 2500,
     promptBytes: 1001,
   })
 })
 
 test('takes a byte a token when strict, and returns the maximum to splice in', () => {
-  expect(reservationOf(CHAT, hi, 1001, STRICT)).toEqual({
+  expect(reservationOf(CHAT, hi, ascii(1001), STRICT)).toEqual({
     tokens: 1001 + REQUEST + MESSAGE + 2500,
     promptBytes: 1001,
     splice: { field: 'max_completion_tokens', tokens: 2500 },
@@ -60,7 +63,7 @@ test.each([
   ['items', 'responses', { input: say('a') }, 1],
   ['lists in both places', 'responses', { input: [...say('a'), ...say('b')], messages: [] }, 2],
 ] as const)('adds a little for each message: %s', (_, route, fields, count) => {
-  const { tokens } = reservationOf(route, { model, ...fields }, 100, BALANCED)
+  const { tokens } = reservationOf(route, { model, ...fields }, ascii(100), BALANCED)
   expect(tokens).toBe(50 + REQUEST + count * MESSAGE + 2500)
 })
 
@@ -70,7 +73,7 @@ test.each([
   ['the numbers of one', [1, 2, 3], 1],
   ['the numbers of two', [[1, 2], [3]], 2],
 ])('counts the input of embeddings, but not its numbers: %s', (_, input, count) => {
-  const { tokens } = reservationOf('embeddings', { model, input }, 100, BALANCED)
+  const { tokens } = reservationOf('embeddings', { model, input }, ascii(100), BALANCED)
   expect(tokens).toBe(50 + REQUEST + count * MESSAGE)
 })
 
@@ -94,7 +97,12 @@ test.each([
   ['embeddings', {}, 0],
   ['embeddings', { max_tokens: 7, max_completion_tokens: 7, max_output_tokens: 7 }, 0],
 ] as const)('takes the completion maximum of %s from %j', (route, fields, maximum) => {
-  const { tokens, splice } = reservationOf(route, { model, input: 'a', ...fields }, 100, BALANCED)
+  const { tokens, splice } = reservationOf(
+    route,
+    { model, input: 'a', ...fields },
+    ascii(100),
+    BALANCED,
+  )
   expect(tokens).toBe(50 + REQUEST + MESSAGE + maximum)
   expect(splice).toBeUndefined()
 })
@@ -115,37 +123,56 @@ const NO_AMOUNT = [
 ]
 
 test.each(
-  NO_AMOUNT.flatMap((value) =>
-    (
-      [
-        [CHAT, 'n'],
-        [CHAT, 'max_tokens'],
-        [CHAT, 'max_completion_tokens'],
-        ['responses', 'max_output_tokens'],
-        ['responses', 'n'],
-        ['embeddings', 'n'],
-      ] as const
-    ).map(([route, field]) => ({ route, field, value })),
-  ),
-)('refuses $route with $field = $value', ({ route, field, value }) => {
+  NO_AMOUNT.flatMap((value) => [CHAT, 'responses', 'embeddings'].map((route) => [route, value])),
+)('refuses %s with n = %j', (route, n) => {
   for (const rules of CAPS) {
-    const error = refusal(route, { ...hi, input: 'a', [field]: value }, rules)
-    expect(error).toMatchObject({ code: 'invalid_request', param: field })
-    expect(error.message).toBe(`\`${field}\` must be a positive integer.`)
+    const error = refusal(route as MeteredRoute, { ...hi, input: 'a', max_tokens: 1, n }, rules)
+    expect(error).toMatchObject({ code: 'invalid_request', param: 'n' })
+    expect(error.message).toBe('`n` must be a positive integer.')
   }
 })
 
-test('refuses a wrong maximum beside a right one', () => {
-  expect(refusal(CHAT, { ...hi, max_completion_tokens: 7, max_tokens: -1 }).param).toBe(
-    'max_tokens',
-  )
+const MAXIMA = [
+  [CHAT, 'max_completion_tokens'],
+  [CHAT, 'max_tokens'],
+  ['responses', 'max_output_tokens'],
+] as const
+
+describe.each(MAXIMA)('%s with a wrong %s', (route, field) => {
+  test.each<[unknown, number]>([
+    ...[0, -1, 1.5, '', 'x', '7', '-9000', true, false, [], [9000], {}].map(
+      (v): [unknown, number] => [v, 2500],
+    ),
+    ['9000', 9000],
+    [2500.5, 2501],
+    [1e300, 1e12],
+    [Number.MAX_SAFE_INTEGER + 1, 1e12],
+  ])('%j reserves what upstream may take it for: %i', (value, maximum) => {
+    const { tokens } = reserve(route, { ...hi, input: 'a', [field]: value })
+    const without = reserve(route, { ...hi, input: 'a', [field]: 1 }).tokens - 1
+    expect(tokens - without).toBeGreaterThanOrEqual(Math.min(maximum, 1e12 - without))
+    expect(tokens - without).toBeLessThanOrEqual(maximum + 10)
+  })
+
+  test.each(NO_AMOUNT)('%j is refused when strict', (value) => {
+    const error = refusal(route, { ...hi, input: 'a', [field]: value }, STRICT)
+    expect(error).toMatchObject({ code: 'cost_unbounded', param: field })
+    expect(error.message).toContain(`\`${field}\` is not a positive integer`)
+  })
+})
+
+test('a wrong maximum beside a right one reserves the larger of the right one and the assumed one', () => {
+  const { tokens } = reserve(CHAT, { ...hi, max_completion_tokens: 9000, max_tokens: -1 })
+  const right = reserve(CHAT, { ...hi, max_completion_tokens: 9000, max_tokens: 1 })
+  expect(tokens).toBeGreaterThanOrEqual(right.tokens)
+  const small = reserve(CHAT, { ...hi, max_completion_tokens: 7, max_tokens: 'x' })
+  expect(small.tokens).toBeGreaterThan(2500)
 })
 
 test('is a whole number for any body', () => {
   const huge = { n: Number.MAX_SAFE_INTEGER, max_tokens: Number.MAX_SAFE_INTEGER }
   for (const rules of CAPS) {
     expect(reserve(CHAT, { ...hi, ...huge }, rules).tokens).toBe(1e12)
-    expect(reservationOf(CHAT, hi, 1e15, rules).tokens).toBe(1e12)
   }
 })
 
@@ -164,16 +191,73 @@ test.each([
 })
 
 test.each([
-  [CHAT, 'max_completion_tokens'],
-  ['responses', 'max_output_tokens'],
-] as const)(
-  'when strict, refuses %s if %s is null, because the field would appear twice',
-  (route, f) => {
-    const error = refusal(route, { ...hi, [f]: null }, STRICT)
-    expect(error).toMatchObject({ code: 'invalid_request', param: f })
-    expect(error.message).toBe(`\`${f}\` must be a positive integer, or left out.`)
-  },
-)
+  ['responses', { max_output_tokens: null }, 'max_output_tokens'],
+  [CHAT, { max_completion_tokens: null, max_tokens: null }, 'max_completion_tokens'],
+] as const)('when strict, %s with %j gets the maximum too', (route, fields, field) => {
+  const { splice } = reserve(route, { ...hi, input: 'a', ...fields }, STRICT)
+  expect(splice).toEqual({ field, tokens: 2500 })
+})
+
+test('when strict, reserves two tokens for a byte that is not ASCII, since tokenizers normalise', () => {
+  const of = (content: string) => reserve(CHAT, { model, messages: say(content) }, STRICT).tokens
+  // Qwen's tokenizer makes six tokens of these three bytes.
+  expect(of('\u0f76'.repeat(100)) - of('')).toBe(600)
+  expect(of('é漢\u{1d160}') - of('')).toBe(2 * (2 + 3 + 4))
+  expect(of('abc') - of('')).toBe(3)
+})
+
+const schema = { type: 'object', properties: { a: { enum: Array<number>(500).fill(0) } } }
+const call = { id: 'c', type: 'function', function: { name: 'f', arguments: '{"a":[0,0,0]}' } }
+
+test.each([
+  ['tools', CHAT, { tools: [{ type: 'function', function: { name: 'f', parameters: schema } }] }],
+  ['functions of the older form', CHAT, { functions: [{ name: 'f', parameters: schema }] }],
+  ['a schema', CHAT, { response_format: { type: 'json_schema', json_schema: { schema } } }],
+  ['a choice', CHAT, { tool_choice: { type: 'function', function: { name: 'f' } } }],
+  ['a choice of the older form', CHAT, { function_call: { name: 'f' } }],
+  ['tools', 'responses', { tools: [{ type: 'function', name: 'f', parameters: schema }] }],
+  ['a schema', 'responses', { text: { format: { type: 'json_schema', name: 's', schema } } }],
+] as const)('when strict, reserves four tokens for each byte of %s: %s', (_, route, fields) => {
+  const body = { model, messages: say('Hi'), max_tokens: 1, max_output_tokens: 1 }
+  const more = reserve(route, { ...body, ...fields }, STRICT).tokens
+  const added = more - reserve(route, body, STRICT).tokens
+  const [value] = Object.values(fields) as object[]
+  expect(added).toBeGreaterThanOrEqual(4 * sizeOf(value))
+  expect(added).toBeLessThan(4 * sizeOf(value) + 40)
+  const balanced = reserve(route, { ...body, ...fields }).tokens - reserve(route, body).tokens
+  expect(balanced).toBeLessThan((sizeOf(value) + 40) / 2)
+})
+
+test.each([
+  ['a message', CHAT, { messages: [{ role: 'assistant', tool_calls: [call] }] }, [call]],
+  [
+    'a message of the older form',
+    CHAT,
+    { messages: [{ role: 'assistant', function_call: call.function }] },
+    call.function,
+  ],
+  [
+    'an item',
+    'responses',
+    { input: [{ type: 'function_call', call_id: 'c', name: 'f', arguments: '{"a":[0,0]}' }] },
+    '{"a":[0,0]}',
+  ],
+] as const)('when strict, reserves as much for the calls in %s', (_, route, fields, printed) => {
+  const body = { model, ...fields }
+  const rest = sizeOf(body) - sizeOf(printed)
+  expect(reserve(route, body, STRICT).tokens).toBeGreaterThanOrEqual(
+    rest + 4 * sizeOf(printed) + REQUEST + MESSAGE + 2500,
+  )
+})
+
+test('when strict, counts the JSON of tools and not the spaces and escapes that a body has it in', () => {
+  const body = { model, messages: say('Hi'), max_tokens: 1, tools: [] as unknown[] }
+  body.tools = [{ type: 'function', function: { name: 'f', description: 'é' } }]
+  const text = JSON.stringify(body, null, 8).replace('é', '\\u00e9')
+  const { tokens } = reservationOf(CHAT, body, new TextEncoder().encode(text), STRICT)
+  const printed = sizeOf([body.tools])
+  expect(tokens).toBe(text.length + 3 * printed + REQUEST + MESSAGE + 1)
+})
 
 const dataUrl = (length: number) => `data:image/png;base64,${'A'.repeat(length)}`
 
@@ -349,9 +433,9 @@ test('when strict, is at least a token for each byte of text and each token of c
       const sent = Math.max(body.max_tokens ?? 0, body.max_completion_tokens ?? 0)
       const maximum = splice?.tokens ?? sent
       expect(maximum).toBe(sent || maxCompletionTokens)
-      expect(tokens).toBeGreaterThanOrEqual(
-        new TextEncoder().encode(bytes).length + (body.n ?? 1) * maximum,
-      )
+      const utf8 = new TextEncoder().encode(bytes)
+      const ofText = utf8.length + utf8.filter((byte) => byte > 0x7f).length
+      expect(tokens).toBeGreaterThanOrEqual(ofText + (body.n ?? 1) * maximum)
     }),
     { numRuns: 500 },
   )
@@ -384,11 +468,11 @@ test('never shrinks when a body grows', () => {
       fc.constantFrom(...CAPS),
       (body, { padding, ...added }, route, rules) => {
         const larger = { ...added, ...body }
-        const before = reservationOf(route, body, sizeOf(body), rules)
-        const after = reservationOf(route, larger, sizeOf(larger) + padding, rules)
+        const before = reservationOf(route, body, ascii(sizeOf(body)), rules)
+        const after = reservationOf(route, larger, ascii(sizeOf(larger) + padding), rules)
         expect(after.tokens).toBeGreaterThanOrEqual(before.tokens)
         expect(after.promptBytes).toBeGreaterThanOrEqual(before.promptBytes)
-        const longer = reservationOf(route, body, sizeOf(body) + padding, rules)
+        const longer = reservationOf(route, body, ascii(sizeOf(body) + padding), rules)
         expect(longer.tokens).toBeGreaterThanOrEqual(before.tokens)
       },
     ),
@@ -398,5 +482,5 @@ test('never shrinks when a body grows', () => {
 
 test('reads nothing that a body only inherits', () => {
   const body = JSON.parse('{"__proto__":{"n":9,"max_tokens":1},"model":"a/one"}') as Json
-  expect(reservationOf(CHAT, body, 100, BALANCED).tokens).toBe(50 + REQUEST + MESSAGE + 2500)
+  expect(reservationOf(CHAT, body, ascii(100), BALANCED).tokens).toBe(50 + REQUEST + MESSAGE + 2500)
 })

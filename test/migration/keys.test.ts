@@ -276,6 +276,17 @@ describe('a blocked key', () => {
     expect(split('un:known:a/one')).toEqual({ token: 'un:known', model: 'a/one' })
   })
 
+  test('has the name of a LoRA model', () => {
+    expect(split('token:one:ft:base:org/name')).toEqual({
+      token: 'token:one',
+      model: 'ft:base:org/name',
+    })
+    expect(split('un:known:ft:base:org/name')).toEqual({
+      token: 'un:known',
+      model: 'ft:base:org/name',
+    })
+  })
+
   test.each(['', 'x', ':model', 'token:', 'token:vendor:model', 'a:b c'])(
     '%j cannot be read',
     (rest) => {

@@ -2,13 +2,13 @@
 
 export type Row = Record<string, string>
 
-/** The rows of a file by the names in its first line. */
+/** The rows of a file by the names in its first line. The apostrophe in front of an id is not a part of it. */
 export function parseCsv(text: string): Row[] {
   const records: string[][] = [[]]
-  for (const [, quoted, plain, end] of text.matchAll(
-    /(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r\n|$)/g,
-  )) {
-    records.at(-1)?.push(quoted?.replaceAll('""', '"') ?? plain ?? '')
+  for (const [, quoted, plain, end] of text
+    .replace(/^\ufeff/, '')
+    .matchAll(/(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r\n|$)/g)) {
+    records.at(-1)?.push((quoted?.replaceAll('""', '"') ?? plain ?? '').replace(/^'-/, '-'))
     if (end === '\r\n') records.push([])
     if (end === '') break
   }

@@ -216,7 +216,7 @@ const reservation: Target = {
       ]),
     )
     note(JSON.stringify(value))
-    const bytes = random.int(0, 10_000) + JSON.stringify(value).length
+    const bytes = Buffer.from(JSON.stringify(value) + ' '.repeat(random.int(0, 10_000)))
     const rules = { cap: random.pick(['balanced', 'strict'] as const), maxCompletionTokens: 2500 }
     const found = refusable(() => reservationOf(random.pick(ROUTES), value, bytes, rules))
     if (found)

@@ -88,7 +88,7 @@ async function startWorkerd(vars: Vars): Promise<Gateway> {
   for (const [name, value] of Object.entries(vars)) if (value !== undefined) bindings[name] = value
   const miniflare = new Miniflare({
     workers: [
-      ...workersOf(await bundles, bindings),
+      ...workersOf(await bundles, bindings, { FILES: 'static' }),
       // The files that a page loads. Nothing answers before the gateway here; deploy.test.ts tests
       // what Cloudflare answers itself.
       {

@@ -133,7 +133,7 @@ export const DEFENCE_MUTANTS: Mutant[] = [
   { name: 'the database has what makes a cookie', file: 'src/identity/sessions.ts', find: 'return { hash: base64url(digest), until }', replace: 'return { hash: digest && id, until }', tests: LOGIN, only: 'only the hash' },
   { name: 'scripts read the cookie', file: 'src/identity/sessions.ts', find: 'httpOnly: true', replace: 'httpOnly: false', tests: LOGIN, only: 'that no script can read' },
   { name: 'the cookie goes along from elsewhere', file: 'src/identity/sessions.ts', find: "sameSite: 'Strict'", replace: "sameSite: 'None'", tests: LOGIN, only: 'that no script can read' },
-  { name: 'the cookie goes over plain HTTP', file: 'src/identity/sessions.ts', find: "? 'host' : undefined", replace: '? undefined : undefined', tests: LOGIN, only: 'bound to the host' },
+  { name: 'the cookie goes over plain HTTP', file: 'src/identity/sessions.ts', find: "? secure : undefined", replace: '? undefined : undefined', tests: LOGIN, only: 'bound to the host' },
   { name: 'a forwarded address is believed of anyone', file: 'src/platform/node/server.ts', find: 'config.trustProxy && c.req.header', replace: 'c.req.header', tests: LOGIN, only: 'no proxy is trusted' },
   { name: 'each address of an IPv6 network has turns', file: 'src/identity/caller.ts', find: 'CUSTOMER_GROUPS = 4', replace: 'CUSTOMER_GROUPS = 8', tests: LOGIN, only: 'IPv6 network' },
   { name: 'instances do not tell each other of wrong keys', file: 'src/identity/admin-key.ts', find: 'if (!turn.taken) {', replace: 'if (turn === undefined) {', tests: LOGIN, only: 'count together' },

@@ -364,7 +364,7 @@ export function misbehave(upstream: Upstream, random: Random, largeBytes: number
       const { transcript = transcripts.plain } = behaviour
       const body = behaviour.body ?? transcript.body
       const rules = { cap: 'balanced', maxCompletionTokens: MAX_COMPLETION_TOKENS } as const
-      const { tokens, promptBytes } = reservationOf(route, json, seen.body.length, rules)
+      const { tokens, promptBytes } = reservationOf(route, json, seen.body, rules)
       const entry: Served = {
         ...{ ...owed, model: `m/${name}`, status: behaviour.status ?? transcript.status },
         ...{ reserved: tokens, promptBytes, received: 0, done: false },

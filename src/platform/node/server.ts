@@ -12,6 +12,7 @@ import type { Config } from '../../config/config.ts'
 import type { Log } from '../../log.ts'
 import { claimReader } from '../claimed-ip.ts'
 import { NODE_BODIES } from './bodies.ts'
+import { bare, forwardedFor } from './client-address.ts'
 import { isDecoded } from './decode.ts'
 import { nodeFetch } from './http.ts'
 import { inTurn } from './in-turn.ts'
@@ -97,7 +98,7 @@ function toOriginForm(request: IncomingMessage): void {
   if (path !== undefined) request.url = path.startsWith('/') ? path : `/${path}`
 }
 
-/** Listens on `config.port`. Rejects if that is not possible. */
+/** Listens on `config.host` and `config.port`. Rejects if that is not possible. */
 export async function startServer({
   createApp,
   config,
@@ -115,8 +116,9 @@ export async function startServer({
     now: Date.now,
     log,
     clientIp(c) {
-      const forwarded = config.trustProxy && c.req.header('x-forwarded-for')?.split(',').at(-1)
-      return forwarded || (c.env as HttpBindings).incoming.socket.remoteAddress
+      const forwarded = config.trustProxy && c.req.header('x-forwarded-for')
+      if (forwarded) return forwardedFor(forwarded, config.trustProxy)
+      return bare((c.env as HttpBindings).incoming.socket.remoteAddress ?? '')
     },
     claimedIp(c) {
       const { headers } = (c.env as HttpBindings).incoming
@@ -155,7 +157,7 @@ export async function startServer({
   )
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen(config.port, resolve)
+    server.listen(config.port, config.host, resolve)
   })
   const { port } = server.address() as AddressInfo
   return {

@@ -8,6 +8,12 @@ import type { Log } from '../../log.ts'
 const SAME_SIGNAL_MS = 1000
 
 /**
+ * How often a process of `npm start` looks whether its shell still runs. npm sends a signal to that shell only, and some
+ * shells end without passing it on. (`exec` in the script would replace the shell, but the shells of Windows do not know it.)
+ */
+const SHELL_MS = 250
+
+/**
  * At the first signal runs `steps` in order, each also if an earlier one failed, and ends the process: with code 0, or
  * with 1 if a step failed, which is logged. A signal that comes later ends it with 1 at once. Returns a function that
  * does the same as the first signal, but ends the process with 1.
@@ -34,6 +40,12 @@ export function onStopSignal(steps: (() => unknown)[], log: Pick<Log, 'error'>):
       if (since === undefined) void stop(0)
       else if (performance.now() - since >= SAME_SIGNAL_MS) process.exit(1)
     })
+  }
+  const { ppid } = process
+  if (process.env.npm_lifecycle_event === 'start') {
+    setInterval(() => {
+      if (process.ppid !== ppid && since === undefined) void stop(0)
+    }, SHELL_MS).unref()
   }
   return () => {
     if (since === undefined) void stop(1)
