@@ -9,7 +9,7 @@ import { median, ms, percentile, table } from './report.ts'
 
 const { maxBodyBytes, ...config } = readConfig({}, 'node')
 const ROUNDS = 9
-const REQUESTS = 300
+const REQUESTS = 60
 
 /** Measures, prints both tables, and returns the figures. */
 export async function stalls(weir: Case): Promise<object[]> {
