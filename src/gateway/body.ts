@@ -8,6 +8,7 @@ import { MODEL_NAME, isOffered } from '../metering/models.ts'
 import {
   FILLER,
   MAX_DEPTH,
+  MAX_KEY,
   MAX_NUMBER,
   MAX_NUMBERS,
   MAX_STRUCTURE,
@@ -82,9 +83,6 @@ function fieldsByFold(fields: string[]): Map<string, string> {
   return new Map(fields.map((field) => [field.toLowerCase(), field]))
 }
 
-/** The longest key on top, in bytes: to fold a long one takes a while. */
-const MAX_KEY = 256
-
 /** A parsed body for upstream. */
 export type ParsedBody = {
   /** Texts in it are those of `text`: see `scanJson`. */
@@ -141,6 +139,8 @@ const FLAWS: Record<Flaw, () => ApiError> = {
       'invalid_request',
       `The body has too much structure: at most ${many(MAX_STRUCTURE)} of the characters { } [ ] , : outside texts are allowed, and each new key counts as ${NEW_KEY} of them.`,
     ),
+  key: () =>
+    new ApiError('invalid_request', `A key in the body has more than ${many(MAX_KEY)} bytes.`),
   numbers: () =>
     new ApiError(
       'invalid_request',
@@ -222,10 +222,6 @@ function* keysOf(text: string, maxDepth: number, bytes: Bytes): Generator<Key> {
 }
 
 function keyAt(text: string, start: number, end: number, bytes: Bytes): string {
-  if (end - start > MAX_KEY) {
-    const message = `A key in the body has more than ${MAX_KEY} bytes.`
-    throw new ApiError('invalid_request', message)
-  }
   const written = text.slice(start, end)
   const isPlain = !written.includes(FILLER)
   return JSON.parse(isPlain ? written : UTF_8.decode(bytes.subarray(start, end))) as string

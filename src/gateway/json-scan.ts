@@ -12,6 +12,9 @@ export const MAX_STRUCTURE = 100_000
 /** For each new key, a parser makes a new shape of objects. That takes as long as this much structure. */
 export const NEW_KEY = 50
 
+/** The longest key, in bytes: a parser keeps each of them. */
+export const MAX_KEY = 1024
+
 /** The most characters of one number: one of 700 digits takes a parser as long as a thousand short ones. */
 export const MAX_NUMBER = 64
 
@@ -31,7 +34,7 @@ const QUOTE = 0x22
 const BACKSLASH = 0x5c
 
 /** Why a body may not be parsed. `malformed` is only what the pass sees: the parser finds the rest. */
-export type Flaw = 'malformed' | 'depth' | 'structure' | 'numbers'
+export type Flaw = 'malformed' | 'depth' | 'structure' | 'key' | 'numbers'
 
 /** What a byte outside texts is. */
 const WRONG = 0
@@ -82,6 +85,7 @@ export function scanJson(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer
   factor ||= crypto.getRandomValues(new Uint32Array(1))[0]! | 1
   pass = (pass + 1) >>> 0
   const { length } = bytes
+  const words = wordsOf(bytes)
   let plain = bytes
   let depth = 0
   let structure = 0
@@ -109,6 +113,7 @@ export function scanJson(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer
         if (depth > MAX_DEPTH) return 'depth'
       } else if (kind === CLOSE) depth -= 1
       else if (kind === COLON) {
+        if (end - start > MAX_KEY) return 'key'
         let hash = end - start
         for (let k = start; k < end; k += 1) {
           hash = Math.imul(hash ^ bytes[k]!, factor)
@@ -129,13 +134,23 @@ export function scanJson(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer
     const kept = start + (depth > 1 ? KEPT : KEPT_ON_TOP)
     for (i = start; i < length; i += 1) {
       const byte = bytes[i]!
-      if (STOPS[byte] === 0) continue
+      if (STOPS[byte] === 0) {
+        if ((i & 3) === 0) i = skipPlain(words, i)
+        continue
+      }
       if (byte === QUOTE) break
       if (byte === BACKSLASH) {
         if (i < kept) structure += 1
-        else if (isEscape(bytes, i)) {
+        else {
           if (plain === bytes) plain = new Uint8Array(bytes)
-          plain[i] = plain[i + 1] = FILLED
+          // Escapes often come one after the other.
+          for (; bytes[i] === BACKSLASH && isEscape(bytes, i); i += 2) {
+            plain[i] = plain[i + 1] = FILLED
+          }
+          if (bytes[i] !== BACKSLASH) {
+            i -= 1
+            continue
+          }
         }
         i += 1
         continue
@@ -151,6 +166,28 @@ export function scanJson(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer
     end = i
   }
   return plain
+}
+
+/** The bytes four at a time, without the last few. */
+function wordsOf(bytes: Uint8Array<ArrayBuffer>): Int32Array {
+  const { buffer, byteOffset, length } = byteOffsetIsWhole(bytes) ? bytes : new Uint8Array(bytes)
+  return new Int32Array(buffer, byteOffset, length >> 2)
+}
+
+const byteOffsetIsWhole = ({ byteOffset }: Uint8Array): boolean => byteOffset % 4 === 0
+
+/** The last of the bytes that can be skipped four at a time, from a multiple of 4; `from` itself is known to be plain. */
+function skipPlain(words: Int32Array, from: number): number {
+  let at = from >> 2
+  for (; at < words.length; at += 1) {
+    const word = words[at]!
+    // A byte is zero if taking one from it borrows: https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord
+    const quote = word ^ 0x22222222
+    const backslash = word ^ 0x5c5c5c5c
+    const stop = word | ((quote - 0x01010101) & ~quote) | ((backslash - 0x01010101) & ~backslash)
+    if ((stop & 0x80808080) !== 0) break
+  }
+  return Math.max(from, (at << 2) - 1)
 }
 
 // Both are plain functions, since a closure in the loop takes longer than all else there.

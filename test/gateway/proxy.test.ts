@@ -82,9 +82,15 @@ describe.each(KINDS)('on %s', (kind) => {
     ],
     [
       'a scheme other than Bearer',
-      { headers: { authorization: 'Basic dXNlcjpwYXNz' }, ...chat({}) },
+      { headers: { authorization: 'Digest dXNlcjpwYXNz' }, ...chat({}) },
       401,
       'invalid_token',
+    ],
+    [
+      'the password of a proxy in front, and no token',
+      { headers: { authorization: 'Basic dXNlcjpwYXNz' }, ...chat({}) },
+      401,
+      'missing_token',
     ],
     ['an empty body', { body: '' }, 400, 'invalid_json'],
     ['a body that is not JSON', { body: '{"model":' }, 400, 'invalid_json'],
