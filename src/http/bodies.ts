@@ -16,8 +16,11 @@ type Body = {
  */
 export type Bodies = (c: AppContext, maxSize: number) => Promise<Body>
 
-/** The most pieces of a body: to take in a piece costs the same whether it has one byte or thousands. */
-const MAX_PIECES = 20_000
+/**
+ * The most pieces of a body: so many, and one more for each 512 bytes, which is less than a packet of a network. To take in
+ * a piece costs the same whether it has one byte or thousands.
+ */
+const MOST_PIECES = { first: 4000, oneFor: 512 }
 
 /** The smallest buffer for a body that comes in pieces. */
 const MIN_BUFFER = 4096
@@ -45,7 +48,8 @@ export function createBodies(platform: BodyPlatform = STREAMED): Bodies {
           const size = length + piece.length
           pieces += 1
           if (size > maxSize) return fail(tooLarge(maxSize))
-          if (pieces > MAX_PIECES) return fail(tooManyPieces())
+          if (pieces > MOST_PIECES.first + size / MOST_PIECES.oneFor)
+            return fail(tooManyPieces(pieces))
           const isWhole = piece.length === declared
           if (size > buffer.length) {
             const room = isWhole ? size : Math.max(size, 2 * buffer.length, MIN_BUFFER)
@@ -103,10 +107,10 @@ function lengthOf(c: AppContext): number | undefined {
 const tooLarge = (maxSize: number) =>
   new ApiError('body_too_large', `The body may have at most ${maxSize} bytes.`)
 
-const tooManyPieces = () =>
+const tooManyPieces = (pieces: number) =>
   new ApiError(
     'invalid_request',
-    `The body came in more than ${MAX_PIECES.toLocaleString('en-US')} pieces; send it in larger ones.`,
+    `The body came in ${pieces.toLocaleString('en-US')} pieces; send it in pieces of at least ${MOST_PIECES.oneFor} bytes.`,
   )
 
 const noMemory = () =>
