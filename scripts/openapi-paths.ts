@@ -343,7 +343,7 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
       errors: [],
     },
   },
-  '/api/health': {
+  '/api/ready': {
     get: {
       id: 'getReadiness',
       tag: 'Health',

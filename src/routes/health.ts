@@ -1,5 +1,5 @@
 /**
- * `/api/test`: whether the database answers, and the platform. `/api/health`: the same as a status. They show no secret
+ * `/api/test`: whether the database answers, and the platform. `/api/ready`: the same as a status. They show no secret
  * and no address.
  */
 import { Hono } from 'hono/tiny'
@@ -38,7 +38,7 @@ export function healthRoutes(deps: Deps): Hono<AppEnv> {
     })
   })
 
-  app.get('/health', async (c) => {
+  app.get('/ready', async (c) => {
     const { database } = await look()
     const problem = problemOf(deps, database)
     const answer = problem ? errorResponse(c, problem) : c.json({ ready: true })
@@ -47,7 +47,7 @@ export function healthRoutes(deps: Deps): Hono<AppEnv> {
   })
 
   app.all('/test', allowMethods('GET'))
-  app.all('/health', allowMethods('GET'))
+  app.all('/ready', allowMethods('GET'))
   return app
 }
 

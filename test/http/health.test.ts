@@ -89,9 +89,9 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(await page.text()).toContain('maxmemory-policy allkeys-lru')
   })
 
-  describe('/api/health', () => {
+  describe('/api/ready', () => {
     const ready = async (gateway: Gateway) => {
-      const response = await fetch(`${gateway.url}/api/health`)
+      const response = await fetch(`${gateway.url}/api/ready`)
       const { error } = (await response.json()) as { error?: { code: string } }
       return error ? [response.status, error.code] : [response.status]
     }
@@ -123,7 +123,7 @@ describe.each(KINDS)('on %s', (kind) => {
     })
 
     test('supports HEAD, and no other method than GET', async () => {
-      const url = `${(await world.gateway(kind, { GROQ_API_KEY: '' })).url}/api/health`
+      const url = `${(await world.gateway(kind, { GROQ_API_KEY: '' })).url}/api/ready`
       expect((await fetch(url, { method: 'HEAD' })).status).toBe(503)
       expect((await fetch(url, { method: 'POST' })).status).toBe(405)
     })
@@ -143,7 +143,7 @@ test('without a database the worker reports that nothing is connected', async ()
     database: { connected: false, latencyMs: null },
     storageType: 'none',
   })
-  const ready = await fetch(`${gateway.url}/api/health`)
+  const ready = await fetch(`${gateway.url}/api/ready`)
   expect(ready.status).toBe(503)
   expect(await ready.json()).toMatchObject({ error: { code: 'not_configured' } })
 })
@@ -160,7 +160,7 @@ test('a process that is about to end is not ready', async () => {
   const config = readConfig({ GROQ_API_KEY: 'gsk_key' }, 'node')
   const deps = { config, store, log: LOG, now: Date.now, environment: ENVIRONMENT }
   const app = healthRoutes(deps as unknown as Deps)
-  expect((await app.request('/health')).status).toBe(200)
+  expect((await app.request('/ready')).status).toBe(200)
   store.pause()
-  expect((await app.request('/health')).status).toBe(503)
+  expect((await app.request('/ready')).status).toBe(503)
 })
