@@ -93,13 +93,15 @@ const PROXY = ['test/gateway/proxy.test.ts']
 const PAGES = ['test/admin/dashboard.test.ts']
 const VIEWS = ['test/admin/views.test.tsx']
 const BODIES = ['test/http/memory.test.ts']
+const METER = ['test/metering/meter.test.ts']
 
 export const DEFENCE_MUTANTS: Mutant[] = [
   { name: 'any name of a model goes up', file: 'src/routes/models.ts', find: "if (!MODEL_PATH.test(name) || name.includes('..')) {", replace: 'if (name === undefined) {', tests: HTTP, only: 'reaches no other host' },
   { name: 'the raw path is not held against the prefix', file: 'src/routes/models.ts', find: 'if (!pathname.startsWith(`${MODELS}/`)) {', replace: 'if (pathname === undefined) {', tests: ['test/gateway/proxy.test.ts'], only: 'escaped' },
   { name: 'a packed body is read', file: 'src/http/uncompressed.ts', find: '/^[\\s,]*(identity[\\s,]*)*$/i.test(encoding)', replace: "encoding !== ''", tests: HTTP, only: 'packed' },
   { name: 'the simple form reads without end', file: 'src/routes/simple-form.ts', find: 'if (text.length <= MAX_ANSWER_BYTES) continue', replace: 'if (text.length >= 0) continue', tests: HTTP, only: 'simple form' },
-  { name: 'the meter reads without end', file: 'src/metering/meter.ts', find: 'over = text.length > MAX_BUFFER', replace: 'over = false', tests: HTTP, only: 'unpacks' },
+  { name: 'the meter reads an answer without end', file: 'src/metering/meter.ts', find: 'over = text.length > MAX_BUFFER', replace: 'over = false', tests: METER, only: 'it has given up' },
+  { name: 'the meter reads an event without end', file: 'src/metering/meter.ts', find: 'over = rest.length + data.length > MAX_BUFFER', replace: 'over = false', tests: METER, only: 'it has given up' },
   { name: 'HTTP/1.0 is answered in chunks', file: 'src/platform/node/server.ts', find: "if (env.incoming.httpVersion === '1.0')", replace: "if (env.incoming.httpVersion === '0.9')", tests: HTTP, only: 'HTTP/1.0 has no chunks' },
   { name: 'the HTTP parser is lenient', file: 'src/platform/node/server.ts', find: '    TIMEOUTS,\n', replace: '    { ...TIMEOUTS, insecureHTTPParser: true },\n', tests: HTTP, only: 'hides behind it' },
   { name: 'a client has for ever', file: 'src/platform/node/server.ts', find: '    TIMEOUTS,\n', replace: '    { ...TIMEOUTS, requestTimeout: 0, headersTimeout: 0 },\n', tests: HTTP, only: 'minutes for its headers' },
@@ -132,7 +134,7 @@ export const DEFENCE_MUTANTS: Mutant[] = [
   { name: 'scripts read the cookie', file: 'src/identity/sessions.ts', find: 'httpOnly: true', replace: 'httpOnly: false', tests: LOGIN, only: 'that no script can read' },
   { name: 'the cookie goes along from elsewhere', file: 'src/identity/sessions.ts', find: "sameSite: 'Strict'", replace: "sameSite: 'None'", tests: LOGIN, only: 'that no script can read' },
   { name: 'the cookie goes over plain HTTP', file: 'src/identity/sessions.ts', find: "? secure : undefined", replace: '? undefined : undefined', tests: LOGIN, only: 'bound to the host' },
-  { name: 'a forwarded address is believed of anyone', file: 'src/platform/node/server.ts', find: 'config.trustProxy && c.req.header', replace: 'c.req.header', tests: LOGIN, only: 'no proxy is trusted' },
+  { name: 'a forwarded address is believed of anyone', file: 'src/platform/node/server.ts', find: "config.trustProxy && c.req.header('x-forwarded-for')\n      if (forwarded) return forwardedFor(forwarded, config.trustProxy)", replace: "c.req.header('x-forwarded-for')\n      if (forwarded) return forwardedFor(forwarded, 1)", tests: LOGIN, only: 'no proxy is trusted' },
   { name: 'each address of an IPv6 network has turns', file: 'src/identity/caller.ts', find: 'CUSTOMER_GROUPS = 4', replace: 'CUSTOMER_GROUPS = 8', tests: LOGIN, only: 'IPv6 network' },
   { name: 'instances do not tell each other of wrong keys', file: 'src/identity/admin-key.ts', find: 'if (!turn.taken) {', replace: 'if (turn === undefined) {', tests: LOGIN, only: 'count together' },
   { name: 'a crowd of guesses is counted late', file: 'src/identity/admin-key.ts', find: '    raise(address)\n', replace: '', tests: LOGIN, only: 'five are looked at|with the database away no more keys' },
