@@ -200,6 +200,18 @@ describe('over connections to Node', () => {
     await closed
   })
 
+  test('a client whose body comes in tiny pieces gets an answer, and is hung up on', async () => {
+    const head = requestOf(`POST ${CHAT} HTTP/1.1`, [
+      'Host: h',
+      TOKEN,
+      'Transfer-Encoding: chunked',
+    ])
+    const { text, statuses } = await raw(gateway.url, head + '1\r\na\r\n'.repeat(100_000))
+    expect(statuses).toEqual([400])
+    expect(text).toContain('send it in pieces of at least 512 bytes')
+    expect(await statusOf(await chat(gateway, quiet))).toBe(200)
+  })
+
   test('bodies that are held give way to others, and what they hold is bounded', async () => {
     const size = 4 * 1024 * 1024 - 1
     const held = await Promise.all(

@@ -5,12 +5,16 @@ import type { BodyPlatform } from '../../ports.ts'
 export const NODE_BODIES: BodyPlatform = {
   memory: 64 * 1024 * 1024,
   read(_, env, { piece, end, fail }) {
-    const { incoming } = env as HttpBindings
+    const { incoming, outgoing } = env as HttpBindings
+    let pieces = 0
+    let size = 0
     const stop = () => {
       incoming.off('data', take).off('end', finish).off('error', breakOff).off('close', breakOff)
     }
     // A Buffer is not quite a Uint8Array: its `slice` copies nothing.
     const take = ({ buffer, byteOffset, length }: Buffer<ArrayBuffer>) => {
+      pieces += 1
+      size += length
       piece(new Uint8Array(buffer, byteOffset, length))
     }
     const finish = () => {
@@ -24,6 +28,16 @@ export const NODE_BODIES: BodyPlatform = {
     incoming.on('data', take).on('end', finish).on('error', breakOff).on('close', breakOff)
     // Then none of these comes any more.
     if (incoming.destroyed) queueMicrotask(breakOff)
-    return stop
+    return () => {
+      stop()
+      // The server would read the rest of a refused body. In tiny pieces that takes long.
+      if (pieces < MANY || size > pieces * TINY) return
+      incoming.pause()
+      outgoing.once('finish', () => incoming.socket.destroySoon())
+    }
   },
 }
+
+/** So many pieces of so few bytes on average are not what a network makes of a body. */
+const MANY = 1000
+const TINY = 512
