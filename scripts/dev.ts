@@ -42,7 +42,7 @@ try {
 
 async function develop(): Promise<void> {
   reapChildren()
-  const generatedKey = process.env.ADMIN_KEY ? undefined : randomBytes(18).toString('base64url')
+  const generatedKey = process.env.ADMIN_KEY ? undefined : randomBytes(24).toString('base64url')
   const vars: Vars = { ...process.env, ...(generatedKey && { ADMIN_KEY: generatedKey }) }
   const config = readConfig(vars, 'edge')
   const demo = config.groqKey === undefined

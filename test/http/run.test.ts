@@ -132,6 +132,7 @@ test('npm run dev works without variables, and the printed command works', async
   expect(output).toContain('demo model')
   expect(output).toContain('not verified')
   const [, key = ''] = /generated for this run: (\S+)/.exec(output) ?? []
+  expect(output).not.toContain('ADMIN_KEY is short')
   const lines = output.split('\n').filter((line) => line.startsWith('  curl '))
   expect(lines).toHaveLength(2)
 

@@ -33,7 +33,7 @@ export function startupLines(
   }
   if (config.adminKey !== undefined && !isLongKey(config.adminKey)) {
     lines.push(
-      'ADMIN_KEY is short: whoever shares an address with a guesser may have to wait a minute.',
+      'ADMIN_KEY is short: an admin who shares an address with a guesser may have to wait a minute.',
     )
   }
   if (health.reason !== undefined) {
