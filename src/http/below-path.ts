@@ -9,7 +9,7 @@ export const pathWithin =
 
 /**
  * The way from the requested address to the root of the gateway. It is relative where the gateway is below a path: that
- * is right whether the proxy takes the path off or not, and whoever sends the header.
+ * is right if the proxy takes the path off and if it does not, and a client that sends the header itself harms nobody.
  */
 export const rootOf = (c: AppContext): string =>
   c.var.below || c.req.header('x-forwarded-prefix') !== undefined

@@ -22,6 +22,10 @@ export type Bodies = (c: AppContext, maxSize: number) => Promise<Body>
  */
 const MOST_PIECES = { first: 4000, oneFor: 512 }
 
+/** Whether so many pieces are too many for their bytes. */
+export const areTooMany = (pieces: number, bytes: number): boolean =>
+  pieces > MOST_PIECES.first + bytes / MOST_PIECES.oneFor
+
 /** The smallest buffer for a body that comes in pieces. */
 const MIN_BUFFER = 4096
 
@@ -48,8 +52,7 @@ export function createBodies(platform: BodyPlatform = STREAMED): Bodies {
           const size = length + piece.length
           pieces += 1
           if (size > maxSize) return fail(tooLarge(maxSize))
-          if (pieces > MOST_PIECES.first + size / MOST_PIECES.oneFor)
-            return fail(tooManyPieces(pieces))
+          if (areTooMany(pieces, size)) return fail(tooManyPieces(pieces))
           const isWhole = piece.length === declared
           if (size > buffer.length) {
             const room = isWhole ? size : Math.max(size, 2 * buffer.length, MIN_BUFFER)

@@ -1,5 +1,6 @@
 /** The bodies of requests on Node, from the server's own stream: a web stream costs more for each piece. */
 import type { HttpBindings } from '@hono/node-server'
+import { areTooMany } from '../../http/bodies.ts'
 import type { BodyPlatform } from '../../ports.ts'
 
 export const NODE_BODIES: BodyPlatform = {
@@ -31,13 +32,9 @@ export const NODE_BODIES: BodyPlatform = {
     return () => {
       stop()
       // The server would read the rest of a refused body. In tiny pieces that takes long.
-      if (pieces < MANY || size > pieces * TINY) return
+      if (!areTooMany(pieces, size)) return
       incoming.pause()
       outgoing.once('finish', () => incoming.socket.destroySoon())
     }
   },
 }
-
-/** So many pieces of so few bytes on average are not what a network makes of a body. */
-const MANY = 1000
-const TINY = 512
