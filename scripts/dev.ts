@@ -121,8 +121,8 @@ async function develop(): Promise<void> {
   )
 
   const storage = store ? `the file ${config.usageFile}` : 'Redis over REST'
-  // Here a missing provider key means the demo model, and a missing admin key is generated.
-  const lines = startupLines({ ...config, groqKey: 'set', adminKey: 'set' }, storage)
+  // Here a missing provider key means the demo model.
+  const lines = startupLines({ ...config, groqKey: 'set' }, storage)
   if (await checkSecret(config).catch(() => false)) lines.push(SECRET_CHANGED)
   if (demo) lines.push('Provider: the built-in demo model, because GROQ_API_KEY is not set.')
   if (generatedKey) lines.push(`Admin key, generated for this run: ${generatedKey}`)
