@@ -26,6 +26,7 @@ export function bodiesOf(bytes: number): Record<string, string> {
     'one text of escapes': prompt(fill('\\n', room)),
     'one text of escaped quotes': prompt(fill('\\"', room)),
     'one text outside ASCII': prompt(fill('ж', room / 2)),
+    'short texts outside ASCII': `${HEAD},"x":["a"${`,"${'ж'.repeat(18)}"`.repeat(Math.min(98_000, room / 39))}]}`,
     'lists in lists': `${HEAD},"x":${'['.repeat(room / 2)}${']'.repeat(room / 2)}}`,
     'objects in objects': `${HEAD},"x":${fill('{"a":', room - room / 6)}0${fill('}', room / 6)}}`,
     'empty objects': `${HEAD},"x":[0${fill(',{}', room)}]}`,

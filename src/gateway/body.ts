@@ -5,16 +5,17 @@ import type { Bytes } from '../ports.ts'
 import { reservationOf, type Reservation, type MeteredRoute } from '../metering/reservation.ts'
 import { closingQuote } from '../metering/json-text.ts'
 import { MODEL_NAME, isOffered } from '../metering/models.ts'
+import { FILLER } from '../metering/cut-text.ts'
 import {
-  FILLER,
   MAX_DEPTH,
   MAX_KEY,
   MAX_NUMBER,
   MAX_NUMBERS,
   MAX_STRUCTURE,
   NEW_KEY,
-  scanJson,
+  outlineOf,
   type Flaw,
+  type Outline,
 } from './json-scan.ts'
 
 export type Json = Record<string, unknown>
@@ -85,10 +86,9 @@ function fieldsByFold(fields: string[]): Map<string, string> {
 
 /** A parsed body for upstream. */
 export type ParsedBody = {
-  /** Texts in it are those of `text`: see `scanJson`. */
+  /** Texts in it are those of the outline: only their beginning is as it was sent. */
   value: Json
-  /** The body in ASCII, with each character at the place of its byte. */
-  text: string
+  outline: Outline
 }
 
 /**
@@ -96,9 +96,9 @@ export type ParsedBody = {
  * `invalid_request`.
  */
 export function parseBody(bytes: Bytes): Json {
-  const text = scanned(bytes)
+  const outline = scanned(bytes)
   const value = objectOf(UTF_8.decode(bytes))
-  checkKeys(text, bytes, 1)
+  checkKeys(outline, bytes, 1)
   return value
 }
 
@@ -107,10 +107,10 @@ export function parseBody(bytes: Bytes): Json {
  * once too. Throws `invalid_json`, `invalid_request`.
  */
 export function parseForUpstream(bytes: Bytes, { cap }: Pick<Config, 'cap'>): ParsedBody {
-  const text = scanned(bytes)
-  const value = objectOf(text)
-  checkKeys(text, bytes, cap === 'strict' ? STRICT_DEPTH : 1)
-  return { value, text }
+  const outline = scanned(bytes)
+  const value = objectOf(outline.text)
+  checkKeys(outline, bytes, cap === 'strict' ? STRICT_DEPTH : 1)
+  return { value, outline }
 }
 
 /** Throws `invalid_json`, `invalid_request` for bytes that may not be parsed as JSON. */
@@ -118,11 +118,10 @@ export const checkJson = (bytes: Bytes): void => void scanned(bytes)
 
 const UTF_8 = new TextDecoder('utf-8', { ignoreBOM: true })
 
-/** The body in ASCII: see `scanJson`. */
-function scanned(bytes: Bytes): string {
-  const plain = scanJson(bytes)
-  if (typeof plain === 'string') throw FLAWS[plain]()
-  return UTF_8.decode(plain)
+function scanned(bytes: Bytes): Outline {
+  const outline = outlineOf(bytes)
+  if (typeof outline === 'string') throw FLAWS[outline]()
+  return outline
 }
 
 const many = (count: number) => count.toLocaleString('en-US')
@@ -159,9 +158,9 @@ function objectOf(text: string): Json {
   throw new ApiError('invalid_json', 'The body must be a JSON object.')
 }
 
-function checkKeys(text: string, bytes: Bytes, maxDepth: number): void {
+function checkKeys(outline: Outline, bytes: Bytes, maxDepth: number): void {
   let within = ''
-  for (const { key, depth, seen } of keysOf(text, maxDepth, bytes)) {
+  for (const { key, depth, seen } of keysOf(outline, maxDepth, bytes)) {
     const folded = fold(key)
     if (depth === 1) within = folded
     const field = (depth === 1 ? READ_FIELDS : READ_INSIDE).get(folded)
@@ -186,8 +185,9 @@ type Key = {
   /** One set per object. */ seen: Set<string>
 }
 
-/** The keys of all objects down to a depth, repeated keys too. `text` is the body in ASCII, and valid JSON. */
-function* keysOf(text: string, maxDepth: number, bytes: Bytes): Generator<Key> {
+/** The keys of all objects down to a depth, repeated keys too. The outline is valid JSON. */
+function* keysOf(outline: Outline, maxDepth: number, bytes: Bytes): Generator<Key> {
+  const { text } = outline
   /** The open containers, with a set for each object whose keys are wanted. */
   const open: (Set<string> | undefined)[] = []
   let expectKey = false
@@ -197,7 +197,7 @@ function* keysOf(text: string, maxDepth: number, bytes: Bytes): Generator<Key> {
         const end = closingQuote(text, i + 1)
         const seen = open.at(-1)
         if (seen && expectKey) {
-          yield { key: keyAt(text, i, end + 1, bytes), end: end + 1, depth: open.length, seen }
+          yield { key: keyAt(outline, i, end + 1, bytes), end: end + 1, depth: open.length, seen }
           expectKey = false
         }
         i = end
@@ -221,18 +221,20 @@ function* keysOf(text: string, maxDepth: number, bytes: Bytes): Generator<Key> {
   }
 }
 
-function keyAt(text: string, start: number, end: number, bytes: Bytes): string {
+function keyAt({ text, byteAt }: Outline, start: number, end: number, bytes: Bytes): string {
   const written = text.slice(start, end)
   const isPlain = !written.includes(FILLER)
-  return JSON.parse(isPlain ? written : UTF_8.decode(bytes.subarray(start, end))) as string
+  if (isPlain) return JSON.parse(written) as string
+  return JSON.parse(UTF_8.decode(bytes.subarray(byteAt(start), byteAt(end)))) as string
 }
 
 /** The bytes of a top-level text, with its quotes. */
-export function rawText({ text }: ParsedBody, bytes: Bytes, field: string): Bytes {
-  for (const { key, end } of keysOf(text, 1, bytes)) {
+export function rawText({ outline }: ParsedBody, bytes: Bytes, field: string): Bytes {
+  const { text, byteAt } = outline
+  for (const { key, end } of keysOf(outline, 1, bytes)) {
     if (key !== field) continue
     const start = text.indexOf('"', end)
-    return bytes.subarray(start, closingQuote(text, start + 1) + 1)
+    return bytes.subarray(byteAt(start), byteAt(closingQuote(text, start + 1) + 1))
   }
   throw new Error(`The body has no ${field}.`)
 }
@@ -315,9 +317,9 @@ function splice(
 
 /** Where the null of a top-level field begins, in bytes. */
 function nullOf(bytes: Bytes, field: string): number {
-  const text = scanned(bytes)
-  for (const { key, end } of keysOf(text, 1, bytes)) {
-    if (key === field) return text.indexOf('null', end)
+  const outline = scanned(bytes)
+  for (const { key, end } of keysOf(outline, 1, bytes)) {
+    if (key === field) return outline.byteAt(outline.text.indexOf('null', end))
   }
   throw new Error('The field is not there.')
 }

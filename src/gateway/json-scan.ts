@@ -1,7 +1,9 @@
 /**
- * Looks through the bytes of a JSON body before it is parsed, in one pass that builds no strings: to parse a few megabytes
- * of brackets, new keys, numbers or escapes takes up to a second, and everyone waits.
+ * Looks through the bytes of a JSON body before it is parsed, in one pass: to parse a few megabytes of brackets, new keys,
+ * numbers or escapes takes up to a second, and everyone waits. What is parsed afterwards is an outline, in which long texts
+ * are cut, since the gateway needs no more than their beginning and their size.
  */
+import { cutMark, FILLER } from '../metering/cut-text.ts'
 
 /** The most lists and objects within each other. */
 export const MAX_DEPTH = 64
@@ -21,13 +23,14 @@ export const MAX_NUMBER = 64
 /** The most characters of all numbers. */
 export const MAX_NUMBERS = 500_000
 
-/** This much of a text keeps its escapes, in bytes: enough for names, types, and the beginning of an image. */
-const KEPT = 64
+/** How much of a text is in the outline, in bytes: enough for names, types, and the beginning of an image. */
+const KEPT = 32
 /** The same for the texts on top, one of which is a user token. */
 const KEPT_ON_TOP = 1024
 
-/** Takes the place of a byte. No valid name, type or token contains it. */
-export const FILLER = '\x7f'
+/** How many bytes have to be missing, so that a mark in their place saves time. */
+const WORTH_A_CUT = 128
+
 const FILLED = FILLER.charCodeAt(0)
 
 const QUOTE = 0x22
@@ -55,9 +58,9 @@ mark(KINDS, '}]', CLOSE)
 mark(KINDS, ',', COMMA)
 mark(KINDS, ':', COLON)
 
-/** The bytes of a text at which the pass stops: the quote, the backslash, and all that is not ASCII. */
-const STOPS = new Uint8Array(256).fill(1, 0x80)
-mark(STOPS, '"\\', 1)
+/** The bytes of a text that are a character by themselves. */
+const PLAIN = new Uint8Array(256).fill(1, 0x20, 0x80)
+mark(PLAIN, '"\\', 0)
 
 const ESCAPED = new Uint8Array(256)
 mark(ESCAPED, '"\\/bfnrtu', 1)
@@ -77,16 +80,23 @@ const SLOTS = 1 << 15
 const SEEN = new Uint32Array(SLOTS)
 let pass = 0
 
-/**
- * Looks through a body. Gives it in ASCII with each byte at its place, for the parser: DEL takes the place of other
- * characters, and of escapes that are far inside a text. So a parser is fast, and lengths of texts are those in the body.
- */
-export function scanJson(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> | Flaw {
+/** A body as the parser gets it. */
+export type Outline = {
+  /** JSON in ASCII: a filler takes the place of each byte outside ASCII, and a mark that of the rest of a long text. */
+  text: string
+  /** Where the byte at an index of `text` is in the body. For an index outside marks. */
+  byteAt(index: number): number
+}
+
+/** Looks through a body. */
+export function outlineOf(bytes: Uint8Array<ArrayBuffer>): Outline | Flaw {
   factor ||= crypto.getRandomValues(new Uint32Array(1))[0]! | 1
   pass = (pass + 1) >>> 0
   const { length } = bytes
-  const words = wordsOf(bytes)
-  let plain = bytes
+  const outline = new Uint8Array(bytes)
+  /** The bytes four at a time, without the last few. Those ahead are still as they were sent. */
+  const words = new Int32Array(outline.buffer, 0, length >> 2)
+  const cuts: Cut[] = []
   let depth = 0
   let structure = 0
   let numbers = 0
@@ -132,85 +142,132 @@ export function scanJson(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer
 
     start = i + 1
     const kept = start + (depth > 1 ? KEPT : KEPT_ON_TOP)
-    for (i = start; i < length; i += 1) {
+    const near = kept + WORTH_A_CUT
+    for (i = start; i < near;) {
       const byte = bytes[i]!
-      if (STOPS[byte] === 0) {
+      if (PLAIN[byte] === 1) {
+        i += 1
         if ((i & 3) === 0) i = skipPlain(words, i)
         continue
       }
       if (byte === QUOTE) break
-      if (byte === BACKSLASH) {
-        if (i < kept) structure += 1
-        else {
-          if (plain === bytes) plain = new Uint8Array(bytes)
-          // Escapes often come one after the other.
-          for (; bytes[i] === BACKSLASH && isEscape(bytes, i); i += 2) {
-            plain[i] = plain[i + 1] = FILLED
-          }
-          if (bytes[i] !== BACKSLASH) {
-            i -= 1
-            continue
-          }
-        }
-        i += 1
+      const size = sizeAt(bytes, i)
+      if (size === 0) return 'malformed'
+      const next = i + size
+      if (byte === BACKSLASH && next <= kept) {
+        structure += 1
+        i = next
         continue
       }
-      const more = continuation(bytes, i)
-      if (more === 0) return 'malformed'
-      if (plain === bytes) plain = new Uint8Array(bytes)
-      plain[i] = plain[i + 1] = FILLED
-      if (more > 1) plain[i + 2] = FILLED
-      if (more > 2) plain[i + 3] = FILLED
-      i += more
+      outline[i] = outline[i + 1] = FILLED
+      if (size > 2) outline[i + 2] = FILLED
+      if (size > 3) outline[i + 3] = FILLED
+      i = next
     }
-    end = i
+    end = bytes[i] === QUOTE ? i : closingQuoteOf(bytes, words, i)
+    if (end === -1) return 'malformed'
+    if (end > near) cuts.push(cutOut(outline, kept, end))
+    i = end
   }
-  return plain
+  return outlineWithout(cuts, outline)
 }
 
-/** The bytes four at a time, without the last few. */
-function wordsOf(bytes: Uint8Array<ArrayBuffer>): Int32Array {
-  const { buffer, byteOffset, length } = byteOffsetIsWhole(bytes) ? bytes : new Uint8Array(bytes)
-  return new Int32Array(buffer, byteOffset, length >> 2)
+/** In an outline, the bytes from an index to another are left out. */
+type Cut = { from: number; to: number }
+
+/** Writes a mark in place of the rest of a text. */
+function cutOut(outline: Uint8Array, from: number, to: number): Cut {
+  const mark = cutMark(to - from)
+  for (let k = 0; k < mark.length; k += 1) outline[from + k] = mark.charCodeAt(k)
+  return { from: from + mark.length, to }
 }
 
-const byteOffsetIsWhole = ({ byteOffset }: Uint8Array): boolean => byteOffset % 4 === 0
+function outlineWithout(cuts: readonly Cut[], bytes: Uint8Array): Outline {
+  let length = cuts[0]?.from ?? bytes.length
+  const pieces = cuts.map(({ to }, index) => {
+    const from = length
+    const next = cuts[index + 1]?.from ?? bytes.length
+    bytes.copyWithin(from, to, next)
+    length += next - to
+    return { from, missing: to - from }
+  })
+  const byteAt = (index: number) => index + (lastFrom(index, pieces)?.missing ?? 0)
+  return { text: ASCII.decode(bytes.subarray(0, length)), byteAt }
+}
 
-/** The last of the bytes that can be skipped four at a time, from a multiple of 4; `from` itself is known to be plain. */
+/** The last of the pieces that begins at an index or before it. The pieces are in order. */
+function lastFrom<T extends { from: number }>(index: number, pieces: readonly T[]): T | undefined {
+  let low = 0
+  let high = pieces.length
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (pieces[middle]!.from <= index) low = middle + 1
+    else high = middle
+  }
+  return pieces[low - 1]
+}
+
+/** Outlines are in ASCII, which is UTF-8 too. */
+const ASCII = new TextDecoder()
+
+/** The index of the quote that closes a text; -1 if the text is malformed before it, or has none. */
+function closingQuoteOf(bytes: Uint8Array, words: Int32Array, from: number): number {
+  for (let i = from; ;) {
+    if (bytes[i] === QUOTE) return i
+    const size = sizeAt(bytes, i)
+    if (size === 0) return -1
+    i += size
+    if ((i & 7) === 0) i = skipPlain(words, i)
+  }
+}
+
+/** Where the bytes end that can be skipped four at a time, from a multiple of 4. */
 function skipPlain(words: Int32Array, from: number): number {
   let at = from >> 2
   for (; at < words.length; at += 1) {
     const word = words[at]!
-    // A byte is zero if taking one from it borrows: https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord
+    // A byte is below n if taking n from it borrows: https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord
     const quote = word ^ 0x22222222
     const backslash = word ^ 0x5c5c5c5c
-    const stop = word | ((quote - 0x01010101) & ~quote) | ((backslash - 0x01010101) & ~backslash)
+    const stop =
+      word |
+      ((word - 0x20202020) & ~word) |
+      ((quote - 0x01010101) & ~quote) |
+      ((backslash - 0x01010101) & ~backslash)
     if ((stop & 0x80808080) !== 0) break
   }
-  return Math.max(from, (at << 2) - 1)
+  return at << 2
 }
 
-// Both are plain functions, since a closure in the loop takes longer than all else there.
+// These are plain functions, since a closure in the loop takes longer than all else there.
 
-function isEscape(bytes: Uint8Array, at: number): boolean {
+/** How many bytes a character of a text has, or the escape of one; 0 if it is malformed. */
+function sizeAt(bytes: Uint8Array, at: number): number {
+  const byte = bytes[at]!
+  if (byte >= 0x80) return characterAt(bytes, at)
+  if (byte === BACKSLASH) return escapeAt(bytes, at)
+  return byte >= 0x20 ? 1 : 0
+}
+
+function escapeAt(bytes: Uint8Array, at: number): number {
   const escaped = bytes[at + 1]!
-  if (escaped !== 0x75) return ESCAPED[escaped] === 1
-  for (let i = at + 2; i < at + 6; i += 1) if (HEX[bytes[i]!] !== 1) return false
-  return true
+  if (escaped !== 0x75) return ESCAPED[escaped] === 1 ? 2 : 0
+  for (let i = at + 2; i < at + 6; i += 1) if (HEX[bytes[i]!] !== 1) return 0
+  return 6
 }
 
-/** How many bytes follow the first one of a character; 0 if it is none. https://www.rfc-editor.org/rfc/rfc3629#section-4 */
-function continuation(bytes: Uint8Array, at: number): number {
+/** https://www.rfc-editor.org/rfc/rfc3629#section-4 */
+function characterAt(bytes: Uint8Array, at: number): number {
   const first = bytes[at]!
   const second = bytes[at + 1]!
-  if ((second & 0xc0) !== 0x80) return 0
-  if (first < 0xe0) return first >= 0xc2 ? 1 : 0
+  if ((second & 0xc0) !== 0x80 || first < 0xc2) return 0
+  if (first < 0xe0) return 2
   if ((bytes[at + 2]! & 0xc0) !== 0x80) return 0
   if (first < 0xf0) {
-    if (first === 0xe0) return second >= 0xa0 ? 2 : 0
-    return first === 0xed && second >= 0xa0 ? 0 : 2
+    if (first === 0xe0) return second >= 0xa0 ? 3 : 0
+    return first === 0xed && second >= 0xa0 ? 0 : 3
   }
   if (first > 0xf4 || (bytes[at + 3]! & 0xc0) !== 0x80) return 0
-  if (first === 0xf0) return second >= 0x90 ? 3 : 0
-  return first === 0xf4 && second >= 0x90 ? 0 : 3
+  if (first === 0xf0) return second >= 0x90 ? 4 : 0
+  return first === 0xf4 && second >= 0x90 ? 0 : 4
 }

@@ -6,6 +6,7 @@
  * indentation up to 3 of a byte. strict reserves for both. Two bytes per token (balanced) are enough for ordinary text.
  */
 import { ApiError } from '../errors.ts'
+import { missingBytes } from './cut-text.ts'
 
 /** The metered routes: the path after `/openai/v1/`. */
 export type MeteredRoute = 'chat/completions' | 'responses' | 'embeddings'
@@ -111,7 +112,7 @@ function amountOf(value: unknown): number {
 
 function notAscii(bytes: Uint8Array): number {
   let count = 0
-  for (let i = 0; i < bytes.length; i += 1) if ((bytes[i] as number) > 0x7f) count += 1
+  for (let i = 0; i < bytes.length; i += 1) count += bytes[i]! >> 7
   return count
 }
 
@@ -121,7 +122,9 @@ function printedBytes(body: Json): number {
     ...PRINTED.map((field) => body[field]),
     ...itemsOf(body).flatMap((item) => PRINTED_OF_ITEM.map((field) => item[field])),
   ].filter((value) => value != null)
-  return printed.length && new TextEncoder().encode(JSON.stringify(printed)).length
+  if (printed.length === 0) return 0
+  const json = JSON.stringify(printed)
+  return new TextEncoder().encode(json).length + missingBytes(json)
 }
 
 const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
@@ -143,7 +146,8 @@ function imagesOf(body: Json): { count: number; bytes: number } {
     const image = part.image_url
     const url = isJson(image) ? image.url : image
     images.count += 1
-    if (typeof url === 'string' && url.startsWith('data:image/')) images.bytes += url.length
+    if (typeof url === 'string' && url.startsWith('data:image/'))
+      images.bytes += url.length + missingBytes(url)
   }
   return images
 }

@@ -2,9 +2,9 @@ import fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
 import { readConfig, type Vars } from '../../src/config/config.ts'
 import { ApiError } from '../../src/errors.ts'
-import { parseBody, parseForUpstream, readProxyRequest } from '../../src/gateway/body.ts'
+import { parseBody, parseForUpstream, rawText, readProxyRequest } from '../../src/gateway/body.ts'
 import { MAX_DEPTH, MAX_STRUCTURE, NEW_KEY } from '../../src/gateway/json-scan.ts'
-import type { MeteredRoute } from '../../src/metering/reservation.ts'
+import { reservationOf, type MeteredRoute } from '../../src/metering/reservation.ts'
 
 const CHAT = 'chat/completions'
 const encode = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text)
@@ -267,6 +267,87 @@ test.each(['balanced', 'strict'])(
     }
   },
 )
+
+/** Texts of a few bytes to some thousand, in JSON. */
+const longText = fc
+  .tuple(
+    fc.array(fc.constantFrom('a', 'b c', 'é', '漢', '😀', '\\n', '\\"', '\\\\'), { maxLength: 60 }),
+    fc.constantFrom(1, 2, 50),
+  )
+  .map(([pieces, times]) => `"${pieces.join('').repeat(times)}"`)
+
+test('texts of any length count with their size, images and tools too', () => {
+  // The escapes in an address are not part of the image.
+  const image = longText
+    .filter((text) => !text.includes('\\'))
+    .map((text) => `{"type":"image_url","image_url":{"url":"data:image/${text.slice(1)}}}`)
+  const part = fc.oneof(
+    image,
+    longText.map((text) => `{"type":"text","text":${text}}`),
+  )
+  const tool = longText.map((text) => `{"type":"function","function":{"description":${text}}}`)
+  const list = (items: fc.Arbitrary<string>) =>
+    fc.array(items, { maxLength: 4 }).map((all) => `[${all.join()}]`)
+  fc.assert(
+    fc.property(
+      list(part),
+      list(tool),
+      longText,
+      fc.constantFrom('balanced', 'strict'),
+      (parts, tools, last, cap) => {
+        const text = `{"model":"a","tools":${tools},"messages":[{"role":"user","content":${parts}}],"last":${last}}`
+        const bytes = encode(text)
+        const rules = { cap, maxCompletionTokens: 1 } as const
+        const { tokens, promptBytes } = reservationOf(
+          CHAT,
+          JSON.parse(inBytes(text)) as Record<string, unknown>,
+          bytes,
+          rules,
+        )
+        const parsed = parseForUpstream(bytes, { cap })
+        expect(reservationOf(CHAT, parsed.value, bytes, rules)).toMatchObject({
+          tokens,
+          promptBytes,
+        })
+        expect(decode(rawText(parsed, bytes, 'last'))).toBe(last)
+      },
+    ),
+  )
+})
+
+/** JSON whose texts have as many characters as bytes in the body. */
+const inBytes = (text: string): string =>
+  text.replaceAll(/[^\0-\x7f]/gu, (character) => 'x'.repeat(encode(character).length))
+
+test.each([
+  ['an escape that is none', '\\q'],
+  ['a \\u without its digits', '\\u00g0'],
+  ['a control character', '\u0001'],
+  ['half of a character', '\xe6\xbc'],
+  ['a byte that is never there', '\xff'],
+])('refuses %s anywhere in a text', (_, wrong) => {
+  const around = 'déjà vu \\n'.repeat(200)
+  fc.assert(
+    fc.property(fc.nat(around.length - 1), (place) => {
+      // Not inside an escape.
+      const at = around[place] === 'n' ? place + 1 : place
+      const bytes = Buffer.concat([
+        encode(`{"model":"a","messages":[],"x":["${around.slice(0, at)}`),
+        Buffer.from(wrong, 'latin1'),
+        encode(`${around.slice(at)}"]}`),
+      ])
+      const call = () => parseForUpstream(new Uint8Array(bytes), { cap: 'balanced' })
+      expect(refusal(call).code).toBe('invalid_json')
+    }),
+  )
+})
+
+test('a long key that is there twice is found, and shown as it was sent', () => {
+  const key = 'ключ\\n'.repeat(60)
+  const before = `"x":${JSON.stringify('a'.repeat(5000))}`
+  const error = refusal(() => parse(`{${before},"${key}":1,"${key}":2}`))
+  expect(error.param).toBe((JSON.parse(`"${key}"`) as string).slice(0, 64))
+})
 
 test('the address of an image is found where its slashes are escaped', () => {
   const image = (url: string) =>
