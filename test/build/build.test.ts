@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { gunzipSync, gzipSync } from 'node:zlib'
-import { beforeAll, expect, test } from 'vitest'
+import { beforeAll, expect, test, vi } from 'vitest'
 import { openapi } from '../../scripts/openapi.ts'
 import { vercelRoutes } from '../../scripts/vercel-routes.ts'
 import { isOfPages } from '../../src/app.ts'
@@ -128,6 +128,28 @@ test('what an isolate loads for a call to the model has no pages and no package 
       /src\/(views|reports)\/|routes\/(admin|dashboard|tokens|sync)|hono\/dist\/jsx|ratelimit/
     expect(sources.filter((path) => others.test(path))).toEqual([])
   }
+})
+
+test('no error is made while a bundle loads, which V8 would parse a second time for its stack', async () => {
+  const made: Error[] = []
+  vi.stubGlobal(
+    'Error',
+    class extends Error {
+      constructor(message?: string, options?: ErrorOptions) {
+        super(message, options)
+        made.push(this)
+      }
+    },
+  )
+  try {
+    // Node has no `cloudflare:workers`, which the fourth bundle imports.
+    for (const name of ['vercel', 'vercel-pages', 'worker']) {
+      await import(/* @vite-ignore */ new URL(`../../dist/${name}/index.js`, import.meta.url).href)
+    }
+  } finally {
+    vi.unstubAllGlobals()
+  }
+  expect(made.map(({ message }) => message)).toEqual([])
 })
 
 test('the functions export a handler, the proxy also its runtime, and need no module of Node', async () => {
