@@ -1,35 +1,16 @@
 /** The variables that are JSON by names of models: limits and prices. */
-import * as z from 'zod/mini'
-import { LIMITS, type ModelLimits } from '../ledger/policy.ts'
+import { LIMITS, type Limits, type ModelLimits } from '../ledger/policy.ts'
 import { ALL_MODELS } from '../ledger/shapes.ts'
 import type { Price } from '../metering/cost.ts'
 import { MODEL_NAME, isScope } from '../metering/models.ts'
-import { json, type Parse } from './parse.ts'
+import type { Parse } from './parse.ts'
+import { rows } from './rows.ts'
 
 /** Limits stay far below the amounts whose sums JSON numbers keep exact. */
 const MAX_LIMIT = 10_000_000_000_000
 
 /** In USD per million tokens: far above any model, and no sum of it is too large for a number. */
 const MAX_PRICE = 100_000
-
-const amount = z.int().check(z.nonnegative(), z.maximum(MAX_LIMIT))
-const limitRows = z.record(
-  z.string().check(z.refine(isScope)),
-  // The limits of a day are required, so that no user is without a limit by mistake.
-  z.strictObject({
-    tokensPerDay: amount,
-    requestsPerDay: amount,
-    ...Object.fromEntries(
-      LIMITS.filter(({ window }) => window !== 'day').map(({ name }) => [name, z.optional(amount)]),
-    ),
-  }),
-)
-
-const price = z.number().check(z.nonnegative(), z.maximum(MAX_PRICE))
-const priceRows = z.record(
-  z.string().check(z.regex(MODEL_NAME)),
-  z.strictObject({ input: price, cached: z.optional(price), output: price }),
-)
 
 /** The default of MODEL_LIMITS. */
 export const MODEL_LIMITS = '{"*":{"tokensPerDay":200000,"requestsPerDay":1000}}'
@@ -58,19 +39,31 @@ export const globalLimits: Parse<ModelLimits | undefined> = (text) => {
 }
 
 /** Takes prices in USD per million tokens, by exact name of a model. */
-export const modelPrices: Parse<Record<string, Price>> = json(
-  priceRows,
+export const modelPrices: Parse<Record<string, Price>> = rows(
+  {
+    isName: (text) => MODEL_NAME.test(text),
+    isAmount: (value) => typeof value === 'number' && value >= 0 && value <= MAX_PRICE,
+    required: ['input', 'output'],
+    optional: ['cached'],
+  },
   '{"openai/gpt-oss-20b":{"input":0.075,"output":0.3}}, by exact names of models, with input, output and, if wanted, cached ' +
     `in USD per million tokens, each from 0 to ${MAX_PRICE}`,
 )
 
 function rowsLike(example: string): Parse<ModelLimits> {
-  const rows = json(
-    limitRows,
+  const parse = rows<Limits>(
+    {
+      isName: isScope,
+      isAmount: (value) =>
+        Number.isInteger(value) && Number(value) >= 0 && Number(value) <= MAX_LIMIT,
+      // The limits of a day are required, so that no user is without a limit by mistake.
+      required: ['tokensPerDay', 'requestsPerDay'],
+      optional: LIMITS.filter(({ window }) => window !== 'day').map(({ name }) => name),
+    },
     `${example}, by exact names of models, with tokensPerDay, requestsPerDay and, if wanted, tokensPerMinute, requestsPerMinute`,
   )
   return (text) => {
-    const parsed = rows(text)
+    const parsed = parse(text)
     if ('problem' in parsed) return parsed
     const { [ALL_MODELS]: byDefault, total, ...models } = parsed.value
     return { value: { default: byDefault, total, models } }

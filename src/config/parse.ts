@@ -1,5 +1,4 @@
 /** Parsers for the text of one variable. */
-import * as z from 'zod/mini'
 import { GROQ_URL } from '../providers/groq.ts'
 
 /** A value, or what is wrong with the text: the rest of a sentence that begins with the variable's name. */
@@ -92,25 +91,6 @@ export const providerUrl: Parse<string> = (text) => {
   return isHttp(value) && !value.endsWith('/openai/v1')
     ? { value }
     : { problem: `must be an http(s) address without /openai/v1, such as ${GROQ_URL}.` }
-}
-
-/** Takes JSON that fits a schema. `like` is an example for the message, with units. */
-export function json<T>(schema: z.ZodMiniType<T>, like: string): Parse<T> {
-  return (text) => {
-    const read = schema.safeParse(valueOf(text))
-    if (read.success) return { value: read.data }
-    const path = read.error.issues[0]?.path ?? []
-    const where = path.length ? ` (at ${path.join('.')})` : ''
-    return { problem: `must be JSON like ${like}${where}.` }
-  }
-}
-
-function valueOf(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }
 
 /** Whether a text is an http or https address. */

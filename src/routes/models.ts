@@ -1,5 +1,5 @@
 /** `GET /api/groq/openai/v1/models`: the provider's models that are offered here. These calls are not metered. */
-import * as z from 'zod/mini'
+import type * as z from 'zod/mini'
 import type { Config } from '../config/config.ts'
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
@@ -86,11 +86,10 @@ export function modelsHandler(deps: Deps, identify: Identify, relay: Relay, call
   }
 }
 
-const modelList = z.object({ data: z.array(z.object({ id: z.string() })) })
-
 /** The provider's list with the models that are offered. Throws `upstream_unreachable` if it cannot be read. */
 async function onlyOffered(answer: Response, globs: string[]): Promise<Response> {
   try {
+    const { modelList } = await import('./models-schemas.ts')
     const list = JSON.parse(await textOf(answer)) as z.infer<typeof modelList>
     modelList.parse(list)
     const data = list.data.filter(({ id }) => isOffered(id, globs))

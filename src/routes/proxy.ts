@@ -88,7 +88,7 @@ export function proxyRoutes(deps: Deps, bodies: Bodies): Hono<AppEnv> {
         const answer = await serve(c, { caller, route, bytes, body: parsed.value })
         return { answer, isForm: false }
       }
-      const { userToken, ...form } = readSimpleForm(parsed.value)
+      const { userToken, ...form } = await readSimpleForm(parsed.value)
       const caller = await identify(c, userToken)
       const chat = toChat(form, config.defaultModel, rawText(parsed, bytes, 'prompt'))
       const answer = await serve(c, { caller, route, ...chat, isForUs: true })

@@ -3,10 +3,14 @@ import type * as z from 'zod/mini'
 import { ApiError } from '../errors.ts'
 import type { Json } from '../gateway/body.ts'
 import type { Bytes } from '../ports.ts'
-import { chatAnswer, simpleForm } from './simple-form-schemas.ts'
+import type { simpleForm } from './simple-form-schemas.ts'
+
+/** They are built when they are first used, since most isolates see no simple form. */
+const schemas = () => import('./simple-form-schemas.ts')
 
 /** Reads the form. Throws `invalid_request`. */
-export function readSimpleForm(body: Json) {
+export async function readSimpleForm(body: Json) {
+  const { simpleForm } = await schemas()
   const form = simpleForm.safeParse(body)
   if (form.success) return form.data
   const issue = form.error.issues[0]
@@ -75,6 +79,7 @@ export async function simpleAnswer(answer: Response): Promise<Response> {
     // No cause: the message of JSON.parse quotes the answer, and would be logged.
     throw new ApiError('upstream_unreachable', "The model provider's answer cannot be read.")
   }
+  const { chatAnswer } = await schemas()
   const chat = chatAnswer.safeParse(value)
   if (!chat.success) {
     throw new ApiError('upstream_unreachable', "The model provider's answer cannot be read.")

@@ -1,8 +1,10 @@
+import { build } from 'esbuild'
 import { execFile } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { beforeAll, expect, test, vi } from 'vitest'
+import { edgeBundle } from '../../scripts/bundle.ts'
 import { openapi } from '../../scripts/openapi.ts'
 import { vercelRoutes } from '../../scripts/vercel-routes.ts'
 import { isOfPages } from '../../src/app.ts'
@@ -128,6 +130,22 @@ test('what an isolate loads for a call to the model has no pages and no package 
       /src\/(views|reports)\/|routes\/(admin|dashboard|tokens|sync)|hono\/dist\/jsx|ratelimit/
     expect(sources.filter((path) => others.test(path))).toEqual([])
   }
+})
+
+test('the proxy starts without zod', async () => {
+  const options = { ...edgeBundle('src/worker.ts', 'worker.js'), write: false, metafile: true }
+  const { inputs, outputs } = (await build(options)).metafile!
+  const bundled = outputs['worker.js']!.inputs
+  const loaded = new Set(['src/worker.ts'])
+  for (const path of loaded) {
+    for (const { kind, path: imported } of inputs[path]!.imports) {
+      // Of a file that is in no bundle only the types are used, or what is for the pages.
+      if (kind === 'import-statement' && bundled[path]?.bytesInOutput) loaded.add(imported)
+    }
+  }
+  expect(loaded).toContain('src/config/rows.ts')
+  expect(Object.keys(bundled).some((path) => path.includes('/zod/'))).toBe(true)
+  expect([...loaded].filter((path) => path.includes('/zod/'))).toEqual([])
 })
 
 test('no error is made while a bundle loads, which V8 would parse a second time for its stack', async () => {

@@ -397,6 +397,20 @@ test('reports the place of a mistake in the limits', () => {
   ])
 })
 
+test.each([
+  ['[]', /[^)]\.$/],
+  ['{"*":[]}', /\(at \*\)\.$/],
+  ['{"*":null}', /\(at \*\)\.$/],
+  ['{"__proto__":{"tokensPerDay":1,"requestsPerDay":1}}', /\(at __proto__\)\.$/],
+  ['{"*":{"tokensPerDay":1}}', /\(at \*\.requestsPerDay\)\.$/],
+  ['{"*":{"tokensPerDay":1,"requestsPerDay":null}}', /\(at \*\.requestsPerDay\)\.$/],
+  ['{"*":{"tokensPerDay":1.5,"requestsPerDay":1}}', /\(at \*\.tokensPerDay\)\.$/],
+  ['{"*":{"tokensPerDay":1,"requestsPerDay":1,"__proto__":1}}', /\(at \*\)\.$/],
+  ['{"*":{"tokensPerDay":1,"requestsPerDay":1,"tokensPerWeek":1}}', /\(at \*\)\.$/],
+])('refuses MODEL_LIMITS=%s and says where', (MODEL_LIMITS, told) => {
+  expect(problems({ MODEL_LIMITS })).toEqual([expect.stringMatching(told)])
+})
+
 const ROW = '{"tokensPerDay":1,"requestsPerDay":1}'
 
 test.each(['{}', `{"total":${ROW}}`, `{"a/one":${ROW}}`])(
