@@ -40,7 +40,7 @@ const LINES: Line[] = ['rest', 'tcp']
 const TIMEOUT_MS = 90_000
 const entry = useEntry()
 /** Faults of 5 s and more are in `npm run soak:faults`. */
-const SHORT = { ms: 1500, answerMs: 2000 }
+const SHORT = { ms: 1500, answerMs: 3000 }
 
 const names = Object.keys(FAULTS) as FaultName[]
 const node = (line: Line, mode: Run['mode'], fault: FaultName): Run => ({

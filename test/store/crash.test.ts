@@ -36,7 +36,7 @@ import {
 import { usedIn } from '../../src/ledger/policy.ts'
 import { VERSION, type Event, type QuotaDoc, type Row } from '../../src/ledger/shapes.ts'
 import { quotasToday, userReport } from '../../src/reports/usage.ts'
-import { bundleEntry } from '../support/entry.ts'
+import { bundleScript } from '../support/entry.ts'
 import { ADMIN_KEY } from '../support/gateways.ts'
 import { transcripts } from '../support/transcripts.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
@@ -62,7 +62,7 @@ beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), 'weir-crash-'))
   // A server that runs as another user must be able to open this folder.
   await chmod(root, 0o755)
-  entry = await bundleEntry(root)
+  entry = await bundleScript('src/node.ts', root)
   upstream = await startUpstream()
 })
 
@@ -495,7 +495,7 @@ test(`kill -9 at ${KILLS} moments under load loses nothing that was told to anyb
     happened = (one) => {
       if (!folding && one === moment && --left === 0) kill()
     }
-    const timer = setTimeout(kill, folding ? 500 : 1 + pick(500))
+    const timer = setTimeout(kill, folding ? 500 : 1 + pick(300))
     // The last snapshot also folds the journal.
     const stop = folding && pick(2) === 0
     const stopping = setTimeout(() => stop && life.signal('SIGTERM'), pick(200))

@@ -2,7 +2,7 @@
 import { build, type BuildOptions } from 'esbuild'
 import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, parse } from 'node:path'
 import { afterAll, beforeAll } from 'vitest'
 
 const BUNDLE: BuildOptions = {
@@ -22,28 +22,25 @@ export async function bundleText(contents: string, outfile: string): Promise<voi
   await build({ ...BUNDLE, stdin, outfile })
 }
 
-/** Bundles the entry for Node into a folder, with the files that it reads, and returns its path. */
-export async function bundleEntry(folder: string): Promise<string> {
-  const entry = join(folder, 'node.mjs')
-  await build({ ...BUNDLE, entryPoints: ['src/node.ts'], outfile: entry })
-  // The server reads Lua files and page files from the folders of its code.
+/** Bundles a script of the checkout into a folder, with the files that it reads, and returns its path. */
+export async function bundleScript(script: string, folder: string): Promise<string> {
+  const outfile = join(folder, `${parse(script).name}.mjs`)
+  await build({ ...BUNDLE, entryPoints: [script], outfile })
+  // Our code reads Lua files and page files from its own folders.
   const isLua = (path: string) => !path.endsWith('.ts')
   await cp('src/store/redis', folder, { recursive: true, filter: isLua })
   await cp('src/views/assets', join(folder, 'assets'), { recursive: true })
-  return entry
+  return outfile
 }
 
-/** The bundled entry for the tests of a file. */
-export function useEntry(): { readonly path: string } {
+/** A bundled script for the tests of a file, by default the entry for Node. */
+export function useEntry(script = 'src/node.ts'): { readonly path: string } {
   let folder = ''
+  const entry = { path: '' }
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'weir-entry-'))
-    await bundleEntry(folder)
+    entry.path = await bundleScript(script, folder)
   })
   afterAll(() => rm(folder, { recursive: true, force: true }))
-  return {
-    get path() {
-      return join(folder, 'node.mjs')
-    },
-  }
+  return entry
 }
