@@ -61,16 +61,19 @@ export const workersOf = (
   bindings: Record<string, string>,
   services: NonNullable<WorkerOptions['serviceBindings']> = {},
 ): WorkerOptions[] => {
-  const common = { modules: true, compatibilityDate: COMPATIBILITY_DATE } as const
+  // A list of modules, because Miniflare would parse a script to look for more of them.
+  const worker = (name: string, contents: string) => ({
+    name,
+    modules: [{ type: 'ESModule' as const, path: `${name}.js`, contents }],
+    compatibilityDate: COMPATIBILITY_DATE,
+  })
   const pages = { name: 'weir-pages', entrypoint: 'Pages' }
   return [
     {
-      ...common,
-      name: 'weir',
-      script: scripts.proxy,
+      ...worker('weir', scripts.proxy),
       bindings,
       serviceBindings: { ...services, PAGES: pages },
     },
-    { ...common, name: 'weir-pages', script: scripts.pages, serviceBindings: services },
+    { ...worker('weir-pages', scripts.pages), serviceBindings: services },
   ]
 }

@@ -157,13 +157,17 @@ test.each([
     }
     socket?.end()
   }
+  let closed: Promise<unknown> | undefined
   const answer = await call((req, res) => {
+    closed = once(req.socket, 'close')
     req.resume()
     void send(res)
   })
   const told = [answer.status, answer.headers.get('x-final'), answer.headers.get('link')]
   expect(told).toEqual([200, '1', undefined])
   expect(await textOf(answer)).toBe(LIKE_ONE)
+  // The next test would be sent on this connection if its end had not arrived.
+  await closed
 })
 
 test('a connection with informational answers is used again', async () => {

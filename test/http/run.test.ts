@@ -6,9 +6,13 @@ import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { useEntry } from '../support/entry.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const ADMIN_KEY = 'admin-key-of-the-tests'
+
+/** For tests of what the program does, and not of the command that starts it. */
+const entry = useEntry()
 
 let folder: string
 let upstream: Upstream
@@ -159,7 +163,7 @@ test('npm run dev works without variables, and the printed command works', async
 }, 30_000)
 
 test('npm start without a provider key reports that and answers 503', async () => {
-  const weir = await run('src/node.ts')
+  const weir = await run([entry.path])
   expect(weir.output()).toContain('GROQ_API_KEY is not set')
   const response = await chat(weir.url, 'one')
   expect(response.status).toBe(503)
@@ -176,7 +180,7 @@ test.each(SERVED)(
 )
 
 test.each(SERVED)('%s on files that are in use reports the owner and ends', async (_, script) => {
-  await run('src/node.ts')
+  await run([entry.path])
   await expect(run(script)).rejects.toThrow(/process \d+ already uses these files/)
 })
 
@@ -192,7 +196,7 @@ async function openStreams(count: number, more: Vars = {}) {
   const held = new Promise<void>((resolve) => (release = resolve))
   upstream.on('openai/gpt-oss-20b', { gate: (piece) => (piece > 1 ? held : Promise.resolve()) })
   const vars = { ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url, ...more }
-  const weir = await run('src/node.ts', vars)
+  const weir = await run([entry.path], vars)
   const streams = await Promise.all(
     Array.from({ length: count }, (_, user) =>
       fetch(`${weir.url}/api/groq`, {
@@ -225,7 +229,7 @@ test('SIGTERM lets 20 running streams end and settle, also if it arrives twice a
   release()
   for (const stream of streams) expect(await stream.text()).toMatch(/data: \[DONE\]\n\n$/)
   expect(await ended).toBe(0)
-  const again = await run('src/node.ts', vars)
+  const again = await run([entry.path], vars)
   const day = { requests: 20, exact: 20, charged: 20 * 397 }
   expect(await totals(again.url)).toMatchObject(day)
 }, 30_000)
@@ -235,7 +239,7 @@ test('a stream that does not end delays a stop until its own deadline, not longe
   const started = performance.now()
   expect(await weir.end('SIGTERM')).toBe(0)
   expect(performance.now() - started).toBeLessThan(10_000)
-  const again = await run('src/node.ts', vars)
+  const again = await run([entry.path], vars)
   expect(await totals(again.url)).toMatchObject({ requests: 1, estimated: 1 })
 }, 30_000)
 
@@ -271,7 +275,7 @@ test('a kept-alive connection sends no more requests after a server begins to st
 }, 20_000)
 
 test('a body that never arrives delays a stop for some seconds, not for ever', async () => {
-  const weir = await run('src/node.ts', { GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url })
+  const weir = await run([entry.path], { GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url })
   const socket = connect(Number(new URL(weir.url).port), '127.0.0.1')
   const closed = once(socket, 'close')
   socket.on('error', () => undefined)
@@ -335,7 +339,7 @@ test('npm start ends on a SIGTERM to npm itself, also with a silent open connect
   await ended
   silent.destroy()
   // The files and the port are free again.
-  const again = await run('src/node.ts', { PORT: String(port), USAGE_FILE: vars.USAGE_FILE })
+  const again = await run([entry.path], { PORT: String(port), USAGE_FILE: vars.USAGE_FILE })
   expect(await again.end('SIGTERM')).toBe(0)
 }, 30_000)
 
@@ -409,17 +413,17 @@ test('a step of a stop that fails is logged, the later steps run, and the proces
 
 test('a process whose files another one has taken over says so and ends', async () => {
   const vars = { ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url }
-  const weir = await run('src/node.ts', vars)
+  const weir = await run([entry.path], vars)
   expect((await chat(weir.url, 'somebody')).status).toBe(200)
   const lock = join(folder, 'logs/token_usage.json.lock')
   await rm(lock)
-  const other = await run('src/node.ts', vars)
+  const other = await run([entry.path], vars)
   // Not a signal: it ends by itself.
   expect(await weir.end('SIGWINCH')).toBe(1)
   expect(weir.output()).toContain('lock.lost')
   expect((await chat(other.url, 'somebody')).status).toBe(200)
   await expect.poll(() => totals(other.url)).toMatchObject({ requests: 2, exact: 2 })
   await other.end('SIGKILL')
-  const again = await run('src/node.ts', vars)
+  const again = await run([entry.path], vars)
   expect(await totals(again.url)).toMatchObject({ requests: 2, exact: 2 })
 }, 20_000)

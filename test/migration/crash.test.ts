@@ -2,7 +2,6 @@
  * Migrations that are killed and run again: before each step with a visible effect, and at random times. In the end,
  * each record exists exactly once, and each file is in its place.
  */
-import { build } from 'esbuild'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
@@ -19,6 +18,7 @@ import { restClient } from '../../src/store/redis/rest.ts'
 import type { Store } from '../../src/store/store.ts'
 import type { QuotaDoc } from '../../src/ledger/shapes.ts'
 import { admitOf, NOON, settleOf } from '../support/commands.ts'
+import { bundleText } from '../support/entry.ts'
 import { oldRequests } from '../support/old-file.ts'
 import { startRedis, type Redis } from '../support/redis.ts'
 import { redisStore, RETENTION } from '../support/stores.ts'
@@ -80,11 +80,7 @@ beforeAll(async () => {
   store = redisStore(upstash)
   root = await mkdtemp(join(tmpdir(), 'weir-crash-'))
   script = join(root, 'child.mjs')
-  const stdin = { contents: CHILD, resolveDir: import.meta.dirname, loader: 'ts' as const }
-  const banner = {
-    js: `import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)`,
-  }
-  await build({ stdin, banner, bundle: true, platform: 'node', format: 'esm', outfile: script })
+  await bundleText(CHILD, script)
 })
 
 afterAll(async () => {

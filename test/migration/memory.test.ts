@@ -1,5 +1,4 @@
 /** The cost of migrating a large old file: memory does not grow with the file, and there are few commands. */
-import { build } from 'esbuild'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, open, rm } from 'node:fs/promises'
@@ -9,6 +8,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { DAY_MS } from '../../src/ledger/windows.ts'
 import { IMPORT_SCRIPT } from '../../src/store/redis/import-script.ts'
 import { NOON } from '../support/commands.ts'
+import { bundleText } from '../support/entry.ts'
 import { oldRequests } from '../support/old-file.ts'
 import { startRedis, type Redis } from '../support/redis.ts'
 import { redisStore, RETENTION } from '../support/stores.ts'
@@ -37,10 +37,7 @@ beforeAll(async () => {
   redis = await startRedis()
   upstash = await startUpstash(redis)
   root = await mkdtemp(join(tmpdir(), 'weir-memory-'))
-  const stdin = { contents: CHILD, resolveDir: import.meta.dirname, loader: 'ts' as const }
-  const js = `import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)`
-  const outfile = join(root, 'child.mjs')
-  await build({ stdin, banner: { js }, bundle: true, platform: 'node', format: 'esm', outfile })
+  await bundleText(CHILD, join(root, 'child.mjs'))
 })
 
 afterAll(async () => {

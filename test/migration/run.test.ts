@@ -9,6 +9,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { DAY_MS, dateOf } from '../../src/ledger/windows.ts'
 import { linesOf } from '../support/old-file.ts'
 import { useDatabase } from '../support/database.ts'
+import { useEntry } from '../support/entry.ts'
 import { redisStore } from '../support/stores.ts'
 
 const ADMIN_KEY = 'admin-key-of-the-tests'
@@ -35,10 +36,13 @@ afterEach(async () => {
 
 type Vars = Record<string, string>
 
-/** Starts a script and collects its output. */
+const migrate = useEntry('scripts/migrate.ts')
+
+/** Starts a script, from the sources or bundled, and collects its output. */
 function run(script: string, args: string[] = [], vars: Vars = {}) {
   const { PATH, HOME } = process.env
-  const child = spawn(process.execPath, ['--import', 'tsx', script, ...args], {
+  const command = script.endsWith('.ts') ? ['--import', 'tsx', script] : [script]
+  const child = spawn(process.execPath, [...command, ...args], {
     env: { PATH, HOME, PORT: '0', ADMIN_KEY, USAGE_FILE: file, ...vars },
   })
   children.push(child)
@@ -92,7 +96,7 @@ test('npm run migrate moves a file from a checkout, and reports the result', asy
   expect(output()).toBe('📊 Migrated 4 records from file to database\n')
   expect(await yesterday()).toBe(50)
   await rename(`${file}.migrated`, file)
-  const again = run('scripts/migrate.ts', [file], database())
+  const again = run(migrate.path, [file], database())
   expect((await again.ended)[0], again.output()).toBe(0)
   expect(again.output()).toContain(
     '📊 Migrated 0 records from file to database: this file was migrated',
@@ -103,7 +107,7 @@ test('npm run migrate moves a file from a checkout, and reports the result', asy
 test('npm run migrate reports damaged and expired records', async () => {
   const old = linesOf(0, { timestamp: 0 })
   await writeFile(file, JSON.stringify([{}, ...old, { id: 'x' }]))
-  const { output, ended } = run('scripts/migrate.ts', [], { REDIS_URL: redis.url })
+  const { output, ended } = run(migrate.path, [], { REDIS_URL: redis.url })
   expect((await ended)[0], output()).toBe(0)
   expect(output()).toContain('1 requests older than 90 days were left out.')
   expect(output()).toContain(`2 damaged records are set aside in ${file}.damaged`)
@@ -116,7 +120,7 @@ test.each<[string, string[], () => Vars, RegExp]>([
   ['with an unknown option', ['--help'], database, /^Usage: /],
   ['with a wrong environment', [], () => ({ CAP: 'soft' }), /CAP must be/],
 ])('npm run migrate %s reports that and fails', async (_, args, vars, message) => {
-  const { output, ended } = run('scripts/migrate.ts', args, vars())
+  const { output, ended } = run(migrate.path, args, vars())
   expect((await ended)[0]).toBe(1)
   expect(output()).toMatch(message)
   expect(output()).not.toMatch(/\n +at /)
@@ -129,7 +133,7 @@ test('npm run migrate -- --kv converts keys, shows no token, and fails if a key 
   await redis.command(['SET', 'user:token-of-bob', 'spoilt'])
   await redis.command(['SET', 'blocked:token-of-alice:a/one', 'true'])
   await redis.command(['SET', 'model:stats:a/one', '{}'])
-  const { output, ended } = run('scripts/migrate.ts', ['--kv'], database())
+  const { output, ended } = run(migrate.path, ['--kv'], database())
   expect((await ended)[0]).toBe(1)
   expect(output()).toContain('📊 Migrated 1 users and 1 blocks to new keys')
   expect(output()).toMatch(/Cannot be read, not migrated: user:\S{22}\n/)

@@ -25,6 +25,7 @@ import {
   type Sent,
 } from '../support/chaos.ts'
 import { admitOf, NOON, settleOf } from '../support/commands.ts'
+import { useEntry } from '../support/entry.ts'
 import { startFaultProxy, type FaultProxy } from '../support/fault-proxy.ts'
 import type { Kind } from '../support/gateways.ts'
 import { startProcess, type Process } from '../support/process.ts'
@@ -37,8 +38,9 @@ vi.setConfig({ maxConcurrency: 7 })
 
 const LINES: Line[] = ['rest', 'tcp']
 const TIMEOUT_MS = 90_000
+const entry = useEntry()
 /** Faults of 5 s and more are in `npm run soak:faults`. */
-const SHORT = { ms: 1500, answerMs: 2000 }
+const SHORT = { ms: 1500, answerMs: 3000 }
 
 const names = Object.keys(FAULTS) as FaultName[]
 const node = (line: Line, mode: Run['mode'], fault: FaultName): Run => ({
@@ -162,13 +164,14 @@ describe.concurrent('npm start with an unavailable database', () => {
       const folder = await mkdtemp(join(tmpdir(), 'weir-chaos-'))
       const running: Process[] = []
       const start = async () => {
-        const one = await startProcess({
+        const vars = {
           // Nobody is known to a new process, so everyone would share a hundredth of these limits.
           GLOBAL_LIMITS: '{}',
           GROQ_BASE_URL: world.upstream.url,
           USAGE_FILE: join(folder, 'usage.json'),
           ...databaseVars('tcp', world.proxy, ''),
-        })
+        }
+        const one = await startProcess(vars, entry.path)
         running.push(one)
         return one
       }
@@ -240,13 +243,14 @@ describe.concurrent('npm start with an unavailable database', () => {
         await prepare(file)
         const { proxy, upstream } = world
         await proxy.set('refuse')
-        weir = await startProcess({
+        const vars = {
           // Nobody is known to a new process, so everyone would share a hundredth of these limits.
           GLOBAL_LIMITS: '{}',
           GROQ_BASE_URL: world.upstream.url,
           USAGE_FILE: file,
           ...databaseVars('tcp', proxy, ''),
-        })
+        }
+        weir = await startProcess(vars, entry.path)
         const sent = await many(weir.url, 30)
         checkAnswers('open', sent, upstream.seen)
         const { url } = weir

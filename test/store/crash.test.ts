@@ -2,7 +2,6 @@
  * kill -9 of the server on Node under load, many times on the same files. After a restart, everything that it had
  * reported must be true.
  */
-import { build } from 'esbuild'
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
@@ -37,6 +36,7 @@ import {
 import { usedIn } from '../../src/ledger/policy.ts'
 import { VERSION, type Event, type QuotaDoc, type Row } from '../../src/ledger/shapes.ts'
 import { quotasToday, userReport } from '../../src/reports/usage.ts'
+import { bundleScript } from '../support/entry.ts'
 import { ADMIN_KEY } from '../support/gateways.ts'
 import { transcripts } from '../support/transcripts.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
@@ -62,24 +62,7 @@ beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), 'weir-crash-'))
   // A server that runs as another user must be able to open this folder.
   await chmod(root, 0o755)
-  entry = join(root, 'node.mjs')
-  // Bundled, because the test starts many servers, and with tsx each start takes four times as long.
-  await build({
-    entryPoints: ['src/node.ts'],
-    outfile: entry,
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node20',
-    // Some packages use CommonJS.
-    banner: {
-      js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url)",
-    },
-  })
-  // The server reads Lua files and page files from the folders of its code.
-  const isLua = (path: string) => !path.endsWith('.ts')
-  await cp('src/store/redis', root, { recursive: true, filter: isLua })
-  await cp('src/views/assets', join(root, 'assets'), { recursive: true })
+  entry = await bundleScript('src/node.ts', root)
   upstream = await startUpstream()
 })
 
@@ -512,7 +495,7 @@ test(`kill -9 at ${KILLS} moments under load loses nothing that was told to anyb
     happened = (one) => {
       if (!folding && one === moment && --left === 0) kill()
     }
-    const timer = setTimeout(kill, folding ? 500 : 1 + pick(500))
+    const timer = setTimeout(kill, folding ? 500 : 1 + pick(300))
     // The last snapshot also folds the journal.
     const stop = folding && pick(2) === 0
     const stopping = setTimeout(() => stop && life.signal('SIGTERM'), pick(200))

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { mkdtemp, open, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { readUnrecorded } from '../../scripts/log-entries.ts'
@@ -13,6 +13,7 @@ import { rowsOf, whole } from '../../src/ledger/documents.ts'
 import { VERSION, VERSIONS } from '../../src/ledger/shapes.ts'
 import { DAY_MS, HOUR_MS } from '../../src/ledger/windows.ts'
 import { admitOf, eventOf, settleOf } from '../support/commands.ts'
+import { useEntry } from '../support/entry.ts'
 import { startRedis, type Redis } from '../support/redis.ts'
 import { redisStore } from '../support/stores.ts'
 import { startUpstash, type Upstash } from '../support/upstash.ts'
@@ -119,17 +120,24 @@ afterAll(async () => {
 
 type Run = { code: number; out: string; err: string }
 
+const script = useEntry('scripts/replay.ts')
+
 /** `npm run replay`, as a process in a folder without environment files. */
-function replay(args: string[], vars: Record<string, string>): Promise<Run> {
-  const script = join(import.meta.dirname, '../../scripts/replay.ts')
-  const tsx = join(import.meta.dirname, '../../node_modules/tsx/dist/cli.mjs')
+function replay(
+  args: string[],
+  vars: Record<string, string>,
+  command = [script.path],
+): Promise<Run> {
   const env = { PATH: process.env.PATH, ...vars }
-  return new Promise((resolve) => {
-    execFile(process.execPath, [tsx, script, ...args], { cwd: folder, env }, (error, out, err) =>
-      resolve({ code: typeof error?.code === 'number' ? error.code : 0, out, err }),
+  return new Promise((done) => {
+    execFile(process.execPath, [...command, ...args], { cwd: folder, env }, (error, out, err) =>
+      done({ code: typeof error?.code === 'number' ? error.code : 0, out, err }),
     )
   })
 }
+
+/** The script as it is in the checkout. */
+const WITH_TSX = ['node_modules/tsx/dist/cli.mjs', 'scripts/replay.ts'].map((path) => resolve(path))
 
 test('npm run replay counts each line once, however often it is run', async () => {
   const store = redisStore(upstash)
@@ -139,7 +147,7 @@ test('npm run replay counts each line once, however often it is run', async () =
   await writeFile(file, ['{"msg":"start"}', ...lines, ...lines.slice(3, 9), ''].join('\n'))
   const vars = { KV_REST_API_URL: upstash.url, KV_REST_API_TOKEN: upstash.token }
 
-  const first = await replay([file], vars)
+  const first = await replay([file], vars, WITH_TSX)
   expect(first).toMatchObject({ code: 0, err: '' })
   expect(first.out).toContain('150 counted in Redis over REST, 6 skipped')
   const second = await replay([file], { REDIS_URL: redis.url })

@@ -61,17 +61,20 @@ describe('in files', () => {
     }
     // A snapshot follows the first write of a day. Here it contains only the first user of that day.
     await expect
-      .poll(() => {
-        const { usage, past, profiles, quotas, days, events } = saved().state
-        return {
-          usage: usage.length,
-          past: past.map((doc) => [doc.id, Object.keys(doc.days).length]),
-          profiles: profiles.length,
-          quotas: quotas.length,
-          days: days.length,
-          events: events.length,
-        }
-      })
+      .poll(
+        () => {
+          const { usage, past, profiles, quotas, days, events } = saved().state
+          return {
+            usage: usage.length,
+            past: past.map((doc) => [doc.id, Object.keys(doc.days).length]),
+            profiles: profiles.length,
+            quotas: quotas.length,
+            days: days.length,
+            events: events.length,
+          }
+        },
+        { timeout: 10_000 },
+      )
       .toEqual({
         // The users of the latest seven days, and the daily user with seven past days.
         usage: 8,

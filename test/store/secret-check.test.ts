@@ -18,6 +18,7 @@ import { PREFIX } from '../../src/store/redis/keys.ts'
 import { restClient } from '../../src/store/redis/rest.ts'
 import { linesOf } from '../support/old-file.ts'
 import { useDatabase } from '../support/database.ts'
+import { useEntry } from '../support/entry.ts'
 
 const { redis, upstash } = useDatabase()
 const KEY = `${PREFIX}secret`
@@ -86,6 +87,8 @@ test('an unavailable database is asked again until it answers', async () => {
 
 type Vars = Record<string, string>
 
+const entry = useEntry()
+
 /** Runs a script to its end, or until it listens and a condition holds. Returns its output. */
 async function run(
   script: string,
@@ -93,7 +96,8 @@ async function run(
   isSo: (output: string) => boolean | Promise<boolean> = () => true,
 ): Promise<string> {
   const { PATH, HOME } = process.env
-  const child = spawn(process.execPath, ['--import', 'tsx', script], {
+  const command = script === 'src/node.ts' ? [entry.path] : ['--import', 'tsx', script]
+  const child = spawn(process.execPath, command, {
     env: { PATH, HOME, PORT: '0', USAGE_FILE: file, ...vars },
   })
   children.push(child)

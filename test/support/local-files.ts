@@ -14,6 +14,7 @@ import { openLocal, type LocalStore } from '../../src/store/local/store.ts'
 import type { Retention } from '../../src/ledger/documents.ts'
 import { StoreError, type Store } from '../../src/store/store.ts'
 import { admitOf, NOON, settleOf } from './commands.ts'
+import { bundleText } from './entry.ts'
 import { RETENTION, type Warning } from './stores.ts'
 
 /**
@@ -22,8 +23,8 @@ import { RETENTION, type Warning } from './stores.ts'
 const CHILD = `
 import { appendFileSync, cpSync, unlinkSync, writeFileSync, writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
-import { openLocal } from '${new URL('../../src/store/local/store.ts', import.meta.url)}'
-import { admitOf, NOON, settleOf } from '${new URL('./commands.ts', import.meta.url)}'
+import { openLocal } from '../../src/store/local/store.ts'
+import { admitOf, NOON, settleOf } from './commands.ts'
 
 function say(...words) {
   for (let text = words.join(' ') + '\\n'; text;) {
@@ -123,8 +124,8 @@ export function useLocalFiles() {
 
   beforeAll(async () => {
     root = await mkdtemp(join(tmpdir(), 'weir-journal-'))
-    script = join(root, 'child.mts')
-    await writeFile(script, CHILD)
+    script = join(root, 'child.mjs')
+    await bundleText(CHILD, script)
   })
   afterAll(() => rm(root, { recursive: true, force: true }))
   beforeEach(async () => {
@@ -189,7 +190,7 @@ export function useLocalFiles() {
       JSON.parse(readFileSync(fileIn(place), 'utf8')) as { v: number; seq: number; state: State },
     /** A process that answers commands line by line. */
     launch(before: string[] = []): Child {
-      const [command, ...args] = [...before, process.execPath, '--import', 'tsx', script]
+      const [command, ...args] = [...before, process.execPath, script]
       const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] })
       children.push(child)
       const lines = createInterface(child.stdout)[Symbol.asyncIterator]()

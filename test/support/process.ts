@@ -15,10 +15,10 @@ export type Process = {
   end(signal: NodeJS.Signals): Promise<number | null>
 }
 
-/** Starts it with these variables. Rejects if it ends before it listens. */
-export async function startProcess(vars: Vars): Promise<Process> {
+/** Starts it with these variables. Rejects if it ends before it listens. `entry`: the bundle to start instead. */
+export async function startProcess(vars: Vars, entry?: string): Promise<Process> {
   const { PATH, HOME } = process.env
-  const child = spawn(process.execPath, ['--import', 'tsx', 'src/node.ts'], {
+  const child = spawn(process.execPath, entry ? [entry] : ['--import', 'tsx', 'src/node.ts'], {
     env: {
       ...{ PATH, HOME, PORT: '0', NODE_ENV: 'production', GROQ_API_KEY: 'gsk_server_key' },
       ...{ ADMIN_KEY, NEW_USERS_PER_MINUTE: '0', ...vars },

@@ -1,5 +1,5 @@
 /** The database over TCP, for Node: the Upstash client, with one TCP connection for all its commands. */
-import { createClient, ErrorReply } from '@redis/client'
+import { ErrorReply, RedisClient } from '@redis/client'
 import type { Redis, Requester } from '@upstash/redis'
 import { isIP } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -29,6 +29,13 @@ const UNFIT = new Set(['READONLY', 'MASTERDOWN', 'NOREPLICAS', 'CLUSTERDOWN', 'M
 /** How often one command follows a redirection, and how long it waits for keys that are being moved. */
 const REDIRECTIONS = 16
 const AGAIN_MS = 20
+
+/**
+ * It gives the same answers as REST. With `createClient`, each client with new options gets a new class with a method
+ * for every command of Redis, and making that holds up everyone for tens of milliseconds. `factory` keeps the class of
+ * these options, which are the same for each connection.
+ */
+const RESP2 = { RESP: 2 } as const
 
 export type TcpOptions = {
   /** `redis://` or `rediss://`, optionally with a user, a password and a database number. */
@@ -185,10 +192,9 @@ function connect(url: string, name: string, lost: (reason: string) => void) {
   const socketOver = new AbortController()
   const { hostname, username, password } = new URL(url)
   const credentials = [username, password].map(decodeURIComponent)
-  const client = createClient({
+  const client = RedisClient.factory(RESP2)({
+    ...RESP2,
     url,
-    // RESP2 gives the same answers as REST.
-    RESP: 2,
     disableOfflineQueue: true,
     // The code above handles deadlines and new connections.
     commandOptions: { timeout: undefined },
