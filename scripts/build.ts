@@ -18,7 +18,8 @@ const BUNDLES = 'dist'
 /** The entries of Vercel's functions, by the name of the function. */
 const FUNCTIONS = { index: 'vercel', pages: 'vercel-pages' }
 const WORKERS = ['worker', 'worker-pages']
-const MAX_GZIP_BYTES = 128 * 1024
+/** In bytes. Calls to the model wait for the proxy to load, and only admins and browser reports for the pages. */
+const MOST_GZIP = { proxy: 128 * 1024, pages: 160 * 1024 }
 
 const json = (path: string, value: unknown) =>
   writeFile(path, `${JSON.stringify(value, null, 2)}\n`)
@@ -69,8 +70,9 @@ for (const entry of [...Object.values(FUNCTIONS), ...WORKERS]) {
   const path = `${BUNDLES}/${entry}/index.js`
   const bundle = await readFile(path)
   const gzip = gzipSync(bundle).length
-  console.log(`${path}: ${kb(bundle.length)}, ${kb(gzip)} gzip (at most ${kb(MAX_GZIP_BYTES)})`)
-  if (gzip > MAX_GZIP_BYTES) {
+  const most = MOST_GZIP[entry.endsWith('-pages') ? 'pages' : 'proxy']
+  console.log(`${path}: ${kb(bundle.length)}, ${kb(gzip)} gzip (at most ${kb(most)})`)
+  if (gzip > most) {
     console.error('The edge bundle is too large.')
     process.exitCode = 1
   }

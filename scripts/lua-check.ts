@@ -15,6 +15,7 @@ import { layOut, type ScriptParts } from '../src/store/redis/script.ts'
 /** The file of each part of the script. */
 export const LUA_FILES: Record<keyof ScriptParts, string> = {
   shapes: 'src/store/redis/ledger/shapes.lua',
+  policy: 'src/store/redis/ledger/policy.lua',
   rules: 'src/store/redis/ledger/rules.lua',
   batch: 'src/store/redis/ledger/batch.lua',
 }
@@ -57,7 +58,7 @@ export const lintLua = (parts: ScriptParts): string[] =>
  */
 export const lintImport = (shapes: string, code: string): string[] =>
   lint(
-    layOut({ shapes, rules: '', batch: code }),
+    layOut({ shapes, policy: '', rules: '', batch: code }),
     [
       [LUA_FILES.shapes, shapes],
       [IMPORT_FILE, code],

@@ -9,7 +9,6 @@ import {
   chatRequest,
   embeddings,
   embeddingsRequest,
-  erased,
   events,
   exportQuery,
   groqAnswer,
@@ -30,8 +29,9 @@ import {
   syncBody,
   synced,
   text,
+  tokenAnswer,
+  tokenBody,
   usageAnswer,
-  userPath,
   userQuery,
 } from './openapi-schemas.ts'
 
@@ -61,12 +61,22 @@ export type Operation = {
   pages?: true
 }
 
-const JSON_TYPE = 'application/json'
+/** The operations of each path, in the order of the `allow` header. */
+export type Paths = Record<
+  string,
+  { [method in 'get' | 'post' | 'put' | 'patch' | 'delete']?: Operation }
+>
+
+export const JSON_TYPE = 'application/json'
 const STREAM_TYPE = 'text/event-stream'
 const FORM_TYPE = 'application/x-www-form-urlencoded'
 
-const USER: ErrorCode[] = ['invalid_request', 'missing_token', 'invalid_token', 'cross_origin']
-const BODY: ErrorCode[] = [
+const USER: ErrorCode[] = [
+  ...(['invalid_request', 'missing_token', 'invalid_token', 'expired_token'] as const),
+  ...(['invalid_key', 'expired_key', 'disabled_key'] as const),
+  ...(['issuer_unavailable', 'cross_origin'] as const),
+]
+export const BODY: ErrorCode[] = [
   'invalid_json',
   'invalid_request',
   'body_too_large',
@@ -91,7 +101,12 @@ const METERED: ErrorCode[] = [
   'rate_limit_exceeded',
   'too_many_users',
 ]
-const ADMIN: ErrorCode[] = ['missing_token', 'invalid_token', 'rate_limit_exceeded', ...STORE]
+export const ADMIN: ErrorCode[] = [
+  'missing_token',
+  'invalid_token',
+  'rate_limit_exceeded',
+  ...STORE,
+]
 
 const metered = (
   operation: Pick<Operation, 'id' | 'summary'> & {
@@ -117,8 +132,8 @@ const metered = (
   }
 }
 
-/** All routes except pages and static files. */
-export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Operation }> = {
+/** All routes except pages, static files, and those of openapi-admin-paths.ts. */
+export const PATHS: Paths = {
   '/api/groq': {
     post: {
       ...metered({
@@ -293,17 +308,17 @@ export const PATHS: Record<string, { [method in 'get' | 'post' | 'delete']?: Ope
       errors: [...ADMIN, 'invalid_request', 'body_too_large'],
     },
   },
-  '/api/admin/users/{userId}': {
-    delete: {
-      id: 'eraseUser',
+  '/api/admin/tokens': {
+    post: {
+      id: 'makeToken',
       tag: 'Admin',
-      summary: 'Erase a user',
+      summary: 'Make a signed token of a user',
       description:
-        'Deletes all data of the user, including blocks. Anonymous totals stay. If the user calls again, they are new.',
+        'For scripts and tests. It is signed with the first of `USER_TOKEN_SECRETS`; without one, or without `signed` in `USER_TOKENS`, the answer is 503.',
       who: 'admin',
-      path: userPath,
-      answers: { 200: { told: 'The user is erased.', content: { [JSON_TYPE]: erased } } },
-      errors: [...ADMIN, 'invalid_request', 'cross_origin', 'body_too_large'],
+      body: { [JSON_TYPE]: tokenBody },
+      answers: { 201: { told: 'The token.', content: { [JSON_TYPE]: tokenAnswer } } },
+      errors: [...ADMIN, ...BODY, 'cross_origin'],
     },
   },
   '/api/tokens': {

@@ -3,12 +3,13 @@
  * are read from the provider's answers.
  */
 import * as z from 'zod/mini'
+import { TOKEN_KINDS, type TokenKind } from '../src/config/tokens.ts'
 import { CODES, type ErrorCode } from '../src/errors.ts'
 import { AUDIT_ID_CHARS, MODELS_PER_USER } from '../src/ledger/commands.ts'
 import type { Audit, DayRow, Event } from '../src/ledger/shapes.ts'
 import { MAX_MESSAGES } from '../src/gateway/body.ts'
 import { MODEL_NAME } from '../src/metering/models.ts'
-import { blockBody } from '../src/routes/admin-schemas.ts'
+import { blockBody, tokenBody } from '../src/routes/admin-schemas.ts'
 import { exportQuery } from '../src/routes/export-schemas.ts'
 import { MODEL_PATH } from '../src/providers/groq.ts'
 import { simpleForm } from '../src/routes/simple-form-schemas.ts'
@@ -30,33 +31,37 @@ type Words = {
 /** The names of schemas, and descriptions of schemas and fields. */
 export const words = z.registry<Words>()
 
-function say<T extends Schema>(schema: T, told: string | Words): T {
+export function say<T extends Schema>(schema: T, told: string | Words): T {
   const added = typeof told === 'string' ? { description: told } : told
   words.add(schema, { ...words.get(schema), ...added })
   return schema
 }
 
-const sayOf = <S extends Record<string, Schema>>(
+export const sayOf = <S extends Record<string, Schema>>(
   { shape }: { shape: S },
   told: { [field in keyof S]?: string | Words },
 ): void => {
   for (const [field, schema] of Object.entries(shape)) say(schema, told[field] ?? {})
 }
 
-const named = <T extends Schema>(id: string, schema: T, description?: string): T =>
+export const named = <T extends Schema>(id: string, schema: T, description?: string): T =>
   say(schema, { id, ...(description !== undefined && { description }) })
 
-const count = (description?: string) => {
+export const count = (description?: string) => {
   const schema = z.int().check(z.nonnegative())
   return description === undefined ? schema : say(schema, description)
 }
-const time = (description?: string) =>
+export const time = (description?: string) =>
   say(z.int(), [description, 'Epoch milliseconds.'].filter(Boolean).join(' '))
 const left = () =>
   say(z.nullable(count()), 'Tokens left under the tightest limit of the day; null without a limit.')
 const date = () => say(z.iso.date(), 'A day in UTC.')
 const model = () => say(z.string().check(z.regex(MODEL_NAME)), 'The name of a model.')
-const userId = () => say(z.string().check(z.regex(USER_ID)), 'A keyed hash of the user token.')
+export const userId = () =>
+  say(
+    z.string().check(z.regex(USER_ID)),
+    'A keyed hash of the user token, or of the name of the user that it proves.',
+  )
 
 /** The name of a model, or `*` for all of them. */
 const ANY_MODEL = MODEL_NAME.source.replace(/^\^(.*)\$$/, String.raw`^(?:\*|$1)$`)
@@ -245,7 +250,24 @@ sayOf(blockBody, {
   until:
     'In the future: ISO 8601 with an offset, or epoch milliseconds. Without it, the block has no end.',
 })
-export { blockBody, exportQuery, simpleForm, syncBody, userQuery }
+
+named('TokenOfUser', tokenBody, 'Whose token to make.')
+sayOf(tokenBody, {
+  user: 'The application’s own name of the user.',
+  plan: 'The plan of the user.',
+  label: 'What admins see as the user’s name.',
+  expires_in: 'Seconds until the token ends.',
+})
+
+export const tokenAnswer = named(
+  'Token',
+  z.object({
+    token: say(z.string(), 'A user token. Nothing else ever has it.'),
+    userId: userId(),
+    expiresAt: time(),
+  }),
+)
+export { blockBody, exportQuery, simpleForm, syncBody, tokenBody, userQuery }
 
 sayOf(userQuery, {
   sort: 'By last activity, or by tokens today, the largest first.',
@@ -258,10 +280,10 @@ sayOf(exportQuery, {
   format: 'Columns for a spreadsheet, or a JSON object a line.',
 })
 
-export const userPath = z.object({ userId: userId() })
-
 const userUsage: z.ZodMiniType<ReturnType<typeof userReport>> = z.object({
   userId: userId(),
+  label: say(z.nullable(z.string()), 'The name that an admin or a signed token gave the user.'),
+  plan: say(z.string(), 'The plan of the user.'),
   ipAddress: say(z.nullable(z.string()), 'Stored as `IP_STORAGE` says.'),
   lastActive: say(z.nullable(time()), 'When a request last began or ended; null if none ever did.'),
   models: z.array(
@@ -359,9 +381,21 @@ const audit: z.ZodMiniType<Audit> = z.object({
     'erase',
     'clear',
     'export',
+    'user',
+    'reset',
+    'plan',
+    'delete plan',
+    'settings',
+    'create key',
+    'change key',
+    'rotate key',
+    'delete key',
   ]),
   user: z.optional(say(z.string(), `The first ${AUDIT_ID_CHARS} characters of a user id.`)),
   model: z.optional(z.string()),
+  what: z.optional(
+    say(z.string(), 'What was changed: names of fields, of a plan, of a window, or of a key.'),
+  ),
   reason: z.optional(z.string()),
   until: z.optional(time()),
   ip: z.optional(z.string()),
@@ -459,6 +493,11 @@ export const healthAnswer = named(
     evicts: health.evicts,
     stopping: health.stopping,
     storageType: STORAGE,
+    userTokens: z.object({
+      kinds: say(z.array(z.enum(Object.keys(TOKEN_KINDS) as TokenKind[])), '`USER_TOKENS`.'),
+      notes: say(z.array(z.string()), 'What that means, for people to read.'),
+      warnings: say(z.array(z.string()), 'What is risky about it.'),
+    }),
     environment: z.object({
       platform: z.enum(['vercel', 'workerd', 'node']),
       isVercel: z.boolean(),

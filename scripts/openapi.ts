@@ -9,6 +9,7 @@ import * as z from 'zod/mini'
 import { license, version } from '../package.json'
 import { CODES, type ErrorCode } from '../src/errors.ts'
 import { SESSION_COOKIE } from '../src/identity/sessions.ts'
+import { ADMIN_PATHS } from './openapi-admin-paths.ts'
 import { PATHS, type Operation, type Tag } from './openapi-paths.ts'
 import { providerError, text, words } from './openapi-schemas.ts'
 
@@ -18,7 +19,7 @@ const ABOUT = `
 A small gateway in front of an OpenAI-compatible API: it meters every user, enforces a cap per user, and passes
 bytes through unchanged.
 
-A **user token** is a string of 8 to 512 printable ASCII characters. Send it as \`Authorization: Bearer\` or in
+A **user token** is a string of 8 to 512 printable ASCII characters or, where \`USER_TOKENS\` has \`signed\`, a JSON Web Token of at most 8,192. Send it as \`Authorization: Bearer\` or in
 \`x-user-token\`, or in the \`userToken\` field of a body that has one. Two different tokens in one request are an error.
 The **admin** uses a session, or sends the admin key as \`Authorization: Bearer\`.
 
@@ -228,7 +229,7 @@ function operationOf(operation: Operation, shared: Responses): Json {
 export function openapi(): Json {
   const responses: Responses = {}
   const paths = Object.fromEntries(
-    Object.entries(PATHS).map(([path, methods]) => [
+    Object.entries({ ...PATHS, ...ADMIN_PATHS }).map(([path, methods]) => [
       path,
       Object.fromEntries(
         Object.entries(methods).map(([method, operation]) => [

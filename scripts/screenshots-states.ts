@@ -71,6 +71,7 @@ export async function openStates(): Promise<States> {
       config,
       store,
       fetch,
+      fetchKeys: fetch,
       now: () => NOW,
       log,
       clientIp: () => '198.51.100.7',

@@ -12,6 +12,7 @@ import { createAdmin } from './http/admin.ts'
 import { createBodies, type Bodies } from './http/bodies.ts'
 import { crossOrigin } from './http/cross-origin.ts'
 import { noWebSocket } from './http/websocket.ts'
+import { createIdentify, type Identify } from './identity/caller.ts'
 import { adminRoutes } from './routes/admin.ts'
 import { assetRoutes } from './routes/assets.ts'
 import { dashboardRoutes } from './routes/dashboard.ts'
@@ -21,25 +22,25 @@ import { syncRoutes } from './routes/sync.ts'
 import { tokensRoutes } from './routes/tokens.ts'
 import { proxyRoutes } from './routes/proxy.ts'
 
-type Part = (app: Hono<AppEnv>, deps: Deps, bodies: Bodies) => void
+type Part = (app: Hono<AppEnv>, deps: Deps, bodies: Bodies, identify: Identify) => void
 
 /** What callers of the model use. */
-const proxy: Part = (app, deps, bodies) => {
+const proxy: Part = (app, deps, bodies, identify) => {
   app.use('/api/groq/*', crossOrigin(deps.config.allowedOrigins))
   app.use(noWebSocket)
-  app.route('/api/groq', proxyRoutes(deps, bodies))
+  app.route('/api/groq', proxyRoutes(deps, bodies, identify))
   app.route('/api', healthRoutes(deps))
 }
 
 /** What browsers and admins use: all routes of `PAGES_PATHS`. */
-const pages: Part = (app, deps, bodies) => {
+const pages: Part = (app, deps, bodies, identify) => {
   const admin = createAdmin(deps)
   app.use('/api/tracking/*', crossOrigin(deps.config.allowedOrigins))
-  app.route('/api/tracking', syncRoutes(deps, bodies))
+  app.route('/api/tracking', syncRoutes(deps, bodies, identify))
   app.route('/api/admin', adminRoutes(deps, bodies, admin))
   app.route('/api/tokens', tokensRoutes(deps, admin))
   app.route('/admin', dashboardRoutes(deps, bodies, admin))
-  app.route('/', homeRoutes(deps.config.basePath))
+  app.route('/', homeRoutes(deps.config))
   app.route('/', assetRoutes())
 }
 
@@ -85,7 +86,8 @@ function appOf(deps: Deps, ...parts: Part[]): Hono<AppEnv> {
   }
 
   const bodies = createBodies(deps.bodies)
-  for (const add of parts) add(app, deps, bodies)
+  const identify = createIdentify(deps)
+  for (const add of parts) add(app, deps, bodies, identify)
 
   app.notFound((c) =>
     errorResponse(
@@ -101,8 +103,10 @@ function appOf(deps: Deps, ...parts: Part[]): Hono<AppEnv> {
     const error = c.req.raw.signal.aborted ? brokenOff() : found
     const fields = { id: c.var.id, code: error.code, status: error.status }
     const failure = { ...fields, error: found.cause }
-    // The log already says once that the store is unavailable.
-    const told = error.code === 'store_unavailable' && deps.store?.health().degraded
+    // The log already says once that the store, or an issuer, is unavailable.
+    const told =
+      (error.code === 'store_unavailable' && deps.store?.health().degraded) ||
+      error.code === 'issuer_unavailable'
     if (error.status >= 500 && !told) log.error('request.failed', failure)
     // A client that leaves causes failures that are not errors.
     else log.debug('request.refused', found.status >= 500 ? failure : fields)

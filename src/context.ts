@@ -11,6 +11,8 @@ export type Deps = {
   store: FallbackStore | undefined
   /** Calls upstream. */
   fetch: Fetch
+  /** Calls the issuers of signed tokens. */
+  fetchKeys: Fetch
   /** Epoch ms. */
   now(): number
   log: Log

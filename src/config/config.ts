@@ -3,9 +3,11 @@ import type { Retention } from '../ledger/documents.ts'
 import type { ModelLimits } from '../ledger/policy.ts'
 import type { LogLevel } from '../log.ts'
 import type { Price } from '../metering/cost.ts'
-import { MODEL_NAME, isOffered } from '../metering/models.ts'
+import { isListed } from '../ledger/model-list.ts'
+import { MODEL_NAME } from '../metering/models.ts'
 import type { Cap } from '../metering/reservation.ts'
 import { databaseOf, type Database } from './database.ts'
+import { tokenProblems, type Issuer, type TokenKind } from './tokens.ts'
 import { TABLE, type Platform, type Values, type Variable, type Vars } from './variables.ts'
 
 export type { Database } from './database.ts'
@@ -17,6 +19,13 @@ export type Config = {
   defaultModel: string
   adminKey: string | undefined
   userHashSecret: string | undefined
+  /** The kinds of user tokens that are taken. */
+  userTokens: TokenKind[]
+  /** Of everyone's limits, in percent: what users of the kind any have together, beside users of other kinds. */
+  unverifiedShare: number
+  /** Of the application's own signed tokens. The first one signs. */
+  tokenSecrets: string[]
+  jwtIssuers: Issuer[]
   redis: Database | undefined
   usageFile: string
   limits: ModelLimits
@@ -87,9 +96,10 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
 
   const redis = databaseOf(vars, platform, problems)
   const model = text('DEFAULT_MODEL')
-  if (model && !(MODEL_NAME.test(model) && isOffered(model, values.ALLOWED_MODELS))) {
+  if (model && !(MODEL_NAME.test(model) && isListed(model, values.ALLOWED_MODELS))) {
     problems.push('DEFAULT_MODEL must be the name of a model in ALLOWED_MODELS.')
   }
+  problems.push(...tokenProblems(values.USER_TOKENS, (name) => text(name) !== undefined))
   // A token may be wrong both as a variable and as a part of a pair.
   if (problems.length) throw new ConfigError([...new Set(problems)])
 
@@ -99,6 +109,10 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     defaultModel: values.DEFAULT_MODEL,
     adminKey: values.ADMIN_KEY,
     userHashSecret: values.USER_HASH_SECRET,
+    userTokens: values.USER_TOKENS,
+    unverifiedShare: values.UNVERIFIED_SHARE,
+    tokenSecrets: values.USER_TOKEN_SECRETS ?? [],
+    jwtIssuers: values.JWT_ISSUERS ?? [],
     redis,
     usageFile: values.USAGE_FILE,
     limits: values.MODEL_LIMITS,

@@ -7,7 +7,7 @@ import type { Parse } from './parse.ts'
 import { rows } from './rows.ts'
 
 /** Limits stay far below the amounts whose sums JSON numbers keep exact. */
-const MAX_LIMIT = 10_000_000_000_000
+export const MAX_LIMIT = 10_000_000_000_000
 
 /** In USD per million tokens: far above any model, and no sum of it is too large for a number. */
 const MAX_PRICE = 100_000

@@ -1,10 +1,10 @@
-/** The variables that are JSON of rows by name, each row some amounts: limits and prices. */
+/** The variables that are JSON of rows: limits and prices by name, and a list of issuers. */
 import type { Parse } from './parse.ts'
 
 type Shape = {
   isName(text: string): boolean
-  isAmount(value: unknown): boolean
-  /** The names of the amounts in a row. */
+  isAmount(value: unknown, field: string): boolean
+  /** The names of the amounts in a row, or of whatever it has. */
   required: readonly string[]
   optional: readonly string[]
 }
@@ -19,10 +19,24 @@ export function rows<T>(shape: Shape, like: string): Parse<Record<string, T>> {
   return (text) => {
     const value = valueOf(text)
     const wrong = wrongIn(value, shape)
-    if (!wrong) return { value: value as Record<string, T> }
-    const where = wrong.length ? ` (at ${wrong.join('.')})` : ''
-    return { problem: `must be JSON like ${like}${where}.` }
+    return wrong ? problemAt(wrong, like) : { value: value as Record<string, T> }
   }
+}
+
+/** Takes a JSON list of at least one row. */
+export function rowList<T>(shape: Omit<Shape, 'isName'>, like: string): Parse<T[]> {
+  return (text) => {
+    const value = valueOf(text)
+    if (!Array.isArray(value) || !value.length) return problemAt([], like)
+    const byPlace = Object.fromEntries(Object.entries(value))
+    const wrong = wrongIn(byPlace, { ...shape, isName: () => true })
+    return wrong ? problemAt(wrong, like) : { value: value as T[] }
+  }
+}
+
+function problemAt(path: string[], like: string): { problem: string } {
+  const where = path.length ? ` (at ${path.join('.')})` : ''
+  return { problem: `must be JSON like ${like}${where}.` }
 }
 
 /** The path to the first wrong part of a value; `undefined` if all of it is right. */
@@ -32,7 +46,7 @@ function wrongIn(value: unknown, { isName, isAmount, required, optional }: Shape
   for (const [name, row] of Object.entries(value)) {
     if (!isName(name) || !isObject(row)) return [name]
     const wrong = fields.find((field) =>
-      Object.hasOwn(row, field) ? !isAmount(row[field]) : required.includes(field),
+      Object.hasOwn(row, field) ? !isAmount(row[field], field) : required.includes(field),
     )
     if (wrong !== undefined) return [name, wrong]
     if (!Object.keys(row).every((field) => fields.includes(field))) return [name]

@@ -15,6 +15,7 @@ import {
   wholeNumber,
   type Parse,
 } from './parse.ts'
+import { jwtIssuers, tokenKinds, tokenSecrets } from './tokens.ts'
 
 /** Where the app runs. An edge isolate may work for a shorter time than a server. */
 export type Platform = 'edge' | 'node'
@@ -66,7 +67,25 @@ export const TABLE = [
     name: 'USER_HASH_SECRET',
     parse: anyText,
     default: undefined,
-    doc: 'The key of the hashes that serve as user ids, so that nobody can compute an id from a token. Without it, they are plain SHA-256. With another secret every user has a new id, and no block holds.',
+    doc: 'The key of the hashes that serve as user ids, so that nobody can compute an id from a token. Without it, they are plain SHA-256. It cannot be rotated: with another secret every user has a new id, and no block, limit or key holds. USER_TOKENS with issued or signed needs it.',
+  },
+  {
+    name: 'USER_TOKENS',
+    parse: tokenKinds,
+    default: 'any',
+    doc: 'Which kinds of user tokens are taken, separated by commas. any: 8 to 512 printable ASCII characters, which anybody can make up. issued: keys that an admin issues. signed: JSON Web Tokens that are signed with USER_TOKEN_SECRETS or by JWT_ISSUERS. any beside others is a way to migrate: until any is left out, a blocked person can make up a token.',
+  },
+  {
+    name: 'USER_TOKEN_SECRETS',
+    parse: tokenSecrets,
+    default: undefined,
+    doc: "The secrets of the application's own signed tokens (HS256): one, or two separated by a comma while one replaces the other, each of at least 32 bytes. Both verify; POST /api/admin/tokens signs with the first.",
+  },
+  {
+    name: 'JWT_ISSUERS',
+    parse: jwtIssuers,
+    default: undefined,
+    doc: 'The OIDC issuers whose signed tokens are taken, as a JSON list of issuer, audience, jwksUrl and, if wanted, userClaim (sub without it), planClaim and labelClaim, as in [{"issuer":"https://auth.example","audience":"weir","jwksUrl":"https://auth.example/jwks.json"}]. Addresses are https, on this machine also http.',
   },
   {
     name: 'KV_REST_API_URL',
@@ -121,6 +140,12 @@ export const TABLE = [
     parse: wholeNumber(0, 1_000_000),
     default: '60',
     doc: 'How many new users a minute may come from one network, which is an IPv4 address or the first 64 bits of an IPv6 address, from 0 to 1000000; 0 is no limit. Anybody can make up new tokens, and each is a new user. Behind a proxy it needs TRUST_PROXY.',
+  },
+  {
+    name: 'UNVERIFIED_SHARE',
+    parse: wholeNumber(1, 100),
+    default: '50',
+    doc: 'Where USER_TOKENS has any beside other kinds: the part of the limits for all users, in percent, that users of the kind any have together, from 1 to 100.',
   },
   {
     name: 'ALLOWED_MODELS',

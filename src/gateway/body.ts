@@ -4,7 +4,8 @@ import { ApiError } from '../errors.ts'
 import type { Bytes } from '../ports.ts'
 import { reservationOf, type Reservation, type MeteredRoute } from '../metering/reservation.ts'
 import { closingQuote } from '../metering/json-text.ts'
-import { MODEL_NAME, isOffered } from '../metering/models.ts'
+import { isListed } from '../ledger/model-list.ts'
+import { MODEL_NAME } from '../metering/models.ts'
 import { FILLER } from '../metering/cut-text.ts'
 import {
   MAX_DEPTH,
@@ -24,6 +25,8 @@ export type ProxyRequest = {
   route: MeteredRoute
   /** What goes upstream: the client's bytes, unless strict mode had to splice a maximum in. */
   bytes: Uint8Array<ArrayBuffer>
+  /** The client's bytes. */
+  sent: Bytes
   model: string
   reservation: Reservation
 }
@@ -276,7 +279,8 @@ export function readProxyRequest(
   const reservation = reservationOf(route, body, bytes, config)
   return {
     route,
-    bytes: reservation.splice ? splice(bytes, body, reservation.splice) : bytes,
+    bytes: reservation.splice ? withMaximum(bytes, reservation, reservation.splice.tokens) : bytes,
+    sent: bytes,
     model,
     reservation,
   }
@@ -291,20 +295,28 @@ function checkModel(model: string, { allowedModels }: Readonly<Config>): void {
       { param: 'model' },
     )
   }
-  if (!isOffered(model, allowedModels)) throw notOffered(model)
+  if (!isListed(model, allowedModels)) throw notOffered(model)
 }
 
 /** The error for a model that `ALLOWED_MODELS` does not contain. */
 export const notOffered = (model: string): ApiError =>
   new ApiError('model_not_allowed', `The model ${model} is not offered here.`, { param: 'model' })
 
-/** Writes a field in front of an object's first key, or in place of its null. The object is known not to be empty. */
-function splice(
-  bytes: Bytes,
-  body: Json,
-  { field, tokens }: NonNullable<Reservation['splice']>,
-): Uint8Array<ArrayBuffer> {
-  const isNull = Object.hasOwn(body, field)
+/** The request with a plan's maximum of completion tokens in place of the larger one that was reserved. */
+export function underMaximum(request: ProxyRequest, maximum: number | undefined): ProxyRequest {
+  const { sent, reservation } = request
+  const { room } = reservation
+  if (maximum === undefined || !room) return request
+  const tokens = reservation.tokens - room.completions * (room.tokens - maximum)
+  const splice = { field: room.field, tokens: maximum }
+  const bytes = withMaximum(sent, reservation, maximum)
+  return { ...request, bytes, reservation: { ...reservation, tokens, splice } }
+}
+
+/** The body with a maximum of completion tokens, in front of its first key or in place of a null. It must have room for one. */
+function withMaximum(bytes: Bytes, { room }: Reservation, tokens: number): Uint8Array<ArrayBuffer> {
+  if (!room) return new Uint8Array(bytes)
+  const { field, isNull } = room
   const at = isNull ? nullOf(bytes, field) : bytes.indexOf(0x7b) + 1
   const insert = new TextEncoder().encode(isNull ? String(tokens) : `"${field}":${tokens},`)
   const rest = bytes.subarray(isNull ? at + 'null'.length : at)

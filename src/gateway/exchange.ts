@@ -7,7 +7,7 @@ import type { Degraded, FallbackStore } from '../store/fallback/store.ts'
 import type { Bytes, UpstreamAnswer } from '../ports.ts'
 import { StoreError } from '../store/store.ts'
 import { createMeter } from '../metering/meter.ts'
-import type { ProxyRequest } from './body.ts'
+import { underMaximum, type ProxyRequest } from './body.ts'
 import type { Gate } from './gate.ts'
 import { frameOf, headersDown } from './headers.ts'
 import { limitHeaders } from './limit-headers.ts'
@@ -74,10 +74,11 @@ async function serve(
   const left = incoming.request.signal
   const arrived = performance.now()
   const { settle, admitted } = settlement(incoming, parts, caller, request)
-  const known: Exchange = { ...parts, incoming, caller, request, left, settle, leave }
+  const asked: Exchange = { ...parts, incoming, caller, request, left, settle, leave }
 
-  const admission = await admit(known)
-  admitted(admission.at)
+  const admission = await admit(asked)
+  const known = { ...asked, request: underMaximum(request, admission.maximum) }
+  admitted(admission.at, known.request.reservation.tokens)
   stopIfLeft(known)
   const gated = performance.now()
   const call = startCall(known)
@@ -87,7 +88,7 @@ async function serve(
   const { status, statusText } = answer
   const headers = headersDown(answer.headers, answer.body ? parts.deps.relay : undefined)
   headers.append('server-timing', timing(gated - arrived, answered - gated))
-  for (const [name, value] of ownHeaders(admission, request)) headers.set(name, value)
+  for (const [name, value] of ownHeaders(admission, known.request)) headers.set(name, value)
   const body = passOn(known, call, answer, answered - gated)
   return new Response(body, { status, statusText, headers })
 }
@@ -97,7 +98,8 @@ async function admit({ gate, store, incoming, caller, request, settle }: Exchang
   const { id } = incoming
   const { model, reservation } = request
   try {
-    return await gate({ id, caller, model, reserved: reservation.tokens })
+    const { tokens: reserved, sent, room } = reservation
+    return await gate({ id, caller, model, reserved, sent, room })
   } catch (error) {
     const refusal = error instanceof StoreError ? uncounted(error) : asApiError(error)
     if (store.isUnacknowledged(id)) void settle(NOTHING_SEEN, refusal.status)

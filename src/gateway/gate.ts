@@ -3,7 +3,10 @@ import type { Config } from '../config/config.ts'
 import type { Deps } from '../context.ts'
 import type { ApiError } from '../errors.ts'
 import type { Admit, Admitted, Refusal } from '../ledger/commands.ts'
+import { labelWords } from '../ledger/labels.ts'
 import { rowsFor } from '../ledger/policy.ts'
+import { minuteOf } from '../ledger/windows.ts'
+import type { Room } from '../metering/reservation.ts'
 import type { Degraded, FallbackStore } from '../store/fallback/store.ts'
 import type { Caller } from '../identity/caller.ts'
 import { refusalError } from './refusal.ts'
@@ -17,6 +20,9 @@ export type Entrant = {
   model: string
   /** Tokens. */
   reserved: number
+  /** The maximum of completion tokens that the client sent, or the room for one. */
+  sent?: number | undefined
+  room?: Room | undefined
 }
 
 /**
@@ -25,12 +31,23 @@ export type Entrant = {
 const REMEMBER_MS = 2000
 const REMEMBERED = 1000
 
+/** The refusals that are remembered. */
+const REASONS = ['key', 'revoked', 'blocked', 'limit'] as const
+
+/** What a remembered refusal is about: a key or a token by itself, else the user and the model. */
+function nameOf(reason: (typeof REASONS)[number], { caller, model }: Entrant): string | undefined {
+  const { id, key, claims } = caller
+  if (reason === 'key') return key && `${id} ${key.hash} key`
+  if (reason === 'revoked') return claims && `${id} ${claims.issuedAt} revoked`
+  return `${id} ${model} ${reason}`
+}
+
 /**
  * Builds the gate. It throws a refusal as `ApiError`, and `StoreError` if the store did not answer; then the lease may
  * or may not exist.
  */
 export function createGate(
-  { config, now }: Pick<Deps, 'config' | 'now'>,
+  { config, now, log }: Pick<Deps, 'config' | 'now' | 'log'>,
   store: Pick<FallbackStore, 'execute'>,
 ): Gate {
   const refusals = new Map<
@@ -38,26 +55,39 @@ export function createGate(
     { refusal: Refusal & Degraded; reserved: number; until: number }
   >()
 
-  function remembered({ caller, model, reserved }: Entrant): (Refusal & Degraded) | undefined {
-    for (const reason of ['blocked', 'limit'] as const) {
-      const key = `${caller.id} ${model} ${reason}`
-      const known = refusals.get(key)
-      if (!known) continue
-      if (known.until <= now()) refusals.delete(key)
+  function remembered(entrant: Entrant): (Refusal & Degraded) | undefined {
+    if (refusals.size === 0) return undefined
+    const reserved = entrant.reserved
+    for (const reason of REASONS) {
+      const name = nameOf(reason, entrant)
+      const known = name === undefined ? undefined : refusals.get(name)
+      if (name === undefined || !known) continue
+      if (known.until <= now()) refusals.delete(name)
       // A smaller request may still fit where a larger one did not.
-      else if (reason === 'blocked' || reserved >= known.reserved)
+      else if (reason !== 'limit' || reserved >= known.reserved)
         return asking(known.refusal, reserved)
     }
     return undefined
   }
 
-  function remember({ caller, model, reserved }: Entrant, refusal: Refusal & Degraded): void {
-    if (refusal.reason !== 'blocked' && refusal.reason !== 'limit') return
-    const end = refusal.reason === 'blocked' ? refusal.until : refusal.resetAt
-    const until = Math.min(now() + REMEMBER_MS, end ?? Infinity)
+  function remember(entrant: Entrant, refusal: Refusal & Degraded): void {
+    const reason = REASONS.find((one) => one === refusal.reason)
+    const name = reason && nameOf(reason, entrant)
+    if (name === undefined) return
+    const end = refusal.reason === 'blocked' ? refusal.until : undefined
+    const resetAt = refusal.reason === 'limit' ? refusal.resetAt : undefined
+    const until = Math.min(now() + REMEMBER_MS, end ?? resetAt ?? Infinity)
     const [oldest] = refusals.keys()
     if (refusals.size >= REMEMBERED && oldest !== undefined) refusals.delete(oldest)
-    refusals.set(`${caller.id} ${model} ${refusal.reason}`, { refusal, reserved, until })
+    refusals.set(name, { refusal, reserved: entrant.reserved, until })
+  }
+
+  let warnedIn = 0
+  /** Warns once a minute. */
+  function unknownPlan(plan: string): void {
+    const minute = minuteOf(now())
+    if (minute !== warnedIn) log.warn('plan.unknown', { plan })
+    warnedIn = minute
   }
 
   function refused(refusal: Refusal & Degraded, model: string): ApiError {
@@ -70,7 +100,10 @@ export function createGate(
     const known = remembered(entrant)
     if (known) throw refused(known, entrant.model)
     const answer = await store.execute(command(config, entrant, now()))
-    if (answer.ok) return answer
+    if (answer.ok) {
+      if (answer.unknownPlan !== undefined) unknownPlan(answer.unknownPlan)
+      return answer
+    }
     remember(entrant, answer)
     throw refused(answer, entrant.model)
   }
@@ -78,11 +111,11 @@ export function createGate(
 
 function command(
   config: Readonly<Config>,
-  { id, caller, model, reserved }: Entrant,
+  { id, caller, model, reserved, sent, room }: Entrant,
   now: number,
 ): Admit {
   const { limits, globalLimits, newUsersPerMinute: perMinute } = config
-  const { network } = caller
+  const { network, key, claims } = caller
   const admit: Admit = {
     op: 'admit',
     id,
@@ -93,11 +126,22 @@ function command(
     lasts: config.requestMs,
     limits: rowsFor(limits, model),
   }
+  if (sent !== undefined) admit.maximum = sent
+  if (room) admit.completions = { count: room.completions, tokens: room.tokens }
+  if (caller.isUnverified && config.userTokens.length > 1) {
+    admit.unverified = config.unverifiedShare
+  }
+  if (key) admit.key = key
+  if (claims) admit.claims = withWords(claims)
   if (caller.ip !== undefined) admit.ip = caller.ip
   if (network !== undefined) admit.newUsers = { network, perMinute }
   if (globalLimits) admit.everyone = rowsFor(globalLimits, model)
   return admit
 }
+
+/** What a token says, with the words by which its user is found. */
+const withWords = (claims: NonNullable<Caller['claims']>): NonNullable<Admit['claims']> =>
+  claims.label === undefined ? claims : { ...claims, words: labelWords(claims.label) }
 
 /** A remembered refusal, with the amount that this request asks for. */
 const asking = (refusal: Refusal & Degraded, reserved: number): Refusal & Degraded =>

@@ -1,7 +1,7 @@
 /** The errors for requests that are refused. */
 import { ApiError } from '../errors.ts'
-import { MODELS_PER_USER, RUNNING_PER_USER, type Refusal } from '../ledger/commands.ts'
-import { isTotal } from '../ledger/policy.ts'
+import { MODELS_PER_USER, type Refusal } from '../ledger/commands.ts'
+import { isTotal, type Of } from '../ledger/policy.ts'
 import type { Unit } from '../ledger/shapes.ts'
 import { WINDOWS } from '../ledger/windows.ts'
 import { secondsUntil } from '../retry-after.ts'
@@ -28,31 +28,71 @@ export const tooManyUsers = (
 
 /** A refusal as an error; `now` is in epoch ms. */
 export function refusalError(refusal: Refusal, model: string, now: number): ApiError {
-  if (refusal.reason === 'blocked') {
-    const what = isTotal(refusal.model) ? 'all models' : `the model ${refusal.model}`
-    const until = refusal.until === undefined ? '' : ` until ${time(refusal.until)}`
-    const why = refusal.why === undefined ? '.' : `: ${refusal.why}`
-    return new ApiError('user_blocked', `You are blocked from ${what}${until}${why}`)
+  switch (refusal.reason) {
+    case 'blocked':
+      return blocked(refusal)
+    case 'key':
+      return keyError(refusal)
+    case 'revoked':
+      return new ApiError('expired_token', 'This token was revoked; ask for a new one.')
+    case 'model':
+      return new ApiError('model_not_allowed', `You may not call the model ${model}.`, {
+        param: 'model',
+      })
+    case 'maximum':
+      return new ApiError(
+        'invalid_request',
+        `At most ${number(refusal.limit)} completion tokens are allowed for a request of yours; ask for fewer.`,
+        { param: 'max_completion_tokens' },
+      )
+    case 'models':
+      return new ApiError(
+        'model_not_allowed',
+        `You have used ${MODELS_PER_USER} different models today, the maximum; ${model} would be one more.`,
+        { param: 'model' },
+      )
+    case 'running':
+      return new ApiError(
+        'rate_limit_exceeded',
+        `You have ${number(refusal.limit)} requests running, the maximum; wait until one of them has ended.`,
+        { headers: { 'retry-after': '1' } },
+      )
+    case 'newUsers':
+      return tooManyUsers(refusal, now)
+    case 'limit':
+      return overLimit(refusal, now)
   }
-  if (refusal.reason === 'models') {
-    return new ApiError(
-      'model_not_allowed',
-      `You have used ${MODELS_PER_USER} different models today, the maximum; ${model} would be one more.`,
-      { param: 'model' },
-    )
-  }
-  if (refusal.reason === 'running') {
-    return new ApiError(
-      'rate_limit_exceeded',
-      `You have ${number(RUNNING_PER_USER)} requests running, the maximum; wait until one of them has ended.`,
-      { headers: { 'retry-after': '1' } },
-    )
-  }
-  if (refusal.reason === 'newUsers') return tooManyUsers(refusal, now)
-  const { of, window, unit, limit, used, asked, resetAt } = refusal
+}
+
+const KEY_ERRORS = {
+  unknown: ['invalid_key', 'This key is not valid: it was deleted or replaced.'],
+  disabled: ['disabled_key', 'This key is disabled.'],
+  expired: ['expired_key', 'This key has expired.'],
+} as const
+
+function keyError({ why }: Refusal & { reason: 'key' }): ApiError {
+  const [code, message] = KEY_ERRORS[why]
+  return new ApiError(code, message)
+}
+
+function blocked({ model, until, why }: Refusal & { reason: 'blocked' }): ApiError {
+  const what = isTotal(model) ? 'all models' : `the model ${model}`
+  const end = until === undefined ? '' : ` until ${time(until)}`
+  const reason = why === undefined ? '.' : `: ${why}`
+  return new ApiError('user_blocked', `You are blocked from ${what}${end}${reason}`)
+}
+
+const WHOSE: Record<Of, string> = {
+  user: 'your',
+  everyone: "everyone's",
+  unverified: "unverified callers'",
+}
+
+function overLimit(refusal: Refusal & { reason: 'limit' }, now: number): ApiError {
+  const { of, model, window, unit, limit, used, asked, resetAt } = refusal
   const { waits, words } = WINDOWS[window]
-  const scope = isTotal(refusal.model) ? 'all models together' : refusal.model
-  const whose = of === 'user' ? 'your' : "everyone's"
+  const scope = isTotal(model) ? 'all models together' : model
+  const whose = WHOSE[of]
   const message =
     `This request asks for ${ASKED[unit](number(asked))} of ${scope}, and ${number(Math.max(0, limit - used))} of ${whose} ${number(limit)} ${unit} ${words} are left. ` +
     `They reset at ${time(resetAt)}.`

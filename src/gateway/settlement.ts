@@ -1,6 +1,7 @@
 /** The end of an exchange in the ledger: what it is charged, and its event. */
 import type { Deps } from '../context.ts'
 import type { Caller } from '../identity/caller.ts'
+import type { Settle } from '../ledger/commands.ts'
 import { VERSION, type Event } from '../ledger/shapes.ts'
 import { chargeOf, type Ending } from '../metering/outcome.ts'
 import type { FallbackStore } from '../store/fallback/store.ts'
@@ -10,8 +11,11 @@ import type { ProxyRequest } from './body.ts'
 export type Seen = Pick<Ending, 'status' | 'metered' | 'ended' | 'cut'> & { ttfbMs?: number }
 
 export type Settlement = {
-  /** The time that the admission told. If the lease is lost with the user's document, the ledger knows it by this. */
-  admitted(at: number): void
+  /**
+   * The time that the admission told, and the tokens that it reserved. If the lease is lost with the user's document, the
+   * ledger knows it by the time.
+   */
+  admitted(at: number, reserved: number): void
   /** Settles the request in the background; `sent` is the status the client gets. */
   settle(seen: Seen, sent: number): Promise<void>
 }
@@ -24,7 +28,7 @@ export function settlement(
   request: ProxyRequest,
 ): Settlement {
   const { route, model, reservation } = request
-  const reserved = reservation.tokens
+  let reserved = reservation.tokens
   const started = deps.now()
   let at = started
 
@@ -53,7 +57,9 @@ export function settlement(
     if (ttfbMs !== undefined) event.ttfbMs = Math.round(ttfbMs)
     const { log, environment } = deps
     const place = environment.storage === 'database' ? 'Database' : 'File'
-    const settled = store.execute({ op: 'settle', now: deps.now(), user: caller.id, event }).then(
+    const command: Settle = { op: 'settle', now: deps.now(), user: caller.id, event }
+    if (caller.isUnverified && deps.config.userTokens.length > 1) command.unverified = 1
+    const settled = store.execute(command).then(
       ({ applied }) => {
         if (!applied) return
         log.info(`📊 Logged ${charged} tokens for model ${model} (${place})`, { usage: event })
@@ -64,5 +70,9 @@ export function settlement(
     return settled
   }
 
-  return { admitted: (told) => void (at = told), settle }
+  function admitted(...told: [at: number, reserved: number]): void {
+    ;[at, reserved] = told
+  }
+
+  return { admitted, settle }
 }

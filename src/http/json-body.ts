@@ -14,6 +14,8 @@ export type Refusal = {
   /** The `param` where the schema names no field. */
   param: string
   message: (param: string) => string
+  /** No body at all counts as `{}`. */
+  mayBeEmpty?: true
 }
 
 /** The longest `param`, in characters: the names in it may come from the client. */
@@ -29,7 +31,14 @@ export async function jsonBody<T>(
   refusal: Refusal,
 ): Promise<T> {
   uncompressed(c)
-  const read = schema.safeParse(parseBody(new Uint8Array(await c.req.arrayBuffer())))
+  const bytes = new Uint8Array(await c.req.arrayBuffer())
+  const isNone = bytes.length === 0 && refusal.mayBeEmpty === true
+  return fields(isNone ? {} : parseBody(bytes), schema, refusal)
+}
+
+/** A value in its schema. Throws `invalid_request` that names the first field that is wrong or not known. */
+export function fields<T>(value: unknown, schema: z.ZodMiniType<T>, refusal: Refusal): T {
+  const read = schema.safeParse(value)
   if (read.success) return read.data
   throw refused(read.error, refusal)
 }
@@ -53,7 +62,9 @@ export function pageJsonBody<S extends z.ZodMiniType>(schema: S, refusal: Refusa
 }
 
 function refused(error: z.core.$ZodError, { param: byDefault, message }: Refusal): ApiError {
-  const path = error.issues[0]?.path.map(String).join('.') ?? ''
+  const [issue] = error.issues
+  const unknown = issue?.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : []
+  const path = [...(issue?.path ?? []), ...unknown].map(String).join('.')
   const param = (path || byDefault).slice(0, PARAM_CHARS)
   return new ApiError('invalid_request', message(param), { param })
 }

@@ -2,15 +2,30 @@
 import { ApiError } from '../errors.ts'
 import type { AppContext, Deps } from '../context.ts'
 import type { Config } from '../config/config.ts'
+import { TOKEN_KINDS, type TokenKind } from '../config/tokens.ts'
 import { minuteOf } from '../ledger/windows.ts'
-import { createIds } from './ids.ts'
+import { createIds, type Ids } from './ids.ts'
+import { createIssuedKeys, isIssuedKey } from './issued-key.ts'
+import { isJwt, type Claims } from './jwt.ts'
+import { createVerify } from './signed.ts'
+
+/** Who a token says that its user is. */
+type User = {
+  id: string
+  /** The issued key: its id among the user's keys, and the hash of all of it. */
+  key?: { id: string; hash: string }
+  /** What a signed token says beside. */
+  claims?: Claims
+  /** The token is one that anyone could make up. */
+  isUnverified?: true
+}
 
 /** `network` is absent if new users of it are not limited. */
-export type Caller = { id: string; ip?: string; session?: string; network?: string }
+export type Caller = User & { ip?: string; session?: string; network?: string }
 
 /**
  * Finds the caller of a request, from its headers or from a token in its body. Throws `missing_token`, `invalid_token`,
- * `invalid_request`.
+ * `expired_token`, `invalid_request`, `issuer_unavailable`.
  */
 export type Identify = (c: AppContext, bodyToken?: string) => Promise<Caller>
 
@@ -28,14 +43,92 @@ export const CUSTOMER_GROUPS = 4
  */
 const ADMIN_KEY_AS_TOKEN = '\0admin key'
 
-export function createIdentify({
-  config,
-  clientIp,
-  claimedIp,
-  now,
-  log,
-}: Pick<Deps, 'config' | 'clientIp' | 'claimedIp' | 'now' | 'log'>): Identify {
+type Needed = Pick<Deps, 'config' | 'clientIp' | 'claimedIp' | 'fetchKeys' | 'now' | 'log'>
+
+/** A kind of token: which texts are of it, and who their user is. */
+type Kind = { is(token: string): boolean; userOf(token: string, c: AppContext): Promise<User> }
+
+export function createIdentify(deps: Needed): Identify {
+  const { config, clientIp, claimedIp } = deps
   const ids = createIds(config.userHashSecret)
+  const verify = createVerify(deps, ids)
+  // In the order in which they are asked. A token is of the first kind that has its shape, and never of another. A JWT is
+  // any text where signed tokens are not taken; an issued key is never any text.
+  const kinds: Record<TokenKind, Kind> = {
+    issued: { is: isIssuedKey, userOf: createIssued(config) },
+    signed: {
+      is: isJwt,
+      userOf: (token, c) => verify(token, (work) => c.executionCtx.waitUntil(work)),
+    },
+    any: { is: () => true, userOf: createAny(deps, ids) },
+  }
+  const isTaken = (name: string) => config.userTokens.includes(name as TokenKind)
+  const told = Object.entries(kinds).filter(([name]) => name === 'issued' || isTaken(name))
+
+  return async function identify(c, bodyToken) {
+    const token = tokenOf(c, bodyToken)
+    const [name, kind] = told.find(([, { is }]) => is(token)) ?? []
+    if (name === undefined || !kind || !isTaken(name)) {
+      const names = config.userTokens.map((name) => TOKEN_KINDS[name])
+      throw new ApiError(
+        'invalid_token',
+        `This gateway takes as user tokens ${names.join(' or ')}.`,
+      )
+    }
+    const { id, key, claims, isUnverified } = await kind.userOf(token, c)
+    const caller: Caller = { id }
+    if (key) caller.key = key
+    if (claims) caller.claims = claims
+    if (isUnverified) caller.isUnverified = true
+    const address = plainIp(clientIp(c))
+    if (address !== undefined) {
+      const ip = shortened(address, config.ipStorage)
+      if (ip !== undefined) caller.ip = ip
+      if (isUnverified && config.newUsersPerMinute > 0 && claimedIp(c) === undefined) {
+        caller.network = await ids.network(networkOf(address, CUSTOMER_GROUPS))
+      }
+    }
+    const session = c.req.header('x-session-id')
+    if (session) caller.session = await ids.session(session)
+    return caller
+  }
+}
+
+/** The token of a request. Throws `missing_token`, `invalid_token`, `invalid_request`. */
+function tokenOf(c: AppContext, bodyToken: string | undefined): string {
+  const tokens = new Set(
+    [bearer(c.req.header('authorization')), c.req.header('x-user-token'), bodyToken]
+      .map((token) => token?.trim())
+      .filter((token) => token !== undefined && token !== ''),
+  )
+  const [token, other] = tokens
+  if (other !== undefined) {
+    throw new ApiError('invalid_request', 'Two different user tokens were sent; send one.')
+  }
+  if (token === undefined) {
+    throw new ApiError(
+      'missing_token',
+      'No user token: send it as `Authorization: Bearer TOKEN` or in the `x-user-token` header.',
+    )
+  }
+  return token
+}
+
+/** Builds what makes a user of an issued key. Junk is refused without the store, which judges the others. */
+function createIssued({ userHashSecret }: Pick<Config, 'userHashSecret'>) {
+  const keys = userHashSecret === undefined ? undefined : createIssuedKeys(userHashSecret)
+  return async function userOfKey(text: string): Promise<User> {
+    const found = await keys?.read(text)
+    if (found) return { id: found.userId, key: { id: found.id, hash: found.hash } }
+    throw new ApiError(
+      'invalid_key',
+      'This key is not valid: it is mistyped, or of another gateway.',
+    )
+  }
+}
+
+/** Builds what makes a user of any token. */
+function createAny({ config, now, log }: Pick<Deps, 'config' | 'now' | 'log'>, ids: Ids) {
   let adminId: string | undefined
   let warnedIn = 0
 
@@ -48,40 +141,14 @@ export function createIdentify({
     return user
   }
 
-  return async function identify(c, bodyToken) {
-    const tokens = new Set(
-      [bearer(c.req.header('authorization')), c.req.header('x-user-token'), bodyToken]
-        .map((token) => token?.trim())
-        .filter((token) => token !== undefined && token !== ''),
-    )
-    const [token, other] = tokens
-    if (other !== undefined) {
-      throw new ApiError('invalid_request', 'Two different user tokens were sent; send one.')
-    }
-    if (token === undefined) {
-      throw new ApiError(
-        'missing_token',
-        'No user token: send it as `Authorization: Bearer TOKEN` or in the `x-user-token` header.',
-      )
-    }
+  return async function userOfAny(token: string): Promise<User> {
     if (!PRINTABLE.test(token)) {
       throw new ApiError('invalid_token', 'A user token has 8 to 512 printable ASCII characters.')
     }
     const own = await ids.user(token)
     // Hashes are compared, so the time of the comparison reveals nothing about the key.
     if (config.adminKey !== undefined) adminId ??= await ids.user(config.adminKey)
-    const caller: Caller = { id: own === adminId ? await idOfAdminKey() : own }
-    const address = plainIp(clientIp(c))
-    if (address !== undefined) {
-      const ip = shortened(address, config.ipStorage)
-      if (ip !== undefined) caller.ip = ip
-      if (config.newUsersPerMinute > 0 && claimedIp(c) === undefined) {
-        caller.network = await ids.network(networkOf(address, CUSTOMER_GROUPS))
-      }
-    }
-    const session = c.req.header('x-session-id')
-    if (session) caller.session = await ids.session(session)
-    return caller
+    return { id: own === adminId ? await idOfAdminKey() : own, isUnverified: true }
   }
 }
 

@@ -1,9 +1,13 @@
-/** The ids of users and sessions: hashes of tokens and session names, keyed by `USER_HASH_SECRET` if it is set. */
+/** The ids of users and sessions: hashes of tokens and names, keyed by `USER_HASH_SECRET` if it is set. */
 import { encodeBase64Url } from 'hono/utils/encode'
 
 export type Ids = {
   /** 22 characters: the base64url of half an HMAC-SHA256 of the token. */
   user(token: string): Promise<string>
+  /** The same for the application's own name of a user: in its signed tokens, and wherever else it names users. */
+  ofUser(name: string): Promise<string>
+  /** The same for a user of an OIDC issuer. */
+  ofSubject(issuer: string, subject: string): Promise<string>
   /** 11 characters: enough to tell the sessions of one user apart. */
   session(name: string): Promise<string>
   /** 11 characters: a name for a network that does not tell its address. */
@@ -13,12 +17,19 @@ export type Ids = {
 /** Applications choose the names of sessions. Only this many characters of a name count. */
 const SESSION_LENGTH = 512
 
+/** The first characters of what is hashed for names. No token begins with them, so that none gives the id of a name. */
+const USER = '\x01'
+const SUBJECT = '\x02'
+
 /** Without a secret the ids are plain SHA-256. */
 export function createIds(secret: string | undefined): Ids {
   const hash = createHash(secret)
   const hashNetwork = createHash(secret)
   return {
     user: hash,
+    ofUser: (name) => hash(USER + name),
+    // The length keeps two pairs apart whose texts are the same one after the other.
+    ofSubject: (issuer, subject) => hash(`${SUBJECT}${issuer.length} ${issuer}${subject}`),
     session: async (name) => (await hash(`session ${name.slice(0, SESSION_LENGTH)}`)).slice(0, 11),
     network: async (address) => (await hashNetwork(`network ${address}`)).slice(0, 11),
   }

@@ -1,4 +1,4 @@
-/** The rules of admin commands: blocks, erase, clear, sessions and notes. */
+/** The rules of admin commands: blocks, erase, clear, sessions and notes. What admins decide about users is in people.ts. */
 import {
   AUDIT_ID_CHARS,
   type Clear,
@@ -72,7 +72,7 @@ export function clear(command: Clear, at: number, view: View): Step<Done> {
   return step
 }
 
-function auditOf(
+export function auditOf(
   { ip }: { ip?: string },
   at: number,
   action: Audit['action'],

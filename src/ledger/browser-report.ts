@@ -6,8 +6,10 @@ import {
   type ReportRefusal,
   type Reported,
 } from './commands.ts'
+import { credentialRefused } from './access.ts'
 import { advance, filter, isInForce, newProfile, newUsage, rowsOf } from './documents.ts'
-import { limitsOf, standingOf, windowsOf, type Limits } from './policy.ts'
+import { planOf, userRows } from './plans.ts'
+import { rowsFor, standingOf, windowsOf, type Limits } from './policy.ts'
 import { ALL_MODELS, own } from './shapes.ts'
 import { stepOf, type Step, type Terms, type View } from './step.ts'
 import { endOf, minuteOf, nextDay } from './windows.ts'
@@ -27,6 +29,9 @@ export function report(
   const account = advance(known ?? newUsage(user, now), now, view.past, terms)
   const { usage } = account
   const { at } = usage
+  const profile = view.profile(user)
+  const refused = credentialRefused(command, profile, at)
+  if (refused) return { answer: refused }
   const syncMinute = minuteOf(at)
   const syncs = (usage.syncMinute === syncMinute ? (usage.syncs ?? 0) : 0) + 1
   if (syncs > SYNCS_PER_MINUTE) {
@@ -43,7 +48,9 @@ export function report(
     }
     reported = { ...reported, [model]: most }
   }
-  const { blocks } = view.profile(user) ?? newProfile(user)
+  const { blocks } = profile ?? newProfile(user)
+  const plan = planOf(profile, command.claims?.plan, view)
+  const rowsNow = (model: string) => userRows(model, rowsFor(limits, model), plan.doc, profile, at)
   const asked = { ...rowsOf(usage), ...models }
   const standing = (scope: string, row: Limits = {}) =>
     standingOf('user', scope, row, windowsOf(usage, scope), at)
@@ -52,11 +59,12 @@ export function report(
     at,
     known: known !== undefined,
     models: Object.fromEntries(
-      Object.keys(asked).map((model) => [model, standing(model, limitsOf(limits, model))]),
+      Object.keys(asked).map((model) => [model, standing(model, rowsNow(model).model)]),
     ),
-    total: standing(ALL_MODELS, limits.total),
+    total: standing(ALL_MODELS, rowsNow(ALL_MODELS).total),
     blocks: filter(blocks, (block) => isInForce(block, at)),
   }
+  if (plan.doc) answer.plan = plan.name
   if (!known) return { answer }
   return { ...stepOf({ ...account, usage: { ...usage, reported, syncMinute, syncs } }), answer }
 }

@@ -1,6 +1,17 @@
 /** The commands of the ledger, and their answers. */
 import type { ModelLimits, Of, Rows, Standing } from './policy.ts'
-import type { Amounts, Block, Event, Unit } from './shapes.ts'
+import type {
+  Amounts,
+  Block,
+  Boost,
+  Event,
+  Key,
+  PlanDoc,
+  ProfileDoc,
+  SettingsDoc,
+  StoredRows,
+  Unit,
+} from './shapes.ts'
 import { DAY_MS, type Window } from './windows.ts'
 
 /** A settle that comes later than this after its admission changes nothing: the request is lost. */
@@ -39,6 +50,12 @@ export const SESSIONS_PER_USER = 64
  */
 export const MAX_TOKENS = 1_000_000_000
 
+/** A user may have this many keys. */
+export const KEYS_PER_USER = 20
+
+/** There may be this many plans. */
+export const PLANS = 100
+
 /** Ask to start a request that will cost at most `reserved` tokens. */
 export type Admit = {
   op: 'admit'
@@ -54,6 +71,18 @@ export type Admit = {
   limits: Rows
   /** The limits of everyone together. */
   everyone?: Rows
+  /** The maximum of completion tokens that the client sent; absent if it sent none. */
+  maximum?: number
+  /** How many completions it asks for, if more than one, and how many tokens of each are reserved. */
+  completions?: { count: number; tokens: number }
+  /**
+   * The caller may have made up the token. All of these together get this part of everyone's limits, in percent.
+   */
+  unverified?: number
+  /** The key by which the user is known. */
+  key?: { id: string; hash: string }
+  /** What the user's signed token says. `issuedAt` is 0 if it does not say when. */
+  claims?: { issuedAt: number; plan?: string; label?: string; words?: Record<string, 1> }
   /** What bounds new users: at most `perMinute` of a network, which is named by a hash. */
   newUsers?: { network: string; perMinute: number }
 }
@@ -63,7 +92,14 @@ export type Admit = {
  * time that the admission told: if the user's document is gone or older, the lease was lost with it, and the event is
  * entered.
  */
-export type Settle = { op: 'settle'; now: number; user: string; event: Event }
+export type Settle = {
+  op: 'settle'
+  now: number
+  user: string
+  event: Event
+  /** The admission was one of a caller who is not verified: tells the store what the step reads. */
+  unverified?: 1
+}
 
 /**
  * Count a request that was served although its lease is not certain: the store was unreachable, or its answer to the
@@ -99,7 +135,72 @@ export type Report = {
   models: Record<string, Amounts & { resetAt: number }>
   /** The limits that the environment sets for each user. */
   limits: ModelLimits
+  /** As for an admission. */
+  key?: Admit['key']
+  claims?: Admit['claims']
 }
+
+/** Change what is known of a user. A field of `clear` is removed. */
+export type SetProfile = {
+  op: 'profile'
+  now: number
+  user: string
+  set: ProfileFields
+  clear?: Partial<Record<keyof ProfileFields, 1>>
+  ip?: string
+}
+
+export type ProfileFields = {
+  label?: string
+  /** The words of the label, set and removed with it. */
+  words?: Record<string, 1>
+  note?: string
+  plan?: string
+  limits?: StoredRows
+  boost?: Boost
+  models?: Record<string, 1>
+  notBefore?: number
+}
+
+/** Store a plan. Without `plan`, delete it. */
+export type SetPlan = {
+  op: 'plan'
+  now: number
+  name: string
+  plan?: Omit<PlanDoc, 'v'>
+  ip?: string
+}
+
+/** Change the settings. A field of `clear` is removed. */
+export type SetSettings = {
+  op: 'settings'
+  now: number
+  set: SettingsFields
+  clear?: Partial<Record<keyof SettingsFields, 1>>
+  ip?: string
+}
+
+export type SettingsFields = Pick<SettingsDoc, 'globalLimits' | 'defaultPlan'>
+
+/** Create, change, rotate or delete one of a user's keys. */
+export type SetKey = {
+  op: 'key'
+  now: number
+  user: string
+  id: string
+  ip?: string
+} & (
+  | { action: 'create'; key: Key }
+  | { action: 'change'; set: KeyFields; clear?: Partial<Record<keyof KeyFields, 1>> }
+  /** The secret before stays valid until `graceUntil`. */
+  | { action: 'rotate'; secret: Pick<Key, 'hash' | 'start' | 'last4'>; graceUntil: number }
+  | { action: 'delete' }
+)
+
+export type KeyFields = Partial<Pick<Key, 'name' | 'expires' | 'disabled' | 'models'>>
+
+/** Set a user's counters of one window, or of all, to the reservations of the requests that have not ended. */
+export type Reset = { op: 'reset'; now: number; user: string; window?: Window; ip?: string }
 
 /**
  * Delete a user: the documents that requests and admins wrote, and the user's events. The totals of days stay as they
@@ -118,19 +219,38 @@ export type Note = { op: 'note'; now: number; action: 'export' | 'failed login';
 export type Clear = { op: 'clear'; now: number; ip?: string }
 
 /** The commands about one user. */
-export type UserCommand = Admit | Settle | Enter | SetBlock | Report | Erase
-export type Command = UserCommand | Clear | Login | Logout | Note
+export type UserCommand =
+  Admit | Settle | Enter | SetBlock | Report | Erase | SetProfile | SetKey | Reset
+export type Command = UserCommand | SetPlan | SetSettings | Clear | Login | Logout | Note
 
 /**
  * `at` is the moment of admission by the ledger's clock. `limits` are the limits that hold for this request, first the
  * user's and then everyone's, each with its use, this request included. It is absent if there are none.
  */
-export type Admitted = { ok: true; at: number; limits?: Standing[] }
+export type Admitted = {
+  ok: true
+  at: number
+  limits?: Standing[]
+  /** The user's plan, if it is one that is stored. */
+  plan?: string
+  /** A plan that the user should have, and that is not stored. */
+  unknownPlan?: string
+  /** The plan's maximum of completion tokens, where it is less than what the sender reserved. The reservation is of it. */
+  maximum?: number
+}
 
 export type Refusal =
   | { ok: false; reason: 'blocked'; model: string; why?: string; until?: number }
+  /** `unknown`: not one of the user's keys, or not its secret any more. */
+  | { ok: false; reason: 'key'; why: 'unknown' | 'disabled' | 'expired' }
+  /** The token was issued before the moment from which the user's tokens are valid. */
+  | { ok: false; reason: 'revoked' }
+  /** The plan, the user or the key does not include the model. */
+  | { ok: false; reason: 'model' }
+  /** The client asks for more completion tokens than the plan allows. */
+  | { ok: false; reason: 'maximum'; limit: number }
   | { ok: false; reason: 'models' }
-  | { ok: false; reason: 'running' }
+  | { ok: false; reason: 'running'; limit: number }
   | { ok: false; reason: 'newUsers'; perMinute: number; resetAt: number }
   | {
       ok: false
@@ -157,12 +277,22 @@ export type Reported = {
   models: Record<string, Standing>
   total: Standing
   blocks: Record<string, Block>
+  plan?: string
 }
 
-/** The user has reported often enough in this minute. */
-export type ReportRefusal = { ok: false; reason: 'syncs'; resetAt: number }
+/** The user has reported often enough in this minute, or the key or token is not valid. */
+export type ReportRefusal =
+  { ok: false; reason: 'syncs'; resetAt: number } | Extract<Refusal, { reason: 'key' | 'revoked' }>
 
 export type Done = { ok: true }
+
+/** The key after the change. */
+export type KeyDone = { ok: true; key: Key }
+export type KeyRefusal = { ok: false; reason: 'unknown' | 'keys' | 'exists' }
+
+export type PlanRefusal = { ok: false; reason: 'unknown' | 'plans' }
+
+export type ProfileDone = { ok: true; profile: ProfileDoc }
 
 type Answers = {
   admit: Admitted | Refusal
@@ -171,6 +301,11 @@ type Answers = {
   block: Done
   report: Reported | ReportRefusal
   erase: Done
+  profile: ProfileDone
+  plan: Done | PlanRefusal
+  settings: { ok: true; settings: SettingsDoc }
+  key: KeyDone | KeyRefusal
+  reset: Done
   login: Done
   logout: Done
   note: Done

@@ -5,7 +5,6 @@ import { fit } from './reading.ts'
 import {
   ALL_MODELS,
   ROW,
-  SHAPES,
   VERSIONS,
   own,
   type Amounts,
@@ -18,6 +17,7 @@ import {
   type ProfileDoc,
   type QuotaDoc,
   type Row,
+  type SettingsDoc,
   type ThinRow,
   type UsageDoc,
 } from './shapes.ts'
@@ -48,7 +48,15 @@ export const newUsage = (id: string, now: number): UsageDoc => ({
 
 export const newPast = (id: string): PastDoc => ({ v: VERSIONS.past, id, days: {} })
 
-export const newProfile = (id: string): ProfileDoc => ({ v: VERSIONS.profile, id, blocks: {} })
+export const newProfile = (id: string): ProfileDoc => ({
+  v: VERSIONS.profile,
+  id,
+  blocks: {},
+  limits: {},
+  keys: {},
+})
+
+export const newSettings = (): SettingsDoc => ({ v: VERSIONS.settings, plans: {} })
 
 export const newQuota = (at: number): QuotaDoc => ({ v: VERSIONS.quota, at, windows: {} })
 
@@ -237,13 +245,18 @@ export function blockOf(
 export const isInForce = ({ until }: Block, at: number): boolean =>
   until === undefined || until > at
 
-/**
- * When the last block of a profile ends, in epoch ms: 0 without blocks, `NO_END` if the profile has more than blocks.
- */
+/** When the last block of a profile ends, in epoch ms; 0 without blocks. */
+export const endOfBlocks = ({ blocks }: ProfileDoc): number =>
+  Math.max(0, ...Object.values(blocks).map(({ until = NO_END }) => until))
+
+export function hasMoreThanBlocks(profile: ProfileDoc): boolean {
+  const { v: _, id: __, blocks: ___, limits, keys, ...others } = profile
+  return [limits, keys, others].some((part) => Object.keys(part).length > 0)
+}
+
+/** When a profile is no longer needed: with its last block, or never if it has more than blocks. */
 export const endOfProfile = (profile: ProfileDoc): number =>
-  Object.keys(profile).every((name) => name in SHAPES.profile.fields)
-    ? Math.max(0, ...Object.values(profile.blocks).map(({ until = NO_END }) => until))
-    : NO_END
+  hasMoreThanBlocks(profile) ? NO_END : endOfBlocks(profile)
 
 /**
  * A user's place in the order of last activity: minutes since the epoch, plus a fraction made from the id. The fraction

@@ -40,7 +40,10 @@ export type MergeTerms = Keep & { now: number }
  */
 export type Overlap = { users: number; models: Record<string, number>; sessions: number }
 
-/** Merges two accounts at the later of their two moments. If both block the same model, the first one's block holds. */
+/**
+ * Merges two accounts at the later of their two moments. If both block the same model, the first one's block holds, and
+ * so does what admins wrote of it.
+ */
 export function mergeUser(first: UserParts, second: UserParts, terms: MergeTerms): UserParts {
   const profile = mergeProfile(first.profile, second.profile, terms)
   if (!first.usage || !second.usage) {
@@ -100,7 +103,13 @@ function mergeProfile(
 ): ProfileDoc | undefined {
   if (!one || !other) return one ?? other
   const inForce = ({ blocks }: ProfileDoc) => filter(blocks, (block) => isInForce(block, now))
-  return { ...other, ...one, blocks: { ...inForce(other), ...inForce(one) } }
+  return {
+    ...other,
+    ...one,
+    blocks: { ...inForce(other), ...inForce(one) },
+    limits: Object.keys(one.limits).length > 0 ? one.limits : other.limits,
+    keys: { ...other.keys, ...one.keys },
+  }
 }
 
 /** Adds up counters of the same span. If the spans differ, the later one holds. */

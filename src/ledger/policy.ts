@@ -4,7 +4,6 @@ import {
   UNITS,
   own,
   type Amounts,
-  type ProfileDoc,
   type Unit,
   type UsageDoc,
   type Windows,
@@ -37,7 +36,7 @@ export const limitsOf = (limits: ModelLimits, model: string): Limits | undefined
   own(limits.models, model) ?? limits.default
 
 /** Whose use a limit counts. */
-export type Of = 'user' | 'everyone'
+export type Of = 'user' | 'everyone' | 'unverified'
 
 /** The rows of limits that hold for one request: of its model, and of all models together. */
 export type Rows = { model?: Limits | undefined; total?: Limits | undefined }
@@ -125,13 +124,3 @@ export function linesOf({ limits, used }: Pick<Standing, 'limits' | 'used'>, at:
 export const isTotal = (model: string): boolean => model === ALL_MODELS
 
 export const NOTHING: Amounts = { requests: 0, tokens: 0 }
-
-/** The limits of one user: those that the environment sets for every user. */
-export const effectiveLimits = (
-  environment: ModelLimits,
-  _user: { profile: ProfileDoc },
-): ModelLimits => environment
-
-/** The limits of everyone together; no rows if the environment sets none. */
-export const everyoneLimits = (environment: ModelLimits | undefined): ModelLimits =>
-  environment ?? { models: {} }

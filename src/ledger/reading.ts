@@ -30,6 +30,7 @@ function isWhole(shape: Shape, value: unknown): boolean {
   if (shape === 'text') return typeof value === 'string'
   if (shape === 'text?') return value === undefined || typeof value === 'string'
   if ('packed' in shape) return isWhole(shape.packed, value)
+  if ('optional' in shape) return value === undefined || isWhole(shape.optional, value)
   if (!isJson(value)) return false
   // A page of days has tens of thousands of fields, so this allocates nothing.
   if ('each' in shape) {
@@ -59,6 +60,7 @@ export function fit(shape: Shape, value: unknown): unknown {
   if ('packed' in shape) {
     return fit(shape.packed, typeof value === 'string' ? JSON.parse(value) : value)
   }
+  if ('optional' in shape) return missing ? undefined : fit(shape.optional, value)
   // Lua cannot tell an empty list from an empty object.
   const found = missing || (Array.isArray(value) && value.length === 0) ? {} : value
   if (!isJson(found)) throw new TypeError('not an object')

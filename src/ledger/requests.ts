@@ -19,12 +19,11 @@ import {
 import {
   advance,
   answersOf,
-  blockOf,
+  filter,
   hasAnswers,
   isPast,
   newDay,
   newPast,
-  newProfile,
   newQuota,
   newRow,
   newUsage,
@@ -42,6 +41,7 @@ import {
   windowsOf,
   type Limits,
   type Of,
+  type Rows,
   type Standing,
 } from './policy.ts'
 import {
@@ -49,15 +49,17 @@ import {
   VERSIONS,
   own,
   type Amounts,
-  type Block,
   type Event,
   type Lease,
   type NewUsersDoc,
+  type ProfileDoc,
   type QuotaDoc,
   type Row,
   type UsageDoc,
   type Windows,
 } from './shapes.ts'
+import { accessRefused } from './access.ts'
+import { everyoneRows, planOf, shareOf, unverifiedScope, userRows, type UserPlan } from './plans.ts'
 import { stepOf, type Step, type Terms, type View } from './step.ts'
 import {
   charge,
@@ -89,36 +91,31 @@ export function admit(
   view: View,
   terms: Terms,
 ): Step<Admitted | Refusal> {
-  const { id, user, model } = command
+  const { id, user, model, claims } = command
   const known = view.usage(user)
   const account = advance(known ?? newUsage(user, now), now, view.past, terms)
   const { usage } = account
   const { at } = usage
+  const profile = view.profile(user)
+  const policy = policyOf(command, profile, view, at)
+  const groups = groupsOf(command, policy, usage, view.quota)
   const held = own(usage.leases, id)
-  if (held) return { answer: admitted(held.at, groupsOf(command, usage, view.quota)) }
-  if (view.entered(id)) return { answer: admitted(at, groupsOf(command, usage, view.quota)) }
+  if (held) return { answer: admitted(held.at, groups, policy) }
+  if (view.entered(id)) return { answer: admitted(at, groups, policy) }
 
-  const block = blockOf(view.profile(user) ?? newProfile(user), model, at)
-  if (block) return { answer: blocked(...block) }
-  if (!own(usage.models, model) && Object.keys(usage.models).length >= MODELS_PER_USER) {
-    return { answer: { ok: false, reason: 'models' } }
-  }
-  if (runningAt(usage.leases, at) >= RUNNING_PER_USER) {
-    return { answer: { ok: false, reason: 'running' } }
-  }
-
-  const reserved = reservedBy(command)
-  const groups = groupsOf(command, usage, view.quota)
-  for (const group of groups) {
-    const refusal = refuse(group, reserved, at)
-    if (refusal) return { answer: refusal }
-  }
+  const refusal =
+    accessRefused(command, profile, policy, at) ??
+    tooMany(usage, model, at, policy) ??
+    firstRefusal(groups, policy.reserved, at)
+  if (refusal) return { answer: refusal }
 
   const newUsers = known ? {} : newUsersOf(command, at, view)
   if (newUsers.refusal) return { answer: newUsers.refusal }
 
+  const { reserved } = policy
   const windows = countedIn(groups)
   const lease: Lease = { model, at, until: at + command.lasts, reserved, windows }
+  if (command.unverified !== undefined) lease.unverified = 1
   const quotas = chargeAll(view, lease, at)
   const row = open(whole(useOf(usage, model).row), reserved)
   const next = indexed({
@@ -127,10 +124,82 @@ export function admit(
     leases: { ...usage.leases, [id]: lease },
   })
   if (command.ip !== undefined) next.ip = command.ip
-  const answer = admitted(at, withReserved(groups, lease))
+  if (claims?.label !== undefined && claims.label !== usage.label) {
+    next.label = claims.label
+    next.words = claims.words ?? {}
+  }
+  if (claims?.plan !== undefined) next.plan = claims.plan
+  else if (claims) delete next.plan
+  if (command.key) next.keysUsed = usedKeys(usage, profile, command.key.id)
+  const answer = admitted(at, withReserved(groups, lease), policy)
   const step = { ...stepOf({ ...account, usage: next }), quotas, answer }
   return newUsers.doc ? { ...step, newUsers: newUsers.doc } : step
 }
+
+/** What holds for one request: its rows of limits, its plan, and what it reserves under that plan. */
+type Policy = {
+  user: Rows
+  everyone: Rows
+  /** The part of these for callers who are not verified, if this is one. */
+  unverified?: Rows
+  plan: UserPlan
+  reserved: Amounts
+  /** The plan's maximum of completion tokens, where it is less than what the sender reserved. */
+  maximum?: number
+}
+
+function policyOf(command: Admit, profile: ProfileDoc | undefined, view: View, at: number): Policy {
+  const { model, limits, everyone, claims } = command
+  const plan = planOf(profile, claims?.plan, view)
+  const policy: Policy = {
+    user: userRows(model, limits, plan.doc, profile, at),
+    everyone: everyoneRows(model, everyone, view.settings()),
+    plan,
+    reserved: reservedBy(command),
+  }
+  if (command.unverified !== undefined) {
+    policy.unverified = shareOf(policy.everyone, command.unverified)
+  }
+  const most = plan.doc?.maxCompletionTokens
+  const { completions } = command
+  // Without a maximum of its own, a request gets the plan's.
+  if (most === undefined || completions === undefined || completions.tokens <= most) return policy
+  const less = completions.count * (completions.tokens - most)
+  const reserved = reservedBy({ reserved: command.reserved - less })
+  return { ...policy, reserved, maximum: most }
+}
+
+/** The refusal of a user who has too many requests running, or too many models today. */
+function tooMany(
+  usage: UsageDoc,
+  model: string,
+  at: number,
+  { plan }: Policy,
+): Refusal | undefined {
+  if (!own(usage.models, model) && Object.keys(usage.models).length >= MODELS_PER_USER) {
+    return { ok: false, reason: 'models' }
+  }
+  const limit = Math.min(plan.doc?.concurrentRequests ?? RUNNING_PER_USER, RUNNING_PER_USER)
+  return runningAt(usage.leases, at) >= limit ? { ok: false, reason: 'running', limit } : undefined
+}
+
+function firstRefusal(groups: Standing[], reserved: Amounts, at: number): Refusal | undefined {
+  for (const group of groups) {
+    const refusal = refuse(group, reserved, at)
+    if (refusal) return refusal
+  }
+  return undefined
+}
+
+/** When each of the user's keys was last used. Keys that were deleted are left out. */
+const usedKeys = (
+  { keysUsed, at }: UsageDoc,
+  profile: ProfileDoc | undefined,
+  id: string,
+): Record<string, number> => ({
+  ...filter(keysUsed ?? {}, (_, key) => own(profile?.keys ?? {}, key) !== undefined),
+  [id]: at,
+})
 
 /**
  * Counts a new user in the network's minute, or refuses. A network beyond `NETWORKS` is not counted: who has so many
@@ -251,7 +320,7 @@ function close(
   // Of a user's requests, the failed ones count too.
   const ofUser = { ...amounts, requests: 1 }
   const corrected = changeWindows(next.usage, model, (windows) => correct(windows, lease, ofUser))
-  const quotas = changeQuotas(view.quota, model, now, (windows) => correct(windows, lease, amounts))
+  const quotas = changeQuotas(view.quota, lease, now, (windows) => correct(windows, lease, amounts))
   const closed = indexed({ ...corrected, leases, sessions, seen: usage.at })
   return {
     ...stepOf({ ...next, usage: closed }),
@@ -272,13 +341,14 @@ function withSession(usage: UsageDoc, date: string, { session, outcome }: Event)
 
 /** All limits that hold for a request, in the order in which they are checked. */
 function groupsOf(
-  command: Pick<Admit, 'model' | 'limits' | 'everyone'>,
+  { model }: Pick<Admit, 'model'>,
+  { user: limits, everyone, unverified }: Pick<Policy, 'user' | 'everyone' | 'unverified'>,
   usage: UsageDoc,
   quota: View['quota'],
 ): Standing[] {
-  const { model, limits, everyone = {} } = command
   const group = (of: Of, scope: string, row: Limits | undefined) => {
-    const windows = of === 'user' ? windowsOf(usage, scope) : quota(scope)?.windows
+    const counted = of === 'unverified' ? unverifiedScope(scope) : scope
+    const windows = of === 'user' ? windowsOf(usage, scope) : quota(counted)?.windows
     return row ? [standingOf(of, scope, row, windows, usage.at)] : []
   }
   return [
@@ -286,6 +356,8 @@ function groupsOf(
     ...group('user', ALL_MODELS, limits.total),
     ...group('everyone', ALL_MODELS, everyone.total),
     ...group('everyone', model, everyone.model),
+    ...group('unverified', ALL_MODELS, unverified?.total),
+    ...group('unverified', model, unverified?.model),
   ]
 }
 
@@ -345,14 +417,16 @@ function changeWindows(
   }
 }
 
-/** Applies a change to everyone's windows of all models and of one model. */
+/** Applies a change to everyone's windows of all models and of a lease's model, and to those of who is not verified. */
 function changeQuotas(
   quota: View['quota'],
-  model: string,
+  { model, unverified }: Lease,
   now: number,
   change: (windows: Windows, at: number) => Windows,
 ): Record<string, QuotaDoc> {
-  const changed = [ALL_MODELS, model].map((scope) => {
+  const scopes = [ALL_MODELS, model]
+  const all = unverified ? [...scopes, ...scopes.map(unverifiedScope)] : scopes
+  const changed = all.map((scope) => {
     const doc = quota(scope) ?? newQuota(now)
     const at = Math.max(doc.at, now)
     return [scope, { ...doc, at, windows: change(current(doc.windows, at), at) }] as const
@@ -362,7 +436,7 @@ function changeQuotas(
 
 /** Everyone's counters with a lease's reservation charged. */
 const chargeAll = ({ quota }: View, lease: Lease, now: number) =>
-  changeQuotas(quota, lease.model, now, (windows, at) => charge(windows, lease, at))
+  changeQuotas(quota, lease, now, (windows, at) => charge(windows, lease, at))
 
 /** A user's row of a day, and whether no request of that day was answered. */
 function rowOf(
@@ -417,12 +491,11 @@ function indexed(usage: UsageDoc): UsageDoc {
   return isDue ? { ...usage, indexed: { at, tokens } } : usage
 }
 
-const blocked = (model: string, block: Block): Refusal => {
-  const refusal: Refusal = { ok: false, reason: 'blocked', model }
-  if (block.reason !== undefined) refusal.why = block.reason
-  if (block.until !== undefined) refusal.until = block.until
-  return refusal
+const admitted = (at: number, groups: Standing[], { plan, maximum }: Policy): Admitted => {
+  const answer: Admitted = { ok: true, at }
+  if (groups.length > 0) answer.limits = groups
+  if (plan.doc) answer.plan = plan.name
+  if (plan.unknown !== undefined) answer.unknownPlan = plan.unknown
+  if (maximum !== undefined) answer.maximum = maximum
+  return answer
 }
-
-const admitted = (at: number, groups: Standing[]): Admitted =>
-  groups.length ? { ok: true, at, limits: groups } : { ok: true, at }

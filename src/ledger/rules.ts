@@ -6,6 +6,7 @@
  */
 import { clear, erase, note, session, setBlock } from './admin.ts'
 import { report } from './browser-report.ts'
+import { reset, setKey, setPlan, setProfile, setSettings } from './people.ts'
 import type { Command } from './commands.ts'
 import { admit, enter, settle } from './requests.ts'
 import { ALL_MODELS } from './shapes.ts'
@@ -43,6 +44,16 @@ export function reduce(command: Command, view: View, terms: Terms): Step {
       return setBlock(command, at, view)
     case 'report':
       return report(command, at, view, terms)
+    case 'profile':
+      return setProfile(command, at, view)
+    case 'key':
+      return setKey(command, at, view)
+    case 'plan':
+      return setPlan(command, at, view)
+    case 'settings':
+      return setSettings(command, at, view)
+    case 'reset':
+      return reset(command, at, view, terms)
     case 'erase':
       return erase(command, at)
     case 'clear':

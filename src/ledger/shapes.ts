@@ -15,6 +15,9 @@ export const VERSION = 2
 /** The oldest version of files and lines that is read. Files from before the first release have another form. */
 export const OLDEST = 2
 
+/** In a row of limits: no limit. */
+export const UNLIMITED = -1
+
 /** Stands for "all models" in blocks, in limits and in counters. */
 export const ALL_MODELS = '*'
 
@@ -69,6 +72,8 @@ export type Lease = {
   reserved: Amounts
   /** The windows that hold the reservation. */
   windows: Record<string, 1>
+  /** It counts among the callers who are not verified. */
+  unverified?: 1
 }
 
 /** What requests write about one user. */
@@ -101,10 +106,38 @@ export type UsageDoc = {
   syncs?: number
   /** What the user's browser reports as today's use, per model. It is shown beside the metered use, and is no proof. */
   reported: Record<string, Amounts>
+  /** What the user's signed token said last. */
+  label?: string
+  words?: Record<string, 1>
+  plan?: string
+  /** When each key was last used. */
+  keysUsed?: Record<string, number>
 }
 
 /** A user's days before the current one. */
 export type PastDoc = { v: number; id: string; days: Record<string, Record<string, ThinRow>> }
+
+/** Amounts by the name of a limit; `UNLIMITED` is no limit. */
+export type StoredLimits = Record<string, number>
+
+/** Rows of limits by model, `*` for models without a row, and `total` for all models together. */
+export type StoredRows = Record<string, StoredLimits>
+
+/** An issued key. Its secret is not here, only the SHA-256 of it. */
+export type Key = {
+  hash: string
+  /** The first and the last characters of the key, for people. */
+  start: string
+  last4: string
+  name?: string
+  created: number
+  expires?: number
+  disabled?: 1
+  /** The models that it may call; absent for all. */
+  models?: Record<string, 1>
+  /** The secret before the last rotation, and until when it is valid. */
+  previous?: { hash: string; until: number }
+}
 
 export type Block = { at: number; reason?: string | undefined; until?: number | undefined }
 
@@ -114,6 +147,45 @@ export type ProfileDoc = {
   id: string
   /** By model, or `*` for all of them. */
   blocks: Record<string, Block>
+  label?: string
+  /** The words of the label. */
+  words?: Record<string, 1>
+  note?: string
+  plan?: string
+  /** The user's own limits. They take the place of those of the plan. */
+  limits: StoredRows
+  /** What is added to limits until a moment. */
+  boost?: Boost
+  /** The models that the user may call; absent for all. */
+  models?: Record<string, 1>
+  keys: Record<string, Key>
+  /** Signed tokens that were issued before this moment are refused. */
+  notBefore?: number
+}
+
+export type Boost = { limits: StoredRows; until: number }
+
+/** A named set of limits. */
+export type PlanDoc = {
+  v: number
+  limits: StoredRows
+  /** The models that its users may call; absent for all. */
+  models?: Record<string, 1>
+  /** The most completion tokens of one request. */
+  maxCompletionTokens?: number
+  /** The most requests that a user may have running. */
+  concurrentRequests?: number
+}
+
+/** What admins set for everyone. */
+export type SettingsDoc = {
+  v: number
+  /** The limits of everyone together; absent where those of the environment hold. */
+  globalLimits?: StoredRows
+  /** The plan of users without a plan; absent for `default`. */
+  defaultPlan?: string
+  /** The names of all plans that are stored. */
+  plans: Record<string, 1>
 }
 
 /** Everyone's use of one model, or of all. In the document of all models, `at` is the clock of the ledger. */
@@ -184,6 +256,25 @@ export type Event = {
   late?: true
 }
 
+export type AuditAction =
+  | 'login'
+  | 'failed login'
+  | 'logout'
+  | 'block'
+  | 'unblock'
+  | 'erase'
+  | 'clear'
+  | 'export'
+  | 'user'
+  | 'reset'
+  | 'plan'
+  | 'delete plan'
+  | 'settings'
+  | 'create key'
+  | 'change key'
+  | 'rotate key'
+  | 'delete key'
+
 /**
  * An action of an admin. It holds only the first characters of a user's id, because the trail is kept after a user is
  * erased.
@@ -191,9 +282,11 @@ export type Event = {
 export type Audit = {
   v: number
   at: number
-  action: 'login' | 'failed login' | 'logout' | 'block' | 'unblock' | 'erase' | 'clear' | 'export'
+  action: AuditAction
   user?: string
   model?: string
+  /** What was changed: names of fields, of a plan, or of a key. */
+  what?: string
   reason?: string
   until?: number
   /** Absent if several addresses failed to log in. */
@@ -204,7 +297,8 @@ export type Audit = {
 
 /**
  * A missing `number` is 0, a missing `text` is empty, and one with a `?` stays absent. A `packed` part may be stored as
- * JSON text within the document, so that a step parses only the parts that it needs.
+ * JSON text within the document, so that a step parses only the parts that it needs. An `optional` part may be absent, which
+ * differs from an empty one.
  */
 export type Shape =
   | 'number'
@@ -214,6 +308,7 @@ export type Shape =
   | { each: Shape }
   | { fields: Record<string, Shape> }
   | { packed: Shape }
+  | { optional: Shape }
 
 const numbers = (...names: string[]): { fields: Record<string, Shape> } => ({
   fields: Object.fromEntries(names.map((name) => [name, 'number'])),
@@ -227,6 +322,22 @@ const tokens = ['charged', 'prompt', 'cached', 'completion', 'overReservation']
 const row = numbers(...outcomes, 'lost', ...tokens, 'reserved', 'lostTokens')
 const dayRow: { fields: Record<string, Shape> } = {
   fields: { ...numbers(...outcomes, ...tokens, 'users', 'at').fields, hours: { each: 'number' } },
+}
+
+const limitRows: Shape = { each: { each: 'number' } }
+const names: Shape = { each: 'number' }
+const key: Shape = {
+  fields: {
+    hash: 'text',
+    start: 'text',
+    last4: 'text',
+    name: 'text?',
+    created: 'number',
+    expires: 'number?',
+    disabled: 'number?',
+    models: { optional: names },
+    previous: { optional: { fields: { hash: 'text', until: 'number' } } },
+  },
 }
 
 const modelUse: Shape = { fields: { row: thinRow, windows } }
@@ -256,12 +367,17 @@ export const SHAPES = {
             until: 'number',
             reserved: amounts,
             windows: { each: 'number' },
+            unverified: 'number?',
           },
         },
       },
       syncMinute: 'number?',
       syncs: 'number?',
       reported: { each: amounts },
+      label: 'text?',
+      words: { optional: names },
+      plan: 'text?',
+      keysUsed: { optional: names },
     },
   },
   past: { fields: { v: 'number', id: 'text', days: { each: { each: thinRow } } } },
@@ -270,6 +386,32 @@ export const SHAPES = {
       v: 'number',
       id: 'text',
       blocks: { each: { fields: { at: 'number', reason: 'text?', until: 'number?' } } },
+      label: 'text?',
+      words: { optional: names },
+      note: 'text?',
+      plan: 'text?',
+      limits: limitRows,
+      boost: { optional: { fields: { limits: limitRows, until: 'number' } } },
+      models: { optional: names },
+      keys: { each: key },
+      notBefore: 'number?',
+    },
+  },
+  plan: {
+    fields: {
+      v: 'number',
+      limits: limitRows,
+      models: { optional: names },
+      maxCompletionTokens: 'number?',
+      concurrentRequests: 'number?',
+    },
+  },
+  settings: {
+    fields: {
+      v: 'number',
+      globalLimits: { optional: limitRows },
+      defaultPlan: 'text?',
+      plans: names,
     },
   },
   quota: { fields: { v: 'number', at: 'number', windows } },
@@ -298,6 +440,8 @@ export const VERSIONS: Record<Kind, number> = {
   usage: 2,
   past: 2,
   profile: 2,
+  plan: 2,
+  settings: 2,
   quota: 2,
   newUsers: 2,
   models: 2,
@@ -314,6 +458,8 @@ export type Documents = {
   usage: UsageDoc
   past: PastDoc
   profile: ProfileDoc
+  plan: PlanDoc
+  settings: SettingsDoc
   quota: QuotaDoc
   newUsers: NewUsersDoc
   models: { v: number; models: Record<string, 1> }

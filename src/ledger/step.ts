@@ -7,8 +7,10 @@ import type {
   Event,
   NewUsersDoc,
   PastDoc,
+  PlanDoc,
   ProfileDoc,
   QuotaDoc,
+  SettingsDoc,
   UsageDoc,
 } from './shapes.ts'
 
@@ -17,6 +19,9 @@ export type Step<A extends Answer = Answer> = {
   usage?: UsageDoc
   past?: PastDoc
   profile?: ProfileDoc
+  /** A plan that was stored, or deleted if it has no document. */
+  plan?: { name: string; doc?: PlanDoc }
+  settings?: SettingsDoc
   /** By model, and `*` for all of them. */
   quotas?: Record<string, QuotaDoc>
   day?: DayDoc
@@ -40,6 +45,8 @@ export type View = {
   usage(user: string): UsageDoc | undefined
   past(user: string): PastDoc | undefined
   profile(user: string): ProfileDoc | undefined
+  plan(name: string): PlanDoc | undefined
+  settings(): SettingsDoc | undefined
   /** Everyone's use of a model, or of all (`*`). */
   quota(scope: string): QuotaDoc | undefined
   day(date: string): DayDoc | undefined

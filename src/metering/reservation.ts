@@ -24,8 +24,20 @@ export type Reservation = {
   tokens: number
   /** Body bytes without image data, for estimates. */
   promptBytes: number
-  /** The maximum that has to be written into the body, where the field is missing or null (strict only). */
+  /** The maximum that the client sent; absent if it sent none. */
+  sent?: number
+  /** Where the client sent no maximum: the field for one, and what is reserved for each of the completions. */
+  room?: Room
+  /** The maximum that has to be written into the body (strict only). */
   splice?: { field: string; tokens: number }
+}
+
+export type Room = {
+  field: string
+  /** The field is there, and null. */
+  isNull: boolean
+  completions: number
+  tokens: number
 }
 
 /** Chat templates add tokens to a prompt (gpt-oss about 70), and a few to each message. */
@@ -86,11 +98,15 @@ export function reservationOf(
   // Upstream may ignore a maximum that is none, or read a text as a number.
   const assumed = given.length > 0 && given.every(isAmount) ? 0 : rules.maxCompletionTokens
   const maximum = fields.length === 0 ? 0 : Math.max(assumed, ...given.map(amountOf))
-  const tokens = Math.min(prompt + numberOf(body) * maximum, MAX_RESERVATION)
+  const completions = numberOf(body)
+  const tokens = Math.min(prompt + completions * maximum, MAX_RESERVATION)
 
   const [field] = fields
-  if (!strict || field === undefined || given.length > 0) return { tokens, promptBytes }
-  return { tokens, promptBytes, splice: { field, tokens: maximum } }
+  if (field === undefined) return { tokens, promptBytes }
+  if (given.length > 0) return { tokens, promptBytes, sent: maximum }
+  const room = { field, isNull: Object.hasOwn(body, field), completions, tokens: maximum }
+  const reservation = { tokens, promptBytes, room }
+  return strict ? { ...reservation, splice: { field, tokens: maximum } } : reservation
 }
 
 const isAmount = (value: unknown): value is number =>

@@ -20,10 +20,12 @@ export type ChunkQueue = {
  * which day is the current one. Days come before their users.
  */
 export function queueOf(state: State): ChunkQueue {
-  const { quotas, entered = [], erased = [], events, audit = [] } = state
+  const { quotas, plans = [], settings = [], entered = [], erased = [], events, audit = [] } = state
   const days = state.days.toSorted((a, b) => (a.date < b.date ? -1 : 1))
   const parts = [
     part(quotas, (items) => ({ kind: 'quotas', items })),
+    part(plans, (items) => ({ kind: 'plans', items })),
+    part(settings, (items) => ({ kind: 'settings', items })),
     part(days, (items) => ({ kind: 'days', items })),
     part(usersOf(state), (items) => ({ kind: 'users', items })),
     part(entered, (items) => ({ kind: 'entered', items })),

@@ -75,6 +75,8 @@ const viewAt = ({ usage, past, quotas, days }: Rebuilt, at: number): View => ({
   usage: (user) => usage.get(user),
   past: (user) => past.get(user),
   profile: () => undefined,
+  plan: () => undefined,
+  settings: () => undefined,
   quota(scope) {
     const quota = quotas.get(scope)
     return quota && { ...quota, at: Math.min(quota.at, at) }

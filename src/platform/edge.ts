@@ -3,6 +3,7 @@ import type { Context, Hono } from 'hono'
 import { ConfigError, readConfig, type Config, type Vars } from '../config/config.ts'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
+import { tokenNotes } from '../config/tokens.ts'
 import { createLog, type Log } from '../log.ts'
 import { claimReader } from './claimed-ip.ts'
 import { transformPipe } from '../gateway/pipe.ts'
@@ -62,6 +63,7 @@ export function createEdgeApp(options: EdgeOptions): App {
       config,
       store,
       fetch,
+      fetchKeys: (url, init) => globalThis.fetch(url, init),
       now: Date.now,
       log,
       clientIp,
@@ -97,10 +99,12 @@ function openStore(
   // On the edge, the kind is always `rest`.
   const rest = config.redis?.kind === 'rest' ? config.redis : undefined
   const { cap, limits, globalLimits } = config
-  if (rest) log.info('start', { cap, limits, globalLimits, users: 'tokens are not verified' })
+  const { notes, warnings } = tokenNotes(config)
+  if (rest) log.info('start', { cap, limits, globalLimits, users: notes })
   else if (!bound) {
     log.error('start.no_store', { help: 'set KV_REST_API_URL and KV_REST_API_TOKEN' })
   }
+  for (const warning of warnings) log.warn('start.user_tokens', { help: warning })
   const redis = rest && restClient({ ...rest, timeoutMs })
   const chosen =
     bound ??

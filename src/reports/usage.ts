@@ -19,11 +19,18 @@ import {
   type QuotaDoc,
   type UsageDoc,
 } from '../ledger/shapes.ts'
+import { labelOf } from '../ledger/labels.ts'
+import { DEFAULT_PLAN } from '../ledger/plans.ts'
 import { dateOf, nextDay } from '../ledger/windows.ts'
 import type { User, UserQuery } from '../store/store.ts'
 
 /** A user's day per model. A model without use is listed too if it (or `*`) is blocked or reported. */
-export function userReport({ usage, profile }: User, limits: ModelLimits, now: number) {
+export function userReport(
+  { usage, profile }: User,
+  limits: ModelLimits,
+  now: number,
+  plan = DEFAULT_PLAN,
+) {
   const isToday = usage.date === dateOf(now)
   const rows = isToday ? rowsOf(usage) : {}
   const reported = isToday ? usage.reported : {}
@@ -55,7 +62,8 @@ export function userReport({ usage, profile }: User, limits: ModelLimits, now: n
     }
   })
   const lastActive = lastActiveOf(usage) || null
-  return { userId: usage.id, ipAddress: usage.ip ?? null, lastActive, models }
+  const label = labelOf({ usage, profile }) ?? null
+  return { userId: usage.id, label, plan, ipAddress: usage.ip ?? null, lastActive, models }
 }
 
 /** The limits of a model, or of all models (`*`). */

@@ -1,6 +1,6 @@
 /** `GET /api/admin/usage`: the usage of everyone, and of a page of users. */
 import type { AppContext, Deps } from '../context.ts'
-import { effectiveLimits, everyoneLimits } from '../ledger/policy.ts'
+import { everyoneLimits, limitsOfUser } from '../ledger/plans.ts'
 import { datesTo } from '../ledger/windows.ts'
 import { inOrder, modelStats, quotasToday, userReport } from '../reports/usage.ts'
 import { formatCursor } from '../store/cursor.ts'
@@ -19,7 +19,7 @@ export const usageHandler =
     const at = now()
     const store = storeOf(deps)
     const users = { sort, limit: q === undefined ? limit : 0, from, now: at }
-    const [{ days, page, events, quotas }, audit, asked] = await storeAnswer(
+    const [{ days, page, events, quotas, policy }, audit, asked] = await storeAnswer(
       Promise.all([
         store.overview({ dates: datesTo(at, config.statsDays), users, events: EVENTS }),
         store.audit(AUDITS),
@@ -28,8 +28,11 @@ export const usageHandler =
     )
     const found = asked ? [asked] : inOrder(page.users, users)
     return c.json({
-      users: found.map((user) => userReport(user, effectiveLimits(config.limits, user), at)),
-      stats: modelStats(days, quotas, everyoneLimits(config.globalLimits), at),
+      users: found.map((user) => {
+        const { plan, limits } = limitsOfUser(config.limits, user, policy, at)
+        return userReport(user, limits, at, plan)
+      }),
+      stats: modelStats(days, quotas, everyoneLimits(config.globalLimits, policy.settings), at),
       days: days.map(({ date, total }) => ({ date, ...total })),
       quotas: quotasToday(quotas, at),
       events,

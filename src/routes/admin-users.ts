@@ -7,7 +7,7 @@ import type { Block } from '../ledger/shapes.ts'
 import { isScope } from '../metering/models.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import { BLOCK_REFUSAL, blockBody } from './admin-schemas.ts'
-import { USER_ID } from './user-query.ts'
+import { userInPath } from './user-name.ts'
 
 /** `POST /api/admin/usage`: blocks a user or lifts a block. */
 export const blockHandler =
@@ -46,13 +46,7 @@ export const blockHandler =
 export const eraseHandler =
   (deps: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {
-    const user = c.req.param('userId') ?? ''
-    if (!USER_ID.test(user)) {
-      throw new ApiError(
-        'invalid_request',
-        'A user id has 22 characters: letters, digits, _ and -.',
-      )
-    }
+    const user = userInPath(c)
     const store = storeOf(deps)
     const known = await storeAnswer(store.user(user))
     // Also without a user document: events and queued usage may still exist.

@@ -1,6 +1,7 @@
 /** `/admin`: the overview, whole or as a refresh. */
+import { tokenNotes } from '../config/tokens.ts'
 import type { AppContext, Deps } from '../context.ts'
-import { effectiveLimits, everyoneLimits } from '../ledger/policy.ts'
+import { everyoneLimits, limitsOfUser } from '../ledger/plans.ts'
 import { datesTo } from '../ledger/windows.ts'
 import { blocksOf, pastDays, today, userLine } from '../reports/dashboard.ts'
 import { inOrder } from '../reports/usage.ts'
@@ -39,12 +40,13 @@ export const overviewHandler =
         part ? [] : store.audit(AUDIT),
       ]),
     )
-    const { days, page, events } = overview
+    const { days, page, events, policy } = overview
+    const global = everyoneLimits(config.globalLimits, policy.settings)
     const live: Live = {
       health: store.health(),
-      today: today(overview, { limits: everyoneLimits(config.globalLimits), prices }, at),
+      today: today(overview, { limits: global, prices }, at),
       users: inOrder(page.users, users).map((user) =>
-        userLine(user, { limits: effectiveLimits(config.limits, user), prices }, at),
+        userLine(user, { ...limitsOfUser(config.limits, user, policy, at), prices }, at),
       ),
       sort,
       next: page.next && formatCursor(page.next),
@@ -58,6 +60,7 @@ export const overviewHandler =
       cut: blocked.length >= BLOCKED,
       audit,
       origin: new URL(c.req.url).origin,
+      tokens: tokenNotes(config),
     }
     return answerPage(c, overviewPage({ ...frame, live, more }))
   }

@@ -2,7 +2,7 @@
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { rowsOf } from '../ledger/documents.ts'
-import { effectiveLimits } from '../ledger/policy.ts'
+import { limitsOfUser, type Policy } from '../ledger/plans.ts'
 import { dateOf, datesTo } from '../ledger/windows.ts'
 import { blocksOf, userDay, userDays } from '../reports/dashboard.ts'
 import { lastActiveOf } from '../reports/usage.ts'
@@ -26,10 +26,11 @@ export const userHandler =
     const { config } = deps
     const frame = frameOf(c, deps)
     const at = frame.now
-    const user = await userOf(c, deps)
+    const [user, policy] = await Promise.all([userOf(c, deps), policyOf(deps)])
     const { usage, profile } = user
     const { id, ip } = usage
-    const terms = { limits: effectiveLimits(config.limits, user), prices: config.prices }
+    const { limits } = limitsOfUser(config.limits, user, policy, at)
+    const terms = { limits, prices: config.prices }
     const live: UserLive = {
       id,
       ip,
@@ -50,6 +51,8 @@ export const userHandler =
     const more = { blocks: blocksOf(profile, at), names }
     return answerPage(c, userPage({ ...frame, live, ...(await seen()), more }))
   }
+
+const policyOf = (deps: Deps): Promise<Policy> => storeAnswer(storeOf(deps).policy())
 
 /** The user in the path. Throws `not_found`. */
 export async function userOf(c: AppContext, deps: Deps): Promise<WholeUser> {

@@ -1,6 +1,6 @@
 /** The contents of an export: users today, days, or events. */
 import type { Deps } from '../context.ts'
-import { effectiveLimits } from '../ledger/policy.ts'
+import { limitsOfUser } from '../ledger/plans.ts'
 import { ALL_MODELS } from '../ledger/shapes.ts'
 import { datesTo } from '../ledger/windows.ts'
 import type { Cursor, EventCursor, EventPage, Store } from '../store/store.ts'
@@ -10,7 +10,7 @@ import { inOrder, userReport } from '../reports/usage.ts'
 const USERS_AT_ONCE = 200
 const EVENTS_AT_ONCE = 1000
 
-export type Readable = Pick<Store, 'listUsers' | 'days' | 'eventPage'>
+export type Readable = Pick<Store, 'policy' | 'listUsers' | 'days' | 'eventPage'>
 type CsvRow = Record<string, Cell>
 type Entries = { objects: unknown[]; rows: CsvRow[] }
 
@@ -50,14 +50,16 @@ export const FILES: Record<'users' | 'days' | 'events', ExportFile> = {
       'blockedUntil',
     ],
     async *pages(store, { config, now }) {
+      const policy = await store.policy()
       let from: Cursor | undefined
       do {
         const at = now()
         const order = { sort: 'lastActive', ascending: true, now: at } as const
         const page = await store.listUsers({ ...order, from, limit: USERS_AT_ONCE })
-        const objects = inOrder(page.users, order).map((user) =>
-          userReport(user, effectiveLimits(config.limits, user), at),
-        )
+        const objects = inOrder(page.users, order).map((user) => {
+          const { plan, limits } = limitsOfUser(config.limits, user, policy, at)
+          return userReport(user, limits, at, plan)
+        })
         const rows = objects.flatMap(({ models, ...user }) =>
           (models.length ? models : [{ blockedUntil: null }]).map((model) => ({
             ...user,

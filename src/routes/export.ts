@@ -4,11 +4,10 @@ import { ApiError } from '../errors.ts'
 import type { Admin } from '../http/admin.ts'
 import { methodNotAllowed } from '../http/methods.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
-import { dateOf } from '../ledger/windows.ts'
-import { StoreError } from '../store/store.ts'
 import { CSV_START, csvLine } from '../reports/csv.ts'
 import { FILES, type ExportFile, type Readable } from './export-files.ts'
 import { exportQuery, type Format } from './export-schemas.ts'
+import { answerFile } from './file-answer.ts'
 
 /** The pieces of the file; none is empty. */
 async function* textsOf(
@@ -35,10 +34,9 @@ async function* textsOf(
  * first: a user who is active during the export may appear twice, but none is missing. If the store fails during the
  * export, the file breaks off.
  */
-export function exportHandler(deps: Deps, admin: Admin) {
-  const encoder = new TextEncoder()
-
-  return async (c: AppContext): Promise<Response> => {
+export const exportHandler =
+  (deps: Deps, admin: Admin) =>
+  async (c: AppContext): Promise<Response> => {
     // Hono would serve a HEAD as a GET and discard the body.
     if (c.req.method === 'HEAD') throw methodNotAllowed('HEAD', ['GET'])
     const asked = exportQuery.safeParse(c.req.query())
@@ -52,31 +50,5 @@ export function exportHandler(deps: Deps, admin: Admin) {
     const store = storeOf(deps)
     await storeAnswer(store.execute({ op: 'note', action: 'export', ...admin.stamp(c) }))
     const texts = textsOf(FILES[kind], format, store, deps)
-    const first = await storeAnswer(texts.next())
-    const { readable, writer, fail } = deps.relay.pipe({ isEventStream: false }, c.req.raw)
-    writer.closed.catch(() => undefined)
-    async function pump(): Promise<void> {
-      // A reader that stalls must not keep the server from stopping.
-      const deadline = setTimeout(() => fail(new Error('the time is up')), deps.config.requestMs)
-      try {
-        for (let next = first; !next.done; next = await texts.next()) {
-          await writer.write(encoder.encode(next.value))
-        }
-        await writer.close()
-      } catch (error) {
-        // The reader must not take the file for complete. (workerd still ends the response normally.)
-        if (error instanceof StoreError) deps.log.error('export.broken_off', { kind, error })
-        fail(error)
-      } finally {
-        clearTimeout(deadline)
-      }
-    }
-    c.executionCtx.waitUntil(pump())
-    const name = `weir-${kind}-${dateOf(deps.now())}.${format}`
-    return c.body(readable, 200, {
-      ...deps.relay.headers,
-      'content-type': format === 'csv' ? 'text/csv; charset=utf-8' : 'application/x-ndjson',
-      'content-disposition': `attachment; filename="${name}"`,
-    })
+    return answerFile(c, deps, texts, { kind, format })
   }
-}

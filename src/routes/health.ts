@@ -4,6 +4,7 @@
  */
 import { Hono } from 'hono/tiny'
 import { version } from '../../package.json'
+import { tokenNotes } from '../config/tokens.ts'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError, errorResponse } from '../errors.ts'
 import { notConfigured } from '../gateway/upstream.ts'
@@ -19,7 +20,8 @@ type Database = { connected: boolean | null; latencyMs: number | null; reason?: 
 type Checked = { database: Database; checkedAt: number }
 
 export function healthRoutes(deps: Deps): Hono<AppEnv> {
-  const { store, environment, now } = deps
+  const { config, store, environment, now } = deps
+  const userTokens = tokenNotes(config)
   const app = new Hono<AppEnv>()
   const look = rememberedCheck(deps)
 
@@ -32,6 +34,7 @@ export function healthRoutes(deps: Deps): Hono<AppEnv> {
       ...checked,
       ...health,
       storageType: storage,
+      userTokens,
       environment: { platform, isVercel: platform === 'vercel' },
       version,
       timestamp: now(),

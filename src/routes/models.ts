@@ -7,11 +7,11 @@ import { notOffered } from '../gateway/body.ts'
 import type { Calls } from '../gateway/calls.ts'
 import { frameOf, headersDown } from '../gateway/headers.ts'
 import { createKeptAnswers } from '../gateway/kept-answers.ts'
+import { createOffers, isOffered, type Offer } from '../gateway/offer.ts'
 import type { Relay } from '../gateway/relay.ts'
 import { callUpstream } from '../gateway/upstream.ts'
 import { pathWithin } from '../http/below-path.ts'
 import type { Identify } from '../identity/caller.ts'
-import { isOffered } from '../metering/models.ts'
 import { MODEL_PATH } from '../providers/groq.ts'
 import { textOf } from './simple-form.ts'
 
@@ -21,20 +21,24 @@ import { textOf } from './simple-form.ts'
  */
 export function modelsHandler(deps: Deps, identify: Identify, relay: Relay, calls: Calls) {
   const kept = createKeptAnswers(deps.now)
-  const { allowedModels } = deps.config
-  const shown = (path: string, answer: Response) =>
-    path === 'models' && answer.ok && !allowedModels.includes('*')
-      ? onlyOffered(answer, allowedModels)
+  const offerOf = createOffers(deps)
+  const shown = (path: string, offer: Offer, answer: Response) =>
+    path === 'models' && answer.ok && !offer.lists.every((list) => list.includes('*'))
+      ? onlyOffered(answer, offer)
       : answer
 
   return async function models(c: AppContext): Promise<Response> {
-    const { id: user } = await identify(c)
+    const caller = await identify(c)
+    const { id: user } = caller
     const { pathname, search } = new URL(c.req.url)
-    const path = modelsPath(pathname, deps.config)
+    const { path, model } = modelsPath(pathname, deps.config)
+    const offer = await offerOf(caller)
+    if (model !== undefined && !isOffered(model, offer)) throw notOffered(model)
     const known = kept.get(path + search)
     if (known) {
       return shown(
         path,
+        offer,
         new Response(known.body, { ...known, headers: new Headers(known.headers) }),
       )
     }
@@ -82,17 +86,17 @@ export function modelsHandler(deps: Deps, identify: Identify, relay: Relay, call
     })
     c.executionCtx.waitUntil(done.finally(end))
     for (const [name, value] of Object.entries(deps.relay.headers)) headers.set(name, value)
-    return shown(path, new Response(relayed.body, { status, statusText, headers }))
+    return shown(path, offer, new Response(relayed.body, { status, statusText, headers }))
   }
 }
 
 /** The provider's list with the models that are offered. Throws `upstream_unreachable` if it cannot be read. */
-async function onlyOffered(answer: Response, globs: string[]): Promise<Response> {
+async function onlyOffered(answer: Response, offer: Offer): Promise<Response> {
   try {
     const { modelList } = await import('./models-schemas.ts')
     const list = JSON.parse(await textOf(answer)) as z.infer<typeof modelList>
     modelList.parse(list)
-    const data = list.data.filter(({ id }) => isOffered(id, globs))
+    const data = list.data.filter(({ id }) => isOffered(id, offer))
     const headers = new Headers(answer.headers)
     // The server sets the length of what is not streamed.
     for (const name of ['transfer-encoding', 'content-length']) headers.delete(name)
@@ -106,11 +110,11 @@ const MODELS = '/api/groq/openai/v1/models'
 
 /**
  * `models` or `models/{id}`; the id stays encoded as the client sent it. The router matches decoded paths, so the raw
- * path is checked again: no other path may be called with the provider's key. Throws `model_not_allowed`.
+ * path is checked again: no other path may be called with the provider's key.
  */
-function modelsPath(url: string, { basePath, allowedModels }: Readonly<Config>): string {
+function modelsPath(url: string, { basePath }: Readonly<Config>): { path: string; model?: string } {
   const pathname = pathWithin(basePath)(url)
-  if (pathname === MODELS) return 'models'
+  if (pathname === MODELS) return { path: 'models' }
   if (!pathname.startsWith(`${MODELS}/`)) {
     throw new ApiError('not_found', 'Write the path up to the name of the model without escapes.')
   }
@@ -127,6 +131,5 @@ function modelsPath(url: string, { basePath, allowedModels }: Readonly<Config>):
       'The name of a model has only the characters A-Z a-z 0-9 . _ : / - and no `..`.',
     )
   }
-  if (!isOffered(name, allowedModels)) throw notOffered(name)
-  return `models/${id}`
+  return { path: `models/${id}`, model: name }
 }

@@ -11,7 +11,7 @@ import { notConfigured } from '../gateway/upstream.ts'
 import type { Bodies } from '../http/bodies.ts'
 import { methodNotAllowed } from '../http/methods.ts'
 import { uncompressed } from '../http/uncompressed.ts'
-import { createIdentify, type Caller } from '../identity/caller.ts'
+import type { Caller, Identify } from '../identity/caller.ts'
 import type { MeteredRoute } from '../metering/reservation.ts'
 import type { Bytes } from '../ports.ts'
 import { METERED, UNMETERED } from '../providers/groq.ts'
@@ -38,10 +38,9 @@ type Served = {
 }
 
 /** The proxy routes. Metered ones need a database and a provider key. */
-export function proxyRoutes(deps: Deps, bodies: Bodies): Hono<AppEnv> {
+export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hono<AppEnv> {
   const { config } = deps
   const app = new Hono<AppEnv>()
-  const identify = createIdentify(deps)
   const relay = createRelay(deps.relay)
   const calls = createCalls()
   let parts: Parts | undefined

@@ -2,10 +2,10 @@
 import { Hono } from 'hono/tiny'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import { tooManyUsers } from '../gateway/refusal.ts'
+import { refusalError, tooManyUsers } from '../gateway/refusal.ts'
 import { SYNCS_PER_MINUTE, type Reported, type ReportRefusal } from '../ledger/commands.ts'
 import { MINUTE_MS, minuteOf } from '../ledger/windows.ts'
-import { createIdentify } from '../identity/caller.ts'
+import type { Identify } from '../identity/caller.ts'
 import { pageJsonBody } from '../http/json-body.ts'
 import type { Bodies } from '../http/bodies.ts'
 import { limitBody } from '../http/limit-body.ts'
@@ -16,9 +16,8 @@ import { syncReport } from '../reports/usage.ts'
 import { SYNC_REFUSAL, syncBody } from './sync-schemas.ts'
 
 /** The route of browser reports. Reports are not trusted: they neither count as usage nor lift a limit. */
-export function syncRoutes(deps: Deps, bodies: Bodies): Hono<AppEnv> {
+export function syncRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hono<AppEnv> {
   const { config, now } = deps
-  const identify = createIdentify(deps)
   const strangers = createStrangers(deps)
   const app = new Hono<AppEnv>()
 
@@ -35,8 +34,11 @@ export function syncRoutes(deps: Deps, bodies: Bodies): Hono<AppEnv> {
       user: caller.id,
       models,
       limits: config.limits,
+      ...(caller.key && { key: caller.key }),
+      ...(caller.claims && { claims: caller.claims }),
     } as const
     const answer = await strangers(caller.network, () => storeAnswer(store.execute(report)))
+    if (!answer.ok && answer.reason !== 'syncs') throw refusalError(answer, '', now())
     if (!answer.ok) {
       throw new ApiError(
         'rate_limit_exceeded',

@@ -1,5 +1,6 @@
 /** The interface of the store. Every implementation passes the contract tests in test/store/. */
 import type { AnswerOf, Command, Enter, Settle, Settled } from '../ledger/commands.ts'
+import type { Policy } from '../ledger/plans.ts'
 import type {
   Audit,
   DayDoc,
@@ -22,8 +23,14 @@ export interface Store {
   takeTurn(key: string, perMinute: number): Promise<Turn>
   /** A page of at most `limit` users, by last activity or by tokens today. The order is at most ten minutes old. */
   listUsers(query: UserQuery): Promise<UserPage>
-  /** Days, a page of users, the newest events and everyone's counters, in as few calls as possible. */
+  /** The plans and the settings that admins have stored. */
+  policy(): Promise<Policy>
+  /** Days, a page of users, the newest events, everyone's counters and the policy, in as few calls as possible. */
   overview(query: OverviewQuery): Promise<Overview>
+  /** At most `limit` users with a word in their label that begins with a text, which is in lower case. */
+  searchLabels(prefix: string, limit: number): Promise<User[]>
+  /** A page of at most `limit` profiles that have more than blocks, in the order of ids, after the id `from`. */
+  listProfiles(limit: number, from?: string): Promise<ProfilePage>
   /** At most `limit` users with a block, the longest-lasting first. Some blocks may have expired. */
   blockedUsers(limit: number): Promise<ProfileDoc[]>
   /** The requested days, without days that have no data. */
@@ -92,6 +99,9 @@ export type EventCursor = { skip: number; known: string[] }
 
 export type EventPage = { events: Event[]; next?: EventCursor }
 
+/** `next` is the id after which the next page begins. */
+export type ProfilePage = { profiles: ProfileDoc[]; next?: string }
+
 export type UserPage = { users: User[]; next?: Cursor }
 
 /** `dates` as for `days`, `users` as for `listUsers`; `events` is the most events. */
@@ -103,6 +113,7 @@ export type Overview = {
   page: UserPage
   events: Event[]
   quotas: Record<string, QuotaDoc>
+  policy: Policy
 }
 
 /** The store is slow, unavailable or broken. It is unknown whether the command was applied. */

@@ -1,14 +1,20 @@
 /** The page at `/`: what Weir is, and a first call. */
+import { TOKEN_KINDS, type TokenKind } from '../config/tokens.ts'
 import { Page } from './page.tsx'
 
-/** A call that works without further setup. */
-export const FirstCall = ({ origin }: { origin: string }) => (
-  <pre>
-    {`curl ${origin}/api/groq \\\n  -H 'x-user-token: my-first-user' \\\n  -d '{"prompt":"Hello"}'`}
-  </pre>
-)
+type Gateway = { origin: string; kinds: TokenKind[] }
 
-export const homePage = ({ origin }: { origin: string }) => (
+/** A call that works without further setup, if any token is taken. */
+export const FirstCall = ({ origin, kinds }: Gateway) => {
+  const token = kinds.includes('any') ? 'my-first-user' : 'TOKEN'
+  return (
+    <pre>
+      {`curl ${origin}/api/groq \\\n  -H 'x-user-token: ${token}' \\\n  -d '{"prompt":"Hello"}'`}
+    </pre>
+  )
+}
+
+export const homePage = ({ origin, kinds }: Gateway) => (
   <Page title="LLM gateway">
     <h1>An LLM gateway with a cap for every user</h1>
     <p>
@@ -16,8 +22,12 @@ export const homePage = ({ origin }: { origin: string }) => (
       each user, enforces a hard cap, and does not change a byte of the answers.
     </p>
     <h2>A first call</h2>
-    <FirstCall origin={origin} />
-    <p class="soft">Any token of 8 characters or more is a user. A new token is a new user.</p>
+    <FirstCall origin={origin} kinds={kinds} />
+    <p class="soft">
+      {kinds.includes('any')
+        ? 'Any token of 8 characters or more is a user. A new token is a new user.'
+        : `TOKEN stands for a user token: ${kinds.map((kind) => TOKEN_KINDS[kind]).join(', or ')}.`}
+    </p>
     <h2>With an SDK</h2>
     <pre>{`baseURL  ${origin}/api/groq/openai/v1\napiKey   the user's token`}</pre>
     <p class="soft">

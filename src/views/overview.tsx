@@ -1,4 +1,5 @@
 /** The dashboard: everyone's usage, blocked users, and recent requests. */
+import type { TokenNotes } from '../config/tokens.ts'
 import type { Event } from '../ledger/shapes.ts'
 import type { StoreHealth } from '../store/fallback/store.ts'
 import type { PastDays, Today } from '../reports/dashboard.ts'
@@ -17,7 +18,11 @@ import { requests } from './requests.tsx'
 export type Live = UserList & { health: StoreHealth; today: Today; events: Event[] }
 
 /** What only a whole page shows. */
-export type More = AdminActions & { history: PastDays; origin: string }
+export type More = AdminActions & {
+  history: PastDays
+  origin: string
+  tokens: TokenNotes
+}
 
 /** The page, or without `more` only the parts for a refresh. */
 export function overviewPage({ live, more, ...frame }: Frame & { live: Live; more?: More }) {
@@ -35,10 +40,14 @@ export function overviewPage({ live, more, ...frame }: Frame & { live: Live; mor
         )}
         {health.evicts !== undefined && <Notice bad>{evictionWarning(health.evicts)}</Notice>}
       </div>
+      {more?.tokens.warnings.map((warning) => (
+        <Notice bad>{warning}</Notice>
+      ))}
+      {more && <p class="soft">{more.tokens.notes.join(' ')}</p>}
       {more && !more.history.requests && !live.users.length && (
         <Card id="first" title="Nothing has been counted yet">
           <p>Make a first call. Its user appears here within seconds:</p>
-          <FirstCall origin={more.origin} />
+          <FirstCall origin={more.origin} kinds={more.tokens.kinds} />
         </Card>
       )}
       {figures(today, now)}

@@ -70,10 +70,10 @@ describe.each(KINDS)('on %s', (kind) => {
       const session = await logIn(gateway)
       const user = `/admin/users/${seededId(3)}`
       expect(await billed(() => get(gateway, '/admin', session))).toBeLessThanOrEqual(7)
-      expect(await billed(() => get(gateway, user, session))).toBeLessThanOrEqual(3)
+      expect(await billed(() => get(gateway, user, session))).toBeLessThanOrEqual(4)
       const refresh = { ...session, ...LIVE }
       expect(await billed(() => get(gateway, '/admin', refresh))).toBeLessThanOrEqual(4)
-      expect(await billed(() => get(gateway, user, refresh))).toBeLessThanOrEqual(3)
+      expect(await billed(() => get(gateway, user, refresh))).toBeLessThanOrEqual(4)
     }
   })
 

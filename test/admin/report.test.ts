@@ -129,6 +129,8 @@ test('reports the requests of a user', () => {
   )
   expect(userReport(user, LIMITS, NOON + 2000)).toEqual({
     userId: 'alice',
+    label: null,
+    plan: 'default',
     ipAddress: '192.0.2.7',
     lastActive: NOON + 1000,
     models: [
@@ -157,6 +159,8 @@ test('reports the requests of a user', () => {
 test('reports a user without address and without usage', () => {
   expect(userReport(userOf(), LIMITS, NOON)).toEqual({
     userId: 'alice',
+    label: null,
+    plan: 'default',
     ipAddress: null,
     lastActive: NOON,
     models: [],

@@ -12,6 +12,7 @@ import {
   newRow,
   newUsage,
 } from '../../src/ledger/documents.ts'
+import type { TokenKind } from '../../src/config/tokens.ts'
 import type { Limits } from '../../src/ledger/policy.ts'
 import {
   VERSION,
@@ -136,6 +137,7 @@ function pages(views: Views, name: string): string[] {
       },
     ],
     origin: 'http://localhost:8787',
+    tokens: { kinds: ['any' as const], notes: ['Tokens: any.'], warnings: ['any is risky.'] },
   }
   const of = {
     id: ID,
@@ -146,7 +148,7 @@ function pages(views: Views, name: string): string[] {
     days: userDays({ ...user, past: newPast(ID) }, [dateOf(NOW)]),
   }
   return [
-    views.homePage({ origin: 'http://localhost:8787' }),
+    views.homePage({ origin: 'http://localhost:8787', kinds: ['any'] }),
     views.loginPage(),
     views.loginPage({ error: name }),
     views.setupPage(),
@@ -319,6 +321,13 @@ describe('today', () => {
     expect(page.match(/per minute/g)).toHaveLength(2)
     expect(page).not.toContain('per day')
   })
+})
+
+test('a first call has a token that is taken', () => {
+  const home = (kinds: TokenKind[]) => String(homePage({ origin: 'http://localhost', kinds }))
+  expect(home(['any', 'signed'])).toContain('my-first-user')
+  expect(home(['signed'])).toContain('x-user-token: TOKEN')
+  expect(home(['signed'])).not.toMatch(/my-first-user|Any token/)
 })
 
 test('a share of a limit of 0 is 100%', () => {

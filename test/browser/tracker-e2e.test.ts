@@ -8,12 +8,18 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { MINUTE_MS, SECOND_MS } from '../../src/ledger/windows.ts'
 import { useBrowser } from '../support/browser.ts'
 import { ADMIN_KEY, eventOf, KINDS, type Gateway } from '../support/gateways.ts'
+import { ownJwt } from '../support/issuer.ts'
 import { transcripts } from '../support/transcripts.ts'
 import { useWorld } from '../support/world.ts'
 
 const MODEL = 'openai/gpt-oss-20b'
 const TOKEN = 'token-of-a-page'
 const LIMITS = { MODEL_LIMITS: '{"*":{"tokensPerDay":10000,"requestsPerDay":50}}' }
+
+const SECRET = 'secret-of-an-application-of-the-tests'
+const SIGNED = { ...LIMITS, USER_TOKENS: 'signed', USER_TOKEN_SECRETS: SECRET }
+const signedToken = () =>
+  ownJwt({ sub: 'user-7', exp: Math.floor(Date.now() / 1000) + 600 }, SECRET)
 
 type Weir = EventTarget & { fetch: typeof fetch }
 type Heard = { type: string; detail: unknown }
@@ -24,8 +30,9 @@ const chromium = useBrowser()
 let site: Server
 let origin: string
 
-/** The URL of the page's gateway. */
+/** The URL of the page's gateway, and the page's token. */
 let base: string
+let userToken = TOKEN
 
 beforeAll(async () => {
   const tracker = await readFile('static/tracker.js')
@@ -38,7 +45,7 @@ beforeAll(async () => {
         <script type="module">
           import { createTracker } from './tracker.js'
           window.heard = []
-          window.weir = createTracker({ userToken: '${TOKEN}', base: '${base}', banner: true })
+          window.weir = createTracker({ userToken: '${userToken}', base: '${base}', banner: true })
           for (const type of ['usage', 'quota', 'blocked', 'unblocked', 'sync', 'error']) {
             weir.addEventListener(type, ({ detail }) => heard.push({ type, detail: detail.message ?? detail }))
           }
@@ -57,8 +64,9 @@ afterAll(async () => {
 })
 
 /** Opens a new page with a stopped clock. */
-async function open(gateway: Gateway): Promise<Page> {
+async function open(gateway: Gateway, token = TOKEN): Promise<Page> {
   base = gateway.url
+  userToken = token
   const context = await chromium.profile(Date.now())
   const page = await context.newPage()
   await page.goto(origin)
@@ -103,7 +111,7 @@ const ask = (page: Page) =>
       const text = await response.text()
       return { status: response.status, id: response.headers.get('x-weir-id'), text }
     },
-    [base, TOKEN, MODEL] as const,
+    [base, userToken, MODEL] as const,
   )
 
 async function block(user: string, fields: object): Promise<void> {
@@ -118,25 +126,31 @@ async function block(user: string, fields: object): Promise<void> {
 const banner = (page: Page) => page.getByRole('alert')
 
 describe.each(KINDS)('on %s', (kind) => {
-  test('a page reports the usage of its calls, and gets the counts of the server', async () => {
-    const page = await open(await world.gateway(kind, LIMITS))
-    expect((await syncsAfter(page, 2 * SECOND_MS)).status()).toBe(200)
-    expect(await heard(page, 'quota')).toEqual([{}])
-    const { status, id, text } = await ask(page)
-    expect([status, text]).toEqual([200, new TextDecoder().decode(transcripts.stream?.body)])
-    const { user, charged, total } = await eventOf(world.store, id)
-    await expect.poll(() => heard(page, 'usage')).toHaveLength(1)
-    await syncsAfter(page, 5 * SECOND_MS)
-    const [, quota] = (await heard(page, 'quota')) as Record<string, object>[]
-    expect(quota?.[MODEL]).toMatchObject({
-      tokensUsedDay: charged,
-      tokensRemainingDay: 10_000 - charged,
-      requestsDay: 1,
-    })
-    const { usage } = (await world.store.user(user))!
-    expect(Object.values(usage.reported)).toEqual([{ tokens: total, requests: 1 }])
-    expect(await heard(page, 'error')).toEqual([])
-  })
+  test.each([
+    ['any token', LIMITS, () => TOKEN],
+    ['a signed token', SIGNED, signedToken],
+  ])(
+    'a page reports the usage of its calls, and gets the counts of the server, with %s',
+    async (_, vars, tokenOf) => {
+      const page = await open(await world.gateway(kind, vars), tokenOf())
+      expect((await syncsAfter(page, 2 * SECOND_MS)).status()).toBe(200)
+      expect(await heard(page, 'quota')).toEqual([{}])
+      const { status, id, text } = await ask(page)
+      expect([status, text]).toEqual([200, new TextDecoder().decode(transcripts.stream?.body)])
+      const { user, charged, total } = await eventOf(world.store, id)
+      await expect.poll(() => heard(page, 'usage')).toHaveLength(1)
+      await syncsAfter(page, 5 * SECOND_MS)
+      const [, quota] = (await heard(page, 'quota')) as Record<string, object>[]
+      expect(quota?.[MODEL]).toMatchObject({
+        tokensUsedDay: charged,
+        tokensRemainingDay: 10_000 - charged,
+        requestsDay: 1,
+      })
+      const { usage } = (await world.store.user(user))!
+      expect(Object.values(usage.reported)).toEqual([{ tokens: total, requests: 1 }])
+      expect(await heard(page, 'error')).toEqual([])
+    },
+  )
 
   test('a block is shown after the next sync, and removed by the first sync after it is lifted', async () => {
     const page = await open(await world.gateway(kind, LIMITS))

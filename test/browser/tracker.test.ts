@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { gzipSync } from 'node:zlib'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { useBrowser } from '../support/browser.ts'
+import { ownJwt } from '../support/issuer.ts'
 import { startSite, type Site, type Sync } from '../support/page.ts'
 import { transcripts, type Transcript } from '../support/transcripts.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
@@ -399,6 +400,26 @@ describe('storage', () => {
     expect(tokens(await tab.syncsAfter(2 * SECOND))).toBe(15)
     const all = await tab.page.evaluate(() => JSON.stringify(localStorage))
     expect(all).not.toContain('user-token-1')
+  })
+
+  test('is that of the user whom a signed token names, also when another token replaces it', async () => {
+    const context = await chromium.profile(NOON)
+    const exp = NOON / 1000
+    const open = async (payload: object) => {
+      const tab = await Tab.open(context, page({ userToken: ownJwt(payload, 'a secret') }))
+      await tab.record(10)
+      const { [MODEL]: use } = await tab.usage()
+      await tab.page.evaluate(() => window.weir.close())
+      return use?.day.tokens
+    }
+    // Characters of all lengths in base64url.
+    expect(await open({ sub: 'Zoë >?', exp, label: '>>>???' })).toBe(10)
+    expect(await open({ sub: 'Zoë >?', exp: exp + 600, label: '>>>???' })).toBe(20)
+    expect(await open({ sub: 'Ada', exp })).toBe(10)
+    expect(await open({ iss: 'https://auth.test', sub: 'Ada', exp })).toBe(10)
+    expect(await open({ exp })).toBe(10)
+    const all = await context.pages()[0]?.evaluate(() => JSON.stringify(localStorage))
+    expect(all).not.toMatch(/Zo|Ada|auth/)
   })
 
   test('that is forbidden is replaced by memory', async () => {

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { cp, mkdtemp, rm, symlink } from 'node:fs/promises'
+import { cp, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, resolve } from 'node:path'
 import { expect, test } from 'vitest'
@@ -14,7 +14,8 @@ import { CONNECTED } from '../../src/store/redis/store.ts'
 import { nextDay } from '../../src/ledger/windows.ts'
 import { createIds } from '../../src/identity/ids.ts'
 import { useBrowser } from '../support/browser.ts'
-import { ADMIN_KEY } from '../support/gateways.ts'
+import { ADMIN_KEY, startGateway } from '../support/gateways.ts'
+import { issuedJwt, pairOf, startIssuer } from '../support/issuer.ts'
 import { useWorld } from '../support/world.ts'
 
 const world = useWorld()
@@ -46,8 +47,9 @@ const fences = ({ text }: Page, language: string): string[] =>
   )
 
 /** Fills in the values that a reader would replace. */
-const filled = (code: string, url: string): string =>
+const filled = (code: string, url: string, keyId = ''): string =>
   code
+    .replaceAll('KEY_ID', keyId)
     .replaceAll(/https:\/\/HOST|http:\/\/127\.0\.0\.1:8787/g, url)
     .replaceAll('THE_PRINTED_KEY', ADMIN_KEY)
     .replaceAll('USER_ID', USER_ID)
@@ -95,7 +97,7 @@ test('every mentioned file exists', () => {
 
 test('every mentioned variable exists, and all are mentioned', () => {
   const others = [
-    ...['NODE_ENV', 'USER_ID', 'THE_PRINTED_KEY', 'TEST_URL', 'TEST_MODEL'],
+    ...['NODE_ENV', 'USER_ID', 'KEY_ID', 'WEIR_KEY', 'THE_PRINTED_KEY', 'TEST_URL', 'TEST_MODEL'],
     ...['HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'NO_PROXY', 'STORAGE_KV_REST_API_URL'],
   ]
   const names = mentioned(/\b([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?=\b|_)/g)
@@ -234,8 +236,19 @@ test('every command is run, or has a reason not to be run', () => {
   expect(NOT_RUN.filter(([known]) => !lines.some((line) => known.test(line)))).toEqual([])
 })
 
-async function run(command: string, args: string[], cwd: string): Promise<string> {
-  const child = spawn(command, args, { cwd, env: { ...process.env, ADMIN_KEY } })
+/** The secret that identity.md tells to replace. */
+const [, USER_TOKEN_SECRETS = ''] = /USER_TOKEN_SECRETS='(.+)'/.exec(doc('identity')) ?? []
+
+/** The gateway that the scripts and calls of a page are about. */
+const gatewayOf = (path: string) =>
+  world.gateway(
+    'node',
+    path.endsWith('identity.md') ? { USER_TOKENS: 'signed', USER_TOKEN_SECRETS } : {},
+  )
+
+async function run(command: string, args: string[], cwd: string, more = {}): Promise<string> {
+  const env = { ...process.env, ADMIN_KEY, USER_TOKEN_SECRETS, ...more }
+  const child = spawn(command, args, { cwd, env })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) {
     stream.on('data', (data: Buffer) => (output += data.toString()))
@@ -245,14 +258,24 @@ async function run(command: string, args: string[], cwd: string): Promise<string
   return output
 }
 
+/** Creates a key of the reader. */
+async function newKey(url: string): Promise<{ id: string; key: string }> {
+  const headers = { authorization: `Bearer ${ADMIN_KEY}` }
+  const body = JSON.stringify({ userId: USER_ID })
+  const answer = await fetch(`${url}/api/admin/keys`, { method: 'POST', headers, body })
+  return (await answer.json()) as { id: string; key: string }
+}
+
 test.each(PAGES.filter((page) => commands(page).some((line) => line.startsWith('curl '))))(
   'the calls with curl of $path succeed, one after the other',
   async (page) => {
-    const { url } = await world.gateway('node')
+    const { url } = await gatewayOf(page.path)
     const folder = await mkdtemp(join(tmpdir(), 'weir-docs-'))
     try {
+      for (const table of fences(page, 'csv')) await writeFile(join(folder, 'users.csv'), table)
+      const keyId = page.text.includes('KEY_ID') ? (await newKey(url)).id : ''
       for (const line of commands(page).filter((one) => one.startsWith('curl '))) {
-        const call = filled(line, url).replace('curl ', 'curl -sS --fail-with-body ')
+        const call = filled(line, url, keyId).replace('curl ', 'curl -sS --fail-with-body ')
         await run('sh', ['-c', call], folder)
       }
     } finally {
@@ -272,10 +295,41 @@ test('the values of variables in commands are right', () => {
 
 test.each(DOCS.flatMap((page) => fences(page, 'js').map((code) => ({ path: page.path, code }))))(
   'a script of $path answers: $code',
-  async ({ code }) => {
-    const { url } = await world.gateway('node')
+  async ({ path, code }) => {
+    const { url } = await gatewayOf(path)
     const args = ['--input-type=module', '-e', filled(code, url)]
-    expect((await run(process.execPath, args, process.cwd())).length).toBeGreaterThan(10)
+    const more = code.includes('WEIR_KEY') ? { WEIR_KEY: (await newKey(url)).key } : {}
+    expect((await run(process.execPath, args, process.cwd(), more)).length).toBeGreaterThan(10)
+  },
+)
+
+test.each(fences(read('docs/identity.md'), 'json'))(
+  'an issuer of identity.md can be configured, and its tokens are taken: %s',
+  async (code) => {
+    const pair = pairOf('key')
+    const local = await startIssuer('', pair)
+    try {
+      const [row] = readConfig({ JWT_ISSUERS: code }, 'edge').jwtIssuers
+      const here = (address = '') =>
+        address.replace(/^https:\/\/[^/]+/, new URL(local.row.jwksUrl).origin)
+      const own = { ...row, issuer: here(row?.issuer), jwksUrl: here(row?.jwksUrl) }
+      const { url, close } = await startGateway('node', {
+        GROQ_BASE_URL: world.upstream.url,
+        USER_TOKENS: 'signed',
+        JWT_ISSUERS: JSON.stringify([own]),
+      })
+      const exp = Math.floor(Date.now() / 1000) + 60
+      const payload = { iss: own.issuer, aud: own.audience, sub: 'user-7', exp }
+      const call = async (told: object) => {
+        const headers = { authorization: `Bearer ${issuedJwt(told, pair)}` }
+        return (await fetch(`${url}/api/groq/openai/v1/models`, { headers })).status
+      }
+      expect(await call(payload)).toBe(200)
+      expect(await call({ ...payload, aud: 'another' })).toBe(401)
+      await close()
+    } finally {
+      await local.close()
+    }
   },
 )
 

@@ -2,8 +2,9 @@ import { createGroq } from '@ai-sdk/groq'
 import { APICallError, generateText, jsonSchema, streamText, tool } from 'ai'
 import Groq from 'groq-sdk'
 import OpenAI from 'openai'
-import { describe, expect, test } from 'vitest'
-import { KINDS } from '../support/gateways.ts'
+import { beforeEach, describe, expect, test } from 'vitest'
+import { ADMIN_KEY, KINDS } from '../support/gateways.ts'
+import { ownJwt } from '../support/issuer.ts'
 import { transcripts } from '../support/transcripts.ts'
 import { useWorld } from '../support/world.ts'
 
@@ -71,10 +72,10 @@ async function collect(stream: AsyncIterable<unknown>): Promise<unknown[]> {
   return parts
 }
 
-type Script = (base: string) => Promise<Record<string, unknown>>
+type Script = (base: string, apiKey: string) => Promise<Record<string, unknown>>
 
-const groqScript: Script = async (base) => {
-  const client = new Groq({ apiKey: 'token-of-a-user', baseURL: base, maxRetries: 0 })
+const groqScript: Script = async (base, apiKey) => {
+  const client = new Groq({ apiKey, baseURL: base, maxRetries: 0 })
   const { completions } = client.chat
   return {
     plain: await completions.create({ model: 'case/plain', messages }),
@@ -94,9 +95,9 @@ const groqScript: Script = async (base) => {
   }
 }
 
-const openaiScript: Script = async (base) => {
+const openaiScript: Script = async (base, apiKey) => {
   const client = new OpenAI({
-    apiKey: 'token-of-a-user',
+    apiKey,
     baseURL: `${base}/openai/v1`,
     maxRetries: 0,
   })
@@ -134,8 +135,8 @@ const openaiScript: Script = async (base) => {
   }
 }
 
-const aiScript: Script = async (base) => {
-  const groq = createGroq({ apiKey: 'token-of-a-user', baseURL: `${base}/openai/v1` })
+const aiScript: Script = async (base, apiKey) => {
+  const groq = createGroq({ apiKey, baseURL: `${base}/openai/v1` })
   const ask = (name: string) => ({ model: groq(`case/${name}`), messages, maxRetries: 0 })
   const tools = {
     get_weather: tool({
@@ -166,17 +167,47 @@ const aiScript: Script = async (base) => {
 
 const UNSTEADY = new Set(['request', 'warnings', 'id', 'timestamp', 'headers', 'date'])
 
+const CLIENTS: [string, Script][] = [
+  ['groq-sdk', groqScript],
+  ['openai', openaiScript],
+  ['@ai-sdk/groq', aiScript],
+]
+
+const SECRET = 'secret-of-an-application-of-the-tests'
+
 describe.each(KINDS)('on %s', (kind) => {
-  test.each([
-    ['groq-sdk', groqScript],
-    ['openai', openaiScript],
-    ['@ai-sdk/groq', aiScript],
-  ])('%s gets the same through the gateway as without it', async (_, script) => {
+  beforeEach(() => {
     for (const [name, transcript] of Object.entries(CASES)) {
       world.upstream.on(`case/${name}`, { transcript })
     }
+  })
+
+  test.each(CLIENTS)('%s gets the same through the gateway as without it', async (_, script) => {
     const gateway = await world.gateway(kind)
-    const direct = await script(world.upstream.url)
-    expect(await script(`${gateway.url}/api/groq`)).toEqual(direct)
+    const direct = await script(world.upstream.url, 'token-of-a-user')
+    expect(await script(`${gateway.url}/api/groq`, 'token-of-a-user')).toEqual(direct)
+  })
+
+  test.each(CLIENTS)('%s takes a signed token as its API key', async (_, script) => {
+    const vars = { USER_TOKENS: 'signed', USER_TOKEN_SECRETS: SECRET }
+    const gateway = await world.gateway(kind, vars)
+    const exp = Math.floor(Date.now() / 1000) + 600
+    const token = ownJwt({ sub: 'user-7', exp, label: 'x'.repeat(2000) }, SECRET)
+    const direct = await script(world.upstream.url, token)
+    expect(await script(`${gateway.url}/api/groq`, token)).toEqual(direct)
+    await expect(script(`${gateway.url}/api/groq`, `${token}x`)).rejects.toThrow('signed token')
+  })
+
+  test.each(CLIENTS)('%s takes an issued key as its API key', async (_, script) => {
+    const gateway = await world.gateway(kind, { USER_TOKENS: 'issued' })
+    const made = await fetch(`${gateway.url}/api/admin/keys`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${ADMIN_KEY}` },
+      body: JSON.stringify({ user: 'user-7' }),
+    })
+    const { key } = (await made.json()) as { key: string }
+    const direct = await script(world.upstream.url, key)
+    expect(await script(`${gateway.url}/api/groq`, key)).toEqual(direct)
+    await expect(script(`${gateway.url}/api/groq`, `${key}x`)).rejects.toThrow('mistyped')
   })
 })

@@ -1,3 +1,4 @@
+import { createLog } from '../../src/log.ts'
 import { expect, test } from 'vitest'
 import { readConfig, type Vars } from '../../src/config/config.ts'
 import { ApiError } from '../../src/errors.ts'
@@ -47,6 +48,8 @@ const storeOf = (admit: (command: Admit) => Promise<Admitted | Refusal>) => ({
 })
 
 /** A gate with a store that returns `answer`. The test sets the clock. */
+const log = createLog({ level: 'silent', format: 'json', write: () => undefined })
+
 function world(vars: Vars = {}) {
   const asked: Admit[] = []
   const state: { now: number; answer: Admitted | Refusal } = { now: NOON, answer: ADMITTED }
@@ -54,7 +57,7 @@ function world(vars: Vars = {}) {
     asked.push(command)
     return Promise.resolve(state.answer)
   })
-  const gate = createGate({ config: readConfig(vars, 'node'), now: () => state.now }, store)
+  const gate = createGate({ config: readConfig(vars, 'node'), now: () => state.now, log }, store)
   const enter = (fields: Partial<Entrant> & { user?: string } = {}) => {
     const { user = 'alice', ...entrant } = fields
     return gate({ id: 'id', caller: { id: user }, model: 'a/one', reserved: 100, ...entrant })
@@ -134,7 +137,7 @@ test.each([
 ])('passes on that %s, and does not remember it', async (_, error) => {
   let calls = 0
   const failing = storeOf(() => (calls++, Promise.reject(error)))
-  const gate = createGate({ config: readConfig({}, 'node'), now: () => NOON }, failing)
+  const gate = createGate({ config: readConfig({}, 'node'), now: () => NOON, log }, failing)
   const entrant = { id: 'id', caller: { id: 'alice' }, model: 'a/one', reserved: 100 }
   await expect(gate(entrant)).rejects.toBe(error)
   await expect(gate(entrant)).rejects.toBe(error)
@@ -187,7 +190,7 @@ test('remembers from the time of the answer, also of a slow store', async () => 
     now += 1500
     return Promise.resolve(BLOCKED)
   })
-  const gate = createGate({ config: readConfig({}, 'node'), now: () => now }, slow)
+  const gate = createGate({ config: readConfig({}, 'node'), now: () => now, log }, slow)
   const entrant = { id: 'id', caller: { id: 'alice' }, model: 'a/one', reserved: 100 }
   for (let i = 0; i < 8; i += 1, now += 500) await gate(entrant).catch(() => undefined)
   expect(asked).toEqual([NOON, NOON + 3500])

@@ -21,6 +21,7 @@ const platform = (vars: Vars, now = Date.now) => ({
   config: readConfig({ NEW_USERS_PER_MINUTE: '0', ...vars }, 'node'),
   clientIp: (c: Context) => c.req.header('x-address'),
   claimedIp: (c: Context) => c.req.header('x-claimed'),
+  fetchKeys: () => Promise.reject(new Error('nobody signs here')),
   now,
   log,
 })
@@ -69,7 +70,7 @@ test.each<[string, Request]>([
   ['a header beside an empty one', { headers: { authorization: '', 'x-user-token': TOKEN } }],
   ['a header beside an empty body token', { ...bearer(TOKEN), body: '' }],
 ])('accepts the token from %s', async (_, request) => {
-  expect(await callerOf(request)).toEqual({ id: plain(TOKEN) })
+  expect(await callerOf(request)).toEqual({ id: plain(TOKEN), isUnverified: true })
 })
 
 test.each<[string, Request]>([
@@ -94,7 +95,10 @@ test.each<[string, Request]>([
 })
 
 test.each([8, 9, 511, 512])('takes a token of %i characters', async (length) => {
-  expect(await callerOf(bearer('x'.repeat(length)))).toEqual({ id: plain('x'.repeat(length)) })
+  expect(await callerOf(bearer('x'.repeat(length)))).toEqual({
+    id: plain('x'.repeat(length)),
+    isUnverified: true,
+  })
 })
 
 test.each<[string, Request]>([
@@ -117,9 +121,11 @@ test.each(['Basic dTpw', 'basic dXNlcjpwYXNzd29yZA=='])(
   async (authorization) => {
     expect(await callerOf({ headers: { authorization, 'x-user-token': TOKEN } })).toEqual({
       id: plain(TOKEN),
+      isUnverified: true,
     })
     expect(await callerOf({ headers: { authorization }, body: TOKEN })).toEqual({
       id: plain(TOKEN),
+      isUnverified: true,
     })
     expect(await refusalOf({ headers: { authorization } })).toMatchObject({ code: 'missing_token' })
   },
@@ -241,7 +247,11 @@ test.each<[Vars['IP_STORAGE'], string | undefined]>([
   ['off', undefined],
 ])('keeps an address as IP_STORAGE=%s says', async (IP_STORAGE, ip) => {
   const headers = { ...bearer(TOKEN).headers, 'x-address': '192.0.2.7' }
-  expect(await callerOf({ headers }, { IP_STORAGE })).toEqual({ id: plain(TOKEN), ip })
+  expect(await callerOf({ headers }, { IP_STORAGE })).toEqual({
+    id: plain(TOKEN),
+    isUnverified: true,
+    ip,
+  })
 })
 
 test.each([

@@ -34,6 +34,10 @@ const DEFAULTS: Config = {
   defaultModel: 'openai/gpt-oss-20b',
   adminKey: undefined,
   userHashSecret: undefined,
+  userTokens: ['any'],
+  unverifiedShare: 50,
+  tokenSecrets: [],
+  jwtIssuers: [],
   redis: undefined,
   usageFile: 'logs/token_usage.json',
   limits: {
@@ -100,6 +104,15 @@ test.each(['"', "'", '`'])(
   },
 )
 
+/** Of exactly as many bytes as are asked for. */
+const SECRET = 'x'.repeat(32)
+const ISSUER = {
+  issuer: 'https://auth.test/',
+  audience: 'weir',
+  jwksUrl: 'https://auth.test/.well-known/jwks.json',
+}
+const CLAIMS = { userClaim: 'email', planClaim: 'tier', labelClaim: 'name' }
+
 test('reads every variable', () => {
   const config = readConfig(
     {
@@ -108,6 +121,9 @@ test('reads every variable', () => {
       DEFAULT_MODEL: 'a/one',
       ADMIN_KEY: '0123456789abcdef',
       USER_HASH_SECRET: 's',
+      USER_TOKENS: ' signed, any,,any',
+      USER_TOKEN_SECRETS: `${SECRET}, ${SECRET}2`,
+      JWT_ISSUERS: JSON.stringify([ISSUER, { ...ISSUER, ...CLAIMS }]),
       KV_REST_API_URL: 'https://db.upstash.io/',
       KV_REST_API_TOKEN: 'tok',
       USAGE_FILE: '/data/usage.json',
@@ -149,6 +165,10 @@ test('reads every variable', () => {
     defaultModel: 'a/one',
     adminKey: '0123456789abcdef',
     userHashSecret: 's',
+    userTokens: ['any', 'signed'],
+    unverifiedShare: 50,
+    tokenSecrets: [SECRET, `${SECRET}2`],
+    jwtIssuers: [ISSUER, { ...ISSUER, ...CLAIMS }],
     redis: { kind: 'rest', url: 'https://db.upstash.io', token: 'tok' },
     usageFile: '/data/usage.json',
     limits: {
@@ -209,6 +229,9 @@ const WRONG: Vars = {
   ...Object.fromEntries(INTEGERS.map((name) => [name, 'many'])),
   GROQ_BASE_URL: 'api.groq.com',
   ADMIN_KEY: 'short',
+  USER_TOKENS: 'all',
+  USER_TOKEN_SECRETS: 'short',
+  JWT_ISSUERS: '{}',
   KV_REST_API_URL: 'https://a.upstash.io',
   UPSTASH_REDIS_REST_URL: 'https://a.upstash.io',
   REDIS_URL: 'localhost:6379',
@@ -234,11 +257,11 @@ test('reports every problem in one message, one per line', () => {
 })
 
 test('tells no value in a message, least of all a secret', () => {
-  const secret = 'a-SECRET'
+  const secret = 'a-hidden-VALUE'
   const wrong: Vars = Object.fromEntries(VARIABLES.map((name) => [name, secret]))
   const rows: Vars[] = [
     wrong,
-    { ...wrong, ADMIN_KEY: 'a-SECRET', KV_REST_API_URL: undefined },
+    { ...wrong, ADMIN_KEY: secret, KV_REST_API_URL: undefined },
     { KV_REST_API_URL: `https://${secret}:${secret}@a.test`, UPSTASH_REDIS_REST_TOKEN: secret },
     { KV_REST_API_URL: secret, KV_REST_API_TOKEN: secret },
     { REDIS_URL: `redis://default:${secret}@localhost:6379/x` },
@@ -247,12 +270,15 @@ test('tells no value in a message, least of all a secret', () => {
     { GROQ_BASE_URL: `https://user:${secret}@api.groq.com/openai/v1` },
     { MODEL_LIMITS: `{"*":{"tokensPerDay":"${secret}"}}` },
     { MODEL_PRICES: `{"a":{"input":"${secret}"}}` },
+    { USER_TOKEN_SECRETS: `${SECRET},${secret}` },
+    { JWT_ISSUERS: JSON.stringify([{ ...ISSUER, [secret]: secret }]) },
+    { JWT_ISSUERS: JSON.stringify([{ ...ISSUER, jwksUrl: `https://u:${secret}@a.test` }]) },
   ]
   for (const vars of rows) {
     for (const platform of PLATFORMS) {
       const lines = problems(vars, platform)
       expect(lines).not.toEqual([])
-      expect(lines.join('\n')).not.toMatch(/secret/i)
+      expect(lines.join('\n')).not.toMatch(/hidden|a-secret-of/i)
     }
   }
 })
@@ -663,6 +689,83 @@ test.each<[string, Vars, string]>([
   }
 })
 
+test.each<[string, string[]]>([
+  ['any', ['any']],
+  ['signed,any', ['any', 'signed']],
+  ['signed,issued,any', ['any', 'issued', 'signed']],
+  [' signed , signed', ['signed']],
+])('reads USER_TOKENS=%s', (USER_TOKENS, kinds) => {
+  const vars = { USER_TOKENS, USER_HASH_SECRET: 's', USER_TOKEN_SECRETS: SECRET }
+  expect(on(vars).userTokens).toEqual(kinds)
+})
+
+test.each(['none', 'any,issue', 'Any', ',', 'any signed'])('refuses USER_TOKENS=%s', (text) => {
+  expect(problems({ USER_TOKENS: text })).toEqual([
+    '  - USER_TOKENS must be a list of one or more of: any, issued, signed.',
+  ])
+})
+
+test.each([
+  ['short', SECRET.slice(1)],
+  ['a short one beside a long one', `${SECRET},short-secret`],
+  ['three', `${SECRET},${SECRET},${SECRET}`],
+  ['none', ', ,'],
+])('refuses USER_TOKEN_SECRETS with %s, without quoting it', (_, text) => {
+  const [problem, ...others] = problems({ USER_TOKEN_SECRETS: text })
+  expect(others).toEqual([])
+  expect(problem).toMatch(/USER_TOKEN_SECRETS must be one secret or two.* 32 bytes\.$/)
+  for (const part of text.split(/[, ]+/).filter(Boolean)) {
+    expect(problem).not.toContain(part)
+  }
+})
+
+test('takes a secret whose characters are more bytes', () => {
+  expect(on({ USER_TOKEN_SECRETS: 'ü'.repeat(16) }).tokenSecrets).toEqual(['ü'.repeat(16)])
+})
+
+test.each<[string, unknown]>([
+  ['no JSON', undefined],
+  ['an empty list', []],
+  ['no list', ISSUER],
+  ['no issuer', [{ ...ISSUER, issuer: undefined }]],
+  ['no audience', [{ ...ISSUER, audience: undefined }]],
+  ['an empty audience', [{ ...ISSUER, audience: '' }]],
+  ['a blank audience', [{ ...ISSUER, audience: ' ' }]],
+  ['a list of audiences', [{ ...ISSUER, audience: ['weir'] }]],
+  ['no jwksUrl', [{ ...ISSUER, jwksUrl: undefined }]],
+  ['an unknown field', [{ ...ISSUER, audiences: 'weir' }]],
+  ['http', [{ ...ISSUER, jwksUrl: 'http://auth.test/jwks.json' }]],
+  ['an issuer by http', [{ ...ISSUER, issuer: 'http://auth.test' }]],
+  ['a host that only begins like this machine', [{ ...ISSUER, jwksUrl: 'http://127.0.0.1.test/' }]],
+  ['a password in an address', [{ ...ISSUER, jwksUrl: 'https://user:secret@auth.test/' }]],
+  ['a file', [{ ...ISSUER, jwksUrl: 'file:///etc/passwd' }]],
+  ['an empty claim', [{ ...ISSUER, userClaim: '' }]],
+  ['one that is wrong beside a right one', [ISSUER, { ...ISSUER, planClaim: 1 }]],
+])('refuses JWT_ISSUERS with %s', (_, value) => {
+  expect(problems({ JWT_ISSUERS: JSON.stringify(value) ?? 'auth.test' })).toEqual([
+    expect.stringMatching(/^ {2}- JWT_ISSUERS must be JSON like \[\{"issuer":.*\.$/),
+  ])
+})
+
+test.each(['localhost', '127.0.0.1', '[::1]'])(
+  'takes an issuer on this machine by http: %s',
+  (host) => {
+    const issuer = { ...ISSUER, issuer: `http://${host}:9000`, jwksUrl: `http://${host}:9000/keys` }
+    expect(on({ JWT_ISSUERS: JSON.stringify([issuer]) }).jwtIssuers).toEqual([issuer])
+  },
+)
+
+test('signed tokens need a secret for ids, and somebody who signs', () => {
+  const USER_TOKENS = 'signed'
+  const [secret, signer] = ['needs USER_HASH_SECRET', 'needs USER_TOKEN_SECRETS or JWT_ISSUERS']
+  const missing = (vars: Vars) => problems({ USER_TOKENS, ...vars })
+  expect(missing({})).toEqual([expect.stringContaining(secret), expect.stringContaining(signer)])
+  expect(missing({ USER_HASH_SECRET: 's' })).toEqual([expect.stringContaining(signer)])
+  expect(missing({ USER_TOKEN_SECRETS: SECRET })).toEqual([expect.stringContaining(secret)])
+  const issuers = { USER_HASH_SECRET: 's', JWT_ISSUERS: JSON.stringify([ISSUER]) }
+  expect(missing(issuers)).toEqual([])
+})
+
 const example = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8')
 
 test('.env.example is the output of scripts/env-example.ts', () => {
@@ -709,6 +812,8 @@ test('.env.example shows a default that is the same on every platform', () => {
     'GROQ_API_KEY',
     'ADMIN_KEY',
     'USER_HASH_SECRET',
+    'USER_TOKEN_SECRETS',
+    'JWT_ISSUERS',
     'KV_REST_API_URL',
     'KV_REST_API_TOKEN',
     'UPSTASH_REDIS_REST_URL',

@@ -36,6 +36,11 @@ describe.each(KINDS)('on %s', (kind) => {
         degraded: false,
         queued: 0,
         environment: { platform: kind, isVercel: false },
+        userTokens: {
+          kinds: ['any'],
+          notes: [expect.any(String), expect.stringContaining('anybody can make one up')],
+          warnings: [],
+        },
         version,
         timestamp: expect.any(Number) as number,
       },

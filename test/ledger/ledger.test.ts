@@ -1,12 +1,11 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Admitted, Enter, Report, Reported } from '../../src/ledger/commands.ts'
-import { rowsOf, activityOf, newDay, whole } from '../../src/ledger/documents.ts'
+import { rowsOf, activityOf, newDay, newProfile, whole } from '../../src/ledger/documents.ts'
+import { everyoneLimits, limitsOfUser } from '../../src/ledger/plans.ts'
 import {
   windowsOf,
   LIMITS,
-  effectiveLimits,
-  everyoneLimits,
   limitName,
   limitsOf,
   linesOf,
@@ -419,7 +418,7 @@ describe('too many leases', () => {
     const admits = Array.from({ length: 1000 }, (_, n) => admitOf({ id: `${n}` }))
     for (const admit of admits) expect(book.do(admit)).toMatchObject({ ok: true })
     const next = admitOf({ id: 'next' })
-    expect(book.do(next)).toEqual({ ok: false, reason: 'running' })
+    expect(book.do(next)).toEqual({ ok: false, reason: 'running', limit: 1000 })
     expect(book.do(admits[0]!)).toMatchObject({ ok: true })
     expect(book.do({ ...next, user: 'bob' })).toMatchObject({ ok: true })
     book.do(settleOf(admits[7]!))
@@ -652,7 +651,7 @@ describe('a block', () => {
     expect(Object.keys(book.profile()?.blocks ?? {})).toEqual(['a/one', '*'])
     expect(book.user()).toBeUndefined()
     book.do({ op: 'block', now: NOON + 1000, user: 'alice', model: '*' })
-    expect(book.profile()).toEqual({ v: VERSION, id: 'alice', blocks: {} })
+    expect(book.profile()).toEqual({ ...newProfile('alice'), blocks: {} })
   })
 
   test('does not stop a running request from ending', () => {
@@ -1205,9 +1204,10 @@ describe('policy', () => {
     expect(rowsFor(all, 'a/one')).toEqual({ model: row, total: all.total })
     expect(rowsFor({ models: {}, default: row }, 'b/two')).toEqual({ model: row })
     expect(rowsFor({ models: {} }, 'a/one')).toStrictEqual({})
-    expect(everyoneLimits(undefined)).toEqual({ models: {} })
-    expect(everyoneLimits(all)).toBe(all)
-    expect(effectiveLimits(all, { profile: { v: VERSION, id: 'alice', blocks: {} } })).toBe(all)
+    expect(everyoneLimits(undefined, undefined)).toEqual({ models: {} })
+    expect(everyoneLimits(all, undefined)).toBe(all)
+    const user = { usage: {}, profile: newProfile('alice') }
+    expect(limitsOfUser(all, user, { plans: {} }, 0)).toEqual({ plan: 'default', limits: all })
   })
 
   const windows: Windows = {

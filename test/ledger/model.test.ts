@@ -1,8 +1,16 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { Command } from '../../src/ledger/commands.ts'
+import { hasMoreThanBlocks } from '../../src/ledger/documents.ts'
+import { wordsOf } from '../../src/ledger/labels.ts'
 import { readDocument } from '../../src/ledger/reading.ts'
-import { type Block, type DayDoc, type ProfileDoc, type QuotaDoc } from '../../src/ledger/shapes.ts'
+import {
+  type Block,
+  type DayDoc,
+  type ProfileDoc,
+  type QuotaDoc,
+  type UsageDoc,
+} from '../../src/ledger/shapes.ts'
 import { DAY_MS, dateOf } from '../../src/ledger/windows.ts'
 import type { Cursor, Store, User } from '../../src/store/store.ts'
 import { admitOf, commandSequence, settleOf, START } from '../support/commands.ts'
@@ -85,7 +93,10 @@ test('redis and local give the same answers and end in the same documents as the
         const alive = ({ usage, profile }: User) => ({
           usage,
           // The order of names in a document says nothing.
-          blocks: new Map(Object.entries(profile.blocks).filter(([, block]) => inForce(block))),
+          profile: {
+            ...profile,
+            blocks: new Map(Object.entries(profile.blocks).filter(([, block]) => inForce(block))),
+          },
         })
         // Redis removes old index entries sooner or later.
         const fresh = ({ usage }: User) => usage.indexed.at >= now - KEEP.userDays * DAY_MS
@@ -130,6 +141,29 @@ test('redis and local give the same answers and end in the same documents as the
         )
         const [first, second = first] = await Promise.all(overviews)
         expect(first?.quotas).toEqual(second?.quotas)
+        const settings = state.settings()
+        const policy = { ...(settings && { settings }), plans: Object.fromEntries(state.plans) }
+        const more = [...profiles.values()].filter(hasMoreThanBlocks).sort(byId)
+        for (const [n, store] of stores.entries()) {
+          expect(await store.policy()).toEqual(policy)
+          expect((await Promise.all(overviews))[n]?.policy).toEqual(policy)
+          const { profiles: some, next } = await store.listProfiles(1)
+          const rest = next === undefined ? [] : (await store.listProfiles(9, next)).profiles
+          expect([...some, ...rest].map(withoutBlocks)).toEqual(more.map(withoutBlocks))
+        }
+        for (const prefix of ['ada', 'lo', 'émi', 'adam']) {
+          const hasWord = ({ id }: ProfileDoc | UsageDoc) =>
+            wordsOf({ usage: usage.get(id), profile: profiles.get(id) }).some((word) =>
+              word.startsWith(prefix),
+            )
+          const known = [...usage.values(), ...profiles.values()]
+            .filter(hasWord)
+            .map(({ id }) => id)
+          for (const store of stores) {
+            const found = (await store.searchLabels(prefix, 50)).map((user) => user.usage.id)
+            expect(found.toSorted()).toEqual([...new Set(known)].sort())
+          }
+        }
         expect(sorted(dates)).toEqual(dates.toSorted())
       } finally {
         await local.remove()
@@ -142,5 +176,7 @@ test('redis and local give the same answers and end in the same documents as the
     },
   )
 }, 120_000)
+
+const withoutBlocks = ({ blocks: _, ...others }: ProfileDoc) => others
 
 const sorted = (dates: DayDoc['date'][]) => dates.map((date) => dateOf(Date.parse(date))).sort()

@@ -19,6 +19,7 @@ const { redis } = useDatabase()
 const read = (file: string) => readFileSync(file, 'utf8')
 const PARTS = {
   shapes: read(LUA_FILES.shapes),
+  policy: read(LUA_FILES.policy),
   rules: read(LUA_FILES.rules),
   batch: read(LUA_FILES.batch),
 }
@@ -34,7 +35,12 @@ test('the edge has the same script inlined', async () => {
 })
 
 test('constants stand before the files, and a constant of one value replaces its name', () => {
-  const parts = { shapes: 'a(DAY_MS)\n', rules: 'b(WINDOWS)\n', batch: 'c(ALL_MODELS)\n' }
+  const parts = {
+    shapes: 'a(DAY_MS)\n',
+    policy: 'p(TOTAL)\n',
+    rules: 'b(WINDOWS)\n',
+    batch: 'c(ALL_MODELS)\n',
+  }
   const script = assembleScript(parts)
   const generated = /^(local [A-Z_]+ = .+\n)+(local function [^]+?end\n){2}(?=local function with)/
   expect(layOut(parts)).toMatch(generated)
@@ -43,8 +49,8 @@ test('constants stand before the files, and a constant of one value replaces its
   expect(script).toContain('local WINDOWS = {')
   expect(script).not.toContain('local DAY_MS')
   expect(script.replace(generated, '')).toBe(
-    "local function with_shapes()\na(86400000)\nlocal function with_rules()\nb(WINDOWS)\nlocal function run_batch()\nc('*')\n" +
-      'end\nreturn run_batch()\nend\nreturn with_rules()\nend\nreturn with_shapes()\n',
+    "local function with_shapes()\na(86400000)\nlocal function with_policy()\np('total')\nlocal function with_rules()\nb(WINDOWS)\nlocal function run_batch()\nc('*')\n" +
+      'end\nreturn run_batch()\nend\nreturn with_rules()\nend\nreturn with_policy()\nend\nreturn with_shapes()\n',
   )
 })
 
@@ -80,6 +86,7 @@ test('Redis reads a value unchanged', async () => {
 
 const LEDGER_DOCUMENTS = assembleScript({
   ...PARTS,
+  policy: '',
   rules: '',
   batch: `
     local ok, doc = pcall(read_document, ARGV[2], ARGV[3])
@@ -220,8 +227,12 @@ test.each([
 
 test('a constant that nothing uses is found', () => {
   const without = (text: string) => text.replace(/\bNO_END\b/g, '1')
-  const { shapes, rules, batch } = PARTS
-  const parts = { shapes: without(shapes), rules: without(rules), batch: without(batch) }
+  const parts = {
+    shapes: without(PARTS.shapes),
+    policy: without(PARTS.policy),
+    rules: without(PARTS.rules),
+    batch: without(PARTS.batch),
+  }
   expect(lintLua(parts)).toEqual(["src/store/redis/script.ts: (W211) unused variable 'NO_END'"])
 })
 

@@ -96,7 +96,8 @@ describe.each(stores)('%s', (_, open) => {
     for (const n of [1, 2, 3]) await spend(store, { id: `${n}`, user: `user-${n}` })
     const users: UserQuery = { sort: 'tokens', limit: 2, now: NOON }
     const overview = await store.overview({ dates: [TODAY], users, events: 2 })
-    const { quotas, ...rest } = overview
+    const { quotas, policy, ...rest } = overview
+    expect(policy).toEqual(await store.policy())
     expect(rest).toEqual({
       days: await store.days([TODAY]),
       page: await store.listUsers(users),

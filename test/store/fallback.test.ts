@@ -29,7 +29,7 @@ import type {
 } from '../../src/ledger/commands.ts'
 import { rowsOf, runningOf, whole } from '../../src/ledger/documents.ts'
 import { usedIn, type Limits, type Standing } from '../../src/ledger/policy.ts'
-import { VERSIONS } from '../../src/ledger/shapes.ts'
+import { UNLIMITED, VERSIONS } from '../../src/ledger/shapes.ts'
 import { DAY_MS, SECOND_MS } from '../../src/ledger/windows.ts'
 import { admitOf, AMPLE, failureOf, NOON, settleOf } from '../support/commands.ts'
 import { reducerState } from '../support/state.ts'
@@ -78,6 +78,9 @@ function world(mode: 'open' | 'closed' = 'open') {
       answerOf(await meet(() => run(command) as AnswerOf<C> | Failed)),
     replay: (entries) => meet(() => entries.map((entry) => run(entry) as Settled | Failed)),
     listUsers: () => meet(() => ({ users: [] })),
+    policy: unused,
+    searchLabels: unused,
+    listProfiles: unused,
     blockedUsers: unused,
     overview: unused,
     takeTurn: unused,
@@ -443,6 +446,72 @@ test('strangers together have a hundredth of the limits of everyone, and known u
   await goAway(it)
   expect(await ask('32', 'stranger-6')).toBeInstanceOf(StoreError)
   expect(await ask('33', 'stranger-1')).toMatchObject({ ok: true, degraded: true })
+})
+
+test('strangers with a key or a signed token together have a tenth of the limits of everyone', async () => {
+  const it = world()
+  const everyone = { total: { requestsPerDay: 20, tokensPerDay: 1e6 } }
+  const ask = (id: string, more: Partial<Admit>) =>
+    it.fallback
+      .execute(admitOf({ id, user: `stranger-${id}`, everyone, ...more }))
+      .catch((error: unknown) => error)
+  await goAway(it)
+  expect(await ask('1', { key: { id: 'k', hash: 'h' } })).toMatchObject({
+    ok: true,
+    degraded: true,
+  })
+  expect(await ask('2', { claims: { issuedAt: NOON, plan: 'pro' } })).toMatchObject({ ok: true })
+  expect(await ask('3', { claims: { issuedAt: NOON } })).toBeInstanceOf(StoreError)
+  // Those who may have made up their token have a share of their own.
+  expect(await ask('4', {})).toMatchObject({ ok: true })
+  expect(await ask('5', {})).toBeInstanceOf(StoreError)
+})
+
+test('during an outage a known user keeps the limits that the store applied last', async () => {
+  const it = world()
+  const limits = { model: { tokensPerDay: 1000 } }
+  const ask = (id: string, more: Partial<Admit> = {}) =>
+    it.fallback.execute(admitOf({ id, limits, ...more }))
+  const profile = (set: object) =>
+    it.fallback.execute({ op: 'profile', now: NOON, user: 'alice', set })
+  await profile({ limits: { '*': { tokensPerDay: 300 } } })
+  await ask('1')
+  await goAway(it)
+  expect(await ask('2')).toMatchObject({ ok: true, degraded: true })
+  expect(await ask('3')).toMatchObject({ ok: true })
+  expect(await ask('4')).toMatchObject({ ok: false, limit: 300, used: 300 })
+  expect(await ask('5', { user: 'bob', reserved: 900 })).toMatchObject({ ok: true })
+  await comeBack(it)
+  await profile({ limits: { '*': { tokensPerDay: UNLIMITED } } })
+  await ask('6')
+  await goAway(it)
+  expect(await ask('7', { reserved: 5000 })).toMatchObject({ ok: true, degraded: true })
+})
+
+test('during an outage a key or a token that was refused stays refused, and only that one', async () => {
+  const it = world()
+  const good = { id: 'k1', hash: 'good' }
+  const bad = { id: 'k1', hash: 'bad' }
+  const ask = (id: string, more: Partial<Admit>) => it.fallback.execute(admitOf({ id, ...more }))
+  const key = { hash: 'good', start: 'weir_1', last4: 'good', created: NOON }
+  await it.fallback.execute({
+    op: 'key',
+    now: NOON,
+    user: 'alice',
+    id: 'k1',
+    action: 'create',
+    key,
+  })
+  await it.fallback.execute({ op: 'profile', now: NOON, user: 'bob', set: { notBefore: NOON } })
+  const old = { user: 'bob', claims: { issuedAt: NOON - 1 } }
+  await ask('1', { key: good })
+  expect(await ask('2', { key: bad })).toMatchObject({ ok: false, why: 'unknown' })
+  expect(await ask('3', old)).toMatchObject({ ok: false, reason: 'revoked' })
+  await goAway(it)
+  expect(await ask('4', { key: bad })).toMatchObject({ ok: false, why: 'unknown', degraded: true })
+  expect(await ask('5', old)).toMatchObject({ ok: false, reason: 'revoked', degraded: true })
+  expect(await ask('6', { key: good })).toMatchObject({ ok: true, degraded: true })
+  expect(await ask('7', { user: 'bob', claims: { issuedAt: NOON } })).toMatchObject({ ok: true })
 })
 
 test('neither made-up users nor made-up models displace what is known', async () => {

@@ -37,7 +37,7 @@ test('a thousand requests of a user run at once, and no more', async () => {
   const answers = await Promise.all(admits.map((admit) => store.execute(admit)))
   const refused = admits.filter((_, n) => !answers[n]?.ok)
   expect(refused).toHaveLength(1)
-  expect(answers.find(({ ok }) => !ok)).toEqual({ ok: false, reason: 'running' })
+  expect(answers.find(({ ok }) => !ok)).toEqual({ ok: false, reason: 'running', limit: 1000 })
   const later = { ...refused[0]!, now: NOON + 300_001 }
   expect(await store.execute(later)).toMatchObject({ ok: true })
 })

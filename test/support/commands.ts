@@ -5,7 +5,8 @@
 import fc from 'fast-check'
 import type { Admit, Command, Enter, Note, Report, Settle } from '../../src/ledger/commands.ts'
 import type { Limits } from '../../src/ledger/policy.ts'
-import { VERSION, type Event } from '../../src/ledger/shapes.ts'
+import { labelWords } from '../../src/ledger/labels.ts'
+import { UNLIMITED, VERSION, type Event, type StoredRows } from '../../src/ledger/shapes.ts'
 import { DAY_MS, nextDay } from '../../src/ledger/windows.ts'
 
 /** Ten seconds before midnight UTC, so that a day ends within a run. */
@@ -90,6 +91,24 @@ const clock = fc.oneof(
 
 const ids = fc.integer({ min: 0, max: 40 }).map((n) => `id-${n}`)
 
+const names = fc.dictionary(
+  fc.constantFrom('a/*', '*one', 'constructor', '__proto__', 'b'),
+  fc.constant(1 as const),
+)
+
+/** Rows of limits that admins store; -1 is no limit. */
+const storedRows: fc.Arbitrary<StoredRows> = fc.dictionary(
+  fc.constantFrom('*', 'total', ...MODELS),
+  fc.oneof(limits, fc.constant({ tokensPerDay: UNLIMITED, requestsPerMinute: 2 })) as fc.Arbitrary<
+    Record<string, number>
+  >,
+)
+const planName = fc.constantFrom('default', 'pro', 'gone')
+const keyId = fc.constantFrom('k1', 'k2')
+const keyHash = fc.constantFrom('h1', 'h2')
+const label = fc.constantFrom('Ada Lovelace', 'ada b', 'Émile ada')
+const labelled = label.map((text) => ({ label: text, words: labelWords(text) }))
+
 const admit = fc.record({
   id: ids,
   user: fc.constantFrom(...USERS),
@@ -99,6 +118,15 @@ const admit = fc.record({
   ip: rarely(fc.constant('192.0.2.7')),
   limits: fc.record({ model: limits, total: rarely(limits) }),
   everyone: rarely(fc.record({ total: rarely(limits), model: rarely(limits) })),
+  unverified: rarely(fc.constantFrom(10, 50)),
+  maximum: rarely(fc.constantFrom(10, 60)),
+  completions: rarely(fc.constant({ count: 1, tokens: 60 })),
+  key: rarely(fc.record({ id: keyId, hash: keyHash })),
+  claims: rarely(
+    fc
+      .tuple(fc.constantFrom(0, START - 100_000, START + 1000), rarely(planName), rarely(labelled))
+      .map(([issuedAt, plan, named]) => ({ issuedAt, plan, ...named })),
+  ),
   newUsers: rarely(
     fc.record({ network: fc.constantFrom('net', 'other'), perMinute: fc.constantFrom(1, 2) }),
   ),
@@ -132,8 +160,69 @@ const block = fc.record({
   lasts: rarely(fc.constantFrom(1000, 100_000)),
 })
 
+/** Changes of what holds for users. Times are from the moment of the command. */
+const policy = fc.oneof(
+  fc.record({
+    op: fc.constant('profile' as const),
+    user: fc.constantFrom(...USERS, 'frank'),
+    named: rarely(labelled),
+    set: fc.record(
+      {
+        note: fc.constant('hello'),
+        plan: planName,
+        limits: storedRows,
+        models: names,
+        boost: fc.record({ limits: storedRows, until: fc.constantFrom(-1000, 4000, 100_000) }),
+        notBefore: fc.constantFrom(-100_000, 500),
+      },
+      { requiredKeys: [] },
+    ),
+    clear: fc.subarray(['label', 'note', 'plan', 'limits', 'models', 'boost', 'notBefore'], {
+      maxLength: 3,
+    }),
+  }),
+  fc.record({
+    op: fc.constant('key' as const),
+    user: fc.constantFrom(...USERS),
+    id: keyId,
+    action: fc.constantFrom('create' as const, 'create' as const, 'change', 'rotate', 'delete'),
+    hash: keyHash,
+    models: rarely(names),
+    lasts: rarely(fc.constantFrom(0, 5000)),
+    disabled: rarely(fc.constant(1 as const)),
+  }),
+  fc.record({
+    op: fc.constant('plan' as const),
+    name: planName,
+    plan: fc.option(
+      fc.record(
+        {
+          limits: storedRows,
+          models: names,
+          maxCompletionTokens: fc.constantFrom(30, 100),
+          concurrentRequests: fc.constantFrom(1, 3),
+        },
+        { requiredKeys: ['limits'] },
+      ),
+      { nil: undefined, freq: 4 },
+    ),
+  }),
+  fc.record({
+    op: fc.constant('settings' as const),
+    set: fc.record({ globalLimits: storedRows, defaultPlan: planName }, { requiredKeys: [] }),
+    clear: fc.subarray(['globalLimits', 'defaultPlan'], { maxLength: 1 }),
+  }),
+  fc.record({
+    op: fc.constant('reset' as const),
+    user: fc.constantFrom(...USERS, 'eve'),
+    window: rarely(fc.constantFrom('day' as const, 'minute' as const)),
+  }),
+)
+
 const report = fc.record({
   user: fc.constantFrom(...USERS, 'eve'),
+  key: rarely(fc.record({ id: keyId, hash: keyHash })),
+  claims: rarely(fc.record({ issuedAt: fc.constantFrom(0, START + 1000), plan: planName })),
   limits: fc.record({
     default: rarely(limits),
     total: rarely(limits),
@@ -170,6 +259,7 @@ type Draw = { step: number } & (
   | { kind: 'settle'; value: typeof settle extends fc.Arbitrary<infer T> ? T : never }
   | { kind: 'enter'; value: typeof enter extends fc.Arbitrary<infer T> ? T : never }
   | { kind: 'block'; value: typeof block extends fc.Arbitrary<infer T> ? T : never }
+  | { kind: 'policy'; value: typeof policy extends fc.Arbitrary<infer T> ? T : never }
   | { kind: 'report'; value: typeof report extends fc.Arbitrary<infer T> ? T : never }
   | { kind: 'admin'; value: typeof admin extends fc.Arbitrary<infer T> ? T : never }
   | { kind: 'clear' }
@@ -198,6 +288,49 @@ function ended({ id, user, outcome, charged, cached, session }: Ended, at: numbe
   }
 }
 
+type PolicyDraw = typeof policy extends fc.Arbitrary<infer T> ? T : never
+
+function policyCommand(value: PolicyDraw, now: number): object {
+  if (value.op === 'profile') {
+    const { op, user, named, set } = value
+    const { boost, notBefore, ...others } = set
+    const clear = value.clear.filter((name) => !(name in set) && !(name === 'label' && named))
+    return {
+      op,
+      now,
+      user,
+      set: {
+        ...others,
+        ...named,
+        ...(boost && { boost: { ...boost, until: now + boost.until } }),
+        ...(notBefore !== undefined && { notBefore: now + notBefore }),
+      },
+      clear: Object.fromEntries(
+        clear
+          .flatMap((name) => (name === 'label' ? ['label', 'words'] : [name]))
+          .map((name) => [name, 1]),
+      ),
+    }
+  }
+  if (value.op === 'key') {
+    const { op, user, id, action, hash, models, lasts, disabled } = value
+    const secret = { hash, start: 'weir_1', last4: hash }
+    const fields = { models, disabled, ...(lasts !== undefined && { expires: now + lasts }) }
+    const more = {
+      create: { key: { ...secret, created: now, ...fields } },
+      change: { set: fields, clear: disabled ? {} : { disabled: 1 } },
+      rotate: { secret, graceUntil: now + (lasts ?? 0) },
+      delete: {},
+    }[action]
+    return { op, now, user, id, action, ...more }
+  }
+  if (value.op === 'settings') {
+    const clear = value.clear.filter((name) => !(name in value.set))
+    return { ...value, now, clear: Object.fromEntries(clear.map((name) => [name, 1])) }
+  }
+  return { ...value, now }
+}
+
 function toCommand(draw: Draw, now: number): Command {
   if (draw.kind === 'clear') return { op: 'clear', now }
   if (draw.kind === 'report') {
@@ -207,9 +340,12 @@ function toCommand(draw: Draw, now: number): Command {
         { ...count, resetAt: nextDay(now) + day * DAY_MS },
       ]),
     )
-    const { user, limits } = draw.value
-    const command = { op: 'report', now, user, models, limits } as const
+    const { user, limits, key, claims } = draw.value
+    const command = { op: 'report', now, user, models, limits, key, claims } as const
     return JSON.parse(JSON.stringify(command)) as Report
+  }
+  if (draw.kind === 'policy') {
+    return JSON.parse(JSON.stringify(policyCommand(draw.value, now))) as Command
   }
   if (draw.kind === 'admin') {
     const { value } = draw
@@ -271,6 +407,14 @@ export const commandSequence = (maxLength: number): fc.Arbitrary<Command[]> =>
         {
           arbitrary: fc.record({ kind: fc.constant('block' as const), step: clock, value: block }),
           weight: 2,
+        },
+        {
+          arbitrary: fc.record({
+            kind: fc.constant('policy' as const),
+            step: clock,
+            value: policy,
+          }),
+          weight: 4,
         },
         {
           arbitrary: fc.record({

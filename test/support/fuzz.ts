@@ -306,6 +306,7 @@ const identify = createIdentify({
   config: BALANCED,
   clientIp: () => undefined,
   claimedIp: () => undefined,
+  fetchKeys: () => Promise.reject(new Error('nobody signs here')),
   now: Date.now,
   log: createLog({ level: 'silent', format: 'json', write: () => undefined }),
 })
@@ -530,6 +531,7 @@ async function openRoutes(): Promise<Target & { close(): Promise<void> }> {
     config,
     store,
     fetch: upstream,
+    fetchKeys: upstream,
     now: Date.now,
     log,
     // Many addresses, since each has only a few wrong keys a minute.

@@ -17,7 +17,7 @@ export type Mutant = {
 
 const LEDGER = 'src/store/redis/ledger'
 const LEDGER_TESTS = [
-  ...['admit', 'settle', 'report', 'newer', 'redis', 'days'].map(
+  ...['admit', 'settle', 'report', 'newer', 'redis', 'days', 'plans'].map(
     (name) => `test/store/${name}.test.ts`,
   ),
   'test/ledger/model.test.ts',
@@ -32,10 +32,26 @@ const inLedger = (name: string, find: string, replace: string, part = 'rules'): 
   tests: LEDGER_TESTS,
 })
 
+const inPolicy = (name: string, find: string, replace: string): Mutant =>
+  inLedger(name, find, replace, 'policy')
+
 export const LEDGER_MUTANTS: Mutant[] = [
   inLedger('a request that just fits is refused', 'used + asked > limit', 'used + asked >= limit'),
   inLedger('what is asked for is not looked at', 'used + asked > limit', 'used > limit'),
-  inLedger('a block of all models is passed over', 'for _, scope in ipairs({ ALL_MODELS, model }) do\n    local block', 'for _, scope in ipairs({ model }) do\n    local block'),
+  inPolicy('a block of all models is passed over', 'for _, scope in ipairs({ ALL_MODELS, model }) do\n    local block', 'for _, scope in ipairs({ model }) do\n    local block'),
+  inPolicy('the plan of a token comes before that of the profile', 'profile and profile.plan or claimed or by_default', 'claimed or profile and profile.plan or by_default'),
+  inPolicy('a plan that is gone has no limits', 'return by_default, load_plan(by_default), named', 'return by_default, { limits = {} }, named'),
+  inPolicy('a limit of one user removes the others of its row', 'local function overridden(row, own)\n  local result = copy(row)', 'local function overridden(row, own)\n  local result = {}'),
+  inPolicy('a boost outlives its end', "boost['until'] > at then", "boost['until'] > 0 then"),
+  inPolicy('a boost makes limits that were not there', 'for name, limit in pairs(row) do\n    result[name] = limit + max(0, boost[name] or 0)', 'for name, more in pairs(boost) do\n    result[name] = (row[name] or 0) + max(0, more)'),
+  inPolicy('an empty list of models is no list', 'if not list or list[model] then', 'if not list or not next(list) or list[model] then'),
+  inPolicy('a secret that was replaced works for ever', "and at < previous['until']", ''),
+  inPolicy('any secret of a key works', 'if hash ~= key.hash and not is_previous then', 'if false then'),
+  inPolicy('a key outlives its end', 'key.expires <= at', 'key.expires <= 0'),
+  inPolicy('a disabled key works', "if key.disabled then return 'disabled' end", ''),
+  inPolicy('a token that was revoked works', 'claims.issuedAt < (profile', 'claims.issuedAt < 0 * (profile'),
+  inLedger('a reset forgets running requests', 'left[unit] = left[unit] + lease.reserved[unit]', 'left[unit] = 0'),
+  inLedger('who is not verified is not counted apart', 'if lease.unverified then', 'if false then'),
   inLedger('an admission that is repeated is charged twice', 'if held or entered(id) then', 'if entered(id) then'),
   inLedger('an admission after its entry is charged again', 'if held or entered(id) then', 'if held then'),
   inLedger('a lease outlives its settlement', 'usage.leases[event.id] = nil', ''),
@@ -57,7 +73,7 @@ export const LEDGER_MUTANTS: Mutant[] = [
   inLedger('an event is entered twice', 'if entered(event.id) or now - event.at', 'if now - event.at'),
   inLedger('a smaller report lowers what was reported', 'max(old.tokens, said.tokens)', 'said.tokens'),
   inLedger('a report of another day counts', "if said.resetAt == end_of('day', at)", "if said.resetAt >= end_of('day', at)"),
-  inLedger('any number of requests runs', 'running_at(usage.leases, at) >= RUNNING_PER_USER', 'running_at(usage.leases, at) < 0'),
+  inLedger('any number of requests runs', 'running_at(usage.leases, at) >= most then', 'running_at(usage.leases, at) < 0 then'),
   inLedger('any number of leases is kept that are past', 'local oldest, excess = at - LATE_SETTLE_MS, #times - PAST_LEASES', 'local oldest, excess = at - LATE_SETTLE_MS, 0'),
   inLedger('any number of new users comes from a network', 'if count >= per_minute then', 'if count < 0 then'),
   inLedger('known users are new users', 'if not known and command.newUsers then', 'if command.newUsers then'),
@@ -85,8 +101,11 @@ const HTTP = ['test/attack/http.test.ts']
 const CROWD = ['test/attack/crowd.test.ts']
 const ADMIN = ['test/attack/admin.test.ts']
 const DATA = ['test/attack/data.test.ts']
+const SIGNED = ['test/http/signed.test.ts']
 const FUZZ = ['test/attack/fuzz.test.ts']
 const ISOLATION = ['test/gateway/isolation.test.ts']
+const KEYS = ['test/http/issued-key.test.ts']
+const ACCESS = ['test/admin/access.test.ts']
 const SESSIONS = ['test/admin/admin.test.ts']
 const LOGIN = ['test/admin/login.test.ts']
 const PROXY = ['test/gateway/proxy.test.ts']
@@ -142,6 +161,11 @@ export const DEFENCE_MUTANTS: Mutant[] = [
   { name: 'the start of a key is the key', file: 'src/identity/admin-key.ts', find: 'let difference = sent.length ^ key.length', replace: 'let difference = 0', tests: LOGIN, only: 'an empty key' },
   { name: 'a wrong key is repeated', file: 'src/identity/admin-key.ts', find: "'That is not the admin key.'", replace: '`That is not the admin key: ${key}`', tests: LOGIN, only: 'repeated nowhere' },
   { name: 'a page elsewhere posts our forms', file: 'src/routes/dashboard.ts', find: 'app.use(sameOrigin, async function', replace: 'app.use(async function', tests: SESSIONS, only: 'posts no form' },
+  { name: 'a key needs no signature', file: 'src/identity/issued-key.ts', find: 'if (own !== check) return undefined', replace: 'if (own === undefined) return undefined', tests: KEYS, only: 'is no key' },
+  { name: 'the keys of all deployments have one signature', file: 'src/identity/issued-key.ts', find: 'const ids = createIds(secret)', replace: "const ids = createIds(secret && 'one')", tests: KEYS, only: 'another deployment' },
+  { name: 'a key says whose it is by its start alone', file: 'src/identity/issued-key.ts', find: "digest('SHA-256', new TextEncoder().encode(key))", replace: "digest('SHA-256', new TextEncoder().encode(key.slice(0, 20)))", tests: KEYS, only: 'says whose' },
+  { name: 'anyone imports users and policies', file: 'src/routes/admin.ts', find: '[sameOrigin, admin.adminOnly, limitBody(bodies, bytes)]', replace: '[sameOrigin, limitBody(bodies, bytes)]', tests: ACCESS, only: 'opens none' },
+  { name: 'a page elsewhere imports users and policies', file: 'src/routes/admin.ts', find: '[sameOrigin, admin.adminOnly, limitBody(bodies, bytes)]', replace: '[admin.adminOnly, limitBody(bodies, bytes)]', tests: ACCESS, only: 'changes nothing' },
   { name: 'a page elsewhere clears the history', file: 'src/routes/tokens.ts', find: 'app.use(sameOrigin, admin.adminOnly)', replace: 'app.use(admin.adminOnly)', tests: SESSIONS, only: 'changes nothing' },
   { name: 'the same site is the same origin', file: 'src/http/same-origin.ts', find: "site === 'same-origin' ||", replace: "site.startsWith('same-') ||", tests: ADMIN, only: 'fetch without cors' },
   { name: 'Origin is not looked at', file: 'src/http/same-origin.ts', find: ".includes(hostOf(origin) ?? 'null')", replace: '.length > 0', tests: SESSIONS, only: 'changes nothing' },
@@ -178,7 +202,7 @@ export const DEFENCE_MUTANTS: Mutant[] = [
   { name: 'a broken stream looks whole', file: 'src/platform/workerd.ts', find: 'isEventStream && length === undefined && !waits', replace: 'false', tests: ['test/gateway/transparency.test.ts'], only: 'openai throws' },
   { name: 'a host of the client is ours', file: 'src/platform/node/server.ts', find: 'toOriginForm(request)\n', replace: '\n', tests: HTTP, only: 'no other host is ours' },
   { name: 'what a user has left may be kept', file: 'src/routes/sync.ts', find: "c.header('cache-control', 'no-store')", replace: '', tests: DATA, only: 'shared cache' },
-  { name: 'a token that is not known is told apart', file: 'src/routes/models.ts', find: 'const { id: user } = await identify(c)\n', replace: "const { id: user } = await identify(c)\n    if (!(await deps.store?.user(user))) throw new ApiError('invalid_token', 'Who?')\n", tests: DATA, only: 'made-up token' },
+  { name: 'a token that is not known is told apart', file: 'src/routes/models.ts', find: 'const { id: user } = caller\n', replace: "const { id: user } = caller\n    if (!(await deps.store?.user(user))) throw new ApiError('invalid_token', 'Who?')\n", tests: DATA, only: 'made-up token' },
   { name: 'ids are no keyed hashes', file: 'src/identity/ids.ts', find: 'if (secret === undefined)', replace: 'if (secret !== null)', tests: ['test/http/caller.test.ts'] },
   { name: 'the admin key is told apart from other tokens', file: 'src/identity/caller.ts', find: "    const user = await ids.user(ADMIN_KEY_AS_TOKEN)\n", replace: "    const user = ''\n", tests: ['test/http/caller.test.ts'], only: 'admin key' },
   { name: 'a hash of the admin key is stored', file: 'src/identity/caller.ts', find: 'ids.user(ADMIN_KEY_AS_TOKEN)', replace: "ids.user(config.adminKey ?? '')", tests: ['test/http/caller.test.ts'], only: 'admin key' },
@@ -190,6 +214,17 @@ export const DEFENCE_MUTANTS: Mutant[] = [
   { name: 'syncs of strangers cost what they like', file: 'src/routes/sync.ts', find: 'if (taken >= perMinute) {', replace: 'if (taken < 0) {', tests: CROWD, only: 'does not exist' },
   { name: 'failed logins push out the audit trail', file: 'src/ledger/admin.ts', find: "command.action === 'failed login' ? view.lastAudit() : undefined", replace: 'undefined as Audit | undefined', tests: ['test/store/admin.test.ts'], only: 'failed logins' },
   { name: 'a token of the body is not held against that of the headers', file: 'src/identity/caller.ts', find: 'if (other !== undefined) {', replace: 'if (other === undefined && !tokens) {', tests: ['test/http/caller.test.ts'], only: 'two tokens' },
+  { name: 'a JWT that fails is a token like any', file: 'src/identity/jwt.ts', find: 'return isObject(decodeHeader(text))', replace: 'return false', tests: SIGNED, only: 'no kind stands in' },
+  { name: 'a signed token never ends', file: 'src/identity/jwt.ts', find: 'if (seconds >= exp + LEEWAY) {', replace: 'if (seconds < 0) {', tests: SIGNED, only: 'expired by' },
+  { name: 'a signed token needs no end', file: 'src/identity/jwt.ts', find: 'if (!isTime(exp)) throw', replace: 'if (exp === null) throw', tests: SIGNED, only: 'no exp' },
+  { name: 'a verified token is remembered beyond its end', file: 'src/identity/signed.ts', find: 'Math.min(exp * SECOND_MS, now() + REMEMBER_MS)', replace: 'now() + REMEMBER_MS', tests: SIGNED, only: 'or until it ends' },
+  { name: 'issuers share their users', file: 'src/identity/ids.ts', find: '${issuer.length} ${issuer}', replace: '', tests: SIGNED, only: 'the same sub is another user' },
+  { name: 'a token can give the id of a name', file: 'src/identity/ids.ts', find: "const USER = '\\x01'", replace: "const USER = ''", tests: SIGNED, only: 'the same sub is another user' },
+  { name: 'made-up keys flood an issuer', file: 'src/identity/key-set.ts', find: 'nextAt = fetchedAt + UNKNOWN_MS', replace: 'nextAt = fetchedAt', tests: SIGNED, only: 'a thousand garbage tokens' },
+  { name: 'an issuer may answer without end', file: 'src/identity/key-set.ts', find: 'if (size > MAX_BYTES) {', replace: 'if (size < 0) {', tests: SIGNED, only: 'answers too much' },
+  { name: 'an issuer may take its time', file: 'src/identity/key-set.ts', find: '}, limitMs)', replace: '}, 60_000)', tests: SIGNED, only: 'an issuer that is slow' },
+  { name: 'a key for encryption verifies', file: 'src/identity/key-set.ts', find: "if (use !== 'sig' || ", replace: "if (", tests: SIGNED, only: 'keys for encryption' },
+  { name: 'whom a token names is a new user of its network', file: 'src/identity/caller.ts', find: 'if (isUnverified && config', replace: 'if (config', tests: SIGNED, only: 'only callers that are not verified' },
   { name: 'a refused token is repeated', file: 'src/identity/caller.ts', find: "'A user token has 8 to 512 printable ASCII characters.'", replace: '`${token} is not a user token.`', tests: ['test/http/caller.test.ts'], only: 'no part of a token' },
   { name: 'requests are logged with their headers', file: 'src/app.ts', find: 'const fields = { id: c.var.id,', replace: "const fields = { headers: c.req.header(), id: c.var.id,", tests: ADMIN, only: 'in nothing that comes out' },
   { name: 'errors of the database are logged with their commands', file: 'src/store/redis/call.ts', find: 'throw new StoreError(`the database', replace: 'throw new StoreError(`${String(error)} the database', tests: ['test/store/tcp.test.ts'], only: 'give nothing away|do not quote' },

@@ -57,6 +57,8 @@ export type Ask = {
 export type Means = {
   tokens: string[]
   users: string[]
+  /** The ids of issued keys. */
+  keys: string[]
   /** The cookie of a session that stays open, and of one that may be ended. */
   cookie: string
   spare: string
@@ -65,6 +67,14 @@ export type Means = {
 
 const HOUR_MS = 3_600_000
 const FORM = 'application/x-www-form-urlencoded'
+/** Bodies that are lines, by their type. */
+const LINES: Record<string, string[]> = {
+  'text/csv': ['user,label,plan\r\nann,"Ann, the first",pro\r\nbob,,\r\n', 'user\nann\n'],
+  'application/x-ndjson': [
+    '{"v":2,"kind":"plan","name":"pro","limits":{}}\n{"v":2,"kind":"settings"}\n',
+    `{"v":2,"kind":"user","userId":"${'u'.repeat(22)}","label":"Ann","limits":{},"blocks":[],"keys":[]}`,
+  ],
+}
 const METHODS = 'GET POST PUT PATCH DELETE HEAD OPTIONS PROPFIND QUERY PURGE M-SEARCH'.split(' ')
 
 /** Reads a `$ref`. */
@@ -143,7 +153,12 @@ export function requestsOf(document: Document, means: Means): fc.Arbitrary<Ask> 
       .map((ms) => Date.now() + ms)
       .chain((at) => fc.constantFrom<unknown>(at, new Date(at).toISOString())),
     key: fc.constant(ADMIN_KEY),
+    expires_at: fc.integer({ min: HOUR_MS, max: 1000 * HOUR_MS }).map((ms) => Date.now() + ms),
+    notBefore: fc.constantFrom<unknown>('now', null, 0, '2026-01-01T00:00:00Z'),
     days: fc.integer({ min: 1, max: 90 }),
+    keyId: fc.constantFrom(...means.keys),
+    name: fc.constantFrom('pro', 'free'),
+    defaultPlan: fc.constantFrom('default', null),
     userId: fc.oneof(fc.constantFrom(...means.users), fc.stringMatching(/^[\w-]{22}$/)),
   }
   /** Credentials are added separately, and a cursor comes from an earlier page. */
@@ -185,6 +200,7 @@ export function requestsOf(document: Document, means: Means): fc.Arbitrary<Ask> 
   function strings({ pattern, minLength = 0, maxLength = 60 }: Schema): fc.Arbitrary<string> {
     const length = { minLength, maxLength: Math.min(60, maxLength) }
     if (pattern === undefined || pattern.includes(String.raw`\P`)) return text(length)
+    if (pattern.includes(String.raw`\p`)) return fc.constantFrom('Ann', 'Zoë Example')
     return fc.stringMatching(new RegExp(pattern))
   }
 
@@ -310,7 +326,10 @@ export function requestsOf(document: Document, means: Means): fc.Arbitrary<Ask> 
     const body = content.length
       ? fc.oneof(
           ...content.map(([type, { schema = {} }]) =>
-            values(schema).map((value) => ({ type, value: value as Record<string, unknown> })),
+            (LINES[type] ? fc.constantFrom(...LINES[type]) : values(schema)).map((value) => ({
+              type,
+              value: value as Record<string, unknown> | string,
+            })),
           ),
         )
       : fc.constant(undefined)
@@ -325,7 +344,7 @@ export function requestsOf(document: Document, means: Means): fc.Arbitrary<Ask> 
       .map(({ body, path: inPath, query, session, credentials: { body: inBody, ...headers } }) => {
         if (session !== undefined) headers['x-session-id'] = session
         let value = body?.value
-        if (inBody !== undefined && value) {
+        if (inBody !== undefined && value && typeof value !== 'string') {
           if ('messages' in value) headers['x-user-token'] = inBody
           else value = { ...value, userToken: inBody }
         }
@@ -342,12 +361,14 @@ export function requestsOf(document: Document, means: Means): fc.Arbitrary<Ask> 
           wrong: [],
         }
         if (!body || !value) return ask
-        const form = body.type === FORM
+        const form = body.type === FORM && typeof value !== 'string'
         ask.headers = { ...headers, 'content-type': body.type }
         ask.body = utf8(
           form
             ? new URLSearchParams(value as Record<string, string>).toString()
-            : JSON.stringify(value),
+            : typeof value === 'string'
+              ? value
+              : JSON.stringify(value),
         )
         return ask
       })
@@ -400,7 +421,11 @@ export function requestsOf(document: Document, means: Means): fc.Arbitrary<Ask> 
     .map((n) => `10.${(n >> 16) & 255}.${(n >> 8) & 255}.${n & 255}`)
 
   const all = Object.entries(document.paths).flatMap(([path, methods]) =>
-    Object.entries(methods).map(([method, operation]) => plain(path, method, operation)),
+    Object.entries(methods).map(([method, operation]) => ({
+      arbitrary: plain(path, method, operation),
+      // Many of the admin's routes are alike.
+      weight: /^\/api\/admin\/(users|keys|plans|policy|settings)/.test(path) ? 1 : 3,
+    })),
   )
   const right = fc.oneof(...all)
   const wrong = fc

@@ -9,8 +9,10 @@ import type {
   Event,
   NewUsersDoc,
   PastDoc,
+  PlanDoc,
   ProfileDoc,
   QuotaDoc,
+  SettingsDoc,
   UsageDoc,
 } from '../../src/ledger/shapes.ts'
 
@@ -22,6 +24,8 @@ export function reducerState(
   const usage = new Map<string, UsageDoc>()
   const past = new Map<string, PastDoc>()
   const profiles = new Map<string, ProfileDoc>()
+  const plans = new Map<string, PlanDoc>()
+  let settings: SettingsDoc | undefined
   const quotas = new Map<string, QuotaDoc>()
   const days = new Map<string, DayDoc>()
   const entered = new Set<string>()
@@ -34,6 +38,8 @@ export function reducerState(
     usage: (user) => usage.get(user),
     past: (user) => past.get(user),
     profile: (user) => profiles.get(user),
+    plan: (name) => plans.get(name),
+    settings: () => settings,
     quota: (scope) => quotas.get(scope),
     day: (date) => days.get(date),
     entered: (id) => entered.has(id),
@@ -46,6 +52,8 @@ export function reducerState(
     usage,
     past,
     profiles,
+    plans,
+    settings: () => settings,
     quotas,
     days,
     audit,
@@ -62,6 +70,9 @@ export function reducerState(
       if (step.usage) usage.set(step.usage.id, step.usage)
       if (step.past) past.set(step.past.id, step.past)
       if (step.profile) profiles.set(step.profile.id, step.profile)
+      if (step.settings) settings = step.settings
+      if (step.plan?.doc) plans.set(step.plan.name, step.plan.doc)
+      else if (step.plan) plans.delete(step.plan.name)
       for (const [scope, quota] of Object.entries(step.quotas ?? {})) quotas.set(scope, quota)
       if (step.day) days.set(step.day.date, step.day)
       newUsers = step.newUsers ?? newUsers

@@ -113,6 +113,7 @@ export async function startServer({
     config,
     store,
     fetch: nodeFetch,
+    fetchKeys: nodeFetch,
     now: Date.now,
     log,
     clientIp(c) {

@@ -1,5 +1,6 @@
 /** The lines printed at the start: the store, the limits, and missing protection. */
 import type { Config } from '../../config/config.ts'
+import { tokenNotes } from '../../config/tokens.ts'
 import { isLongKey } from '../../identity/admin-key.ts'
 import { limitName, type Limits } from '../../ledger/policy.ts'
 import { UNITS } from '../../ledger/shapes.ts'
@@ -21,11 +22,11 @@ export function startupLines(
       (everyone ? `, all users together ${everyone}` : ', no limit for all users together') +
       ` (cap: ${config.cap})`,
   )
-  lines.push(
-    globalLimits?.total
-      ? 'User tokens are not verified: anyone can make one up. GLOBAL_LIMITS limits the bill.'
-      : 'User tokens are not verified: anyone can make one up. Without a total in GLOBAL_LIMITS nothing limits the bill.',
-  )
+  const { notes, warnings } = tokenNotes(config)
+  lines.push(...notes, ...warnings.map((warning) => `Warning: ${warning}`))
+  if (!globalLimits?.total && config.userTokens.includes('any')) {
+    lines.push('Without a total in GLOBAL_LIMITS nothing limits the bill.')
+  }
   if (!config.proxySaid) {
     lines.push(
       'TRUST_PROXY is not set: client addresses are those of sockets. Set it behind a proxy.',

@@ -47,13 +47,16 @@ import { WINDOW_NAMES, startOf, type Window } from '../../ledger/windows.ts'
 const USERS = 1000
 
 /**
- * The part of everyone's limits that strangers have together: users of whom the store has told no counts. Anyone can be
- * a new stranger with each request.
+ * Strangers are users of whom the store has told no counts. Together they are one more user, with a part of everyone's
+ * limits: little for those who may have made up their token, since anyone can be a new stranger with each request, and
+ * more for those with a key or a signed token. No user has these ids.
  */
-const STRANGERS_SHARE = 0.01
+const STRANGERS = { unverified: '', verified: ' ' }
+const SHARES = { unverified: 0.01, verified: 0.1 }
 
-/** Strangers are one more user, who has these limits. No user has this id. */
-const STRANGERS = ''
+type Strangers = keyof typeof STRANGERS
+
+const isStrangers = (id: string): boolean => Object.values(STRANGERS).includes(id)
 
 const ALL_WINDOWS = Object.fromEntries(WINDOW_NAMES.map((window) => [window, 1 as const]))
 
@@ -77,7 +80,13 @@ export function createMemory(keep: Keep): Memory {
   const users = new Map<string, UsageDoc>()
   /** Users of whom only their requests since the outage are known. They displace no other user. */
   const strangers = new Map<string, UsageDoc>()
-  let together: UsageDoc | undefined
+  const together = new Map<string, UsageDoc>()
+  /** The limits of users that the store told last, by model and `*`; null for none. */
+  const rows = new Map<string, Record<string, Limits | null | undefined>>()
+  /** The same of everyone. */
+  const everyoneRows = new Map<string, Limits | null | undefined>()
+  /** Keys that the store has refused: their ids with their hashes. */
+  const deadKeys = new Map<string, Refusal>()
   const profiles = new Map<string, ProfileDoc>()
   /** Everyone's counts, by model and `*`: those that a limit names, and the latest of the other models. */
   const quotas = { named: new Map<string, QuotaDoc>(), others: new Map<string, QuotaDoc>() }
@@ -85,8 +94,10 @@ export function createMemory(keep: Keep): Memory {
   const inQuotas = new Set<string>()
   let newUsers: NewUsersDoc | undefined
   const view: View = {
-    usage: (user) => (user === STRANGERS ? together : (users.get(user) ?? strangers.get(user))),
+    usage: (user) => together.get(user) ?? users.get(user) ?? strangers.get(user),
     profile: (user) => profiles.get(user),
+    plan: () => undefined,
+    settings: () => undefined,
     quota: (scope) => quotas.named.get(scope) ?? quotas.others.get(scope),
     // Past days, days and entries limit nothing.
     past: () => undefined,
@@ -99,8 +110,32 @@ export function createMemory(keep: Keep): Memory {
   }
   const terms = { ...keep, tolerance: Infinity }
 
+  /** Remembers which limits the store applied to an admission, where they are not those of the command. */
+  function learnRows({ user, model, limits, everyone }: Admit, standings: Standing[]): void {
+    const applied = (of: Of, scope: string, named: Limits | undefined) => {
+      const row = standings.find((one) => one.of === of && one.model === scope)?.limits
+      return row === named ? undefined : (row ?? null)
+    }
+    const scopes = [
+      [model, limits.model, everyone?.model],
+      [ALL_MODELS, limits.total, everyone?.total],
+    ] as const
+    const mine = rows.get(user)
+    const changed: Record<string, Limits | null | undefined> = {}
+    for (const [scope, own, all] of scopes) {
+      const row = applied('user', scope, own)
+      if (row !== undefined || mine?.[scope] !== undefined) changed[scope] = row
+      const shared = applied('everyone', scope, all)
+      if (shared !== undefined || everyoneRows.get(scope) !== undefined) {
+        set(everyoneRows, scope, shared)
+      }
+    }
+    if (Object.keys(changed).length > 0) set(rows, user, { ...mine, ...changed })
+  }
+
   /** Replaces the local counts for one row of limits with those of the store. */
   function learnUsed(user: string, { of, model: scope, used }: Learned, at: number): void {
+    if (of === 'unverified') return
     if (of === 'everyone') {
       const quota = named(scope, at)
       const windows = withUsed(quota.windows, used, at)
@@ -135,13 +170,24 @@ export function createMemory(keep: Keep): Memory {
     }
   }
 
-  function learnAdmission({ user, model, now }: Admit, answer: Admitted | Refusal): void {
+  function learnAdmission(command: Admit, answer: Admitted | Refusal): void {
+    const { user, model, now, key, claims } = command
     if (!answer.ok && answer.reason === 'blocked') {
       const profile = profiles.get(user) ?? newProfile(user)
       const block = { at: now, reason: answer.why, until: answer.until }
       set(profiles, user, { ...profile, blocks: { ...profile.blocks, [answer.model]: block } })
       return
     }
+    if (key && !answer.ok && answer.reason === 'key') {
+      set(deadKeys, nameOf(key), answer)
+      return
+    }
+    if (claims && !answer.ok && answer.reason === 'revoked') {
+      const profile = profiles.get(user) ?? newProfile(user)
+      keepProfile({ ...profile, notBefore: claims.issuedAt + 1 })
+      return
+    }
+    if (key) deadKeys.delete(nameOf(key))
     // A user who is admitted, or refused for another reason, is not blocked from this model.
     for (const scope of [model, ALL_MODELS]) {
       const profile = profiles.get(user)
@@ -150,6 +196,7 @@ export function createMemory(keep: Keep): Memory {
     if (answer.ok) {
       inQuotas.clear()
       meet(user, answer.at)
+      learnRows(command, answer.limits ?? [])
       for (const standing of answer.limits ?? []) learnUsed(user, standing, answer.at)
     } else if (answer.reason === 'limit') {
       const { of, model: scope, window, unit, used } = answer
@@ -166,7 +213,7 @@ export function createMemory(keep: Keep): Memory {
 
   /** Keeps the user of a step. */
   function keepUsage(usage: UsageDoc | undefined): void {
-    if (usage?.id === STRANGERS) together = usage
+    if (usage && isStrangers(usage.id)) together.set(usage.id, usage)
     else if (usage) set(users.has(usage.id) ? users : strangers, usage.id, usage)
   }
 
@@ -183,9 +230,10 @@ export function createMemory(keep: Keep): Memory {
     else set(quotas.others, scope, quota)
   }
 
-  /** Keeps only a profile with a block: one without must not displace it. */
+  /** Keeps only a profile with a block or a revocation: one without must not displace it. */
   function keepProfile(profile: ProfileDoc): void {
-    if (Object.keys(profile.blocks).length) set(profiles, profile.id, profile)
+    if (Object.keys(profile.blocks).length || profile.notBefore !== undefined)
+      set(profiles, profile.id, profile)
     else profiles.delete(profile.id)
   }
 
@@ -195,11 +243,28 @@ export function createMemory(keep: Keep): Memory {
   }
 
   /** Charges a stranger's request to all strangers. False if that would be more than their share. */
-  function share({ everyone, ...command }: Admit & { everyone: Rows }): boolean {
-    const limits = mapRows(everyone, (limit) => Math.ceil(limit * STRANGERS_SHARE))
-    const { usage, answer } = reduce({ ...command, user: STRANGERS, limits }, view, terms)
+  function share(kind: Strangers, { everyone, ...command }: Admit & { everyone: Rows }): boolean {
+    const limits = mapRows(everyone, (limit) => Math.ceil(limit * SHARES[kind]))
+    const user = STRANGERS[kind]
+    const { usage, answer } = reduce({ ...command, user, limits }, view, terms)
     keepUsage(usage)
     return 'ok' in answer && answer.ok
+  }
+
+  /**
+   * The admission with the limits that the store told last for its user and for everyone. A key that is not known to be
+   * dead counts as valid, and a plan that a token names cannot be looked up.
+   */
+  function asRemembered({ key: _, unverified: __, claims, ...command }: Admit): Admit {
+    const seen = rows.get(command.user) ?? {}
+    const limits = lastSeen(command.limits, (scope) => own(seen, scope), command.model)
+    const everyone = lastSeen(command.everyone, (scope) => everyoneRows.get(scope), command.model)
+    return {
+      ...command,
+      limits,
+      ...(Object.keys(everyone).length > 0 && { everyone }),
+      ...(claims && { claims: { issuedAt: claims.issuedAt } }),
+    }
   }
 
   return {
@@ -227,15 +292,20 @@ export function createMemory(keep: Keep): Memory {
       }
     },
     forget(user) {
-      for (const documents of [users, strangers, profiles]) documents.delete(user)
+      for (const documents of [users, strangers, profiles, rows]) documents.delete(user)
     },
-    admit(command) {
+    admit(asked) {
+      const dead = asked.key && deadKeys.get(nameOf(asked.key))
+      if (dead) return dead
+      const kind = asked.key || asked.claims ? 'verified' : 'unverified'
+      const command = asRemembered(asked)
       const { user, model, now, everyone } = command
       if (!everyone) return run(command) as Admitted | Refusal
       if (everyone.total) named(ALL_MODELS, now)
       if (everyone.model) named(model, now)
       const { answer } = reduce(command, view, terms) as Step<Admitted | Refusal>
-      if (answer.ok && !users.has(user) && !share({ ...command, everyone })) return undefined
+      const isStranger = answer.ok && !users.has(user)
+      if (isStranger && !share(kind, { ...command, everyone })) return undefined
       return run(command) as Admitted | Refusal
     },
     run,
@@ -254,14 +324,19 @@ export function createMemory(keep: Keep): Memory {
       keepQuota(scope, quota)
     }
     if (profile) keepProfile(profile)
-    if (command.op === 'settle' && together && own(together.leases, command.event.id)) {
-      keepUsage(reduce({ ...command, user: STRANGERS }, view, terms).usage)
+    if (command.op !== 'settle') return answer
+    for (const { id, leases } of together.values()) {
+      if (own(leases, command.event.id)) {
+        keepUsage(reduce({ ...command, user: id }, view, terms).usage)
+      }
     }
     return answer
   }
 }
 
 type Learned = Pick<Standing, 'of' | 'model' | 'used'>
+
+const nameOf = ({ id, hash }: NonNullable<Admit['key']>): string => `${id} ${hash}`
 
 /** The windows, with the amounts that were used of some of them at a given time. */
 function withUsed(windows: Windows, used: Learned['used'], at: number): Windows {
@@ -270,6 +345,22 @@ function withUsed(windows: Windows, used: Learned['used'], at: number): Windows 
     next[window] = { start: startOf(window, at), ...amounts }
   }
   return next
+}
+
+/** The rows that the store told last, or else those of the environment. */
+function lastSeen(
+  environment: Rows | undefined,
+  seen: (scope: string) => Limits | null | undefined,
+  model: string,
+): Rows {
+  const [one, total] = [seen(model), seen(ALL_MODELS)]
+  const rows: Rows = {
+    model: one === undefined ? environment?.model : (one ?? undefined),
+    total: total === undefined ? environment?.total : (total ?? undefined),
+  }
+  if (!rows.model) delete rows.model
+  if (!rows.total) delete rows.total
+  return rows
 }
 
 const mapRows = (rows: Rows, map: (limit: number) => number): Rows =>

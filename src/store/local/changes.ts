@@ -17,6 +17,12 @@ export function applyStep(records: Records, step: Step, eventsKept: number, now:
   if (step.usage) records.usage.set(step.usage.id, step.usage)
   if (step.past) records.past.set(step.past.id, step.past)
   if (step.profile) records.profiles.set(step.profile.id, step.profile)
+  if (step.settings) records.settings = step.settings
+  if (step.plan) {
+    const { name, doc } = step.plan
+    if (doc) records.plans.set(name, doc)
+    else records.plans.delete(name)
+  }
   for (const [scope, quota] of Object.entries(step.quotas ?? {})) records.quotas.set(scope, quota)
   if (step.day) records.days.set(step.day.date, step.day)
   if (step.event) keepEvent(records, step.event, eventsKept)

@@ -1,5 +1,13 @@
 /** The reads of the local store. */
-import { activityOf, endOfProfile, newPast, newProfile, newUsage } from '../../ledger/documents.ts'
+import {
+  activityOf,
+  endOfBlocks,
+  hasMoreThanBlocks,
+  newPast,
+  newProfile,
+  newUsage,
+} from '../../ledger/documents.ts'
+import { wordsOf } from '../../ledger/labels.ts'
 import {
   ALL_MODELS,
   type DayDoc,
@@ -7,8 +15,9 @@ import {
   type QuotaDoc,
   type UsageDoc,
 } from '../../ledger/shapes.ts'
+import type { Policy } from '../../ledger/plans.ts'
 import { dateOf } from '../../ledger/windows.ts'
-import type { User, UserPage, UserQuery, WholeUser } from '../store.ts'
+import type { ProfilePage, User, UserPage, UserQuery, WholeUser } from '../store.ts'
 import type { Records } from './state.ts'
 
 /** The requested days, without days that are not stored. */
@@ -27,6 +36,12 @@ export function quotasOf({ quotas }: Records, days: DayDoc[]): Record<string, Qu
     }),
   )
 }
+
+/** The plans and the settings. */
+export const policyOf = ({ plans, settings }: Records): Policy => ({
+  ...(settings && { settings }),
+  plans: Object.fromEntries(plans),
+})
 
 /** A user, or undefined if nothing is stored about them. */
 export function wholeUserOf(records: Records, id: string): WholeUser | undefined {
@@ -70,13 +85,29 @@ type Place = { score: number; id: string }
 const tokensOn = ({ indexed }: UsageDoc, date: string): number =>
   dateOf(indexed.at) === date ? indexed.tokens : 0
 
+/** Users with a word in their label that begins with a prefix, in the order in which Redis has them. */
+export function usersByLabel(records: Records, prefix: string, limit: number): User[] {
+  const ids = new Set([...records.profiles.keys(), ...records.usage.keys()])
+  const found = [...ids].flatMap((id) => {
+    const words = wordsOf(userOf(records, id)).filter((word) => word.startsWith(prefix))
+    return words.map((word) => ({ place: `${word} ${id}`, id }))
+  })
+  const first = firstOf(found, limit, (a, b) => (a.place < b.place ? -1 : 1))
+  return [...new Set(first.map(({ id }) => id))].map((id) => userOf(records, id))
+}
+
+/** A page of the profiles with more than blocks. */
+export function pageOfProfiles({ profiles }: Records, limit: number, from = ''): ProfilePage {
+  const after = [...profiles.values()].filter((one) => one.id > from && hasMoreThanBlocks(one))
+  const page = firstOf(after, limit + 1, (a, b) => (a.id < b.id ? -1 : 1))
+  const listed = page.slice(0, limit)
+  const last = listed.at(-1)
+  return page.length > limit && last ? { profiles: listed, next: last.id } : { profiles: listed }
+}
+
 /** Users with a block, the longest-lasting first. */
 export const blockedUsersOf = ({ profiles }: Records, limit: number): ProfileDoc[] =>
-  firstOf(
-    [...profiles.values()].filter(hasBlock),
-    limit,
-    (a, b) => endOfProfile(b) - endOfProfile(a),
-  )
+  firstOf([...profiles.values()].filter(hasBlock), limit, (a, b) => endOfBlocks(b) - endOfBlocks(a))
 
 const hasBlock = ({ blocks }: ProfileDoc): boolean => Object.keys(blocks).length > 0
 

@@ -8,8 +8,10 @@ import type {
   Kind,
   NewUsersDoc,
   PastDoc,
+  PlanDoc,
   ProfileDoc,
   QuotaDoc,
+  SettingsDoc,
   UsageDoc,
 } from '../../ledger/shapes.ts'
 
@@ -18,6 +20,9 @@ export type State = {
   usage: UsageDoc[]
   past: PastDoc[]
   profiles: ProfileDoc[]
+  plans?: [name: string, plan: PlanDoc][]
+  /** At most one. */
+  settings?: SettingsDoc[]
   quotas: [scope: string, quota: QuotaDoc][]
   days: DayDoc[]
   events: Event[]
@@ -45,6 +50,8 @@ export type Records = {
   usage: Map<string, UsageDoc>
   past: Map<string, PastDoc>
   profiles: Map<string, ProfileDoc>
+  plans: Map<string, PlanDoc>
+  settings: SettingsDoc | undefined
   quotas: Map<string, QuotaDoc>
   days: Map<string, DayDoc>
   /** Oldest first. */
@@ -62,6 +69,8 @@ export const noRecords = (): Records => ({
   usage: new Map(),
   past: new Map(),
   profiles: new Map(),
+  plans: new Map(),
+  settings: undefined,
   quotas: new Map(),
   days: new Map(),
   events: [],
@@ -77,6 +86,8 @@ export const viewOf = (records: Records, time: () => number): View => ({
   usage: (user) => records.usage.get(user),
   past: (user) => records.past.get(user),
   profile: (user) => records.profiles.get(user),
+  plan: (name) => records.plans.get(name),
+  settings: () => records.settings,
   quota: (scope) => records.quotas.get(scope),
   day: (date) => records.days.get(date),
   entered: (id) => records.entered.has(id),
@@ -95,6 +106,13 @@ const RESTORE: Record<keyof State, (records: Records, item: unknown) => void> = 
   usage: ({ usage }, item) => keepById(usage, documentOf('usage', item)),
   past: ({ past }, item) => keepById(past, documentOf('past', item)),
   profiles: ({ profiles }, item) => keepById(profiles, documentOf('profile', item)),
+  plans({ plans }, item) {
+    const [name, plan] = item as [string, unknown]
+    plans.set(name, documentOf('plan', plan))
+  },
+  settings(records, item) {
+    records.settings = documentOf('settings', item)
+  },
   quotas({ quotas }, item) {
     const [scope, quota] = item as [string, unknown]
     quotas.set(scope, documentOf('quota', quota))
@@ -123,6 +141,8 @@ export const stateOf = (records: Records): State => ({
   usage: [...records.usage.values()],
   past: [...records.past.values()],
   profiles: [...records.profiles.values()],
+  plans: [...records.plans],
+  settings: records.settings ? [records.settings] : [],
   quotas: [...records.quotas],
   days: [...records.days.values()],
   events: [...records.events],

@@ -8,7 +8,16 @@ import type { Event } from '../../ledger/shapes.ts'
 import { HOUR_MS, MINUTE_MS, SECOND_MS, dateOf, minuteOf } from '../../ledger/windows.ts'
 import { applyStep, newestOf, removeAged } from './changes.ts'
 import { openJournal } from './journal.ts'
-import { blockedUsersOf, daysOf, pageOfUsers, quotasOf, wholeUserOf } from './reads.ts'
+import {
+  blockedUsersOf,
+  daysOf,
+  pageOfProfiles,
+  pageOfUsers,
+  policyOf,
+  quotasOf,
+  usersByLabel,
+  wholeUserOf,
+} from './reads.ts'
 import { noRecords, restoreItem, stateOf, viewOf } from './state.ts'
 import { pageAfter, type GrowingList } from '../event-page.ts'
 import type { Store, StoreError } from '../store.ts'
@@ -130,11 +139,15 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     session: (hash, at) => told((records.sessions.get(hash) ?? 0) > at),
     user: (id) => told(wholeUserOf(records, id)),
     audit: (limit) => told(records.audit.slice(0, limit)),
+    policy: () => told(policyOf(records)),
+    searchLabels: (prefix, limit) => told(usersByLabel(records, prefix, limit)),
+    listProfiles: (limit, from) => told(pageOfProfiles(records, limit, from)),
     listUsers: (query) => told(pageOfUsers(records, query)),
     overview({ dates, users, events: limit }) {
       const days = daysOf(records, dates)
       const page = pageOfUsers(records, users)
-      return told({ days, page, events: newest(limit), quotas: quotasOf(records, days) })
+      const quotas = quotasOf(records, days)
+      return told({ days, page, events: newest(limit), quotas, policy: policyOf(records) })
     },
     blockedUsers: (limit) => told(blockedUsersOf(records, limit)),
     days: (dates) => told(daysOf(records, dates)),

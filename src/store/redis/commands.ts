@@ -4,6 +4,7 @@
  */
 import type { Answer, Command } from '../../ledger/commands.ts'
 import type { Retention } from '../../ledger/documents.ts'
+import { DEFAULT_PLAN, unverifiedScope } from '../../ledger/plans.ts'
 import { isTotal, type Standing } from '../../ledger/policy.ts'
 import { CLOCK_TOLERANCE_MS } from '../../ledger/rules.ts'
 import { ALL_MODELS } from '../../ledger/shapes.ts'
@@ -16,9 +17,11 @@ import {
   erasedKey,
   newUsersKey,
   onceKey,
+  planKey,
   profileKey,
   quotaKey,
   rowKey,
+  settingsKey,
   usageKey,
 } from './keys.ts'
 import { REPLAY_BATCH, type Failed } from '../store.ts'
@@ -31,6 +34,9 @@ const BATCH = REPLAY_BATCH
  * the database miss its deadline.
  */
 const AT_ONCE = 2 * BATCH
+
+/** Users whose plan is remembered, so that its document is read with the others. */
+const KNOWN_PLANS = 1000
 
 /** How long a settlement waits for others to share its call. No client waits for a settlement. */
 const SETTLE_GATHER_MS = 25
@@ -59,9 +65,10 @@ export function commandRunner(redis: Scripts, options: CommandOptions) {
   const { batch, warn } = options
   const head = headOf(options)
   const ledger = scriptOf(options.script)
+  const plans = createKnownPlans()
 
   async function runAll(commands: Command[]): Promise<(Answer | Failed)[]> {
-    const keys = new Set(commands.flatMap(keysOf))
+    const keys = new Set(commands.flatMap((command) => keysOf(command, plans.of(command))))
     const args = [head, ...commands.map((command) => JSON.stringify(command))]
     const { answers, damaged } = await guard(async () => {
       const reply = JSON.parse(await ledger<string>(redis, [...keys], args)) as Reply | null
@@ -69,7 +76,10 @@ export function commandRunner(redis: Scripts, options: CommandOptions) {
       return reply
     })
     if (damaged) warn('store.damaged', { keys: damaged, setAside: `${PREFIX}damaged:` })
-    return answers.map((answer, n) => withLimits(answer, commands[n]))
+    return answers.map((answer, n) => {
+      plans.learn(commands[n], answer)
+      return withLimits(answer, commands[n])
+    })
   }
 
   const alone = async (command: Command) => (await runAll([command]))[0]
@@ -92,16 +102,17 @@ export function commandRunner(redis: Scripts, options: CommandOptions) {
   }
 }
 
-/** A standing in an answer of the script, which leaves out the limits that the command named. */
-type Bare = Omit<Standing, 'limits'>
+/** A standing in an answer of the script, which leaves out limits that the command named. */
+type Bare = Omit<Standing, 'limits'> & Partial<Pick<Standing, 'limits'>>
 
 /** The answer to an admission with the limits that the command named. */
 export function withLimits(answer: Answer | Failed, command: Command | undefined): Answer | Failed {
   if (command?.op !== 'admit' || !('limits' in answer) || !answer.limits) return answer
-  const rows = { user: command.limits, everyone: command.everyone }
+  const rows = { user: command.limits, everyone: command.everyone, unverified: undefined }
   const limits = answer.limits.map((standing: Bare): Standing => {
     const { of, model, used } = standing
-    return { of, model, limits: rows[of]?.[isTotal(model) ? 'total' : 'model'] ?? {}, used }
+    const row = standing.limits ?? rows[of]?.[isTotal(model) ? 'total' : 'model'] ?? {}
+    return { of, model, limits: row, used }
   })
   return { ...answer, limits }
 }
@@ -117,22 +128,74 @@ function headOf({ retention, tolerance = CLOCK_TOLERANCE_MS }: CommandOptions): 
   })
 }
 
-/** The keys that a command touches, as far as they are known in advance. */
-function keysOf(command: Command): string[] {
+/** The keys that a command touches, as far as they are known in advance. `plan` is the user's plan, if it is remembered. */
+function keysOf(command: Command, plan: string | undefined): string[] {
   const keys = [quotaKey(ALL_MODELS)]
-  if (command.op === 'clear') return [...keys, dayKey(dateOf(command.now))]
-  if (!('user' in command)) return keys
-  const { user } = command
-  if (command.op === 'block' || command.op === 'erase') return [...keys, profileKey(user)]
-  keys.push(usageKey(user))
-  if (command.op === 'report') return [...keys, profileKey(user)]
-  if (command.op === 'admit') {
-    const { model, id, newUsers } = command
-    const more = newUsers ? [newUsersKey] : []
-    return [...keys, profileKey(user), quotaKey(model), onceKey(id), ...more]
+  switch (command.op) {
+    case 'clear':
+      return [...keys, dayKey(dateOf(command.now))]
+    case 'login':
+    case 'logout':
+    case 'note':
+      return keys
+    case 'plan':
+      return [...keys, settingsKey, planKey(command.name)]
+    case 'settings':
+      return [...keys, settingsKey]
+    case 'block':
+    case 'erase':
+    case 'profile':
+    case 'key':
+      return [...keys, profileKey(command.user)]
+    case 'reset':
+      return [...keys, usageKey(command.user)]
+    case 'report':
+      return [...keys, ...userKeys(command.user), ...planKeys(command.claims?.plan, plan)]
+    case 'admit': {
+      const { model, id, user, claims, newUsers, unverified } = command
+      const more = newUsers ? [newUsersKey] : []
+      if (unverified !== undefined) more.push(...unverifiedKeys(model))
+      const plans = planKeys(claims?.plan, plan)
+      return [...keys, ...userKeys(user), quotaKey(model), onceKey(id), ...plans, ...more]
+    }
+    case 'settle':
+    case 'enter': {
+      const { id, model, at } = command.event
+      const date = dateOf(at)
+      const ended = [usageKey(command.user), quotaKey(model), dayKey(date), rowKey(date, model)]
+      if (command.op === 'enter') return [...keys, ...ended, onceKey(id), erasedKey(command.user)]
+      return command.unverified
+        ? [...keys, ...ended, ...unverifiedKeys(model)]
+        : [...keys, ...ended]
+    }
   }
-  const { id, model, at } = command.event
-  const date = dateOf(at)
-  keys.push(quotaKey(model), dayKey(date), rowKey(date, model))
-  return command.op === 'enter' ? [...keys, onceKey(id), erasedKey(user)] : keys
+}
+
+const unverifiedKeys = (model: string): string[] =>
+  [ALL_MODELS, model].map((scope) => quotaKey(unverifiedScope(scope)))
+
+const userKeys = (user: string): string[] => [usageKey(user), profileKey(user)]
+
+/** The settings, the default plan, and the plans that the user may have. */
+const planKeys = (...names: (string | undefined)[]): string[] => [
+  settingsKey,
+  ...[DEFAULT_PLAN, ...names].flatMap((name) => (name === undefined ? [] : planKey(name))),
+]
+
+/** The plans of the users that were seen last. */
+function createKnownPlans() {
+  const plans = new Map<string, string>()
+  return {
+    of: (command: Command) => ('user' in command ? plans.get(command.user) : undefined),
+    learn(command: Command | undefined, answer: Answer | Failed): void {
+      if (command?.op !== 'admit' && command?.op !== 'report') return
+      if (!('ok' in answer) || !answer.ok) return
+      const plan = 'plan' in answer ? answer.plan : undefined
+      if (plan === undefined && plans.size === 0) return
+      plans.delete(command.user)
+      if (plan !== undefined) plans.set(command.user, plan)
+      const [oldest] = plans.keys()
+      if (plans.size > KNOWN_PLANS && oldest !== undefined) plans.delete(oldest)
+    },
+  }
 }

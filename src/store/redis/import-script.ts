@@ -7,6 +7,7 @@ const read = (name: string) => readFileSync(new URL(`${name}.lua`, import.meta.u
 /** The script for `createImport`. */
 export const IMPORT_SCRIPT = assembleScript({
   shapes: read('ledger/shapes'),
+  policy: '',
   rules: '',
   batch: read('import'),
 })

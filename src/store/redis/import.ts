@@ -6,23 +6,25 @@
 import type { Redis } from '@upstash/redis'
 import type { Retention } from '../../ledger/documents.ts'
 import type { UserParts } from '../../ledger/merge.ts'
-import type { Audit, DayDoc, Event, QuotaDoc } from '../../ledger/shapes.ts'
+import type { Audit, DayDoc, Event, PlanDoc, QuotaDoc, SettingsDoc } from '../../ledger/shapes.ts'
 import { guard, scriptOf } from './call.ts'
 import { callOf, type Also } from './import/call.ts'
 import { newer, sound, soundUser } from './import/documents.ts'
 import type { Terms } from './import/ends.ts'
-import { lookErased, lookUsers } from './import/known.ts'
+import { look, lookErased, lookUsers } from './import/known.ts'
 import {
   planAudit,
   planDays,
   planEntered,
   planErased,
   planEvents,
+  planPlans,
   planQuotas,
+  planSettings,
   type Plan,
 } from './import/plan.ts'
 import { asideOf, planUsers } from './import/users.ts'
-import { PREFIX } from './keys.ts'
+import { PREFIX, planKey, settingsKey } from './keys.ts'
 
 export type ImportCommands = Pick<Redis, 'evalsha' | 'eval' | 'mget' | 'get'>
 
@@ -41,6 +43,9 @@ export type ImportOptions = {
  */
 export type Chunk =
   | { kind: 'quotas'; items: [scope: string, quota: QuotaDoc][] }
+  /** Plans and settings that the database has not got. */
+  | { kind: 'plans'; items: [name: string, plan: PlanDoc][] }
+  | { kind: 'settings'; items: SettingsDoc[] }
   | { kind: 'days'; items: DayDoc[] }
   | { kind: 'users'; items: UserParts[] }
   /** Ids of events that must not be entered again, and the times of these events. */
@@ -105,6 +110,21 @@ export function createImport({ redis, retention, script, now, warn }: ImportOpti
         ])
         return planQuotas(quotas, terms())
       }
+      case 'plans': {
+        const plans = chunk.items.map(([name, doc]) => [name, sound('plan', doc)] as const)
+        return planPlans(
+          plans,
+          await look(
+            redis,
+            plans.map(([name]) => planKey(name)),
+          ),
+        )
+      }
+      case 'settings':
+        return planSettings(
+          chunk.items.map((doc) => sound('settings', doc)),
+          await look(redis, [settingsKey]),
+        )
       case 'days':
         return planDays(
           chunk.items.map((day) => sound('day', day)),

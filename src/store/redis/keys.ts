@@ -31,6 +31,8 @@ export const QUOTA_DAYS =
 export const usageKey = (id: string) => `${PREFIX}usage:${id}`
 export const pastKey = (id: string) => `${PREFIX}past:${id}`
 export const profileKey = (id: string) => `${PREFIX}profile:${id}`
+export const planKey = (name: string) => `${PREFIX}plan:${name}`
+export const settingsKey = `${PREFIX}settings`
 export const quotaKey = (scope: string) =>
   `${PREFIX}quota${scope === ALL_MODELS ? '' : `:${scope}`}`
 export const dayKey = (date: string) => `${PREFIX}day:${date}`

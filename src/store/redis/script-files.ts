@@ -4,16 +4,19 @@ import { fileURLToPath } from 'node:url'
 import { assembleScript } from './script.ts'
 
 /** The files of the script, in order of their layout. */
-export const SCRIPT_FILES = ['shapes', 'rules', 'batch'].map((name) =>
+export const SCRIPT_FILES = ['shapes', 'policy', 'rules', 'batch'].map((name) =>
   fileURLToPath(new URL(`ledger/${name}.lua`, import.meta.url)),
 )
 
-/** Reads the files and assembles the script. */
+/** A comment that has its line to itself. */
+const COMMENTS = /^ *--.*\n/gm
+
+/** Reads the files, without their comments, and assembles the script. */
 export function readScript(): string {
-  const [shapes = '', rules = '', batch = ''] = SCRIPT_FILES.map((path) =>
-    readFileSync(path, 'utf8'),
+  const [shapes = '', policy = '', rules = '', batch = ''] = SCRIPT_FILES.map((path) =>
+    readFileSync(path, 'utf8').replace(COMMENTS, ''),
   )
-  return assembleScript({ shapes, rules, batch })
+  return assembleScript({ shapes, policy, rules, batch })
 }
 
 /** The script for `createRedisStore`. */

@@ -1,15 +1,18 @@
-/** The ledger script: the constants shared with TypeScript, then three Lua files, as one chunk. */
+/** The ledger script: the constants shared with TypeScript, then four Lua files, as one chunk. */
 import {
   AUDIT_ID_CHARS,
   ENTER_MS,
+  KEYS_PER_USER,
   LATE_SETTLE_MS,
   MODELS_PER_USER,
   NETWORKS,
   PAST_LEASES,
+  PLANS,
   RUNNING_PER_USER,
   SESSIONS_PER_USER,
   SYNCS_PER_MINUTE,
 } from '../../ledger/commands.ts'
+import { DEFAULT_PLAN, TOTAL } from '../../ledger/plans.ts'
 import { LIMITS, NOTHING } from '../../ledger/policy.ts'
 import { INDEX_MS } from '../../ledger/requests.ts'
 import {
@@ -18,6 +21,7 @@ import {
   MOST,
   SHAPES,
   UNITS,
+  UNLIMITED,
   VERSION,
   VERSIONS,
   type Shape,
@@ -60,6 +64,11 @@ const CONSTANTS: Record<string, unknown> = {
   RUNNING_PER_USER,
   PAST_LEASES,
   SYNCS_PER_MINUTE,
+  KEYS_PER_USER,
+  PLANS,
+  DEFAULT_PLAN,
+  TOTAL,
+  UNLIMITED,
   AUDIT_KEPT,
   AUDIT_ID_CHARS,
   DAMAGED_SECONDS,
@@ -70,14 +79,17 @@ const CONSTANTS: Record<string, unknown> = {
 }
 
 /** The texts of the files in src/store/redis/ledger/. */
-export type ScriptParts = { shapes: string; rules: string; batch: string }
+export type ScriptParts = { shapes: string; policy: string; rules: string; batch: string }
 
 /**
  * The files as one chunk, after all constants. Each file is a function inside the function of the file before it, and
  * sees the locals of that function. This is faster than one function: Lua finds the locals of an enclosing function
  * directly, and searches for those of the same function when it creates a closure.
  */
-export function layOut({ shapes, rules, batch }: ScriptParts, constants = CONSTANTS): string {
+export function layOut(
+  { shapes, policy, rules, batch }: ScriptParts,
+  constants = CONSTANTS,
+): string {
   const header = Object.entries(constants).map(
     ([name, value]) => `local ${name} = ${luaOf(value)}\n`,
   )
@@ -86,11 +98,13 @@ export function layOut({ shapes, rules, batch }: ScriptParts, constants = CONSTA
     shapesByKind(),
     'local function with_shapes()\n',
     shapes,
+    'local function with_policy()\n',
+    policy,
     'local function with_rules()\n',
     rules,
     'local function run_batch()\n',
     batch,
-    'end\nreturn run_batch()\nend\nreturn with_rules()\nend\nreturn with_shapes()\n',
+    'end\nreturn run_batch()\nend\nreturn with_rules()\nend\nreturn with_policy()\nend\nreturn with_shapes()\n',
   ].join('')
 }
 
@@ -138,6 +152,7 @@ function checkOf(shape: Shape, value: string): string {
   if (shape === 'text?') return refuse(`${value} ~= nil and type(${value}) ~= 'string'`)
   // A packed value is checked when it is unpacked.
   if ('packed' in shape) return refuse(`type(${value}) ~= 'string'`)
+  if ('optional' in shape) return `if ${value} ~= nil then ${checkOf(shape.optional, value)}end `
   const inner = `${/^\w+/.exec(value)?.[0]}_`
   if ('each' in shape) {
     const isList = refuse(`${value}[1] ~= nil`)

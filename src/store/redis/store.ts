@@ -1,7 +1,7 @@
 /** The store on Redis: documents as JSON, changed by one script. */
 import type { Redis } from '@upstash/redis'
 import type { AnswerOf, Command, Settled } from '../../ledger/commands.ts'
-import { newPast } from '../../ledger/documents.ts'
+import { hasMoreThanBlocks, newPast } from '../../ledger/documents.ts'
 import { ALL_MODELS, type Audit, type Event, type Kind, type PastDoc } from '../../ledger/shapes.ts'
 import { guard, guardInWords, list } from './call.ts'
 import { commandRunner, type CommandOptions } from './commands.ts'
@@ -9,6 +9,7 @@ import { dayReader } from './days.ts'
 import { documentReader, userIn, userKeys, usersIn } from './documents.ts'
 import { tryWrites } from './probe.ts'
 import { PREFIX, pastKey, profileKey, quotaKey, sessionKey } from './keys.ts'
+import { policyReader } from './policy.ts'
 import { readPage } from './user-index.ts'
 import { pageAfter, type GrowingList } from '../event-page.ts'
 import { StoreError, answerOf, type Failed, type Store } from '../store.ts'
@@ -35,6 +36,7 @@ export function createRedisStore(options: RedisOptions): Store {
   const { run, runAll, runNone } = commandRunner(redis, options)
   const documents = documentReader(redis, options.warn)
   const readDays = dayReader(documents)
+  const policy = policyReader(documents)
 
   const readTexts = (key: string, skip: number, count: number): Promise<string[]> =>
     list(() => redis.lrange<string>(key, skip, skip + count - 1))
@@ -76,6 +78,32 @@ export function createRedisStore(options: RedisOptions): Store {
       return user && { ...user, past: past ?? newPast(id) }
     },
     audit: (limit) => readList<Audit>(`${PREFIX}audit`, limit),
+    policy: policy.read,
+    async searchLabels(prefix, limit) {
+      const members = await list(() =>
+        redis.zrange<string[]>(`${PREFIX}labels`, `[${prefix}`, `[${prefix}\u{10ffff}`, {
+          byLex: true,
+          offset: 0,
+          count: limit,
+        }),
+      )
+      const ids = [...new Set(members.map((member) => member.slice(member.lastIndexOf(' ') + 1)))]
+      const docs = await documents.read<Kind>(new Map(ids.flatMap(userKeys)))
+      return ids.flatMap((id) => userIn(docs, id) ?? [])
+    },
+    async listProfiles(limit, from = '') {
+      const ids = await list(() =>
+        redis.zrange<string[]>(`${PREFIX}profiles`, `(${from}`, '+', {
+          byLex: true,
+          offset: 0,
+          count: limit,
+        }),
+      )
+      const docs = await documents.read(new Map(ids.map((id) => [profileKey(id), 'profile'])))
+      const profiles = [...docs.values()].filter(hasMoreThanBlocks)
+      const last = ids.at(-1)
+      return ids.length === limit && last !== undefined ? { profiles, next: last } : { profiles }
+    },
     async listUsers(query) {
       const { ids, next } = await readPage(redis, query)
       const docs = await documents.read<Kind>(new Map(ids.flatMap(userKeys)))
@@ -84,10 +112,15 @@ export function createRedisStore(options: RedisOptions): Store {
     },
     async overview({ dates, users: query, events: limit }) {
       const [{ ids, next }, newest] = await Promise.all([readPage(redis, query), events(limit)])
-      const others: [string, Kind][] = [[quotaKey(ALL_MODELS), 'quota'], ...ids.flatMap(userKeys)]
+      const others: [string, Kind][] = [
+        [quotaKey(ALL_MODELS), 'quota'],
+        ...policy.keys(),
+        ...ids.flatMap(userKeys),
+      ]
       const { days, docs, quotas } = await readDays(dates, others, true)
       const users = usersIn(docs, ids)
-      return { days, page: next ? { users, next } : { users }, events: newest, quotas }
+      const page = next ? { users, next } : { users }
+      return { days, page, events: newest, quotas, policy: await policy.from(docs) }
     },
     async blockedUsers(limit) {
       const members = await list(() =>

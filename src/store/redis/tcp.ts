@@ -111,8 +111,9 @@ export function tcpClient({ url, timeoutMs }: TcpOptions): TcpClient {
         const reply = await send(line, { command, asking: asked !== undefined, givenUp })
         failures = 0
         return reply
-      } catch (error) {
-        if (!(error instanceof ErrorReply)) throw error
+      } catch (thrown) {
+        if (!(thrown instanceof ErrorReply)) throw thrown
+        const error = withoutLogin(thrown)
         const code = codeOf(error)
         if (UNFIT.has(code)) leave(line, () => lost(textOf(error, command.slice(1))))
         const next = redirectionOf(error.message)
@@ -243,6 +244,12 @@ function connect(url: string, name: string, lost: (reason: string) => void) {
   /** `heard` is the time of the last answer. */
   return { url, client, ready, end, retire, isOver: () => over !== undefined, heard: 0 }
 }
+
+/** Before a login, Redis calls a command of more than ten words a protocol error: name what is missing. */
+const withoutLogin = (error: ErrorReply): ErrorReply =>
+  /\bunauthenticated\b/.test(error.message)
+    ? new ErrorReply('NOAUTH Authentication required.')
+    : error
 
 /** The first word of an error reply. */
 const codeOf = (error: ErrorReply) => /^[A-Z]+\b/.exec(error.message)?.[0] ?? 'ERR'

@@ -55,7 +55,7 @@ export async function lookUsers(
 }
 
 /** The texts of these keys, with their digests. */
-async function look(redis: Pick<Redis, 'mget'>, keys: string[]): Promise<Seen[]> {
+export async function look(redis: Pick<Redis, 'mget'>, keys: string[]): Promise<Seen[]> {
   if (keys.length === 0) return []
   const texts = await guard(() => redis.mget<(string | null)[]>(...keys))
   return keys.map((key, index) => {

@@ -6,13 +6,16 @@ import {
   type Audit,
   type DayDoc,
   type Event,
+  type PlanDoc,
   type QuotaDoc,
+  type SettingsDoc,
 } from '../../../ledger/shapes.ts'
 import { DAY_MS } from '../../../ledger/windows.ts'
 import { PREFIX, QUOTA_DAYS, erasedKey, onceKey } from '../keys.ts'
 import { AUDIT_KEPT } from '../../store.ts'
 import { dayEnd, secondsOfDays, secondsUntil, type End, type Terms } from './ends.ts'
-import type { KnownErased } from './known.ts'
+import { parse } from './documents.ts'
+import type { KnownErased, Seen } from './known.ts'
 
 /** `sha` is the digest that the stored text must still have. */
 export type Write = End & { key: string; text: string; sha?: string }
@@ -40,6 +43,24 @@ export type Plan = {
 export const planDays = (days: DayDoc[], terms: Terms): Plan => ({
   days: days.filter(({ date }) => dayEnd(date, terms) > terms.now),
 })
+
+/** Plans that the database has stay as they are. */
+export function planPlans(plans: (readonly [name: string, doc: PlanDoc])[], seen: Seen[]): Plan {
+  const writes = plans.flatMap(([, doc], n): Write[] => {
+    const { key, sha, text } = seen[n] as Seen
+    return text === undefined ? [{ key, sha, text: JSON.stringify(doc) }] : []
+  })
+  return { writes, same: seen }
+}
+
+/** Settings that the database has stay as they are. */
+export function planSettings(all: SettingsDoc[], [seen]: Seen[]): Plan {
+  const there = parse('settings', seen?.text)
+  const [comes] = all
+  if (!comes || !seen) return {}
+  const plans = { ...comes.plans, ...there?.plans }
+  return { writes: [{ ...seen, text: JSON.stringify({ ...comes, ...there, plans }) }] }
+}
 
 /** Leaves out windows that have not begun yet by this clock. */
 export function planQuotas(all: [scope: string, quota: QuotaDoc][], { now }: Terms): Plan {

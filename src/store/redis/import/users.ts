@@ -6,7 +6,8 @@ import {
   type Overlap,
   type UserParts,
 } from '../../../ledger/merge.ts'
-import type { Block } from '../../../ledger/shapes.ts'
+import { hasMoreThanBlocks } from '../../../ledger/documents.ts'
+import type { Block, UsageDoc } from '../../../ledger/shapes.ts'
 import { NO_END } from '../../../ledger/windows.ts'
 import { DAMAGED_SECONDS, PREFIX } from '../keys.ts'
 import { USER_INDEX, placesOf } from '../user-index.ts'
@@ -48,6 +49,8 @@ export function planUsers(
       seconds: secondsOfDays(terms.retention.userDays),
     },
     { key: `${PREFIX}blocks`, entries: plans.flatMap(({ blocks }) => blocks) },
+    { key: `${PREFIX}profiles`, entries: plans.flatMap(({ profiles }) => profiles) },
+    { key: `${PREFIX}labels`, entries: plans.flatMap(({ words }) => words) },
   ]
   return {
     writes: rewrites.flatMap(({ writes }) => writes),
@@ -65,6 +68,8 @@ type UserPlan = {
   /** Scores and members of the indexes, alternating. */
   places: string[]
   blocks: string[]
+  profiles: string[]
+  words: string[]
 }
 
 function planUser(
@@ -75,7 +80,15 @@ function planUser(
   const comes = keptOf(all, erasedAt(mark), terms, blockedAt)
   const merged = mergeUser(there, comes, { ...terms.retention, now: terms.now })
   const { usage, past, profile } = merged
-  const plan: UserPlan = { rewrites: [], same: [], overlaps: {}, places: [], blocks: [] }
+  const plan: UserPlan = {
+    rewrites: [],
+    same: [],
+    overlaps: {},
+    places: [],
+    blocks: [],
+    profiles: [],
+    words: [],
+  }
   if (comes.usage ?? comes.past) {
     const end = { seconds: secondsUntil(usageEnd(lastOf(usage, past), terms), terms) }
     if (usage) plan.rewrites.push(rewrite(seen.usage, there.usage, usage, end))
@@ -89,6 +102,11 @@ function planUser(
     plan.blocks = Object.entries(profile.blocks).flatMap(([model, { until = NO_END }]) => [
       String(until),
       `${comes.id} ${model}`,
+    ])
+    if (hasMoreThanBlocks(profile)) plan.profiles = ['0', comes.id]
+    plan.words = Object.keys(profile.words ?? {}).flatMap((word) => [
+      '0',
+      `${word} profile ${comes.id}`,
     ])
   }
   return plan
@@ -106,13 +124,18 @@ function keptOf(
   const blocks = Object.entries(profile?.blocks ?? {}).filter(
     ([, block]) => (block.until ?? NO_END) > terms.now && blockedAt(block) > erased,
   )
+  const kept = profile && { ...profile, blocks: Object.fromEntries(blocks) }
+  // Only blocks say when they were set. What else admins wrote about a user who was erased does not come back.
+  const isKept = kept && (hasMoreThanBlocks(kept) ? erased < 0 : blocks.length > 0)
   return {
     id,
-    ...(isUsed && { usage, past }),
-    ...(profile &&
-      blocks.length && { profile: { ...profile, blocks: Object.fromEntries(blocks) } }),
+    ...(isUsed && { usage: usage && withoutLabel(usage), past }),
+    ...(isKept && { profile: kept }),
   }
 }
+
+/** The next request with a signed token brings the label, and its words into the index. */
+const withoutLabel = ({ label: _, words: __, ...usage }: UsageDoc): UsageDoc => usage
 
 /** The writes of a document, and its key if the stored one cannot be read. */
 type Rewrite = { writes: Write[]; damaged: string[] }

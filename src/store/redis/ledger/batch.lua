@@ -8,6 +8,7 @@
 
 -- What will be written: texts without an expiry in one MSET, the others one by one.
 local usages, pasts, profiles, quotas, days, names, rows
+local plans, settings, labels
 local events, blocks, sessions
 local index, models, ended, sweep_at, cleared, cleared_rows, new_users
 
@@ -15,6 +16,7 @@ local function start_over()
   docs, once, erased = {}, {}, {}
   usages, pasts, profiles, quotas, days, names, rows = {}, {}, {}, {}, {}, {}, {}
   events, blocks, audits, sessions = {}, {}, {}, {}
+  plans, settings, labels = {}, nil, {}
   changed_audit, new_users = nil, nil
   index, models, ended, sweep_at, cleared, cleared_rows = {}, {}, {}, nil, nil, {}
 end
@@ -34,7 +36,26 @@ local function index_user(doc)
   end
 end
 
+-- The words of a label in a document of any version.
+local function words_at(key)
+  local doc = docs[key]
+  if not doc then
+    local ok, decoded = pcall(cjson.decode, text_at(key) or '')
+    doc = ok and type(decoded) == 'table' and decoded or {}
+  end
+  return type(doc.words) == 'table' and doc.words or nil
+end
+
+-- Notes that the words of a label have changed. `kind` is usage or profile.
+local function relabel(kind, user, before, after)
+  if before == after then return end
+  local key = kind .. ' ' .. user
+  labels[key] = labels[key] or { kind = kind, user = user, before = before or {} }
+  labels[key].after = after or {}
+end
+
 local function keep_usage(user, before, doc)
+  relabel('usage', user, before and before.words, doc.words)
   docs[user_key('usage', user)] = doc
   usages[user] = doc
   if
@@ -131,8 +152,19 @@ local function run(text)
     docs[user_key('past', user)], pasts[user] = step.past, step.past
   end
   if step.profile then
+    local before = load_user('profile', user)
+    relabel('profile', user, before and before.words, step.profile.words)
     docs[user_key('profile', user)] = step.profile
     profiles[user] = { doc = step.profile, at = at }
+  end
+  if step.settings then
+    settings = step.settings
+    docs[PREFIX .. 'settings'] = settings
+  end
+  if step.plan then
+    local key = PREFIX .. 'plan:' .. step.plan.name
+    docs[key] = step.plan.doc or false
+    plans[key] = step.plan.doc or false
   end
   local everyone = step.quotas and step.quotas[ALL_MODELS]
   local today = event and everyone.windows.day
@@ -144,6 +176,9 @@ local function run(text)
   end
   if step.block then blocks[#blocks + 1] = step.block end
   if step.erased then
+    for _, kind in ipairs({ 'usage', 'profile' }) do
+      relabel(kind, user, words_at(user_key(kind, user)), nil)
+    end
     for _, key in ipairs({
       user_key('usage', user),
       user_key('past', user),
@@ -268,6 +303,7 @@ for id, gone_at in pairs(erased) do
   end
   redis.call('SET', PREFIX .. 'erased:' .. id, format('%.0f', gone_at), 'EX', ENTER_SECONDS)
   redis.call('ZREM', PREFIX .. 'users', 'a:' .. id, 't:' .. id)
+  redis.call('ZREM', PREFIX .. 'profiles', id)
   for _, member in ipairs(redis.call('ZRANGE', PREFIX .. 'blocks', 0, -1)) do
     if string.sub(member, 1, #id + 1) == id .. ' ' then
       redis.call('ZREM', PREFIX .. 'blocks', member)
@@ -310,12 +346,19 @@ for id, doc in pairs(pasts) do
 end
 
 if next(profiles) then
-  -- When the last block of a profile ends; never if the profile has more than blocks.
-  local function end_of_profile(doc)
-    local ends, fields = 0, shape_of('profile').fields
+  local BASE = { v = 1, id = 1, blocks = 1 }
+  local function has_more_than_blocks(doc)
+    if next(doc.limits) or next(doc.keys) then return true end
     for name in pairs(doc) do
-      if not fields[name] then return NO_END end
+      if not BASE[name] and name ~= 'limits' and name ~= 'keys' then return true end
     end
+    return false
+  end
+
+  -- When a profile is no longer needed: with its last block, or never if it has more than blocks.
+  local function end_of_profile(doc)
+    if has_more_than_blocks(doc) then return NO_END end
+    local ends = 0
     for _, block in pairs(doc.blocks) do
       ends = max(ends, block['until'] or NO_END)
     end
@@ -325,6 +368,11 @@ if next(profiles) then
   for id, profile in pairs(profiles) do
     local key, text, ends =
       user_key('profile', id), cjson.encode(profile.doc), end_of_profile(profile.doc)
+    if has_more_than_blocks(profile.doc) then
+      redis.call('ZADD', PREFIX .. 'profiles', 0, id)
+    else
+      redis.call('ZREM', PREFIX .. 'profiles', id)
+    end
     if ends == NO_END then
       redis.call('SET', key, text)
     elseif ends > 0 then
@@ -336,7 +384,48 @@ if next(profiles) then
   end
 end
 
+if next(labels) then
+  local function members_of(label, list)
+    local members = {}
+    for word in pairs(list) do
+      members[#members + 1] = word .. ' ' .. label.kind .. ' ' .. label.user
+    end
+    return members
+  end
+
+  for _, label in pairs(labels) do
+    local before, after = members_of(label, label.before), members_of(label, label.after)
+    if before[1] then redis.call('ZREM', PREFIX .. 'labels', unpack(before)) end
+    for _, member in ipairs(after) do
+      redis.call('ZADD', PREFIX .. 'labels', 0, member)
+    end
+    if label.kind == 'usage' then
+      -- A usage document leaves by itself, and with it what it says of its words.
+      local named = PREFIX .. 'labelled'
+      if after[1] then
+        redis.call('HSET', named, label.user, cjson.encode(after))
+      else
+        redis.call('HDEL', named, label.user)
+      end
+    end
+  end
+end
+
+for key, doc in pairs(plans) do
+  if not doc then redis.call('DEL', key) end
+end
+
 local texts = {}
+for key, doc in pairs(plans) do
+  if doc then
+    texts[#texts + 1] = key
+    texts[#texts + 1] = cjson.encode(doc)
+  end
+end
+if settings then
+  texts[#texts + 1] = PREFIX .. 'settings'
+  texts[#texts + 1] = cjson.encode(settings)
+end
 for scope, quota in pairs(quotas) do
   texts[#texts + 1] = quota_key(scope)
   texts[#texts + 1] = cjson.encode(quota)
@@ -405,7 +494,24 @@ if sweep_at then
   end
 
   local today = floor(sweep_at / DAY_MS)
-  sweep(PREFIX .. 'users', '-inf', format('%d', minute_of(sweep_at) - keep.userDays * 1440))
+  local gone =
+    sweep(PREFIX .. 'users', '-inf', format('%d', minute_of(sweep_at) - keep.userDays * 1440))
+  if gone[1] then
+    -- Also the words of their labels.
+    local ids = {}
+    for _, member in ipairs(gone) do
+      ids[#ids + 1] = string.match(member, '^a:(.*)$')
+    end
+    for from = 1, #ids, SLICE do
+      local some = { unpack(ids, from, math.min(from + SLICE - 1, #ids)) }
+      for i, text in ipairs(redis.call('HMGET', PREFIX .. 'labelled', unpack(some))) do
+        if text then
+          redis.call('ZREM', PREFIX .. 'labels', unpack(cjson.decode(text)))
+          redis.call('HDEL', PREFIX .. 'labelled', some[i])
+        end
+      end
+    end
+  end
   sweep(PREFIX .. 'users', format('%.0f', TOP_DAY), format('%.0f', (today - 1) * TOP_DAY))
   sweep(PREFIX .. 'blocks', '-inf', format('%.0f', sweep_at))
   local unused = {}

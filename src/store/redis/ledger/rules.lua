@@ -265,12 +265,13 @@ local function everyones(scope, at)
   return quota and current(quota.windows, at) or {}
 end
 
-local function groups_of(command, usage)
-  local groups, model, at = {}, command.model, usage.at
-  local mine, everyone = command.limits, command.everyone or {}
+local function groups_of(model, policy, usage)
+  local groups, at = {}, usage.at
+  local mine, everyone, unverified = policy.user, policy.everyone, policy.unverified
   local function add_group(of, scope, limits)
     if limits then
-      local windows = of == 'user' and windows_of(usage, scope) or everyones(scope, at)
+      local counted = of == 'unverified' and '~' .. scope or scope
+      local windows = of == 'user' and windows_of(usage, scope) or everyones(counted, at)
       groups[#groups + 1] = standing_of(of, scope, limits, windows)
     end
   end
@@ -278,6 +279,10 @@ local function groups_of(command, usage)
   add_group('user', ALL_MODELS, mine.total)
   add_group('everyone', ALL_MODELS, everyone.total)
   add_group('everyone', model, everyone.model)
+  if unverified then
+    add_group('unverified', ALL_MODELS, unverified.total)
+    add_group('unverified', model, unverified.model)
+  end
   return groups
 end
 
@@ -342,10 +347,14 @@ local function counted_in(groups)
   return windows
 end
 
--- The quotas of a step, of all models and of the command's model, at the time of the step.
-local function quotas_at(model, now)
-  local quotas = {}
-  for _, scope in ipairs({ ALL_MODELS, model }) do
+-- The quotas of a step, of all models and of a lease's model, at the time of the step.
+local function quotas_at(lease, now)
+  local quotas, model = {}, lease.model
+  local scopes = { ALL_MODELS, model }
+  if lease.unverified then
+    scopes[3], scopes[4] = '~' .. ALL_MODELS, '~' .. model
+  end
+  for _, scope in ipairs(scopes) do
     local quota = copy(load_quota(scope) or new('quota', { at = now }))
     quota.at = max(quota.at, now)
     quota.windows = current(quota.windows, quota.at)
@@ -366,23 +375,52 @@ local function correct_all(quotas, lease, charged)
   end
 end
 
-local function blocked(scope, block)
-  return {
-    ok = false,
-    reason = 'blocked',
-    model = scope,
-    why = block.reason,
-    ['until'] = block['until'],
+-- What holds for one request: its rows of limits, its plan, and what it reserves under that plan.
+local function policy_of(command, profile, at)
+  local model, claims, completions = command.model, command.claims, command.completions
+  local name, plan, unknown = plan_of(profile, claims and claims.plan)
+  local policy = {
+    name = name,
+    plan = plan,
+    unknown = unknown,
+    user = user_rows(model, command.limits, plan, profile, at),
+    everyone = everyone_rows(model, command.everyone),
+    reserved = reserved_by(command),
   }
+  if command.unverified then policy.unverified = share_of(policy.everyone, command.unverified) end
+  local most = plan and plan.maxCompletionTokens
+  -- Without a maximum of its own, a request gets the plan's.
+  if most and completions and completions.tokens > most then
+    local less = completions.count * (completions.tokens - most)
+    policy.reserved = reserved_by({ reserved = command.reserved - less })
+    policy.maximum = most
+  end
+  return policy
 end
 
 -- The sender knows the limits that its command named, and writing them would take longer than
 -- checking them.
-local function admitted(at, groups)
+local function admitted(command, policy, at, groups)
+  local mine, everyone = command.limits, command.everyone or {}
   for i = 1, #groups do
-    groups[i].limits = nil
+    local limits = groups[i].limits
+    if
+      limits == mine.model
+      or limits == mine.total
+      or limits == everyone.model
+      or limits == everyone.total
+    then
+      groups[i].limits = nil
+    end
   end
-  return { ok = true, at = at, limits = groups[1] and groups }
+  return {
+    ok = true,
+    at = at,
+    limits = groups[1] and groups,
+    plan = policy.plan and policy.name,
+    unknownPlan = policy.unknown,
+    maximum = policy.maximum,
+  }
 end
 
 local function running_at(leases, at)
@@ -409,25 +447,24 @@ local function admit(command, now)
   local account = advance(known or new_usage(user, now), now)
   local usage = account.usage
   local at = usage.at
-  local groups = groups_of(command, usage)
-  local held = usage.leases[id]
-  if held or entered(id) then return { answer = admitted(held and held.at or at, groups) } end
-
   local profile = load_user('profile', user)
-  for _, scope in ipairs({ ALL_MODELS, model }) do
-    local block = profile and profile.blocks[scope]
-    if block and is_in_force(block, at) then return { answer = blocked(scope, block) } end
-  end
-  if not usage.models[model] and size(usage.models) >= MODELS_PER_USER then
-    return { answer = { ok = false, reason = 'models' } }
-  end
-  if
-    size(usage.leases) >= RUNNING_PER_USER and running_at(usage.leases, at) >= RUNNING_PER_USER
-  then
-    return { answer = { ok = false, reason = 'running' } }
+  local policy = policy_of(command, profile, at)
+  local groups, plan, reserved = groups_of(model, policy, usage), policy.plan, policy.reserved
+  local held = usage.leases[id]
+  if held or entered(id) then
+    return { answer = admitted(command, policy, held and held.at or at, groups) }
   end
 
-  local reserved = reserved_by(command)
+  local denied = access_refused(command, profile, plan, at)
+  if denied then return { answer = denied } end
+  if not usage.models[model] and size(usage.models) >= MODELS_PER_USER then
+    return { answer = refused('models') }
+  end
+  local most = math.min(plan and plan.concurrentRequests or RUNNING_PER_USER, RUNNING_PER_USER)
+  if size(usage.leases) >= most and running_at(usage.leases, at) >= most then
+    return { answer = with(refused('running'), 'limit', most) }
+  end
+
   for i = 1, #groups do
     local refusal = refuse(groups[i], reserved, at)
     if refusal then return { answer = refusal } end
@@ -446,15 +483,28 @@ local function admit(command, now)
     ['until'] = at + command.lasts,
     reserved = reserved,
     windows = counted_in(groups),
+    unverified = command.unverified and 1,
   }
-  local quotas = quotas_at(model, at)
+  local quotas = quotas_at(lease, at)
   charge_all(quotas, lease)
   charge_user(usage, lease)
   usage.seen = at
   set_today(usage, model, open(usage.models[model].row, reserved))
   usage.leases[id] = lease
   usage.ip = command.ip or usage.ip
-  local answer = admitted(at, with_reserved(groups, lease))
+  local claims, key = command.claims, command.key
+  if claims then
+    if claims.label and claims.label ~= usage.label then
+      usage.label, usage.words = claims.label, claims.words or {}
+    end
+    usage.plan = claims.plan
+  end
+  if key then
+    local used = filter(usage.keysUsed or {}, function(_, name) return profile.keys[name] end)
+    used[key.id] = at
+    usage.keysUsed = used
+  end
+  local answer = admitted(command, policy, at, with_reserved(groups, lease))
   return {
     usage = indexed(usage),
     past = account.past,
@@ -510,7 +560,7 @@ local function enter(command, now)
   local account = advance(load_user('usage', user) or new_usage(user, at), at)
   local held = account.usage.leases[event.id]
   if held then
-    return with(close(account, held, event, quotas_at(held.model, now)), 'entered', event.id)
+    return with(close(account, held, event, quotas_at(held, now)), 'entered', event.id)
   end
   if command.refused then return { answer = { applied = false }, entered = event.id } end
 
@@ -522,7 +572,7 @@ local function enter(command, now)
   end
   local lease =
     { model = model, at = at, ['until'] = account.usage.at, reserved = reserved, windows = windows }
-  local quotas = quotas_at(model, now)
+  local quotas = quotas_at(lease, now)
   local date = date_of(at)
   local row = row_of(account, date, model)
   charge_all(quotas, lease)
@@ -545,7 +595,7 @@ local function settle(command, now)
   local account = advance(usage, now)
   local lease = account.usage.leases[event.id]
   if not lease then return { answer = { applied = false } } end
-  return close(account, lease, event, quotas_at(lease.model, now))
+  return close(account, lease, event, quotas_at(lease, now))
 end
 
 local REDUCE = { admit = admit, settle = settle, enter = enter }
@@ -576,11 +626,156 @@ local function add_rare_commands()
     return { profile = profile, block = command, audit = audit, answer = { ok = true } }
   end
 
+  -- A record with some fields set and others removed.
+  local function changed(record, set, clear)
+    local result = copy(record)
+    for name, value in pairs(set) do
+      result[name] = value
+    end
+    for name in pairs(clear or {}) do
+      result[name] = nil
+    end
+    return result
+  end
+
+  -- The names of changed fields, in order.
+  local function names_of(set, clear)
+    local names = {}
+    for _, fields in ipairs({ set, clear or {} }) do
+      for name in pairs(fields) do
+        if name ~= 'words' then names[#names + 1] = name end
+      end
+    end
+    table.sort(names)
+    return table.concat(names, ' ')
+  end
+
+  local function set_profile(command, at)
+    local user, set, clear = command.user, command.set, command.clear
+    local before = load_user('profile', user)
+    local profile = changed(before or new('profile', { id = user }), set, clear)
+    profile.limits = profile.limits or {}
+    local audit = with(audit_of(command, at, 'user', user), 'what', names_of(set, clear))
+    return { profile = profile, audit = audit, answer = { ok = true, profile = profile } }
+  end
+
+  local function key_after(command, known, at)
+    local action = command.action
+    if action == 'create' then return command.key end
+    if not known or action == 'delete' then return known end
+    if action == 'change' then return changed(known, command.set, command.clear) end
+    local key = changed(known, command.secret, { previous = 1 })
+    if command.graceUntil > at then
+      key.previous = { hash = known.hash, ['until'] = command.graceUntil }
+    end
+    return key
+  end
+
+  local function set_key(command, at)
+    local user, id, action = command.user, command.id, command.action
+    local profile = copy(load_user('profile', user) or new('profile', { id = user }))
+    local known = profile.keys[id]
+    if action == 'create' then
+      if known then return { answer = refused('exists') } end
+      if size(profile.keys) >= KEYS_PER_USER then return { answer = refused('keys') } end
+    end
+    local key = key_after(command, known, at)
+    if not key then return { answer = refused('unknown') } end
+    profile.keys = with(profile.keys, id, action ~= 'delete' and key or nil)
+    local audit = with(audit_of(command, at, action .. ' key', user), 'what', id)
+    return { profile = profile, audit = audit, answer = { ok = true, key = key } }
+  end
+
+  -- Rows that start from no limits need not say that there is none.
+  local function without_unlimited(rows)
+    local result = {}
+    for name, row in pairs(rows) do
+      result[name] = filter(row, function(limit) return limit ~= UNLIMITED end)
+    end
+    return result
+  end
+
+  local function set_plan(command, at)
+    local name, plan = command.name, command.plan
+    local settings = copy(load_settings() or new('settings', {}))
+    local known = settings.plans[name]
+    if not plan and not known then return { answer = refused('unknown') } end
+    if plan and not known and size(settings.plans) >= PLANS then
+      return { answer = refused('plans') }
+    end
+    settings.plans = with(settings.plans, name, plan and 1 or nil)
+    local doc = plan and copy(plan)
+    if doc then
+      doc.v, doc.limits = VERSIONS.plan, without_unlimited(plan.limits)
+    end
+    local audit = with(audit_of(command, at, plan and 'plan' or 'delete plan'), 'what', name)
+    return {
+      settings = settings,
+      plan = { name = name, doc = doc },
+      audit = audit,
+      answer = { ok = true },
+    }
+  end
+
+  local function set_settings(command, at)
+    local set, clear = command.set, command.clear
+    local settings = changed(load_settings() or new('settings', {}), set, clear)
+    local global = settings.globalLimits
+    settings.globalLimits = global and without_unlimited(global)
+    local audit = with(audit_of(command, at, 'settings'), 'what', names_of(set, clear))
+    return { settings = settings, audit = audit, answer = { ok = true, settings = settings } }
+  end
+
+  -- The windows with only what the leases of one span of them reserve. `model` is nil for all.
+  local function only_leases(windows, leases, model, wanted)
+    local result = copy(windows)
+    for window, counted in pairs(windows) do
+      if WINDOWS[window] and (not wanted or wanted == window) then
+        local left = { start = counted.start }
+        for i = 1, #UNITS do
+          left[UNITS[i]] = 0
+        end
+        for _, lease in pairs(leases) do
+          local same_span = lease.windows[window] and start_of(window, lease.at) == counted.start
+          if same_span and (not model or lease.model == model) then
+            for i = 1, #UNITS do
+              local unit = UNITS[i]
+              left[unit] = left[unit] + lease.reserved[unit]
+            end
+          end
+        end
+        result[window] = left
+      end
+    end
+    return result
+  end
+
+  local function reset(command, now)
+    local user, window = command.user, command.window
+    local audit = with(audit_of(command, now, 'reset', user), 'what', window)
+    local known = load_user('usage', user)
+    if not known then return { audit = audit, answer = { ok = true } } end
+    local account = advance(known, now)
+    local usage, models = account.usage, {}
+    for model in pairs(usage.models) do
+      local use = use_of(usage, model)
+      local windows = only_leases(use.windows, usage.leases, model, window)
+      models[model] = with(use, 'windows', windows)
+    end
+    local windows = only_leases(usage.windows, usage.leases, nil, window)
+    usage = with(usage, 'windows', windows)
+    usage.models = models
+    return { usage = usage, past = account.past, audit = audit, answer = { ok = true } }
+  end
+
   local function report(command, now)
     local known = load_user('usage', command.user)
     local account = advance(known or new_usage(command.user, now), now)
     local usage = account.usage
     local at = usage.at
+    local profile = load_user('profile', command.user)
+    local invalid = credential_refused(command, profile, at)
+    if invalid then return { answer = invalid } end
     local minute = minute_of(at)
     local syncs = (usage.syncMinute == minute and usage.syncs or 0) + 1
     if syncs > SYNCS_PER_MINUTE then
@@ -598,7 +793,12 @@ local function add_rare_commands()
         }
       end
     end
-    local profile, limits, models = load_user('profile', command.user), command.limits, {}
+    local limits, models = command.limits, {}
+    local plan_name, plan = plan_of(profile, command.claims and command.claims.plan)
+    local function rows_now(model)
+      local environment = { model = limits.models[model] or limits.default, total = limits.total }
+      return user_rows(model, environment, plan, profile, at)
+    end
     local function standing(scope, row)
       return standing_of('user', scope, row or {}, windows_of(usage, scope))
     end
@@ -609,13 +809,13 @@ local function add_rare_commands()
       models[model] = 1
     end
     for model in pairs(models) do
-      models[model] = standing(model, limits.models[model] or limits.default)
+      models[model] = standing(model, rows_now(model).model)
     end
     local blocks = filter(
       profile and profile.blocks or {},
       function(block) return is_in_force(block, at) end
     )
-    local total = standing(ALL_MODELS, limits.total)
+    local total = standing(ALL_MODELS, rows_now(ALL_MODELS).total)
     local answer = {
       ok = true,
       at = at,
@@ -623,6 +823,7 @@ local function add_rare_commands()
       models = models,
       total = total,
       blocks = blocks,
+      plan = plan and plan_name,
     }
     if not known then return { answer = answer } end
     usage = with(usage, 'reported', reported)
@@ -671,6 +872,8 @@ local function add_rare_commands()
 
   REDUCE.block, REDUCE.report, REDUCE.erase, REDUCE.clear = set_block, report, erase, clear
   REDUCE.login, REDUCE.logout, REDUCE.note = session, session, note
+  REDUCE.profile, REDUCE.key, REDUCE.reset = set_profile, set_key, reset
+  REDUCE.plan, REDUCE.settings = set_plan, set_settings
 end
 
 local function reduce(command, at)

@@ -87,6 +87,7 @@ local function fit(shape, value)
     -- It is checked when it is decoded.
     return type(value) == 'string' and value or fit(shape.packed, value)
   end
+  if shape.optional then return value ~= nil and fit(shape.optional, value) or nil end
   if value == nil then value = {} end
   if type(value) ~= 'table' or value[1] ~= nil then error('not an object') end
   if shape.each then

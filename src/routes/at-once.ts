@@ -1,0 +1,17 @@
+/** Runs work for many items, a few at once, so that calls to a distant database take little time and little memory. */
+const AT_ONCE = 16
+
+/** Waits until the work for all items is done. Rejects with the first failure, and starts nothing after it. */
+export async function forEach<T>(items: Iterable<T>, work: (item: T) => Promise<unknown>) {
+  const rest = items[Symbol.iterator]()
+  let failed = false
+  async function worker(): Promise<void> {
+    for (let next = rest.next(); !next.done && !failed; next = rest.next()) {
+      await work(next.value).catch((error: unknown) => {
+        failed = true
+        throw error
+      })
+    }
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, worker))
+}

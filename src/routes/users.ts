@@ -1,0 +1,166 @@
+/** `/api/admin/users`: what is known of users, what an admin decides about them, and resets. */
+import type * as z from 'zod/mini'
+import type { AppContext, Deps } from '../context.ts'
+import { ApiError } from '../errors.ts'
+import type { Admin } from '../http/admin.ts'
+import { fields, jsonBody } from '../http/json-body.ts'
+import { createIds } from '../identity/ids.ts'
+import { KEY_ID, createIssuedKeys } from '../identity/issued-key.ts'
+import type { ProfileFields } from '../ledger/commands.ts'
+import { newProfile, newUsage } from '../ledger/documents.ts'
+import { labelWords, wordsOf } from '../ledger/labels.ts'
+import { WINDOW_NAMES } from '../ledger/windows.ts'
+import { profileReport } from '../reports/people.ts'
+import { storeAnswer, storeOf } from '../store/required.ts'
+import type { User } from '../store/store.ts'
+import {
+  changeOf,
+  futureOf,
+  refusalOf,
+  storedNames,
+  storedRows,
+  timeOf,
+  type Change,
+} from './fields.ts'
+import { resetBody, userChange, usersQuery } from './users-schemas.ts'
+import { userInPath } from './user-name.ts'
+import { USER_ID } from './user-query.ts'
+
+/** The most users that a search finds. */
+const FOUND = 20
+/** Users whose labels are looked at, where a search has several words. */
+const LOOKED_AT = 200
+
+/** The beginning of an id. */
+const ID_START = /^[\w-]{1,21}$/
+
+const QUERY_REFUSAL = refusalOf(['user', 'q'], {
+  q: 'must be 1 to 512 characters: the beginning of a word of a label or of an id, a whole token, a key or the id of a key',
+})
+const USER_REFUSAL = refusalOf(Object.keys(userChange.shape))
+const RESET_REFUSAL = {
+  ...refusalOf(['window'], { window: `must be one of: ${WINDOW_NAMES.join(', ')}` }),
+  mayBeEmpty: true,
+} as const
+
+/** `GET /api/admin/users`: `?user=` the user by the application's own name, `?q=` a search. */
+export function usersHandler(deps: Deps) {
+  const { config } = deps
+  const ids = createIds(config.userHashSecret)
+  const keys =
+    config.userHashSecret === undefined ? undefined : createIssuedKeys(config.userHashSecret)
+
+  async function search(q: string): Promise<User[]> {
+    const store = storeOf(deps)
+    const [, owner] = KEY_ID.exec(q) ?? []
+    const key = await keys?.read(q)
+    const named = owner ?? key?.userId
+    const whole = named === undefined ? [q, await ids.user(q), await ids.ofUser(q)] : [named]
+    const words = Object.keys(labelWords(q))
+    const [first = ''] = words
+    const [users, labelled, { profiles }] = await storeAnswer(
+      Promise.all([
+        Promise.all(whole.filter((id) => USER_ID.test(id)).map((id) => store.user(id))),
+        named === undefined && first !== ''
+          ? store.searchLabels(first, words.length > 1 ? LOOKED_AT : FOUND)
+          : [],
+        named === undefined && ID_START.test(q) ? store.listProfiles(FOUND, q) : { profiles: [] },
+      ]),
+    )
+    const byLabel = labelled.filter((user) =>
+      words.every((word) => wordsOf(user).some((own) => own.startsWith(word))),
+    )
+    const byId = profiles.filter(({ id }) => id.startsWith(q)).map(({ id }) => id)
+    const known = [...users.filter((user) => user !== undefined), ...byLabel]
+    const others = byId.filter((id) => !known.some(({ profile }) => profile.id === id))
+    const more = await storeAnswer(Promise.all(others.map((id) => store.user(id))))
+    const all = [...known, ...more.filter((user) => user !== undefined)]
+    return [...new Map(all.map((user) => [user.profile.id, user])).values()].slice(0, FOUND)
+  }
+
+  return async (c: AppContext): Promise<Response> => {
+    const { user, q } = fields(c.req.query(), usersQuery, QUERY_REFUSAL)
+    if (user !== undefined && q === undefined) {
+      const id = await ids.ofUser(user)
+      return c.json(await reportOf(deps, id, await storeAnswer(storeOf(deps).user(id))))
+    }
+    if (q !== undefined && user === undefined) {
+      const [found, policy] = await Promise.all([
+        search(q.trim()),
+        storeAnswer(storeOf(deps).policy()),
+      ])
+      const at = deps.now()
+      return c.json({ users: found.map((one) => profileReport(one, config, policy, at)) })
+    }
+    throw new ApiError(
+      'invalid_request',
+      'Send `user`, your own name of a user, or `q`, a search. GET /api/admin/usage lists all users.',
+      { param: 'q' },
+    )
+  }
+}
+
+/** `GET /api/admin/users/:userId`. */
+export const userHandler =
+  (deps: Deps) =>
+  async (c: AppContext): Promise<Response> => {
+    const id = userInPath(c)
+    const user = await storeAnswer(storeOf(deps).user(id))
+    if (!user) throw new ApiError('not_found', 'Nothing is stored about a user with this id.')
+    return c.json(await reportOf(deps, id, user))
+  }
+
+/** `PATCH /api/admin/users/:userId`: changes what is given, also for a user who has never called. */
+export const changeUserHandler =
+  (deps: Deps, admin: Admin) =>
+  async (c: AppContext): Promise<Response> => {
+    const id = userInPath(c)
+    const body = await jsonBody(c, userChange, USER_REFUSAL)
+    const stamp = admin.stamp(c)
+    const change = profileOf(body, stamp.now)
+    if (body.boost) futureOf(body.boost.until, stamp.now, 'boost.until')
+    const store = storeOf(deps)
+    await storeAnswer(store.execute({ op: 'profile', user: id, ...change, ...stamp }))
+    return c.json(await reportOf(deps, id, await storeAnswer(store.user(id))))
+  }
+
+/** `POST /api/admin/users/:userId/reset`: frees what was used of the limits, of one window or of all. */
+export const resetHandler =
+  (deps: Deps, admin: Admin) =>
+  async (c: AppContext): Promise<Response> => {
+    const user = userInPath(c)
+    const { window } = await jsonBody(c, resetBody, RESET_REFUSAL)
+    const command = { op: 'reset', user, ...(window && { window }), ...admin.stamp(c) } as const
+    await storeAnswer(storeOf(deps).execute(command))
+    return c.json({ success: true })
+  }
+
+/** What a body changes in the profile. */
+export function profileOf(
+  { label, note, plan, limits, boost, models, notBefore }: z.infer<typeof userChange>,
+  now: number,
+): Change<ProfileFields> {
+  return changeOf<ProfileFields>({
+    label,
+    words: typeof label === 'string' ? labelWords(label) : label,
+    note,
+    plan,
+    limits: limits && storedRows(limits),
+    boost: boost && {
+      limits: storedRows(boost.limits),
+      until: timeOf(boost.until, 'boost.until'),
+    },
+    models: models && storedNames(models),
+    notBefore:
+      typeof notBefore === 'number' || typeof notBefore === 'string'
+        ? timeOf(notBefore === 'now' ? now : notBefore, 'notBefore')
+        : notBefore,
+  })
+}
+
+/** The answer about a user; one of whom nothing is stored has nothing. */
+async function reportOf(deps: Deps, id: string, user: User | undefined) {
+  const policy = await storeAnswer(storeOf(deps).policy())
+  const known = user ?? { usage: newUsage(id, 0), profile: newProfile(id) }
+  return profileReport(known, deps.config, policy, deps.now())
+}
