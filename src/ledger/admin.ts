@@ -45,7 +45,7 @@ export const session = (command: Login | Logout, at: number): Step<Done> => ({
  * actions of admins out of the trail.
  */
 export function note(command: Note, at: number, view: View): Step<Done> {
-  const audit = auditOf(command, at, command.action)
+  const audit = auditOf(command, at, command.action, command.about)
   const before = command.action === 'failed login' ? view.lastAudit() : undefined
   if (before?.action !== audit.action || at - before.at >= HOUR_MS) {
     return { audit, answer: { ok: true } }

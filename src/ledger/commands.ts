@@ -213,7 +213,14 @@ export type Login = { op: 'login'; now: number; session: string; until: number; 
 export type Logout = { op: 'logout'; now: number; session: string; ip?: string }
 
 /** Record an admin's action, or an attempt to log in with a wrong key, in the audit trail. */
-export type Note = { op: 'note'; now: number; action: 'export' | 'failed login'; ip?: string }
+export type Note = {
+  op: 'note'
+  now: number
+  action: 'export' | 'failed login' | 'make token'
+  /** The user that the action was about. */
+  about?: string
+  ip?: string
+}
 
 /** Delete days and events. Users, blocks and the counters of quotas stay. */
 export type Clear = { op: 'clear'; now: number; ip?: string }

@@ -274,6 +274,7 @@ export type AuditAction =
   | 'change key'
   | 'rotate key'
   | 'delete key'
+  | 'make token'
 
 /**
  * An action of an admin. It holds only the first characters of a user's id, because the trail is kept after a user is

@@ -49,7 +49,7 @@ export function adminRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<AppE
   app.post('/usage', blockHandler(deps, admin))
   app.all('/usage', allowMethods('GET', 'POST'))
 
-  app.post('/tokens', tokenHandler(deps))
+  app.post('/tokens', tokenHandler(deps, admin))
   app.all('/tokens', allowMethods('POST'))
   app.get('/users', usersHandler(deps))
   app.all('/users', allowMethods('GET'))

@@ -279,6 +279,48 @@ test('files of Weir are moved with leases, blocks and marks of entries', async (
   expect(await readFile(`${file}.journal`, 'utf8')).toBe('')
 })
 
+test('plans, settings, labels, limits and keys are moved; what the database has of them stays', async () => {
+  const local = await openOwn()
+  const key = (hash: string) => ({ hash, start: 'weir_1', last4: 'abcd', created: NOON })
+  const decide = async (one: Pick<Store, 'execute'>, hash: string, tokensPerDay: number) => {
+    const limits = { '*': { tokensPerDay } }
+    for (const name of ['shared', `of-${hash}`]) {
+      await one.execute({ op: 'plan', now: NOON, name, plan: { limits } })
+    }
+    await one.execute({ op: 'settings', now: NOON, set: { defaultPlan: `of-${hash}` } })
+    await one.execute({
+      op: 'key',
+      now: NOON,
+      user: 'bob',
+      id: hash,
+      action: 'create',
+      key: key(hash),
+    })
+  }
+  await decide(local, 'file', 500)
+  const set = {
+    label: 'Bob Brown',
+    words: { bob: 1, brown: 1 } as const,
+    limits: { '*': { tokensPerDay: 7000 } },
+  }
+  await local.execute({ op: 'profile', now: NOON, user: 'bob', set })
+  await local.close()
+  await decide(store, 'database', 900)
+  await migrateFile(options())
+  const { settings, plans } = await store.policy()
+  expect(settings).toMatchObject({ defaultPlan: 'of-database' })
+  expect(Object.keys(plans).sort()).toEqual(['of-database', 'of-file', 'shared'])
+  expect(plans.shared?.limits).toEqual({ '*': { tokensPerDay: 900 } })
+  const asked = (id: string) => admitOf({ id, user: 'bob', reserved: 5000, key: { id, hash: id } })
+  for (const hash of ['file', 'database']) {
+    expect(await store.execute(asked(hash))).toMatchObject({ ok: hash === 'file' })
+  }
+  expect((await store.searchLabels('brow', 9)).map(({ profile }) => profile.label)).toEqual([
+    'Bob Brown',
+  ])
+  expect((await store.listProfiles(9)).profiles.map(({ id }) => id)).toEqual(['bob'])
+})
+
 test('actions of admins and erasures are moved too', async () => {
   const local = await openOwn()
   const admit = admitOf({ id: '1', user: 'erin' })

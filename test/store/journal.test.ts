@@ -59,6 +59,55 @@ test('usage is still there after a crash, and after a second one', async () => {
   expect(await stateOf(third)).toEqual(await stateOf(second))
 })
 
+test('what admins decided is still there after a restart and after a crash', async () => {
+  const store = await openStore()
+  const key = {
+    hash: 'hash',
+    start: 'weir_1',
+    last4: 'abcd',
+    created: NOON,
+    expires: NOON + DAY_MS,
+  }
+  const user = 'alice'
+  const decide = async (one: LocalStore, plan: string) => {
+    await one.execute({
+      op: 'plan',
+      now: NOON,
+      name: plan,
+      plan: { limits: { '*': { tokensPerDay: 150 } } },
+    })
+    await one.execute({ op: 'settings', now: NOON, set: { defaultPlan: plan } })
+    await one.execute({
+      op: 'profile',
+      now: NOON,
+      user,
+      set: { label: 'Ada', words: { ada: 1 }, notBefore: 7 },
+    })
+    await one.execute({ op: 'key', now: NOON, user, id: plan, action: 'create', key })
+  }
+  const decided = async (one: LocalStore) => ({
+    policy: await one.policy(),
+    profile: (await one.user(user))?.profile,
+    found: (await one.searchLabels('ad', 9)).length,
+  })
+  await decide(store, 'free')
+  const first = await decided(store)
+  await store.close()
+  const second = await openStore()
+  expect(await decided(second)).toEqual(first)
+  await decide(second, 'pro')
+  const third = await openStore({ place: await crash() })
+  expect(await decided(third)).toEqual(await decided(second))
+  const asked = admitOf({ id: '1', user, key: { id: 'free', hash: 'hash' } })
+  expect(await third.execute(asked)).toMatchObject({ ok: true, plan: 'pro' })
+  expect(await third.execute({ ...asked, id: '2' })).toMatchObject({ ok: false, limit: 150 })
+  expect(
+    await third.execute({ ...asked, id: '3', key: { id: 'free', hash: 'other' } }),
+  ).toMatchObject({
+    reason: 'key',
+  })
+})
+
 test('refusals and replays are not written', async () => {
   const store = await openStore()
   const admit = admitOf({ id: '1' })

@@ -249,7 +249,8 @@ const admin = fc.oneof(
   fc.record({ op: fc.constant('logout' as const), session: fc.constantFrom('s1', 's2') }),
   fc.record({
     op: fc.constant('note' as const),
-    action: fc.constantFrom('export' as const, 'failed login' as const),
+    action: fc.constantFrom('export' as const, 'failed login' as const, 'make token' as const),
+    about: rarely(fc.constantFrom(...USERS)),
     ip: fc.option(fc.constantFrom('192.0.2.9', '192.0.2.10'), { nil: undefined }),
   }),
 )
@@ -355,6 +356,7 @@ function toCommand(draw: Draw, now: number): Command {
     }
     if (value.op === 'note') {
       const note: Note = { op: 'note', now, action: value.action }
+      if (value.about !== undefined) note.about = value.about
       return value.ip === undefined ? note : { ...note, ip: value.ip }
     }
     return { ...value, now }

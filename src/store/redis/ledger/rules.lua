@@ -844,7 +844,8 @@ local function add_rare_commands()
   end
 
   local function note(command, at)
-    local audit, answer = audit_of(command, at, command.action), { ok = true }
+    local audit = audit_of(command, at, command.action, command.about)
+    local answer = { ok = true }
     local before = command.action == 'failed login' and last_audit()
     if not before or before.action ~= audit.action or at - before.at >= HOUR_MS then
       return { audit = audit, answer = answer }
