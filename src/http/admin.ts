@@ -17,8 +17,10 @@ export type Admin = {
   /** Removes the cookie, and ends the session of the request, if it has one. Throws `not_configured`, `store_unavailable`. */
   logout(c: AppContext): Promise<void>
   /** The time and the address for the record of an action. */
-  stamp(c: AppContext): { now: number; ip?: string }
+  stamp(c: AppContext): Stamp
 }
+
+export type Stamp = { now: number; ip?: string }
 
 /** Builds the check of admins for the configured key. */
 export function createAdmin(deps: Deps): Admin {

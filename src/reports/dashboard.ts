@@ -1,5 +1,6 @@
 /** The numbers of the dashboard: pure functions from documents. No number changes only because time passes. */
 import { isInForce, newDay, newDayRow, rowsOf, useOf, whole } from '../ledger/documents.ts'
+import { labelOf } from '../ledger/labels.ts'
 import { NOTHING, linesOf, type Line, type ModelLimits, type Standing } from '../ledger/policy.ts'
 import {
   ALL_MODELS,
@@ -140,6 +141,7 @@ export function pastDays(
 /** A user's line in the list of users. */
 export type UserLine = Amounts & {
   id: string
+  label: string | undefined
   at: number
   /** The model and the used share of the limit that is used most. Limits whose end a client waits for do not count. */
   nearest: { model: string; share: number } | undefined
@@ -159,6 +161,7 @@ export function userLine(user: User, terms: Terms, now: number): UserLine {
   )
   return {
     id: user.usage.id,
+    label: labelOf(user),
     at: lastActiveOf(user.usage),
     ...all,
     nearest: nearest.sort((a, b) => b.share - a.share)[0],

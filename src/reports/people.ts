@@ -34,7 +34,7 @@ export const rowsReport = (rows: StoredRows): LimitRows =>
   )
 
 /** Limits by model as rows. */
-const effectiveRows = ({ default: byDefault, total, models }: ModelLimits): LimitRows =>
+export const effectiveRows = ({ default: byDefault, total, models }: ModelLimits): LimitRows =>
   rowsReport({
     ...(byDefault && { [ALL_MODELS]: byDefault }),
     ...(total && { [TOTAL]: total }),

@@ -10,6 +10,10 @@ const NOTICES: Record<string, string> = {
   blocked: 'Blocked. Their calls are refused within two seconds.',
   unblocked: 'Unblocked. Their calls are admitted within two seconds.',
   erased: 'Erased. Only totals still include their usage.',
+  saved: 'Saved. The next request is held by it.',
+  'signed-out': 'Saved. Signed tokens that were issued before now are refused.',
+  reset: 'Reset. What they used of these limits is free again.',
+  'key-deleted': 'Deleted. Calls with the key are refused.',
 }
 const PROBLEMS: Record<string, string> = {
   nobody: 'No user has this id or token.',

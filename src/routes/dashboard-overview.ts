@@ -1,7 +1,7 @@
 /** `/admin`: the overview, whole or as a refresh. */
 import { tokenNotes } from '../config/tokens.ts'
 import type { AppContext, Deps } from '../context.ts'
-import { everyoneLimits, limitsOfUser } from '../ledger/plans.ts'
+import { DEFAULT_PLAN, everyoneLimits, limitsOfUser } from '../ledger/plans.ts'
 import { datesTo } from '../ledger/windows.ts'
 import { blocksOf, pastDays, today, userLine } from '../reports/dashboard.ts'
 import { inOrder } from '../reports/usage.ts'
@@ -42,12 +42,15 @@ export const overviewHandler =
     )
     const { days, page, events, policy } = overview
     const global = everyoneLimits(config.globalLimits, policy.settings)
+    const byDefault = policy.settings?.defaultPlan ?? DEFAULT_PLAN
     const live: Live = {
       health: store.health(),
       today: today(overview, { limits: global, prices }, at),
-      users: inOrder(page.users, users).map((user) =>
-        userLine(user, { ...limitsOfUser(config.limits, user, policy, at), prices }, at),
-      ),
+      users: inOrder(page.users, users).map((user) => {
+        const { plan, limits } = limitsOfUser(config.limits, user, policy, at)
+        const line = userLine(user, { limits, prices }, at)
+        return plan === byDefault ? line : { ...line, plan }
+      }),
       sort,
       next: page.next && formatCursor(page.next),
       paged: from !== undefined,

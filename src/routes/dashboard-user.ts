@@ -2,12 +2,15 @@
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { rowsOf } from '../ledger/documents.ts'
-import { limitsOfUser, type Policy } from '../ledger/plans.ts'
+import { createIssuedKeys } from '../identity/issued-key.ts'
+import { DEFAULT_PLAN, limitsOfUser, type Policy } from '../ledger/plans.ts'
 import { dateOf, datesTo } from '../ledger/windows.ts'
 import { blocksOf, userDay, userDays } from '../reports/dashboard.ts'
+import { effectiveRows, keysReport, profileReport } from '../reports/people.ts'
 import { lastActiveOf } from '../reports/usage.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import type { WholeUser } from '../store/store.ts'
+import type { Refused } from '../views/form.tsx'
 import { userPage, type UserLive } from '../views/user.tsx'
 import { answerPage } from './answer-page.ts'
 import { frameOf } from './dashboard-frame.tsx'
@@ -22,35 +25,60 @@ const LOOKED = 500
 /** Answers with the page. Throws `not_found`. */
 export const userHandler =
   (deps: Deps) =>
-  async (c: AppContext): Promise<Response> => {
-    const { config } = deps
-    const frame = frameOf(c, deps)
-    const at = frame.now
-    const [user, policy] = await Promise.all([userOf(c, deps), policyOf(deps)])
-    const { usage, profile } = user
-    const { id, ip } = usage
-    const { limits } = limitsOfUser(config.limits, user, policy, at)
-    const terms = { limits, prices: config.prices }
-    const live: UserLive = {
-      id,
-      ip,
-      at: lastActiveOf(usage),
-      sessions: usage.date === dateOf(at) ? Object.keys(usage.sessions).length : 0,
-      ...userDay(user, terms, at),
-      days: userDays(user, datesTo(at, Math.min(USER_DAYS, config.retention.userDays) + 1)),
-    }
-    const seen = async () => {
-      const events = await storeAnswer(storeOf(deps).events(LOOKED))
-      return { events: events.filter((event) => event.user === id), looked: LOOKED }
-    }
-    if (isRefresh(c)) {
-      return refreshed(c, live, async () => userPage({ ...frame, live, ...(await seen()) }))
-    }
-    const known = [...Object.keys(rowsOf(usage)), ...Object.keys(terms.limits.models)]
-    const names = [...new Set([...known, config.defaultModel])].sort()
-    const more = { blocks: blocksOf(profile, at), names }
-    return answerPage(c, userPage({ ...frame, live, ...(await seen()), more }))
+  (c: AppContext): Promise<Response> =>
+    answerUser(c, deps)
+
+/** What a form of the page led to: it was refused, or it made a key. */
+type Outcome = { refused?: Refused; secret?: string }
+
+/** Answers with the page, after a form with what it led to. Throws `not_found`. */
+export async function answerUser(
+  c: AppContext,
+  deps: Deps,
+  outcome: Outcome = {},
+): Promise<Response> {
+  const { config } = deps
+  const frame = frameOf(c, deps)
+  const at = frame.now
+  const [user, policy] = await Promise.all([userOf(c, deps), policyOf(deps)])
+  const { usage, profile } = user
+  const { id, ip } = usage
+  const { limits } = limitsOfUser(config.limits, user, policy, at)
+  const terms = { limits, prices: config.prices }
+  const live: UserLive = {
+    id,
+    ip,
+    at: lastActiveOf(usage),
+    sessions: usage.date === dateOf(at) ? Object.keys(usage.sessions).length : 0,
+    ...userDay(user, terms, at),
+    days: userDays(user, datesTo(at, Math.min(USER_DAYS, config.retention.userDays) + 1)),
   }
+  const seen = async () => {
+    const events = await storeAnswer(storeOf(deps).events(LOOKED))
+    return { events: events.filter((event) => event.user === id), looked: LOOKED }
+  }
+  if (isRefresh(c)) {
+    return refreshed(c, live, async () => userPage({ ...frame, live, ...(await seen()) }))
+  }
+  const known = [...Object.keys(rowsOf(usage)), ...Object.keys(terms.limits.models)]
+  const names = [...new Set([...known, config.defaultModel])].sort()
+  const secret = config.userHashSecret
+  const { boost: _, ...rest } = profile
+  const plain = { usage, profile: { ...rest, limits: {} } }
+  const more = {
+    blocks: blocksOf(profile, at),
+    names,
+    profile: profileReport(user, config, policy, at),
+    planLimits: effectiveRows(limitsOfUser(config.limits, plain, policy, at).limits),
+    plans: [...new Set([DEFAULT_PLAN, ...Object.keys(policy.plans)])].sort(),
+    defaultPlan: policy.settings?.defaultPlan ?? DEFAULT_PLAN,
+    keys: keysReport(profile, at, usage),
+    next: secret === undefined ? undefined : (await createIssuedKeys(secret).make(id)).id,
+    taken: config.userTokens.includes('issued'),
+  }
+  const page = userPage({ ...frame, live, ...(await seen()), more, ...outcome })
+  return answerPage(c, page, outcome.refused ? 400 : 200)
+}
 
 const policyOf = (deps: Deps): Promise<Policy> => storeAnswer(storeOf(deps).policy())
 

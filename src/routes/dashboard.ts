@@ -10,6 +10,7 @@ import { loginPage } from '../views/login.tsx'
 import { answerPage } from './answer-page.ts'
 import { blockHandler, eraseHandler, findHandler, unblockHandler } from './dashboard-forms.ts'
 import { overviewHandler } from './dashboard-overview.ts'
+import { toUserHandler, userFormHandler } from './dashboard-user-forms.ts'
 import { userHandler } from './dashboard-user.ts'
 import { answerProblem } from './problem-page.ts'
 
@@ -25,12 +26,16 @@ export function dashboardRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<
 
   app.get('/', overviewHandler(deps))
   app.get('/users/:userId', userHandler(deps))
+  // The page that answers a form refreshes itself from here.
+  app.get('/users/:userId/*', toUserHandler)
 
   app.use(limitBody(bodies))
   app.post('/find', findHandler(deps))
   app.post('/users/:userId/block', blockHandler(deps, admin))
   app.post('/users/:userId/unblock', unblockHandler(deps, admin))
   app.post('/users/:userId/erase', eraseHandler(deps, admin))
+  app.post('/users/:userId/:form', userFormHandler(deps, admin))
+  app.post('/users/:userId/keys/:key/:form', userFormHandler(deps, admin))
 
   app.all('*', () => {
     throw new ApiError('not_found', 'There is no such page.')

@@ -1,7 +1,8 @@
 /** `/api/admin/keys`: issued keys. A secret is shown once, when it is made. */
+import type * as z from 'zod/mini'
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import type { Admin } from '../http/admin.ts'
+import type { Admin, Stamp } from '../http/admin.ts'
 import { fields, jsonBody } from '../http/json-body.ts'
 import { createIds } from '../identity/ids.ts'
 import { KEY_ID, createIssuedKeys } from '../identity/issued-key.ts'
@@ -24,9 +25,9 @@ import { secretOf, userIn } from './user-name.ts'
 const PROFILES_AT_ONCE = 100
 const READS = 10
 
-const CREATE_REFUSAL = refusalOf(Object.keys(keyBody.shape))
-const CHANGE_REFUSAL = refusalOf(Object.keys(keyChange.shape))
-const ROTATE_REFUSAL = {
+export const CREATE_REFUSAL = refusalOf(Object.keys(keyBody.shape))
+export const CHANGE_REFUSAL = refusalOf(Object.keys(keyChange.shape))
+export const ROTATE_REFUSAL = {
   ...refusalOf(['grace_seconds'], {
     grace_seconds: `must be a whole number from 0 to ${MAX_GRACE_SECONDS}`,
   }),
@@ -43,12 +44,8 @@ export const createKeyHandler =
     const store = storeOf(deps)
     const stamp = admin.stamp(c)
     const user = await userIn(body, createIds(secret))
-    const { name, models, plan, label } = body
-    const expires = body.expires_at ?? undefined
-    const kept: Omit<Key, 'hash' | 'start' | 'last4'> = { created: stamp.now }
-    if (expires !== undefined) kept.expires = futureOf(expires, stamp.now, 'expires_at')
-    if (typeof name === 'string') kept.name = name
-    if (models) kept.models = storedNames(models)
+    const { plan, label } = body
+    const kept = keptOf(body, stamp.now)
 
     const set: ProfileFields = {}
     if (plan !== undefined) set.plan = plan
@@ -57,16 +54,45 @@ export const createKeyHandler =
     if (Object.keys(set).length > 0) {
       await storeAnswer(store.execute({ op: 'profile', user, set, ...stamp }))
     }
-    const keys = createIssuedKeys(secret)
     for (;;) {
-      const { key, id, secret: made } = await keys.make(user)
-      const command = { op: 'key', action: 'create', user, id, key: { ...made, ...kept } } as const
-      const answer = await storeAnswer(store.execute({ ...command, ...stamp }))
-      if (answer.ok) return c.json({ key, ...keyReport(user, id, answer.key, stamp.now) }, 201)
+      const made = await createKey(deps, stamp, user, kept)
       // The random id is that of another key of the user: the next one is not.
-      if (answer.reason !== 'exists') throw refused(answer)
+      if (made)
+        return c.json({ key: made.key, ...keyReport(user, made.id, made.doc, stamp.now) }, 201)
     }
   }
+
+type Kept = Omit<Key, 'hash' | 'start' | 'last4'>
+
+/** What is kept of a new key beside its secret. */
+export function keptOf(
+  { name, models, expires_at }: Pick<z.infer<typeof keyBody>, 'name' | 'models' | 'expires_at'>,
+  now: number,
+): Kept {
+  const kept: Kept = { created: now }
+  if (typeof expires_at === 'number' || typeof expires_at === 'string') {
+    kept.expires = futureOf(expires_at, now, 'expires_at')
+  }
+  if (typeof name === 'string') kept.name = name
+  if (models) kept.models = storedNames(models)
+  return kept
+}
+
+/** Creates a key, with a random id or this one. Undefined if the user has a key with the id. */
+export async function createKey(
+  deps: Deps,
+  stamp: Stamp,
+  user: string,
+  kept: Kept,
+  wanted?: string,
+) {
+  const { key, id, secret } = await createIssuedKeys(secretOf(deps)).make(user, wanted)
+  const command = { op: 'key', action: 'create', user, id, key: { ...secret, ...kept } } as const
+  const answer = await storeAnswer(storeOf(deps).execute({ ...command, ...stamp }))
+  if (answer.ok) return { key, id, doc: answer.key }
+  if (answer.reason !== 'exists') throw refused(answer)
+  return undefined
+}
 
 /** `GET /api/admin/keys`: the keys of a user, or of a page of users. */
 export const listKeysHandler =
@@ -110,50 +136,79 @@ export const changeKeyHandler =
   (deps: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {
     const where = keyInPath(c)
-    const { name, disabled, models, expires_at } = await jsonBody(c, keyChange, CHANGE_REFUSAL)
+    const body = await jsonBody(c, keyChange, CHANGE_REFUSAL)
     const stamp = admin.stamp(c)
-    const change = changeOf<KeyFields>({
-      name,
-      disabled: disabled === undefined ? undefined : disabled ? 1 : null,
-      models: models && storedNames(models),
-      expires:
-        typeof expires_at === 'number' || typeof expires_at === 'string'
-          ? futureOf(expires_at, stamp.now, 'expires_at')
-          : expires_at,
-    })
-    const command = { op: 'key', action: 'change', ...where, ...change } as const
-    const answer = await storeAnswer(storeOf(deps).execute({ ...command, ...stamp }))
-    if (!answer.ok) throw refused(answer)
-    return c.json(keyReport(where.user, where.id, answer.key, stamp.now))
+    const key = await changeKey(deps, stamp, where, body)
+    return c.json(keyReport(where.user, where.id, key, stamp.now))
   }
+
+/** A key of a user. */
+type Where = { user: string; id: string }
+
+/** Changes what is given of a key. */
+export async function changeKey(
+  deps: Deps,
+  stamp: Stamp,
+  where: Where,
+  { name, disabled, models, expires_at }: z.infer<typeof keyChange>,
+): Promise<Key> {
+  const change = changeOf<KeyFields>({
+    name,
+    disabled: disabled === undefined ? undefined : disabled ? 1 : null,
+    models: models && storedNames(models),
+    expires:
+      typeof expires_at === 'number' || typeof expires_at === 'string'
+        ? futureOf(expires_at, stamp.now, 'expires_at')
+        : expires_at,
+  })
+  const command = { op: 'key', action: 'change', ...where, ...change } as const
+  const answer = await storeAnswer(storeOf(deps).execute({ ...command, ...stamp }))
+  if (!answer.ok) throw refused(answer)
+  return answer.key
+}
 
 /** `POST /api/admin/keys/:keyId/rotate`: a new secret. The one before stays valid for the grace. */
 export const rotateKeyHandler =
   (deps: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {
     const { user, id } = keyInPath(c)
-    const { grace_seconds } = await jsonBody(c, rotation, ROTATE_REFUSAL)
+    const body = await jsonBody(c, rotation, ROTATE_REFUSAL)
     const stamp = admin.stamp(c)
-    const { key, secret } = await createIssuedKeys(secretOf(deps)).make(user, id)
-    const graceUntil = stamp.now + grace_seconds * SECOND_MS
-    const command = { op: 'key', action: 'rotate', user, id, secret, graceUntil } as const
-    const answer = await storeAnswer(storeOf(deps).execute({ ...command, ...stamp }))
-    if (!answer.ok) throw refused(answer)
-    return c.json({ key, ...keyReport(user, id, answer.key, stamp.now) })
+    const { key, doc } = await rotateKey(deps, stamp, { user, id }, body)
+    return c.json({ key, ...keyReport(user, id, doc, stamp.now) })
   }
+
+/** Makes the next secret of a key. */
+export async function rotateKey(
+  deps: Deps,
+  stamp: Stamp,
+  { user, id }: Where,
+  { grace_seconds }: z.infer<typeof rotation>,
+): Promise<{ key: string; doc: Key }> {
+  const { key, secret } = await createIssuedKeys(secretOf(deps)).make(user, id)
+  const graceUntil = stamp.now + grace_seconds * SECOND_MS
+  const command = { op: 'key', action: 'rotate', user, id, secret, graceUntil } as const
+  const answer = await storeAnswer(storeOf(deps).execute({ ...command, ...stamp }))
+  if (!answer.ok) throw refused(answer)
+  return { key, doc: answer.key }
+}
 
 /** `DELETE /api/admin/keys/:keyId`. */
 export const deleteKeyHandler =
   (deps: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {
-    const command = { op: 'key', action: 'delete', ...keyInPath(c), ...admin.stamp(c) } as const
-    const answer = await storeAnswer(storeOf(deps).execute(command))
-    if (!answer.ok) throw refused(answer)
+    await deleteKey(deps, admin.stamp(c), keyInPath(c))
     return c.json({ success: true })
   }
 
+export async function deleteKey(deps: Deps, stamp: Stamp, where: Where): Promise<void> {
+  const command = { op: 'key', action: 'delete', ...where, ...stamp } as const
+  const answer = await storeAnswer(storeOf(deps).execute(command))
+  if (!answer.ok) throw refused(answer)
+}
+
 /** The user and the key in the path. Throws `not_found`. */
-function keyInPath(c: AppContext): { user: string; id: string } {
+function keyInPath(c: AppContext): Where {
   const [, user, id] = KEY_ID.exec(c.req.param('keyId') ?? '') ?? []
   if (user === undefined || id === undefined) throw noKey()
   return { user, id }

@@ -2,7 +2,7 @@
 import type * as z from 'zod/mini'
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import type { Admin } from '../http/admin.ts'
+import type { Admin, Stamp } from '../http/admin.ts'
 import { fields, jsonBody } from '../http/json-body.ts'
 import { createIds } from '../identity/ids.ts'
 import { KEY_ID, createIssuedKeys } from '../identity/issued-key.ts'
@@ -37,8 +37,8 @@ const ID_START = /^[\w-]{1,21}$/
 const QUERY_REFUSAL = refusalOf(['user', 'q'], {
   q: 'must be 1 to 512 characters: the beginning of a word of a label or of an id, a whole token, a key or the id of a key',
 })
-const USER_REFUSAL = refusalOf(Object.keys(userChange.shape))
-const RESET_REFUSAL = {
+export const USER_REFUSAL = refusalOf(Object.keys(userChange.shape))
+export const RESET_REFUSAL = {
   ...refusalOf(['window'], { window: `must be one of: ${WINDOW_NAMES.join(', ')}` }),
   mayBeEmpty: true,
 } as const
@@ -116,24 +116,41 @@ export const changeUserHandler =
   async (c: AppContext): Promise<Response> => {
     const id = userInPath(c)
     const body = await jsonBody(c, userChange, USER_REFUSAL)
-    const stamp = admin.stamp(c)
-    const change = profileOf(body, stamp.now)
-    if (body.boost) futureOf(body.boost.until, stamp.now, 'boost.until')
-    const store = storeOf(deps)
-    await storeAnswer(store.execute({ op: 'profile', user: id, ...change, ...stamp }))
-    return c.json(await reportOf(deps, id, await storeAnswer(store.user(id))))
+    await changeUser(deps, admin.stamp(c), id, body)
+    return c.json(await reportOf(deps, id, await storeAnswer(storeOf(deps).user(id))))
   }
+
+/** Changes what is given of a user. */
+export async function changeUser(
+  deps: Deps,
+  stamp: Stamp,
+  user: string,
+  body: z.infer<typeof userChange>,
+): Promise<void> {
+  const change = profileOf(body, stamp.now)
+  if (body.boost) futureOf(body.boost.until, stamp.now, 'boost.until')
+  await storeAnswer(storeOf(deps).execute({ op: 'profile', user, ...change, ...stamp }))
+}
 
 /** `POST /api/admin/users/:userId/reset`: frees what was used of the limits, of one window or of all. */
 export const resetHandler =
   (deps: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {
     const user = userInPath(c)
-    const { window } = await jsonBody(c, resetBody, RESET_REFUSAL)
-    const command = { op: 'reset', user, ...(window && { window }), ...admin.stamp(c) } as const
-    await storeAnswer(storeOf(deps).execute(command))
+    await resetUser(deps, admin.stamp(c), user, await jsonBody(c, resetBody, RESET_REFUSAL))
     return c.json({ success: true })
   }
+
+/** Frees what a user used of the limits. */
+export async function resetUser(
+  deps: Deps,
+  stamp: Stamp,
+  user: string,
+  { window }: z.infer<typeof resetBody>,
+): Promise<void> {
+  const command = { op: 'reset', user, ...(window && { window }), ...stamp } as const
+  await storeAnswer(storeOf(deps).execute(command))
+}
 
 /** What a body changes in the profile. */
 export function profileOf(

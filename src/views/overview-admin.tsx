@@ -1,5 +1,5 @@
 /** For admins: blocks, the record of actions, and exports. */
-import type { Audit } from '../ledger/shapes.ts'
+import { own, type Audit } from '../ledger/shapes.ts'
 import type { BlockLine } from '../reports/dashboard.ts'
 import { Card, name, scope, time, userLink } from './parts.tsx'
 import { table } from './table.tsx'
@@ -39,6 +39,29 @@ const blockedCard = (blocks: BlockLine[], cut: boolean, now: number) => (
   </Card>
 )
 
+/** Actions that are shown in other words than those of the audit log. */
+const AUDIT_WORDS: Record<string, string> = {
+  user: 'change user',
+  plan: 'store plan',
+  settings: 'change settings',
+}
+
+/** Fields that are shown in other words than those of the admin API. */
+const FIELD_WORDS: Record<string, string> = {
+  notBefore: 'tokens refused before',
+  globalLimits: 'limits of everyone',
+  defaultPlan: 'default plan',
+}
+
+/** What an action was about: fields, the name of a plan, the id of a key, or a window. */
+const whatOf = (what: string) =>
+  name(
+    what
+      .split(' ')
+      .map((field) => own(FIELD_WORDS, field) ?? field)
+      .join(', '),
+  )
+
 const auditCard = (audit: Audit[], now: number) => (
   <Card id="audit" title="Audit log">
     {table({
@@ -50,11 +73,12 @@ const auditCard = (audit: Audit[], now: number) => (
         [
           'What',
           'g',
-          ({ action, user, model, reason, until, times }) => (
+          ({ action, user, model, what, reason, until, times }) => (
             <span class="what">
-              {action} {times && `${times} times `}
+              {own(AUDIT_WORDS, action) ?? action} {times && `${times} times `}
               {user && <code>{user}…</code>}
               {model && [' from ', scope(model)]}
+              {what && [user && ': ', whatOf(what)]}
               {until && [', ends ', time(until, now)]}
               {reason && [': ', name(reason)]}
             </span>

@@ -1,14 +1,17 @@
 /** The list of users on the dashboard: its order, its pages and the search for one of them. */
 import type { UserLine } from '../reports/dashboard.ts'
 import { exact, percent } from './format.ts'
-import { Card, limitBar, modelName, num, tag, time, userLink } from './parts.tsx'
+import { Card, limitBar, modelName, name, num, tag, time, userLink } from './parts.tsx'
 import { table } from './table.tsx'
 
 type Sort = 'lastActive' | 'tokens'
 
+type Line = UserLine & { plan?: string }
+
 /** A page of the list. */
 export type UserList = {
-  users: UserLine[]
+  /** `plan` is one that is not the default. */
+  users: Line[]
   sort: Sort
   /** The cursor of the next page. `paged`: whether this page is not the first. */
   next: string | undefined
@@ -66,7 +69,7 @@ const findForm = () => (
   </form>
 )
 
-const usersTable = (rows: UserLine[], order: string, paged: boolean, now: number) =>
+const usersTable = (rows: Line[], order: string, paged: boolean, now: number) =>
   table({
     caption: `Users: ${order}`,
     rows,
@@ -75,9 +78,11 @@ const usersTable = (rows: UserLine[], order: string, paged: boolean, now: number
       [
         'User',
         'g',
-        ({ id, blocked, differs, overReservation }) => (
+        ({ id, label, plan, blocked, differs, overReservation }) => (
           <span class="who">
+            {label && <b>{name(label)}</b>}
             {userLink(id)}
+            {plan && tag(plan, 'plan', 'Plan')}
             {blocked.length > 0 && tag('blocked', 'bad', blocked.join(', ').slice(0, 200))}
             {differs &&
               tag('reports differ', '', 'Their browser reports other counts than the gateway')}

@@ -3,9 +3,12 @@ import type { Amounts, Event } from '../ledger/shapes.ts'
 import { chart } from './chart.tsx'
 import { shortDate } from './format.ts'
 import { Page, type Frame } from './page.tsx'
-import { Card } from './parts.tsx'
+import type { Refused } from './form.tsx'
+import { Card, name } from './parts.tsx'
 import { requests } from './requests.tsx'
 import { blocksCard, type UserBlocks } from './user-blocks.tsx'
+import { keysCard, newKey, type UserKeys } from './user-keys.tsx'
+import { profileCard, type UserProfile } from './user-profile.tsx'
 import { usedToday, type UserToday } from './user-use.tsx'
 
 /** The data that a refresh updates. It is plain data, because the ETag of a refresh is made of it. */
@@ -16,17 +19,24 @@ export type UserPage = Frame & {
   live: UserLive
   events: Event[]
   looked: number
-  more?: UserBlocks
+  more?: UserBlocks & UserProfile & UserKeys
+  /** A form of the page that was refused. */
+  refused?: Refused | undefined
+  /** A key that was just made. */
+  secret?: string | undefined
 }
 
 /** The page, or without `more` only the parts for a refresh. */
-export function userPage({ live, events, looked, more, ...frame }: UserPage) {
+export function userPage({ live, events, looked, more, refused, secret, ...frame }: UserPage) {
   const { now } = frame
   const { id, days } = live
+  const path = `/admin/users/${id}`
   return (
     <Page title={`User ${id.slice(0, 6)}`} {...frame}>
+      {secret !== undefined && newKey(secret)}
       <h1>
-        <a href="/admin#users">Users</a> <span class="id">{id}</span>
+        <a href="/admin#users">Users</a> {more?.profile.label && [name(more.profile.label), ' ']}
+        <span class="id">{id}</span>
       </h1>
       {usedToday(live, now)}
       <div class="two">
@@ -40,7 +50,9 @@ export function userPage({ live, events, looked, more, ...frame }: UserPage) {
               marks: days.map(({ date }) => date.slice(8)),
             })}
           </Card>
-          {more && blocksCard(`/admin/users/${id}`, more, now)}
+          {more && profileCard(path, more, refused, now)}
+          {more && keysCard(path, more, refused, now)}
+          {more && blocksCard(path, more, now)}
         </div>
         <Card
           id="events"
@@ -53,7 +65,7 @@ export function userPage({ live, events, looked, more, ...frame }: UserPage) {
       </div>
       {more && (
         <Card id="erase" title="Erase">
-          <form method="post" action={`/admin/users/${id}/erase`} class="erase">
+          <form method="post" action={`${path}/erase`} class="erase">
             <p>
               This deletes their counts, blocks and events for good. If they call again, they start
               unblocked, with a full day. Totals keep their usage, without their id.

@@ -70,6 +70,7 @@ describe.each(KINDS)('on %s', (kind) => {
       const session = await logIn(gateway)
       const user = `/admin/users/${seededId(3)}`
       expect(await billed(() => get(gateway, '/admin', session))).toBeLessThanOrEqual(7)
+      // The session, the user, the policy and the events.
       expect(await billed(() => get(gateway, user, session))).toBeLessThanOrEqual(4)
       const refresh = { ...session, ...LIVE }
       expect(await billed(() => get(gateway, '/admin', refresh))).toBeLessThanOrEqual(4)

@@ -20,6 +20,7 @@ import {
   type Block,
   type DayDoc,
   type Event,
+  type ProfileDoc,
   type QuotaDoc,
   type Row,
   type UsageDoc,
@@ -39,6 +40,7 @@ import { ago, duration, percent, short, usd } from '../../src/views/format.ts'
 import { homePage } from '../../src/views/home.tsx'
 import { awayPage, loginPage, problemPage, setupPage } from '../../src/views/login.tsx'
 import { overviewPage } from '../../src/views/overview.tsx'
+import { keysReport, profileReport } from '../../src/reports/people.ts'
 import { axisTop } from '../../src/views/chart.tsx'
 import { userPage } from '../../src/views/user.tsx'
 import { usedToday, windowsOf } from '../support/seed.ts'
@@ -112,6 +114,32 @@ const eventOf = (model: string): Event => ({
   totalMs: 1200,
 })
 
+/** What an admin decided about a user, with names of an admin's choice. */
+function decided({ usage, profile }: User, name: string) {
+  const whole: ProfileDoc = {
+    ...profile,
+    ...{ label: name, note: name, plan: name, models: { [name]: 1 }, notBefore: NOW },
+    limits: { [name]: { tokensPerDay: 5 } },
+    boost: { limits: { [name]: { tokensPerDay: 5 } }, until: NOW + HOUR_MS },
+    keys: {
+      abcdefgh: {
+        ...{ hash: 'h', start: 'weir_1abc', last4: 'wxyz', name, created: NOW, expires: NOW - 1 },
+        ...{ disabled: 1, models: { [name]: 1 }, previous: { hash: 'g', until: NOW + 1 } },
+      },
+    },
+  }
+  const environment = { limits: terms.limits, globalLimits: undefined }
+  return {
+    profile: profileReport({ usage, profile: whole }, environment, { plans: {} }, NOW),
+    planLimits: { '*': { tokensPerDay: 1000 } },
+    plans: ['default'],
+    defaultPlan: 'default',
+    keys: keysReport(whole, NOW, usage),
+    next: 'abcdefgi',
+    taken: false,
+  }
+}
+
 /** Every page, with a name that a user can choose. */
 function pages(views: Views, name: string): string[] {
   const user = userOf(name, name)
@@ -161,7 +189,13 @@ function pages(views: Views, name: string): string[] {
       live: of,
       events: [eventOf(name)],
       looked: 500,
-      more: { blocks: blocksOf(user.profile, NOW), names: [name] },
+      more: {
+        blocks: blocksOf(user.profile, NOW),
+        names: [name],
+        ...decided(user, name),
+      },
+      refused: { form: 'profile', typed: { label: name, note: name }, problem: name.slice(0, 200) },
+      secret: 'weir_secret',
     }),
   ].map(String)
 }
@@ -554,13 +588,13 @@ describe('hostile names and reasons', () => {
     const shown = all()
       .slice(6)
       .join('')
-      .replaceAll(/value="[^"]*"|<option>[^<]*/g, '')
+      .replaceAll(/value="[^"]*"|<(option|textarea)\b[^>]*>[^<]*/g, '')
     expect(shown.match(/x{301}/)).toBeNull()
   })
 
   test('keep their writing direction separate', () => {
     for (const page of all().slice(6)) {
-      const text = page.replaceAll(/="[^"]*"|<option>[^<]*/g, '')
+      const text = page.replaceAll(/="[^"]*"|<(option|textarea)\b[^>]*>[^<]*/g, '')
       expect(
         text.replaceAll(
           /<bdi[^>]*>[^<]*<\/bdi>|<title>[^<]*|<code>[^<]*|<a class="id"[^>]*>[^<]*/g,

@@ -1,0 +1,102 @@
+/** What the forms of the dashboard send, as the bodies of the admin API, and what is said of a form that is wrong. */
+import { MAX_LIMIT } from '../config/limits.ts'
+import { ApiError } from '../errors.ts'
+import { own } from '../ledger/shapes.ts'
+import { LIMITS } from '../ledger/policy.ts'
+import { THESE, type Fields } from '../views/form.tsx'
+import { exact } from '../views/format.ts'
+import {
+  LIMIT_TITLES,
+  UNLIMITED_WORD,
+  isFixed,
+  rowField,
+  scopeTitle,
+} from '../views/limit-rows.tsx'
+import { MOST_ROWS } from './fields-schemas.ts'
+
+/** A whole number, with or without commas between thousands. */
+const NUMBER = /^(\d+|\d{1,3}(,\d{3})+)$/
+
+/** A text that is no number stays as it is, and the schema refuses it. */
+function numberIn(text: string): number | string {
+  return NUMBER.test(text) ? Number(text.replaceAll(',', '')) : text
+}
+
+/** The number in a field; null for none. */
+export const numberOrNone = (text = ''): number | string | null =>
+  text === '' ? null : numberIn(text)
+
+/** The text in a field, with line ends as they are stored; null for none. */
+export const textOrNone = (text = ''): string | null => text.replaceAll('\r\n', '\n') || null
+
+/** The time in a field, which is in UTC; null for none. */
+export const timeOrNone = (text = ''): string | null => (text === '' ? null : `${text}Z`)
+
+/** The limits of a form. Throws `invalid_request`. */
+export function rowsIn(typed: Fields): Record<string, Record<string, number | string | null>> {
+  const rows = new Map<string, Record<string, number | string | null>>()
+  for (let at = 0; ; at += 1) {
+    const model = typed[rowField(at, 'model')]
+    if (model === undefined) return Object.fromEntries(rows)
+    const cells = LIMITS.flatMap(({ name }) => {
+      const text = typed[rowField(at, name)] ?? ''
+      const isUnlimited = text.toLowerCase() === UNLIMITED_WORD
+      return text === '' ? [] : [[name, isUnlimited ? null : numberIn(text)] as const]
+    })
+    const isEmpty = cells.length === 0 && (model === '' || isFixed(model))
+    if (isEmpty || typed[rowField(at, 'remove')] === 'yes') continue
+    if (model === '') throw wrong('A row has limits and no model: write the name of the model.')
+    if (rows.has(model)) throw wrong(`${scopeTitle(model)} has two rows: leave one of them.`)
+    rows.set(model, Object.fromEntries(cells))
+  }
+}
+
+/** The list of models of a form; null for all. Throws `invalid_request`. */
+export function modelsIn({ which, models = '' }: Fields): string[] | null {
+  const names = models.split(/[\s,]+/).filter(Boolean)
+  if (which === THESE) return names
+  if (names.length === 0) return null
+  throw wrong('The list has models, but all are allowed: choose "only these", or empty the list.')
+}
+
+const wrong = (message: string) => new ApiError('invalid_request', message)
+
+/** How a message of the admin API names what a form calls otherwise. */
+const TITLES: Record<string, string> = {
+  label: 'The label',
+  note: 'The note',
+  plan: 'The plan',
+  name: 'The name',
+  'boost.until': 'The end',
+  expires_at: 'The end',
+  grace_seconds: 'The grace',
+  window: 'The window',
+  defaultPlan: 'The default plan',
+  maxCompletionTokens: 'The most completion tokens',
+  concurrentRequests: 'The most requests at once',
+}
+
+const IN_ROWS = /^(boost\.limits|limits|globalLimits)(?:\.(.+?))?(?:\.(\w+Per\w+))?$/
+
+/** What is wrong with a form, in the words of the form. */
+export function problemOf({ message, param = '' }: ApiError): string {
+  const [, rows, model, limit = ''] = IN_ROWS.exec(param) ?? []
+  const title = own(LIMIT_TITLES, limit)
+  if (model !== undefined && title !== undefined) {
+    const orNone = rows === 'boost.limits' ? '' : `, or "${UNLIMITED_WORD}"`
+    return `${title} of ${scopeTitle(model)}: write a whole number of at most ${exact(MAX_LIMIT)}${orNone}, or nothing.`
+  }
+  if (model !== undefined) {
+    return `${scopeTitle(model)} cannot have a row: write the exact name of a model, of letters, digits and . _ : / - only.`
+  }
+  if (rows !== undefined) return `There may be at most ${MOST_ROWS} rows: remove one.`
+  if (param.startsWith('models')) {
+    return `Write at most ${MOST_ROWS} names of models, one a line, of letters, digits and . _ : / - only; * stands for any characters.`
+  }
+  const [field = ''] = param.split('.')
+  const name = own(TITLES, param) ?? own(TITLES, field) ?? field
+  return message
+    .replace(`\`${param}\` is wrong: \`${field}\``, name)
+    .replace(`\`${param}\` is wrong: `, `${name} is wrong: `)
+    .replace(`\`${param}\``, name)
+}

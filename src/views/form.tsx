@@ -1,0 +1,93 @@
+/** Forms that show what was typed again if it was refused. */
+import type { Child } from 'hono/jsx'
+
+/** The fields of a form, by name. */
+export type Fields = Record<string, string | undefined>
+
+/** A form that was refused: which one, what was typed, and what is wrong. */
+export type Refused = { form: string; typed: Fields; problem: string }
+
+type FormProps = {
+  /** Tells the forms of a page apart. */
+  form: string
+  action: string
+  /** What is stored. */
+  values: Fields
+  refused: Refused | undefined
+  button: string
+  /** A form of one button, or one with a risk. */
+  kind?: 'quiet' | 'danger'
+  fields?: (values: Fields) => Child
+}
+
+/** A form in a part of the page that is closed until somebody opens it, or until it is refused. */
+export const closedForm = (props: FormProps & { title: string }) => (
+  <details class="form" open={props.refused?.form === props.form}>
+    <summary>{props.title}</summary>
+    {openForm(props)}
+  </details>
+)
+
+export const openForm = ({ form, action, values, refused, button, kind, fields }: FormProps) => {
+  const own = refused?.form === form ? refused : undefined
+  return (
+    <form method="post" action={action} class="fields">
+      {own && (
+        <p class="error wide" role="alert">
+          <bdi>{own.problem}</bdi>
+        </p>
+      )}
+      {fields?.(own?.typed ?? values)}
+      <button class={kind}>{button}</button>
+    </form>
+  )
+}
+
+/** A choice: what is sent, and what is shown. */
+export type Choice = readonly [value: string, words: string]
+
+export const select = (name: string, choices: readonly Choice[], chosen: string | undefined) => (
+  <select name={name}>
+    {choices.map(([value, words]) => (
+      <option value={value} selected={value === chosen}>
+        {words}
+      </option>
+    ))}
+  </select>
+)
+
+/** The value of a field for a time, in UTC. */
+export const timeField = (at: number | null): string =>
+  at === null ? '' : new Date(at).toISOString().slice(0, 19)
+
+const ALL = 'all'
+export const THESE = 'these'
+
+/** The values of the fields for a list of models; null is all models. */
+export const modelFields = (models: string[] | null): Fields => ({
+  which: models ? THESE : ALL,
+  models: models?.join('\n') ?? '',
+})
+
+/** The fields for a list of models. */
+export const modelList = ({ which, models }: Fields) => (
+  <>
+    <label>
+      May call
+      {select(
+        'which',
+        [
+          [ALL, 'all models'],
+          [THESE, 'only these models'],
+        ],
+        which,
+      )}
+    </label>
+    <label class="wide">
+      Models, one a line; * stands for any characters
+      <textarea name="models" rows={3} spellcheck={false}>
+        {models}
+      </textarea>
+    </label>
+  </>
+)

@@ -1,0 +1,160 @@
+/** A user's keys, and the forms that create and change them. */
+import { DAY_MS, HOUR_MS, SECOND_MS } from '../ledger/windows.ts'
+import type { keyReport } from '../reports/people.ts'
+import { closedForm, openForm, select, timeField, type Choice, type Refused } from './form.tsx'
+import { Card, NAME_CHARS, Notice, name, tag, time } from './parts.tsx'
+
+type Key = ReturnType<typeof keyReport>
+
+export type UserKeys = {
+  keys: Key[]
+  /** The id of the next key. The form that creates it sends it, and so creates one key however often it is sent. */
+  next: string | undefined
+  /** Whether the gateway takes keys. */
+  taken: boolean
+}
+
+/** How long the secret before a rotation may stay valid, in seconds. */
+const GRACES: Choice[] = [
+  ['0', 'ends at once'],
+  [`${HOUR_MS / SECOND_MS}`, 'stays valid for 1 hour'],
+  [`${DAY_MS / SECOND_MS}`, 'stays valid for 1 day'],
+  [`${(7 * DAY_MS) / SECOND_MS}`, 'stays valid for 7 days'],
+  [`${(30 * DAY_MS) / SECOND_MS}`, 'stays valid for 30 days'],
+]
+const DAY_GRACE = `${DAY_MS / SECOND_MS}`
+
+/** A secret that was just made. */
+export const newKey = (secret: string) => (
+  <Notice>
+    The key is shown only here and only now. Copy it:
+    <code class="secret">{secret}</code>
+  </Notice>
+)
+
+export const keysCard = (
+  path: string,
+  { keys, next, taken }: UserKeys,
+  refused: Refused | undefined,
+  now: number,
+) => (
+  <Card id="keys" title="Keys">
+    {!taken && (
+      <p class="soft">
+        USER_TOKENS has no <code>issued</code>: the gateway does not take keys.
+      </p>
+    )}
+    {!keys.length && <p class="empty">No keys.</p>}
+    {keys.map((key) => keyBlock(path, key, refused, now))}
+    {next === undefined ? (
+      <p class="soft">Keys need USER_HASH_SECRET to be set.</p>
+    ) : (
+      closedForm({
+        form: 'keys',
+        action: `${path}/keys`,
+        title: 'New key',
+        values: {},
+        refused,
+        button: 'Create key',
+        fields: (values) => (
+          <>
+            <input type="hidden" name="next" value={next} />
+            {nameAndEnd(values)}
+          </>
+        ),
+      })
+    )}
+  </Card>
+)
+
+const nameAndEnd = (values: Record<string, string | undefined>) => (
+  <>
+    <label>
+      Name
+      <input name="name" value={values['name']} autocomplete="off" />
+    </label>
+    <label>
+      Expires (UTC), empty for never
+      <input name="expires" type="datetime-local" step="1" value={values['expires']} />
+    </label>
+  </>
+)
+
+/** The id of a key among those of its user. */
+const ownId = ({ id, userId }: Key): string => id.slice(userId.length + 1)
+
+function keyBlock(path: string, key: Key, refused: Refused | undefined, now: number) {
+  const { start, last4, createdAt, expiresAt, lastUsedAt, previousExpiresAt, models } = key
+  const id = ownId(key)
+  const title = (key.name ?? `${start}…${last4}`).slice(0, NAME_CHARS)
+  const form = (deed: string) => ({
+    form: `${deed}-${id}`,
+    action: `${path}/keys/${id}/${deed}`,
+    refused,
+    values: {},
+  })
+  const isExpired = expiresAt !== null && expiresAt <= now
+  const isOpen = refused?.form.endsWith(`-${id}`)
+  return (
+    <div class="key">
+      <p class="who">
+        <b>{name(title)}</b>
+        <code>
+          {start}…{last4}
+        </code>
+        {key.disabled && tag('disabled', 'bad')}
+        {isExpired && tag('expired', 'bad')}
+      </p>
+      <small>
+        created {time(createdAt, now)},{' '}
+        {expiresAt === null
+          ? 'no end'
+          : [isExpired ? 'expired ' : 'expires ', time(expiresAt, now)]}
+        , {lastUsedAt ? ['last used ', time(lastUsedAt, now)] : 'never used'}
+        {previousExpiresAt !== null && ['; the secret before ends ', time(previousExpiresAt, now)]}
+        {models && ['; models: ', name(models.join(', ') || 'none')]}
+      </small>
+      <details class="form" open={isOpen}>
+        <summary aria-label={`Change the key ${title}`}>Change</summary>
+        {openForm({
+          ...form('change'),
+          values: { name: key.name ?? '', expires: timeField(expiresAt) },
+          button: 'Save',
+          fields: nameAndEnd,
+        })}
+        {openForm({
+          ...form(key.disabled ? 'enable' : 'disable'),
+          button: key.disabled ? 'Enable' : 'Disable',
+          kind: 'quiet',
+        })}
+        {openForm({
+          ...form('rotate'),
+          values: { grace: DAY_GRACE },
+          button: 'Rotate',
+          kind: 'quiet',
+          fields: ({ grace }) => (
+            <>
+              <input type="hidden" name="last4" value={last4} />
+              <label>
+                The secret before
+                {select('grace', GRACES, grace)}
+              </label>
+            </>
+          ),
+        })}
+        {openForm({
+          ...form('delete'),
+          button: 'Delete',
+          kind: 'danger',
+          fields: () => (
+            <label class="tick">
+              <span>
+                <input type="checkbox" name="sure" value="yes" required /> Delete it for good
+              </span>
+            </label>
+          ),
+        })}
+      </details>
+    </div>
+  )
+}

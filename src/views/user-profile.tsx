@@ -1,0 +1,186 @@
+/** What an admin decides about a user: name and plan, limits, a boost, models, tokens, resets. */
+import { TOTAL } from '../ledger/plans.ts'
+import { ALL_MODELS, own } from '../ledger/shapes.ts'
+import { WINDOW_NAMES } from '../ledger/windows.ts'
+import type { LimitRows, profileReport } from '../reports/people.ts'
+import {
+  closedForm,
+  modelFields,
+  modelList,
+  select,
+  timeField,
+  type Choice,
+  type Refused,
+} from './form.tsx'
+import { exact } from './format.ts'
+import { limitRows, rowFields } from './limit-rows.tsx'
+import { Card, NAME_CHARS, name, time } from './parts.tsx'
+
+export type UserProfile = {
+  profile: ReturnType<typeof profileReport>
+  /** The limits that the plan gives, without the user's own ones and the boost. */
+  planLimits: LimitRows
+  /** The names of plans that are stored, and that of the default one. */
+  plans: string[]
+  defaultPlan: string
+  /** Models to choose from. */
+  names: string[]
+}
+
+/** The card of the user whose page is at `path`. */
+export function profileCard(
+  path: string,
+  { profile, planLimits, plans, defaultPlan, names }: UserProfile,
+  refused: Refused | undefined,
+  now: number,
+) {
+  const { ownLabel, label, note, plan, effectivePlan, boost, models, notBefore } = profile
+  const facts = {
+    Plan: name(effectivePlan),
+    ...(boost && { 'Boost ends': time(boost.until, now) }),
+    ...(models && { Models: models.length ? name(models.join(', ')) : 'none' }),
+    ...(notBefore !== null && { 'Tokens refused before': time(notBefore, now) }),
+  }
+  const choices: Choice[] = [
+    ['', `that of their token, else ${defaultPlan}`],
+    ...plans.map((one): Choice => [one, one]),
+  ]
+  if (plan !== null && !plans.includes(plan)) choices.push([plan, `${plan} (not stored)`])
+  const inPlan = (model: string) => {
+    const row = own(planLimits, model) ?? (model === TOTAL ? {} : own(planLimits, ALL_MODELS))
+    return (limit: string) => {
+      const amount = row?.[limit] ?? null
+      return amount === null ? 'plan: no limit' : `plan: ${exact(amount)}`
+    }
+  }
+  const form = (form: string) => ({ form, action: `${path}/${form}`, refused })
+  const always = [TOTAL, ALL_MODELS]
+  return (
+    <Card id="profile" title="Plan and limits">
+      <dl class="facts">
+        {Object.entries(facts).map(([title, fact]) => (
+          <div>
+            <dt>{title}</dt>
+            <dd>{fact}</dd>
+          </div>
+        ))}
+      </dl>
+      {note !== null && <p class="note">{name(note)}</p>}
+      {closedForm({
+        ...form('profile'),
+        title: 'Label, note and plan',
+        values: { label: ownLabel ?? '', note: note ?? '', plan: plan ?? '' },
+        button: 'Save',
+        fields: (values) => (
+          <>
+            <label>
+              Label
+              <input
+                name="label"
+                value={values['label']}
+                placeholder={label?.slice(0, NAME_CHARS)}
+              />
+            </label>
+            <label>
+              Plan
+              {select('plan', choices, values['plan'])}
+            </label>
+            <label class="wide">
+              Note, for admins only
+              <textarea name="note" rows={3}>
+                {values['note']}
+              </textarea>
+            </label>
+          </>
+        ),
+      })}
+      {closedForm({
+        ...form('limits'),
+        title: 'Limits of their own',
+        values: rowFields(profile.limits, always),
+        button: 'Save',
+        fields: (values) => (
+          <>
+            <p class="soft wide">
+              A number, or <b>unlimited</b>. What is empty is as in the plan.
+            </p>
+            {limitRows({ values, empty: inPlan, names, id: 'limit-models' })}
+          </>
+        ),
+      })}
+      {closedForm({
+        ...form('boost'),
+        title: 'Boost',
+        values: {
+          until: timeField(boost?.until ?? null),
+          ...rowFields(boost?.limits ?? {}, always),
+        },
+        button: 'Boost',
+        fields: (values) => (
+          <>
+            <p class="soft wide">Numbers that are added to the limits until the end.</p>
+            <label>
+              Ends (UTC)
+              <input name="until" type="datetime-local" step="1" value={values['until']} required />
+            </label>
+            {limitRows({ values, empty: () => () => '0', names, id: 'boost-models' })}
+          </>
+        ),
+      })}
+      {boost &&
+        closedForm({
+          ...form('unboost'),
+          title: 'End the boost',
+          values: {},
+          button: 'End it now',
+        })}
+      {closedForm({
+        ...form('models'),
+        title: 'Models',
+        values: modelFields(models),
+        button: 'Save',
+        fields: modelList,
+      })}
+      {closedForm({
+        ...form('sign-out'),
+        title: 'Sign out',
+        values: {},
+        button: 'Refuse all tokens issued before now',
+        fields: () => (
+          <p class="soft wide">
+            This is about signed tokens. Keys, and tokens of the kind any, stay valid.
+          </p>
+        ),
+      })}
+      {notBefore !== null &&
+        closedForm({
+          ...form('sign-in'),
+          title: 'Take earlier tokens again',
+          values: {},
+          button: 'Take earlier tokens again',
+        })}
+      {closedForm({
+        ...form('reset'),
+        title: 'Reset',
+        values: {},
+        button: 'Reset',
+        fields: ({ window }) => (
+          <>
+            <p class="soft wide">
+              What they used of their limits becomes nothing, but for running requests. Days and the
+              limits of everyone stay.
+            </p>
+            <label>
+              Window
+              {select(
+                'window',
+                [['', 'all'], ...WINDOW_NAMES.map((one): Choice => [one, one])],
+                window,
+              )}
+            </label>
+          </>
+        ),
+      })}
+    </Card>
+  )
+}

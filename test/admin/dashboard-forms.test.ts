@@ -1,0 +1,374 @@
+/** The forms of the dashboard by which an admin changes users, keys, plans and settings, without scripts. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createIds } from '../../src/identity/ids.ts'
+import { createIssuedKeys } from '../../src/identity/issued-key.ts'
+import { DAY_MS, HOUR_MS } from '../../src/ledger/windows.ts'
+import { SAME_ORIGIN } from '../support/admin.ts'
+import { ADMIN_KEY } from '../support/gateways.ts'
+import { MODEL, SECRET, localApp, type LocalApp } from '../support/local-app.ts'
+
+const ids = createIds(SECRET)
+const issued = createIssuedKeys(SECRET)
+const HOSTILE = `<script>alert(1)</script>"'&amp;`
+const ESCAPED = /&lt;script&gt;alert\(1\)&lt;\/script&gt;&quot;&#39;&amp;amp;/
+
+let app: LocalApp
+let cookie: string
+beforeAll(async () => {
+  app = await localApp({ USER_TOKENS: 'any,issued' })
+  const headers = { 'content-type': 'application/json', ...SAME_ORIGIN }
+  const body = JSON.stringify({ key: ADMIN_KEY })
+  const login = await app.send('/api/admin/login', { method: 'POST', headers, body })
+  cookie = (login.headers.get('set-cookie') ?? '').split(';', 1)[0] ?? ''
+})
+afterAll(() => app.close())
+
+const page = (path: string, headers = {}) => app.send(path, { headers: { cookie, ...headers } })
+const post = async (path: string, form: Record<string, string> = {}, headers = {}) => {
+  const body = new URLSearchParams(form)
+  const answer = await app.send(path, {
+    method: 'POST',
+    headers: { ...SAME_ORIGIN, cookie, ...headers },
+    body,
+  })
+  return { ...answer, location: answer.headers.get('location') }
+}
+
+/** What is told in an answer to a form that is refused. */
+const problem = (html: string) =>
+  /role="alert"><bdi>([^<]*)</.exec(html)?.[1]?.replaceAll('&quot;', '"')
+/** The last actions of admins. */
+const audited = async (count = 1) =>
+  (await app.store.audit(count)).map(({ action, what }) => [action, what].filter(Boolean).join(' '))
+
+let users = 0
+/** A user who has called, and the path of their page. */
+async function someone() {
+  const token = `token-of-somebody-${(users += 1)}`
+  await app.ask(token)
+  const user = await ids.user(token)
+  return { token, user, path: `/admin/users/${user}` }
+}
+const profileOf = async (user: string) => (await app.admin('GET', `users/${user}`)).json
+
+describe('the page of a user', () => {
+  test('sets and clears a label, a note and a plan, and records what changed', async () => {
+    const { user, path } = await someone()
+    await app.admin('PUT', 'plans/pro', { limits: {} })
+    expect((await page(path)).text).toContain('<option value="pro">pro</option>')
+    const form = { label: ' Ann Example ', note: 'First\r\nsecond', plan: 'pro' }
+    const answer = await post(`${path}/profile`, form)
+    expect([answer.status, answer.location]).toEqual([303, `${path}?done=saved`])
+    expect(await profileOf(user)).toMatchObject({
+      ...{ label: 'Ann Example', note: 'First\nsecond', plan: 'pro', effectivePlan: 'pro' },
+    })
+    expect(await audited()).toEqual(['user label note plan'])
+    const { text } = await page(`${path}?done=saved`)
+    expect(text).toContain('Saved.')
+    expect(text).toContain('value="Ann Example"')
+    expect(text).toContain('<option value="pro" selected="">pro</option>')
+
+    await post(`${path}/profile`, { ...form, label: '' })
+    expect(await profileOf(user)).toMatchObject({ label: null, note: 'First\nsecond' })
+    expect(await audited()).toEqual(['user label'])
+  })
+
+  test('sets limits of the user: a number, unlimited, or as in the plan', async () => {
+    const { user, path } = await someone()
+    expect((await page(path)).text).toContain('placeholder="plan: 1,000,000"')
+    const form = {
+      'model-0': 'total',
+      'tokensPerDay-0': '2,000',
+      'model-1': '*',
+      'model-2': MODEL,
+      'tokensPerDay-2': 'Unlimited',
+      'requestsPerDay-2': '7',
+    }
+    expect((await post(`${path}/limits`, form)).location).toBe(`${path}?done=saved`)
+    const limits = {
+      total: { tokensPerDay: 2000 },
+      [MODEL]: { tokensPerDay: null, requestsPerDay: 7 },
+    }
+    expect((await profileOf(user)).limits).toEqual(limits)
+    expect(await audited()).toEqual(['user limits'])
+    const { text } = await page(path)
+    expect(text).toMatch(/name="tokensPerDay-0" value="2,000"/)
+    expect(text).toMatch(/name="tokensPerDay-2" value="unlimited"/)
+
+    // A row without limits has a meaning of its own, so it stays until it is removed.
+    const { 'tokensPerDay-2': _, 'requestsPerDay-2': __, ...empty } = form
+    await post(`${path}/limits`, { ...empty, 'model-3': '' })
+    expect((await profileOf(user)).limits).toEqual({ total: { tokensPerDay: 2000 }, [MODEL]: {} })
+    await post(`${path}/limits`, { ...form, 'remove-2': 'yes' })
+    expect((await profileOf(user)).limits).toEqual({ total: { tokensPerDay: 2000 } })
+  })
+
+  test.each([
+    [{ 'tokensPerDay-0': 'a lot' }, 'Tokens a day of All models together: write a whole number'],
+    [{ 'tokensPerDay-0': '-1' }, 'Tokens a day of All models together: write a whole number'],
+    [{ 'requestsPerMinute-0': '1.5' }, 'Requests a minute of All models together'],
+    [{ 'tokensPerDay-1': '1,5' }, 'Tokens a day of Each model without a row'],
+    [{ 'model-2': '', 'tokensPerDay-2': '5' }, 'A row has limits and no model'],
+    [{ 'model-2': 'a b', 'tokensPerDay-2': '5' }, 'a b cannot have a row'],
+    [{ 'model-2': 'total', 'tokensPerDay-2': '5', 'tokensPerDay-0': '6' }, 'has two rows'],
+    [
+      { 'model-2': 'gpt-3.5-turbo', 'tokensPerDay-2': 'x' },
+      'Tokens a day of gpt-3.5-turbo: write a whole number of at most 10,000,000,000,000, or "unlimited", or nothing.',
+    ],
+  ])('limits %j are refused, and what was typed stays', async (wrong, told) => {
+    const { user, path } = await someone()
+    const before = await audited()
+    const form = { 'model-0': 'total', 'model-1': '*', 'requestsPerDay-1': '77', ...wrong }
+    const { status, text } = await post(`${path}/limits`, form)
+    expect(status).toBe(400)
+    expect(problem(text)).toContain(told)
+    expect(text).toContain('<details class="form" open="">')
+    for (const typed of ['77', ...Object.values(wrong).filter(Boolean)]) {
+      expect(text).toContain(`value="${typed}"`)
+    }
+    expect((await profileOf(user)).limits).toEqual({})
+    expect(await audited()).toEqual(before)
+  })
+
+  test.each([
+    ['profile', { label: 'x'.repeat(101) }, 'The label must be one line of at most 100 characters'],
+    ['profile', { plan: 'No plan' }, 'The plan must be the name of a plan'],
+    ['boost', { until: '', 'model-0': 'total', 'tokensPerDay-0': '123' }, 'The end'],
+    ['boost', { until: '2001-01-01T00:00', 'model-0': 'total' }, 'The end must be in the future.'],
+    [
+      'boost',
+      { until: '2099-01-01T00:00', 'model-0': 'total', 'tokensPerDay-0': 'unlimited' },
+      'Tokens a day of All models together: write a whole number of at most 10,000,000,000,000, or nothing.',
+    ],
+    ['models', { which: 'all', models: 'openai/*' }, 'choose "only these"'],
+    ['models', { which: 'these', models: 'a\n<b>' }, 'names of models, one a line'],
+    ['reset', { window: 'century' }, 'The window must be one of: day, minute'],
+    ['keys', { name: 'x'.repeat(101), next: 'abcdefgh' }, 'The name must be one line'],
+    ['keys', { expires: '2001-01-01T00:00', next: 'abcdefgh' }, 'The end must be in the future.'],
+    ['keys', { expires: 'soon', next: 'abcdefgh' }, 'The end must be epoch ms or ISO time'],
+  ] as [string, Record<string, string>, string][])(
+    'the form %s with %j is refused with what would be right',
+    async (form, wrong, told) => {
+      const { path } = await someone()
+      const before = await audited()
+      const { status, text } = await post(`${path}/${form}`, wrong)
+      expect([status, problem(text)]).toEqual([400, expect.stringContaining(told)])
+      expect(await audited()).toEqual(before)
+      const { label, name, until, models } = wrong
+      for (const typed of [label, name, until])
+        if (typed) expect(text).toContain(`value="${typed}"`)
+      if (models) expect(text).toContain(`>${models.replace('<b>', '&lt;b&gt;')}</textarea>`)
+    },
+  )
+
+  test('boosts until a moment, and ends the boost', async () => {
+    const { user, path } = await someone()
+    const until = new Date(app.clock.now + HOUR_MS).toISOString().slice(0, 16)
+    await post(`${path}/boost`, { until, 'model-0': '*', 'tokensPerDay-0': '500' })
+    expect((await profileOf(user)).boost).toEqual({
+      limits: { '*': { tokensPerDay: 500 } },
+      until: app.clock.now + HOUR_MS,
+    })
+    expect((await page(path)).text).toContain('Boost ends')
+    await post(`${path}/unboost`)
+    expect((await profileOf(user)).boost).toBeNull()
+    expect(await audited(2)).toEqual(['user boost', 'user boost'])
+  })
+
+  test('sets the models, all of them or none', async () => {
+    const { user, path } = await someone()
+    const send = (which: string, models: string) => post(`${path}/models`, { which, models })
+    await send('these', 'openai/*\r\n llama-3 ')
+    expect((await profileOf(user)).models).toEqual(['openai/*', 'llama-3'])
+    expect((await page(path)).text).toContain('>openai/*\nllama-3</textarea>')
+    await send('these', '')
+    expect((await profileOf(user)).models).toEqual([])
+    await send('all', '')
+    expect((await profileOf(user)).models).toBeNull()
+  })
+
+  test('refuses all tokens issued before now, and takes them again', async () => {
+    const { user, path } = await someone()
+    expect((await post(`${path}/sign-out`)).location).toBe(`${path}?done=signed-out`)
+    expect((await profileOf(user)).notBefore).toBe(app.clock.now)
+    expect(await audited()).toEqual(['user notBefore'])
+    await post(`${path}/sign-in`)
+    expect((await profileOf(user)).notBefore).toBeNull()
+  })
+
+  test('resets one window or all', async () => {
+    const { user, path } = await someone()
+    const used = async () => (await profileOf(user)).windows.map(({ used }) => used)
+    expect(Math.max(...(await used()))).toBeGreaterThan(0)
+    expect((await post(`${path}/reset`, { window: 'minute' })).location).toBe(`${path}?done=reset`)
+    expect(await audited()).toEqual(['reset minute'])
+    expect(Math.max(...(await used()))).toBeGreaterThan(0)
+    await post(`${path}/reset`, { window: '' })
+    expect(Math.max(...(await used()))).toBe(0)
+    expect(await audited()).toEqual(['reset'])
+  })
+
+  test('shows labels, notes, plans and names of keys as text', async () => {
+    const { user, path } = await someone()
+    await app.admin('PATCH', `users/${user}`, { label: HOSTILE, note: HOSTILE })
+    await app.admin('POST', 'keys', { userId: user, name: HOSTILE })
+    for (const { text } of [await page(path), await page('/admin?sort=lastActive')]) {
+      expect(text).not.toContain('<script>alert')
+      expect(text).toMatch(ESCAPED)
+    }
+    const typed = await post(`${path}/profile`, { label: HOSTILE.repeat(9), plan: HOSTILE })
+    expect(typed.text).not.toContain('<script>alert')
+  })
+
+  test('a user of whom nothing is left has no page, so the form leads to the overview', async () => {
+    const user = await ids.ofUser('someone who never called')
+    await app.admin('PATCH', `users/${user}`, { label: 'New' })
+    const { location } = await post(`/admin/users/${user}/profile`, { label: '' })
+    expect(location).toBe('/admin?done=saved')
+  })
+
+  test('forms need a session and a page of this gateway, and lead from their address to the page', async () => {
+    const { user, path } = await someone()
+    for (const form of ['profile', 'limits', 'keys', 'reset', 'sign-out', 'keys/abcdefgh/rotate']) {
+      expect((await post(`${path}/${form}`, {}, { cookie: '' })).status).toBe(401)
+      const other = { 'sec-fetch-site': 'cross-site' }
+      expect((await post(`${path}/${form}`, {}, other)).status).toBe(403)
+      const got = await page(`${path}/${form}`)
+      expect([got.status, got.headers.get('location')]).toEqual([303, path])
+    }
+    for (const form of ['nothing', 'constructor', 'keys/abcdefgh/nothing']) {
+      expect((await post(`${path}/${form}`)).status).toBe(404)
+    }
+    expect(await profileOf(user)).toMatchObject({ notBefore: null, keys: [] })
+  })
+})
+
+describe('keys', () => {
+  /** What the page sends when a key is created. */
+  const next = (html: string) => /name="next" value="(\w+)"/.exec(html)?.[1] ?? ''
+  const secretIn = (html: string) => /<code class="secret">([^<]*)</.exec(html)?.[1] ?? ''
+  const create = async (path: string, form: Record<string, string> = {}) => {
+    const { text } = await page(path)
+    const sent = { next: next(text), ...form }
+    return { sent, ...(await post(`${path}/keys`, sent)) }
+  }
+  const idOf = async (user: string) => (await profileOf(user)).keys[0]?.id.slice(23) ?? ''
+
+  test('a key is created, and shown once: not after a reload, in no address and in no log', async () => {
+    const { user, path } = await someone()
+    const end = new Date(app.clock.now + DAY_MS)
+    const form = { name: 'Laptop', expires: end.toISOString().slice(0, 19) }
+    const { sent, status, headers, text, location } = await create(path, form)
+    expect([status, headers.get('cache-control'), location]).toEqual([200, 'no-store', null])
+    const key = secretIn(text)
+    expect(await issued.read(key)).toMatchObject({ userId: user })
+    expect((await profileOf(user)).keys).toMatchObject([
+      { name: 'Laptop', expiresAt: end.getTime(), start: key.slice(0, 9), last4: key.slice(-4) },
+    ])
+    expect((await audited())[0]).toMatch(/^create key \w{8}$/)
+    // A browser that loads the page again sends the form again.
+    const reloaded = await post(`${path}/keys`, sent)
+    expect(problem(reloaded.text)).toContain('This key was created before')
+    for (const html of [reloaded.text, (await page(path)).text]) {
+      expect(html).toContain(`${key.slice(0, 9)}…${key.slice(-4)}`)
+      expect(html).not.toContain(key.slice(9, -4))
+    }
+    expect((await profileOf(user)).keys).toHaveLength(1)
+    expect(app.log.join()).not.toContain(key)
+    const sentKey = await app.ask(key)
+    expect(sentKey.status).toBe(200)
+  })
+
+  test('a key is renamed, disabled, enabled and deleted', async () => {
+    const { user, path } = await someone()
+    const { text } = await create(path)
+    const key = secretIn(text)
+    const id = await idOf(user)
+    const send = (deed: string, form = {}) => post(`${path}/keys/${id}/${deed}`, form)
+    const first = async () => (await profileOf(user)).keys[0]
+    const saved = `${path}?done=saved`
+
+    expect((await send('change', { name: 'Phone', expires: '' })).location).toBe(saved)
+    expect(await first()).toMatchObject({ name: 'Phone', expiresAt: null })
+    expect((await send('disable')).location).toBe(saved)
+    expect(await first()).toMatchObject({ disabled: true })
+    expect((await page(path)).text).toContain('>disabled<')
+    expect((await app.ask(key)).status).toBe(403)
+    expect((await send('enable')).location).toBe(saved)
+    expect(await first()).toMatchObject({ disabled: false, name: 'Phone' })
+
+    const wrong = await send('change', { name: 'x'.repeat(101) })
+    expect(problem(wrong.text)).toContain('The name must be one line')
+    expect(wrong.text).toContain(`value="${'x'.repeat(101)}"`)
+    expect(problem((await send('delete')).text)).toContain('tick the box')
+    expect(await first()).toBeDefined()
+    expect((await send('delete', { sure: 'yes' })).location).toBe(`${path}?done=key-deleted`)
+    expect(await first()).toBeUndefined()
+    expect(await audited(4)).toEqual(
+      ['delete', 'change', 'change', 'change'].map((deed) => `${deed} key ${id}`),
+    )
+    expect((await send('enable')).status).toBe(404)
+  })
+
+  test('a key is rotated once for each press, and the secret before stays valid for the grace', async () => {
+    const { user, path } = await someone()
+    const old = secretIn((await create(path)).text)
+    const id = await idOf(user)
+    const form = { last4: old.slice(-4), grace: `${HOUR_MS / 1000}` }
+    const { text, headers } = await post(`${path}/keys/${id}/rotate`, form)
+    const secret = secretIn(text)
+    expect(headers.get('cache-control')).toBe('no-store')
+    expect(await issued.read(secret)).toMatchObject({ userId: user, id })
+    expect((await profileOf(user)).keys[0]).toMatchObject({
+      ...{ last4: secret.slice(-4), previousExpiresAt: app.clock.now + HOUR_MS },
+    })
+    expect(await audited()).toEqual([`rotate key ${id}`])
+    const reloaded = await post(`${path}/keys/${id}/rotate`, form)
+    expect(problem(reloaded.text)).toContain('This key was rotated before')
+    expect((await app.ask(secret)).status).toBe(200)
+    expect((await app.ask(old)).status).toBe(200)
+    const long = { last4: secret.slice(-4), grace: '9999999999' }
+    expect(problem((await post(`${path}/keys/${id}/rotate`, long)).text)).toContain(
+      'The grace must be a whole number from 0 to 2592000',
+    )
+  })
+})
+
+describe('the overview', () => {
+  const rowOf = (html: string, user: string) =>
+    new RegExp(`<tr data-key="${user}">.*?</tr>`).exec(html)?.[0]
+
+  test('lists users with their labels over the ids, and with plans that are not the default', async () => {
+    const { user, path } = await someone()
+    const other = await someone()
+    await app.admin('PUT', 'plans/gold', { limits: {} })
+    await post(`${path}/profile`, { label: 'Ann Example', plan: 'gold' })
+    const { text } = await page('/admin')
+    expect(rowOf(text, user)).toMatch(/Ann Example<.*class="id".*>gold</)
+    expect(rowOf(text, other.user)).not.toMatch(/<b>|title="Plan"/)
+    await app.admin('PUT', 'settings', { defaultPlan: 'gold' })
+    expect(rowOf((await page('/admin')).text, user)).not.toContain('title="Plan"')
+    await app.admin('PUT', 'settings', { defaultPlan: null })
+  })
+
+  test('says in words what admins did', async () => {
+    const { user, path } = await someone()
+    await app.admin('PUT', 'plans/silver', { limits: {} })
+    await app.admin('PUT', 'settings', { globalLimits: null, defaultPlan: null })
+    await post(`${path}/profile`, { label: 'Ann', note: 'x' })
+    await post(`${path}/sign-out`)
+    await post(`${path}/reset`, { window: 'minute' })
+    const { text } = await page('/admin')
+    const words = [...text.matchAll(/<span class="what">(.*?)<\/span>/g)].map(([, html = '']) =>
+      html.replaceAll(/<[^>]*>/g, ''),
+    )
+    const id = `${user.slice(0, 6)}…`
+    expect(words.slice(0, 5)).toEqual([
+      `reset ${id}: minute`,
+      `change user ${id}: tokens refused before`,
+      `change user ${id}: label, note`,
+      'change settings default plan, limits of everyone',
+      'store plan silver',
+    ])
+  })
+})
