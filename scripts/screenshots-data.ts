@@ -27,7 +27,7 @@ const DAYS = 90
 const HOURS = [2, 1, 1, 1, 1, 2, 4, 8, 14, 19, 22, 21, 18, 20, 23, 22, 19, 15, 12, 11, 10, 8, 5, 3]
 
 /** Users whose pages show something of interest. */
-export type Seeded = { busy: string; blocked: string; hostile: string }
+export type Seeded = { busy: string; blocked: string; hostile: string; named: string }
 
 export const HOSTILE = `<script>alert(1)</script>"'&amp;\u202Eexe.fdp\u202C ${'so long a reason '.repeat(26)}`
 
@@ -161,6 +161,62 @@ export async function seed(store: Store): Promise<Seeded> {
     }))
   }
 
+  at(2 * DAY_MS, (now) => ({
+    ...({ op: 'plan', now, name: 'free', ip } as const),
+    plan: {
+      limits: { '*': { tokensPerDay: 20_000, requestsPerDay: 100 } },
+      models: { [model]: 1 },
+    },
+  }))
+  at(2 * DAY_MS, (now) => ({
+    ...({ op: 'plan', now, name: 'pro', ip } as const),
+    plan: {
+      limits: {
+        '*': { tokensPerDay: 500_000, requestsPerDay: 5000 },
+        'openai/gpt-oss-120b': { tokensPerDay: 100_000, requestsPerDay: -1 },
+        total: { tokensPerDay: 1_000_000 },
+      },
+      maxCompletionTokens: 8192,
+      concurrentRequests: 8,
+    },
+  }))
+  const names: [number, string, string?][] = [
+    [2, 'Marta Lindqvist', 'pro'],
+    [4, 'Support desk, second floor', 'free'],
+    [14, 'Otto'],
+    [33, HOSTILE.slice(0, 100), 'free'],
+  ]
+  for (const [number, label, plan] of names) {
+    at(25 * MINUTE_MS, (now) => ({
+      ...({ op: 'profile', now, user: user(number), ip } as const),
+      set: { label, words: {}, ...(plan !== undefined && { plan }) },
+    }))
+  }
+  at(20 * MINUTE_MS, (now) => ({
+    ...({ op: 'profile', now, user: user(2), ip } as const),
+    set: {
+      note: 'Writes the monthly report on the 18th.\nMay have more on that day.',
+      limits: { [model]: { requestsPerDay: 2000, tokensPerMinute: -1 } },
+      boost: { limits: { '*': { tokensPerDay: 250_000 } }, until: now + 9 * HOUR_MS },
+    },
+  }))
+  const keys = ['Laptop', HOSTILE.slice(0, 100), undefined]
+  for (const [number, name] of keys.entries()) {
+    const key = {
+      ...{ hash: `${number}`.repeat(43), start: 'weir_1Fq8', last4: `x${number}Zk`, created: 0 },
+      ...(name !== undefined && { name }),
+      ...(number === 1 && { disabled: 1 as const, expires: NOW + 30 * DAY_MS }),
+    }
+    const create = {
+      op: 'key',
+      action: 'create',
+      user: user(2),
+      id: `key0000${number}`,
+      ip,
+    } as const
+    at((3 - number) * HOUR_MS, (now) => ({ ...create, now, key: { ...key, created: now } }))
+  }
+
   let entered = 0
   async function enterUntil(time: number) {
     const end = entries.findIndex(({ now }) => now > time)
@@ -190,7 +246,7 @@ export async function seed(store: Store): Promise<Seeded> {
     const about = { user: user(number), models, limits: { models: {} } }
     await store.execute({ op: 'report', now: NOW, ...about })
   }
-  return { busy: user(0), blocked: user(5), hostile: user(33) }
+  return { busy: user(0), blocked: user(5), hostile: user(33), named: user(2) }
 }
 
 const entry = (event: Event): Entry => ({

@@ -57,6 +57,9 @@ const logIn = async (page: Page, key: string) => {
   await page.getByLabel('Admin key').fill(key)
   await submit(page, 'Log in')
 }
+const openAll = async (page: Page) => {
+  for (const summary of await page.locator('summary').all()) await summary.click()
+}
 const guess = (page: Page) => logIn(page, 'not the admin key')
 
 /** Starts the gateways that show the states. */
@@ -170,13 +173,42 @@ export async function openStates(): Promise<States> {
       name: 'dashboard-tables',
       url: `${main}/admin`,
       in: true,
-      before: async (page) => {
-        for (const summary of await page.locator('summary').all()) await summary.click()
-      },
+      before: openAll,
     },
     { name: 'user', url: `${main}/admin/users/${seeded.busy}`, in: true },
     { name: 'user-blocked', url: `${main}/admin/users/${seeded.blocked}?done=blocked`, in: true },
     { name: 'user-hostile', url: `${main}/admin/users/${seeded.hostile}`, in: true },
+    {
+      name: 'user-forms',
+      url: `${main}/admin/users/${seeded.named}`,
+      in: true,
+      before: openAll,
+    },
+    {
+      name: 'user-refused',
+      url: `${main}/admin/users/${seeded.named}`,
+      in: true,
+      before: async (page) => {
+        await page.getByText('Limits of their own').click()
+        const form = page.locator('form[action$="/limits"]')
+        await form.getByLabel('Tokens a day').first().fill('a lot')
+        await form.getByRole('button', { name: 'Save' }).click()
+        await page.getByRole('alert').waitFor()
+      },
+    },
+    {
+      name: 'user-key',
+      url: `${main}/admin/users/${seeded.named}`,
+      in: true,
+      before: async (page) => {
+        await page.getByText('New key').click()
+        await submit(page, 'Create key')
+        await page.locator('.secret').waitFor()
+      },
+    },
+    { name: 'plans', url: `${main}/admin/plans`, in: true },
+    { name: 'plans-forms', url: `${main}/admin/plans`, in: true, before: openAll },
+    { name: 'settings', url: `${main}/admin/settings`, in: true },
     { name: 'user-unknown', url: `${main}/admin/users/nobody`, in: true },
   ]
 

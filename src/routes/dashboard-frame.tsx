@@ -13,6 +13,7 @@ const NOTICES: Record<string, string> = {
   saved: 'Saved. The next request is held by it.',
   'signed-out': 'Saved. Signed tokens that were issued before now are refused.',
   reset: 'Reset. What they used of these limits is free again.',
+  'plan-deleted': 'Deleted. The next request of its users is held by the default plan.',
   'key-deleted': 'Deleted. Calls with the key are refused.',
 }
 const PROBLEMS: Record<string, string> = {

@@ -7,9 +7,11 @@ import type { Bodies } from '../http/bodies.ts'
 import { limitBody } from '../http/limit-body.ts'
 import { sameOrigin } from '../http/same-origin.ts'
 import { loginPage } from '../views/login.tsx'
-import { answerPage } from './answer-page.ts'
+import { answerPage, seeOther } from './answer-page.ts'
 import { blockHandler, eraseHandler, findHandler, unblockHandler } from './dashboard-forms.ts'
 import { overviewHandler } from './dashboard-overview.ts'
+import { plansFormHandler, plansPageHandler } from './dashboard-plans.ts'
+import { settingsFormHandler, settingsPageHandler } from './dashboard-settings.ts'
 import { toUserHandler, userFormHandler } from './dashboard-user-forms.ts'
 import { userHandler } from './dashboard-user.ts'
 import { answerProblem } from './problem-page.ts'
@@ -28,12 +30,18 @@ export function dashboardRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<
   app.get('/users/:userId', userHandler(deps))
   // The page that answers a form refreshes itself from here.
   app.get('/users/:userId/*', toUserHandler)
+  app.get('/plans', plansPageHandler(deps))
+  app.get('/plans/*', (c) => seeOther(c, '/admin/plans'))
+  app.get('/settings', settingsPageHandler(deps))
+  app.get('/settings/*', (c) => seeOther(c, '/admin/settings'))
 
   app.use(limitBody(bodies))
   app.post('/find', findHandler(deps))
   app.post('/users/:userId/block', blockHandler(deps, admin))
   app.post('/users/:userId/unblock', unblockHandler(deps, admin))
   app.post('/users/:userId/erase', eraseHandler(deps, admin))
+  app.post('/plans/:form', plansFormHandler(deps, admin))
+  app.post('/settings/:form', settingsFormHandler(deps, admin))
   app.post('/users/:userId/:form', userFormHandler(deps, admin))
   app.post('/users/:userId/keys/:key/:form', userFormHandler(deps, admin))
 

@@ -1,4 +1,5 @@
 /** What the forms of the dashboard send, as the bodies of the admin API, and what is said of a form that is wrong. */
+import type { Config } from '../config/config.ts'
 import { MAX_LIMIT } from '../config/limits.ts'
 import { ApiError } from '../errors.ts'
 import { own } from '../ledger/shapes.ts'
@@ -13,6 +14,10 @@ import {
   scopeTitle,
 } from '../views/limit-rows.tsx'
 import { MOST_ROWS } from './fields-schemas.ts'
+
+/** Models to choose from: those that the environment names. */
+export const knownModels = ({ limits, prices, defaultModel }: Readonly<Config>): string[] =>
+  [...new Set([...Object.keys(limits.models), ...Object.keys(prices), defaultModel])].sort()
 
 /** A whole number, with or without commas between thousands. */
 const NUMBER = /^(\d+|\d{1,3}(,\d{3})+)$/
@@ -99,4 +104,5 @@ export function problemOf({ message, param = '' }: ApiError): string {
     .replace(`\`${param}\` is wrong: \`${field}\``, name)
     .replace(`\`${param}\` is wrong: `, `${name} is wrong: `)
     .replace(`\`${param}\``, name)
+    .replace(', or null', ', or nothing')
 }

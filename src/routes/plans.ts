@@ -2,7 +2,7 @@
 import type * as z from 'zod/mini'
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import type { Admin } from '../http/admin.ts'
+import type { Admin, Stamp } from '../http/admin.ts'
 import { jsonBody } from '../http/json-body.ts'
 import { PLAN } from '../identity/jwt.ts'
 import { MAX_TOKENS, PLANS, RUNNING_PER_USER } from '../ledger/commands.ts'
@@ -18,7 +18,7 @@ export const RIGHT_PLAN = {
   maxCompletionTokens: `must be a whole number from 1 to ${MAX_TOKENS}, or null`,
   concurrentRequests: `must be a whole number from 1 to ${RUNNING_PER_USER}, or null`,
 }
-const PLAN_REFUSAL = refusalOf(Object.keys(planBody.shape), RIGHT_PLAN)
+export const PLAN_REFUSAL = refusalOf(Object.keys(planBody.shape), RIGHT_PLAN)
 
 /** `GET /api/admin/plans`. */
 export const plansHandler =
@@ -45,26 +45,38 @@ export const storePlanHandler =
   async (c: AppContext): Promise<Response> => {
     const name = planInPath(c)
     const plan = planOf(await jsonBody(c, planBody, PLAN_REFUSAL))
-    const command = { op: 'plan', name, plan, ...admin.stamp(c) } as const
-    const answer = await storeAnswer(storeOf(deps).execute(command))
-    if (!answer.ok) {
-      throw new ApiError('invalid_request', `There are ${PLANS} plans, the maximum; delete one.`, {
-        param: 'name',
-      })
-    }
+    await storePlan(deps, admin.stamp(c), name, plan)
     return c.json(planReport(name, plan))
   }
+
+/** Stores a plan, in place of the one that has the name. */
+export async function storePlan(
+  deps: Deps,
+  stamp: Stamp,
+  name: string,
+  plan: Omit<PlanDoc, 'v'>,
+): Promise<void> {
+  const command = { op: 'plan', name, plan, ...stamp } as const
+  const answer = await storeAnswer(storeOf(deps).execute(command))
+  if (answer.ok) return
+  throw new ApiError('invalid_request', `There are ${PLANS} plans, the maximum; delete one.`, {
+    param: 'name',
+  })
+}
 
 /** `DELETE /api/admin/plans/:name`: users of the plan have the default one then. */
 export const deletePlanHandler =
   (deps: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {
-    const name = planInPath(c)
-    const command = { op: 'plan', name, ...admin.stamp(c) } as const
-    const answer = await storeAnswer(storeOf(deps).execute(command))
-    if (!answer.ok) throw noPlan(name)
+    await deletePlan(deps, admin.stamp(c), planInPath(c))
     return c.json({ success: true })
   }
+
+export async function deletePlan(deps: Deps, stamp: Stamp, name: string): Promise<void> {
+  const command = { op: 'plan', name, ...stamp } as const
+  const answer = await storeAnswer(storeOf(deps).execute(command))
+  if (!answer.ok) throw noPlan(name)
+}
 
 /** A plan as it is stored. */
 export function planOf(body: z.infer<typeof planBody>): Omit<PlanDoc, 'v'> {
@@ -77,8 +89,10 @@ export function planOf(body: z.infer<typeof planBody>): Omit<PlanDoc, 'v'> {
 }
 
 /** The name in the path. Throws `invalid_request`. */
-function planInPath(c: AppContext): string {
-  const name = c.req.param('name') ?? ''
+const planInPath = (c: AppContext): string => planNamed(c.req.param('name') ?? '')
+
+/** A name, if a plan can have it. Throws `invalid_request`. */
+export function planNamed(name: string): string {
   if (PLAN.test(name)) return name
   throw new ApiError(
     'invalid_request',

@@ -2,16 +2,17 @@
 import type * as z from 'zod/mini'
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import type { Admin } from '../http/admin.ts'
+import type { Admin, Stamp } from '../http/admin.ts'
 import { jsonBody } from '../http/json-body.ts'
 import type { SettingsFields } from '../ledger/commands.ts'
 import { DEFAULT_PLAN } from '../ledger/plans.ts'
+import type { SettingsDoc } from '../ledger/shapes.ts'
 import { settingsReport } from '../reports/people.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import { changeOf, refusalOf, storedRows, type Change } from './fields.ts'
 import { settingsBody } from './settings-schemas.ts'
 
-const SETTINGS_REFUSAL = refusalOf(Object.keys(settingsBody.shape))
+export const SETTINGS_REFUSAL = refusalOf(Object.keys(settingsBody.shape))
 
 /** `GET /api/admin/settings`. */
 export const settingsHandler =
@@ -26,17 +27,25 @@ export const storeSettingsHandler =
   (deps: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {
     const body = await jsonBody(c, settingsBody, SETTINGS_REFUSAL)
-    const change = settingsOf(body)
-    const store = storeOf(deps)
-    const { defaultPlan } = change.set
-    if (defaultPlan !== undefined && defaultPlan !== DEFAULT_PLAN) {
-      const { plans } = await storeAnswer(store.policy())
-      if (!Object.hasOwn(plans, defaultPlan)) throw noPlan(defaultPlan)
-    }
-    const command = { op: 'settings', ...change, ...admin.stamp(c) } as const
-    const { settings } = await storeAnswer(store.execute(command))
-    return c.json(settingsReport(settings, deps.config))
+    return c.json(settingsReport(await storeSettings(deps, admin.stamp(c), body), deps.config))
   }
+
+/** Changes what is given of the settings. */
+export async function storeSettings(
+  deps: Deps,
+  stamp: Stamp,
+  body: z.infer<typeof settingsBody>,
+): Promise<SettingsDoc> {
+  const change = settingsOf(body)
+  const store = storeOf(deps)
+  const { defaultPlan } = change.set
+  if (defaultPlan !== undefined && defaultPlan !== DEFAULT_PLAN) {
+    const { plans } = await storeAnswer(store.policy())
+    if (!Object.hasOwn(plans, defaultPlan)) throw noPlan(defaultPlan)
+  }
+  const { settings } = await storeAnswer(store.execute({ op: 'settings', ...change, ...stamp }))
+  return settings
+}
 
 /** What a body changes. */
 export const settingsOf = ({

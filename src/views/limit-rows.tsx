@@ -72,7 +72,7 @@ export function limitRows({ values, empty, names, id }: RowsProps) {
               <bdi>{at === last ? 'One more model' : scopeTitle(model)}</bdi>
             </legend>
             {at === last ? (
-              <label>
+              <label class="wide">
                 Model
                 <input name={rowField(at, 'model')} value={model} list={id} autocomplete="off" />
               </label>

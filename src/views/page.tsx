@@ -11,6 +11,13 @@ export type Frame = {
   notice?: Child
 }
 
+/** The pages that every page leads to: paths and titles. */
+const PAGES = [
+  ['/admin', 'Dashboard'],
+  ['/admin/plans', 'Plans'],
+  ['/admin/settings', 'Settings'],
+] as const
+
 /** A whole document. With a frame it is a page of the dashboard, which assets/admin.js refreshes. */
 export const Page = (props: { title: string; children?: Child } & Partial<Frame>) => (
   <html lang="en">
@@ -34,6 +41,13 @@ export const Page = (props: { title: string; children?: Child } & Partial<Frame>
         </a>
         {props.now && (
           <>
+            <nav class="pages-of" aria-label="Pages">
+              {PAGES.map(([path, title]) => (
+                <a href={path} aria-current={title === props.title ? 'page' : undefined}>
+                  {title}
+                </a>
+              ))}
+            </nav>
             <span class="soft place">{props.place}</span>
             <span id="live" class="soft" hidden>
               <span role="status">Live</span> {time(props.now, props.now)}

@@ -74,7 +74,7 @@ const nameAndEnd = (values: Record<string, string | undefined>) => (
       <input name="name" value={values['name']} autocomplete="off" />
     </label>
     <label>
-      Expires (UTC), empty for never
+      Expires (UTC)
       <input name="expires" type="datetime-local" step="1" value={values['expires']} />
     </label>
   </>

@@ -372,3 +372,154 @@ describe('the overview', () => {
     ])
   })
 })
+
+describe('plans', () => {
+  const planOf = async (name: string) => (await app.admin('GET', `plans/${name}`)).json
+  const form = {
+    name: 'team',
+    'model-0': 'total',
+    'tokensPerDay-0': '5,000',
+    'model-1': '*',
+    'model-2': MODEL,
+    'requestsPerDay-2': 'unlimited',
+    maxCompletionTokens: '4096',
+    concurrentRequests: '',
+    which: 'these',
+    models: 'openai/*',
+  }
+
+  test('are created, edited and deleted, and each is recorded', async () => {
+    const { status, location } = await post('/admin/plans/new', form)
+    expect([status, location]).toEqual([303, '/admin/plans?done=saved'])
+    expect(await planOf('team')).toEqual({
+      name: 'team',
+      limits: { total: { tokensPerDay: 5000 }, [MODEL]: {} },
+      models: ['openai/*'],
+      maxCompletionTokens: 4096,
+      concurrentRequests: null,
+      stored: true,
+    })
+    const { text } = await page('/admin/plans?done=saved')
+    expect(text).toContain('value="5,000"')
+    expect(text).toContain('>openai/*</textarea>')
+
+    const less = { ...form, maxCompletionTokens: '', concurrentRequests: '3', which: 'all' }
+    await post('/admin/plans/save', { ...less, models: '', 'remove-2': 'yes' })
+    expect(await planOf('team')).toMatchObject({
+      ...{ limits: { total: { tokensPerDay: 5000 } }, models: null },
+      ...{ maxCompletionTokens: null, concurrentRequests: 3 },
+    })
+    const kept = await post('/admin/plans/delete', { name: 'team' })
+    expect(problem(kept.text)).toContain('tick the box')
+    const gone = await post('/admin/plans/delete', { name: 'team', sure: 'yes' })
+    expect(gone.location).toBe('/admin/plans?done=plan-deleted')
+    expect((await app.admin('GET', 'plans/team')).status).toBe(404)
+    expect(await audited(3)).toEqual(['delete plan team', 'plan team', 'plan team'])
+  })
+
+  test('the default plan shows the limits of the environment until it is saved', async () => {
+    expect((await page('/admin/plans')).text).toContain('from MODEL_LIMITS')
+    await post('/admin/plans/save', { name: 'default', 'model-0': '*', 'tokensPerDay-0': '9' })
+    expect(await planOf('default')).toMatchObject({ limits: { '*': { tokensPerDay: 9 } } })
+    expect((await page('/admin/plans')).text).not.toContain('from MODEL_LIMITS')
+    await post('/admin/plans/delete', { name: 'default', sure: 'yes' })
+    expect((await page('/admin/plans')).text).toContain('from MODEL_LIMITS')
+  })
+
+  test.each([
+    [{ name: 'Big Plan' }, 'The name of a plan has 1 to 32 characters'],
+    [{ name: 'default' }, 'There is a plan default'],
+    [{ 'tokensPerDay-0': 'many' }, 'Tokens a day of All models together: write a whole number'],
+    [{ maxCompletionTokens: '0' }, 'The most completion tokens must be a whole number from 1 to'],
+    [{ concurrentRequests: '5000' }, 'The most requests at once must be a whole number from 1 to'],
+    [{ concurrentRequests: 'two' }, 'or nothing.'],
+    [{ models: 'x<y' }, 'names of models, one a line'],
+  ])('a new plan with %j is refused, and what was typed stays', async (wrong, told) => {
+    const before = await audited()
+    const { status, text } = await post('/admin/plans/new', { ...form, name: 'other', ...wrong })
+    expect([status, problem(text)]).toEqual([400, expect.stringContaining(told)])
+    const [typed = ''] = Object.values(wrong)
+    expect(text).toContain(typed.includes('<') ? 'x&lt;y</textarea>' : `value="${typed}"`)
+    expect(text).toContain('value="unlimited"')
+    expect(await audited()).toEqual(before)
+  })
+
+  test('a plan that is edited with something wrong shows its own form again', async () => {
+    await app.admin('PUT', 'plans/mini', { limits: {} })
+    const wrong = { name: 'mini', 'model-0': 'total', 'tokensPerDay-0': 'x1' }
+    const { text } = await post('/admin/plans/save', wrong)
+    expect(text.match(/<details class="form" open="">/g)).toHaveLength(1)
+    expect(text).toMatch(/open="".*role="alert".*value="mini".*value="x1"/)
+  })
+})
+
+describe('settings', () => {
+  const settings = async () =>
+    (await app.admin('GET', 'settings')).json as unknown as Record<string, unknown>
+
+  test('everyone gets limits, and those of the environment again', async () => {
+    const form = { 'model-0': 'total', 'tokensPerDay-0': '70,000', 'model-1': MODEL }
+    const limits = { ...form, 'requestsPerDay-1': '7' }
+    const { location } = await post('/admin/settings/limits', limits)
+    expect(location).toBe('/admin/settings?done=saved')
+    expect(await settings()).toMatchObject({
+      globalLimits: { total: { tokensPerDay: 70_000 }, [MODEL]: { requestsPerDay: 7 } },
+    })
+    expect(await audited()).toEqual(['settings globalLimits'])
+    expect((await page('/admin/settings')).text).toContain('value="70,000"')
+    await post('/admin/settings/unset-limits')
+    expect(await settings()).toMatchObject({ globalLimits: null })
+  })
+
+  test.each([
+    [{ 'tokensPerDay-0': '7k' }, 'Tokens a day of All models together: write a whole number'],
+    [{ 'model-1': '*', 'tokensPerDay-1': '7' }, 'cannot have a row'],
+  ])('limits of everyone %j are refused, and what was typed stays', async (wrong, told) => {
+    const before = await audited()
+    const form = { 'model-0': 'total', 'requestsPerDay-0': '71', ...wrong }
+    const { status, text } = await post('/admin/settings/limits', form)
+    expect([status, problem(text)]).toEqual([400, expect.stringContaining(told)])
+    for (const typed of ['71', ...Object.values(wrong)]) expect(text).toContain(`value="${typed}"`)
+    expect(await audited()).toEqual(before)
+  })
+
+  test('another plan becomes the default', async () => {
+    await app.admin('PUT', 'plans/basic', { limits: {} })
+    await post('/admin/settings/plan', { defaultPlan: 'basic' })
+    expect(await settings()).toMatchObject({ defaultPlan: 'basic' })
+    expect(await audited()).toEqual(['settings defaultPlan'])
+    const { text } = await page('/admin/settings')
+    expect(text).toContain('<option value="basic" selected="">')
+    const wrong = await post('/admin/settings/plan', { defaultPlan: 'nobody' })
+    expect([wrong.status, problem(wrong.text)]).toEqual([
+      ...[400, expect.stringContaining('There is no plan')],
+    ])
+    await post('/admin/settings/plan', { defaultPlan: 'default' })
+    expect(await settings()).toMatchObject({ defaultPlan: null })
+  })
+
+  test('the page says which tokens are taken and what the environment sets, and no secret', async () => {
+    const { text } = await page('/admin/settings')
+    expect(text).toContain('keys that an admin has issued')
+    expect(text).toContain('USER_TOKENS has any beside other kinds')
+    expect(text).toContain('<code>ON_STORE_DOWN</code>')
+    for (const secret of [ADMIN_KEY, SECRET, 'gsk_']) expect(text).not.toContain(secret)
+  })
+
+  test('both pages are in the navigation, need a session and a page of this gateway', async () => {
+    for (const path of ['/admin/plans', '/admin/settings']) {
+      expect((await page('/admin')).text).toContain(`href="${path}"`)
+      expect((await page(path)).text).toContain(`href="${path}" aria-current="page"`)
+      expect((await page(path, { cookie: '' })).status).toBe(401)
+      expect((await page(path, { 'x-weir-live': '1' })).status).toBe(304)
+      const got = await page(`${path}/limits`)
+      expect([got.status, got.headers.get('location')]).toEqual([303, path])
+      for (const form of ['new', 'save', 'delete', 'limits', 'plan', 'unset-limits']) {
+        expect((await post(`${path}/${form}`, {}, { cookie: '' })).status).toBe(401)
+        const other = { 'sec-fetch-site': 'cross-site' }
+        expect((await post(`${path}/${form}`, {}, other)).status).toBe(403)
+      }
+      expect((await post(`${path}/constructor`)).status).toBe(404)
+    }
+  })
+})

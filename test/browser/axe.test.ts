@@ -8,6 +8,8 @@ import { openStates, type State, type States } from '../../scripts/screenshots-s
 import { useBrowser } from '../support/browser.ts'
 
 const WIDTHS = [390, 1440]
+/** Checked for its width only. */
+const TABLET = 820
 const SCHEMES = ['light', 'dark'] as const
 
 const NAMES = [
@@ -27,6 +29,12 @@ const NAMES = [
   'user',
   'user-blocked',
   'user-hostile',
+  'user-forms',
+  'user-refused',
+  'user-key',
+  'plans',
+  'plans-forms',
+  'settings',
   'user-unknown',
 ]
 
@@ -41,6 +49,10 @@ beforeAll(async () => {
 afterAll(() => all.close())
 
 type Axe = { axe: { run(options: RunOptions): Promise<AxeResults> } }
+
+/** Pixels that a page is wider than its window. */
+const tooWide = (page: Page) =>
+  page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
 
 /** The violations and their places. */
 const violations = async (page: Page, scheme: 'light' | 'dark') => {
@@ -67,13 +79,16 @@ test('every state with a screenshot is checked', () => {
   expect(all.states.map(({ name }) => name)).toEqual(NAMES)
 })
 
-test.each(NAMES)('axe finds nothing wrong with %s', async (name) => {
+test.each(NAMES)('axe finds nothing wrong with %s, and it fits its window', async (name) => {
   const state = all.states.find((one) => one.name === name) as State
   const page = await all.open(chromium.browser(), state, { bypassCSP: true })
   if (name !== 'dashboard') await thinOut(page)
   await page.evaluate(axe)
+  await page.setViewportSize({ width: TABLET, height: 900 })
+  expect(await tooWide(page)).toBeLessThanOrEqual(0)
   for (const width of WIDTHS) {
     await page.setViewportSize({ width, height: 900 })
+    expect([width, Math.max(0, await tooWide(page))]).toEqual([width, 0])
     for (const colorScheme of SCHEMES) {
       await page.emulateMedia({ colorScheme })
       const wrong = await violations(page, colorScheme)

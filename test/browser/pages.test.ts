@@ -66,6 +66,8 @@ describe.each(KINDS)('on %s', (kind) => {
       await html(`${gateway.url}/admin/users/${seededId(4)}`, 200),
       await html(`${gateway.url}/admin/users/${seededId(4000)}`, 404),
       await html(`${gateway.url}/admin/nothing`, 404),
+      await html(`${gateway.url}/admin/plans`, 200),
+      await html(`${gateway.url}/admin/settings`, 200),
     ]
     world.upstash.fault(() => ({ hang: true }))
     pages.push(await html(`${cut.url}/admin`, 503))

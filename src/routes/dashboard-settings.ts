@@ -1,0 +1,84 @@
+/** `/admin/settings`: the page of what holds for everyone, and its forms. */
+import { tokenNotes } from '../config/tokens.ts'
+import type { AppContext, Deps } from '../context.ts'
+import { ApiError } from '../errors.ts'
+import type { Admin } from '../http/admin.ts'
+import { formOf } from '../http/form.ts'
+import { fields } from '../http/json-body.ts'
+import { DEFAULT_PLAN } from '../ledger/plans.ts'
+import { own } from '../ledger/shapes.ts'
+import { settingsReport } from '../reports/people.ts'
+import { storeAnswer, storeOf } from '../store/required.ts'
+import type { Fields, Refused } from '../views/form.tsx'
+import { settingsPage } from '../views/settings.tsx'
+import { answerPage, seeOther } from './answer-page.ts'
+import { frameOf } from './dashboard-frame.tsx'
+import { isRefresh } from './dashboard-refresh.ts'
+import { knownModels, problemOf, rowsIn, textOrNone } from './form-fields.ts'
+import { SETTINGS_REFUSAL, storeSettings } from './settings.ts'
+import { settingsBody } from './settings-schemas.ts'
+
+/** Answers with the page. */
+export const settingsPageHandler =
+  (deps: Deps) =>
+  (c: AppContext): Response | Promise<Response> =>
+    isRefresh(c) ? c.body(null, 304) : answerSettings(c, deps)
+
+async function answerSettings(c: AppContext, deps: Deps, refused?: Refused): Promise<Response> {
+  const { config } = deps
+  const { plans, settings } = await storeAnswer(storeOf(deps).policy())
+  const page = settingsPage({
+    ...frameOf(c, deps),
+    settings: settingsReport(settings, config),
+    plans: [...new Set([DEFAULT_PLAN, ...Object.keys(plans)])].sort(),
+    names: knownModels(config),
+    tokens: tokenNotes(config),
+    environment: environmentOf(config),
+    refused,
+  })
+  return answerPage(c, page, refused ? 400 : 200)
+}
+
+/** What an admin needs to know of the environment. Nothing of it is a secret. */
+function environmentOf(config: Deps['config']): [string, string][] {
+  const { retention } = config
+  return [
+    ['DEFAULT_MODEL', config.defaultModel],
+    ['ALLOWED_MODELS', config.allowedModels.join(', ')],
+    ['CAP', config.cap],
+    ['MAX_COMPLETION_TOKENS', `${config.maxCompletionTokens}`],
+    ['UNVERIFIED_SHARE', `${config.unverifiedShare} %`],
+    ['NEW_USERS_PER_MINUTE', `${config.newUsersPerMinute}`],
+    ['ON_STORE_DOWN', config.onStoreDown],
+    ['IP_STORAGE', config.ipStorage],
+    ['USER_RETENTION_DAYS', `${retention.userDays}`],
+    ['HISTORY_RETENTION_DAYS', `${retention.historyDays}`],
+  ]
+}
+
+/** The forms of the page, as the bodies of the admin API. */
+const FORMS: Record<string, (typed: Fields) => object> = {
+  limits: (typed) => ({ globalLimits: rowsIn(typed) }),
+  'unset-limits': () => ({ globalLimits: null }),
+  plan: ({ defaultPlan }) => ({
+    defaultPlan: defaultPlan === DEFAULT_PLAN ? null : textOrNone(defaultPlan),
+  }),
+}
+
+/** Runs a form of the page: leads back to the page, or shows it with what is wrong. */
+export const settingsFormHandler =
+  (deps: Deps, admin: Admin) =>
+  async (c: AppContext): Promise<Response> => {
+    const form = c.req.param('form') ?? ''
+    const bodyOf = own(FORMS, form)
+    if (!bodyOf) throw new ApiError('not_found', 'There is no such form.')
+    const typed = await formOf(c)
+    try {
+      const body = fields(bodyOf(typed), settingsBody, SETTINGS_REFUSAL)
+      await storeSettings(deps, admin.stamp(c), body)
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.code !== 'invalid_request') throw error
+      return answerSettings(c, deps, { form, typed, problem: problemOf(error) })
+    }
+    return seeOther(c, '/admin/settings?done=saved')
+  }
