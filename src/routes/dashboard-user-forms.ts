@@ -8,7 +8,7 @@ import { endOfProfile } from '../ledger/documents.ts'
 import { own, type ProfileDoc } from '../ledger/shapes.ts'
 import { lastActiveOf } from '../reports/usage.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
-import type { Fields } from '../views/form.tsx'
+import { timeField, type Fields } from '../views/form.tsx'
 import { seeOther } from './answer-page.ts'
 import { answerUser, userOf } from './dashboard-user.ts'
 import { modelsIn, numberOrNone, problemOf, rowsIn, textOrNone, timeOrNone } from './form-fields.ts'
@@ -99,18 +99,22 @@ const again = (message: string) => new ApiError('invalid_request', message)
 
 /** A form that changes a key by the body that it makes. */
 const changeOfKey =
-  (bodyOf: (typed: Fields) => object): Run =>
-  async ({ deps, stamp, user, id, typed }) => {
-    await changeKey(deps, stamp, { user, id }, fields(bodyOf(typed), keyChange, CHANGE_REFUSAL))
+  (bodyOf: (asked: Asked) => object): Run =>
+  async (asked) => {
+    const { deps, stamp, user, id } = asked
+    await changeKey(deps, stamp, { user, id }, fields(bodyOf(asked), keyChange, CHANGE_REFUSAL))
     return { done: 'saved' }
   }
 
 /** The forms about a key. */
 const KEY_FORMS: Record<string, Run> = {
-  change: changeOfKey(({ name, expires }) => ({
-    name: textOrNone(name),
-    expires_at: timeOrNone(expires),
-  })),
+  change: changeOfKey(({ id, profile, typed: { name, expires } }) => {
+    const end = timeOrNone(expires)
+    // A field shows seconds. An end that nobody changed stays, also one that has passed.
+    const shown = timeOrNone(timeField(own(profile.keys, id)?.expires ?? null))
+    const isSame = end === shown || (end && shown && Date.parse(end) === Date.parse(shown))
+    return { name: textOrNone(name), ...(!isSame && { expires_at: end }) }
+  }),
   disable: changeOfKey(() => ({ disabled: true })),
   enable: changeOfKey(() => ({ disabled: false })),
 

@@ -310,6 +310,23 @@ describe('keys', () => {
     expect((await send('enable')).status).toBe(404)
   })
 
+  test('a key that has expired can be renamed: an end that stays as it is counts as not sent', async () => {
+    const { user, path } = await someone()
+    const expires_at = app.clock.now + 60_123
+    await app.admin('POST', 'keys', { userId: user, expires_at })
+    const id = await idOf(user)
+    app.clock.now += 120_000
+    const { text } = await page(path)
+    const expires = /name="expires"[^>]* value="([^"]+)"/.exec(text)?.[1] ?? ''
+    const send = (form: Record<string, string>) => post(`${path}/keys/${id}/change`, form)
+    expect((await send({ name: 'Old', expires })).location).toBe(`${path}?done=saved`)
+    expect((await profileOf(user)).keys[0]).toMatchObject({ name: 'Old', expiresAt: expires_at })
+    const wrong = await send({ name: 'Old', expires: '2001-01-01T00:00' })
+    expect(problem(wrong.text)).toBe('The end must be in the future.')
+    await send({ name: 'Old', expires: '' })
+    expect((await profileOf(user)).keys[0]).toMatchObject({ expiresAt: null })
+  })
+
   test('a key is rotated once for each press, and the secret before stays valid for the grace', async () => {
     const { user, path } = await someone()
     const old = secretIn((await create(path)).text)
