@@ -246,6 +246,28 @@ describe.each(KINDS)('on %s', (kind) => {
       }
     })
 
+    test('a new key stays on the page while it refreshes, and is gone after a reload that makes no other', async () => {
+      const gateway = await world.gateway(kind)
+      const { user } = await ask(gateway)
+      const admin = await enter(gateway, scripts)
+      const { page, urls } = admin
+      await goTo(admin, `/admin/users/${user}`)
+      await page.getByText('New key').click()
+      await page.locator('form[action$="/keys"]').getByLabel('Name').fill('Laptop')
+      await press(page, 'Create key')
+      const key = await textOf(page.locator('.secret'))
+      expect(key).toMatch(/^weir_/)
+      if (scripts) {
+        await refresh(admin)
+        expect(await textOf(page.locator('.secret'))).toBe(key)
+      }
+      await leads(page, () => page.reload())
+      expect(await textOf(page.getByRole('alert'))).toContain('This key was created before')
+      expect(await page.content()).not.toContain(key)
+      expect(urls.join()).not.toContain(key)
+      expect(Object.keys((await world.store.user(user))?.profile.keys ?? {})).toHaveLength(1)
+    })
+
     test('erasing asks for confirmation, and keeps only the totals', async () => {
       const gateway = await world.gateway(kind)
       const { user, charged } = await ask(gateway)
