@@ -10,6 +10,7 @@ import {
   newPast,
   newProfile,
   newRow,
+  newSettings,
   newUsage,
 } from '../../src/ledger/documents.ts'
 import type { TokenKind } from '../../src/config/tokens.ts'
@@ -20,6 +21,7 @@ import {
   type Block,
   type DayDoc,
   type Event,
+  type PlanDoc,
   type ProfileDoc,
   type QuotaDoc,
   type Row,
@@ -40,8 +42,10 @@ import { ago, duration, percent, short, usd } from '../../src/views/format.ts'
 import { homePage } from '../../src/views/home.tsx'
 import { awayPage, loginPage, problemPage, setupPage } from '../../src/views/login.tsx'
 import { overviewPage } from '../../src/views/overview.tsx'
-import { keysReport, profileReport } from '../../src/reports/people.ts'
+import { keysReport, plansReport, profileReport, settingsReport } from '../../src/reports/people.ts'
 import { axisTop } from '../../src/views/chart.tsx'
+import { plansPage } from '../../src/views/plans.tsx'
+import { settingsPage } from '../../src/views/settings.tsx'
 import { userPage } from '../../src/views/user.tsx'
 import { usedToday, windowsOf } from '../support/seed.ts'
 
@@ -128,7 +132,6 @@ function decided({ usage, profile }: User, name: string) {
       },
     },
   }
-  const environment = { limits: terms.limits, globalLimits: undefined }
   return {
     profile: profileReport({ usage, profile: whole }, environment, { plans: {} }, NOW),
     planLimits: { '*': { tokensPerDay: 1000 } },
@@ -197,10 +200,38 @@ function pages(views: Views, name: string): string[] {
       refused: { form: 'profile', typed: { label: name, note: name }, problem: name.slice(0, 200) },
       secret: 'weir_secret',
     }),
+    views.plansPage({
+      ...frame,
+      plans: plansReport({ plans: planDocs(name) }, environment),
+      defaultPlan: 'default',
+      names: [name],
+      refused: { form: 'save-pro', typed: { models: name }, problem: name.slice(0, 200) },
+    }),
+    views.settingsPage({
+      ...frame,
+      settings: settingsReport({ ...newSettings(), ...everyone(name) }, environment),
+      ...{ plans: ['default'], names: [name], environment: [['ALLOWED_MODELS', name]] },
+      tokens: { kinds: ['any'], notes: ['Tokens: any.'], warnings: ['any is risky.'] },
+    }),
   ].map(String)
 }
 
-const VIEWS = { homePage, loginPage, setupPage, awayPage, problemPage, overviewPage, userPage }
+const environment = { limits: terms.limits, globalLimits: undefined }
+const planDocs = (name: string): Record<string, PlanDoc> => ({
+  pro: {
+    ...{ v: VERSION, limits: { [name]: { tokensPerDay: 5 } }, models: { [name]: 1 } },
+    ...{ maxCompletionTokens: 5, concurrentRequests: 5 },
+  },
+})
+const everyone = (name: string) => ({
+  globalLimits: { [name]: { tokensPerDay: 5 } },
+  defaultPlan: name,
+})
+
+const VIEWS = {
+  ...{ homePage, loginPage, setupPage, awayPage, problemPage, overviewPage, userPage },
+  ...{ plansPage, settingsPage },
+}
 type Views = typeof VIEWS
 
 test.each([
@@ -619,7 +650,7 @@ test('the edge renders the pages as the full hono/jsx does', async () => {
     const outfile = join(folder, 'views.mjs')
     const stdin = {
       resolveDir: resolve('src/views'),
-      contents: ['home', 'login', 'overview', 'user']
+      contents: ['home', 'login', 'overview', 'plans', 'settings', 'user']
         .map((file) => `export * from './${file}.tsx'`)
         .join('\n'),
     }
