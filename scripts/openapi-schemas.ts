@@ -390,6 +390,7 @@ const audit: z.ZodMiniType<Audit> = z.object({
     'change key',
     'rotate key',
     'delete key',
+    'make token',
   ]),
   user: z.optional(say(z.string(), `The first ${AUDIT_ID_CHARS} characters of a user id.`)),
   model: z.optional(z.string()),

@@ -165,7 +165,7 @@ export async function openStates(): Promise<States> {
       url: `${main}/admin`,
       in: true,
       before: async (page) => {
-        await page.getByLabel('User id or token').fill('nobody-with-this-token')
+        await page.getByLabel('Label, id, token or key of a user').fill('nobody-with-this-token')
         await submit(page, 'Find')
       },
     },

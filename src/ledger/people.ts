@@ -14,7 +14,15 @@ import {
   type SetSettings,
 } from './commands.ts'
 import { auditOf } from './admin.ts'
-import { advance, filter, mapValues, newProfile, newSettings, useOf } from './documents.ts'
+import {
+  advance,
+  filter,
+  isInForce,
+  mapValues,
+  newProfile,
+  newSettings,
+  useOf,
+} from './documents.ts'
 import {
   UNLIMITED,
   VERSIONS,
@@ -22,6 +30,7 @@ import {
   type AuditAction,
   type Key,
   type Lease,
+  type ProfileDoc,
   type SettingsDoc,
   type StoredRows,
   type Windows,
@@ -33,16 +42,22 @@ import { WINDOWS, startOf, type Window } from './windows.ts'
 /** Changes what is known of a user, also of one who has never sent a request. */
 export function setProfile(command: SetProfile, at: number, view: View): Step<ProfileDone> {
   const { user, set, clear = {} } = command
-  const profile = changed(view.profile(user) ?? newProfile(user), set, clear)
+  const profile = changed(profileAt(view, user, at), set, clear)
   profile.limits ??= {}
   const audit = { ...auditOf(command, at, 'user', user), what: namesOf(set, clear) }
   return { profile, audit, answer: { ok: true, profile } }
 }
 
+/** A user's profile without blocks that have ended. */
+function profileAt(view: View, user: string, at: number): ProfileDoc {
+  const profile = view.profile(user) ?? newProfile(user)
+  return { ...profile, blocks: filter(profile.blocks, (block) => isInForce(block, at)) }
+}
+
 /** Creates, changes, rotates or deletes a key. */
 export function setKey(command: SetKey, at: number, view: View): Step<KeyDone | KeyRefusal> {
   const { user, id, action } = command
-  const profile = view.profile(user) ?? newProfile(user)
+  const profile = profileAt(view, user, at)
   const known = own(profile.keys, id)
   if (action === 'create' && known) return { answer: { ok: false, reason: 'exists' } }
   if (action === 'create' && Object.keys(profile.keys).length >= KEYS_PER_USER) {

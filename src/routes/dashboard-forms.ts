@@ -2,7 +2,6 @@
 import type { AppContext, Deps } from '../context.ts'
 import type { Admin } from '../http/admin.ts'
 import { formOf } from '../http/form.ts'
-import { createIds } from '../identity/ids.ts'
 import type { Block } from '../ledger/shapes.ts'
 import { MINUTE_MS } from '../ledger/windows.ts'
 import { isScope } from '../metering/models.ts'
@@ -10,19 +9,27 @@ import { lastActiveOf } from '../reports/usage.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import type { WholeUser } from '../store/store.ts'
 import { DURATIONS, REASON_CHARS } from '../views/user-blocks.tsx'
-import { seeOther } from './answer-page.ts'
+import { foundPage } from '../views/found.tsx'
+import { answerPage, seeOther } from './answer-page.ts'
+import { frameOf } from './dashboard-frame.tsx'
+import { lineOf } from './dashboard-overview.ts'
 import { userOf } from './dashboard-user.ts'
-import { USER_ID } from './user-query.ts'
+import { createUserSearch } from './user-search.ts'
 
-/** Finds a user by id or by token. */
+/** Finds users. One of them is shown at once; what was searched for is in no address. */
 export function findHandler(deps: Deps) {
-  const ids = createIds(deps.config.userHashSecret)
+  const search = createUserSearch(deps)
 
   return async (c: AppContext): Promise<Response> => {
     const { q = '' } = await formOf(c)
-    const known = async (id: string) => (await storeAnswer(storeOf(deps).user(id)))?.usage.id
-    const id = (USER_ID.test(q) && (await known(q))) || (await known(await ids.user(q)))
-    return seeOther(c, id ? `/admin/users/${id}` : '/admin?done=nobody')
+    const found = q === '' ? [] : await search(q)
+    const [first] = found
+    if (!first) return seeOther(c, '/admin?done=nobody')
+    if (found.length === 1) return seeOther(c, `/admin/users/${first.profile.id}`)
+    const policy = await storeAnswer(storeOf(deps).policy())
+    const frame = frameOf(c, deps)
+    const users = found.map((user) => lineOf(deps, user, policy, frame.now))
+    return answerPage(c, foundPage({ ...frame, users }))
   }
 }
 

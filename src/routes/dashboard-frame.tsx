@@ -17,7 +17,7 @@ const NOTICES: Record<string, string> = {
   'key-deleted': 'Deleted. Calls with the key are refused.',
 }
 const PROBLEMS: Record<string, string> = {
-  nobody: 'No user has this id or token.',
+  nobody: 'No user has this label, id, token or key.',
   block: `Nothing was changed: the end must be in the future, and the reason at most ${REASON_CHARS} characters long.`,
   unblock: 'Nothing was changed: choose a block of this user.',
   sure: 'Nothing was erased: tick the box first.',

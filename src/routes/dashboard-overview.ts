@@ -1,12 +1,14 @@
 /** `/admin`: the overview, whole or as a refresh. */
 import { tokenNotes } from '../config/tokens.ts'
 import type { AppContext, Deps } from '../context.ts'
-import { DEFAULT_PLAN, everyoneLimits, limitsOfUser } from '../ledger/plans.ts'
+import { DEFAULT_PLAN, everyoneLimits, limitsOfUser, type Policy } from '../ledger/plans.ts'
 import { datesTo } from '../ledger/windows.ts'
 import { blocksOf, pastDays, today, userLine } from '../reports/dashboard.ts'
 import { inOrder } from '../reports/usage.ts'
 import { formatCursor, parseCursor } from '../store/cursor.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
+import type { User } from '../store/store.ts'
+import type { Line } from '../views/overview-users.tsx'
 import { overviewPage, type Live } from '../views/overview.tsx'
 import { answerPage } from './answer-page.ts'
 import { frameOf } from './dashboard-frame.tsx'
@@ -42,15 +44,10 @@ export const overviewHandler =
     )
     const { days, page, events, policy } = overview
     const global = everyoneLimits(config.globalLimits, policy.settings)
-    const byDefault = policy.settings?.defaultPlan ?? DEFAULT_PLAN
     const live: Live = {
       health: store.health(),
       today: today(overview, { limits: global, prices }, at),
-      users: inOrder(page.users, users).map((user) => {
-        const { plan, limits } = limitsOfUser(config.limits, user, policy, at)
-        const line = userLine(user, { limits, prices }, at)
-        return plan === byDefault ? line : { ...line, plan }
-      }),
+      users: inOrder(page.users, users).map((user) => lineOf(deps, user, policy, at)),
       sort,
       next: page.next && formatCursor(page.next),
       paged: from !== undefined,
@@ -67,3 +64,10 @@ export const overviewHandler =
     }
     return answerPage(c, overviewPage({ ...frame, live, more }))
   }
+
+/** A user as lists show it, with the plan if it is not the default. */
+export function lineOf({ config }: Deps, user: User, policy: Policy, at: number): Line {
+  const { plan, limits } = limitsOfUser(config.limits, user, policy, at)
+  const line = userLine(user, { limits, prices: config.prices }, at)
+  return plan === (policy.settings?.defaultPlan ?? DEFAULT_PLAN) ? line : { ...line, plan }
+}

@@ -5,10 +5,9 @@ import { ApiError } from '../errors.ts'
 import type { Admin, Stamp } from '../http/admin.ts'
 import { fields, jsonBody } from '../http/json-body.ts'
 import { createIds } from '../identity/ids.ts'
-import { KEY_ID, createIssuedKeys } from '../identity/issued-key.ts'
 import type { ProfileFields } from '../ledger/commands.ts'
 import { newProfile, newUsage } from '../ledger/documents.ts'
-import { labelWords, wordsOf } from '../ledger/labels.ts'
+import { labelWords } from '../ledger/labels.ts'
 import { WINDOW_NAMES } from '../ledger/windows.ts'
 import { profileReport } from '../reports/people.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
@@ -24,15 +23,7 @@ import {
 } from './fields.ts'
 import { resetBody, userChange, usersQuery } from './users-schemas.ts'
 import { userInPath } from './user-name.ts'
-import { USER_ID } from './user-query.ts'
-
-/** The most users that a search finds. */
-const FOUND = 20
-/** Users whose labels are looked at, where a search has several words. */
-const LOOKED_AT = 200
-
-/** The beginning of an id. */
-const ID_START = /^[\w-]{1,21}$/
+import { createUserSearch } from './user-search.ts'
 
 const QUERY_REFUSAL = refusalOf(['user', 'q'], {
   q: 'must be 1 to 512 characters: the beginning of a word of a label or of an id, a whole token, a key or the id of a key',
@@ -47,36 +38,7 @@ export const RESET_REFUSAL = {
 export function usersHandler(deps: Deps) {
   const { config } = deps
   const ids = createIds(config.userHashSecret)
-  const keys =
-    config.userHashSecret === undefined ? undefined : createIssuedKeys(config.userHashSecret)
-
-  async function search(q: string): Promise<User[]> {
-    const store = storeOf(deps)
-    const [, owner] = KEY_ID.exec(q) ?? []
-    const key = await keys?.read(q)
-    const named = owner ?? key?.userId
-    const whole = named === undefined ? [q, await ids.user(q), await ids.ofUser(q)] : [named]
-    const words = Object.keys(labelWords(q))
-    const [first = ''] = words
-    const [users, labelled, { profiles }] = await storeAnswer(
-      Promise.all([
-        Promise.all(whole.filter((id) => USER_ID.test(id)).map((id) => store.user(id))),
-        named === undefined && first !== ''
-          ? store.searchLabels(first, words.length > 1 ? LOOKED_AT : FOUND)
-          : [],
-        named === undefined && ID_START.test(q) ? store.listProfiles(FOUND, q) : { profiles: [] },
-      ]),
-    )
-    const byLabel = labelled.filter((user) =>
-      words.every((word) => wordsOf(user).some((own) => own.startsWith(word))),
-    )
-    const byId = profiles.filter(({ id }) => id.startsWith(q)).map(({ id }) => id)
-    const known = [...users.filter((user) => user !== undefined), ...byLabel]
-    const others = byId.filter((id) => !known.some(({ profile }) => profile.id === id))
-    const more = await storeAnswer(Promise.all(others.map((id) => store.user(id))))
-    const all = [...known, ...more.filter((user) => user !== undefined)]
-    return [...new Map(all.map((user) => [user.profile.id, user])).values()].slice(0, FOUND)
-  }
+  const search = createUserSearch(deps)
 
   return async (c: AppContext): Promise<Response> => {
     const { user, q } = fields(c.req.query(), usersQuery, QUERY_REFUSAL)

@@ -6,7 +6,7 @@ import { table } from './table.tsx'
 
 type Sort = 'lastActive' | 'tokens'
 
-type Line = UserLine & { plan?: string }
+export type Line = UserLine & { plan?: string }
 
 /** A page of the list. */
 export type UserList = {
@@ -60,8 +60,8 @@ const findForm = () => (
   <form method="post" action="/admin/find" class="find" role="search">
     <input
       name="q"
-      aria-label="User id or token"
-      placeholder="User id or token"
+      aria-label="Label, id, token or key of a user"
+      placeholder="Label, id, token or key"
       autocomplete="off"
       required
     />
@@ -69,7 +69,7 @@ const findForm = () => (
   </form>
 )
 
-const usersTable = (rows: Line[], order: string, paged: boolean, now: number) =>
+export const usersTable = (rows: Line[], order: string, paged: boolean, now: number) =>
   table({
     caption: `Users: ${order}`,
     rows,

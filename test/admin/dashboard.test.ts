@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { labelWords } from '../../src/ledger/labels.ts'
 import { logIn } from '../support/admin.ts'
 import { admitOf } from '../support/commands.ts'
 import { eventOf, KINDS, type Gateway } from '../support/gateways.ts'
@@ -122,9 +123,34 @@ describe.each(KINDS)('on %s', (kind) => {
       expect(location).toBe('/admin?done=nobody')
     }
     expect((await get(gateway, '/admin?done=nobody', session)).html).toContain(
-      'No user has this id',
+      'No user has this label, id',
     )
     expect((await get(gateway, '/admin?done=constructor', session)).html).not.toContain('notice')
+  })
+
+  test('finds users by a word of their label, and shows several', async () => {
+    const gateway = await world.gateway(kind)
+    const session = await logIn(gateway)
+    const idOf = (n: number) => `${n}`.repeat(22)
+    for (const [n, label] of [
+      [1, 'Ada Lovelace'],
+      [2, 'Ada Byron <i>'],
+    ] as const) {
+      const set = { label, words: labelWords(label) }
+      await world.store.execute({ op: 'profile', now: Date.now(), user: idOf(n), set })
+    }
+    expect(await post(gateway, '/admin/find', session, { q: 'byr ada' })).toEqual({
+      status: 303,
+      location: `/admin/users/${idOf(2)}`,
+    })
+    const answer = await fetch(`${gateway.url}/admin/find`, {
+      method: 'POST',
+      headers: { ...SAME_ORIGIN, ...session },
+      body: new URLSearchParams({ q: 'ADA' }),
+    })
+    const html = await answer.text()
+    for (const n of [1, 2]) expect(html).toContain(`href="/admin/users/${idOf(n)}"`)
+    expect(html).toContain('Ada Byron &lt;i&gt;')
   })
 
   test('blocks with a reason and an end, unblocks and erases, and shows the result', async () => {

@@ -47,6 +47,9 @@ describe.each(KINDS)('on %s', (kind) => {
     const second = await json('POST', `keys/${first.id}/rotate`, { grace_seconds: 60 })
     expect([await call(first.key), await call(second.key)]).toEqual(['ok', 'ok'])
     expect(await call(second.key)).toBe('429 insufficient_quota')
+    // A reset keeps what running requests reserve.
+    const running = async () => Object.keys((await world.store.user(first.userId))!.usage.leases)
+    await expect.poll(running).toEqual([])
     await json('POST', `users/${first.userId}/reset`)
     await expect.poll(() => call(second.key), { timeout: 5000 }).toBe('ok')
     expect((await json('GET', 'keys')).keys.map(({ id }) => id)).toEqual([first.id])

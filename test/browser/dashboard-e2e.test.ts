@@ -207,14 +207,14 @@ describe.each(KINDS)('on %s', (kind) => {
       const { user } = await ask(gateway)
       const { page, urls } = await enter(gateway, scripts)
       for (const pasted of [token, ` ${user} `]) {
-        await page.getByLabel('User id or token').fill(pasted)
+        await page.getByLabel('Label, id, token or key of a user').fill(pasted)
         await press(page, 'Find')
         expect(placeOf(page)).toBe(`/admin/users/${user}`)
         await follow(page, 'Users')
       }
-      await page.getByLabel('User id or token').fill('token-of-nobody')
+      await page.getByLabel('Label, id, token or key of a user').fill('token-of-nobody')
       await press(page, 'Find')
-      expect(await notice(page)).toBe('No user has this id or token.')
+      expect(await notice(page)).toBe('No user has this label, id, token or key.')
       expect(urls.join(' ')).not.toContain('token-of')
     })
 
@@ -309,7 +309,7 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(await page.locator('#hours').getAttribute('open')).toBe('')
     await tabTo(page, link(page, 'Most tokens'))
     await leads(page, () => keys.press('Enter'))
-    await tabTo(page, page.getByLabel('User id or token'))
+    await tabTo(page, page.getByLabel('Label, id, token or key of a user'))
     await keys.type(token)
     await tabTo(page, button(page, 'Find'))
     await leads(page, () => keys.press('Enter'))

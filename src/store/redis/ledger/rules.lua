@@ -612,12 +612,18 @@ local function add_rare_commands()
     }
   end
 
+  -- A copy of a user's profile, without blocks that have ended.
+  local function profile_at(user, at)
+    local profile = copy(load_user('profile', user) or new('profile', { id = user }))
+    profile.blocks = filter(profile.blocks, function(one) return is_in_force(one, at) end)
+    return profile
+  end
+
   local function set_block(command, at)
     local user, model, block = command.user, command.model, command.block
-    local profile = copy(load_user('profile', user) or new('profile', { id = user }))
-    local blocks = filter(profile.blocks, function(one) return is_in_force(one, at) end)
+    local profile = profile_at(user, at)
+    local blocks = profile.blocks
     blocks[model] = block and with(block, 'at', math.min(block.at, at))
-    profile.blocks = blocks
     local audit = audit_of(command, at, block and 'block' or 'unblock', user)
     audit.model = model
     if block then
@@ -652,8 +658,7 @@ local function add_rare_commands()
 
   local function set_profile(command, at)
     local user, set, clear = command.user, command.set, command.clear
-    local before = load_user('profile', user)
-    local profile = changed(before or new('profile', { id = user }), set, clear)
+    local profile = changed(profile_at(user, at), set, clear)
     profile.limits = profile.limits or {}
     local audit = with(audit_of(command, at, 'user', user), 'what', names_of(set, clear))
     return { profile = profile, audit = audit, answer = { ok = true, profile = profile } }
@@ -673,7 +678,7 @@ local function add_rare_commands()
 
   local function set_key(command, at)
     local user, id, action = command.user, command.id, command.action
-    local profile = copy(load_user('profile', user) or new('profile', { id = user }))
+    local profile = profile_at(user, at)
     local known = profile.keys[id]
     if action == 'create' then
       if known then return { answer = refused('exists') } end
