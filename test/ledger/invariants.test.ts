@@ -17,7 +17,7 @@ import type {
 } from '../../src/ledger/commands.ts'
 import type { Limits, ModelLimits } from '../../src/ledger/policy.ts'
 import { readDocument } from '../../src/ledger/reading.ts'
-import { type DayDoc } from '../../src/ledger/shapes.ts'
+import { UNLIMITED, type DayDoc, type StoredRows } from '../../src/ledger/shapes.ts'
 import { DAY_MS, dateOf, nextDay } from '../../src/ledger/windows.ts'
 import { bindingStore, serveStore } from '../../src/store/binding.ts'
 import type { State } from '../../src/store/local/state.ts'
@@ -42,6 +42,7 @@ const COMMANDS = 400
 const CLIENTS = 3
 const USERS = ['alice', 'bob', 'carol']
 const MODELS = ['a/one', 'constructor', '__proto__']
+const HASHES = ['h1', 'h2']
 
 /** How often a call never arrives, and how often its answer is lost. */
 const LOST = 0.04
@@ -401,6 +402,7 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
       // A crash forgets the counts of new users, and the books do not.
       ...(!world.crash && rng.chance(0.5) && { newUsers: { network: 'net', perMinute: 1 } }),
       ...(everyone && { everyone: rowsOf(everyone, model) }),
+      ...(world.lasting && rng.chance(0.05) && { key: { id: 'k', hash: rng.pick(HASHES) } }),
     })
     const replays = rng.chance(0.15) ? rng.int(1, 2) : 0
     return { admit, client, born: clock, replays }
@@ -441,7 +443,46 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
     if (!answer && (end.op === 'settle' || world.lasting) && rng.chance(0.5)) await finish(one, end)
   }
 
+  /** What an admin changes while requests run: plan, own limits, boosts, limits of everyone, keys and resets. */
+  function decide(now: number): Command {
+    const user = rng.pick(USERS)
+    const stored = (): StoredRows => ({
+      ...(rng.chance(0.8) && { '*': drawLimits(rng) }),
+      ...(rng.chance(0.4) && { total: drawLimits(rng) }),
+      ...(rng.chance(0.4) && { [rng.pick(MODELS.slice(0, 2))]: drawLimits(rng) }),
+    })
+    const key = { op: 'key', now, user, id: 'k' } as const
+    const secret = { hash: rng.pick(HASHES), start: 'weir_1', last4: 'abcd' }
+    return rng.pick<() => Command>([
+      () => ({ op: 'plan', now, name: 'default', plan: { limits: stored() } }),
+      () => ({ op: 'plan', now, name: 'default' }),
+      () => ({ op: 'profile', now, user, set: { limits: stored() } }),
+      () => ({ op: 'profile', now, user, set: { limits: { '*': { tokensPerDay: UNLIMITED } } } }),
+      () => ({ op: 'profile', now, user, set: { limits: {} }, clear: { boost: 1 } }),
+      () => ({
+        op: 'profile',
+        now,
+        user,
+        set: { boost: { limits: stored(), until: now + 60_000 } },
+      }),
+      () => ({ op: 'settings', now, set: { globalLimits: stored() } }),
+      () => ({ op: 'settings', now, set: {}, clear: { globalLimits: 1 } }),
+      () => ({
+        op: 'reset',
+        now,
+        user,
+        ...(rng.chance(0.5) && { window: rng.pick(['day', 'minute']) }),
+      }),
+      () => ({ ...key, action: 'create', key: { ...secret, created: now } }),
+      () => ({ ...key, action: 'rotate', secret, graceUntil: 0 }),
+      () => ({ ...key, action: 'change', set: { disabled: 1 } }),
+      () => ({ ...key, action: 'change', set: {}, clear: { disabled: 1 } }),
+      () => ({ ...key, action: 'delete' }),
+    ])()
+  }
+
   function administer(now: number): Command {
+    if (world.lasting && rng.chance(0.4)) return decide(now)
     const user = rng.pick([...USERS, 'dave'])
     const model = rng.pick([...MODELS, '*'])
     if (world.lasting && rng.chance(0.03)) return { op: 'clear', now }
@@ -546,6 +587,11 @@ const MET_BY_ALL = [
 ]
 const MET_BY_STORES = [
   ...MET_BY_ALL,
+  'a key',
+  'a key that is disabled',
+  'a key that is unknown',
+  'a reset',
+  'a stored plan',
   'a clearing',
   'a past day',
   'an admission after its entry',

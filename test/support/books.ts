@@ -11,6 +11,8 @@ import {
   type Command,
   type Enter,
   type Report,
+  type SetKey,
+  type SetProfile,
   type Settle,
 } from '../../src/ledger/commands.ts'
 import {
@@ -22,7 +24,7 @@ import {
   runningOf,
   whole,
 } from '../../src/ledger/documents.ts'
-import type { Limits, Standing } from '../../src/ledger/policy.ts'
+import type { Limits, Rows, Standing } from '../../src/ledger/policy.ts'
 import type {
   Amounts,
   Block,
@@ -32,6 +34,7 @@ import type {
   PastDoc,
   QuotaDoc,
   Row,
+  StoredRows,
   UsageDoc,
   Windows,
 } from '../../src/ledger/shapes.ts'
@@ -74,6 +77,20 @@ type Account = {
   leases: Map<string, Lease>
   used: Counters
 }
+
+/** What admins decided about a user. */
+type Decided = {
+  limits: StoredRows
+  boost?: { limits: StoredRows; until: number }
+  /** The hashes of keys. */
+  keys: Map<string, { hash: string; disabled: boolean }>
+}
+
+/** The stored rows that apply to a model. */
+const storedRows = (rows: StoredRows, model: string): Rows => ({
+  model: Object.hasOwn(rows, model) ? rows[model] : rows['*'],
+  total: rows['total'],
+})
 
 type Day = { total: DayRow; models: Map<string, DayRow>; forgotten: number }
 
@@ -128,6 +145,10 @@ export function keepBooks({ lasting = true } = {}) {
   /** New users by network and minute. */
   const newcomers = new Map<string, number>()
   const blocks = new Map<string, Map<string, Block>>()
+  const decided = new Map<string, Decided>()
+  /** The plan of all users, and the limits of everyone, where an admin has stored them. */
+  let plan: StoredRows | undefined
+  let global: StoredRows | undefined
   /** What resets removed: from the days, and from the users. */
   const cleared = none()
   const forgotten = { requests: 0, tokens: 0, running: 0, held: 0 }
@@ -242,9 +263,34 @@ export function keepBooks({ lasting = true } = {}) {
     })
   }
 
+  /** The limits of a user for a model at a moment. */
+  function limitsOf(user: string, model: string, environment: Rows, at: number): Rows {
+    const { limits = {}, boost } = decided.get(user) ?? {}
+    const rows = plan ? storedRows(plan, model) : environment
+    const own = storedRows(limits, model)
+    const more: Rows = boost && boost.until > at ? storedRows(boost.limits, model) : {}
+    const merged = (of: 'model' | 'total'): Limits | undefined => {
+      if (!rows[of] && !own[of] && !more[of]) return undefined
+      const all = Object.entries({ ...rows[of], ...own[of] }).filter(([, limit]) => limit !== -1)
+      return Object.fromEntries(
+        all.map(([name, limit]) => [name, limit + (more[of]?.[name as keyof Limits] ?? 0)]),
+      )
+    }
+    const [one, total] = [merged('model'), merged('total')]
+    if (plan) met.add('a stored plan')
+    return { ...(one && { model: one }), ...(total && { total }) }
+  }
+
+  /** All limits that hold for a request. */
+  function rowsOfRequest({ user, model, limits, everyone: shared = {} }: Admit, at: number) {
+    const all = global ? storedRows(global, model) : shared
+    return { limits: limitsOf(user, model, limits, at), shared: all }
+  }
+
   /** The rows that hold for a request, with their use at a moment. */
   function standings(command: Admit, at: number): Standing[] {
-    const { user, model, limits, everyone: shared = {} } = command
+    const { user, model } = command
+    const { limits, shared } = rowsOfRequest(command, at)
     const mine = users.get(user)?.used ?? new Map<string, Amounts>()
     const rows = [
       ['user', model, limits.model],
@@ -296,7 +342,7 @@ export function keepBooks({ lasting = true } = {}) {
   }
 
   function admit(command: Admit, answer: Answer): void {
-    const { id, user, model, reserved, lasts, limits, everyone: shared = {}, newUsers } = command
+    const { id, user, model, reserved, lasts, newUsers } = command
     const now = Math.max(clock(), command.now)
     const known = users.get(user)
     const at = Math.max(known?.at ?? now, now)
@@ -316,6 +362,16 @@ export function keepBooks({ lasting = true } = {}) {
       met.add('an admission after its entry')
       must(command, answer, { ok: true, at })
       return tellStanding()
+    }
+    if (command.key) {
+      const key = decided.get(user)?.keys.get(command.key.id)
+      const isRight = key?.hash === command.key.hash
+      if (!key || !isRight || key.disabled) {
+        const why = key && isRight ? 'disabled' : 'unknown'
+        met.add(`a key that is ${why}`)
+        return must(command, answer, { ok: false, reason: 'key', why })
+      }
+      met.add('a key')
     }
     for (const scope of ['*', model]) {
       const block = blocks.get(user)?.get(scope)
@@ -346,6 +402,7 @@ export function keepBooks({ lasting = true } = {}) {
       newcomers.set(place, count + 1)
     }
     must(command, answer, { ok: true, at })
+    const { limits, shared } = rowsOfRequest(command, at)
     const rows = [limits.model, limits.total, shared.total, shared.model]
     const isByMinute = rows.some((row) =>
       namesOf(row ?? {}).some(({ window }) => window === 'minute'),
@@ -425,11 +482,15 @@ export function keepBooks({ lasting = true } = {}) {
     const names = new Set([...today.map((key) => key.slice(11)), ...Object.keys(models)])
     must(command, answer, { ok: true, at })
     for (const name of names) {
-      const row = Object.hasOwn(limits.models, name) ? limits.models[name] : limits.default
+      const byEnvironment = Object.hasOwn(limits.models, name)
+        ? limits.models[name]
+        : limits.default
+      const row = limitsOf(user, name, byEnvironment ? { model: byEnvironment } : {}, at).model
       const found = Object.hasOwn(answer.models, name) ? answer.models[name] : undefined
       mustStand(command, found && [found], [standing('user', name, row ?? {}, mine, at)])
     }
-    mustStand(command, [answer.total], [standing('user', '*', limits.total ?? {}, mine, at)])
+    const { total = {} } = limitsOf(user, '*', limits.total ? { total: limits.total } : {}, at)
+    mustStand(command, [answer.total], [standing('user', '*', total, mine, at)])
     if (Object.keys(answer.models).length !== names.size) {
       wrong.push(`${JSON.stringify(command)} tells of ${Object.keys(answer.models).join(', ')}`)
     }
@@ -446,6 +507,7 @@ export function keepBooks({ lasting = true } = {}) {
     }
     users.delete(user)
     blocks.delete(user)
+    decided.delete(user)
     if (lasting) erased.set(user, at)
     for (const [id, event] of events) if (event.user === user) events.delete(id)
   }
@@ -466,6 +528,54 @@ export function keepBooks({ lasting = true } = {}) {
     events.clear()
   }
 
+  const decidedOf = (user: string): Decided => {
+    const known = decided.get(user) ?? { limits: {}, keys: new Map() }
+    decided.set(user, known)
+    return known
+  }
+
+  function profile({ user, set, clear = {} }: SetProfile): void {
+    const mine = decidedOf(user)
+    if (set.limits) mine.limits = set.limits
+    if (set.boost) mine.boost = set.boost
+    if (clear.boost) delete mine.boost
+  }
+
+  function key(command: SetKey, answer: Answer): void {
+    const { keys } = decidedOf(command.user)
+    const known = keys.get(command.id)
+    const isRight = command.action === 'create' ? !known : known !== undefined
+    must(command, answer, { ok: isRight })
+    if (!isRight) return
+    if (command.action === 'create') {
+      keys.set(command.id, { hash: command.key.hash, disabled: false })
+    } else if (command.action === 'rotate' && known) known.hash = command.secret.hash
+    else if (command.action === 'change' && known) known.disabled = command.set.disabled === 1
+    else keys.delete(command.id)
+  }
+
+  /** Leaves only what running requests reserve. */
+  function reset(user: string, wanted: string | undefined, now: number): void {
+    const account = users.get(user)
+    if (!account) return
+    const at = Math.max(account.at, now)
+    advance(account, at)
+    met.add('a reset')
+    for (const place of account.used.keys()) {
+      const [window = '', start, ...rest] = place.split(' ')
+      const scope = rest.join(' ')
+      if (Number(start) !== startOf(window, at) || (wanted && wanted !== window)) continue
+      const held = [...account.leases.values()].filter(
+        (lease) =>
+          lease.windows.includes(window) &&
+          startOf(window, lease.at) === Number(start) &&
+          (scope === '*' || lease.model === scope),
+      )
+      const tokens = sumOf(held, ({ reserved }) => reserved)
+      account.used.set(place, { requests: held.length, tokens })
+    }
+  }
+
   /** Records an applied command with its answer. */
   function take(command: Command, answer: Answer): void {
     const at = Math.max(clock(), command.now)
@@ -475,6 +585,11 @@ export function keepBooks({ lasting = true } = {}) {
     else if (command.op === 'report') report(command, answer)
     else if (command.op === 'erase') erase(command.user, at)
     else if (command.op === 'clear') clear(at)
+    else if (command.op === 'profile') profile(command)
+    else if (command.op === 'key') key(command, answer)
+    else if (command.op === 'reset') reset(command.user, command.window, at)
+    else if (command.op === 'plan') plan = command.plan?.limits
+    else if (command.op === 'settings') global = command.set.globalLimits
     else if (command.op === 'block') {
       const mine = blocks.get(command.user) ?? new Map<string, Block>()
       blocks.set(command.user, mine)
