@@ -4,9 +4,10 @@ import { ADMIN_PATHS } from '../../scripts/openapi-admin-paths.ts'
 import { PATHS } from '../../scripts/openapi-paths.ts'
 import { createIssuedKeys } from '../../src/identity/issued-key.ts'
 import { MINUTE_MS } from '../../src/ledger/windows.ts'
+import { ownJwt } from '../support/issuer.ts'
 import { BEARER, CROSS_ORIGIN, SAME_ORIGIN } from '../support/admin.ts'
 import { ADMIN_KEY } from '../support/gateways.ts'
-import { SECRET, localApp, type LocalApp } from '../support/local-app.ts'
+import { MODEL, SECRET, localApp, type LocalApp } from '../support/local-app.ts'
 
 const USER = 'A'.repeat(22)
 
@@ -59,6 +60,78 @@ test.each<[string, string, () => Promise<Record<string, string>>]>([
     expect([route, status, json.error.code]).toEqual([route, 401, code])
   }
   expect(await app.store.user(USER)).toBeUndefined()
+})
+
+/** All routes of users, with a body that is right. */
+const USER_ROUTES: (Route & { body?: object })[] = Object.entries(PATHS).flatMap(
+  ([path, methods]) =>
+    Object.entries(methods)
+      .filter(([, { who }]) => who.startsWith('user'))
+      .map(([method]) => ({
+        method: method.toUpperCase(),
+        path: path.replace('{id}', MODEL),
+        ...(method === 'post' && { body: bodyFor(path) }),
+      })),
+)
+
+function bodyFor(path: string): object {
+  if (path.endsWith('/sync')) return { modelUsage: {} }
+  if (path === '/api/groq') return { prompt: 'Hi' }
+  return { model: MODEL, messages: [], input: 'Hi' }
+}
+
+test('each route of users takes each kind of credential that is configured, and no other', async () => {
+  const TOKENS = 'secret-of-an-application-of-the-tests'
+  const gateway = await localApp({ USER_TOKENS: 'issued,signed', USER_TOKEN_SECRETS: TOKENS })
+  try {
+    const seconds = gateway.clock.now / 1000
+    const issue = async (change?: object) => {
+      const { json } = await gateway.admin('POST', 'keys', { user: 'ann' })
+      if (change) await gateway.admin('PATCH', `keys/${json.id}`, change)
+      return json
+    }
+    const deleted = await issue()
+    await gateway.admin('DELETE', `keys/${deleted.id}`)
+    const ending = await issue({ expires_at: gateway.clock.now + 1000 })
+    gateway.clock.now += 2000
+    const token = (exp: number, more = {}) => ownJwt({ sub: 'bob', exp, ...more }, TOKENS)
+    const revoked = token(seconds + 600, { sub: 'carl', iat: seconds - 60 })
+    const { json: carl } = await gateway.admin('GET', 'users?user=carl')
+    await gateway.admin('PATCH', `users/${carl.userId}`, { notBefore: 'now' })
+    const codes: [string, string | undefined, string][] = [
+      ['none', undefined, 'missing_token'],
+      ['any text', 'token-of-a-user', 'invalid_token'],
+      ['an issued key', (await issue()).key, 'taken'],
+      ['a mistyped key', `${(await issue()).key}x`, 'invalid_key'],
+      ['a deleted key', deleted.key, 'invalid_key'],
+      ['a disabled key', (await issue({ disabled: true })).key, 'disabled_key'],
+      ['an expired key', ending.key, 'expired_key'],
+      ['a signed token', token(seconds + 600), 'taken'],
+      ['a forged token', `${token(seconds + 600)}x`, 'invalid_token'],
+      ['an expired token', token(seconds - 600), 'expired_token'],
+      ['a revoked token', revoked, 'expired_token'],
+      ['the admin key', ADMIN_KEY, 'invalid_token'],
+    ]
+    expect(USER_ROUTES.length).toBeGreaterThanOrEqual(7)
+    for (const [name, credential, expected] of codes) {
+      for (const { method, path, body } of USER_ROUTES) {
+        const headers = {
+          'content-type': 'application/json',
+          ...(credential !== undefined && { authorization: `Bearer ${credential}` }),
+        }
+        const sent = { method, headers, ...(body && { body: JSON.stringify(body) }) }
+        const { json } = await gateway.send(path, sent)
+        expect([name, path, json.error?.code ?? 'taken']).toEqual([name, path, expected])
+      }
+    }
+    for (const line of gateway.log) {
+      for (const [, credential] of codes) {
+        if (credential) expect(line).not.toContain(credential)
+      }
+    }
+  } finally {
+    await gateway.close()
+  }
 })
 
 async function session(): Promise<Record<string, string>> {
