@@ -131,10 +131,21 @@ async function develop(): Promise<void> {
     `Dashboard: ${origin}/admin (log in with the admin key)`,
     `Demo page: ${origin}/demo`,
     'Try it:',
-    `  curl ${origin}/api/groq -H 'x-user-token: my-first-user' -d '{"prompt":"Hello"}'`,
-    `  curl ${origin}/api/admin/usage -H 'Authorization: Bearer ${generatedKey ?? '$ADMIN_KEY'}'`,
+    ...firstCalls(config, origin, `-H 'Authorization: Bearer ${generatedKey ?? '$ADMIN_KEY'}'`),
   )
   for (const line of lines) console.log(line)
+}
+
+/** Commands for a first look: a call by a user, or where no token can be made up, how to get a key or a signed token. */
+function firstCalls({ userTokens }: Readonly<Config>, origin: string, asAdmin: string): string[] {
+  const kind = ['any', 'issued', 'signed'].find((one) => userTokens.some((taken) => taken === one))
+  const byKind: Record<string, string> = {
+    any: `${origin}/api/groq -H 'x-user-token: my-first-user' -d '{"prompt":"Hello"}'`,
+    issued: `${origin}/api/admin/keys ${asAdmin} -d '{"user":"my-first-user"}'`,
+    signed: `${origin}/api/admin/tokens ${asAdmin} -d '{"user":"my-first-user","expires_in":3600}'`,
+  }
+  const first = kind === undefined ? [] : [`  curl ${byKind[kind]}`]
+  return [...first, `  curl ${origin}/api/admin/usage ${asAdmin}`]
 }
 
 /** The store on files. A file of the old system is imported first. */
