@@ -59,33 +59,25 @@ describe('in files', () => {
       await expect.poll(journalSize, { interval: 1 }).toBeLessThan(3 * 11 * line.length)
       now += DAY_MS
     }
-    // A snapshot follows the first write of a day. Here it contains only the first user of that day.
-    await expect
-      .poll(
-        () => {
-          const { usage, past, profiles, quotas, days, events } = saved().state
-          return {
-            usage: usage.length,
-            past: past.map((doc) => [doc.id, Object.keys(doc.days).length]),
-            profiles: profiles.length,
-            quotas: quotas.length,
-            // The snapshot may have been made before or after the first settlement of the current day.
-            days: days.filter(({ date }) => date !== dateOf(now - DAY_MS)).length,
-            events: events.length,
-          }
-        },
-        { timeout: 10_000 },
-      )
-      .toEqual({
-        // The users of the latest seven days, and the daily user with seven past days.
-        usage: 8,
-        past: [['daily', 7]],
-        profiles: 9,
-        // Everyone's counters for all models, for the daily model, and for the models of the latest two days.
-        quotas: 4,
-        days: 90,
-        events: 50,
-      })
+    await store.close()
+    const { usage, past, profiles, quotas, days, events } = await keptAt(now - DAY_MS, retention)
+    expect({
+      usage: usage.length,
+      past: past.map((doc) => [doc.id, Object.keys(doc.days).length]),
+      profiles: profiles.length,
+      quotas: quotas.length,
+      days: days.length,
+      events: events.length,
+    }).toEqual({
+      // The users of the latest seven days, and the daily user with seven past days.
+      usage: 8,
+      past: [['daily', 7]],
+      profiles: 9,
+      // Everyone's counters for all models, for the daily model, and for the models of the latest two days.
+      quotas: 4,
+      days: 90,
+      events: 50,
+    })
   })
 
   test('a user and the past days expire after userDays, a day after historyDays, and a block at its end', async () => {
