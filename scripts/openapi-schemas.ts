@@ -51,6 +51,11 @@ export const count = (description?: string) => {
   const schema = z.int().check(z.nonnegative())
   return description === undefined ? schema : say(schema, description)
 }
+/** A whole number, or dollars. */
+export const amount = (description?: string) => {
+  const schema = z.number().check(z.nonnegative())
+  return description === undefined ? schema : say(schema, description)
+}
 export const time = (description?: string) =>
   say(z.int(), [description, 'Epoch milliseconds.'].filter(Boolean).join(' '))
 const left = () =>
@@ -339,6 +344,7 @@ const day: z.ZodMiniType<DayRow & { date: string }> = z.object({
   cached: count('Part of `prompt`.'),
   completion: count(),
   overReservation: count(),
+  cost: count('What `charged` costs, in nano-USD.'),
   users: count('Users with an answer.'),
   hours: say(z.record(z.string(), count()), 'Tokens by hour in UTC, 0 to 23.'),
   at: time('When the day last changed.'),

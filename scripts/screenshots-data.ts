@@ -129,7 +129,14 @@ export async function seed(store: Store): Promise<Seeded> {
     [1, 40 * MINUTE_MS],
   ] as const) {
     const id = uuidv7({ msecs: NOW - ago, seq: number, random: bytes(random) })
-    const admit = { op: 'admit', id, user: user(number), model, reserved: 3100 } as const
+    const admit = {
+      op: 'admit',
+      id,
+      user: user(number),
+      model,
+      reserved: 3100,
+      completion: 3000,
+    } as const
     at(ago, (now) => ({ ...admit, now, lasts: 300_000, limits, everyone }))
   }
 

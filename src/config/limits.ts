@@ -1,5 +1,6 @@
 /** The variables that are JSON by names of models: limits and prices. */
-import { LIMITS, type Limits, type ModelLimits } from '../ledger/policy.ts'
+import { mapValues } from '../ledger/documents.ts'
+import { LIMITS, isMoney, limitFrom, type Limits, type ModelLimits } from '../ledger/policy.ts'
 import { ALL_MODELS } from '../ledger/shapes.ts'
 import type { Price } from '../metering/cost.ts'
 import { MODEL_NAME, isScope } from '../metering/models.ts'
@@ -8,6 +9,20 @@ import { rows } from './rows.ts'
 
 /** Limits stay far below the amounts whose sums JSON numbers keep exact. */
 export const MAX_LIMIT = 10_000_000_000_000
+
+/** The largest limit in dollars. */
+export const MAX_USD = 1_000_000
+
+/** Limits in dollars have at most this many decimals, so that their sums stay exact. */
+const USD_DECIMALS = 6
+
+/** Whether a value can be the amount of a limit: a whole number, or dollars where the limit is money. */
+export const isLimit = (value: unknown, name: string): value is number =>
+  typeof value === 'number' &&
+  value >= 0 &&
+  (isMoney(name)
+    ? value <= MAX_USD && Number(value.toFixed(USD_DECIMALS)) === value
+    : Number.isInteger(value) && value <= MAX_LIMIT)
 
 /** In USD per million tokens: far above any model, and no sum of it is too large for a number. */
 const MAX_PRICE = 100_000
@@ -54,18 +69,22 @@ function rowsLike(example: string): Parse<ModelLimits> {
   const parse = rows<Limits>(
     {
       isName: isScope,
-      isAmount: (value) =>
-        Number.isInteger(value) && Number(value) >= 0 && Number(value) <= MAX_LIMIT,
-      // The limits of a day are required, so that no user is without a limit by mistake.
-      required: ['tokensPerDay', 'requestsPerDay'],
-      optional: LIMITS.filter(({ window }) => window !== 'day').map(({ name }) => name),
+      isAmount: isLimit,
+      required: [],
+      optional: LIMITS.map(({ name }) => name),
     },
-    `${example}, by exact names of models, with tokensPerDay, requestsPerDay and, if wanted, tokensPerMinute, requestsPerMinute`,
+    `${example}, by exact names of models, with some of requests, tokens or usd, then PerMinute, PerHour, PerDay, PerWeek or PerMonth; usd is dollars, at most ${MAX_USD.toLocaleString('en-US')}`,
   )
   return (text) => {
     const parsed = parse(text)
     if ('problem' in parsed) return parsed
-    const { [ALL_MODELS]: byDefault, total, ...models } = parsed.value
+    const { [ALL_MODELS]: byDefault, total, ...models } = ledgerRows(parsed.value)
     return { value: { default: byDefault, total, models } }
   }
 }
+
+/** Rows of limits as the ledger has them. */
+const ledgerRows = (rows: Record<string, Limits>): Record<string, Limits> =>
+  mapValues(rows, (row) =>
+    mapValues(row as Record<string, number>, (said, name) => limitFrom(name, said)),
+  )

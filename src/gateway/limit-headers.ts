@@ -1,7 +1,7 @@
 /** The headers that tell a client what is left of its limits. */
 import type { Admitted } from '../ledger/commands.ts'
 import { isTotal, linesOf } from '../ledger/policy.ts'
-import { SECOND_MS, WINDOWS } from '../ledger/windows.ts'
+import { SECOND_MS, startOf } from '../ledger/windows.ts'
 
 /**
  * What is left of the user's own limits for this model, by draft-ietf-httpapi-ratelimit-headers-10. A policy that does
@@ -14,7 +14,7 @@ export function* limitHeaders({ at, limits = [] }: Admitted): Generator<[string,
   for (const { unit, window, limit, left, resetAt } of linesOf(mine, at)) {
     const name = `"${unit}-${window}"`
     const quotaUnit = unit === 'requests' ? '' : `;qu="${unit}"`
-    policies.push(`${name};q=${limit}${quotaUnit};w=${seconds(WINDOWS[window].ms)}`)
+    policies.push(`${name};q=${limit}${quotaUnit};w=${seconds(resetAt - startOf(window, at))}`)
     standings.push(`${name};r=${left};t=${seconds(resetAt - at)}`)
   }
   if (policies.length === 0) return

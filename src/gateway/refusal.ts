@@ -13,6 +13,7 @@ const time = (at: number) => new Date(at).toISOString().replace('.000Z', 'Z')
 const ASKED: Record<Unit, (amount: string) => string> = {
   requests: (amount) => `${amount} request`,
   tokens: (amount) => `up to ${amount} tokens`,
+  usd: (amount) => `up to $${amount}`,
 }
 
 /** The error for one new user too many of a network in this minute. */
@@ -39,6 +40,12 @@ export function refusalError(refusal: Refusal, model: string, now: number): ApiE
       return new ApiError('model_not_allowed', `You may not call the model ${model}.`, {
         param: 'model',
       })
+    case 'unpriced':
+      return new ApiError(
+        'model_not_priced',
+        `The price of the model ${model} is not known here, and your limits are in dollars; use another model, or ask for a price of this one.`,
+        { param: 'model' },
+      )
     case 'maximum':
       return new ApiError(
         'invalid_request',

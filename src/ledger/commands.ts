@@ -1,9 +1,10 @@
 /** The commands of the ledger, and their answers. */
 import type { ModelLimits, Of, Rows, Standing } from './policy.ts'
+import type { Price } from './money.ts'
 import type {
-  Amounts,
   Block,
   Boost,
+  Counts,
   Event,
   Key,
   PlanDoc,
@@ -56,13 +57,23 @@ export const KEYS_PER_USER = 20
 /** There may be this many plans. */
 export const PLANS = 100
 
-/** Ask to start a request that will cost at most `reserved` tokens. */
+/**
+ * A client that sent no maximum of completion tokens gets at least this many of each completion, or is refused: a shorter
+ * answer is of little use.
+ */
+export const FIT_MIN_TOKENS = 256
+
+/** Ask to start a request that will use at most `reserved` tokens. */
 export type Admit = {
   op: 'admit'
   id: string
   user: string
   model: string
   reserved: number
+  /** The part of `reserved` that is completion tokens. */
+  completion: number
+  /** The price of the model; absent if it is not known. */
+  price?: Price
   now: number
   /** Milliseconds after which the request will have been cut. */
   lasts: number
@@ -73,7 +84,10 @@ export type Admit = {
   everyone?: Rows
   /** The maximum of completion tokens that the client sent; absent if it sent none. */
   maximum?: number
-  /** How many completions it asks for, if more than one, and how many tokens of each are reserved. */
+  /**
+   * Where the client sent no maximum: how many completions it asks for, and how many tokens of each are reserved. The
+   * ledger may grant fewer.
+   */
   completions?: { count: number; tokens: number }
   /**
    * The caller may have made up the token. All of these together get this part of everyone's limits, in percent.
@@ -132,7 +146,7 @@ export type Report = {
   op: 'report'
   now: number
   user: string
-  models: Record<string, Amounts & { resetAt: number }>
+  models: Record<string, Counts & { resetAt: number }>
   /** The limits that the environment sets for each user. */
   limits: ModelLimits
   /** As for an admission. */
@@ -242,7 +256,10 @@ export type Admitted = {
   plan?: string
   /** A plan that the user should have, and that is not stored. */
   unknownPlan?: string
-  /** The plan's maximum of completion tokens, where it is less than what the sender reserved. The reservation is of it. */
+  /**
+   * The maximum of completion tokens that the sender must write into the body: that of the plan, or what is left of a
+   * limit. The reservation is of it. Absent where what the sender reserved is granted.
+   */
   maximum?: number
 }
 
@@ -254,6 +271,8 @@ export type Refusal =
   | { ok: false; reason: 'revoked' }
   /** The plan, the user or the key does not include the model. */
   | { ok: false; reason: 'model' }
+  /** The price of the model is not known, and a limit is in dollars. */
+  | { ok: false; reason: 'unpriced' }
   /** The client asks for more completion tokens than the plan allows. */
   | { ok: false; reason: 'maximum'; limit: number }
   | { ok: false; reason: 'models' }
@@ -269,6 +288,7 @@ export type Refusal =
       unit: Unit
       limit: number
       used: number
+      /** What the request would have reserved, or the smallest reservation with which it could be granted. */
       asked: number
       resetAt: number
     }

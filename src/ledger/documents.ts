@@ -74,6 +74,9 @@ export const newRow = (): Row => ({
   cached: 0,
   completion: 0,
   overReservation: 0,
+  cost: 0,
+  reservedCost: 0,
+  lostCost: 0,
 })
 
 /** A day without any use, of one model or of all. */
@@ -87,6 +90,7 @@ export const newDayRow = (): DayRow => ({
   cached: 0,
   completion: 0,
   overReservation: 0,
+  cost: 0,
   users: 0,
   hours: {},
   at: 0,
@@ -182,11 +186,13 @@ function drop(account: Account, load: (id: string) => PastDoc | undefined): Acco
   return { usage, past }
 }
 
-const lose = (row: Row, { tokens }: Amounts): Row => ({
+const lose = (row: Row, { tokens, usd }: Amounts): Row => ({
   ...row,
   lost: row.lost + 1,
   reserved: row.reserved - tokens,
   lostTokens: row.lostTokens + tokens,
+  reservedCost: row.reservedCost - usd,
+  lostCost: row.lostCost + usd,
 })
 
 /** Whether a lease's request must have ended: it holds its reservation until it settles or is lost. */

@@ -23,10 +23,19 @@ const isJson = (value: unknown): value is Json =>
 
 const isNumber = (value: unknown) => typeof value === 'number' && value > -MOST && value < MOST
 
-/** Whether a value fits its shape as it is. Almost all documents do, and are not copied. */
+/** A stored amount of money as a number; a value that is none stays as it is. */
+const moneyOf = (value: unknown): unknown =>
+  typeof value === 'string' && /^-?\d{1,16}$/.test(value) ? Number(value) : value
+
+const isMoney = (shape: Shape) => shape === 'money' || shape === 'money?'
+
+/**
+ * Whether a value fits its shape as it is. Almost all documents do, and are not copied. Money in it becomes numbers in
+ * place.
+ */
 function isWhole(shape: Shape, value: unknown): boolean {
-  if (shape === 'number') return isNumber(value)
-  if (shape === 'number?') return value === undefined || isNumber(value)
+  if (shape === 'number' || shape === 'money') return isNumber(value)
+  if (shape === 'number?' || shape === 'money?') return value === undefined || isNumber(value)
   if (shape === 'text') return typeof value === 'string'
   if (shape === 'text?') return value === undefined || typeof value === 'string'
   if ('packed' in shape) return isWhole(shape.packed, value)
@@ -39,7 +48,9 @@ function isWhole(shape: Shape, value: unknown): boolean {
   }
   for (const name in value) if (value[name] === null) return false
   for (const name in shape.fields) {
-    if (!isWhole(shape.fields[name] as Shape, value[name])) return false
+    const field = shape.fields[name] as Shape
+    if (isMoney(field) && value[name] !== undefined) value[name] = moneyOf(value[name])
+    if (!isWhole(field, value[name])) return false
   }
   return true
 }
@@ -47,6 +58,9 @@ function isWhole(shape: Shape, value: unknown): boolean {
 /** A value in its shape, with defaults for missing fields. Throws if it does not fit. */
 export function fit(shape: Shape, value: unknown): unknown {
   const missing = value === undefined || value === null
+  if (shape === 'money' || shape === 'money?') {
+    return fit(shape === 'money' ? 'number' : 'number?', moneyOf(value))
+  }
   if (shape === 'number' || shape === 'number?') {
     if (missing) return shape === 'number' ? 0 : undefined
     if (isNumber(value)) return value

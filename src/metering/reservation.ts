@@ -22,6 +22,8 @@ export type ReservationRules = {
 export type Reservation = {
   /** Tokens, prompt and completion together. */
   tokens: number
+  /** The part of these for the completions. */
+  completion: number
   /** Body bytes without image data, for estimates. */
   promptBytes: number
   /** The maximum that the client sent; absent if it sent none. */
@@ -98,14 +100,15 @@ export function reservationOf(
   // Upstream may ignore a maximum that is none, or read a text as a number.
   const assumed = given.length > 0 && given.every(isAmount) ? 0 : rules.maxCompletionTokens
   const maximum = fields.length === 0 ? 0 : Math.max(assumed, ...given.map(amountOf))
-  const completions = numberOf(body)
-  const tokens = Math.min(prompt + completions * maximum, MAX_RESERVATION)
+  const completions = Math.min(numberOf(body), Math.floor(MAX_RESERVATION / Math.max(1, maximum)))
+  const completion = completions * maximum
+  const bounds = { tokens: prompt + completion, completion, promptBytes }
 
   const [field] = fields
-  if (field === undefined) return { tokens, promptBytes }
-  if (given.length > 0) return { tokens, promptBytes, sent: maximum }
+  if (field === undefined) return bounds
+  if (given.length > 0) return { ...bounds, sent: maximum }
   const room = { field, isNull: Object.hasOwn(body, field), completions, tokens: maximum }
-  const reservation = { tokens, promptBytes, room }
+  const reservation = { ...bounds, room }
   return strict ? { ...reservation, splice: { field, tokens: maximum } } : reservation
 }
 

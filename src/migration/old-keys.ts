@@ -30,7 +30,7 @@ export function readOldUser(id: string, text: string, now: number): UsageDoc | u
   const used = Object.entries(modelUsage).map(
     ([model, { tokensUsedDay: tokens, requestsDay: requests }]): [string, Amounts] => [
       model,
-      { requests, tokens },
+      { requests, tokens, usd: 0 },
     ],
   )
   const dayOf = (amounts: Amounts): Windows => ({

@@ -5,13 +5,12 @@ import { NOTHING, linesOf, type Line, type ModelLimits, type Standing } from '..
 import {
   ALL_MODELS,
   own,
-  type Amounts,
   type Block,
+  type Counts,
   type DayDoc,
   type DayRow,
   type ProfileDoc,
 } from '../ledger/shapes.ts'
-import { sum } from '../ledger/tally.ts'
 import { DAY_MS, HOUR_MS, WINDOWS, dateOf, nextDay } from '../ledger/windows.ts'
 import type { Overview, User, WholeUser } from '../store/store.ts'
 import { costOf, type Price } from '../metering/cost.ts'
@@ -38,7 +37,7 @@ const usesOf = (standing: Standing, now: number): Use[] =>
   linesOf(standing, now).map(({ unit, window, used, limit }) => ({ unit, window, used, limit }))
 
 /** Everyone's use of a model, on one day or on many. */
-export type ModelLine = Amounts & {
+export type ModelLine = Counts & {
   model: string
   users?: number
   /** USD, if the price is known. */
@@ -51,7 +50,12 @@ export type ModelLine = Amounts & {
 const total = (costs: (number | undefined)[]): number | undefined =>
   costs.reduce((all, cost) => (cost === undefined ? all : (all ?? 0) + cost), undefined)
 
-const mostFirst = <T extends Amounts>(lines: T[]): T[] => lines.sort((a, b) => b.tokens - a.tokens)
+const countsOf = (all: Counts[]): Counts => ({
+  requests: all.reduce((sum, { requests }) => sum + requests, 0),
+  tokens: all.reduce((sum, { tokens }) => sum + tokens, 0),
+})
+
+const mostFirst = <T extends Counts>(lines: T[]): T[] => lines.sort((a, b) => b.tokens - a.tokens)
 
 /** Everyone's day so far. */
 export type Today = {
@@ -108,10 +112,10 @@ export function today(
   }
 }
 
-type DayLine = Amounts & { date: string; users: number }
+type DayLine = Counts & { date: string; users: number }
 
 /** Days of everyone, the oldest first, and each model's use on all of them. */
-export type PastDays = Amounts & { days: DayLine[]; models: ModelLine[]; cost: number | undefined }
+export type PastDays = Counts & { days: DayLine[]; models: ModelLine[]; cost: number | undefined }
 
 export function pastDays(
   docs: DayDoc[],
@@ -135,11 +139,11 @@ export function pastDays(
   })
   const lines = mostFirst([...models.values()])
   const cost = total(lines.map(({ cost }) => cost))
-  return { ...sum(days), days: days.reverse(), models: lines, cost }
+  return { ...countsOf(days), days: days.reverse(), models: lines, cost }
 }
 
 /** A user's line in the list of users. */
-export type UserLine = Amounts & {
+export type UserLine = Counts & {
   id: string
   label: string | undefined
   at: number
@@ -199,7 +203,7 @@ export function userDay(user: User, { limits, prices }: Terms, now: number) {
       }
     })
   const uses = usesOf(userStanding(usage, ALL_MODELS, limits, now), now)
-  return { ...sum(models), uses, models: mostFirst(models) }
+  return { ...countsOf(models), uses, models: mostFirst(models) }
 }
 
 export type BlockLine = Block & { user: string; model: string }
@@ -215,13 +219,13 @@ export const blocksOf = ({ id, blocks }: ProfileDoc, now: number): BlockLine[] =
 export const userDays = (
   { usage, past }: Pick<WholeUser, 'usage' | 'past'>,
   dates: string[],
-): (Amounts & { date: string })[] =>
+): (Counts & { date: string })[] =>
   dates
     .map((date) => {
       const rows = date === usage.date ? rowsOf(usage) : (own(past.days, date) ?? {})
       const counts = Object.values(rows)
         .map(whole)
         .map(({ charged, requests }) => ({ tokens: charged, requests }))
-      return { date, ...sum(counts) }
+      return { date, ...countsOf(counts) }
     })
     .reverse()

@@ -2,7 +2,8 @@
 import { filter, isInForce, rowsOf } from '../ledger/documents.ts'
 import { labelOf } from '../ledger/labels.ts'
 import { DEFAULT_PLAN, TOTAL, everyoneLimits, limitsOfUser, type Policy } from '../ledger/plans.ts'
-import { linesOf, type ModelLimits } from '../ledger/policy.ts'
+import { amountTo, limitTo, linesOf, type ModelLimits } from '../ledger/policy.ts'
+import { reservedOf } from '../ledger/tally.ts'
 import {
   ALL_MODELS,
   UNLIMITED,
@@ -28,7 +29,10 @@ export const rowsReport = (rows: StoredRows): LimitRows =>
     Object.entries(rows).map(([model, row]) => [
       model,
       Object.fromEntries(
-        Object.entries(row).map(([name, limit]) => [name, limit === UNLIMITED ? null : limit]),
+        Object.entries(row).map(([name, limit]) => [
+          name,
+          limit === UNLIMITED ? null : limitTo(name, limit),
+        ]),
       ),
     ]),
   )
@@ -117,19 +121,25 @@ export function profileReport(user: User, environment: OfEnvironment, policy: Po
 function windowsReport(usage: UsageDoc, limits: ModelLimits, at: number) {
   const used = usage.date === dateOf(at) ? Object.keys(rowsOf(usage)) : []
   const models = new Set([ALL_MODELS, ...Object.keys(limits.models), ...used])
-  return [...models].flatMap((model) =>
-    linesOf(userStanding(usage, model, limits, at), at).map(
-      ({ unit, window, limit, used, left, resetAt }) => ({
-        model,
-        unit,
-        window,
-        limit,
-        used,
-        remaining: left,
-        resetAt,
-      }),
-    ),
-  )
+  return [...models].flatMap((model) => {
+    const held = reservedOf(usage, model)
+    return linesOf(userStanding(usage, model, limits, at), at).map(
+      ({ unit, window, limit, used, left, resetAt }) => {
+        const reserved = held[window]?.[unit] ?? 0
+        const shown = (amount: number) => amountTo(unit, amount)
+        return {
+          model,
+          unit,
+          window,
+          limit: shown(limit),
+          used: shown(used - reserved),
+          reserved: shown(reserved),
+          remaining: shown(left),
+          resetAt,
+        }
+      },
+    )
+  })
 }
 
 /** A plan that is stored. */

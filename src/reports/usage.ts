@@ -14,7 +14,7 @@ import {
 import {
   ALL_MODELS,
   own,
-  type Amounts,
+  type Counts,
   type DayDoc,
   type QuotaDoc,
   type UsageDoc,
@@ -141,7 +141,7 @@ export function syncReport({ at, models, total, blocks }: Reported) {
 }
 
 /** Everyone's use today as limits count it: an admission counts with its reservation until it ends. */
-export const quotasToday = (quotas: Quotas, now: number): Record<string, Amounts> =>
+export const quotasToday = (quotas: Quotas, now: number): Record<string, Counts> =>
   Object.fromEntries(
     Object.entries(quotas).map(([model, { windows }]) => {
       const { requests, tokens } = usedIn(windows, 'day', now)

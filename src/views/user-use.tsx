@@ -1,14 +1,14 @@
 /** A user's usage today, and their limits. */
 import { LIMITS } from '../ledger/policy.ts'
-import type { Amounts, Unit } from '../ledger/shapes.ts'
+import type { Counts, Unit } from '../ledger/shapes.ts'
 import type { Window } from '../ledger/windows.ts'
 import { shareOf, type Use, type UserModel } from '../reports/dashboard.ts'
 import { counted, usd } from './format.ts'
 import { limitBar, name, num, tag, time } from './parts.tsx'
 import { table, type Column } from './table.tsx'
 
-/** Amounts, and the limits that apply to them. */
-type Used = Amounts & { uses: Use[] }
+/** Counts, and the limits that apply to them. */
+type Used = Counts & { uses: Use[] }
 
 /** A user's usage. `uses` are the limits of all models together. */
 export type UserToday = Used & {
@@ -36,7 +36,7 @@ function against({ uses }: Used, unit: Unit, window: Window) {
 }
 
 /** An amount of today, with its limit if there is one. */
-const ofDay = (of: Used, unit: Unit) => against(of, unit, 'day') ?? num(of[unit])
+const ofDay = (of: Used, unit: keyof Counts) => against(of, unit, 'day') ?? num(of[unit])
 
 /** Units and windows that are shown only if they have a limit: all except those of the day. */
 const OTHERS = LIMITS.filter(({ window }) => window !== 'day').map(({ unit, window }) => ({

@@ -1,5 +1,5 @@
 /** A user's page: usage and limits, blocks, and erasure. */
-import type { Amounts, Event } from '../ledger/shapes.ts'
+import type { Counts, Event } from '../ledger/shapes.ts'
 import { chart } from './chart.tsx'
 import { shortDate } from './format.ts'
 import { Page, type Frame } from './page.tsx'
@@ -12,7 +12,7 @@ import { profileCard, type UserProfile } from './user-profile.tsx'
 import { usedToday, type UserToday } from './user-use.tsx'
 
 /** The data that a refresh updates. It is plain data, because the ETag of a refresh is made of it. */
-export type UserLive = UserToday & { id: string; days: (Amounts & { date: string })[] }
+export type UserLive = UserToday & { id: string; days: (Counts & { date: string })[] }
 
 /** `events` are the user's among the last `looked` events of everyone. `more` is what only a whole page shows. */
 export type UserPage = Frame & {

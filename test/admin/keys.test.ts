@@ -30,9 +30,10 @@ async function tried(key: string, model = MODEL): Promise<string> {
   if (!read) return 'no key'
   const { userId, id, hash } = read
   const { now } = app.clock
-  const request = { id: `request-${(requests += 1)}`, reserved: 10, lasts: 1000, limits: {} }
+  const request = { id: `request-${(requests += 1)}`, reserved: 10, completion: 0 }
   const answer = await app.store.execute({
     ...{ op: 'admit', ...request, user: userId, model, now, key: { id, hash } },
+    ...{ lasts: 1000, limits: {} },
   })
   if (answer.ok) return 'ok'
   return answer.reason === 'key' ? answer.why : answer.reason

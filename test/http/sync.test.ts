@@ -160,6 +160,7 @@ describe.each(KINDS)('on %s', (kind) => {
       user: idOf('alice'),
       model: 'other',
       reserved: 60,
+      completion: 0,
       now: Date.now(),
       lasts: 1000,
       limits: { model: LIMITS['*'] },

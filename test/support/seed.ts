@@ -33,14 +33,14 @@ export function usedToday(
   at: number,
 ): Pick<UsageDoc, 'charged' | 'answered' | 'windows' | 'models'> {
   const whole = Object.values(rows).map((row) => ({ ...newRow(), ...row }))
-  const all = sum(whole.map(({ requests, charged }) => ({ requests, tokens: charged })))
+  const all = sum(whole.map(({ requests, charged }) => ({ requests, tokens: charged, usd: 0 })))
   return {
     charged: all.tokens,
     answered: whole.reduce((answers, row) => answers + answersOf(row), 0),
     windows: windowsOf(all, at),
     models: mapValues(rows, (row) => {
       const { requests = 0, charged = 0 } = row
-      return { row, windows: windowsOf({ requests, tokens: charged }, at) }
+      return { row, windows: windowsOf({ requests, tokens: charged, usd: 0 }, at) }
     }),
   }
 }
@@ -51,7 +51,7 @@ const VARIANTS = 1000
 /** The user with this number, who was active in the last minutes before `now`. */
 function seededUser(n: number, now: number): UsageDoc {
   const at = Math.max(now - (n % 500) * MINUTE_MS, startOf('day', now))
-  const used = { requests: 1, tokens: 1 + (n % VARIANTS) }
+  const used = { requests: 1, tokens: 1 + (n % VARIANTS), usd: 0 }
   const row = { ...newRow(), requests: 1, exact: 1, prompt: n % 100, charged: used.tokens }
   const all = sum(MODELS.map(() => used))
   return {

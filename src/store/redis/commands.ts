@@ -76,7 +76,8 @@ export function commandRunner(redis: Scripts, options: CommandOptions) {
       return reply
     })
     if (damaged) warn('store.damaged', { keys: damaged, setAside: `${PREFIX}damaged:` })
-    return answers.map((answer, n) => {
+    return answers.map((bare, n) => {
+      const answer = withMoney(bare)
       plans.learn(commands[n], answer)
       return withLimits(answer, commands[n])
     })
@@ -100,6 +101,28 @@ export function commandRunner(redis: Scripts, options: CommandOptions) {
     runNone: () => ledger<string>(redis, [quotaKey(ALL_MODELS)], [head]),
     run: (command: Command) => (senders[command.op] ?? alone)(command),
   }
+}
+
+/** The answer with money as numbers. The script writes it as texts of digits. Changes the answer. */
+export function withMoney<T extends Answer | Failed>(answer: T): T {
+  if (!('ok' in answer)) return answer
+  if (!answer.ok) {
+    if (answer.reason === 'limit') {
+      answer.used = Number(answer.used)
+      answer.asked = Number(answer.asked)
+    }
+    return answer
+  }
+  const standings = [
+    ...('limits' in answer && answer.limits ? answer.limits : []),
+    ...('total' in answer ? [answer.total, ...Object.values(answer.models)] : []),
+  ]
+  for (const { used, reserved } of standings) {
+    for (const amounts of [...Object.values(used), ...Object.values(reserved ?? {})]) {
+      amounts.usd = Number(amounts.usd)
+    }
+  }
+  return answer
 }
 
 /** A standing in an answer of the script, which leaves out limits that the command named. */

@@ -26,7 +26,7 @@ export const SWEPT = 2048
  * settlements.
  */
 export const QUOTA_DAYS =
-  1 + Math.ceil(Math.max(...Object.values(WINDOWS).map(({ ms }) => ms)) / DAY_MS)
+  1 + Math.ceil(Math.max(...Object.values(WINDOWS).map(({ longest }) => longest)) / DAY_MS)
 
 export const usageKey = (id: string) => `${PREFIX}usage:${id}`
 export const pastKey = (id: string) => `${PREFIX}past:${id}`

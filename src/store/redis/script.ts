@@ -2,6 +2,7 @@
 import {
   AUDIT_ID_CHARS,
   ENTER_MS,
+  FIT_MIN_TOKENS,
   KEYS_PER_USER,
   LATE_SETTLE_MS,
   MODELS_PER_USER,
@@ -13,11 +14,13 @@ import {
   SYNCS_PER_MINUTE,
 } from '../../ledger/commands.ts'
 import { DEFAULT_PLAN, TOTAL } from '../../ledger/plans.ts'
+import { MOST_MONEY } from '../../ledger/money.ts'
 import { LIMITS, NOTHING } from '../../ledger/policy.ts'
 import { INDEX_MS } from '../../ledger/requests.ts'
 import {
   ALL_MODELS,
   MODEL_USE,
+  MONEY_FIELDS,
   MOST,
   SHAPES,
   UNITS,
@@ -48,11 +51,23 @@ const CONSTANTS: Record<string, unknown> = {
   VERSION,
   VERSIONS,
   WINDOWS: Object.fromEntries(
-    WINDOW_NAMES.map((name) => [name, { ms: WINDOWS[name].ms, always: WINDOWS[name].always }]),
+    WINDOW_NAMES.map((name) => {
+      const { always, ...row } = WINDOWS[name]
+      // The script computes months itself.
+      return [name, { always, ...('every' in row && { every: row.every }) }]
+    }),
   ),
   UNITS,
-  LIMITS,
+  LIMITS: Object.fromEntries(
+    LIMITS.map(({ name, unit, window }, rank) => [
+      name,
+      { unit, window, rank, waits: WINDOWS[window].waits },
+    ]),
+  ),
   NOTHING,
+  MONEY: Object.fromEntries(MONEY_FIELDS.map((name) => [name, 1])),
+  MOST_MONEY,
+  FIT_MIN_TOKENS,
   ALL_MODELS,
   MOST,
   LATE_SETTLE_MS,
@@ -148,6 +163,11 @@ function checkOf(shape: Shape, value: string): string {
   const isNumber = `${value} < MOST and ${value} > -MOST`
   if (shape === 'number') return refuse(`not (${isNumber})`)
   if (shape === 'number?') return refuse(`${value} ~= nil and not (${isNumber})`)
+  if (shape === 'money' || shape === 'money?') {
+    // Money is a text of digits, or a number where TypeScript wrote it.
+    const check = `local n = tonumber(${value}) ${refuse('not (n and n < MOST and n > -MOST)')}`
+    return shape === 'money' ? `do ${check}end ` : `if ${value} ~= nil then ${check}end `
+  }
   if (shape === 'text') return refuse(`type(${value}) ~= 'string'`)
   if (shape === 'text?') return refuse(`${value} ~= nil and type(${value}) ~= 'string'`)
   // A packed value is checked when it is unpacked.
@@ -159,8 +179,11 @@ function checkOf(shape: Shape, value: string): string {
     return `${isList}for _, ${inner} in pairs(${value}) do ${checkOf(shape.each, inner)}end `
   }
   const fields = Object.entries(shape.fields)
+  // A field that must be there shows that this is an object.
+  const isOpen = fields.every(([, field]) => typeof field === 'string' && field.endsWith('?'))
+  const isObject = isOpen ? refuse(`type(${inner}) ~= 'table' or ${inner}[1] ~= nil`) : ''
   const checks = fields.map(([name, field]) => checkOf(field, `${inner}[${quoted(name)}]`))
-  return `do local ${inner} = ${value} ${checks.join('')}end `
+  return `do local ${inner} = ${value} ${isObject}${checks.join('')}end `
 }
 
 /**
