@@ -222,7 +222,7 @@ export const TABLE = [
   {
     name: 'USER_RETENTION_DAYS',
     parse: wholeNumber(1, 3650),
-    default: '7',
+    default: '35',
     doc: "How long a user's counts are kept after the last request, and how many past days of them, in days, from 1 to 3650.",
   },
   {

@@ -46,6 +46,17 @@ export const newUsage = (id: string, now: number): UsageDoc => ({
   reported: {},
 })
 
+/**
+ * What stays of a user after `userDays` while a window lasts for which the user has a limit: the counters alone. Else a user
+ * would get a new month by waiting.
+ */
+export const bareWindows = ({ id, at, windows, models, limitedUntil }: UsageDoc): UsageDoc => ({
+  ...newUsage(id, at),
+  windows,
+  models: mapValues(models, ({ windows }) => ({ row: {}, windows })),
+  ...(limitedUntil !== undefined && { limitedUntil }),
+})
+
 export const newPast = (id: string): PastDoc => ({ v: VERSIONS.past, id, days: {} })
 
 export const newProfile = (id: string): ProfileDoc => ({

@@ -1,6 +1,6 @@
 /** Changes the data of the local store: applies the steps of the reducer, and removes expired data. */
 import { ENTER_MS } from '../../ledger/commands.ts'
-import { endOfProfile, type Retention } from '../../ledger/documents.ts'
+import { bareWindows, endOfProfile, type Retention } from '../../ledger/documents.ts'
 import type { Step } from '../../ledger/step.ts'
 import { ALL_MODELS, type Event } from '../../ledger/shapes.ts'
 import { DAY_MS, dateOf } from '../../ledger/windows.ts'
@@ -14,7 +14,10 @@ export function applyStep(records: Records, step: Step, eventsKept: number, now:
     for (const date of records.days.keys()) if (date < step.cleared) records.days.delete(date)
     records.events = []
   }
-  if (step.usage) records.usage.set(step.usage.id, step.usage)
+  if (step.usage) {
+    records.usage.set(step.usage.id, step.usage)
+    records.windows.delete(step.usage.id)
+  }
   if (step.past) records.past.set(step.past.id, step.past)
   if (step.profile) records.profiles.set(step.profile.id, step.profile)
   if (step.settings) records.settings = step.settings
@@ -37,7 +40,8 @@ export function applyStep(records: Records, step: Step, eventsKept: number, now:
   }
   if (step.erased) {
     const { user, at } = step.erased
-    for (const documents of [records.usage, records.past, records.profiles]) documents.delete(user)
+    const { usage, windows, past, profiles } = records
+    for (const documents of [usage, windows, past, profiles]) documents.delete(user)
     records.erased.set(user, at)
     records.events = records.events.filter((event) => event.user !== user)
   }
@@ -59,14 +63,18 @@ export const newestOf = (events: Event[], count: number): Event[] =>
 
 /** Removes everything that has expired at a given time. */
 export function removeAged(records: Records, at: number, retention: Retention): void {
-  const { usage, past, profiles, quotas, days, entered, erased, sessions } = records
+  const { usage, windows, past, profiles, quotas, days, entered, erased, sessions } = records
   const oldestUser = at - retention.userDays * DAY_MS
   const oldestDay = dateOf(at - retention.historyDays * DAY_MS)
   const oldestQuota = at - QUOTA_DAYS * DAY_MS
-  for (const { id, at: last } of usage.values()) {
-    if (last >= oldestUser) continue
-    usage.delete(id)
-    past.delete(id)
+  for (const doc of usage.values()) {
+    if (doc.at >= oldestUser) continue
+    usage.delete(doc.id)
+    past.delete(doc.id)
+    windows.set(doc.id, bareWindows(doc))
+  }
+  for (const { id, limitedUntil = 0 } of windows.values()) {
+    if (limitedUntil <= at) windows.delete(id)
   }
   for (const profile of profiles.values()) {
     if (endOfProfile(profile) <= at) profiles.delete(profile.id)

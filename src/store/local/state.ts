@@ -18,6 +18,8 @@ import type {
 /** The contents of a snapshot. */
 export type State = {
   usage: UsageDoc[]
+  /** The counters of users whose documents have expired. */
+  windows?: UsageDoc[]
   past: PastDoc[]
   profiles: ProfileDoc[]
   plans?: [name: string, plan: PlanDoc][]
@@ -48,6 +50,7 @@ export const emptyState = (): State => ({
 /** The state in memory. */
 export type Records = {
   usage: Map<string, UsageDoc>
+  windows: Map<string, UsageDoc>
   past: Map<string, PastDoc>
   profiles: Map<string, ProfileDoc>
   plans: Map<string, PlanDoc>
@@ -67,6 +70,7 @@ export type Records = {
 
 export const noRecords = (): Records => ({
   usage: new Map(),
+  windows: new Map(),
   past: new Map(),
   profiles: new Map(),
   plans: new Map(),
@@ -83,7 +87,7 @@ export const noRecords = (): Records => ({
 
 /** The reducer's view of the records. `time` is the store's own clock. */
 export const viewOf = (records: Records, time: () => number): View => ({
-  usage: (user) => records.usage.get(user),
+  usage: (user) => records.usage.get(user) ?? records.windows.get(user),
   past: (user) => records.past.get(user),
   profile: (user) => records.profiles.get(user),
   plan: (name) => records.plans.get(name),
@@ -104,6 +108,7 @@ export function restoreItem(records: Records, list: string, item: unknown): void
 
 const RESTORE: Record<keyof State, (records: Records, item: unknown) => void> = {
   usage: ({ usage }, item) => keepById(usage, documentOf('usage', item)),
+  windows: ({ windows }, item) => keepById(windows, documentOf('usage', item)),
   past: ({ past }, item) => keepById(past, documentOf('past', item)),
   profiles: ({ profiles }, item) => keepById(profiles, documentOf('profile', item)),
   plans({ plans }, item) {
@@ -139,6 +144,7 @@ function documentOf<K extends Kind>(kind: K, value: unknown) {
 /** The state for a snapshot. It does not change with the records, since documents are replaced and never changed. */
 export const stateOf = (records: Records): State => ({
   usage: [...records.usage.values()],
+  windows: [...records.windows.values()],
   past: [...records.past.values()],
   profiles: [...records.profiles.values()],
   plans: [...records.plans],

@@ -181,6 +181,7 @@ local function run(text)
     end
     for _, key in ipairs({
       user_key('usage', user),
+      user_key('windows', user),
       user_key('past', user),
       user_key('profile', user),
     }) do
@@ -298,7 +299,8 @@ if cleared then
 end
 
 for id, gone_at in pairs(erased) do
-  for _, key in ipairs({ user_key('usage', id), user_key('past', id), user_key('profile', id) }) do
+  for _, kind in ipairs({ 'usage', 'windows', 'past', 'profile' }) do
+    local key = user_key(kind, id)
     redis.call('DEL', key, damaged_key(key))
   end
   redis.call('SET', PREFIX .. 'erased:' .. id, format('%.0f', gone_at), 'EX', ENTER_SECONDS)
@@ -340,6 +342,18 @@ for id, doc in pairs(usages) do
     if type(use) == 'table' then doc.models[model] = cjson.encode(use) end
   end
   redis.call('SET', user_key('usage', id), cjson.encode(doc), 'EX', USER_SECONDS)
+  local left = doc.limitedUntil and math.ceil((doc.limitedUntil - doc.at) / 1000) or 0
+  if left > keep.userDays * 86400 then
+    local bare = { windows = doc.windows, limitedUntil = doc.limitedUntil, models = {} }
+    for model, text in pairs(doc.models) do
+      bare.models[model] = cjson.encode({ row = {}, windows = cjson.decode(text).windows })
+    end
+    local doc_of_it = new_usage(id, doc.at)
+    for field, value in pairs(bare) do
+      doc_of_it[field] = value
+    end
+    redis.call('SET', user_key('windows', id), cjson.encode(doc_of_it), 'EX', format('%d', left))
+  end
 end
 for id, doc in pairs(pasts) do
   redis.call('SET', user_key('past', id), cjson.encode(doc), 'EX', USER_SECONDS)

@@ -259,10 +259,20 @@ local function load(kind, key)
   return docs[key] or nil
 end
 
--- `kind` is usage, past or profile.
+-- `kind` is usage, windows, past or profile.
 local function user_key(kind, id) return PREFIX .. kind .. ':' .. id end
+
+-- A user's document is kept for a shorter time than the longest window lasts, so the counters may
+-- have a key of their own: bareWindows in ledger/documents.ts.
+local IS_BRIEF = keep.userDays < QUOTA_DAYS
+
 local function load_user(kind, id)
-  local doc = load(kind, user_key(kind, id))
+  local key = user_key(kind, id)
+  local doc = load(kind, key)
+  if not doc and IS_BRIEF and kind == 'usage' then
+    doc = load(kind, user_key('windows', id))
+    docs[key] = doc or false
+  end
   if doc then doc.id = id end
   return doc
 end
