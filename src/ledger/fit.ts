@@ -21,6 +21,15 @@ export function amountsOf(asked: Asked, most = asked.completions?.tokens): Amoun
   return { requests: 1, tokens: prompt + completion, usd }
 }
 
+/** What a request asks for with at most so many tokens of each completion, if the client sent no maximum. */
+export function cutTo<T extends Asked>(asked: T, most = Infinity): T {
+  const { completions } = asked
+  if (!completions || completions.tokens <= most) return asked
+  const completion = completions.count * most
+  const reserved = asked.reserved - asked.completion + completion
+  return { ...asked, reserved, completion, completions: { ...completions, tokens: most } }
+}
+
 /** The fewest tokens of each completion with which a request is granted; undefined if the client sent a maximum. */
 export const leastOf = ({ completions }: Asked): number | undefined =>
   completions && Math.min(FIT_MIN_TOKENS, completions.tokens)

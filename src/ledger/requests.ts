@@ -61,7 +61,7 @@ import {
   type Windows,
 } from './shapes.ts'
 import { accessRefused } from './access.ts'
-import { amountsOf, fitted, type Asked } from './fit.ts'
+import { amountsOf, cutTo, fitted, type Asked } from './fit.ts'
 import { digitsOf } from './money.ts'
 import { everyoneRows, planOf, shareOf, unverifiedScope, userRows, type UserPlan } from './plans.ts'
 import { stepOf, type Step, type Terms, type View } from './step.ts'
@@ -165,25 +165,13 @@ function policyOf(command: Admit, profile: ProfileDoc | undefined, view: View, a
     user: userRows(model, limits, plan.doc, profile, at),
     everyone: everyoneRows(model, everyone, view.settings()),
     plan,
-    asked: underPlan(command, plan.doc?.maxCompletionTokens),
+    // Without a maximum of its own, a request gets the plan's.
+    asked: cutTo(command, plan.doc?.maxCompletionTokens),
   }
   if (command.unverified !== undefined) {
     policy.unverified = shareOf(policy.everyone, command.unverified)
   }
   return policy
-}
-
-/** What a request asks for. Without a maximum of its own, it gets the plan's. */
-function underPlan(command: Admit, most = Infinity): Asked {
-  const { completions } = command
-  if (completions === undefined || completions.tokens <= most) return command
-  const completion = completions.count * most
-  return {
-    ...command,
-    reserved: command.reserved - command.completion + completion,
-    completion,
-    completions: { ...completions, tokens: most },
-  }
 }
 
 /** The refusal of a model without a price where a limit is in dollars. */
