@@ -12,6 +12,7 @@ import { minuteOf } from '../ledger/windows.ts'
 import type { Reservation } from '../metering/reservation.ts'
 import type { Degraded, FallbackStore } from '../store/fallback/store.ts'
 import type { Caller } from '../identity/caller.ts'
+import type { RefusalCounter } from './refusal-counts.ts'
 import { refusalError } from './refusal.ts'
 
 export type Gate = (entrant: Entrant) => Promise<Admitted & Degraded>
@@ -48,6 +49,7 @@ function nameOf(reason: (typeof REASONS)[number], { caller, model }: Entrant): s
 export function createGate(
   { config, now, log }: Pick<Deps, 'config' | 'now' | 'log'>,
   store: Pick<FallbackStore, 'execute'>,
+  counter: RefusalCounter,
 ): Gate {
   const refusals = new Map<string, { refusal: Refusal & Degraded; until: number }>()
 
@@ -92,16 +94,30 @@ export function createGate(
     return error
   }
 
+  /** The admission, with the refusals that were counted here since the last one. */
+  function withRefusals(admit: Admit): Admit {
+    const refusals = counter.take()
+    return refusals ? { ...admit, refusals } : admit
+  }
+
   return async function admit(entrant) {
     const known = remembered(entrant)
-    if (known) throw refused(known, entrant.model)
-    const answer = await store.execute(command(config, entrant, now()))
+    if (known) {
+      const error = refused(known, entrant.model)
+      counter.count(error, entrant.model)
+      throw error
+    }
+    const answer = await store.execute(withRefusals(command(config, entrant, now())))
     if (answer.ok) {
+      counter.admitted(entrant.model)
       if (answer.unknownPlan !== undefined) unknownPlan(answer.unknownPlan)
       return answer
     }
     remember(entrant, answer)
-    throw refused(answer, entrant.model)
+    const error = refused(answer, entrant.model)
+    if (answer.counted && !answer.degraded) counter.isCounted(error)
+    else counter.count(error, entrant.model)
+    throw error
   }
 }
 

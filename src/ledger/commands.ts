@@ -9,6 +9,7 @@ import type {
   Key,
   PlanDoc,
   ProfileDoc,
+  RefusalCounts,
   SettingsDoc,
   StoredRows,
   Unit,
@@ -97,6 +98,8 @@ export type Admit = {
   key?: { id: string; hash: string }
   /** What the user's signed token says. `issuedAt` is 0 if it does not say when. */
   claims?: { issuedAt: number; plan?: string; label?: string; words?: Record<string, 1> }
+  /** Refusals that the sender has counted since its last call, by date. */
+  refusals?: Record<string, RefusalCounts>
   /** What bounds new users: at most `perMinute` of a network, which is named by a hash. */
   newUsers?: { network: string; perMinute: number }
 }
@@ -263,7 +266,8 @@ export type Admitted = {
   maximum?: number
 }
 
-export type Refusal =
+/** `counted`: the ledger has counted the refusal, since the user is known. */
+export type Refusal = { counted?: true } & (
   | { ok: false; reason: 'blocked'; model: string; why?: string; until?: number }
   /** `unknown`: not one of the user's keys, or not its secret any more. */
   | { ok: false; reason: 'key'; why: 'unknown' | 'disabled' | 'expired' }
@@ -292,6 +296,7 @@ export type Refusal =
       asked: number
       resetAt: number
     }
+)
 
 export type Settled = { applied: boolean }
 

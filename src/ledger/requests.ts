@@ -63,6 +63,7 @@ import {
 import { accessRefused } from './access.ts'
 import { amountsOf, cutTo, fitted, type Asked } from './fit.ts'
 import { digitsOf } from './money.ts'
+import { UNUSED_MODEL, codeOf, refusalName, refusedOf } from './refusals.ts'
 import { everyoneRows, planOf, shareOf, unverifiedScope, userRows, type UserPlan } from './plans.ts'
 import { stepOf, type Step, type Terms, type View } from './step.ts'
 import {
@@ -116,10 +117,10 @@ export function admit(
     unpriced(command, groups) ??
     tooMany(usage, model, at, policy) ??
     firstRefusal(groups, reserved, at)
-  if (refusal) return { answer: refusal }
+  if (refusal) return refuseWith(command, refusal, known, at, view)
 
   const newUsers = known ? {} : newUsersOf(command, at, view)
-  if (newUsers.refusal) return { answer: newUsers.refusal }
+  if (newUsers.refusal) return refuseWith(command, newUsers.refusal, known, at, view)
 
   const windows = countedIn(groups)
   const lease: Lease = { model, at, until: at + command.lasts, reserved, windows }
@@ -144,8 +145,30 @@ export function admit(
   else delete next.limitedUntil
   if (command.key) next.keysUsed = usedKeys(usage, profile, command.key.id)
   const answer = admitted(at, withReserved(groups, lease), policy, maximum)
-  const step = { ...stepOf({ ...account, usage: next }), quotas, answer }
+  const step: Step<Admitted> = { ...stepOf({ ...account, usage: next }), quotas, answer }
+  if (command.refusals) step.refusals = command.refusals
   return newUsers.doc ? { ...step, newUsers: newUsers.doc } : step
+}
+
+/**
+ * Refuses a request, and counts the refusal of a user who is known. Others are counted by the sender: a refusal writes no
+ * document of a user.
+ */
+function refuseWith(
+  command: Admit,
+  refusal: Refusal,
+  known: UsageDoc | undefined,
+  at: number,
+  view: View,
+): Step<Refusal> {
+  const carried = command.refusals
+  if (!known) return { answer: refusal, ...(carried && { refusals: carried }) }
+  const model = view.quota(command.model) ? command.model : UNUSED_MODEL
+  const [date, name] = [dateOf(at), refusalName(codeOf(refusal), model)]
+  const today = own(carried ?? {}, date) ?? {}
+  const refusals = { ...carried, [date]: { ...today, [name]: (own(today, name) ?? 0) + 1 } }
+  const refused = refusedOf(command, refusal, at)
+  return { answer: { ...refusal, counted: true }, refused, refusals }
 }
 
 /** What holds for one request: its rows of limits, its plan, and what it asks for under that plan. */

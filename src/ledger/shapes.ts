@@ -277,6 +277,30 @@ export type Event = {
   late?: true
 }
 
+/** A request of a known user that was refused. Of one user and code, at most one in a minute is kept. */
+export type Refused = {
+  v: number
+  id: string
+  at: number
+  user: string
+  /** The code of the error, such as `insufficient_quota`. */
+  code: string
+  model: string
+  /** The limit that refused it, and what the request asked for. */
+  limit?: {
+    of: string
+    model: string
+    unit: Unit
+    window: string
+    limit: number
+    used: number
+    asked: number
+  }
+}
+
+/** How many requests were refused on a day, by `CODE MODEL`. */
+export type RefusalCounts = Record<string, number>
+
 export type AuditAction =
   | 'login'
   | 'failed login'

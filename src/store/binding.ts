@@ -18,6 +18,7 @@ const VERBS = [
   'overview',
   'blockedUsers',
   'days',
+  'refusals',
   'session',
   'user',
   'audit',

@@ -11,6 +11,8 @@ import type {
   PlanDoc,
   ProfileDoc,
   QuotaDoc,
+  RefusalCounts,
+  Refused,
   SettingsDoc,
   UsageDoc,
 } from '../../ledger/shapes.ts'
@@ -35,6 +37,9 @@ export type State = {
   /** Hashes of open sessions, and when each expires. */
   sessions?: [hash: string, until: number][]
   audit?: Audit[]
+  /** Oldest first. */
+  refused?: Refused[]
+  refusals?: [date: string, counts: RefusalCounts][]
 }
 
 /** A state without data. */
@@ -64,6 +69,9 @@ export type Records = {
   sessions: Map<string, number>
   /** Newest first. */
   audit: Audit[]
+  /** Refusals of users, oldest first, and the counts of all by date. */
+  refused: Refused[]
+  refusals: Map<string, RefusalCounts>
   /** Not in the snapshot: a restart forgets them, which is harmless. */
   newUsers: NewUsersDoc | undefined
 }
@@ -82,6 +90,8 @@ export const noRecords = (): Records => ({
   erased: new Map(),
   sessions: new Map(),
   audit: [],
+  refused: [],
+  refusals: new Map(),
   newUsers: undefined,
 })
 
@@ -131,6 +141,8 @@ const RESTORE: Record<keyof State, (records: Records, item: unknown) => void> = 
   erased: ({ erased }, item) => erased.set(...(item as [string, number])),
   sessions: ({ sessions }, item) => sessions.set(...(item as [string, number])),
   audit: ({ audit }, item) => audit.push(item as Audit),
+  refused: ({ refused }, item) => refused.push(item as Refused),
+  refusals: ({ refusals }, item) => refusals.set(...(item as [string, RefusalCounts])),
 }
 
 const keepById = <T extends { id: string }>(docs: Map<string, T>, doc: T) => docs.set(doc.id, doc)
@@ -156,4 +168,6 @@ export const stateOf = (records: Records): State => ({
   erased: [...records.erased],
   sessions: [...records.sessions],
   audit: records.audit,
+  refused: [...records.refused],
+  refusals: [...records.refusals],
 })

@@ -15,6 +15,7 @@ import {
   pageOfUsers,
   policyOf,
   quotasOf,
+  refusalsOf,
   usersByLabel,
   wholeUserOf,
 } from './reads.ts'
@@ -151,6 +152,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     },
     blockedUsers: (limit) => told(blockedUsersOf(records, limit)),
     days: (dates) => told(daysOf(records, dates)),
+    refusals: (dates, limit) => told(refusalsOf(records, dates, limit)),
     events: (limit) => told(newest(limit)),
     async eventPage(limit, from) {
       const { items, ...rest } = await pageAfter(eventList, limit, from)

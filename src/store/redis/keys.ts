@@ -37,6 +37,9 @@ export const quotaKey = (scope: string) =>
   `${PREFIX}quota${scope === ALL_MODELS ? '' : `:${scope}`}`
 export const dayKey = (date: string) => `${PREFIX}day:${date}`
 export const modelsKey = (date: string) => `${PREFIX}models:${date}`
+/** The latest refusals of users, and how many requests were refused on a day. */
+export const refusedKey = `${PREFIX}refused`
+export const refusalsKey = (date: string) => `${PREFIX}refusals:${date}`
 export const newUsersKey = `${PREFIX}new-users`
 export const rowKey = (date: string, model: string) => `${PREFIX}day:${date}:${model}`
 export const onceKey = (id: string) => `${PREFIX}once:${id}`

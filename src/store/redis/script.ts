@@ -16,6 +16,7 @@ import {
 import { DEFAULT_PLAN, TOTAL } from '../../ledger/plans.ts'
 import { MOST_MONEY } from '../../ledger/money.ts'
 import { LIMITS, NOTHING } from '../../ledger/policy.ts'
+import { KEY_CODES, REFUSAL_CODES, UNUSED_MODEL } from '../../ledger/refusals.ts'
 import { INDEX_MS } from '../../ledger/requests.ts'
 import {
   ALL_MODELS,
@@ -31,7 +32,7 @@ import {
 } from '../../ledger/shapes.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, NO_END, WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
 import { DAMAGED_SECONDS, PREFIX, QUOTA_DAYS, SWEEP_EVERY, SWEPT, TOP_DAY } from './keys.ts'
-import { AUDIT_KEPT } from '../store.ts'
+import { AUDIT_KEPT, REFUSED_KEPT } from '../store.ts'
 
 /** Words that cannot be an identifier: https://www.lua.org/manual/5.1/manual.html#2.1 */
 const RESERVED = new Set(
@@ -52,17 +53,14 @@ const CONSTANTS: Record<string, unknown> = {
   VERSIONS,
   WINDOWS: Object.fromEntries(
     WINDOW_NAMES.map((name) => {
-      const { always, ...row } = WINDOWS[name]
+      const { always, waits, ...row } = WINDOWS[name]
       // The script computes months itself.
-      return [name, { always, ...('every' in row && { every: row.every }) }]
+      return [name, { always, waits, ...('every' in row && { every: row.every }) }]
     }),
   ),
   UNITS,
   LIMITS: Object.fromEntries(
-    LIMITS.map(({ name, unit, window }, rank) => [
-      name,
-      { unit, window, rank, waits: WINDOWS[window].waits },
-    ]),
+    LIMITS.map(({ name, unit, window }, rank) => [name, { unit, window, rank }]),
   ),
   NOTHING,
   MONEY: Object.fromEntries(MONEY_FIELDS.map((name) => [name, 1])),
@@ -85,6 +83,10 @@ const CONSTANTS: Record<string, unknown> = {
   TOTAL,
   UNLIMITED,
   AUDIT_KEPT,
+  REFUSED_KEPT,
+  REFUSAL_CODES,
+  KEY_CODES,
+  UNUSED_MODEL,
   AUDIT_ID_CHARS,
   DAMAGED_SECONDS,
   QUOTA_DAYS,

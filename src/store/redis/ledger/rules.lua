@@ -406,7 +406,11 @@ local function fitted(asked, groups)
       local named = LIMITS[name]
       local unit = named and named.unit
       -- No limit is on requests alone, since a request is one whatever its size.
-      if named and unit ~= 'requests' and (not named.waits or limit < full[unit] + 0) then
+      if
+        named
+        and unit ~= 'requests'
+        and (not WINDOWS[named.window].waits or limit < full[unit] + 0)
+      then
         local left = limit - (groups[i].used[named.window] or NOTHING)[unit]
         if full[unit] + 0 > left then
           local fits = 0
@@ -557,6 +561,45 @@ local function new_users_of(command, at)
   return new('newUsers', { minute = minute, networks = with(networks, network, count + 1) })
 end
 
+-- The code of a refusal, as clients see it: ledger/refusals.ts.
+local function code_of(refusal)
+  if refusal.reason == 'key' then return KEY_CODES[refusal.why] end
+  if refusal.reason ~= 'limit' then return REFUSAL_CODES[refusal.reason] end
+  if WINDOWS[refusal.window].waits then return 'rate_limit_exceeded' end
+  return refusal.of == 'user' and 'insufficient_quota' or 'global_quota'
+end
+
+-- Refuses a request, and counts the refusal of a user who is known. Others are counted by the
+-- sender.
+local function refuse_with(command, refusal, known, at)
+  local carried = command.refusals
+  if not known then return { answer = refusal, refusals = carried } end
+  local model, code = load_quota(command.model) and command.model or UNUSED_MODEL, code_of(refusal)
+  local refusals, date, name = copy(carried or {}), date_of(at), code .. ' ' .. model
+  refusals[date] = copy(refusals[date] or {})
+  refusals[date][name] = (refusals[date][name] or 0) + 1
+  local entry = {
+    v = VERSION,
+    id = command.id,
+    at = at,
+    user = command.user,
+    code = code,
+    model = command.model,
+  }
+  if refusal.reason == 'limit' then
+    entry.limit = {
+      of = refusal.of,
+      model = refusal.model,
+      unit = refusal.unit,
+      window = refusal.window,
+      limit = refusal.limit,
+      used = tonumber(refusal.used),
+      asked = tonumber(refusal.asked),
+    }
+  end
+  return { answer = with(refusal, 'counted', true), refused = entry, refusals = refusals }
+end
+
 local function admit(command, now)
   local id, user, model = command.id, command.user, command.model
   local known = load_user('usage', user)
@@ -574,26 +617,28 @@ local function admit(command, now)
   local reserved = amounts_of(policy.asked, granted)
 
   local denied = access_refused(command, profile, plan, at)
-  if denied then return { answer = denied } end
-  if not command.price and is_in_dollars(groups) then return { answer = refused('unpriced') } end
+  if denied then return refuse_with(command, denied, known, at) end
+  if not command.price and is_in_dollars(groups) then
+    return refuse_with(command, refused('unpriced'), known, at)
+  end
   if not usage.models[model] and size(usage.models) >= MODELS_PER_USER then
-    return { answer = refused('models') }
+    return refuse_with(command, refused('models'), known, at)
   end
   local most = math.min(plan and plan.concurrentRequests or RUNNING_PER_USER, RUNNING_PER_USER)
   if size(usage.leases) >= most and running_at(usage.leases, at) >= most then
-    return { answer = with(refused('running'), 'limit', most) }
+    return refuse_with(command, with(refused('running'), 'limit', most), known, at)
   end
 
   for i = 1, #groups do
     local refusal = refuse(groups[i], reserved, at)
-    if refusal then return { answer = refusal } end
+    if refusal then return refuse_with(command, refusal, known, at) end
   end
 
   local newcomer
   if not known and command.newUsers then
     local refusal
     newcomer, refusal = new_users_of(command, at)
-    if refusal then return { answer = refusal } end
+    if refusal then return refuse_with(command, refusal, known, at) end
   end
 
   local lease = {
@@ -632,6 +677,7 @@ local function admit(command, now)
     past = account.past,
     quotas = quotas,
     new_users = newcomer,
+    refusals = command.refusals,
     answer = answer,
   }
 end
