@@ -91,6 +91,8 @@ test('redis and local give the same answers and end in the same documents as the
           else expect(readDocument('day', day)).toBeDefined()
         }
         for (const store of stores) expect(await store.events(1000)).toEqual(state.events())
+        const refusals = await Promise.all(stores.map((store) => store.refusals(dates, 0)))
+        for (const one of refusals) expect(one).toEqual(refusals[0])
         const inForce = ({ until }: Block) => until === undefined || until > now
         const isBlocked = ({ blocks }: ProfileDoc) => Object.values(blocks).some(inForce)
         /** A user without the blocks that have ended: each store removes those at another time. */

@@ -24,7 +24,6 @@ import {
   MONEY_FIELDS,
   MOST,
   SHAPES,
-  UNITS,
   UNLIMITED,
   VERSION,
   VERSIONS,
@@ -58,7 +57,6 @@ const CONSTANTS: Record<string, unknown> = {
       return [name, { always, waits, ...('every' in row && { every: row.every }) }]
     }),
   ),
-  UNITS,
   LIMITS: Object.fromEntries(
     LIMITS.map(({ name, unit, window }, rank) => [name, { unit, window, rank }]),
   ),
@@ -84,8 +82,7 @@ const CONSTANTS: Record<string, unknown> = {
   UNLIMITED,
   AUDIT_KEPT,
   REFUSED_KEPT,
-  REFUSAL_CODES,
-  KEY_CODES,
+  REFUSAL_CODES: { ...REFUSAL_CODES, ...KEY_CODES },
   UNUSED_MODEL,
   AUDIT_ID_CHARS,
   DAMAGED_SECONDS,

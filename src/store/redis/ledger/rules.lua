@@ -45,11 +45,9 @@ local function correct(windows, lease, charged)
   for window in pairs(lease.windows) do
     local counted = windows[window]
     if counted and counted.start == start_of(window, at) then
-      for i = 1, #UNITS do
-        local unit = UNITS[i]
-        counted[unit] = max(0, counted[unit] + charged[unit] - reserved[unit])
-      end
-      counted.usd = digits_of(counted.usd)
+      counted.requests = max(0, counted.requests + charged.requests - reserved.requests)
+      counted.tokens = max(0, counted.tokens + charged.tokens - reserved.tokens)
+      counted.usd = digits_of(max(0, counted.usd + charged.usd - reserved.usd))
     end
   end
 end
@@ -563,8 +561,9 @@ end
 
 -- The code of a refusal, as clients see it: ledger/refusals.ts.
 local function code_of(refusal)
-  if refusal.reason == 'key' then return KEY_CODES[refusal.why] end
-  if refusal.reason ~= 'limit' then return REFUSAL_CODES[refusal.reason] end
+  if refusal.reason ~= 'limit' then
+    return REFUSAL_CODES[refusal.reason == 'key' and refusal.why or refusal.reason]
+  end
   if WINDOWS[refusal.window].waits then return 'rate_limit_exceeded' end
   return refusal.of == 'user' and 'insufficient_quota' or 'global_quota'
 end
