@@ -52,7 +52,7 @@ export type Config = {
   retention: Retention
   /** The days that model stats sum up. */
   statsDays: number
-  /** By exact name of a model. */
+  /** In pico-USD a token, by exact name of a model. */
   prices: Record<string, Price>
   /** The address to listen on; all of them without it. */
   host: string | undefined

@@ -194,8 +194,8 @@ test('reads every variable', () => {
     retention: { userDays: 14, historyDays: 16, eventsKept: 0 },
     statsDays: 15,
     prices: {
-      'a/one': { input: 0.075, cached: 0.0375, output: 0.3 },
-      constructor: { input: 0, output: 100_000 },
+      'a/one': { input: 75_000, cached: 37_500, output: 300_000 },
+      constructor: { input: 0, output: 100_000_000_000 },
     },
     host: '::1',
     basePath: '/a/weir',
@@ -481,6 +481,7 @@ test.each([
   ['a negative price', '{"a":{"input":1,"output":-0.1}}'],
   ['null as price', '{"a":{"input":1,"cached":null,"output":1}}'],
   ['more than any model', '{"a":{"input":1,"output":100000.1}}'],
+  ['seven decimals', '{"a":{"input":1,"cached":0.0000001,"output":1}}'],
   ['infinity', '{"a":{"input":1e999,"output":1}}'],
   ['a wrong row beside a right one', '{"a":{"input":1,"output":1},"b":{}}'],
 ])('refuses prices with %s, and reports that once', (_, MODEL_PRICES) => {
