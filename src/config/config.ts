@@ -6,6 +6,7 @@ import type { Price } from '../metering/cost.ts'
 import { isListed } from '../ledger/model-list.ts'
 import { MODEL_NAME } from '../metering/models.ts'
 import type { Cap } from '../metering/reservation.ts'
+import { GROQ_PRICES } from '../providers/groq-prices.ts'
 import { databaseOf, type Database } from './database.ts'
 import { tokenProblems, type Issuer, type TokenKind } from './tokens.ts'
 import { TABLE, type Platform, type Values, type Variable, type Vars } from './variables.ts'
@@ -137,7 +138,10 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
       eventsKept: values.EVENTS_KEPT,
     },
     statsDays: values.STATS_RETENTION_DAYS,
-    prices: values.MODEL_PRICES,
+    prices: {
+      ...Object.fromEntries(GROQ_PRICES.flatMap(({ prices }) => Object.entries(prices))),
+      ...values.MODEL_PRICES,
+    },
     host: values.HOST,
     port: values.PORT,
     basePath: values.BASE_PATH,
