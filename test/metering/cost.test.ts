@@ -1,10 +1,17 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { readConfig } from '../../src/config/config.ts'
 import { costOf, costOfCharge, mostTokens, picoOf, type Price } from '../../src/metering/cost.ts'
+import { createMeter } from '../../src/metering/meter.ts'
+import type { MeteredRoute } from '../../src/metering/reservation.ts'
 import { newRow } from '../../src/ledger/documents.ts'
 import { end, open } from '../../src/ledger/tally.ts'
 import type { Event, Row } from '../../src/ledger/shapes.ts'
 import { eventOf } from '../support/commands.ts'
+import { transcripts, type Transcript } from '../support/transcripts.ts'
+
+/** How many tokens, and what one costs. */
+type Part = [count: number, nano: number]
 
 type Used = Pick<Row, 'prompt' | 'cached' | 'completion' | 'charged'>
 
@@ -40,6 +47,47 @@ test.each<[string, Used, Price, number]>([
 
 test('knows no cost without a price', () => {
   expect(costOfCharge(used(1, 0, 1, 2), undefined)).toBeUndefined()
+})
+
+/** Recorded answers: tokens, each with its price in nano-USD, and the cost that was computed by hand. */
+test.each<[keyof typeof transcripts, string, Part, Part, Part, number]>([
+  // answer, model, input, cached input, output, cost
+  // 12,800 + 0 + 76,000
+  ['plain', 'qwen/qwen3.8-27b', [16, 800], [0, 400], [19, 4000], 88_800],
+  // 6,400 + 3,200 + 76,000
+  ['plain-details', 'qwen/qwen3.8-27b', [8, 800], [8, 400], [19, 4000], 85_600],
+  // 50,850 + 0 + 34,800
+  ['stream', 'openai/gpt-oss-120b', [339, 150], [0, 75], [58, 600], 85_650],
+  // 5,625 + 0 + 300
+  ['stream-include-usage', 'openai/gpt-oss-20b', [75, 75], [0, 37.5], [1, 300], 5925],
+  // 45,600 + 0 + 29,400
+  ['tool-call', 'openai/gpt-oss-120b', [304, 150], [0, 75], [49, 600], 75_000],
+  // 2,025 + 2,400 + 14,100
+  ['multibyte', 'openai/gpt-oss-20b', [27, 75], [64, 37.5], [47, 300], 18_525],
+  // 900 + 0 + 720
+  ['old-stream', 'llama3-8b-8192', [18, 50], [0, 50], [9, 80], 1620],
+  // 3,750 + 1,200 + 8,100
+  ['responses', 'openai/gpt-oss-20b', [50, 75], [32, 37.5], [27, 300], 13_050],
+  // 1,125 + 2,400 + 9,300
+  ['responses-stream', 'openai/gpt-oss-20b', [15, 75], [64, 37.5], [31, 300], 12_825],
+  // 5,775 + 0 + 2,400
+  ['responses-incomplete', 'openai/gpt-oss-20b', [77, 75], [0, 37.5], [8, 300], 8175],
+  // 520 + 0 + 0
+  ['guard', 'meta-llama/llama-prompt-guard-2-86m', [13, 40], [0, 40], [0, 40], 520],
+])('the recorded answer %s of %s costs what it costs by hand', (answer, model, ...by) => {
+  const [input, cached, output, cost] = by
+  const { route, headers, body }: Transcript = transcripts[answer]
+  expect(new TextDecoder().decode(body)).toContain(`"model":"${model}"`)
+  const meter = createMeter(route as MeteredRoute, headers['content-type'])
+  meter.write(body)
+  const { usage } = meter.end()
+  const price = readConfig({}, 'edge').prices[model]
+  if (!usage || !price) throw new Error('there is no usage or no price')
+  expect([usage.prompt, usage.cached ?? 0]).toEqual([input[0] + cached[0], cached[0]])
+  expect(usage.completion).toBe(output[0])
+  const pico = [price.input, price.cached ?? price.input, price.output]
+  expect(pico).toEqual([input, cached, output].map(([, nano]) => nano * 1000))
+  expect(costOf(usage, price)).toBe(cost)
 })
 
 test('rounds up once for a request, not for each of its units', () => {
