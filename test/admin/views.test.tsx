@@ -44,6 +44,8 @@ import { awayPage, loginPage, problemPage, setupPage } from '../../src/views/log
 import { overviewPage } from '../../src/views/overview.tsx'
 import { keysReport, plansReport, profileReport, settingsReport } from '../../src/reports/people.ts'
 import { axisTop } from '../../src/views/chart.tsx'
+import type { Price } from '../../src/metering/cost.ts'
+import { pastCard } from '../../src/views/overview-use.tsx'
 import { plansPage } from '../../src/views/plans.tsx'
 import { settingsPage } from '../../src/views/settings.tsx'
 import { userPage } from '../../src/views/user.tsx'
@@ -432,6 +434,15 @@ test('a history lists its models, the most used first, with a cost from the know
     ],
     cost: 130,
   })
+})
+
+test('what a free model costs is shown as dollars, and what is not known is not shown', () => {
+  const row = { ...newDayRow(), requests: 1, charged: 9, prompt: 9 }
+  const doc = { ...newDay(dateOf(NOW)), total: row, models: { free: row } }
+  const cells = (prices: Record<string, Price>) =>
+    String(pastCard(pastDays([doc], [doc.date], { prices })))
+  expect(cells({ free: { input: 0, output: 0 } })).toContain('<td class="n">$0.00</td>')
+  expect(cells({})).not.toContain('$')
 })
 
 test('a user line has the limit with the highest share, the blocks in force and a report that differs much', () => {
