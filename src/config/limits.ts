@@ -2,7 +2,8 @@
 import { mapValues } from '../ledger/documents.ts'
 import { LIMITS, isMoney, limitFrom, type Limits, type ModelLimits } from '../ledger/policy.ts'
 import { ALL_MODELS } from '../ledger/shapes.ts'
-import type { Price } from '../metering/cost.ts'
+import type { Price } from '../ledger/money.ts'
+import { picoOf } from '../metering/cost.ts'
 import { MODEL_NAME, isScope } from '../metering/models.ts'
 import type { Parse } from './parse.ts'
 import { rows } from './rows.ts'
@@ -24,7 +25,7 @@ export const isLimit = (value: unknown, name: string): value is number =>
     ? value <= MAX_USD && Number(value.toFixed(USD_DECIMALS)) === value
     : Number.isInteger(value) && value <= MAX_LIMIT)
 
-/** In USD per million tokens: far above any model, and no sum of it is too large for a number. */
+/** In USD per million tokens: far above any model. */
 const MAX_PRICE = 100_000
 
 /** The default of MODEL_LIMITS. */
@@ -53,17 +54,28 @@ export const globalLimits: Parse<ModelLimits | undefined> = (text) => {
   return total || Object.keys(models).length ? parsed : { value: undefined }
 }
 
-/** Takes prices in USD per million tokens, by exact name of a model. */
-export const modelPrices: Parse<Record<string, Price>> = rows(
+/** Prices as they are written: in USD per million tokens, by exact name of a model. */
+const written = rows<Record<string, number>>(
   {
     isName: (text) => MODEL_NAME.test(text),
-    isAmount: (value) => typeof value === 'number' && value >= 0 && value <= MAX_PRICE,
+    isAmount: (value) =>
+      typeof value === 'number' && value >= 0 && value <= MAX_PRICE && picoOf(value) !== undefined,
     required: ['input', 'output'],
     optional: ['cached'],
   },
   '{"openai/gpt-oss-20b":{"input":0.075,"output":0.3}}, by exact names of models, with input, output and, if wanted, cached ' +
-    `in USD per million tokens, each from 0 to ${MAX_PRICE}`,
+    `in USD per million tokens, each from 0 to ${MAX_PRICE} with at most 6 decimals`,
 )
+
+/** Takes prices in USD per million tokens, and gives them in pico-USD a token. */
+export const modelPrices: Parse<Record<string, Price>> = (text) => {
+  const parsed = written(text)
+  if ('problem' in parsed) return parsed
+  const priceOf = (row: Record<string, number>) =>
+    Object.fromEntries(Object.entries(row).map(([kind, usd]) => [kind, picoOf(usd)]))
+  const prices = Object.entries(parsed.value).map(([model, row]) => [model, priceOf(row)])
+  return { value: Object.fromEntries(prices) as Record<string, Price> }
+}
 
 function rowsLike(example: string): Parse<ModelLimits> {
   const parse = rows<Limits>(

@@ -4,7 +4,7 @@
  * Where less is left of a limit than the default, what is left is granted, down to `FIT_MIN_TOKENS`.
  */
 import { FIT_MIN_TOKENS, type Admit } from './commands.ts'
-import { costOf, mostCompletion } from './money.ts'
+import { costOf, mostTokens } from './money.ts'
 import { LIMITS, type Standing } from './policy.ts'
 import type { Amounts, Unit } from './shapes.ts'
 import { WINDOWS, type Window } from './windows.ts'
@@ -68,6 +68,6 @@ function mostOf(unit: Unit, asked: Asked, left: number): number {
   const { reserved, completion, completions, price } = asked
   const prompt = reserved - completion
   const count = completions?.count ?? 1
-  if (unit === 'usd') return price ? mostCompletion(prompt, count, price, left) : 0
+  if (unit === 'usd') return price ? mostTokens(prompt, count, price, left) : 0
   return Math.floor((left - prompt) / count)
 }

@@ -5,57 +5,73 @@
  * scripts it is a text of digits, because Lua writes numbers with 14 digits.
  */
 
-/** What a token costs, in whole pico-USD. */
+/** The prices of a model in whole pico-USD a token: $0.075 a million tokens is 75,000. */
 export type Price = {
   input: number
-  /** Of input that upstream had in its cache; like other input if absent. */
+  /** Of input that upstream had in its cache. If absent, it costs the same as other input. */
   cached?: number
   output: number
 }
 
-/** Tokens of a request or of a reservation. `cached` is a part of `prompt`. */
-export type PricedTokens = { prompt: number; cached?: number; completion: number }
+/** Tokens of a request or of a reservation. Cached ones are a part of the prompt. */
+export type PricedTokens = { prompt: number; cached?: number | undefined; completion: number }
 
 /** A cost beyond this amount, in nano-USD, counts as this amount. */
 export const MOST_MONEY = Number.MAX_SAFE_INTEGER
 
 const NANO_PER_USD = 1e9
+const PICO_PER_NANO = 1000
 
-/** Of pico-USD. */
-const PER_NANO = 1000
-
-/** The cost of one request in nano-USD: the sum over its tokens, rounded up once. */
-export function costOf({ prompt, cached = 0, completion }: PricedTokens, price: Price): number {
-  const { input, output } = price
-  const fresh = prompt - cached
-  const priced = [
-    [fresh, input],
-    [cached, price.cached ?? input],
-    [completion, output],
-  ] as const
-  // A product of tokens and pico-USD may pass 2^53, so whole nano-USD and the rest are summed separately.
-  let nano = 0
-  let pico = 0
-  for (const [tokens, each] of priced) {
-    nano += tokens * Math.floor(each / PER_NANO)
-    pico += tokens * (each % PER_NANO)
-  }
-  return Math.min(nano + Math.ceil(pico / PER_NANO), MOST_MONEY)
+/**
+ * What a request costs, in nano-USD: the sum over its units, rounded up once. It is exact up to `MOST_MONEY`. More cached
+ * tokens than the prompt has count as the prompt.
+ */
+export function costOf(tokens: PricedTokens, price: Price): number {
+  const { nano, pico } = partsOf(tokens, price)
+  return Math.min(nano + Math.ceil(pico / PICO_PER_NANO), MOST_MONEY)
 }
 
 /**
- * The most completion tokens, of each of `count` completions, with which a request costs at most `left` nano-USD.
- * Infinity if they are free; negative if the prompt alone costs more.
+ * The cost of a request as nano-USD and the pico-USD that they leave, fewer than 3,000,000.
+ * Tokens × price may pass 2^53 where the cost in nano-USD does not, so neither is multiplied whole.
  */
-export function mostCompletion(prompt: number, count: number, price: Price, left: number): number {
-  const costs = (tokens: number) => costOf({ prompt, completion: count * tokens }, price)
-  if (costs(0) > left) return -1
-  if (price.output === 0) return Infinity
-  const pico = left * PER_NANO - prompt * price.input
-  let tokens = Math.max(0, Math.floor(pico / (count * price.output)))
-  // The division may be off by a little where products pass 2^53.
-  while (tokens > 0 && costs(tokens) > left) tokens -= 1
-  return tokens
+function partsOf(
+  { prompt, cached = 0, completion }: PricedTokens,
+  { input, output, ...price }: Price,
+) {
+  const hits = Math.min(cached, prompt)
+  const units = [
+    [prompt - hits, input],
+    [hits, price.cached ?? input],
+    [completion, output],
+  ] as const
+  let nano = 0
+  let pico = 0
+  for (const [count, each] of units) {
+    const few = count % PICO_PER_NANO
+    const rest = each % PICO_PER_NANO
+    nano += count * ((each - rest) / PICO_PER_NANO) + ((count - few) / PICO_PER_NANO) * rest
+    pico += few * rest
+  }
+  return { nano, pico }
+}
+
+/**
+ * The most tokens that each of `count` completions may have, so that all of it costs at most `left` nano-USD.
+ * It is -1 if the prompt alone costs more, and Infinity if no number of tokens does, as where output is free.
+ */
+export function mostTokens(prompt: number, count: number, price: Price, left: number): number {
+  const fits = (each: number) => costOf({ prompt, completion: count * each }, price) <= left
+  if (!fits(0)) return -1
+  const highest = Math.floor(Number.MAX_SAFE_INTEGER / count)
+  if (fits(highest)) return Infinity
+  const { nano, pico } = partsOf({ prompt, completion: 0 }, price)
+  const ample = ((left - nano) * PICO_PER_NANO - pico) / (count * price.output)
+  // Large amounts make this division inexact by a few tokens.
+  let most = Math.min(Math.max(0, Math.floor(ample)), highest)
+  while (!fits(most)) most -= 1
+  while (fits(most + 1)) most += 1
+  return most
 }
 
 /** Dollars as nano-USD. */

@@ -538,6 +538,9 @@ export type Documents = {
 /** Larger numbers are refused, because not every part that reads them can write them. */
 export const MOST = 1e16
 
+/** The same of money, which is written as text. It is exact up to 2^53 nano-USD. */
+export const HUGE = 1e18
+
 /** Reads own properties only: names come from users, and `constructor` is a valid model name. */
 export const own = <T>(record: Record<string, T>, key: string): T | undefined =>
   Object.hasOwn(record, key) ? record[key] : undefined

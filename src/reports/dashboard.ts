@@ -13,7 +13,8 @@ import {
 } from '../ledger/shapes.ts'
 import { DAY_MS, HOUR_MS, WINDOWS, dateOf, nextDay } from '../ledger/windows.ts'
 import type { Overview, User, WholeUser } from '../store/store.ts'
-import { costOf, type Price } from '../metering/cost.ts'
+import type { Price } from '../ledger/money.ts'
+import { costOfCharge } from '../metering/cost.ts'
 import {
   everyoneStanding,
   lastActiveOf,
@@ -40,7 +41,7 @@ const usesOf = (standing: Standing, now: number): Use[] =>
 export type ModelLine = Counts & {
   model: string
   users?: number
-  /** USD, if the price is known. */
+  /** Nano-USD, if the price is known. */
   cost: number | undefined
   /** Tokens that everyone together has left today, if there is a limit. */
   left?: number | undefined
@@ -61,6 +62,7 @@ const mostFirst = <T extends Counts>(lines: T[]): T[] => lines.sort((a, b) => b.
 export type Today = {
   total: DayRow
   sessions: number
+  /** Nano-USD. */
   cost: number | undefined
   resetAt: number
   /** The limits of everyone and their use, with the reservations of running requests. */
@@ -96,7 +98,7 @@ export function today(
     tokens: row.charged,
     requests: row.requests,
     users: row.users,
-    cost: costOf(row, own(prices, model)),
+    cost: costOfCharge(row, own(prices, model)),
     left: tokensLeftToday([everyoneStanding(quotas, model, limits, now)], now) ?? undefined,
   }))
   return {
@@ -114,7 +116,7 @@ export function today(
 
 type DayLine = Counts & { date: string; users: number }
 
-/** Days of everyone, the oldest first, and each model's use on all of them. */
+/** Days of everyone, the oldest first, and each model's use on all of them. The cost is in nano-USD. */
 export type PastDays = Counts & { days: DayLine[]; models: ModelLine[]; cost: number | undefined }
 
 export function pastDays(
@@ -131,7 +133,7 @@ export function pastDays(
         model,
         tokens: tokens + row.charged,
         requests: requests + row.requests,
-        cost: total([cost, costOf(row, own(prices, model))]),
+        cost: total([cost, costOfCharge(row, own(prices, model))]),
       })
     }
     const { charged, requests, users } = doc?.total ?? newDayRow()
@@ -195,7 +197,7 @@ export function userDay(user: User, { limits, prices }: Terms, now: number) {
         tokens,
         requests,
         uses: usesOf(userStanding(usage, model, limits, now), now),
-        cost: costOf(whole(isToday ? useOf(usage, model).row : {}), own(prices, model)),
+        cost: costOfCharge(whole(isToday ? useOf(usage, model).row : {}), own(prices, model)),
         differs:
           reportedTokensDay !== null &&
           Math.abs(reportedTokensDay - metered) >

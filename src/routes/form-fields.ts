@@ -4,6 +4,7 @@ import { MAX_LIMIT } from '../config/limits.ts'
 import { ApiError } from '../errors.ts'
 import { own } from '../ledger/shapes.ts'
 import { LIMITS } from '../ledger/policy.ts'
+import { MODEL_NAME } from '../metering/models.ts'
 import { THESE, type Fields } from '../views/form.tsx'
 import { exact } from '../views/format.ts'
 import {
@@ -16,8 +17,14 @@ import {
 import { MOST_ROWS } from './fields-schemas.ts'
 
 /** Models to choose from: those that the environment names. */
-export const knownModels = ({ limits, prices, defaultModel }: Readonly<Config>): string[] =>
-  [...new Set([...Object.keys(limits.models), ...Object.keys(prices), defaultModel])].sort()
+export const knownModels = ({
+  limits,
+  allowedModels,
+  defaultModel,
+}: Readonly<Config>): string[] => {
+  const allowed = allowedModels.filter((name) => MODEL_NAME.test(name))
+  return [...new Set([...Object.keys(limits.models), ...allowed, defaultModel])].sort()
+}
 
 /** A whole number, with or without commas between thousands. */
 const NUMBER = /^(\d+|\d{1,3}(,\d{3})+)$/

@@ -36,9 +36,11 @@ export const awayText = (reason: string | undefined): string =>
 export const percent = (share: number): string =>
   share > 0 && share < 0.01 ? '<1%' : `${Math.floor(share * 100)}%`
 
-/** US dollars. An amount below one cent is not shown as 0. */
-export const usd = (amount: number): string =>
-  amount > 0 && amount < 0.01 ? '<$0.01' : dollars.format(amount)
+const NANO_PER_USD = 1e9
+
+/** Nano-USD as US dollars. An amount below one cent is not shown as 0. */
+export const usd = (nano: number): string =>
+  nano > 0 && nano < NANO_PER_USD / 100 ? '<$0.01' : dollars.format(nano / NANO_PER_USD)
 
 /** `240 ms`, `1.2 s`. */
 export const duration = (ms: number): string =>

@@ -31,7 +31,7 @@ function models(caption: string, rows: ModelLine[]) {
       ['Requests', 'n', ({ requests }) => num(requests)],
       ['Users', 'n w', ({ users }) => users && num(users)],
       ['Left', 'n', ({ left }) => left !== undefined && num(left)],
-      ['Cost', 'n', ({ cost }) => cost && usd(cost)],
+      ['Cost', 'n', ({ cost }) => cost !== undefined && usd(cost)],
     ],
     empty: 'No model has answered yet.',
   })

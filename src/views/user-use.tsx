@@ -102,7 +102,7 @@ const modelsTable = (models: UserModel[]) =>
       ['Running', 'n w', ({ running }) => num(running)],
       ['Lost', 'n w', ({ lost }) => num(lost)],
       ['Over reservation', 'n w', ({ overReservation }) => num(overReservation)],
-      ['Cost', 'n w', ({ cost }) => cost && usd(cost)],
+      ['Cost', 'n w', ({ cost }) => cost !== undefined && usd(cost)],
     ],
     empty: 'No request today.',
   })

@@ -1,8 +1,10 @@
 /** The forms of the dashboard by which an admin changes users, keys, plans and settings, without scripts. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { readConfig } from '../../src/config/config.ts'
 import { createIds } from '../../src/identity/ids.ts'
 import { createIssuedKeys } from '../../src/identity/issued-key.ts'
 import { DAY_MS, HOUR_MS } from '../../src/ledger/windows.ts'
+import { knownModels } from '../../src/routes/form-fields.ts'
 import { SAME_ORIGIN } from '../support/admin.ts'
 import { ADMIN_KEY } from '../support/gateways.ts'
 import { MODEL, SECRET, localApp, type LocalApp } from '../support/local-app.ts'
@@ -432,6 +434,16 @@ describe('plans', () => {
     expect(gone.location).toBe('/admin/plans?done=plan-deleted')
     expect((await app.admin('GET', 'plans/team')).status).toBe(404)
     expect(await audited(3)).toEqual(['delete plan team', 'plan team', 'plan team'])
+  })
+
+  test('suggest the models that the environment names, and not all that have a price', () => {
+    const row = { tokensPerDay: 1, requestsPerDay: 1 }
+    const named = {
+      ALLOWED_MODELS: 'b/two, b/*, a/one',
+      DEFAULT_MODEL: 'b/two',
+      MODEL_LIMITS: JSON.stringify({ '*': row, total: row, c: row }),
+    }
+    expect(knownModels(readConfig(named, 'edge'))).toEqual(['a/one', 'b/two', 'c'])
   })
 
   test('the default plan shows the limits of the environment until it is saved', async () => {

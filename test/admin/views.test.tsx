@@ -44,6 +44,8 @@ import { awayPage, loginPage, problemPage, setupPage } from '../../src/views/log
 import { overviewPage } from '../../src/views/overview.tsx'
 import { keysReport, plansReport, profileReport, settingsReport } from '../../src/reports/people.ts'
 import { axisTop } from '../../src/views/chart.tsx'
+import type { Price } from '../../src/ledger/money.ts'
+import { pastCard } from '../../src/views/overview-use.tsx'
 import { plansPage } from '../../src/views/plans.tsx'
 import { settingsPage } from '../../src/views/settings.tsx'
 import { userPage } from '../../src/views/user.tsx'
@@ -54,7 +56,7 @@ const ID = 'abcdefghijklmnopqrstu_'
 const HOSTILE = `<script>alert(1)</script>"'\u202E\uD800 &amp; ${'x'.repeat(10_000)}`
 const frame = { now: NOW, place: 'node · database' }
 const limits = { tokensPerDay: 1000, requestsPerDay: 10 }
-const prices = { a: { input: 1, output: 2 } }
+const prices = { a: { input: 1_000_000, output: 2_000_000 } }
 const terms = { limits: { default: limits, models: {} }, prices }
 /** The limits and prices for everyone. */
 const shared = { limits: { total: limits, models: { a: limits } }, prices }
@@ -253,7 +255,7 @@ test.each([
 })
 
 test('does not write less than a cent as 0', () => {
-  expect([usd(0), usd(0.001), usd(12.345)]).toEqual(['$0.00', '<$0.01', '$12.35'])
+  expect([usd(0), usd(1_000_000), usd(12_345_000_000)]).toEqual(['$0.00', '<$0.01', '$12.35'])
 })
 
 test('writes durations in a readable unit', () => {
@@ -313,7 +315,7 @@ describe('today', () => {
   test('has a cost from the known prices, and none without prices', () => {
     const cost = (of = prices as typeof terms.prices | Record<string, never>) =>
       today({ days, quotas: {} }, { ...shared, prices: of }, NOW).cost
-    expect(cost()).toBe(0.001)
+    expect(cost()).toBe(1_000_000)
     expect(cost({})).toBeUndefined()
   })
 
@@ -334,11 +336,11 @@ describe('today', () => {
       c: { tokens: 200, requests: 4 },
     })
     const limited = { total: limits, models: { a: limits, c: { tokensPerDay: 150 } } }
-    const known = { ...prices, b: { input: 4, output: 4 } }
+    const known = { ...prices, b: { input: 4_000_000, output: 4_000_000 } }
     expect(today({ days: [day], quotas }, { limits: limited, prices: known }, NOW)).toEqual({
       total: day.total,
       sessions: 3,
-      cost: 0.0008,
+      cost: 800_000,
       resetAt: Date.UTC(2026, 2, 19),
       uses: [
         { unit: 'requests', window: 'day', used: 9, limit: 10 },
@@ -347,9 +349,9 @@ describe('today', () => {
       running: 2,
       hours: Array.from({ length: 15 }, () => 0),
       models: [
-        { model: 'a', tokens: 400, requests: 3, users: 2, cost: 0.0004, left: 550 },
+        { model: 'a', tokens: 400, requests: 3, users: 2, cost: 400_000, left: 550 },
         { model: 'c', tokens: 200, requests: 4, users: 3, left: 0 },
-        { model: 'b', tokens: 100, requests: 2, users: 1, cost: 0.0004 },
+        { model: 'b', tokens: 100, requests: 2, users: 1, cost: 400_000 },
       ],
     })
   })
@@ -405,7 +407,7 @@ test('a history has all requested days, the oldest first, and adds up its models
   const { days, models, tokens } = pastDays(docs, dates, terms)
   expect(days.map((day) => day.tokens)).toEqual([6, 0, 5])
   expect(tokens).toBe(11)
-  expect(models).toEqual([{ model: 'a', tokens: 11, requests: 4, cost: 11e-6 }])
+  expect(models).toEqual([{ model: 'a', tokens: 11, requests: 4, cost: 11_000 }])
 })
 
 test('a history lists its models, the most used first, with a cost from the known prices', () => {
@@ -419,7 +421,7 @@ test('a history lists its models, the most used first, with a cost from the know
     docOf(NOW, { c: rowOf(10), a: rowOf(20) }),
     docOf(NOW - DAY_MS, { b: rowOf(40), a: rowOf(30) }),
   ]
-  const prices = { a: { input: 1e6, output: 1e6 }, b: { input: 2e6, output: 2e6 } }
+  const prices = { a: { input: 1000, output: 1000 }, b: { input: 2000, output: 2000 } }
   const dates = docs.map(({ date }) => date)
   expect(pastDays(docs, dates, { prices })).toEqual({
     tokens: 140,
@@ -432,6 +434,15 @@ test('a history lists its models, the most used first, with a cost from the know
     ],
     cost: 130,
   })
+})
+
+test('what a free model costs is shown as dollars, and what is not known is not shown', () => {
+  const row = { ...newDayRow(), requests: 1, charged: 9, prompt: 9 }
+  const doc = { ...newDay(dateOf(NOW)), total: row, models: { free: row } }
+  const cells = (prices: Record<string, Price>) =>
+    String(pastCard(pastDays([doc], [doc.date], { prices })))
+  expect(cells({ free: { input: 0, output: 0 } })).toContain('<td class="n">$0.00</td>')
+  expect(cells({})).not.toContain('$')
 })
 
 test('a user line has the limit with the highest share, the blocks in force and a report that differs much', () => {
@@ -485,7 +496,7 @@ describe('a day of a user', () => {
       uses: [],
       models: [
         { model: 'b', tokens: 400, requests: 2, uses: day(400, 2), cost: undefined },
-        { model: 'a', tokens: 300, requests: 2, uses: day(300, 2), cost: 400e-6 },
+        { model: 'a', tokens: 300, requests: 2, uses: day(300, 2), cost: 400_000 },
       ],
     })
     const both = { ...terms, limits: { ...terms.limits, total: limits } }

@@ -12,6 +12,7 @@ import {
 } from '../../src/config/config.ts'
 import { TABLE, type Row } from '../../src/config/variables.ts'
 import { LIMITS } from '../../src/ledger/policy.ts'
+import { GROQ_PRICES } from '../../src/providers/groq-prices.ts'
 
 const PLATFORMS = ['edge', 'node'] as const
 
@@ -27,6 +28,8 @@ function problems(vars: Vars, platform: Platform = 'node'): string[] {
 }
 
 const on = (vars: Vars) => readConfig(vars, 'node')
+
+const KNOWN_PRICES: Config['prices'] = Object.assign({}, ...GROQ_PRICES.map(({ prices }) => prices))
 
 const DEFAULTS: Config = {
   groqKey: undefined,
@@ -68,7 +71,7 @@ const DEFAULTS: Config = {
   storeTimeoutMs: 300,
   retention: { userDays: 7, historyDays: 90, eventsKept: 10_000 },
   statsDays: 2,
-  prices: {},
+  prices: KNOWN_PRICES,
   port: 8787,
   logLevel: 'info',
 }
@@ -194,8 +197,9 @@ test('reads every variable', () => {
     retention: { userDays: 14, historyDays: 16, eventsKept: 0 },
     statsDays: 15,
     prices: {
-      'a/one': { input: 0.075, cached: 0.0375, output: 0.3 },
-      constructor: { input: 0, output: 100_000 },
+      ...KNOWN_PRICES,
+      'a/one': { input: 75_000, cached: 37_500, output: 300_000 },
+      constructor: { input: 0, output: 100_000_000_000 },
     },
     host: '::1',
     basePath: '/a/weir',
@@ -481,12 +485,22 @@ test.each([
   ['a negative price', '{"a":{"input":1,"output":-0.1}}'],
   ['null as price', '{"a":{"input":1,"cached":null,"output":1}}'],
   ['more than any model', '{"a":{"input":1,"output":100000.1}}'],
+  ['seven decimals', '{"a":{"input":1,"cached":0.0000001,"output":1}}'],
   ['infinity', '{"a":{"input":1e999,"output":1}}'],
   ['a wrong row beside a right one', '{"a":{"input":1,"output":1},"b":{}}'],
 ])('refuses prices with %s, and reports that once', (_, MODEL_PRICES) => {
   expect(problems({ MODEL_PRICES })).toEqual([
     expect.stringMatching(/MODEL_PRICES must be JSON like \{".*\}\}, .* in USD per million tokens/),
   ])
+})
+
+test('a price takes the place of the whole row of its model, and other models keep theirs', () => {
+  const { prices } = on({ MODEL_PRICES: '{"openai/gpt-oss-20b":{"input":1,"output":2}}' })
+  expect(prices).toEqual({
+    ...KNOWN_PRICES,
+    'openai/gpt-oss-20b': { input: 1_000_000, output: 2_000_000 },
+  })
+  expect(KNOWN_PRICES['openai/gpt-oss-20b']).toHaveProperty('cached')
 })
 
 test('reports the place of a mistake in the prices', () => {

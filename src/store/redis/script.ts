@@ -23,6 +23,7 @@ import {
   MODEL_USE,
   MONEY_FIELDS,
   MOST,
+  HUGE,
   SHAPES,
   UNLIMITED,
   VERSION,
@@ -66,6 +67,7 @@ const CONSTANTS: Record<string, unknown> = {
   FIT_MIN_TOKENS,
   ALL_MODELS,
   MOST,
+  HUGE,
   LATE_SETTLE_MS,
   ENTER_MS,
   INDEX_MS,
@@ -164,7 +166,7 @@ function checkOf(shape: Shape, value: string): string {
   if (shape === 'number?') return refuse(`${value} ~= nil and not (${isNumber})`)
   if (shape === 'money' || shape === 'money?') {
     // Money is a text of digits, or a number where TypeScript wrote it.
-    const check = `local n = tonumber(${value}) ${refuse('not (n and n < MOST and n > -MOST)')}`
+    const check = `local n = tonumber(${value}) ${refuse('not (n and n < HUGE and n > -HUGE)')}`
     return shape === 'money' ? `do ${check}end ` : `if ${value} ~= nil then ${check}end `
   }
   if (shape === 'text') return refuse(`type(${value}) ~= 'string'`)

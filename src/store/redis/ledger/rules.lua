@@ -362,13 +362,17 @@ end
 
 -- Money: ledger/money.ts.
 
--- The cost of tokens in nano-USD, rounded up once. Whole nano-USD and the rest are summed
--- separately, so that no product passes 2^53.
+-- The cost of some tokens in nano-USD, and in the pico-USD that they leave: no product passes 2^53.
+local function parts_of(count, each)
+  local few, rest = count % 1000, each % 1000
+  return count * ((each - rest) / 1000) + ((count - few) / 1000) * rest, few * rest
+end
+
+-- The cost of a request in nano-USD, rounded up once.
 local function cost_of(prompt, completion, price)
-  local input, output = price.input, price.output
-  local nano = prompt * floor(input / 1000) + completion * floor(output / 1000)
-  local pico = prompt * (input % 1000) + completion * (output % 1000)
-  return math.min(nano + math.ceil(pico / 1000), MOST_MONEY)
+  local nano, pico = parts_of(prompt, price.input)
+  local more, rest = parts_of(completion, price.output)
+  return math.min(nano + more + math.ceil((pico + rest) / 1000), MOST_MONEY)
 end
 
 -- The fit: ledger/fit.ts.
@@ -382,13 +386,18 @@ local function amounts_of(asked, most)
   return { requests = 1, tokens = prompt + completion, usd = digits_of(usd) }
 end
 
-local function most_completion(prompt, count, price, left)
-  if cost_of(prompt, 0, price) > left then return -1 end
-  if price.output == 0 then return math.huge end
-  local pico = left * 1000 - prompt * price.input
-  local tokens = max(0, floor(pico / (count * price.output)))
-  while tokens > 0 and cost_of(prompt, count * tokens, price) > left do
+-- The most tokens of each completion, up to `most`, with which a request costs at most `left`.
+local function most_tokens(prompt, count, price, left, most)
+  local function fits(each) return cost_of(prompt, count * each, price) <= left end
+  if not fits(0) then return -1 end
+  if fits(most) then return most end
+  local nano, pico = parts_of(prompt, price.input)
+  local tokens = max(0, floor(((left - nano) * 1000 - pico) / (count * price.output)))
+  while not fits(tokens) do
     tokens = tokens - 1
+  end
+  while fits(tokens + 1) do
+    tokens = tokens + 1
   end
   return tokens
 end
@@ -415,7 +424,7 @@ local function fitted(asked, groups)
           if unit ~= 'usd' then
             fits = floor((left - prompt) / count)
           elseif asked.price then
-            fits = most_completion(prompt, count, asked.price, left)
+            fits = most_tokens(prompt, count, asked.price, left, most)
           end
           most = math.min(most, fits)
         end

@@ -105,7 +105,7 @@ local function fit(shape, value)
   if shape == 'money' or shape == 'money?' then
     if value == nil then return shape == 'money' and '0' or nil end
     local nano = tonumber(value)
-    if not (nano and nano < MOST and nano > -MOST) then error('not money') end
+    if not (nano and nano < HUGE and nano > -HUGE) then error('not money') end
     return value
   end
   if shape == 'text' or shape == 'text?' then
