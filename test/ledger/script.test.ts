@@ -176,7 +176,7 @@ test.each(DOCUMENTS)(
       fc.asyncProperty(changes, async (all) => {
         const spoilt = all.reduce((one, [path, value]) => changed(one, path, value), unpacked(doc))
         const text = JSON.stringify(packed(kind, spoilt))
-        const args = ['EVAL', LEDGER_DOCUMENTS, 1, 'key', '{"keep":{}}', kind, text]
+        const args = ['EVAL', LEDGER_DOCUMENTS, 1, 'key', '{"keep":{"userDays":35}}', kind, text]
         const answer = String(await redis.command(args))
         const read: unknown = answer.startsWith('{') ? JSON.parse(answer, inNumbers) : answer
         expect(read, text).toEqual(readInTypeScript(kind, text))
