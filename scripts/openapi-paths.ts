@@ -14,7 +14,7 @@ import {
   groqAnswer,
   groqRequest,
   healthAnswer,
-  readyAnswer,
+  servesAnswer,
   historyAnswer,
   historyQuery,
   loggedIn,
@@ -358,16 +358,16 @@ export const PATHS: Paths = {
       errors: [],
     },
   },
-  '/api/ready': {
+  '/api/health': {
     get: {
-      id: 'getReadiness',
+      id: 'getServes',
       tag: 'Health',
       summary: 'Whether model calls are served, as a status',
       description:
         '503 if they are answered with 503: nothing is configured, the database is away and `ON_STORE_DOWN` is `closed`, or the instance is about to end.',
       who: 'anyone',
       answers: {
-        200: { told: 'Calls are served.', content: { [JSON_TYPE]: readyAnswer } },
+        200: { told: 'Calls are served.', content: { [JSON_TYPE]: servesAnswer } },
       },
       errors: ['not_configured', 'upstream_not_configured', 'store_unavailable'],
     },

@@ -486,7 +486,7 @@ export const historyAnswer = named(
   }),
 )
 
-export const readyAnswer = z.object({ ready: z.literal(true) })
+export const servesAnswer = z.object({ status: z.literal('ok') })
 
 export const healthAnswer = named(
   'Health',
