@@ -6,7 +6,7 @@ import { asApiError } from '../../src/errors.ts'
 import { createLog } from '../../src/log.ts'
 import { adminGet, BEARER } from '../support/admin.ts'
 import { eventOf, KINDS, type Gateway } from '../support/gateways.ts'
-import { mayBeIn } from '../support/leaks.ts'
+import { mayBeIn } from '../support/secrets.ts'
 import { useWorld } from '../support/world.ts'
 
 const world = useWorld()

@@ -11,8 +11,9 @@ import { BEARER, logIn } from '../support/admin.ts'
 import { useDatabase } from '../support/database.ts'
 import { ADMIN_KEY, startGateway, type Gateway } from '../support/gateways.ts'
 import { ownJwt } from '../support/issuer.ts'
-import { mayBeIn, takeLeaks } from '../support/leaks.ts'
+import { takeLeaks } from '../support/leaks.ts'
 import { SECRET, localApp } from '../support/local-app.ts'
+import { mayBeIn } from '../support/secrets.ts'
 
 const { redis } = useDatabase()
 const log = createLog({ level: 'debug', format: 'json', write: () => undefined })

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { useEntry } from '../support/entry.ts'
-import { mayBeIn } from '../support/leaks.ts'
+import { mayBeIn } from '../support/secrets.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
 const ADMIN_KEY = 'admin-key-of-the-tests'

@@ -40,8 +40,8 @@ export function addSecret(kind: string, secret: string): void {
   }
 }
 
-/** Lets these places have a secret in this test file. Each caller says why. */
-export function mayBeIn(places: Place[], secret: string): void {
+/** Lets these places have a secret in this test file. */
+export function allowSecret(places: Place[], secret: string): void {
   for (const piece of piecesOf(secret)) allowed.set(piece, places)
 }
 

@@ -1,5 +1,5 @@
 /** Which parts of an environment, a request and an answer are secrets, for the search in `leaks.ts`. */
-import { addSecret, addText } from './leaks.ts'
+import { addSecret, addText, allowSecret, type Text } from './leaks.ts'
 
 /** The names of variables with secrets. */
 const SECRET_VARIABLE = /_(KEYS?|SECRETS?|TOKEN)$|REDIS_URL$/
@@ -10,7 +10,7 @@ export function addVariables(vars: Readonly<Record<string, string | undefined>>)
     const isUrl = name.endsWith('URL')
     if (isUrl && !URL.canParse(value)) continue
     const texts = isUrl ? [new URL(value).password] : value.split(',')
-    for (const text of texts) addSecret(name, text)
+    for (const text of texts) addToken(text, name)
   }
 }
 
@@ -20,17 +20,31 @@ const ISSUED_KEY = /^weir_1[0-9A-Za-z]{31}([0-9A-Za-z]{30})$/
 /** Headers of JSON Web Tokens are alike. */
 const SIGNED_TOKEN = /^eyJ[\w-]*\.([\w-]*)\.([\w-]*)$/
 
-/** Adds a key or a token. */
-function addToken(token: string): void {
+/** The parts of a key or a token that are secret, each with its kind. */
+function partsOf(token: string, kind = 'a key or token'): [kind: string, text: string][] {
   const [, random] = ISSUED_KEY.exec(token) ?? []
+  if (random !== undefined) return [['an issued key', random]]
   const [, claims, signature] = SIGNED_TOKEN.exec(token) ?? []
-  if (random !== undefined) addSecret('an issued key', random)
-  else if (claims === undefined || signature === undefined) addSecret('a key or token', token)
-  else {
-    addSecret('the claims of a signed token', claims)
-    addSecret('the signature of a signed token', signature)
-  }
+  if (claims === undefined || signature === undefined) return [[kind, token]]
+  return [
+    // Tokens of an issuer or a user begin alike.
+    ['the claims of a signed token', claims.slice(-23)],
+    ['the signature of a signed token', signature],
+  ]
 }
+
+function addToken(token: string, named?: string): void {
+  for (const [kind, text] of partsOf(token, named)) addSecret(kind, text)
+}
+
+/** Lets these places have a key or a token in this test file. Each caller says why. */
+export function mayBeIn(places: Text['place'][], token: string): void {
+  for (const [, text] of partsOf(token)) allowSecret(places, text)
+}
+
+/** The keys and signed tokens that a text shows. */
+export const tokensIn = (text: string): string[] =>
+  text.match(/weir_1[0-9A-Za-z]{61}|eyJ[\w-]+\.[\w-]+\.[\w-]+/g) ?? []
 
 /** The random part of a session's cookie and its signature. What stands before them says when it ends. */
 const SESSION = /weir_session=\d+\.([^;]+)/
@@ -63,7 +77,5 @@ export function addSession(headers: Headers): void {
 /** Adds the keys and tokens that an answer shows, or its error. */
 export function addAnswer(status: number, text: string): void {
   if (status >= 400) return addText({ place: 'an error', text })
-  for (const [token] of text.matchAll(/weir_1[0-9A-Za-z]{61}|eyJ[\w-]+\.[\w-]+\.[\w-]+/g)) {
-    addToken(token)
-  }
+  for (const token of tokensIn(text)) addToken(token)
 }
