@@ -52,8 +52,8 @@ export function mostCompletion(prompt: number, count: number, price: Price, left
   if (costs(0) > left) return -1
   if (price.output === 0) return Infinity
   const pico = left * PER_NANO - prompt * price.input
-  let tokens = Math.max(0, Math.floor(pico / (count * price.output)))
-  // The division may be off by a little where products pass 2^53.
+  // The division may be off by one, to either side, where products pass 2^53.
+  let tokens = Math.max(0, Math.floor(pico / (count * price.output))) + 1
   while (tokens > 0 && costs(tokens) > left) tokens -= 1
   return tokens
 }

@@ -388,7 +388,7 @@ local function most_completion(prompt, count, price, left)
   if cost_of(prompt, 0, price) > left then return -1 end
   if price.output == 0 then return math.huge end
   local pico = left * 1000 - prompt * price.input
-  local tokens = max(0, floor(pico / (count * price.output)))
+  local tokens = max(0, floor(pico / (count * price.output))) + 1
   while tokens > 0 and cost_of(prompt, count * tokens, price) > left do
     tokens = tokens - 1
   end
