@@ -17,9 +17,10 @@ import type {
   UserCommand,
 } from '../../src/ledger/commands.ts'
 import type { Price } from '../../src/ledger/money.ts'
-import type { Limits, ModelLimits } from '../../src/ledger/policy.ts'
+import { LIMITS, limitName, type Limits, type ModelLimits } from '../../src/ledger/policy.ts'
 import { readDocument } from '../../src/ledger/reading.ts'
 import {
+  UNITS,
   UNLIMITED,
   own,
   type DayDoc,
@@ -373,17 +374,15 @@ const MICRO_USD = 1000
 const MOST_USD = 1e15
 
 function drawLimits(rng: Random): Limits {
-  const limits: Record<string, number> = {}
-  for (const window of WINDOW_NAMES) {
-    for (const unit of ['requests', 'tokens', 'usd'] as const) {
-      if (!rng.chance(0.15)) continue
-      const name = `${unit}Per${window.replace(/^./, (first) => first.toUpperCase())}`
-      const limit = rng.pick(IN_A_MINUTE[unit]) * LONGER[window]
-      limits[name] =
-        unit === 'usd' && rng.chance(0.2) ? MOST_USD - rng.int(0, 9) * MICRO_USD : limit
-    }
-  }
-  return limits
+  // One limit alone is often the one that refuses.
+  const alone = rng.chance(0.5) && rng.pick(LIMITS).name
+  const drawn = LIMITS.flatMap(({ name, unit, window }) => {
+    if (alone ? name !== alone : !rng.chance(0.15)) return []
+    const isMost = unit === 'usd' && rng.chance(alone ? 0.05 : 0.2)
+    const most = MOST_USD - rng.int(0, 9) * MICRO_USD
+    return [[name, isMost ? most : rng.pick(IN_A_MINUTE[unit]) * LONGER[window]] as const]
+  })
+  return Object.fromEntries(drawn)
 }
 
 /** In pico-USD: cheap ones, whose tokens cost parts of a nano-USD, one whose output is free, and the highest. */
@@ -484,7 +483,7 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
       const some = completions.count * rng.int(256, Math.max(256, completions.tokens))
       const cost = Number(costOf({ prompt, completion: some }, price))
       const usd = (Math.ceil(cost / MICRO_USD) - rng.int(0, 1)) * MICRO_USD
-      const name = rng.pick(['usdPerDay', 'usdPerWeek', 'usdPerMonth'] as const)
+      const name = limitName('usd', rng.pick(WINDOW_NAMES))
       if (usd <= MOST_USD) rows.model = { [name]: usd }
     }
     const admit = admitOf({
@@ -615,11 +614,11 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
   }
 
   function administer(now: number): Command {
-    if (world.lasting && rng.chance(0.6)) return decide(now)
+    if (world.lasting && rng.chance(0.5)) return decide(now)
     const user = rng.pick([...USERS, 'dave'])
     const model = rng.pick([...MODELS, '*'])
-    if (world.lasting && rng.chance(0.03)) return { op: 'clear', now }
-    if (rng.chance(0.1)) return { op: 'erase', now, user }
+    if (world.lasting && rng.chance(0.06)) return { op: 'clear', now }
+    if (rng.chance(0.25)) return { op: 'erase', now, user }
     if (rng.chance(0.4)) {
       // Redis forgets an ended block by the real time, so a block must not end before the run does.
       const until = rng.pick([undefined, now + 120_000, now + 600_000])
@@ -686,7 +685,7 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
         next.push(one)
       }
     }
-    for (let n = rng.int(0, 3); n > 0; n -= 1) {
+    for (let n = rng.int(0, 5); n > 0; n -= 1) {
       const client = rng.int(0, CLIENTS - 1)
       tasks.push(() => call(client, administer(nowOf(client))))
     }
@@ -735,26 +734,26 @@ const MET_BY_STORES = [
   'more than the maximum of a plan',
 ]
 
-/** Every limit refuses, and cuts where it can. A store that shares its rules with another need not meet all of them. */
+/** Each limit refuses, and cuts where it can. A store that shares its rules with another need not meet all of them. */
 const LIMITS_MET = [
   ...WINDOW_NAMES.flatMap((window) =>
     ['tokens', 'usd'].map((unit) => `a fit of ${unit} in a ${window}`),
   ),
-  ...['everyone', 'user', 'unverified'].flatMap((of) =>
-    WINDOW_NAMES.flatMap((window) =>
-      ['requests', 'tokens', 'usd'].map((unit) => `${of} ${window} ${unit}`),
-    ),
+  ...LIMITS.map(({ unit, window }) => `a limit of ${unit} in a ${window}`),
+  ...['user', 'everyone', 'unverified'].flatMap((of) =>
+    UNITS.map((unit) => `a limit of ${unit} of ${of}`),
   ),
 ]
 
-const MET_BY_REDIS = [...MET_BY_STORES, 'a folded day', 'a shared call', 'a new user too many']
+const MET_BY_SHARED_CALLS = [...MET_BY_ALL, 'a folded day', 'a shared call']
+const MET_BY_REDIS = [...MET_BY_SHARED_CALLS, ...MET_BY_STORES, 'a new user too many']
 
 const WORLDS: [name: string, open: Open, seeds: number, met: string[]][] = [
-  ['files', filesWorld, 20, [...MET_BY_STORES, ...LIMITS_MET, 'a crash']],
-  ['Redis over REST', restWorld, 6, MET_BY_REDIS],
-  ['Redis over TCP', tcpWorld, 15, [...MET_BY_REDIS, ...LIMITS_MET]],
-  ["Miniflare's binding", bindingWorld, 10, [...MET_BY_STORES, 'a crash']],
-  ['memory', memoryWorld, 30, [...MET_BY_ALL, ...LIMITS_MET, 'a new user too many']],
+  ['files', filesWorld, 12, [...MET_BY_STORES, ...LIMITS_MET, 'a crash']],
+  ['Redis over REST', restWorld, 4, MET_BY_SHARED_CALLS],
+  ['Redis over TCP', tcpWorld, 12, [...MET_BY_REDIS, ...LIMITS_MET]],
+  ["Miniflare's binding", bindingWorld, 6, [...MET_BY_ALL, 'a crash']],
+  ['memory', memoryWorld, 20, [...MET_BY_ALL, ...LIMITS_MET, 'a new user too many']],
 ]
 
 /** Runs one seed in a new world, and compares the world with the books. */

@@ -550,7 +550,8 @@ export function keepBooks({ lasting = true } = {}) {
       const count = used[window]?.[unit] ?? 0
       const amount = reserved[unit]
       if (BigInt(count) + BigInt(amount) <= limit) continue
-      met.add(`${of} ${window} ${unit}`)
+      met.add(`a limit of ${unit} in a ${window}`)
+      met.add(`a limit of ${unit} of ${of}`)
       const resetAt = endOf(window, at)
       const amounts = { limit: Number(limit), used: Number(count), asked: Number(amount) }
       const refusal = { of, model: scope, window, unit, ...amounts, resetAt }
