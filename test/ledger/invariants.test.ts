@@ -16,6 +16,7 @@ import type {
   Settle,
   UserCommand,
 } from '../../src/ledger/commands.ts'
+import { fitted } from '../../src/ledger/fit.ts'
 import type { Price } from '../../src/ledger/money.ts'
 import { LIMITS, limitName, type Limits, type ModelLimits } from '../../src/ledger/policy.ts'
 import { readDocument } from '../../src/ledger/reading.ts'
@@ -695,6 +696,51 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
   }
 }
 
+/** Nine users spend a million dollars each, to the last token, and a tenth the rest of what money is exact to. */
+async function spendMillions(_: Random, world: World, settled: () => void): Promise<void> {
+  const [price] = HIGH_PRICES.slice(1) as [Price]
+  const [count, tokens, prompt] = [64, 200_000, 3]
+  const everyone = { total: { requestsPerMonth: 1000 } }
+  let left = 2n ** 53n
+  const running: Settle[] = []
+  for (let n = 1; n <= 9; n += 1) {
+    const admit = admitOf({
+      id: `id-${n}`,
+      user: `user-${n}`,
+      reserved: prompt + count * tokens,
+      completion: count * tokens,
+      completions: { count, tokens },
+      price,
+      limits: { model: { usdPerMonth: MOST_USD } },
+      everyone,
+      now: START,
+    })
+    const answer = await world.call(0, admit)
+    const { maximum = 0 } = answer as Extract<Answer, { maximum?: number }>
+    const completion = count * maximum
+    const cost = costOf({ prompt, completion }, price)
+    expect(cost).toBeGreaterThan(BigInt(MOST_USD) - BigInt(count) * 100_000_000n)
+    left -= cost
+    const total = prompt + completion
+    const event = { prompt, completion, total, charged: total, cost: String(cost) }
+    running.push(settleOf(admit, event))
+  }
+  const last = settleOf(
+    admitOf({ id: 'id-10', user: 'user-10', reserved: 1, now: START }),
+    { charged: 1, prompt: 1, completion: 0, total: 1 },
+    START + 1,
+  )
+  const { event } = last
+  const rest = { cost: String(left), reservedCost: String(left) }
+  await world.call(0, { ...last, op: 'enter', event: { ...event, ...rest } })
+  const look = { id: 'id-11', user: 'user-11', limits: {}, everyone, now: START + 2 }
+  await world.call(0, admitOf(look))
+  settled()
+  for (const one of running.slice(2)) await world.call(0, one)
+  await world.call(0, admitOf({ ...look, id: 'id-12' }))
+  settled()
+}
+
 function shuffled<T>(rng: Random, items: T[]): T[] {
   const order = items.map((item) => ({ item, place: rng.next() }))
   return order.sort((a, b) => a.place - b.place).map(({ item }) => item)
@@ -749,16 +795,20 @@ const MET_BY_SHARED_CALLS = [...MET_BY_ALL, 'a folded day', 'a shared call']
 const MET_BY_REDIS = [...MET_BY_SHARED_CALLS, ...MET_BY_STORES, 'a new user too many']
 
 const WORLDS: [name: string, open: Open, seeds: number, met: string[]][] = [
-  ['files', filesWorld, 12, [...MET_BY_STORES, ...LIMITS_MET, 'a crash']],
-  ['Redis over REST', restWorld, 4, MET_BY_SHARED_CALLS],
-  ['Redis over TCP', tcpWorld, 12, [...MET_BY_REDIS, ...LIMITS_MET]],
-  ["Miniflare's binding", bindingWorld, 6, [...MET_BY_ALL, 'a crash']],
-  ['memory', memoryWorld, 20, [...MET_BY_ALL, ...LIMITS_MET, 'a new user too many']],
+  ['files', filesWorld, 25, [...MET_BY_STORES, ...LIMITS_MET, 'a crash']],
+  ['Redis over REST', restWorld, 6, MET_BY_SHARED_CALLS],
+  ['Redis over TCP', tcpWorld, 30, [...MET_BY_REDIS, ...LIMITS_MET]],
+  ["Miniflare's binding", bindingWorld, 12, [...MET_BY_ALL, 'a crash']],
+  ['memory', memoryWorld, 40, [...MET_BY_ALL, ...LIMITS_MET, 'a new user too many']],
 ]
 
 /** Runs one seed in a new world, and compares the world with the books. */
-async function run(seed: number, open: Open): Promise<Books> {
-  const rng = randomOf(seed)
+async function run(
+  seed: number,
+  open: Open,
+  play = drive,
+  rng: Random = randomOf(seed),
+): Promise<Books> {
   let books: Books | undefined
   const met = new Set<string>()
   let seen: { order: number; command: Command; answer: Answer | Failed }[] = []
@@ -772,7 +822,7 @@ async function run(seed: number, open: Open): Promise<Books> {
   try {
     books = keepBooks({ lasting: world.lasting })
     const { take, check, balance, wrong } = books
-    await drive(rng, world, () => {
+    await play(rng, world, () => {
       for (const { command, answer } of seen.sort((a, b) => a.order - b.order)) {
         take(command, answerOf(answer))
       }
@@ -808,3 +858,29 @@ test.each(WORLDS)(
     expect(wanted.filter((note) => !met.has(note))).toEqual([])
   },
 )
+
+test.each(WORLDS)('money is exact to the nano-dollar up to nine million dollars: %s', async (_, open) => {
+  const calm = { ...randomOf(1), chance: () => false }
+  await run(1, open, spendMillions, calm)
+})
+
+test('a fit takes the last token that what is left pays for, and no other', () => {
+  const rng = randomOf(7)
+  for (let n = 0; n < 20_000; n += 1) {
+    const price = rng.pick([...PRICES, ...HIGH_PRICES])
+    const [prompt, count] = [rng.int(1, 3000), rng.pick([1, 2, 5, 64])]
+    const tokens = 131_072
+    const cost = costOf({ prompt, completion: count * rng.int(256, tokens) }, price)
+    const left = Number(cost) - rng.int(0, 1)
+    const usedPerDay = { requests: 0, tokens: 0, usd: MOST_USD - left }
+    const completion = count * tokens
+    const granted = fitted(
+      { reserved: prompt + completion, completion, completions: { count, tokens }, price },
+      [{ of: 'user', model: '*', limits: { usdPerDay: MOST_USD }, used: { day: usedPerDay } }],
+    )!
+    const costs = (some: number) => costOf({ prompt, completion: count * some }, price)
+    const isPaid = granted === 256 || costs(granted) <= BigInt(left)
+    const isLast = granted === tokens || costs(granted + 1) > BigInt(left)
+    expect(isPaid && isLast, JSON.stringify({ prompt, count, price, left, granted })).toBe(true)
+  }
+})

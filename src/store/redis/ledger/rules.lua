@@ -47,7 +47,8 @@ local function correct(windows, lease, charged)
     if counted and counted.start == start_of(window, at) then
       for i = 1, #UNITS do
         local unit = UNITS[i]
-        counted[unit] = max(0, counted[unit] + charged[unit] - reserved[unit])
+        -- The difference first, so that no sum on the way passes 2^53.
+        counted[unit] = max(0, counted[unit] + (charged[unit] - reserved[unit]))
       end
       counted.usd = digits_of(counted.usd)
     end
