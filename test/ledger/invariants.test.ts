@@ -696,13 +696,26 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
   }
 }
 
-/** Nine users spend a million dollars each, to the last token, and a tenth the rest of what money is exact to. */
+/** What pays for 90,625 tokens of each completion, to the nano-dollar, where a division of doubles finds one less. */
+const PAYS_FOR_90_625 = 580_000_299_982_600
+
+/** Nine users spend a million dollars each, to the last token, and a tenth the rest of nine million. */
 async function spendMillions(_: Random, world: World, settled: () => void): Promise<void> {
   const [price] = HIGH_PRICES.slice(1) as [Price]
   const [count, tokens, prompt] = [64, 200_000, 3]
   const everyone = { total: { requestsPerMonth: 1000 } }
-  let left = 2n ** 53n
+  let left = 9_000_000_000_000_000n
   const running: Settle[] = []
+
+  async function enter(user: string, cost: bigint): Promise<void> {
+    left -= cost
+    const paid = { cost: String(cost), reservedCost: String(cost) }
+    const usage = { charged: 1, prompt: 1, completion: 0, total: 1 }
+    const admit = admitOf({ id: `entry of ${user}`, user, reserved: 1, now: START })
+    await world.call(0, { ...settleOf(admit, { ...usage, ...paid }), op: 'enter' })
+  }
+
+  await enter('user-1', BigInt(MOST_USD - PAYS_FOR_90_625))
   for (let n = 1; n <= 9; n += 1) {
     const admit = admitOf({
       id: `id-${n}`,
@@ -713,31 +726,28 @@ async function spendMillions(_: Random, world: World, settled: () => void): Prom
       price,
       limits: { model: { usdPerMonth: MOST_USD } },
       everyone,
-      now: START,
+      now: START + 1001,
     })
     const answer = await world.call(0, admit)
     const { maximum = 0 } = answer as Extract<Answer, { maximum?: number }>
+    if (n === 1) expect(maximum).toBe(90_625)
     const completion = count * maximum
     const cost = costOf({ prompt, completion }, price)
-    expect(cost).toBeGreaterThan(BigInt(MOST_USD) - BigInt(count) * 100_000_000n)
     left -= cost
     const total = prompt + completion
     const event = { prompt, completion, total, charged: total, cost: String(cost) }
     running.push(settleOf(admit, event))
   }
-  const last = settleOf(
-    admitOf({ id: 'id-10', user: 'user-10', reserved: 1, now: START }),
-    { charged: 1, prompt: 1, completion: 0, total: 1 },
-    START + 1,
-  )
-  const { event } = last
-  const rest = { cost: String(left), reservedCost: String(left) }
-  await world.call(0, { ...last, op: 'enter', event: { ...event, ...rest } })
-  const look = { id: 'id-11', user: 'user-11', limits: {}, everyone, now: START + 2 }
+  await enter('user-10', left)
+  const look = { id: 'look-1', user: 'user-11', limits: {}, everyone, now: START + 1002 }
   await world.call(0, admitOf(look))
+  // Nothing more is admitted that costs money.
+  const cheap = { input: 1, output: 1 }
+  const more = await world.call(0, admitOf({ ...look, id: 'more', price: cheap }))
+  expect(more).toMatchObject({ ok: false, reason: 'limit', unit: 'usd', window: 'month' })
   settled()
   for (const one of running.slice(2)) await world.call(0, one)
-  await world.call(0, admitOf({ ...look, id: 'id-12' }))
+  await world.call(0, admitOf({ ...look, id: 'look-2' }))
   settled()
 }
 
@@ -859,10 +869,13 @@ test.each(WORLDS)(
   },
 )
 
-test.each(WORLDS)('money is exact to the nano-dollar up to nine million dollars: %s', async (_, open) => {
-  const calm = { ...randomOf(1), chance: () => false }
-  await run(1, open, spendMillions, calm)
-})
+test.each(WORLDS)(
+  'money is exact to the nano-dollar up to nine million dollars: %s',
+  async (_, open) => {
+    const calm = { ...randomOf(1), chance: () => false }
+    await run(1, open, spendMillions, calm)
+  },
+)
 
 test('a fit takes the last token that what is left pays for, and no other', () => {
   const rng = randomOf(7)

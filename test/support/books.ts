@@ -52,8 +52,8 @@ const MONEY = ['cost', 'reservedCost', 'lostCost'] as const
 /** The fewest completion tokens that a request without a maximum is granted. */
 const FEWEST = 256
 
-/** Money is exact up to this amount. */
-const MOST_NANO = 2n ** 53n
+/** Everyone together is admitted up to this amount of money, or of tokens, in a month and in a week. */
+const MOST = 9_000_000_000_000_000n
 
 /** When the window of a moment began, by the calendar. */
 export function startOf(window: string, at: number): number {
@@ -94,7 +94,7 @@ export function costOf(
 
 /** Money as a document or an answer has it. */
 function plain(nano: bigint): number {
-  if (nano > MOST_NANO) throw new Error(`The test charges ${nano} nano-USD, which is too much.`)
+  if (nano > MOST) throw new Error(`The test charges ${nano} nano-USD, which is too much.`)
   return Number(nano)
 }
 
@@ -556,6 +556,16 @@ export function keepBooks({ lasting = true } = {}) {
       const amounts = { limit: Number(limit), used: Number(count), asked: Number(amount) }
       const refusal = { of, model: scope, window, unit, ...amounts, resetAt }
       return must(command, answer, { ok: false, reason: 'limit', ...refusal })
+    }
+    for (const window of ['month', 'week']) {
+      for (const unit of ['tokens', 'usd'] as const) {
+        const { [unit]: count } = counted(everyone, window, '*', at)
+        if (BigInt(count) + BigInt(reserved[unit]) <= MOST) continue
+        met.add('more than can be counted')
+        const amounts = { limit: Number(MOST), used: Number(count) }
+        const refusal = { of: 'everyone', model: '*', window, unit, ...amounts }
+        return must(command, answer, { ok: false, reason: 'limit', ...refusal })
+      }
     }
     if (!known && newUsers) {
       const { network, perMinute } = newUsers

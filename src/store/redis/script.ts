@@ -15,7 +15,7 @@ import {
 } from '../../ledger/commands.ts'
 import { DEFAULT_PLAN, TOTAL } from '../../ledger/plans.ts'
 import { MOST_MONEY } from '../../ledger/money.ts'
-import { LIMITS, NOTHING } from '../../ledger/policy.ts'
+import { LIMITS, MOST_LIMITS, NOTHING } from '../../ledger/policy.ts'
 import { INDEX_MS } from '../../ledger/requests.ts'
 import {
   ALL_MODELS,
@@ -64,6 +64,7 @@ const CONSTANTS: Record<string, unknown> = {
       { unit, window, rank, waits: WINDOWS[window].waits },
     ]),
   ),
+  MOST_LIMITS,
   NOTHING,
   MONEY: Object.fromEntries(MONEY_FIELDS.map((name) => [name, 1])),
   MOST_MONEY,

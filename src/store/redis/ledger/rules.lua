@@ -323,6 +323,12 @@ local function groups_of(model, policy, usage)
   return groups
 end
 
+-- What everyone uses, against the most that can be counted.
+local function most_of(at)
+  local used = everyones(ALL_MODELS, at)
+  return { of = 'everyone', model = ALL_MODELS, limits = MOST_LIMITS, used = used }
+end
+
 -- Changes the groups, which are the step's own.
 local function with_reserved(groups, lease)
   for i = 1, #groups do
@@ -589,6 +595,8 @@ local function admit(command, now)
     local refusal = refuse(groups[i], reserved, at)
     if refusal then return { answer = refusal } end
   end
+  local too_much = refuse(most_of(at), reserved, at)
+  if too_much then return { answer = too_much } end
 
   local newcomer
   if not known and command.newUsers then
