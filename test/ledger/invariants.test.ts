@@ -380,7 +380,7 @@ function drawLimits(rng: Random): Limits {
   const drawn = LIMITS.flatMap(({ name, unit, window }) => {
     if (alone ? name !== alone : !rng.chance(0.15)) return []
     const isMost = unit === 'usd' && rng.chance(alone ? 0.05 : 0.2)
-    const most = MOST_USD - rng.int(0, 9) * MICRO_USD
+    const most = MOST_USD - rng.pick([0, 1, 5]) * MICRO_USD
     return [[name, isMost ? most : rng.pick(IN_A_MINUTE[unit]) * LONGER[window]] as const]
   })
   return Object.fromEntries(drawn)
@@ -498,7 +498,7 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
       limits: rows,
       ...(completions ? { completions } : rng.chance(0.3) && { maximum: completion }),
       ...(price && { price }),
-      ...(rng.chance(0.5) && { unverified: rng.pick([1, 5, 20, 97]) }),
+      ...(rng.chance(0.5) && { unverified: rng.pick([1, 5, 20, 99]) }),
       // A crash forgets the counts of new users, and the books do not.
       ...(!world.crash && rng.chance(0.5) && { newUsers: { network: 'net', perMinute: 1 } }),
       ...(everyone && { everyone: rowsOf(everyone, model) }),
