@@ -1,6 +1,6 @@
 /** The errors for requests that are refused. */
 import { ApiError } from '../errors.ts'
-import { MODELS_PER_USER, type Refusal } from '../ledger/commands.ts'
+import { MODELS_COUNTED, MODELS_PER_USER, type Refusal } from '../ledger/commands.ts'
 import { isTotal, type Of } from '../ledger/policy.ts'
 import type { Unit } from '../ledger/shapes.ts'
 import { WINDOWS } from '../ledger/windows.ts'
@@ -14,6 +14,12 @@ const ASKED: Record<Unit, (amount: string) => string> = {
   requests: (amount) => `${amount} request`,
   tokens: (amount) => `up to ${amount} tokens`,
   usd: (amount) => `up to $${amount}`,
+}
+
+/** The most models that a user may use. */
+const MODELS_OF = {
+  day: `${MODELS_PER_USER} different models today`,
+  month: `${MODELS_COUNTED} different models this month`,
 }
 
 /** The error for one new user too many of a network in this minute. */
@@ -55,7 +61,7 @@ export function refusalError(refusal: Refusal, model: string, now: number): ApiE
     case 'models':
       return new ApiError(
         'model_not_allowed',
-        `You have used ${MODELS_PER_USER} different models today, the maximum; ${model} would be one more.`,
+        `You have used ${MODELS_OF[refusal.window]}, the maximum; ${model} would be one more.`,
         { param: 'model' },
       )
     case 'running':

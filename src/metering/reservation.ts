@@ -100,8 +100,9 @@ export function reservationOf(
   // Upstream may ignore a maximum that is none, or read a text as a number.
   const assumed = given.length > 0 && given.every(isAmount) ? 0 : rules.maxCompletionTokens
   const maximum = fields.length === 0 ? 0 : Math.max(assumed, ...given.map(amountOf))
-  const completions = Math.min(numberOf(body), Math.floor(MAX_RESERVATION / Math.max(1, maximum)))
-  const completion = completions * maximum
+  const most = MAX_RESERVATION - prompt
+  const completions = Math.min(numberOf(body), Math.max(1, Math.floor(most / Math.max(1, maximum))))
+  const completion = Math.min(completions * maximum, most)
   const bounds = { tokens: prompt + completion, completion, promptBytes }
 
   const [field] = fields

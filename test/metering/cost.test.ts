@@ -4,6 +4,7 @@ import { costOf, type Price } from '../../src/metering/cost.ts'
 import { newRow } from '../../src/ledger/documents.ts'
 import { end, open } from '../../src/ledger/tally.ts'
 import type { Event, Row } from '../../src/ledger/shapes.ts'
+import { amounts } from '../support/amounts.ts'
 import { eventOf } from '../support/commands.ts'
 
 type Used = Pick<Row, 'prompt' | 'cached' | 'completion' | 'charged'>
@@ -66,7 +67,7 @@ const ended: fc.Arbitrary<Event> = fc
     )
   })
 
-const admitted = (row: Row, { reserved: tokens }: Event): Row => open(row, { requests: 1, tokens })
+const admitted = (row: Row, { reserved: tokens }: Event): Row => open(row, amounts(1, tokens))
 
 /** The ledger's row after these requests. */
 const rowOf = (events: Event[]): Row =>

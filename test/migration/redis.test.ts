@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { amounts } from '../support/amounts.ts'
 import { windowsOf } from '../support/seed.ts'
 import { readConfig, type Database } from '../../src/config/config.ts'
 import { createLog } from '../../src/log.ts'
@@ -26,6 +27,7 @@ import {
   type ThinRow,
   type UsageDoc,
 } from '../../src/ledger/shapes.ts'
+import { readDocument } from '../../src/ledger/reading.ts'
 import { DAY_MS, dateOf } from '../../src/ledger/windows.ts'
 import type { UserParts } from '../../src/ledger/merge.ts'
 import { createIds } from '../../src/identity/ids.ts'
@@ -708,16 +710,16 @@ test('a document of an older version is read with its present meaning', async ()
 })
 
 describe("everyone's counters", () => {
-  const quota = (at: number, requests: number): QuotaDoc => ({
+  const quota = (at: number, requests: number, usd = 0): QuotaDoc => ({
     v: VERSION,
     at,
-    windows: windowsOf({ requests, tokens: 10 * requests }, at),
+    windows: windowsOf(amounts(requests, 10 * requests, usd), at),
   })
   const bring = (id: string, ...items: [string, QuotaDoc][]) =>
     importTo().bring(id, 0, { kind: 'quotas', items })
   const there = async (scope = '') => {
     const text = await redis.command(['GET', `weir:{2}:quota${scope}`])
-    return text ? (JSON.parse(String(text)) as QuotaDoc) : undefined
+    return text ? readDocument('quota', JSON.parse(String(text))) : undefined
   }
 
   test('of the same day are added, for all models and for each', async () => {
@@ -750,15 +752,16 @@ describe("everyone's counters", () => {
 
   test('do not import a clock that is ahead, nor usage of that time', async () => {
     const ahead = quota(NOON + DAY_MS, 3)
-    const minute = { start: NOON, requests: 1, tokens: 2 }
+    const minute = { start: NOON, ...amounts(1, 2) }
     await bring('id', ['*', { ...ahead, windows: { ...ahead.windows, minute } }])
     expect(await there()).toEqual({ v: VERSION, at: NOON, windows: { minute } })
   })
 
   test('of an unused model are left out', async () => {
-    await bring('id', ['*', quota(NOON - 9 * DAY_MS, 1)], ['a', quota(NOON - 9 * DAY_MS, 1)])
+    const old = NOON - 33 * DAY_MS
+    await bring('id', ['*', quota(old, 1)], ['a', quota(old, 1)])
     expect(await there(':a')).toBeUndefined()
-    expect(await there()).toMatchObject({ at: NOON - 9 * DAY_MS })
+    expect(await there()).toMatchObject({ at: old })
   })
 
   test.each([
