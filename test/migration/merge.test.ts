@@ -428,6 +428,30 @@ describe('counters of limits', () => {
   })
 })
 
+test('what keys were charged is added by key and month, also where one side knows no keys', () => {
+  const [month, before] = [startOf('month', NOON), startOf('month', NOON - 30 * DAY_MS)]
+  const of = (start: number, usd: number) => ({ start, ...amounts(1, 2, usd) })
+  const one = userOf({ at: NOON, keysCharged: { a: of(month, 3), b: of(before, 5) } })
+  const other = userOf({ at: NOON, keysCharged: { a: of(month, 4), b: of(month, 6) } })
+  const merged = (first: UserParts, second: UserParts) =>
+    mergeUser(first, second, TERMS).usage?.keysCharged
+  const both = { a: { start: month, ...amounts(2, 4, 7) }, b: of(month, 6) }
+  expect(merged(one, other)).toEqual(both)
+  expect(merged(other, one)).toEqual(both)
+  const none = userOf({ at: NOON })
+  expect(merged(one, none)).toEqual(one.usage?.keysCharged)
+  expect(merged(none, one)).toEqual(one.usage?.keysCharged)
+  expect(merged(none, none)).toBeUndefined()
+})
+
+test('the last limited window is that of the side that is limited longest', () => {
+  const until = (limitedUntil?: number) =>
+    userOf({ at: NOON, ...(limitedUntil !== undefined && { limitedUntil }) })
+  const merged = (one?: number, other?: number) =>
+    mergeUser(until(one), until(other), TERMS).usage?.limitedUntil
+  expect([merged(5, 7), merged(7, 5), merged(undefined, 7), merged()]).toEqual([7, 7, 7, undefined])
+})
+
 test('the indexes get the usage of both sides', () => {
   const rows = (charged: number): Record<string, Row> => ({ a: { ...newRow(), charged } })
   const one = userOf({ ...usedToday(rows(5), NOON), seen: NOON, indexed: { at: 1, tokens: 1 } })

@@ -800,6 +800,78 @@ describe("everyone's counters", () => {
   })
 })
 
+describe('money beyond the digits that Lua writes', () => {
+  /** In nano-USD: more than a million dollars, to the last digit. */
+  const COST = 1_234_567_890_123_457
+  const dear = (id: string, user: string, at: number): Enter => {
+    const { event, ...rest } = entry(id)
+    const cost = String(COST)
+    return { ...rest, user, now: at, event: { ...event, user, at, cost, reservedCost: cost } }
+  }
+  /** What the reducer keeps of one request of each user a day. */
+  const historyOf = (...users: string[]) => {
+    const state = reducerState(RETENTION)
+    for (const at of [NOON - DAY_MS, NOON]) {
+      for (const user of users) state.do(dear(`${user} ${at}`, user, at))
+    }
+    return state
+  }
+  const DATES = [dateOf(NOON - DAY_MS), dateOf(NOON)]
+  const costs = async (dates = DATES) =>
+    (await store.days(dates)).map(({ total, models }) => [total.cost, models['a/one']?.cost])
+
+  test("is added exactly in days and in everyone's counters, whether an import or requests come first", async () => {
+    const { days, quotas } = historyOf('alice', 'bob')
+    const bring = async () => {
+      await importTo().bring('days', 0, { kind: 'days', items: [...days.values()] })
+      await importTo().bring('quotas', 0, { kind: 'quotas', items: [...quotas] })
+    }
+    const used = async () => {
+      const users = { sort: 'tokens' as const, limit: 0, now: NOON }
+      const { quotas } = await store.overview({ dates: DATES, users, events: 0 })
+      return ['*', 'a/one'].flatMap((scope) =>
+        ['month', 'week', 'day'].map((window) => quotas[scope]?.windows[window]?.usd),
+      )
+    }
+    for (const before of [true, false]) {
+      await redis.flush()
+      if (!before) await bring()
+      for (const at of [NOON - DAY_MS, NOON]) await store.replay([dear(`carol ${at}`, 'carol', at)])
+      if (before) await bring()
+      expect(await costs()).toEqual(DATES.map(() => [3 * COST, 3 * COST]))
+      expect(await used()).toEqual(['*', 'a/one'].flatMap(() => [6 * COST, 6 * COST, 3 * COST]))
+    }
+    // The day is folded when the next one begins.
+    await store.execute(admitOf({ id: 'next', now: NOON + DAY_MS }))
+    expect(await costs()).toEqual(DATES.map(() => [3 * COST, 3 * COST]))
+  })
+
+  test('is kept exactly in the documents of an imported user that requests change', async () => {
+    const state = historyOf('alice')
+    const price = { input: 0, output: 99_999_999_999 }
+    const tokens = 12_345_679
+    const running = admitOf({ id: 'running', reserved: tokens, completion: tokens, price })
+    state.do(running)
+    const [usage, past] = [state.usage.get('alice'), state.past.get('alice')]
+    await importTo().bring('id', 0, { kind: 'users', items: [{ id: 'alice', usage, past }] })
+    // It changes another model, then the day ends, and then a request of the day before ends.
+    await store.execute(admitOf({ id: 'other', model: 'b/two', now: NOON + 1 }))
+    const tomorrow = NOON + DAY_MS - 1000
+    await store.execute(admitOf({ id: 'next', model: 'b/two', now: tomorrow }))
+    const { event } = settleOf(running, { cost: String(COST - 2) })
+    const ended = { op: 'settle', now: tomorrow, user: 'alice', event } as const
+    expect(await store.execute(ended)).toEqual({ applied: true })
+    const user = await store.user('alice')
+    const rows = DATES.map((date) => user?.past.days[date]?.['a/one'])
+    expect(rows.map((row) => row?.cost)).toEqual([COST, 2 * COST - 2])
+    expect(user?.usage.windows['month']?.usd).toBe(3 * COST - 2)
+    expect(user?.usage.models['a/one']?.windows['month']?.usd).toBe(3 * COST - 2)
+    const [told] = await store.events(1)
+    const reservedCost = (BigInt(tokens) * BigInt(price.output) + 999n) / 1000n
+    expect(told).toMatchObject({ reservedCost: `${reservedCost}`, cost: `${COST - 2}` })
+  })
+})
+
 test('a frozen copy of another version is not continued', async () => {
   await writeOld([linesOf(0)])
   const copy = `${file}.migrating`

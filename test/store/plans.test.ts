@@ -240,7 +240,8 @@ describe.each(stores)('%s', (_, open) => {
     await plan('default', { limits: { '*': DAILY }, maxCompletionTokens: 30 })
     expect(await admit({ maximum: 31 })).toEqual({ ok: false, reason: 'maximum', limit: 30 })
     expect(await admit({ maximum: 30 })).not.toHaveProperty('maximum')
-    const request = admitOf({ id: 'two', reserved: 150, completions: { count: 2, tokens: 60 } })
+    const asked = { reserved: 150, completion: 120, completions: { count: 2, tokens: 60 } }
+    const request = admitOf({ id: 'two', ...asked })
     expect(await store.execute(request)).toMatchObject({ ok: true, maximum: 30 })
     expect(await rowOf(store)).toMatchObject({ reserved: 100 + 150 - 2 * 30 })
     const event = settleOf(request, { charged: 15 })
