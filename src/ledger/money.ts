@@ -4,6 +4,7 @@
  * In arithmetic an amount is a number, exact up to 2^53 nano-USD ($9.0 million). In documents, events and answers of
  * scripts it is a text of digits, because Lua writes numbers with 14 digits.
  */
+import { MAX_RESERVATION } from './commands.ts'
 
 /** What a token costs, in whole pico-USD. */
 export type Price = {
@@ -44,7 +45,8 @@ export function costOf({ prompt, cached = 0, completion }: PricedTokens, price: 
 }
 
 /**
- * The most completion tokens, of each of `count` completions, with which a request costs at most `left` nano-USD.
+ * The most completion tokens, of each of `count` completions, with which a request costs at most `left` nano-USD. They
+ * are not more than a reservation can be, since a number beyond 2^53 cannot be counted down.
  * Infinity if they are free; negative if the prompt alone costs more.
  */
 export function mostCompletion(prompt: number, count: number, price: Price, left: number): number {
@@ -52,7 +54,8 @@ export function mostCompletion(prompt: number, count: number, price: Price, left
   if (costs(0) > left) return -1
   if (price.output === 0) return Infinity
   const pico = left * PER_NANO - prompt * price.input
-  let tokens = Math.max(0, Math.floor(pico / (count * price.output)))
+  const most = Math.floor(MAX_RESERVATION / count)
+  let tokens = Math.min(Math.max(0, Math.floor(pico / (count * price.output))), most)
   // The division may be off by a little where products pass 2^53.
   while (tokens > 0 && costs(tokens) > left) tokens -= 1
   return tokens

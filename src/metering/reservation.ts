@@ -6,6 +6,7 @@
  * indentation up to 3 of a byte. strict reserves for both. Two bytes per token (balanced) are enough for ordinary text.
  */
 import { ApiError } from '../errors.ts'
+import { MAX_RESERVATION } from '../ledger/commands.ts'
 import { missingBytes } from './cut-text.ts'
 
 /** The metered routes: the path after `/openai/v1/`. */
@@ -48,9 +49,6 @@ const TOKENS_PER_MESSAGE = 16
 
 /** Image data is not text; vision models charge by tiles, a few thousand tokens at most. */
 const TOKENS_PER_IMAGE = 6_400
-
-/** The largest reservation: far above any limit, and still exact in a sum. */
-const MAX_RESERVATION = 1_000_000_000_000
 
 /**
  * strict adds these to the byte of the body: 4 tokens in all for a byte of the JSON that templates print. The densest is

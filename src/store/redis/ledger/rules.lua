@@ -389,6 +389,7 @@ local function most_completion(prompt, count, price, left)
   if price.output == 0 then return math.huge end
   local pico = left * 1000 - prompt * price.input
   local tokens = max(0, floor(pico / (count * price.output)))
+  tokens = math.min(tokens, floor(MAX_RESERVATION / count))
   while tokens > 0 and cost_of(prompt, count * tokens, price) > left do
     tokens = tokens - 1
   end
