@@ -54,9 +54,6 @@ export const SESSIONS_PER_USER = 64
  */
 export const MAX_TOKENS = 1_000_000_000
 
-/** The largest reservation: far above any limit, and still exact in a sum. */
-export const MAX_RESERVATION = 1_000_000_000_000
-
 /** A user may have this many keys. */
 export const KEYS_PER_USER = 20
 

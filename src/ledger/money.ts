@@ -4,7 +4,6 @@
  * In arithmetic an amount is a number, exact up to 2^53 nano-USD ($9.0 million). In documents, events and answers of
  * scripts it is a text of digits, because Lua writes numbers with 14 digits.
  */
-import { MAX_RESERVATION } from './commands.ts'
 
 /** What a token costs, in whole pico-USD. */
 export type Price = {
@@ -16,6 +15,9 @@ export type Price = {
 
 /** Tokens of a request or of a reservation. `cached` is a part of `prompt`. */
 export type PricedTokens = { prompt: number; cached?: number; completion: number }
+
+/** The largest reservation, in tokens: far above any limit, and still exact in a sum. */
+export const MAX_RESERVATION = 1_000_000_000_000
 
 /** A cost beyond this amount, in nano-USD, counts as this amount. */
 export const MOST_MONEY = Number.MAX_SAFE_INTEGER

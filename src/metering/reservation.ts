@@ -6,7 +6,7 @@
  * indentation up to 3 of a byte. strict reserves for both. Two bytes per token (balanced) are enough for ordinary text.
  */
 import { ApiError } from '../errors.ts'
-import { MAX_RESERVATION } from '../ledger/commands.ts'
+import { MAX_RESERVATION } from '../ledger/money.ts'
 import { missingBytes } from './cut-text.ts'
 
 /** The metered routes: the path after `/openai/v1/`. */

@@ -5,7 +5,6 @@ import {
   FIT_MIN_TOKENS,
   KEYS_PER_USER,
   LATE_SETTLE_MS,
-  MAX_RESERVATION,
   MODELS_COUNTED,
   MODELS_PER_USER,
   NETWORKS,
@@ -16,7 +15,7 @@ import {
   SYNCS_PER_MINUTE,
 } from '../../ledger/commands.ts'
 import { DEFAULT_PLAN, TOTAL } from '../../ledger/plans.ts'
-import { MOST_MONEY } from '../../ledger/money.ts'
+import { MAX_RESERVATION, MOST_MONEY } from '../../ledger/money.ts'
 import { LIMITS, NOTHING } from '../../ledger/policy.ts'
 import { INDEX_MS } from '../../ledger/requests.ts'
 import {
