@@ -5,6 +5,7 @@
 import {
   ENTER_MS,
   LATE_SETTLE_MS,
+  MODELS_COUNTED,
   MODELS_PER_USER,
   NETWORKS,
   RUNNING_PER_USER,
@@ -32,6 +33,7 @@ import {
   whole,
   withPastRow,
   type Account,
+  rowsOf,
 } from './documents.ts'
 import {
   LIMITS,
@@ -211,8 +213,12 @@ function tooMany(
   at: number,
   { plan }: Policy,
 ): Refusal | undefined {
-  if (!own(usage.models, model) && Object.keys(usage.models).length >= MODELS_PER_USER) {
-    return { ok: false, reason: 'models' }
+  const use = own(usage.models, model)
+  if (!use && Object.keys(usage.models).length >= MODELS_COUNTED) {
+    return { ok: false, reason: 'models', window: 'month' }
+  }
+  if (use?.row.requests === undefined && Object.keys(rowsOf(usage)).length >= MODELS_PER_USER) {
+    return { ok: false, reason: 'models', window: 'day' }
   }
   const limit = Math.min(plan.doc?.concurrentRequests ?? RUNNING_PER_USER, RUNNING_PER_USER)
   return runningAt(usage.leases, at) >= limit ? { ok: false, reason: 'running', limit } : undefined

@@ -615,6 +615,18 @@ local function refuse_with(command, refusal, known, at)
   return { answer = with(refusal, 'counted', true), refused = entry, refusals = refusals }
 end
 
+-- The window in which a user has used as many models as are allowed, if this is one more.
+local function models_full(usage, model)
+  local use, known = use_of(usage, model), size(usage.models)
+  if not use and known >= MODELS_COUNTED then return 'month' end
+  if use and use.row.requests or known < MODELS_PER_USER then return nil end
+  local today = 0
+  for name in pairs(usage.models) do
+    if use_of(usage, name).row.requests then today = today + 1 end
+  end
+  return today >= MODELS_PER_USER and 'day' or nil
+end
+
 local function admit(command, now)
   local id, user, model = command.id, command.user, command.model
   local known = load_user('usage', user)
@@ -636,8 +648,9 @@ local function admit(command, now)
   if not command.price and is_in_dollars(groups) then
     return refuse_with(command, refused('unpriced'), known, at)
   end
-  if not usage.models[model] and size(usage.models) >= MODELS_PER_USER then
-    return refuse_with(command, refused('models'), known, at)
+  local window = models_full(usage, model)
+  if window then
+    return refuse_with(command, with(refused('models'), 'window', window), known, at)
   end
   local most = math.min(plan and plan.concurrentRequests or RUNNING_PER_USER, RUNNING_PER_USER)
   if size(usage.leases) >= most and running_at(usage.leases, at) >= most then
