@@ -3,7 +3,7 @@ import type { Config } from '../config/config.ts'
 import type { Deps } from '../context.ts'
 import type { ApiError } from '../errors.ts'
 import type { Admit, Admitted, Refusal } from '../ledger/commands.ts'
-import { amountsOf, isFitted, leastOf, type Asked } from '../ledger/fit.ts'
+import { amountsOf, cutTo, isFitted, leastOf, type Asked } from '../ledger/fit.ts'
 import { labelWords } from '../ledger/labels.ts'
 import type { Price } from '../ledger/money.ts'
 import { rowsFor } from '../ledger/policy.ts'
@@ -94,10 +94,18 @@ export function createGate(
     return error
   }
 
-  /** The admission, with the refusals that were counted here since the last one. */
-  function withRefusals(admit: Admit): Admit {
+  /** Asks the store, and tells it the refusals that were counted here since the last time. */
+  async function ask(admit: Admit): Promise<(Admitted | Refusal) & Degraded> {
     const refusals = counter.take()
-    return refusals ? { ...admit, refusals } : admit
+    if (!refusals) return store.execute(admit)
+    let isTold = false
+    try {
+      const answer = await store.execute({ ...admit, refusals })
+      isTold = !answer.degraded
+      return answer
+    } finally {
+      if (!isTold) counter.giveBack(refusals)
+    }
   }
 
   return async function admit(entrant) {
@@ -107,7 +115,7 @@ export function createGate(
       counter.count(error, entrant.model)
       throw error
     }
-    const answer = await store.execute(withRefusals(command(config, entrant, now())))
+    const answer = await ask(command(config, entrant, now()))
     if (answer.ok) {
       counter.admitted(entrant.model)
       if (answer.unknownPlan !== undefined) unknownPlan(answer.unknownPlan)
@@ -175,7 +183,7 @@ function asking(
   { prices }: Readonly<Config>,
 ): (Refusal & Degraded) | undefined {
   if (refusal.reason !== 'limit') return refusal
-  const asked = askedOf(reservation, own(prices, model))
+  const asked = cutTo(askedOf(reservation, own(prices, model)), refusal.maximum)
   const full = amountsOf(asked)
   const { unit } = refusal
   const amount = isFitted(refusal, full) ? amountsOf(asked, leastOf(asked))[unit] : full[unit]

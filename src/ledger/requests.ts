@@ -116,7 +116,7 @@ export function admit(
     accessRefused(command, profile, policy, at) ??
     unpriced(command, groups) ??
     tooMany(usage, model, at, policy) ??
-    firstRefusal(groups, reserved, at)
+    firstRefusal(groups, reserved, at, policy)
   if (refusal) return refuseWith(command, refusal, known, at, view)
 
   const newUsers = known ? {} : newUsersOf(command, at, view)
@@ -226,10 +226,16 @@ const lastEnd = (groups: Standing[], at: number): number =>
       .flatMap(({ limits }) => windowsIn(limits).map((window) => endOf(window, at))),
   )
 
-function firstRefusal(groups: Standing[], reserved: Amounts, at: number): Refusal | undefined {
+function firstRefusal(
+  groups: Standing[],
+  reserved: Amounts,
+  at: number,
+  { plan }: Policy,
+): Refusal | undefined {
+  const maximum = plan.doc?.maxCompletionTokens
   for (const group of groups) {
     const refusal = refuse(group, reserved, at)
-    if (refusal) return refusal
+    if (refusal) return maximum === undefined ? refusal : { ...refusal, maximum }
   }
   return undefined
 }
@@ -432,7 +438,11 @@ const withReserved = (groups: Standing[], { reserved }: Lease): Standing[] =>
   })
 
 /** The refusal, if the reservation would pass one of the limits. */
-function refuse(group: Standing, reserved: Amounts, at: number): Refusal | undefined {
+function refuse(
+  group: Standing,
+  reserved: Amounts,
+  at: number,
+): Extract<Refusal, { reason: 'limit' }> | undefined {
   const { of, model } = group
   for (const { name, unit, window } of LIMITS) {
     const limit = group.limits[name]

@@ -639,7 +639,10 @@ local function admit(command, now)
 
   for i = 1, #groups do
     local refusal = refuse(groups[i], reserved, at)
-    if refusal then return refuse_with(command, refusal, known, at) end
+    if refusal then
+      refusal.maximum = plan and plan.maxCompletionTokens
+      return refuse_with(command, refusal, known, at)
+    end
   end
 
   local newcomer
