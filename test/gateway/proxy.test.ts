@@ -1020,7 +1020,10 @@ describe('the headers of what is left', () => {
       limits: [
         {
           ...{ of: 'user', model: MODEL, limits: { tokensPerMinute: 70, requestsPerDay: 7 } },
-          used: { minute: { requests: 2, tokens: 90 }, day: { requests: 3, tokens: 4 } },
+          used: {
+            minute: { requests: 2, tokens: 90, usd: 0 },
+            day: { requests: 3, tokens: 4, usd: 0 },
+          },
         },
         { of: 'user', model: '*', limits: { tokensPerDay: 5 }, used: {} },
         { of: 'everyone', model: MODEL, limits: { tokensPerDay: 6 }, used: {} },
@@ -1030,6 +1033,36 @@ describe('the headers of what is left', () => {
       '"requests-day";q=7;w=86400, "tokens-minute";q=70;qu="tokens";w=60',
     )
     expect(headers.get('ratelimit')).toBe('"requests-day";r=4;t=43180, "tokens-minute";r=0;t=40')
+  })
+
+  test('have each window by its own length, and dollars as integers of at most 15 digits', async () => {
+    const used = { requests: 1, tokens: 30, usd: 1_500_001 }
+    const headers = await headersOf({
+      ok: true,
+      at,
+      limits: [
+        {
+          ...{ of: 'user', model: MODEL },
+          limits: { usdPerMonth: 1e15, tokensPerWeek: 40, usdPerDay: 2_000_000, tokensPerHour: 50 },
+          used: { month: used, week: used, day: used, hour: used },
+        },
+      ],
+    })
+    // November has 30 days. Noon of Sunday the 22nd is 12 hours before the end of the week.
+    const policies = [
+      '"usd-month";q=1000000000000;qu="micro-usd";w=2592000',
+      '"tokens-week";q=40;qu="tokens";w=604800',
+      '"usd-day";q=2000;qu="micro-usd";w=86400',
+      '"tokens-hour";q=50;qu="tokens";w=3600',
+    ]
+    expect(headers.get('ratelimit-policy')).toBe(policies.join(', '))
+    const standings = [
+      '"usd-month";r=999999998499;t=734380',
+      '"tokens-week";r=10;t=43180',
+      '"usd-day";r=499;t=43180',
+      '"tokens-hour";r=20;t=3580',
+    ]
+    expect(headers.get('ratelimit')).toBe(standings.join(', '))
   })
 
   test.each<[string, Admitted]>([
