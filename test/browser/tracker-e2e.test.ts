@@ -143,6 +143,7 @@ describe.each(KINDS)('on %s', (kind) => {
       const [, quota] = (await heard(page, 'quota')) as Record<string, object>[]
       expect(quota?.[MODEL]).toMatchObject({
         tokensUsedDay: charged,
+        tokensReservedDay: 0,
         tokensRemainingDay: 10_000 - charged,
         requestsDay: 1,
       })
