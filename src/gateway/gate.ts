@@ -88,8 +88,10 @@ export function createGate(
     warnedIn = minute
   }
 
-  function refused(refusal: Refusal & Degraded, model: string): ApiError {
-    const error = refusalError(refusal, model, now())
+  function refused(refusal: Refusal & Degraded, entrant: Entrant): ApiError {
+    const isLeast =
+      refusal.reason === 'limit' && canFit(refusal, askedUnder(refusal, entrant, config))
+    const error = refusalError(refusal, entrant.model, now(), isLeast)
     if (refusal.degraded) error.headers['x-weir-degraded'] = '1'
     return error
   }
@@ -111,7 +113,7 @@ export function createGate(
   return async function admit(entrant) {
     const known = remembered(entrant)
     if (known) {
-      const error = refused(known, entrant.model)
+      const error = refused(known, entrant)
       counter.count(error, entrant.model)
       throw error
     }
@@ -122,7 +124,7 @@ export function createGate(
       return answer
     }
     remember(entrant, answer)
-    const error = refused(answer, entrant.model)
+    const error = refused(answer, entrant)
     if (answer.counted && !answer.degraded) counter.isCounted(error)
     else counter.count(error, entrant.model)
     throw error
@@ -179,13 +181,24 @@ const withWords = (claims: NonNullable<Caller['claims']>): NonNullable<Admit['cl
  */
 function asking(
   refusal: Refusal & Degraded,
-  { model, reservation }: Entrant,
-  { prices }: Readonly<Config>,
+  entrant: Entrant,
+  config: Readonly<Config>,
 ): (Refusal & Degraded) | undefined {
   if (refusal.reason !== 'limit') return refusal
-  const asked = cutTo(askedOf(reservation, own(prices, model)), refusal.maximum)
-  const full = amountsOf(asked)
-  const { unit } = refusal
-  const amount = isFitted(refusal, full) ? amountsOf(asked, leastOf(asked))[unit] : full[unit]
+  const asked = askedUnder(refusal, entrant, config)
+  const amount = amountsOf(asked, canFit(refusal, asked) ? leastOf(asked) : undefined)[refusal.unit]
   return amount >= refusal.asked ? { ...refusal, asked: amount } : undefined
 }
+
+type OverLimit = Refusal & { reason: 'limit' }
+
+/** What a request asks for under the plan of a refusal. */
+const askedUnder = (
+  { maximum }: OverLimit,
+  { model, reservation }: Entrant,
+  { prices }: Readonly<Config>,
+): Asked => cutTo(askedOf(reservation, own(prices, model)), maximum)
+
+/** Whether a request would have been cut to what is left of a limit. */
+const canFit = (limit: OverLimit, asked: Asked): boolean =>
+  asked.completions !== undefined && isFitted(limit, amountsOf(asked))
