@@ -109,7 +109,7 @@ describe.each<[string, Kind, Vars]>([
         const rest = left - prompt - maximum
         const next = await hello(gateway, user)
         expect([next.status, rest < least], user).toEqual([429, true])
-        expect(next.text).toContain(`${rest} of your 200,000 tokens a day are left`)
+        expect(next.text).toContain(`${rest} tokens of your 200,000 tokens a day are left`)
       }
       const below = `${CAP}-below`
       await leave(gateway, below, least - 1)
@@ -118,8 +118,8 @@ describe.each<[string, Kind, Vars]>([
         429,
         { error: { code: 'insufficient_quota' } },
       ])
-      expect(refused.text).toContain(` ${least} tokens of ${MODEL}`)
-      expect(refused.text).toContain(`${least - 1} of your 200,000 tokens a day are left`)
+      expect(refused.text).toContain(`needs at least ${least} tokens of ${MODEL}`)
+      expect(refused.text).toContain(`${least - 1} tokens of your 200,000 tokens a day are left`)
       for (const one of Object.values(await used(gateway))) expect(one).toBeLessThanOrEqual(DAY)
     },
     30_000,

@@ -135,11 +135,11 @@ test('reports the limits of the answer, with any configuration', async () => {
     GLOBAL_LIMITS: '{}',
   })
   state.answer = SPENT
-  expect((await refusal()).message).toContain('50 of your 200,000 tokens a day')
+  expect((await refusal()).message).toContain('50 tokens of your 200,000 tokens a day')
   state.now += 2000
   state.answer = { ...MINUTE, of: 'everyone', model: 'b/two' }
   expect((await refusal()).message).toContain(
-    "of b/two, and 50 of everyone's 1,000 tokens a minute",
+    "of b/two, and 50 tokens of everyone's 1,000 tokens a minute",
   )
 })
 
@@ -243,8 +243,8 @@ test.each<[string, Refusal, number]>([
 test('shows a larger request its own amount', async () => {
   const { state, refusal } = world()
   state.answer = SPENT
-  expect((await refusal()).message).toContain('asks for up to 100 tokens')
-  expect((await refusal({ reserved: 5000 })).message).toContain('asks for up to 5,000 tokens')
+  expect((await refusal()).message).toContain('may need up to 100 tokens')
+  expect((await refusal({ reserved: 5000 })).message).toContain('may need up to 5,000 tokens')
 
   state.now += 5000
   state.answer = MINUTE
@@ -258,7 +258,7 @@ test('counts one request for any number of tokens', async () => {
   const { state, refusal } = world()
   state.answer = { ...SPENT, unit: 'requests', limit: 10, used: 10, asked: 1 }
   for (const reserved of [100, 5000]) {
-    expect((await refusal({ reserved })).message).toContain('asks for 1 request of')
+    expect((await refusal({ reserved })).message).toContain('All of your 10 requests')
   }
 })
 
@@ -428,89 +428,146 @@ test.each<[Refusal, string]>([
 const NO_RETRY = { 'x-should-retry': 'false' }
 const requests = { unit: 'requests', limit: 1000, used: 1000, asked: 1 } as const
 
+const AT_MIDNIGHT = 'They reset in 12 hours, at 2026-11-23T00:00:00Z.'
+const AT_MINUTE = 'They reset in 20 seconds, at 2026-11-22T12:00:20Z.'
+const NEVER = 'Waiting will not help: this is more than the whole limit.'
+const FEWER = 'Ask for fewer completion tokens, or send less text.'
+const HOUR: Partial<Limit> = { window: 'hour', resetAt: NOON + 3_600_000 }
+
 test.each<[string, Partial<Limit>, string, object, string]>([
   [
     'the tokens of the day',
     {},
     'insufficient_quota',
     NO_RETRY,
-    'This request asks for up to 100 tokens of a/one, and 50 of your 200,000 tokens a day are left. They reset at 2026-11-23T00:00:00Z.',
+    `This request may need up to 100 tokens of a/one, and 50 tokens of your 200,000 tokens a day are left. ${AT_MIDNIGHT}`,
   ],
   [
     'the requests of the day',
     requests,
     'insufficient_quota',
     NO_RETRY,
-    'This request asks for 1 request of a/one, and 0 of your 1,000 requests a day are left. They reset at 2026-11-23T00:00:00Z.',
+    `All of your 1,000 requests a day of a/one are used. ${AT_MIDNIGHT}`,
+  ],
+  [
+    'no requests at all',
+    { ...requests, limit: 0, used: 0 },
+    'insufficient_quota',
+    NO_RETRY,
+    'All of your 0 requests a day of a/one are used. Waiting will not help: the limit allows none.',
   ],
   [
     'all models together',
     { model: '*' },
     'insufficient_quota',
     NO_RETRY,
-    'This request asks for up to 100 tokens of all models together, and 50 of your 200,000 tokens a day are left. They reset at 2026-11-23T00:00:00Z.',
+    `This request may need up to 100 tokens of all models together, and 50 tokens of your 200,000 tokens a day are left. ${AT_MIDNIGHT}`,
   ],
   [
     'more than the whole day',
     { asked: 300_000 },
     'insufficient_quota',
     NO_RETRY,
-    'This request asks for up to 300,000 tokens of a/one, and 50 of your 200,000 tokens a day are left. They reset at 2026-11-23T00:00:00Z.',
+    `This request may need up to 300,000 tokens of a/one, and 50 tokens of your 200,000 tokens a day are left. ${NEVER} ${FEWER}`,
   ],
   [
     'a day that was overshot',
     { used: 250_000 },
     'insufficient_quota',
     NO_RETRY,
-    'This request asks for up to 100 tokens of a/one, and 0 of your 200,000 tokens a day are left. They reset at 2026-11-23T00:00:00Z.',
+    `This request may need up to 100 tokens of a/one, and 0 tokens of your 200,000 tokens a day are left. ${AT_MIDNIGHT}`,
   ],
   [
     'the day of everyone',
     { of: 'everyone', model: '*' },
     'global_quota',
     NO_RETRY,
-    "This request asks for up to 100 tokens of all models together, and 50 of everyone's 200,000 tokens a day are left. They reset at 2026-11-23T00:00:00Z.",
+    `This request may need up to 100 tokens of all models together, and 50 tokens of everyone's 200,000 tokens a day are left. ${AT_MIDNIGHT}`,
   ],
   [
     'the tokens of the minute',
     MINUTE,
     'rate_limit_exceeded',
     { 'retry-after': '20' },
-    'This request asks for up to 100 tokens of a/one, and 50 of your 1,000 tokens a minute are left. They reset at 2026-11-22T12:00:20Z.',
+    `This request may need up to 100 tokens of a/one, and 50 tokens of your 1,000 tokens a minute are left. ${AT_MINUTE}`,
   ],
   [
     'the requests of the minute',
     { ...MINUTE, ...requests },
     'rate_limit_exceeded',
     { 'retry-after': '20' },
-    'This request asks for 1 request of a/one, and 0 of your 1,000 requests a minute are left. They reset at 2026-11-22T12:00:20Z.',
+    `All of your 1,000 requests a minute of a/one are used. ${AT_MINUTE}`,
   ],
   [
     'the minute of everyone',
     { ...MINUTE, of: 'everyone' },
     'rate_limit_exceeded',
     { 'retry-after': '20' },
-    "This request asks for up to 100 tokens of a/one, and 50 of everyone's 1,000 tokens a minute are left. They reset at 2026-11-22T12:00:20Z.",
+    `This request may need up to 100 tokens of a/one, and 50 tokens of everyone's 1,000 tokens a minute are left. ${AT_MINUTE}`,
   ],
   [
     'more than a whole minute',
     { ...MINUTE, asked: 1001 },
     'rate_limit_exceeded',
     NO_RETRY,
-    'This request asks for up to 1,001 tokens of a/one, and 50 of your 1,000 tokens a minute are left. They reset at 2026-11-22T12:00:20Z.',
+    `This request may need up to 1,001 tokens of a/one, and 50 tokens of your 1,000 tokens a minute are left. ${NEVER} ${FEWER}`,
+  ],
+  [
+    'the hour',
+    HOUR,
+    'rate_limit_exceeded',
+    { 'retry-after': '3600' },
+    'This request may need up to 100 tokens of a/one, and 50 tokens of your 200,000 tokens an hour are left. They reset in 60 minutes, at 2026-11-22T13:00:00Z.',
+  ],
+  [
+    'the week',
+    { window: 'week', resetAt: NOON + 6.5 * 86_400_000 },
+    'insufficient_quota',
+    NO_RETRY,
+    'This request may need up to 100 tokens of a/one, and 50 tokens of your 200,000 tokens a week are left. They reset in 7 days, at 2026-11-29T00:00:00Z.',
+  ],
+  [
+    'the dollars of the month',
+    { ...USD, window: 'month', asked: 100_001, resetAt: Date.UTC(2026, 11) },
+    'insufficient_quota',
+    NO_RETRY,
+    'This request may need up to $0.000101 of a/one, and $0.0001 of your $0.001 a month is left. It resets in 9 days, at 2026-12-01T00:00:00Z.',
+  ],
+  [
+    'more dollars than the whole hour',
+    { ...HOUR, ...USD, ...HOUR, limit: 2_500_000_000, used: 0, asked: 3_000_000_000 },
+    'rate_limit_exceeded',
+    NO_RETRY,
+    `This request may need up to $3 of a/one, and $2.5 of your $2.5 an hour is left. ${NEVER} ${FEWER}`,
   ],
 ])(
-  'reports the requested amount, the rest and the reset: %s',
+  'reports what is needed, the rest and the reset: %s',
   async (_, fields, code, headers, message) => {
-    const { state, refusal } = world()
-    state.answer = { ...SPENT, ...fields }
-    const reserved = state.answer.unit === 'tokens' ? state.answer.asked : 7
+    const { state, refusal } = world(PRICES)
+    const answer = { ...SPENT, ...fields }
+    state.answer = answer
+    // A token of input costs 1,000 nano-USD, which does not give every amount.
+    const tokens = { requests: 7, tokens: answer.asked, usd: answer.asked / 1000 }[answer.unit]
+    const reserved = Math.floor(tokens)
     const error = await refusal({ reserved })
     expect(error).toMatchObject({ code, status: 429, message, headers })
     expect(Object.keys(error.headers)).toEqual(Object.keys(headers))
-    expect(await refusal({ reserved })).toEqual(error)
+    if (Number.isInteger(tokens)) expect(await refusal({ reserved })).toEqual(error)
   },
 )
+
+test('a request without a maximum is told what it needs at least, and what to do if waiting does not help', async () => {
+  const { state, refusal } = world()
+  state.answer = { ...SPENT, asked: 456 }
+  expect((await refusal({ reservation: open(200) })).message).toBe(
+    `This request needs at least 456 tokens of a/one, and 50 tokens of your 200,000 tokens a day are left. ${AT_MIDNIGHT}`,
+  )
+  state.now += 2000
+  state.answer = { ...SPENT, limit: 400, used: 0, asked: 456 }
+  expect((await refusal({ reservation: open(200) })).message).toBe(
+    `This request needs at least 456 tokens of a/one, and 400 tokens of your 400 tokens a day are left. ${NEVER} Send less text.`,
+  )
+})
 
 test.each([
   [MINUTE.resetAt - 1, '1'],
