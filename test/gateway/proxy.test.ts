@@ -662,7 +662,7 @@ describe.each(KINDS)('on %s', (kind) => {
       // The user's own limit is reached, but not everyone's.
       expect(await call('a-user')).toMatchObject({
         status: 429,
-        answer: expect.stringContaining('0 of your 2 requests a day') as string,
+        answer: expect.stringContaining('All of your 2 requests a day') as string,
       })
       world.upstream.on(MODEL, {})
       expect(await call('another')).toMatchObject({ status: 200 })
@@ -852,7 +852,7 @@ describe.each(KINDS)('on %s', (kind) => {
       { max_tokens: 500 },
       429,
       'insufficient_quota',
-      /asks for up to \d+ tokens of openai\/gpt-oss-20b, and 300 of your 300 tokens a day are left. They reset at 20/,
+      /may need up to \d+ tokens of openai\/gpt-oss-20b, and 300 tokens of your 300 tokens a day are left. Waiting will not help/,
     ],
     [
       'requests of the day',
@@ -860,7 +860,7 @@ describe.each(KINDS)('on %s', (kind) => {
       {},
       429,
       'insufficient_quota',
-      /asks for 1 request/,
+      /All of your 0 requests a day of openai\/gpt-oss-20b are used. Waiting will not help/,
     ],
     [
       'tokens of all models',
@@ -884,7 +884,7 @@ describe.each(KINDS)('on %s', (kind) => {
       {},
       429,
       'global_quota',
-      /0 of everyone's 0 requests/,
+      /All of everyone's 0 requests/,
     ],
     [
       'tokens of a minute, more than it ever has',

@@ -867,6 +867,7 @@ test('.env.example shows a default that is the same on every platform', () => {
     'UPSTREAM_TIMEOUT_MS',
     'REQUEST_SECONDS',
     'TRUST_PROXY',
+    'HELP_URL',
     'HOST',
   ])
 })
