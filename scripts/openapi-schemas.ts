@@ -214,9 +214,10 @@ const syncAnswer: z.ZodMiniType<SyncAnswer> = z.object({
     z.record(
       z.string(),
       z.object({
-        tokensUsedDay: count(),
+        tokensUsedDay: count('Without what running requests reserve.'),
+        tokensReservedDay: count('What running requests reserve. The usage of each replaces it.'),
         tokensRemainingDay: left(),
-        requestsDay: count(),
+        requestsDay: count('With running requests.'),
         resetAt: time(),
       }),
     ),

@@ -299,6 +299,8 @@ export type Refusal = { counted?: true } & (
       /** What the request would have reserved, or the smallest reservation with which it could be granted. */
       asked: number
       resetAt: number
+      /** The plan's maximum of completion tokens, if it has one: what `asked` was computed with. */
+      maximum?: number
     }
 )
 

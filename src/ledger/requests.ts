@@ -119,7 +119,7 @@ export function admit(
     accessRefused(command, profile, policy, at) ??
     unpriced(command, groups) ??
     tooMany(usage, model, at, policy) ??
-    firstRefusal([...groups, mostOf(view, at)], reserved, at)
+    firstRefusal([...groups, mostOf(view, at)], reserved, at, policy)
   if (refusal) return refuseWith(command, refusal, known, at, view)
 
   const newUsers = known ? {} : newUsersOf(command, at, view)
@@ -233,10 +233,16 @@ const lastEnd = (groups: Standing[], at: number): number =>
       .flatMap(({ limits }) => windowsIn(limits).map((window) => endOf(window, at))),
   )
 
-function firstRefusal(groups: Standing[], reserved: Amounts, at: number): Refusal | undefined {
+function firstRefusal(
+  groups: Standing[],
+  reserved: Amounts,
+  at: number,
+  { plan }: Policy,
+): Refusal | undefined {
+  const maximum = plan.doc?.maxCompletionTokens
   for (const group of groups) {
     const refusal = refuse(group, reserved, at)
-    if (refusal) return refusal
+    if (refusal) return maximum === undefined ? refusal : { ...refusal, maximum }
   }
   return undefined
 }
@@ -443,7 +449,11 @@ const withReserved = (groups: Standing[], { reserved }: Lease): Standing[] =>
   })
 
 /** The refusal, if the reservation would pass one of the limits. */
-function refuse(group: Standing, reserved: Amounts, at: number): Refusal | undefined {
+function refuse(
+  group: Standing,
+  reserved: Amounts,
+  at: number,
+): Extract<Refusal, { reason: 'limit' }> | undefined {
   const { of, model } = group
   for (const { name, unit, window } of LIMITS) {
     const limit = group.limits[name]

@@ -122,14 +122,24 @@ export function inOrder(
   )
 }
 
-/** The answer to a user's browser: the day with each model that it used or asks about, and the blocks. */
+/**
+ * The answer to a user's browser: the day with each model that it used or asks about, and the blocks. What running requests
+ * reserve is not used yet, but it is not left either.
+ */
 export function syncReport({ at, models, total, blocks }: Reported) {
   const resetAt = nextDay(at)
   const usage = Object.fromEntries(
     Object.entries(models).map(([model, standing]) => {
       const { tokens, requests } = standing.used.day ?? NOTHING
-      const tokensRemainingDay = tokensLeftToday([standing, total], at)
-      return [model, { tokensUsedDay: tokens, tokensRemainingDay, requestsDay: requests, resetAt }]
+      const { tokens: tokensReservedDay } = standing.reserved?.day ?? NOTHING
+      const row = {
+        tokensUsedDay: tokens - tokensReservedDay,
+        tokensReservedDay,
+        tokensRemainingDay: tokensLeftToday([standing, total], at),
+        requestsDay: requests,
+        resetAt,
+      }
+      return [model, row]
     }),
   )
   const blocked = Object.entries(blocks).map(([model, { reason, until }]) => ({

@@ -554,7 +554,8 @@ export function keepBooks({ lasting = true } = {}) {
       met.add(`a limit of ${unit} of ${of}`)
       const resetAt = endOf(window, at)
       const amounts = { limit: Number(limit), used: Number(count), asked: Number(amount) }
-      const refusal = { of, model: scope, window, unit, ...amounts, resetAt }
+      const told = ofPlan < Infinity ? { maximum: ofPlan } : {}
+      const refusal = { of, model: scope, window, unit, ...amounts, resetAt, ...told }
       return must(command, answer, { ok: false, reason: 'limit', ...refusal })
     }
     for (const window of ['month', 'week']) {

@@ -659,10 +659,16 @@ local function admit(command, now)
 
   for i = 1, #groups do
     local refusal = refuse(groups[i], reserved, at)
-    if refusal then return refuse_with(command, refusal, known, at) end
+    if refusal then
+      refusal.maximum = plan and plan.maxCompletionTokens
+      return refuse_with(command, refusal, known, at)
+    end
   end
   local too_much = refuse(most_of(at), reserved, at)
-  if too_much then return refuse_with(command, too_much, known, at) end
+  if too_much then
+    too_much.maximum = plan and plan.maxCompletionTokens
+    return refuse_with(command, too_much, known, at)
+  end
 
   local newcomer
   if not known and command.newUsers then
