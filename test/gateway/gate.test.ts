@@ -401,7 +401,7 @@ test('remembers a thousand refusals, and forgets the oldest first', async () => 
 
 test('asks the store each time about one model too many', async () => {
   const { state, asked, refusal } = world()
-  state.answer = { ok: false, reason: 'models' }
+  state.answer = { ok: false, reason: 'models', window: 'day' }
   await refusal()
   const error = await refusal()
   expect(asked).toHaveLength(2)

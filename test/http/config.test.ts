@@ -34,6 +34,7 @@ const KNOWN_PRICES: Config['prices'] = Object.assign({}, ...GROQ_PRICES.map(({ p
 const DEFAULTS: Config = {
   groqKey: undefined,
   groqUrl: 'https://api.groq.com',
+  helpUrl: undefined,
   defaultModel: 'openai/gpt-oss-20b',
   adminKey: undefined,
   userHashSecret: undefined,
@@ -122,6 +123,7 @@ test('reads every variable', () => {
       GROQ_API_KEY: ' gsk_key ',
       GROQ_BASE_URL: 'http://localhost:9000/base//',
       DEFAULT_MODEL: 'a/one',
+      HELP_URL: 'https://example.com/help',
       ADMIN_KEY: '0123456789abcdef',
       USER_HASH_SECRET: 's',
       USER_TOKENS: ' signed, any,,any',
@@ -165,6 +167,7 @@ test('reads every variable', () => {
   expect(config).toEqual({
     groqKey: 'gsk_key',
     groqUrl: 'http://localhost:9000/base',
+    helpUrl: 'https://example.com/help',
     defaultModel: 'a/one',
     adminKey: '0123456789abcdef',
     userHashSecret: 's',
@@ -245,6 +248,7 @@ const WRONG: Vars = {
   CAP: 'loose',
   IP_STORAGE: 'yes',
   TRUST_PROXY: 'true',
+  HELP_URL: 'help',
   HOST: 'http://a.test',
   BASE_PATH: 'weir',
   ON_CLIENT_ABORT: 'ignore',
