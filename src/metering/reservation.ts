@@ -34,7 +34,7 @@ export type Reservation = {
   splice?: { field: string; tokens: number }
 }
 
-export type Room = {
+type Room = {
   field: string
   /** The field is there, and null. */
   isNull: boolean

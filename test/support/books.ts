@@ -56,7 +56,7 @@ const FEWEST = 256
 const MOST = 9_000_000_000_000_000n
 
 /** When the window of a moment began, by the calendar. */
-export function startOf(window: string, at: number): number {
+function startOf(window: string, at: number): number {
   const date = new Date(at)
   if (window === 'minute') return date.setUTCSeconds(0, 0)
   if (window === 'hour') return date.setUTCMinutes(0, 0, 0)
