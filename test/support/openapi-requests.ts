@@ -180,8 +180,14 @@ export function requestsOf(document: Document, means: Means): fc.Arbitrary<Ask> 
         return fc.constant(null)
       case 'boolean':
         return fc.boolean()
-      case 'number':
-        return fc.double({ noNaN: true, noDefaultInfinity: true })
+      case 'number': {
+        const { minimum, maximum } = schema
+        if (minimum === undefined || maximum === undefined) {
+          return fc.double({ noNaN: true, noDefaultInfinity: true })
+        }
+        // Dollars, which have at most 6 decimals.
+        return fc.integer({ min: minimum * 1e6, max: maximum * 1e6 }).map((micro) => micro / 1e6)
+      }
       case 'integer': {
         const { exclusiveMinimum = -(2 ** 40), maximum = 2 ** 40 } = schema
         return fc.integer({ min: schema.minimum ?? exclusiveMinimum + 1, max: maximum })
