@@ -92,7 +92,7 @@ const limitsFor = (limits: ModelLimits, model: string) =>
   (model === ALL_MODELS ? limits.total : limitsOf(limits, model)) ?? {}
 
 /** A user's limits and use for a model, or for all models (`*`). */
-export const userStanding = (
+const userStanding = (
   usage: UsageDoc,
   model: string,
   limits: ModelLimits,

@@ -84,7 +84,7 @@ describe('the usage', () => {
         },
       },
     ])
-    const { asked } = refused[0]?.['limit'] as { asked: number }
+    const asked = (refused[0]?.['limit'] as { asked: number } | undefined)?.asked
     expect(asked).toBeGreaterThan(0.00003)
     expect(asked).toBeLessThan(0.001)
   })

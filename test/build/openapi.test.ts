@@ -37,6 +37,7 @@ const LIMITS = new Set([
 const MORE: Record<string, string[]> = {
   findUsers: ['invalid_request'],
   getUser: ['not_found'],
+  export: ['invalid_request'],
   createKey: ['invalid_request'],
   getKey: ['not_found'],
   changeKey: ['not_found'],
