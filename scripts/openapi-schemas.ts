@@ -86,6 +86,8 @@ export const errorAnswer = named(
       type: z.enum(types),
       code: z.enum(Object.keys(CODES) as ErrorCode[]),
       param: z.optional(say(z.string(), 'The wrong field or header.')),
+      id: say(z.string(), 'The id of the request, as in `x-weir-id`.'),
+      help: z.optional(say(z.string(), 'Where callers find help, as in `HELP_URL`.')),
     }),
   }),
   'The form of all errors of the gateway.',

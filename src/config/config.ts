@@ -17,6 +17,8 @@ export { VARIABLES, type Platform, type Vars } from './variables.ts'
 export type Config = {
   groqKey: string | undefined
   groqUrl: string
+  /** Where callers find help. */
+  helpUrl: string | undefined
   defaultModel: string
   adminKey: string | undefined
   userHashSecret: string | undefined
@@ -107,6 +109,7 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
   const config: Config = {
     groqKey: values.GROQ_API_KEY,
     groqUrl: values.GROQ_BASE_URL,
+    helpUrl: values.HELP_URL,
     defaultModel: values.DEFAULT_MODEL,
     adminKey: values.ADMIN_KEY,
     userHashSecret: values.USER_HASH_SECRET,

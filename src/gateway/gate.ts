@@ -88,8 +88,9 @@ export function createGate(
     warnedIn = minute
   }
 
-  function refused(refusal: Refusal & Degraded, model: string): ApiError {
-    const error = refusalError(refusal, model, now())
+  function refused(refusal: Refusal & Degraded, entrant: Entrant): ApiError {
+    const isLeast = refusal.reason === 'limit' && canFit(refusal, entrant, config)
+    const error = refusalError(refusal, entrant.model, now(), isLeast)
     if (refusal.degraded) error.headers['x-weir-degraded'] = '1'
     return error
   }
@@ -103,7 +104,7 @@ export function createGate(
   return async function admit(entrant) {
     const known = remembered(entrant)
     if (known) {
-      const error = refused(known, entrant.model)
+      const error = refused(known, entrant)
       counter.count(error, entrant.model)
       throw error
     }
@@ -114,7 +115,7 @@ export function createGate(
       return answer
     }
     remember(entrant, answer)
-    const error = refused(answer, entrant.model)
+    const error = refused(answer, entrant)
     if (answer.counted && !answer.degraded) counter.isCounted(error)
     else counter.count(error, entrant.model)
     throw error
@@ -171,13 +172,22 @@ const withWords = (claims: NonNullable<Caller['claims']>): NonNullable<Admit['cl
  */
 function asking(
   refusal: Refusal & Degraded,
-  { model, reservation }: Entrant,
-  { prices }: Readonly<Config>,
+  entrant: Entrant,
+  config: Readonly<Config>,
 ): (Refusal & Degraded) | undefined {
   if (refusal.reason !== 'limit') return refusal
-  const asked = askedOf(reservation, own(prices, model))
-  const full = amountsOf(asked)
-  const { unit } = refusal
-  const amount = isFitted(refusal, full) ? amountsOf(asked, leastOf(asked))[unit] : full[unit]
+  const asked = askedOf(entrant.reservation, own(config.prices, entrant.model))
+  const least = canFit(refusal, entrant, config) ? leastOf(asked) : undefined
+  const amount = amountsOf(asked, least)[refusal.unit]
   return amount >= refusal.asked ? { ...refusal, asked: amount } : undefined
+}
+
+/** Whether a request would have been cut to what is left of a limit. */
+function canFit(
+  limit: Refusal & { reason: 'limit' },
+  { model, reservation }: Entrant,
+  { prices }: Readonly<Config>,
+): boolean {
+  const asked = askedOf(reservation, own(prices, model))
+  return asked.completions !== undefined && isFitted(limit, amountsOf(asked))
 }

@@ -1,20 +1,11 @@
 /** The errors for requests that are refused. */
 import { ApiError } from '../errors.ts'
 import { MODELS_PER_USER, type Refusal } from '../ledger/commands.ts'
-import { isTotal, type Of } from '../ledger/policy.ts'
-import type { Unit } from '../ledger/shapes.ts'
-import { WINDOWS } from '../ledger/windows.ts'
+import { isTotal } from '../ledger/policy.ts'
 import { secondsUntil } from '../retry-after.ts'
+import { overLimit, time } from './over-limit.ts'
 
 const number = (value: number) => value.toLocaleString('en-US')
-const time = (at: number) => new Date(at).toISOString().replace('.000Z', 'Z')
-
-/** What a request asks for, by unit. */
-const ASKED: Record<Unit, (amount: string) => string> = {
-  requests: (amount) => `${amount} request`,
-  tokens: (amount) => `up to ${amount} tokens`,
-  usd: (amount) => `up to $${amount}`,
-}
 
 /** The error for one new user too many of a network in this minute. */
 export const tooManyUsers = (
@@ -27,8 +18,13 @@ export const tooManyUsers = (
     { headers: { 'retry-after': String(secondsUntil(resetAt, now)) } },
   )
 
-/** A refusal as an error; `now` is in epoch ms. */
-export function refusalError(refusal: Refusal, model: string, now: number): ApiError {
+/** A refusal as an error; `now` is in epoch ms. `isLeast`: what was asked for is the smallest request that could be granted. */
+export function refusalError(
+  refusal: Refusal,
+  model: string,
+  now: number,
+  isLeast = false,
+): ApiError {
   switch (refusal.reason) {
     case 'blocked':
       return blocked(refusal)
@@ -67,7 +63,7 @@ export function refusalError(refusal: Refusal, model: string, now: number): ApiE
     case 'newUsers':
       return tooManyUsers(refusal, now)
     case 'limit':
-      return overLimit(refusal, now)
+      return overLimit(refusal, now, isLeast)
   }
 }
 
@@ -87,31 +83,4 @@ function blocked({ model, until, why }: Refusal & { reason: 'blocked' }): ApiErr
   const end = until === undefined ? '' : ` until ${time(until)}`
   const reason = why === undefined ? '.' : `: ${why}`
   return new ApiError('user_blocked', `You are blocked from ${what}${end}${reason}`)
-}
-
-const WHOSE: Record<Of, string> = {
-  user: 'your',
-  everyone: "everyone's",
-  unverified: "unverified callers'",
-}
-
-function overLimit(refusal: Refusal & { reason: 'limit' }, now: number): ApiError {
-  const { of, model, window, unit, limit, used, asked, resetAt } = refusal
-  const { waits, words } = WINDOWS[window]
-  const scope = isTotal(model) ? 'all models together' : model
-  const whose = WHOSE[of]
-  const message =
-    `This request asks for ${ASKED[unit](number(asked))} of ${scope}, and ${number(Math.max(0, limit - used))} of ${whose} ${number(limit)} ${unit} ${words} are left. ` +
-    `They reset at ${time(resetAt)}.`
-  // Waiting does not help a request that asks for more than the whole limit.
-  if (waits && asked <= limit) {
-    return new ApiError('rate_limit_exceeded', message, {
-      headers: { 'retry-after': String(secondsUntil(resetAt, now)) },
-    })
-  }
-  const spent = of === 'user' ? 'insufficient_quota' : 'global_quota'
-  // There is no retry-after: groq-sdk would sleep until then, even for hours.
-  return new ApiError(waits ? 'rate_limit_exceeded' : spent, message, {
-    headers: { 'x-should-retry': 'false' },
-  })
 }

@@ -35,6 +35,7 @@ import {
 } from './documents.ts'
 import {
   LIMITS,
+  MOST_LIMITS,
   NOTHING,
   current,
   hasUnit,
@@ -116,7 +117,7 @@ export function admit(
     accessRefused(command, profile, policy, at) ??
     unpriced(command, groups) ??
     tooMany(usage, model, at, policy) ??
-    firstRefusal(groups, reserved, at)
+    firstRefusal([...groups, mostOf(view, at)], reserved, at)
   if (refusal) return refuseWith(command, refusal, known, at, view)
 
   const newUsers = known ? {} : newUsersOf(command, at, view)
@@ -419,6 +420,10 @@ function groupsOf(
     ...group('unverified', model, unverified?.model),
   ]
 }
+
+/** What everyone uses, against the most that can be counted. */
+const mostOf = ({ quota }: View, at: number): Standing =>
+  standingOf('everyone', ALL_MODELS, MOST_LIMITS, quota(ALL_MODELS)?.windows, at)
 
 /** The same groups after the admission. */
 const withReserved = (groups: Standing[], { reserved }: Lease): Standing[] =>

@@ -15,7 +15,7 @@ import {
 } from '../../ledger/commands.ts'
 import { DEFAULT_PLAN, TOTAL } from '../../ledger/plans.ts'
 import { MOST_MONEY } from '../../ledger/money.ts'
-import { LIMITS, NOTHING } from '../../ledger/policy.ts'
+import { LIMITS, MOST_LIMITS, NOTHING } from '../../ledger/policy.ts'
 import { KEY_CODES, REFUSAL_CODES, UNUSED_MODEL } from '../../ledger/refusals.ts'
 import { INDEX_MS } from '../../ledger/requests.ts'
 import {
@@ -61,6 +61,7 @@ const CONSTANTS: Record<string, unknown> = {
   LIMITS: Object.fromEntries(
     LIMITS.map(({ name, unit, window }, rank) => [name, { unit, window, rank }]),
   ),
+  MOST_LIMITS,
   NOTHING,
   MONEY: Object.fromEntries(MONEY_FIELDS.map((name) => [name, 1])),
   MOST_MONEY,

@@ -45,9 +45,10 @@ local function correct(windows, lease, charged)
   for window in pairs(lease.windows) do
     local counted = windows[window]
     if counted and counted.start == start_of(window, at) then
-      counted.requests = max(0, counted.requests + charged.requests - reserved.requests)
-      counted.tokens = max(0, counted.tokens + charged.tokens - reserved.tokens)
-      counted.usd = digits_of(max(0, counted.usd + charged.usd - reserved.usd))
+      -- The difference first, so that no sum on the way passes 2^53.
+      counted.requests = max(0, counted.requests + (charged.requests - reserved.requests))
+      counted.tokens = max(0, counted.tokens + (charged.tokens - reserved.tokens))
+      counted.usd = digits_of(max(0, counted.usd + (charged.usd - reserved.usd)))
     end
   end
 end
@@ -318,6 +319,12 @@ local function groups_of(model, policy, usage)
     add_group('unverified', model, unverified.model)
   end
   return groups
+end
+
+-- What everyone uses, against the most that can be counted.
+local function most_of(at)
+  local used = everyones(ALL_MODELS, at)
+  return { of = 'everyone', model = ALL_MODELS, limits = MOST_LIMITS, used = used }
 end
 
 -- Changes the groups, which are the step's own.
@@ -641,6 +648,8 @@ local function admit(command, now)
     local refusal = refuse(groups[i], reserved, at)
     if refusal then return refuse_with(command, refusal, known, at) end
   end
+  local too_much = refuse(most_of(at), reserved, at)
+  if too_much then return refuse_with(command, too_much, known, at) end
 
   local newcomer
   if not known and command.newUsers then
