@@ -16,7 +16,7 @@ import type { Redis } from './redis.ts'
 
 /** A multiple of the variants, so that each chunk begins with the first one. */
 const AT_ONCE = 10 * 1000
-const MODELS = ['openai/gpt-oss-20b', 'llama-3.1-8b-instant']
+export const MODELS = ['openai/gpt-oss-20b', 'llama-3.1-8b-instant']
 
 /** Ids like real ones: any two differ in their first characters. */
 export const seededId = (n: number): string =>

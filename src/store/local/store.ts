@@ -152,6 +152,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     },
     blockedUsers: (limit) => told(blockedUsersOf(records, limit)),
     days: (dates) => told(daysOf(records, dates)),
+    pasts: (ids) => told(ids.flatMap((id) => records.past.get(id) ?? [])),
     refusals: (dates, limit) => told(refusalsOf(records, dates, limit)),
     events: (limit) => told(newest(limit)),
     async eventPage(limit, from) {
