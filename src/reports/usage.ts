@@ -92,12 +92,8 @@ const limitsFor = (limits: ModelLimits, model: string) =>
   (model === ALL_MODELS ? limits.total : limitsOf(limits, model)) ?? {}
 
 /** A user's limits and use for a model, or for all models (`*`). */
-const userStanding = (
-  usage: UsageDoc,
-  model: string,
-  limits: ModelLimits,
-  now: number,
-): Standing => standingOf('user', model, limitsFor(limits, model), windowsOf(usage, model), now)
+const userStanding = (usage: UsageDoc, model: string, limits: ModelLimits, now: number): Standing =>
+  standingOf('user', model, limitsFor(limits, model), windowsOf(usage, model), now)
 
 /** A limit of a user. `used` is without what running requests reserve, and `left` is not. */
 export type UserLine = Line & { reserved: number }

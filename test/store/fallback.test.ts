@@ -87,6 +87,7 @@ function world(mode: 'open' | 'closed' = 'open') {
     takeTurn: unused,
     days: unused,
     refusals: unused,
+    pasts: unused,
     session: unused,
     user: unused,
     audit: unused,
