@@ -3,7 +3,7 @@ import type { Config } from '../config/config.ts'
 import type { Deps } from '../context.ts'
 import type { ApiError } from '../errors.ts'
 import type { Admit, Admitted, Refusal } from '../ledger/commands.ts'
-import { amountsOf, isFitted, leastOf, type Asked } from '../ledger/fit.ts'
+import { amountsOf, cutTo, isFitted, leastOf, type Asked } from '../ledger/fit.ts'
 import { labelWords } from '../ledger/labels.ts'
 import type { Price } from '../ledger/money.ts'
 import { rowsFor } from '../ledger/policy.ts'
@@ -89,16 +89,25 @@ export function createGate(
   }
 
   function refused(refusal: Refusal & Degraded, entrant: Entrant): ApiError {
-    const isLeast = refusal.reason === 'limit' && canFit(refusal, entrant, config)
+    const isLeast =
+      refusal.reason === 'limit' && canFit(refusal, askedUnder(refusal, entrant, config))
     const error = refusalError(refusal, entrant.model, now(), isLeast)
     if (refusal.degraded) error.headers['x-weir-degraded'] = '1'
     return error
   }
 
-  /** The admission, with the refusals that were counted here since the last one. */
-  function withRefusals(admit: Admit): Admit {
+  /** Asks the store, and tells it the refusals that were counted here since the last time. */
+  async function ask(admit: Admit): Promise<(Admitted | Refusal) & Degraded> {
     const refusals = counter.take()
-    return refusals ? { ...admit, refusals } : admit
+    if (!refusals) return store.execute(admit)
+    let isTold = false
+    try {
+      const answer = await store.execute({ ...admit, refusals })
+      isTold = !answer.degraded
+      return answer
+    } finally {
+      if (!isTold) counter.giveBack(refusals)
+    }
   }
 
   return async function admit(entrant) {
@@ -108,7 +117,7 @@ export function createGate(
       counter.count(error, entrant.model)
       throw error
     }
-    const answer = await store.execute(withRefusals(command(config, entrant, now())))
+    const answer = await ask(command(config, entrant, now()))
     if (answer.ok) {
       counter.admitted(entrant.model)
       if (answer.unknownPlan !== undefined) unknownPlan(answer.unknownPlan)
@@ -176,18 +185,20 @@ function asking(
   config: Readonly<Config>,
 ): (Refusal & Degraded) | undefined {
   if (refusal.reason !== 'limit') return refusal
-  const asked = askedOf(entrant.reservation, own(config.prices, entrant.model))
-  const least = canFit(refusal, entrant, config) ? leastOf(asked) : undefined
-  const amount = amountsOf(asked, least)[refusal.unit]
+  const asked = askedUnder(refusal, entrant, config)
+  const amount = amountsOf(asked, canFit(refusal, asked) ? leastOf(asked) : undefined)[refusal.unit]
   return amount >= refusal.asked ? { ...refusal, asked: amount } : undefined
 }
 
-/** Whether a request would have been cut to what is left of a limit. */
-function canFit(
-  limit: Refusal & { reason: 'limit' },
+type OverLimit = Refusal & { reason: 'limit' }
+
+/** What a request asks for under the plan of a refusal. */
+const askedUnder = (
+  { maximum }: OverLimit,
   { model, reservation }: Entrant,
   { prices }: Readonly<Config>,
-): boolean {
-  const asked = askedOf(reservation, own(prices, model))
-  return asked.completions !== undefined && isFitted(limit, amountsOf(asked))
-}
+): Asked => cutTo(askedOf(reservation, own(prices, model)), maximum)
+
+/** Whether a request would have been cut to what is left of a limit. */
+const canFit = (limit: OverLimit, asked: Asked): boolean =>
+  asked.completions !== undefined && isFitted(limit, amountsOf(asked))

@@ -40,7 +40,7 @@ export function overLimit(refusal: OverLimit, now: number, isLeast: boolean): Ap
 function shortOf({ of, model, window, unit, limit, used, asked }: OverLimit, isLeast: boolean) {
   const scope = isTotal(model) ? 'all models together' : model
   const whole = `${WHOSE[of]} ${amountOf(unit, limit)} ${WINDOWS[window].words}`
-  if (unit === 'requests') return `All of ${whole} of ${scope} are used.`
+  if (unit === 'requests') return `All of ${whole} of ${scope} ${limit === 1 ? 'is' : 'are'} used.`
   const needs = isLeast ? 'needs at least' : 'may need up to'
   const left = amountOf(unit, Math.max(0, limit - used), Math.floor)
   const isLeft = unit === 'usd' ? 'is left' : 'are left'
@@ -63,7 +63,7 @@ function neverOf({ unit }: OverLimit, isLeast: boolean): string {
 const amountOf = (unit: Unit, amount: number, round = Math.round): string =>
   unit === 'usd'
     ? `$${(round(amount / 1000) / 1e6).toLocaleString('en-US', { maximumFractionDigits: 6 })}`
-    : `${number(amount)} ${unit}`
+    : `${number(amount)} ${amount === 1 ? unit.slice(0, -1) : unit}`
 
 const number = (value: number) => value.toLocaleString('en-US')
 

@@ -22,17 +22,19 @@ export function createRefusalCounter(now: () => number) {
   const models = new Set<string>()
   const counted = new WeakSet<ApiError>()
 
+  function add(date: string, name: string, count: number): void {
+    const day = (counts[date] ??= {})
+    if (day[name] === undefined) counters += 1
+    day[name] = (day[name] ?? 0) + count
+  }
+
   return {
     /** Counts a refusal once; `model` is the one that was asked for, if that is known. */
     count(error: ApiError, model = UNUSED_MODEL): void {
       if (counted.has(error)) return
       counted.add(error)
-      const { code } = error
-      const today = (counts[dateOf(now())] ??= {})
       const isNamed = models.has(model) && counters < MOST_COUNTERS
-      const name = refusalName(code, isNamed ? model : UNUSED_MODEL)
-      if (today[name] === undefined) counters += 1
-      today[name] = (today[name] ?? 0) + 1
+      add(dateOf(now()), refusalName(error.code, isNamed ? model : UNUSED_MODEL), 1)
     },
     /** The ledger has counted a refusal. */
     isCounted(error: ApiError): void {
@@ -49,6 +51,12 @@ export function createRefusalCounter(now: () => number) {
       counts = {}
       counters = 0
       return taken
+    },
+    /** The ledger did not get what was taken. */
+    giveBack(taken: Record<string, RefusalCounts>): void {
+      for (const [date, names] of Object.entries(taken)) {
+        for (const [name, count] of Object.entries(names)) add(date, name, count)
+      }
     },
   }
 }

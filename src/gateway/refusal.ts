@@ -1,11 +1,17 @@
 /** The errors for requests that are refused. */
 import { ApiError } from '../errors.ts'
-import { MODELS_PER_USER, type Refusal } from '../ledger/commands.ts'
+import { MODELS_COUNTED, MODELS_PER_USER, type Refusal } from '../ledger/commands.ts'
 import { isTotal } from '../ledger/policy.ts'
 import { secondsUntil } from '../retry-after.ts'
 import { overLimit, time } from './over-limit.ts'
 
 const number = (value: number) => value.toLocaleString('en-US')
+
+/** The most models that a user may use. */
+const MODELS_OF = {
+  day: `${MODELS_PER_USER} different models today`,
+  month: `${MODELS_COUNTED} different models this month`,
+}
 
 /** The error for one new user too many of a network in this minute. */
 export const tooManyUsers = (
@@ -51,7 +57,7 @@ export function refusalError(
     case 'models':
       return new ApiError(
         'model_not_allowed',
-        `You have used ${MODELS_PER_USER} different models today, the maximum; ${model} would be one more.`,
+        `You have used ${MODELS_OF[refusal.window]}, the maximum; ${model} would be one more.`,
         { param: 'model' },
       )
     case 'running':

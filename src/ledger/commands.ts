@@ -31,6 +31,9 @@ export const ENTER_MS = 7 * DAY_MS
  */
 export const MODELS_PER_USER = 64
 
+/** The same of all models of which a user's weeks and months are counted. */
+export const MODELS_COUNTED = 256
+
 /** The new users of this many networks are counted in a minute. */
 export const NETWORKS = 1000
 
@@ -299,7 +302,8 @@ export type Refusal = { counted?: true } & (
   | { ok: false; reason: 'unpriced' }
   /** The client asks for more completion tokens than the plan allows. */
   | { ok: false; reason: 'maximum'; limit: number }
-  | { ok: false; reason: 'models' }
+  /** The user has used too many models in this window. */
+  | { ok: false; reason: 'models'; window: 'day' | 'month' }
   | { ok: false; reason: 'running'; limit: number }
   | { ok: false; reason: 'newUsers'; perMinute: number; resetAt: number }
   | {
@@ -315,6 +319,8 @@ export type Refusal = { counted?: true } & (
       /** What the request would have reserved, or the smallest reservation with which it could be granted. */
       asked: number
       resetAt: number
+      /** The plan's maximum of completion tokens, if it has one: what `asked` was computed with. */
+      maximum?: number
     }
 )
 

@@ -77,8 +77,10 @@ function mergeUsage(one: UsageDoc, other: UsageDoc): UsageDoc {
   }
   const seen = Math.max(one.seen ?? 0, other.seen ?? 0)
   if (seen > 0) merged.seen = seen
-  if (one.keysCharged && other.keysCharged) {
-    merged.keysCharged = addWindows(one.keysCharged, other.keysCharged)
+  const limitedUntil = Math.max(one.limitedUntil ?? 0, other.limitedUntil ?? 0)
+  if (limitedUntil > 0) merged.limitedUntil = limitedUntil
+  if (one.keysCharged ?? other.keysCharged) {
+    merged.keysCharged = addWindows(one.keysCharged ?? {}, other.keysCharged ?? {})
   }
   return { ...merged, indexed: { at: seen, tokens: merged.charged } }
 }

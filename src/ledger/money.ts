@@ -16,6 +16,9 @@ export type Price = {
 /** Tokens of a request or of a reservation. Cached ones are a part of the prompt. */
 export type PricedTokens = { prompt: number; cached?: number | undefined; completion: number }
 
+/** The largest reservation, in tokens: far above any limit, and still exact in a sum. */
+export const MAX_RESERVATION = 1_000_000_000_000
+
 /** A cost beyond this amount, in nano-USD, counts as this amount. */
 export const MOST_MONEY = Number.MAX_SAFE_INTEGER
 

@@ -143,6 +143,19 @@ export const windowsIn = (limits: Limits): Window[] =>
 export const hasUnit = (limits: Limits, unit: Unit): boolean =>
   WINDOW_NAMES.some((window) => limits[limitName(unit, window)] !== undefined)
 
+/** Nine million dollars, or as many tokens. Amounts are exact up to 2^53, and this one can be written in 14 digits. */
+const MOST = 9e15
+
+/**
+ * The most of everyone together, whatever the limits are: far beyond, documents cannot be read. A week may be in two
+ * months, so it is limited too. Requests come nowhere near it.
+ */
+export const MOST_LIMITS: Limits = Object.fromEntries(
+  LIMITS.filter(
+    ({ unit, window }) => unit !== 'requests' && (window === 'month' || window === 'week'),
+  ).map(({ name }) => [name, MOST]),
+)
+
 /** Every limit of a row, with what is left of it at a moment. */
 export function linesOf({ limits, used }: Pick<Standing, 'limits' | 'used'>, at: number): Line[] {
   const lines: Line[] = []

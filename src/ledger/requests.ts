@@ -5,6 +5,7 @@
 import {
   ENTER_MS,
   LATE_SETTLE_MS,
+  MODELS_COUNTED,
   MODELS_PER_USER,
   NETWORKS,
   RUNNING_PER_USER,
@@ -32,9 +33,11 @@ import {
   whole,
   withPastRow,
   type Account,
+  rowsOf,
 } from './documents.ts'
 import {
   LIMITS,
+  MOST_LIMITS,
   NOTHING,
   current,
   hasUnit,
@@ -116,7 +119,7 @@ export function admit(
     accessRefused(command, profile, policy, at) ??
     unpriced(command, groups) ??
     tooMany(usage, model, at, policy) ??
-    firstRefusal(groups, reserved, at)
+    firstRefusal([...groups, mostOf(view, at)], reserved, at, policy)
   if (refusal) return refuseWith(command, refusal, known, at, view)
 
   const newUsers = known ? {} : newUsersOf(command, at, view)
@@ -210,8 +213,12 @@ function tooMany(
   at: number,
   { plan }: Policy,
 ): Refusal | undefined {
-  if (!own(usage.models, model) && Object.keys(usage.models).length >= MODELS_PER_USER) {
-    return { ok: false, reason: 'models' }
+  const use = own(usage.models, model)
+  if (!use && Object.keys(usage.models).length >= MODELS_COUNTED) {
+    return { ok: false, reason: 'models', window: 'month' }
+  }
+  if (use?.row.requests === undefined && Object.keys(rowsOf(usage)).length >= MODELS_PER_USER) {
+    return { ok: false, reason: 'models', window: 'day' }
   }
   const limit = Math.min(plan.doc?.concurrentRequests ?? RUNNING_PER_USER, RUNNING_PER_USER)
   return runningAt(usage.leases, at) >= limit ? { ok: false, reason: 'running', limit } : undefined
@@ -226,10 +233,16 @@ const lastEnd = (groups: Standing[], at: number): number =>
       .flatMap(({ limits }) => windowsIn(limits).map((window) => endOf(window, at))),
   )
 
-function firstRefusal(groups: Standing[], reserved: Amounts, at: number): Refusal | undefined {
+function firstRefusal(
+  groups: Standing[],
+  reserved: Amounts,
+  at: number,
+  { plan }: Policy,
+): Refusal | undefined {
+  const maximum = plan.doc?.maxCompletionTokens
   for (const group of groups) {
     const refusal = refuse(group, reserved, at)
-    if (refusal) return refusal
+    if (refusal) return maximum === undefined ? refusal : { ...refusal, maximum }
   }
   return undefined
 }
@@ -420,6 +433,10 @@ function groupsOf(
   ]
 }
 
+/** What everyone uses, against the most that can be counted. */
+const mostOf = ({ quota }: View, at: number): Standing =>
+  standingOf('everyone', ALL_MODELS, MOST_LIMITS, quota(ALL_MODELS)?.windows, at)
+
 /** The same groups after the admission. */
 const withReserved = (groups: Standing[], { reserved }: Lease): Standing[] =>
   groups.map((group) => {
@@ -432,7 +449,11 @@ const withReserved = (groups: Standing[], { reserved }: Lease): Standing[] =>
   })
 
 /** The refusal, if the reservation would pass one of the limits. */
-function refuse(group: Standing, reserved: Amounts, at: number): Refusal | undefined {
+function refuse(
+  group: Standing,
+  reserved: Amounts,
+  at: number,
+): Extract<Refusal, { reason: 'limit' }> | undefined {
   const { of, model } = group
   for (const { name, unit, window } of LIMITS) {
     const limit = group.limits[name]

@@ -346,7 +346,7 @@ export type Audit = {
 /**
  * A missing `number` or `money` is 0, a missing `text` is empty, and one with a `?` stays absent. A `packed` part may be stored as
  * JSON text within the document, so that a step parses only the parts that it needs. An `optional` part may be absent, which
- * differs from an empty one. `money` is a number in memory, and a text of digits where Lua writes it.
+ * differs from an empty one. `money` is a number in memory, and a text of digits in the script and where the script wrote it.
  */
 export type Shape =
   | 'number'

@@ -67,7 +67,8 @@ export function correct(
   for (const window of Object.keys(named) as Window[]) {
     const counted = next[window]
     if (counted?.start !== startOf(window, at)) continue
-    const to = (unit: Unit) => Math.max(0, counted[unit] + charged[unit] - reserved[unit])
+    // The difference first: no sum on the way may pass the total, which is exact up to 2^53.
+    const to = (unit: Unit) => Math.max(0, counted[unit] + (charged[unit] - reserved[unit]))
     next[window] = { ...counted, ...amountsOf(to) }
   }
   return next

@@ -6,6 +6,7 @@
  * indentation up to 3 of a byte. strict reserves for both. Two bytes per token (balanced) are enough for ordinary text.
  */
 import { ApiError } from '../errors.ts'
+import { MAX_RESERVATION } from '../ledger/money.ts'
 import { missingBytes } from './cut-text.ts'
 
 /** The metered routes: the path after `/openai/v1/`. */
@@ -34,7 +35,7 @@ export type Reservation = {
   splice?: { field: string; tokens: number }
 }
 
-export type Room = {
+type Room = {
   field: string
   /** The field is there, and null. */
   isNull: boolean
@@ -48,9 +49,6 @@ const TOKENS_PER_MESSAGE = 16
 
 /** Image data is not text; vision models charge by tiles, a few thousand tokens at most. */
 const TOKENS_PER_IMAGE = 6_400
-
-/** The largest reservation: far above any limit, and still exact in a sum. */
-const MAX_RESERVATION = 1_000_000_000_000
 
 /**
  * strict adds these to the byte of the body: 4 tokens in all for a byte of the JSON that templates print. The densest is
@@ -100,8 +98,9 @@ export function reservationOf(
   // Upstream may ignore a maximum that is none, or read a text as a number.
   const assumed = given.length > 0 && given.every(isAmount) ? 0 : rules.maxCompletionTokens
   const maximum = fields.length === 0 ? 0 : Math.max(assumed, ...given.map(amountOf))
-  const completions = Math.min(numberOf(body), Math.floor(MAX_RESERVATION / Math.max(1, maximum)))
-  const completion = completions * maximum
+  const most = MAX_RESERVATION - prompt
+  const completions = Math.min(numberOf(body), Math.max(1, Math.floor(most / Math.max(1, maximum))))
+  const completion = Math.min(completions * maximum, most)
   const bounds = { tokens: prompt + completion, completion, promptBytes }
 
   const [field] = fields

@@ -6,9 +6,9 @@ import { usdOf } from '../ledger/money.ts'
 import { limitsOfUser, type Policy } from '../ledger/plans.ts'
 import { usedIn } from '../ledger/policy.ts'
 import { ALL_MODELS, type Key } from '../ledger/shapes.ts'
-import { reservedOf } from '../ledger/tally.ts'
 import type { Window } from '../ledger/windows.ts'
 import type { WholeUser } from '../store/store.ts'
+import { heldBy } from './costs.ts'
 import { windowsReport } from './people.ts'
 
 type Terms = {
@@ -68,7 +68,7 @@ export function keyShape(
   const user = withClaims(known, claims)
   const { usage, past } = user
   const { limits } = limitsOfUser(config.limits, user, policy, at)
-  const held = reservedOf(usage, ALL_MODELS)
+  const held = heldBy(usage, ALL_MODELS, at)
   const spent = (window: Window) =>
     usdOf(usedIn(usage.windows, window, at).usd - (held[window]?.usd ?? 0))
   const [limit] = windowsReport(usage, limits, at).filter(

@@ -53,12 +53,11 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
     await next()
   })
 
-  app.post('*', async function countRefusals(c, next) {
+  app.use(async function countRefusals(c, next) {
     await next()
     const { error } = c
-    if (error instanceof ApiError && error.status < 500 && error.status !== 404) {
-      refusals.count(error)
-    }
+    const isRefusal = error instanceof ApiError && error.status < 500 && error.status !== 404
+    if (isRefusal && c.req.method === 'POST') refusals.count(error)
   })
 
   /** The parts of a metered call. Throws `not_configured` or `upstream_not_configured`. */

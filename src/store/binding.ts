@@ -18,6 +18,7 @@ const VERBS = [
   'overview',
   'blockedUsers',
   'days',
+  'pasts',
   'refusals',
   'session',
   'user',

@@ -41,6 +41,8 @@ export interface Store {
   session(hash: string, now: number): Promise<boolean>
   /** A user, or undefined if nothing is stored about them. */
   user(id: string): Promise<WholeUser | undefined>
+  /** The past days of users; nothing of a user without any. */
+  pasts(ids: string[]): Promise<PastDoc[]>
   /** Actions of admins, the newest first: at most `limit` of the last `AUDIT_KEPT`. */
   audit(limit: number): Promise<Audit[]>
   /** The latest refusals of users, at most `limit`, the newest first, and how many requests were refused on some days. */

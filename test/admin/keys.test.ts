@@ -60,7 +60,7 @@ describe('creating', () => {
       models: ['openai/*'],
       previousExpiresAt: null,
     })
-    const known = { ...shown, lastUsedAt: null }
+    const known = { ...shown, lastUsedAt: null, monthCostUsd: 0 }
     const answers = await Promise.all([
       app.admin('GET', `keys/${shown.id}`),
       app.admin('GET', `keys?userId=${userId}`),
@@ -281,7 +281,9 @@ describe('rotating', () => {
     for (let n = 0; n < 3; n += 1) await tried(first.key)
     const path = `users/${first.userId}`
     const before = (await app.admin('GET', path)).json.windows
-    expect(before).toContainEqual(expect.objectContaining({ unit: 'requests', used: 3 }))
+    expect(before).toContainEqual(
+      expect.objectContaining({ unit: 'requests', used: 0, reserved: 3 }),
+    )
     const second = await rotate(first.id)
     expect((await app.admin('GET', path)).json.windows).toEqual(before)
     await patch(first.id, { disabled: true })

@@ -55,7 +55,7 @@ const WORDS = [
 
 /** All keys of the layout. Users, sessions and turns are hashes, days are dates. */
 const KEY =
-  /^weir:\{2\}:(users|new-users|models|events|audit|blocks|quota|probe:[0-9a-f-]{36}|(usage|past|profile|erased):[\w-]{22}|session:[\w-]{43}|once:[0-9a-f-]{36}|(day|models):\d{4}-\d\d-\d\d)$/
+  /^weir:\{2\}:(users|new-users|models|events|refused|audit|blocks|quota|probe:[0-9a-f-]{36}|(usage|windows|past|profile|erased):[\w-]{22}|refused:[\w-]{22}:[a-z_]+:\d+|session:[\w-]{43}|once:[0-9a-f-]{36}|(day|models|refusals):\d{4}-\d\d-\d\d)$/
 
 /** The only text of a client in a key is a model name. It has no characters with a meaning in keys. */
 const OF_MODEL = /^weir:\{2\}:(quota|day:\d{4}-\d\d-\d\d):[A-Za-z0-9][\w./-]{0,127}$/
@@ -343,6 +343,7 @@ describe.each(KINDS)('on %s', (kind) => {
             )
             .sort(),
           fields: (await answer.text())
+            .replace(/"id":"[\da-f-]{36}"/, '"id"')
             .replace(/\d+/g, '0')
             .replace(/"openai\/gpt-oss-20b":\{[^}]*\},?/, ''),
         })),

@@ -8,6 +8,7 @@ import type { MeteredRoute } from '../../src/metering/reservation.ts'
 import { newRow } from '../../src/ledger/documents.ts'
 import { end, open } from '../../src/ledger/tally.ts'
 import type { Event, Row } from '../../src/ledger/shapes.ts'
+import { amounts } from '../support/amounts.ts'
 import { eventOf } from '../support/commands.ts'
 import { transcripts, type Transcript } from '../support/transcripts.ts'
 
@@ -220,7 +221,7 @@ const ended: fc.Arbitrary<Event> = fc
     )
   })
 
-const admitted = (row: Row, { reserved: tokens }: Event): Row => open(row, { requests: 1, tokens })
+const admitted = (row: Row, { reserved: tokens }: Event): Row => open(row, amounts(1, tokens))
 
 /** The ledger's row after these requests. */
 const rowOf = (events: Event[]): Row =>

@@ -336,6 +336,7 @@ function check(books: Books, state: State): void {
     expect(usedOn(quota)).toEqual({
       requests: events.length + running,
       tokens: sumOf(all, 'charged'),
+      usd: 0,
     })
   }
 

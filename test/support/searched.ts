@@ -46,10 +46,10 @@ vi.mock(import('../../src/errors.ts'), async (original) => {
   const real = await original()
   return {
     ...real,
-    errorResponse(c, error) {
+    errorResponse(c, error, help) {
       addRequest(c.req.raw.headers, undefined)
       addText({ place: 'an error', text: JSON.stringify(error) })
-      return real.errorResponse(c, error)
+      return real.errorResponse(c, error, help)
     },
   }
 })

@@ -13,6 +13,7 @@ import { guard, scriptOf, type Scripts } from './call.ts'
 import { gather } from './gather.ts'
 import {
   PREFIX,
+  QUOTA_DAYS,
   dayKey,
   erasedKey,
   newUsersKey,
@@ -23,6 +24,7 @@ import {
   rowKey,
   settingsKey,
   usageKey,
+  windowsKey,
 } from './keys.ts'
 import { REPLAY_BATCH, type Failed } from '../store.ts'
 
@@ -66,9 +68,11 @@ export function commandRunner(redis: Scripts, options: CommandOptions) {
   const head = headOf(options)
   const ledger = scriptOf(options.script)
   const plans = createKnownPlans()
+  // Then the counters of a long window may have outlived the user's document.
+  const isBrief = options.retention.userDays < QUOTA_DAYS
 
   async function runAll(commands: Command[]): Promise<(Answer | Failed)[]> {
-    const keys = new Set(commands.flatMap((command) => keysOf(command, plans.of(command))))
+    const keys = new Set(commands.flatMap((command) => keysOf(command, plans.of(command), isBrief)))
     const args = [head, ...commands.map((command) => JSON.stringify(command))]
     const { answers, damaged } = await guard(async () => {
       const reply = JSON.parse(await ledger<string>(redis, [...keys], args)) as Reply | null
@@ -151,9 +155,17 @@ function headOf({ retention, tolerance = CLOCK_TOLERANCE_MS }: CommandOptions): 
   })
 }
 
-/** The keys that a command touches, as far as they are known in advance. `plan` is the user's plan, if it is remembered. */
-function keysOf(command: Command, plan: string | undefined): string[] {
+/**
+ * The keys that a command touches, as far as they are known in advance. `plan` is the user's plan, if it is remembered;
+ * `isBrief` tells that users are kept for a shorter time than the longest window.
+ */
+function keysOf(command: Command, plan: string | undefined, isBrief: boolean): string[] {
   const keys = [quotaKey(ALL_MODELS)]
+  const userKeys = (user: string): string[] => [
+    usageKey(user),
+    profileKey(user),
+    ...(isBrief ? [windowsKey(user)] : []),
+  ]
   switch (command.op) {
     case 'clear':
       return [...keys, dayKey(dateOf(command.now))]
@@ -196,8 +208,6 @@ function keysOf(command: Command, plan: string | undefined): string[] {
 
 const unverifiedKeys = (model: string): string[] =>
   [ALL_MODELS, model].map((scope) => quotaKey(unverifiedScope(scope)))
-
-const userKeys = (user: string): string[] => [usageKey(user), profileKey(user)]
 
 /** The settings, the default plan, and the plans that the user may have. */
 const planKeys = (...names: (string | undefined)[]): string[] => [

@@ -29,6 +29,7 @@ export const QUOTA_DAYS =
   1 + Math.ceil(Math.max(...Object.values(WINDOWS).map(({ longest }) => longest)) / DAY_MS)
 
 export const usageKey = (id: string) => `${PREFIX}usage:${id}`
+export const windowsKey = (id: string) => `${PREFIX}windows:${id}`
 export const pastKey = (id: string) => `${PREFIX}past:${id}`
 export const profileKey = (id: string) => `${PREFIX}profile:${id}`
 export const planKey = (name: string) => `${PREFIX}plan:${name}`

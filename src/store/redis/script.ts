@@ -5,6 +5,7 @@ import {
   FIT_MIN_TOKENS,
   KEYS_PER_USER,
   LATE_SETTLE_MS,
+  MODELS_COUNTED,
   MODELS_PER_USER,
   NETWORKS,
   PAST_LEASES,
@@ -15,7 +16,7 @@ import {
 } from '../../ledger/commands.ts'
 import { DEFAULT_PLAN, TOTAL } from '../../ledger/plans.ts'
 import { MOST_MONEY } from '../../ledger/money.ts'
-import { LIMITS, NOTHING } from '../../ledger/policy.ts'
+import { LIMITS, MOST_LIMITS, NOTHING } from '../../ledger/policy.ts'
 import { KEY_CODES, REFUSAL_CODES, UNUSED_MODEL } from '../../ledger/refusals.ts'
 import { INDEX_MS } from '../../ledger/requests.ts'
 import {
@@ -61,6 +62,7 @@ const CONSTANTS: Record<string, unknown> = {
   LIMITS: Object.fromEntries(
     LIMITS.map(({ name, unit, window }, rank) => [name, { unit, window, rank }]),
   ),
+  MOST_LIMITS,
   NOTHING,
   MONEY: Object.fromEntries(MONEY_FIELDS.map((name) => [name, 1])),
   MOST_MONEY,
@@ -71,6 +73,7 @@ const CONSTANTS: Record<string, unknown> = {
   LATE_SETTLE_MS,
   ENTER_MS,
   INDEX_MS,
+  MODELS_COUNTED,
   MODELS_PER_USER,
   SESSIONS_PER_USER,
   NETWORKS,
@@ -165,8 +168,10 @@ function checkOf(shape: Shape, value: string): string {
   if (shape === 'number') return refuse(`not (${isNumber})`)
   if (shape === 'number?') return refuse(`${value} ~= nil and not (${isNumber})`)
   if (shape === 'money' || shape === 'money?') {
-    // Money is a text of digits, or a number where TypeScript wrote it.
-    const check = `local n = tonumber(${value}) ${refuse('not (n and n < HUGE and n > -HUGE)')}`
+    // Where TypeScript wrote it, money is a number, which Lua would write with 14 digits.
+    const check =
+      `local n = tonumber(${value}) ${refuse('not (n and n < HUGE and n > -HUGE)')}` +
+      `if n == ${value} then ${value} = string.format('%.0f', n) end `
     return shape === 'money' ? `do ${check}end ` : `if ${value} ~= nil then ${check}end `
   }
   if (shape === 'text') return refuse(`type(${value}) ~= 'string'`)

@@ -153,6 +153,10 @@ export function createRedisStore(options: RedisOptions): Store {
       const keys = [...ids].slice(0, limit).map((id) => [profileKey(id), 'profile'] as const)
       return [...(await documents.read(new Map(keys))).values()]
     },
+    async pasts(ids) {
+      const keys = ids.map((id) => [pastKey(id), 'past'] as const)
+      return [...(await documents.read(new Map(keys))).values()]
+    },
     async refusals(dates, limit) {
       const [latest, ...days] = await Promise.all([
         readList<Refused>(refusedKey, limit),

@@ -45,9 +45,10 @@ local function correct(windows, lease, charged)
   for window in pairs(lease.windows) do
     local counted = windows[window]
     if counted and counted.start == start_of(window, at) then
-      counted.requests = max(0, counted.requests + charged.requests - reserved.requests)
-      counted.tokens = max(0, counted.tokens + charged.tokens - reserved.tokens)
-      counted.usd = digits_of(max(0, counted.usd + charged.usd - reserved.usd))
+      -- The difference first, so that no sum on the way passes 2^53.
+      counted.requests = max(0, counted.requests + (charged.requests - reserved.requests))
+      counted.tokens = max(0, counted.tokens + (charged.tokens - reserved.tokens))
+      counted.usd = digits_of(max(0, counted.usd + (charged.usd - reserved.usd)))
     end
   end
 end
@@ -318,6 +319,12 @@ local function groups_of(model, policy, usage)
     add_group('unverified', model, unverified.model)
   end
   return groups
+end
+
+-- What everyone uses, against the most that can be counted.
+local function most_of(at)
+  local used = everyones(ALL_MODELS, at)
+  return { of = 'everyone', model = ALL_MODELS, limits = MOST_LIMITS, used = used }
 end
 
 -- Changes the groups, which are the step's own.
@@ -608,6 +615,18 @@ local function refuse_with(command, refusal, known, at)
   return { answer = with(refusal, 'counted', true), refused = entry, refusals = refusals }
 end
 
+-- The window in which a user has used as many models as are allowed, if this is one more.
+local function models_full(usage, model)
+  local use, known = use_of(usage, model), size(usage.models)
+  if not use and known >= MODELS_COUNTED then return 'month' end
+  if use and use.row.requests or known < MODELS_PER_USER then return nil end
+  local today = 0
+  for name in pairs(usage.models) do
+    if use_of(usage, name).row.requests then today = today + 1 end
+  end
+  return today >= MODELS_PER_USER and 'day' or nil
+end
+
 local function admit(command, now)
   local id, user, model = command.id, command.user, command.model
   local known = load_user('usage', user)
@@ -629,8 +648,9 @@ local function admit(command, now)
   if not command.price and is_in_dollars(groups) then
     return refuse_with(command, refused('unpriced'), known, at)
   end
-  if not usage.models[model] and size(usage.models) >= MODELS_PER_USER then
-    return refuse_with(command, refused('models'), known, at)
+  local window = models_full(usage, model)
+  if window then
+    return refuse_with(command, with(refused('models'), 'window', window), known, at)
   end
   local most = math.min(plan and plan.concurrentRequests or RUNNING_PER_USER, RUNNING_PER_USER)
   if size(usage.leases) >= most and running_at(usage.leases, at) >= most then
@@ -639,7 +659,15 @@ local function admit(command, now)
 
   for i = 1, #groups do
     local refusal = refuse(groups[i], reserved, at)
-    if refusal then return refuse_with(command, refusal, known, at) end
+    if refusal then
+      refusal.maximum = plan and plan.maxCompletionTokens
+      return refuse_with(command, refusal, known, at)
+    end
+  end
+  local too_much = refuse(most_of(at), reserved, at)
+  if too_much then
+    too_much.maximum = plan and plan.maxCompletionTokens
+    return refuse_with(command, too_much, known, at)
   end
 
   local newcomer

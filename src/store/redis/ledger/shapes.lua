@@ -90,6 +90,10 @@ local function size(record)
   return count
 end
 
+-- An amount of money as it is stored. Lua adds texts of digits like numbers, and writes numbers
+-- with 14 digits only.
+local function digits_of(nano) return format('%.0f', nano) end
+
 -- A value in its shape, with defaults for missing fields. It is changed in place: it was just
 -- decoded, and nothing else uses it.
 local function fit(shape, value)
@@ -106,7 +110,7 @@ local function fit(shape, value)
     if value == nil then return shape == 'money' and '0' or nil end
     local nano = tonumber(value)
     if not (nano and nano < HUGE and nano > -HUGE) then error('not money') end
-    return value
+    return digits_of(nano)
   end
   if shape == 'text' or shape == 'text?' then
     if value == nil then return shape == 'text' and '' or nil end
@@ -188,10 +192,6 @@ local function new_day_row()
   row.v = nil
   return row
 end
-
--- An amount of money as it is stored. Lua adds texts of digits like numbers, and writes numbers
--- with 14 digits only.
-local function digits_of(nano) return format('%.0f', nano) end
 
 -- Adds amounts to fields of a row. Fields that become zero are left out.
 local function plus(row, amounts)
