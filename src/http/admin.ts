@@ -6,6 +6,7 @@ import { ApiError } from '../errors.ts'
 import { createKeyCheck } from '../identity/admin-key.ts'
 import { storedIp } from '../identity/caller.ts'
 import { createSessions, type Session, type Sessions } from '../identity/sessions.ts'
+import type { Audit } from '../ledger/shapes.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 
 export type Admin = {
@@ -30,6 +31,16 @@ export type Stamp = { now: number; ip?: string; by?: string }
 
 /** Whether the caller may only read, and sees no addresses. */
 export const isViewer = (c: AppContext): boolean => c.var.admin.role === 'viewer'
+
+/** A report of a user as the caller may see it: viewers see no address. */
+export const withoutAddress = <T extends { ipAddress: string | null }>(
+  c: AppContext,
+  user: T,
+): T => (isViewer(c) ? { ...user, ipAddress: null } : user)
+
+/** The audit trail as the caller may see it. */
+export const auditFor = (c: AppContext, audit: Audit[]): Audit[] =>
+  isViewer(c) ? audit.map(({ ip: _, ...entry }) => entry) : audit
 
 /** Throws `forbidden` for a viewer. */
 export function refuseViewer(c: AppContext): void {
