@@ -28,6 +28,7 @@ const world = useWorld()
 const LIMITS = new Set([
   'user_blocked',
   'model_not_allowed',
+  'model_not_priced',
   'insufficient_quota',
   'global_quota',
   'rate_limit_exceeded',
