@@ -43,6 +43,7 @@ export default defineConfig({
   // A crowded machine is not a failure; nothing is measured against the time limits. With more workers than cores, tests
   // that break connections and kill servers run into their own limits.
   test: {
+    setupFiles: 'test/support/searched.ts',
     maxWorkers: 2,
     testTimeout: 30_000,
     hookTimeout: 30_000,

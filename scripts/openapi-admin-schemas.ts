@@ -16,7 +16,7 @@ import { keyBody, keyChange, keysQuery, rotation } from '../src/routes/keys-sche
 import { planBody } from '../src/routes/plans-schemas.ts'
 import { settingsBody } from '../src/routes/settings-schemas.ts'
 import { resetBody, userChange, usersQuery } from '../src/routes/users-schemas.ts'
-import { count, named, say, sayOf, time, userId } from './openapi-schemas.ts'
+import { amount, count, dollars, named, say, sayOf, time, userId } from './openapi-schemas.ts'
 
 const LIMITS =
   'By model, `*` for models without a row, and `total` for all models together. Null is no limit.'
@@ -25,7 +25,7 @@ const UNTIL = 'In the future: ISO 8601 with an offset, or epoch milliseconds.'
 const LABEL = 'What admins see as the name of the user.'
 
 const rows = (description: string): z.ZodMiniType<LimitRows> =>
-  say(z.record(z.string(), z.record(z.string(), z.nullable(count()))), description)
+  say(z.record(z.string(), z.record(z.string(), z.nullable(amount()))), description)
 const models = () => say(z.nullable(z.array(z.string())), MODELS)
 
 // Requests.
@@ -124,6 +124,11 @@ const keyShape = {
   lastUsedAt: z.optional(
     say(z.nullable(time()), 'When it was used last; absent where only keys were read.'),
   ),
+  monthCostUsd: z.optional(
+    dollars(
+      'Dollars that ended requests with the key were charged in this month, UTC; null if no price was known; absent where only keys were read.',
+    ),
+  ),
 }
 const keyAnswer: z.ZodMiniType<ReturnType<typeof keyReport>> = z.object(keyShape)
 export const key = named('Key', keyAnswer, 'A key, without its secret.')
@@ -166,15 +171,20 @@ const userAnswer: z.ZodMiniType<ReturnType<typeof profileReport>> = z.object({
     }),
   ),
   keys: z.array(key),
+  costs: say(
+    z.record(z.string(), dollars('Null if no price was known.')),
+    'Dollars charged in the current `month`, `week` and `day`, UTC, without what running requests reserve.',
+  ),
   windows: say(
     z.array(
       z.object({
         model: say(z.string(), 'The name of a model, or `*` for all of them together.'),
         unit: z.enum(UNITS),
         window: z.enum(WINDOW_NAMES),
-        limit: count(),
-        used: count('Also what running requests have reserved.'),
-        remaining: count(),
+        limit: amount('Dollars where the unit is usd.'),
+        used: amount(),
+        reserved: amount('What running requests have reserved.'),
+        remaining: amount(),
         resetAt: time(),
       }),
     ),

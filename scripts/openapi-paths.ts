@@ -95,6 +95,7 @@ const METERED: ErrorCode[] = [
   ...PROVIDER,
   'cost_unbounded',
   'model_not_allowed',
+  'model_not_priced',
   'user_blocked',
   'insufficient_quota',
   'global_quota',
@@ -295,7 +296,8 @@ export const PATHS: Paths = {
       id: 'export',
       tag: 'Admin',
       summary: 'Export users, days or events as a file',
-      description: 'The file is streamed. If it breaks off, it is incomplete.',
+      description:
+        'The file is streamed. If it breaks off, it is incomplete. With `group` it is an invoice: its lines have `requests`, `prompt`, `cached`, `completion`, `charged`, today’s prices in dollars per million tokens (`inputPrice`, `cachedPrice`, `outputPrice`) where they are of one model, `costUsd` as exact decimal digits, as it was recorded, and `unpricedTokens`, the tokens whose price was not known. Without `group`, `kind=users` takes neither `from` nor `to`.',
       who: 'admin',
       query: exportQuery,
       answers: {

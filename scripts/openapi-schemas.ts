@@ -6,7 +6,7 @@ import * as z from 'zod/mini'
 import { TOKEN_KINDS, type TokenKind } from '../src/config/tokens.ts'
 import { CODES, type ErrorCode } from '../src/errors.ts'
 import { AUDIT_ID_CHARS, MODELS_PER_USER } from '../src/ledger/commands.ts'
-import type { Audit, DayRow, Event } from '../src/ledger/shapes.ts'
+import { UNITS, type Audit, type Event } from '../src/ledger/shapes.ts'
 import { MAX_MESSAGES } from '../src/gateway/body.ts'
 import { MODEL_NAME } from '../src/metering/models.ts'
 import { blockBody, tokenBody } from '../src/routes/admin-schemas.ts'
@@ -18,7 +18,8 @@ import { tokensQuery } from '../src/routes/tokens-schemas.ts'
 import { USER_ID, userQuery } from '../src/routes/user-query.ts'
 import type { StoreHealth } from '../src/store/fallback/store.ts'
 import type { HistoryRow, HistoryStats } from '../src/reports/history.ts'
-import type { modelStats, syncReport, userReport } from '../src/reports/usage.ts'
+import type { RefusalLine, refusedReport } from '../src/reports/refusals.ts'
+import type { daysReport, modelStats, syncReport, userReport } from '../src/reports/usage.ts'
 
 type Schema = z.core.$ZodType
 type Words = {
@@ -51,6 +52,13 @@ export const count = (description?: string) => {
   const schema = z.int().check(z.nonnegative())
   return description === undefined ? schema : say(schema, description)
 }
+/** A whole number, or dollars. */
+export const amount = (description?: string) => {
+  const schema = z.number().check(z.nonnegative())
+  return description === undefined ? schema : say(schema, description)
+}
+/** Dollars with at most nine decimals; null if tokens were charged and no price was known. */
+export const dollars = (description: string) => say(z.nullable(amount()), description)
 export const time = (description?: string) =>
   say(z.int(), [description, 'Epoch milliseconds.'].filter(Boolean).join(' '))
 const left = () =>
@@ -78,6 +86,8 @@ export const errorAnswer = named(
       type: z.enum(types),
       code: z.enum(Object.keys(CODES) as ErrorCode[]),
       param: z.optional(say(z.string(), 'The wrong field or header.')),
+      id: say(z.string(), 'The id of the request, as in `x-weir-id`.'),
+      help: z.optional(say(z.string(), 'Where callers find help, as in `HELP_URL`.')),
     }),
   }),
   'The form of all errors of the gateway.',
@@ -207,9 +217,10 @@ const syncAnswer: z.ZodMiniType<SyncAnswer> = z.object({
     z.record(
       z.string(),
       z.object({
-        tokensUsedDay: count(),
+        tokensUsedDay: count('Without what running requests reserve.'),
+        tokensReservedDay: count('What running requests reserve. The usage of each replaces it.'),
         tokensRemainingDay: left(),
-        requestsDay: count(),
+        requestsDay: count('With running requests.'),
         resetAt: time(),
       }),
     ),
@@ -277,6 +288,10 @@ sayOf(userQuery, {
 })
 sayOf(exportQuery, {
   kind: 'What to export. Users are exported with today’s counts, the least recently active first.',
+  from: 'The first day in UTC. Without it, the first day that is kept.',
+  to: 'The last day in UTC. Without it, today.',
+  group:
+    'Makes an invoice: sums of the days, of `kind=users` by user, by user and day or by user and model, of `kind=days` by day or by model.',
   format: 'Columns for a spreadsheet, or a JSON object a line.',
 })
 
@@ -286,6 +301,9 @@ const userUsage: z.ZodMiniType<ReturnType<typeof userReport>> = z.object({
   plan: say(z.string(), 'The plan of the user.'),
   ipAddress: say(z.nullable(z.string()), 'Stored as `IP_STORAGE` says.'),
   lastActive: say(z.nullable(time()), 'When a request last began or ended; null if none ever did.'),
+  monthCostUsd: dollars(
+    'Dollars charged in this month, UTC, without what running requests reserve; null if no price was known.',
+  ),
   models: z.array(
     z.object({
       model: say(
@@ -308,6 +326,9 @@ const userUsage: z.ZodMiniType<ReturnType<typeof userReport>> = z.object({
         'Reservations of requests that have not ended, part of `tokensUsedDay`.',
       ),
       overReservation: count('Tokens that the provider reported beyond the reservations.'),
+      costUsd: dollars(
+        'Dollars charged today, as recorded when they were charged, without what running requests reserve; null if no price was known.',
+      ),
       reportedTokensDay: say(z.nullable(count()), 'Reported by the user’s browser.'),
       reportedRequestsDay: z.nullable(count()),
       blocked: z.boolean(),
@@ -325,10 +346,12 @@ const stats: z.ZodMiniType<ReturnType<typeof modelStats>[number]> = z.object({
   totalTokensUsed: count('Over the days of `STATS_RETENTION_DAYS`.'),
   totalRequests: count(),
   activeUsers: count('Users with an answer today.'),
+  costUsd: dollars('Dollars charged today; null if no price was known.'),
+  totalCostUsd: dollars('Dollars charged over the days of `STATS_RETENTION_DAYS`.'),
   lastUpdated: time(),
 })
 
-const day: z.ZodMiniType<DayRow & { date: string }> = z.object({
+const day: z.ZodMiniType<ReturnType<typeof daysReport>[number]> = z.object({
   date: date(),
   requests: count('Requests that have ended.'),
   exact: count(),
@@ -339,10 +362,14 @@ const day: z.ZodMiniType<DayRow & { date: string }> = z.object({
   cached: count('Part of `prompt`.'),
   completion: count(),
   overReservation: count(),
+  costUsd: dollars('What `charged` cost, in dollars; null if no price was known.'),
   users: count('Users with an answer.'),
   hours: say(z.record(z.string(), count()), 'Tokens by hour in UTC, 0 to 23.'),
   at: time('When the day last changed.'),
 })
+
+const nano = (description: string) =>
+  say(z.string().check(z.regex(/^\d+$/)), `${description} Billionths of a dollar, as digits.`)
 
 const event: z.ZodMiniType<Event> = z.object({
   v: count('The version of this document.'),
@@ -350,6 +377,9 @@ const event: z.ZodMiniType<Event> = z.object({
   at: time(),
   user: userId(),
   session: z.optional(z.string()),
+  key: z.optional(
+    say(z.string(), 'The key by which the user was known: its own id, without that of the user.'),
+  ),
   route: z.string(),
   model: z.string(),
   outcome: z.enum(['exact', 'estimated', 'failed']),
@@ -364,6 +394,8 @@ const event: z.ZodMiniType<Event> = z.object({
   ),
   reserved: count('Tokens charged in advance.'),
   charged: count('Tokens: what the provider reported, or an estimate.'),
+  reservedCost: z.optional(nano('What `reserved` costs.')),
+  cost: z.optional(nano('What `charged` cost; absent if no price was known.')),
   ttfbMs: z.optional(count('To the first byte of the provider.')),
   totalMs: count(),
   late: z.optional(z.literal(true)),
@@ -413,6 +445,35 @@ const health = {
   stopping: z.optional(say(z.literal(true), 'The instance is about to end.')),
 } satisfies Record<keyof StoreHealth, Schema>
 
+const refusedLine: z.ZodMiniType<ReturnType<typeof refusedReport>> = z.object({
+  id: say(z.uuid(), 'The `x-weir-id` of the answer.'),
+  at: time(),
+  user: userId(),
+  code: say(z.string(), 'The code of the error.'),
+  model: z.string(),
+  limit: z.optional(
+    say(
+      z.object({
+        of: say(z.string(), '`user`, `everyone` or `unverified`.'),
+        model: say(z.string(), 'The name of a model, or `*` for all of them together.'),
+        unit: z.enum(UNITS),
+        window: z.string(),
+        limit: amount('Dollars where the unit is usd.'),
+        used: amount('With what running requests reserve.'),
+        asked: amount(),
+      }),
+      'The limit that refused the request.',
+    ),
+  ),
+})
+
+const refusalCount: z.ZodMiniType<RefusalLine> = z.object({
+  date: date(),
+  code: say(z.string(), 'The code of the error.'),
+  model: say(z.string(), 'The name of a model; `?` for one that nobody has used, or none.'),
+  count: count(),
+})
+
 export const usageAnswer = named(
   'Usage',
   z.object({
@@ -420,11 +481,22 @@ export const usageAnswer = named(
     stats: z.array(named('ModelStats', stats)),
     days: say(z.array(named('Day', day)), 'The days of `STATS_RETENTION_DAYS` with usage.'),
     quotas: say(
-      z.record(z.string(), z.object({ tokens: count(), requests: count() })),
+      z.record(
+        z.string(),
+        z.object({ tokens: count(), requests: count(), usd: amount('Dollars.') }),
+      ),
       'Today’s use of `GLOBAL_LIMITS` by model, and `*` for all, including the reservations of running requests.',
     ),
     events: say(z.array(named('Event', event)), 'The newest first.'),
     audit: say(z.array(named('Audit', audit)), 'Actions of admins, the newest first.'),
+    refusals: say(
+      z.array(named('RefusalCount', refusalCount)),
+      'How many requests were refused on the days of `STATS_RETENTION_DAYS`, as well as it is known.',
+    ),
+    refused: say(
+      z.array(named('RefusedRequest', refusedLine)),
+      'The latest refused requests of users who have called before, at most one of a user, code and minute.',
+    ),
     nextCursor: say(z.nullable(z.string()), 'The `cursor` of the next page, if there is one.'),
     ...health,
     timestamp: time(),

@@ -4,6 +4,8 @@ import { rowsOf } from '../src/ledger/documents.ts'
 import type { Command } from '../src/ledger/commands.ts'
 import { ALL_MODELS, VERSION, type Event } from '../src/ledger/shapes.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, nextDay } from '../src/ledger/windows.ts'
+import { costOf, digitsOf, nanoFrom, type Price } from '../src/ledger/money.ts'
+import { GROQ_PRICES } from '../src/providers/groq-prices.ts'
 import type { Entry, Store } from '../src/store/store.ts'
 import { createIds } from '../src/identity/ids.ts'
 
@@ -20,6 +22,10 @@ const MODELS: [name: string, weight: number][] = [
   ['meta-llama/llama-4-maverick-17b-128e-instruct', 6],
   ['moonshotai/kimi-k2-instruct-0905', 3],
 ]
+const PRICES = Object.assign({}, ...GROQ_PRICES.map(({ prices }) => prices)) as Record<
+  string,
+  Price
+>
 const USERS = 120
 const DAYS = 90
 
@@ -77,6 +83,12 @@ export async function seed(store: Store): Promise<Seeded> {
     const isOver = outcome === 'exact' && random() < 0.004
     const reserved = isOver ? Math.round(total * 0.9) : total + 700
     const charged = { exact: total, estimated: Math.round(total * 0.6), failed: 0 }[outcome]
+    const share = charged / total
+    const price = PRICES[model]
+    const costs = price && {
+      reservedCost: digitsOf(costOf({ prompt, completion: reserved - prompt }, price)),
+      cost: digitsOf(Math.round(costOf({ prompt, completion }, price) * Math.min(1, share))),
+    }
     const ttfbMs = Math.round(110 + random() ** 3 * 900)
     return {
       v: VERSION,
@@ -102,6 +114,7 @@ export async function seed(store: Store): Promise<Seeded> {
       ...(outcome === 'exact' && { prompt, completion, total }),
       reserved,
       charged,
+      ...costs,
       ttfbMs,
       totalMs: ttfbMs + Math.round(completion * (1.5 + random())),
     }
@@ -129,8 +142,34 @@ export async function seed(store: Store): Promise<Seeded> {
     [1, 40 * MINUTE_MS],
   ] as const) {
     const id = uuidv7({ msecs: NOW - ago, seq: number, random: bytes(random) })
-    const admit = { op: 'admit', id, user: user(number), model, reserved: 3100 } as const
+    const admit = {
+      op: 'admit',
+      id,
+      user: user(number),
+      model,
+      reserved: 3100,
+      completion: 3000,
+      price: PRICES[model]!,
+    } as const
     at(ago, (now) => ({ ...admit, now, lasts: 300_000, limits, everyone }))
+  }
+  for (const [number, ago, tight] of [
+    [0, 3 * HOUR_MS, { tokensPerDay: 3000 }],
+    [2, 2 * HOUR_MS, { usdPerMonth: nanoFrom(0.002) }],
+    [7, 50 * MINUTE_MS, { requestsPerMinute: 0 }],
+    [0, 30 * MINUTE_MS, { tokensPerDay: 3000 }],
+  ] as const) {
+    const id = uuidv7({ msecs: NOW - ago, seq: number, random: bytes(random) })
+    const price = PRICES[model]!
+    const asked = {
+      op: 'admit',
+      id,
+      user: user(number),
+      model,
+      reserved: 3100,
+      completion: 3000,
+    } as const
+    at(ago, (now) => ({ ...asked, price, now, lasts: 300_000, limits: { model: tight } }))
   }
 
   const ip = '198.51.100.7'
@@ -174,7 +213,7 @@ export async function seed(store: Store): Promise<Seeded> {
       limits: {
         '*': { tokensPerDay: 500_000, requestsPerDay: 5000 },
         'openai/gpt-oss-120b': { tokensPerDay: 100_000, requestsPerDay: -1 },
-        total: { tokensPerDay: 1_000_000 },
+        total: { tokensPerDay: 1_000_000, usdPerMonth: nanoFrom(25) },
       },
       maxCompletionTokens: 8192,
       concurrentRequests: 8,

@@ -41,11 +41,6 @@ const LIMITS = {
     '*': { tokensPerDay: 60_000, requestsPerDay: 400 },
     'openai/gpt-oss-120b': { tokensPerDay: 40_000, requestsPerDay: 200, tokensPerMinute: 8000 },
   }),
-  MODEL_PRICES: JSON.stringify({
-    'openai/gpt-oss-20b': { input: 0.075, cached: 0.0375, output: 0.3 },
-    'openai/gpt-oss-120b': { input: 0.15, output: 0.6 },
-    'llama-3.3-70b-versatile': { input: 0.59, output: 0.79 },
-  }),
   GLOBAL_LIMITS: JSON.stringify({
     total: { tokensPerDay: 1_000_000, requestsPerDay: 10_000 },
     'openai/gpt-oss-120b': { tokensPerDay: 200_000, requestsPerDay: 2000 },

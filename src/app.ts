@@ -62,7 +62,7 @@ export const createPagesApp = (deps: Deps): Hono<AppEnv> => appOf(deps, pages)
 
 function appOf(deps: Deps, ...parts: Part[]): Hono<AppEnv> {
   const { log, now } = deps
-  const { basePath } = deps.config
+  const { basePath, helpUrl } = deps.config
   const within = pathWithin(basePath)
   const app = new Hono<AppEnv>({ getPath: (request) => within(getPath(request)) })
 
@@ -96,6 +96,7 @@ function appOf(deps: Deps, ...parts: Part[]): Hono<AppEnv> {
         'not_found',
         `No such route. Calls go to POST ${basePath}/api/groq or to ${basePath}/api/groq/openai/v1/…`,
       ),
+      helpUrl,
     ),
   )
   app.onError((thrown, c) => {
@@ -110,7 +111,7 @@ function appOf(deps: Deps, ...parts: Part[]): Hono<AppEnv> {
     if (error.status >= 500 && !told) log.error('request.failed', failure)
     // A client that leaves causes failures that are not errors.
     else log.debug('request.refused', found.status >= 500 ? failure : fields)
-    return errorResponse(c, error)
+    return errorResponse(c, error, helpUrl)
   })
   return app
 }

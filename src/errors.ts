@@ -16,6 +16,7 @@ export const CODES = {
   user_blocked: [403, 'permission_error'],
   disabled_key: [403, 'permission_error'],
   model_not_allowed: [403, 'permission_error'],
+  model_not_priced: [403, 'permission_error'],
   cross_origin: [403, 'permission_error'],
   not_found: [404, 'invalid_request_error'],
   method_not_allowed: [405, 'invalid_request_error'],
@@ -89,6 +90,8 @@ export function asApiError(error: unknown): ApiError {
 /** For the log: the client has disconnected, so nobody gets this answer. */
 export const brokenOff = () => new ApiError('invalid_request', 'The request broke off.')
 
-export function errorResponse(c: Context, error: ApiError): Response {
-  return c.json(error, error.status, { 'cache-control': 'no-store', ...error.headers })
+/** The answer to an error, with the id of the request, and an address where callers find help, if there is one. */
+export function errorResponse(c: Context, error: ApiError, help: string | undefined): Response {
+  const body = { ...error.toJSON().error, id: c.get('id') as string, ...(help && { help }) }
+  return c.json({ error: body }, error.status, { 'cache-control': 'no-store', ...error.headers })
 }

@@ -1,6 +1,7 @@
 /** When a refused client may ask again. */
 /**
- * Whole seconds until a moment (epoch ms), 1 to 60: the store's clock decides the minute, and it may be ahead of ours.
+ * Whole seconds until a moment (epoch ms), at least 1 and at most `longest`: the store's clock decides when a window ends,
+ * and it may be ahead of ours.
  */
-export const secondsUntil = (moment: number, now: number): number =>
-  Math.min(60, Math.max(1, Math.ceil((moment - now) / 1000)))
+export const secondsUntil = (moment: number, now: number, longest = 60): number =>
+  Math.min(longest, Math.max(1, Math.ceil((moment - now) / 1000)))

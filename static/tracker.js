@@ -181,7 +181,10 @@ export const createTracker = ({
         }
         const { model, usage } = said.response ?? said
         const used = usage ?? said.x_groq.usage
-        if (isCount(used.total_tokens)) found = () => record(model, used)
+        // Guard models leave the total out.
+        const { total_tokens: total, prompt_tokens = 0 } = used
+        const total_tokens = total === 0 ? prompt_tokens : total
+        if (isCount(total_tokens)) found = () => record(model, { total_tokens })
       })
     }
     if (!found || answer.counted) return

@@ -16,13 +16,15 @@ const count = (tokens, requests) =>
 
 weir.addEventListener('quota', (event) => {
   const { detail } = /** @type {CustomEvent} */ (event)
-  const { tokensUsedDay, tokensRemainingDay, requestsDay } = detail[MODEL] ?? {}
+  const { tokensUsedDay, tokensReservedDay, tokensRemainingDay, requestsDay } = detail[MODEL] ?? {}
   byId('synced').textContent = new Date().toLocaleTimeString()
   // Nothing is said of models that were not used yet; nothing remains where there is no limit.
   if (tokensRemainingDay == null) return
   byId('used').textContent = count(tokensUsedDay, requestsDay)
+  byId('reserved').textContent = number.format(tokensReservedDay) + ' tokens'
+  byId('held').hidden = tokensReservedDay === 0
   byId('left').textContent = number.format(tokensRemainingDay)
-  byId('meter').max = tokensUsedDay + tokensRemainingDay
+  byId('meter').max = tokensUsedDay + tokensReservedDay + tokensRemainingDay
   byId('meter').value = tokensRemainingDay
 })
 

@@ -2,10 +2,11 @@
 import type { Retention } from '../ledger/documents.ts'
 import type { ModelLimits } from '../ledger/policy.ts'
 import type { LogLevel } from '../log.ts'
-import type { Price } from '../metering/cost.ts'
+import type { Price } from '../ledger/money.ts'
 import { isListed } from '../ledger/model-list.ts'
 import { MODEL_NAME } from '../metering/models.ts'
 import type { Cap } from '../metering/reservation.ts'
+import { GROQ_PRICES } from '../providers/groq-prices.ts'
 import { databaseOf, type Database } from './database.ts'
 import { tokenProblems, type Issuer, type TokenKind } from './tokens.ts'
 import { TABLE, type Platform, type Values, type Variable, type Vars } from './variables.ts'
@@ -16,6 +17,8 @@ export { VARIABLES, type Platform, type Vars } from './variables.ts'
 export type Config = {
   groqKey: string | undefined
   groqUrl: string
+  /** Where callers find help. */
+  helpUrl: string | undefined
   defaultModel: string
   adminKey: string | undefined
   userHashSecret: string | undefined
@@ -52,7 +55,7 @@ export type Config = {
   retention: Retention
   /** The days that model stats sum up. */
   statsDays: number
-  /** By exact name of a model. */
+  /** In pico-USD a token, by exact name of a model. */
   prices: Record<string, Price>
   /** The address to listen on; all of them without it. */
   host: string | undefined
@@ -106,6 +109,7 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
   const config: Config = {
     groqKey: values.GROQ_API_KEY,
     groqUrl: values.GROQ_BASE_URL,
+    helpUrl: values.HELP_URL,
     defaultModel: values.DEFAULT_MODEL,
     adminKey: values.ADMIN_KEY,
     userHashSecret: values.USER_HASH_SECRET,
@@ -137,7 +141,10 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
       eventsKept: values.EVENTS_KEPT,
     },
     statsDays: values.STATS_RETENTION_DAYS,
-    prices: values.MODEL_PRICES,
+    prices: {
+      ...Object.fromEntries(GROQ_PRICES.flatMap(({ prices }) => Object.entries(prices))),
+      ...values.MODEL_PRICES,
+    },
     host: values.HOST,
     port: values.PORT,
     basePath: values.BASE_PATH,

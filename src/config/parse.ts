@@ -85,6 +85,12 @@ export const origins: Parse<string[]> = (text) => {
     : parsed
 }
 
+/** The address of a page, http or https. */
+export const pageUrl: Parse<string> = (text) =>
+  isHttp(text)
+    ? { value: text }
+    : { problem: 'must be the address of a page, such as https://example.com/help.' }
+
 /** Takes the address that `/openai/v1` is appended to; slashes at its end are dropped. */
 export const providerUrl: Parse<string> = (text) => {
   const value = withoutSlash(text)

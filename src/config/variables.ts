@@ -10,6 +10,7 @@ import {
   list,
   oneOf,
   origins,
+  pageUrl,
   path,
   providerUrl,
   wholeNumber,
@@ -222,7 +223,7 @@ export const TABLE = [
   {
     name: 'USER_RETENTION_DAYS',
     parse: wholeNumber(1, 3650),
-    default: '7',
+    default: '35',
     doc: "How long a user's counts are kept after the last request, and how many past days of them, in days, from 1 to 3650.",
   },
   {
@@ -247,7 +248,13 @@ export const TABLE = [
     name: 'MODEL_PRICES',
     parse: modelPrices,
     default: '{}',
-    doc: 'What models cost, as JSON by exact name, in USD per million tokens, each price from 0 to 100000: input, output and, where cached input is cheaper, cached, as in {"openai/gpt-oss-20b":{"input":0.075,"cached":0.0375,"output":0.3}}. Costs are shown for models with a price.',
+    doc: 'What models cost, as JSON by exact name, in USD per million tokens, each price from 0 to 100000 with at most 6 decimals: input, output and, where cached input is cheaper, cached, as in {"openai/gpt-oss-20b":{"input":0.075,"cached":0.0375,"output":0.3}}. Weir knows the prices of Groq that were published; a row here takes the place of the whole row of its model. Costs are shown for models with a price.',
+  },
+  {
+    name: 'HELP_URL',
+    parse: pageUrl,
+    default: undefined,
+    doc: 'Where callers find help, such as https://example.com/help. Errors name it; without it they name none.',
   },
   {
     name: 'HOST',

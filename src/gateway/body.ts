@@ -302,15 +302,16 @@ function checkModel(model: string, { allowedModels }: Readonly<Config>): void {
 export const notOffered = (model: string): ApiError =>
   new ApiError('model_not_allowed', `The model ${model} is not offered here.`, { param: 'model' })
 
-/** The request with a plan's maximum of completion tokens in place of the larger one that was reserved. */
+/** The request with the maximum of completion tokens that was granted, in place of the larger one that was asked for. */
 export function underMaximum(request: ProxyRequest, maximum: number | undefined): ProxyRequest {
   const { sent, reservation } = request
   const { room } = reservation
   if (maximum === undefined || !room) return request
-  const tokens = reservation.tokens - room.completions * (room.tokens - maximum)
+  const completion = room.completions * maximum
+  const tokens = reservation.tokens - reservation.completion + completion
   const splice = { field: room.field, tokens: maximum }
   const bytes = withMaximum(sent, reservation, maximum)
-  return { ...request, bytes, reservation: { ...reservation, tokens, splice } }
+  return { ...request, bytes, reservation: { ...reservation, tokens, completion, splice } }
 }
 
 /** The body with a maximum of completion tokens, in front of its first key or in place of a null. It must have room for one. */

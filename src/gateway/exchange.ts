@@ -78,7 +78,7 @@ async function serve(
 
   const admission = await admit(asked)
   const known = { ...asked, request: underMaximum(request, admission.maximum) }
-  admitted(admission.at, known.request.reservation.tokens)
+  admitted(admission.at, known.request.reservation)
   stopIfLeft(known)
   const gated = performance.now()
   const call = startCall(known)
@@ -98,8 +98,7 @@ async function admit({ gate, store, incoming, caller, request, settle }: Exchang
   const { id } = incoming
   const { model, reservation } = request
   try {
-    const { tokens: reserved, sent, room } = reservation
-    return await gate({ id, caller, model, reserved, sent, room })
+    return await gate({ id, caller, model, reservation })
   } catch (error) {
     const refusal = error instanceof StoreError ? uncounted(error) : asApiError(error)
     if (store.isUnacknowledged(id)) void settle(NOTHING_SEEN, refusal.status)

@@ -3,12 +3,16 @@ import type { Config } from '../config/config.ts'
 import type { Deps } from '../context.ts'
 import type { ApiError } from '../errors.ts'
 import type { Admit, Admitted, Refusal } from '../ledger/commands.ts'
+import { amountsOf, cutTo, isFitted, leastOf, type Asked } from '../ledger/fit.ts'
 import { labelWords } from '../ledger/labels.ts'
+import type { Price } from '../ledger/money.ts'
 import { rowsFor } from '../ledger/policy.ts'
+import { own } from '../ledger/shapes.ts'
 import { minuteOf } from '../ledger/windows.ts'
-import type { Room } from '../metering/reservation.ts'
+import type { Reservation } from '../metering/reservation.ts'
 import type { Degraded, FallbackStore } from '../store/fallback/store.ts'
 import type { Caller } from '../identity/caller.ts'
+import type { RefusalCounter } from './refusal-counts.ts'
 import { refusalError } from './refusal.ts'
 
 export type Gate = (entrant: Entrant) => Promise<Admitted & Degraded>
@@ -18,11 +22,7 @@ export type Entrant = {
   id: string
   caller: Caller
   model: string
-  /** Tokens. */
-  reserved: number
-  /** The maximum of completion tokens that the client sent, or the room for one. */
-  sent?: number | undefined
-  room?: Room | undefined
+  reservation: Pick<Reservation, 'tokens' | 'completion' | 'sent' | 'room'>
 }
 
 /**
@@ -49,23 +49,21 @@ function nameOf(reason: (typeof REASONS)[number], { caller, model }: Entrant): s
 export function createGate(
   { config, now, log }: Pick<Deps, 'config' | 'now' | 'log'>,
   store: Pick<FallbackStore, 'execute'>,
+  counter: RefusalCounter,
 ): Gate {
-  const refusals = new Map<
-    string,
-    { refusal: Refusal & Degraded; reserved: number; until: number }
-  >()
+  const refusals = new Map<string, { refusal: Refusal & Degraded; until: number }>()
 
   function remembered(entrant: Entrant): (Refusal & Degraded) | undefined {
     if (refusals.size === 0) return undefined
-    const reserved = entrant.reserved
     for (const reason of REASONS) {
       const name = nameOf(reason, entrant)
       const known = name === undefined ? undefined : refusals.get(name)
       if (name === undefined || !known) continue
       if (known.until <= now()) refusals.delete(name)
-      // A smaller request may still fit where a larger one did not.
-      else if (reason !== 'limit' || reserved >= known.reserved)
-        return asking(known.refusal, reserved)
+      else {
+        const refusal = asking(known.refusal, entrant, config)
+        if (refusal) return refusal
+      }
     }
     return undefined
   }
@@ -79,7 +77,7 @@ export function createGate(
     const until = Math.min(now() + REMEMBER_MS, end ?? resetAt ?? Infinity)
     const [oldest] = refusals.keys()
     if (refusals.size >= REMEMBERED && oldest !== undefined) refusals.delete(oldest)
-    refusals.set(name, { refusal, reserved: entrant.reserved, until })
+    refusals.set(name, { refusal, until })
   }
 
   let warnedIn = 0
@@ -90,28 +88,52 @@ export function createGate(
     warnedIn = minute
   }
 
-  function refused(refusal: Refusal & Degraded, model: string): ApiError {
-    const error = refusalError(refusal, model, now())
+  function refused(refusal: Refusal & Degraded, entrant: Entrant): ApiError {
+    const isLeast =
+      refusal.reason === 'limit' && canFit(refusal, askedUnder(refusal, entrant, config))
+    const error = refusalError(refusal, entrant.model, now(), isLeast)
     if (refusal.degraded) error.headers['x-weir-degraded'] = '1'
     return error
   }
 
+  /** Asks the store, and tells it the refusals that were counted here since the last time. */
+  async function ask(admit: Admit): Promise<(Admitted | Refusal) & Degraded> {
+    const refusals = counter.take()
+    if (!refusals) return store.execute(admit)
+    let isTold = false
+    try {
+      const answer = await store.execute({ ...admit, refusals })
+      isTold = !answer.degraded
+      return answer
+    } finally {
+      if (!isTold) counter.giveBack(refusals)
+    }
+  }
+
   return async function admit(entrant) {
     const known = remembered(entrant)
-    if (known) throw refused(known, entrant.model)
-    const answer = await store.execute(command(config, entrant, now()))
+    if (known) {
+      const error = refused(known, entrant)
+      counter.count(error, entrant.model)
+      throw error
+    }
+    const answer = await ask(command(config, entrant, now()))
     if (answer.ok) {
+      counter.admitted(entrant.model)
       if (answer.unknownPlan !== undefined) unknownPlan(answer.unknownPlan)
       return answer
     }
     remember(entrant, answer)
-    throw refused(answer, entrant.model)
+    const error = refused(answer, entrant)
+    if (answer.counted && !answer.degraded) counter.isCounted(error)
+    else counter.count(error, entrant.model)
+    throw error
   }
 }
 
 function command(
   config: Readonly<Config>,
-  { id, caller, model, reserved, sent, room }: Entrant,
+  { id, caller, model, reservation }: Entrant,
   now: number,
 ): Admit {
   const { limits, globalLimits, newUsersPerMinute: perMinute } = config
@@ -121,13 +143,12 @@ function command(
     id,
     user: caller.id,
     model,
-    reserved,
+    ...askedOf(reservation, own(config.prices, model)),
     now,
     lasts: config.requestMs,
     limits: rowsFor(limits, model),
   }
-  if (sent !== undefined) admit.maximum = sent
-  if (room) admit.completions = { count: room.completions, tokens: room.tokens }
+  if (reservation.sent !== undefined) admit.maximum = reservation.sent
   if (caller.isUnverified && config.userTokens.length > 1) {
     admit.unverified = config.unverifiedShare
   }
@@ -139,12 +160,45 @@ function command(
   return admit
 }
 
+/** What a request asks for. */
+function askedOf(
+  { tokens, completion, room }: Entrant['reservation'],
+  price: Price | undefined,
+): Asked {
+  const asked: Asked = { reserved: tokens, completion }
+  if (room) asked.completions = { count: room.completions, tokens: room.tokens }
+  if (price) asked.price = price
+  return asked
+}
+
 /** What a token says, with the words by which its user is found. */
 const withWords = (claims: NonNullable<Caller['claims']>): NonNullable<Admit['claims']> =>
   claims.label === undefined ? claims : { ...claims, words: labelWords(claims.label) }
 
-/** A remembered refusal, with the amount that this request asks for. */
-const asking = (refusal: Refusal & Degraded, reserved: number): Refusal & Degraded =>
-  refusal.reason === 'limit' && refusal.unit === 'tokens'
-    ? { ...refusal, asked: reserved }
-    : refusal
+/**
+ * A remembered refusal with the amount that this request asks for; undefined if this one may be granted, since a smaller
+ * request may fit where a larger one did not.
+ */
+function asking(
+  refusal: Refusal & Degraded,
+  entrant: Entrant,
+  config: Readonly<Config>,
+): (Refusal & Degraded) | undefined {
+  if (refusal.reason !== 'limit') return refusal
+  const asked = askedUnder(refusal, entrant, config)
+  const amount = amountsOf(asked, canFit(refusal, asked) ? leastOf(asked) : undefined)[refusal.unit]
+  return amount >= refusal.asked ? { ...refusal, asked: amount } : undefined
+}
+
+type OverLimit = Refusal & { reason: 'limit' }
+
+/** What a request asks for under the plan of a refusal. */
+const askedUnder = (
+  { maximum }: OverLimit,
+  { model, reservation }: Entrant,
+  { prices }: Readonly<Config>,
+): Asked => cutTo(askedOf(reservation, own(prices, model)), maximum)
+
+/** Whether a request would have been cut to what is left of a limit. */
+const canFit = (limit: OverLimit, asked: Asked): boolean =>
+  asked.completions !== undefined && isFitted(limit, amountsOf(asked))

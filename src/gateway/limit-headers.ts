@@ -1,7 +1,18 @@
 /** The headers that tell a client what is left of its limits. */
 import type { Admitted } from '../ledger/commands.ts'
 import { isTotal, linesOf } from '../ledger/policy.ts'
-import { SECOND_MS, WINDOWS } from '../ledger/windows.ts'
+import type { Unit } from '../ledger/shapes.ts'
+import { SECOND_MS, startOf } from '../ledger/windows.ts'
+
+/**
+ * How amounts are written, which must be integers of at most 15 digits: $1 million has 16 in nano-USD. Limits have whole
+ * micro-USD, and what is left of them is rounded down.
+ */
+const WRITTEN: Record<Unit, { unit: string; of(amount: number): number }> = {
+  requests: { unit: '', of: (amount) => amount },
+  tokens: { unit: ';qu="tokens"', of: (amount) => amount },
+  usd: { unit: ';qu="micro-usd"', of: (nano) => Math.floor(nano / 1000) },
+}
 
 /**
  * What is left of the user's own limits for this model, by draft-ietf-httpapi-ratelimit-headers-10. A policy that does
@@ -13,9 +24,9 @@ export function* limitHeaders({ at, limits = [] }: Admitted): Generator<[string,
   const [policies, standings]: [string[], string[]] = [[], []]
   for (const { unit, window, limit, left, resetAt } of linesOf(mine, at)) {
     const name = `"${unit}-${window}"`
-    const quotaUnit = unit === 'requests' ? '' : `;qu="${unit}"`
-    policies.push(`${name};q=${limit}${quotaUnit};w=${seconds(WINDOWS[window].ms)}`)
-    standings.push(`${name};r=${left};t=${seconds(resetAt - at)}`)
+    const { unit: quotaUnit, of } = WRITTEN[unit]
+    policies.push(`${name};q=${of(limit)}${quotaUnit};w=${seconds(resetAt - startOf(window, at))}`)
+    standings.push(`${name};r=${of(left)};t=${seconds(resetAt - at)}`)
   }
   if (policies.length === 0) return
   yield ['ratelimit-policy', policies.join(', ')]

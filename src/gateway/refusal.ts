@@ -1,18 +1,16 @@
 /** The errors for requests that are refused. */
 import { ApiError } from '../errors.ts'
-import { MODELS_PER_USER, type Refusal } from '../ledger/commands.ts'
-import { isTotal, type Of } from '../ledger/policy.ts'
-import type { Unit } from '../ledger/shapes.ts'
-import { WINDOWS } from '../ledger/windows.ts'
+import { MODELS_COUNTED, MODELS_PER_USER, type Refusal } from '../ledger/commands.ts'
+import { isTotal } from '../ledger/policy.ts'
 import { secondsUntil } from '../retry-after.ts'
+import { overLimit, time } from './over-limit.ts'
 
 const number = (value: number) => value.toLocaleString('en-US')
-const time = (at: number) => new Date(at).toISOString().replace('.000Z', 'Z')
 
-/** What a request asks for, by unit. */
-const ASKED: Record<Unit, (amount: string) => string> = {
-  requests: (amount) => `${amount} request`,
-  tokens: (amount) => `up to ${amount} tokens`,
+/** The most models that a user may use. */
+const MODELS_OF = {
+  day: `${MODELS_PER_USER} different models today`,
+  month: `${MODELS_COUNTED} different models this month`,
 }
 
 /** The error for one new user too many of a network in this minute. */
@@ -26,8 +24,13 @@ export const tooManyUsers = (
     { headers: { 'retry-after': String(secondsUntil(resetAt, now)) } },
   )
 
-/** A refusal as an error; `now` is in epoch ms. */
-export function refusalError(refusal: Refusal, model: string, now: number): ApiError {
+/** A refusal as an error; `now` is in epoch ms. `isLeast`: what was asked for is the smallest request that could be granted. */
+export function refusalError(
+  refusal: Refusal,
+  model: string,
+  now: number,
+  isLeast = false,
+): ApiError {
   switch (refusal.reason) {
     case 'blocked':
       return blocked(refusal)
@@ -39,6 +42,12 @@ export function refusalError(refusal: Refusal, model: string, now: number): ApiE
       return new ApiError('model_not_allowed', `You may not call the model ${model}.`, {
         param: 'model',
       })
+    case 'unpriced':
+      return new ApiError(
+        'model_not_priced',
+        `The price of the model ${model} is not known here, and your limits are in dollars; use another model, or ask for a price of this one.`,
+        { param: 'model' },
+      )
     case 'maximum':
       return new ApiError(
         'invalid_request',
@@ -48,7 +57,7 @@ export function refusalError(refusal: Refusal, model: string, now: number): ApiE
     case 'models':
       return new ApiError(
         'model_not_allowed',
-        `You have used ${MODELS_PER_USER} different models today, the maximum; ${model} would be one more.`,
+        `You have used ${MODELS_OF[refusal.window]}, the maximum; ${model} would be one more.`,
         { param: 'model' },
       )
     case 'running':
@@ -60,7 +69,7 @@ export function refusalError(refusal: Refusal, model: string, now: number): ApiE
     case 'newUsers':
       return tooManyUsers(refusal, now)
     case 'limit':
-      return overLimit(refusal, now)
+      return overLimit(refusal, now, isLeast)
   }
 }
 
@@ -80,31 +89,4 @@ function blocked({ model, until, why }: Refusal & { reason: 'blocked' }): ApiErr
   const end = until === undefined ? '' : ` until ${time(until)}`
   const reason = why === undefined ? '.' : `: ${why}`
   return new ApiError('user_blocked', `You are blocked from ${what}${end}${reason}`)
-}
-
-const WHOSE: Record<Of, string> = {
-  user: 'your',
-  everyone: "everyone's",
-  unverified: "unverified callers'",
-}
-
-function overLimit(refusal: Refusal & { reason: 'limit' }, now: number): ApiError {
-  const { of, model, window, unit, limit, used, asked, resetAt } = refusal
-  const { waits, words } = WINDOWS[window]
-  const scope = isTotal(model) ? 'all models together' : model
-  const whose = WHOSE[of]
-  const message =
-    `This request asks for ${ASKED[unit](number(asked))} of ${scope}, and ${number(Math.max(0, limit - used))} of ${whose} ${number(limit)} ${unit} ${words} are left. ` +
-    `They reset at ${time(resetAt)}.`
-  // Waiting does not help a request that asks for more than the whole limit.
-  if (waits && asked <= limit) {
-    return new ApiError('rate_limit_exceeded', message, {
-      headers: { 'retry-after': String(secondsUntil(resetAt, now)) },
-    })
-  }
-  const spent = of === 'user' ? 'insufficient_quota' : 'global_quota'
-  // There is no retry-after: groq-sdk would sleep until then, even for hours.
-  return new ApiError(waits ? 'rate_limit_exceeded' : spent, message, {
-    headers: { 'x-should-retry': 'false' },
-  })
 }

@@ -2,8 +2,10 @@
 import type { Deps } from '../context.ts'
 import type { Caller } from '../identity/caller.ts'
 import type { Settle } from '../ledger/commands.ts'
-import { VERSION, type Event } from '../ledger/shapes.ts'
+import { digitsOf } from '../ledger/money.ts'
+import { VERSION, own, type Event } from '../ledger/shapes.ts'
 import { chargeOf, type Ending } from '../metering/outcome.ts'
+import type { Reservation } from '../metering/reservation.ts'
 import type { FallbackStore } from '../store/fallback/store.ts'
 import type { ProxyRequest } from './body.ts'
 
@@ -12,10 +14,10 @@ export type Seen = Pick<Ending, 'status' | 'metered' | 'ended' | 'cut'> & { ttfb
 
 export type Settlement = {
   /**
-   * The time that the admission told, and the tokens that it reserved. If the lease is lost with the user's document, the
-   * ledger knows it by the time.
+   * The time that the admission told, and what it reserved. If the lease is lost with the user's document, the ledger knows
+   * it by the time.
    */
-  admitted(at: number, reserved: number): void
+  admitted(at: number, reserved: Reservation): void
   /** Settles the request in the background; `sent` is the status the client gets. */
   settle(seen: Seen, sent: number): Promise<void>
 }
@@ -27,18 +29,15 @@ export function settlement(
   caller: Caller,
   request: ProxyRequest,
 ): Settlement {
-  const { route, model, reservation } = request
-  let reserved = reservation.tokens
+  const { route, model } = request
+  let { reservation } = request
   const started = deps.now()
   let at = started
 
   function settle({ ttfbMs, ...ending }: Seen, sent: number): Promise<void> {
-    const { outcome, charged, usage } = chargeOf({
-      ...ending,
-      reserved,
-      promptBytes: reservation.promptBytes,
-      cap: deps.config.cap,
-    })
+    const { cap, prices } = deps.config
+    const charge = chargeOf({ ...ending, reservation, price: own(prices, model), cap })
+    const { outcome, charged, cost, reservedCost, usage } = charge
     const event: Event = {
       v: VERSION,
       id,
@@ -49,11 +48,14 @@ export function settlement(
       outcome,
       status: sent,
       ...usage,
-      reserved,
+      reserved: reservation.tokens,
       charged,
+      ...(reservedCost !== undefined && { reservedCost: digitsOf(reservedCost) }),
+      ...(cost !== undefined && { cost: digitsOf(cost) }),
       totalMs: Math.max(0, deps.now() - started),
     }
     if (caller.session !== undefined) event.session = caller.session
+    if (caller.key) event.key = caller.key.id
     if (ttfbMs !== undefined) event.ttfbMs = Math.round(ttfbMs)
     const { log, environment } = deps
     const place = environment.storage === 'database' ? 'Database' : 'File'
@@ -70,8 +72,8 @@ export function settlement(
     return settled
   }
 
-  function admitted(...told: [at: number, reserved: number]): void {
-    ;[at, reserved] = told
+  function admitted(...told: [at: number, reserved: Reservation]): void {
+    ;[at, reservation] = told
   }
 
   return { admitted, settle }

@@ -9,8 +9,9 @@ import {
 import { credentialRefused } from './access.ts'
 import { advance, filter, isInForce, newProfile, newUsage, rowsOf } from './documents.ts'
 import { planOf, userRows } from './plans.ts'
-import { rowsFor, standingOf, windowsOf, type Limits } from './policy.ts'
+import { rowsFor, standingOf, windowsOf, type Limits, type Standing } from './policy.ts'
 import { ALL_MODELS, own } from './shapes.ts'
+import { reservedOf } from './tally.ts'
 import { stepOf, type Step, type Terms, type View } from './step.ts'
 import { endOf, minuteOf, nextDay } from './windows.ts'
 
@@ -52,8 +53,10 @@ export function report(
   const plan = planOf(profile, command.claims?.plan, view)
   const rowsNow = (model: string) => userRows(model, rowsFor(limits, model), plan.doc, profile, at)
   const asked = { ...rowsOf(usage), ...models }
-  const standing = (scope: string, row: Limits = {}) =>
-    standingOf('user', scope, row, windowsOf(usage, scope), at)
+  const standing = (scope: string, row: Limits = {}): Standing => ({
+    ...standingOf('user', scope, row, windowsOf(usage, scope), at),
+    reserved: reservedOf(usage, scope),
+  })
   const answer: Reported = {
     ok: true,
     at,

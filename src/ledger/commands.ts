@@ -1,13 +1,15 @@
 /** The commands of the ledger, and their answers. */
 import type { ModelLimits, Of, Rows, Standing } from './policy.ts'
+import type { Price } from './money.ts'
 import type {
-  Amounts,
   Block,
   Boost,
+  Counts,
   Event,
   Key,
   PlanDoc,
   ProfileDoc,
+  RefusalCounts,
   SettingsDoc,
   StoredRows,
   Unit,
@@ -28,6 +30,9 @@ export const ENTER_MS = 7 * DAY_MS
  * limit.
  */
 export const MODELS_PER_USER = 64
+
+/** The same of all models of which a user's weeks and months are counted. */
+export const MODELS_COUNTED = 256
 
 /** The new users of this many networks are counted in a minute. */
 export const NETWORKS = 1000
@@ -56,13 +61,23 @@ export const KEYS_PER_USER = 20
 /** There may be this many plans. */
 export const PLANS = 100
 
-/** Ask to start a request that will cost at most `reserved` tokens. */
+/**
+ * A client that sent no maximum of completion tokens gets at least this many of each completion, or is refused: a shorter
+ * answer is of little use.
+ */
+export const FIT_MIN_TOKENS = 256
+
+/** Ask to start a request that will use at most `reserved` tokens. */
 export type Admit = {
   op: 'admit'
   id: string
   user: string
   model: string
   reserved: number
+  /** The part of `reserved` that is completion tokens. */
+  completion: number
+  /** The price of the model; absent if it is not known. */
+  price?: Price
   now: number
   /** Milliseconds after which the request will have been cut. */
   lasts: number
@@ -73,7 +88,10 @@ export type Admit = {
   everyone?: Rows
   /** The maximum of completion tokens that the client sent; absent if it sent none. */
   maximum?: number
-  /** How many completions it asks for, if more than one, and how many tokens of each are reserved. */
+  /**
+   * Where the client sent no maximum: how many completions it asks for, and how many tokens of each are reserved. The
+   * ledger may grant fewer.
+   */
   completions?: { count: number; tokens: number }
   /**
    * The caller may have made up the token. All of these together get this part of everyone's limits, in percent.
@@ -83,6 +101,8 @@ export type Admit = {
   key?: { id: string; hash: string }
   /** What the user's signed token says. `issuedAt` is 0 if it does not say when. */
   claims?: { issuedAt: number; plan?: string; label?: string; words?: Record<string, 1> }
+  /** Refusals that the sender has counted since its last call, by date. */
+  refusals?: Record<string, RefusalCounts>
   /** What bounds new users: at most `perMinute` of a network, which is named by a hash. */
   newUsers?: { network: string; perMinute: number }
 }
@@ -132,7 +152,7 @@ export type Report = {
   op: 'report'
   now: number
   user: string
-  models: Record<string, Amounts & { resetAt: number }>
+  models: Record<string, Counts & { resetAt: number }>
   /** The limits that the environment sets for each user. */
   limits: ModelLimits
   /** As for an admission. */
@@ -242,11 +262,15 @@ export type Admitted = {
   plan?: string
   /** A plan that the user should have, and that is not stored. */
   unknownPlan?: string
-  /** The plan's maximum of completion tokens, where it is less than what the sender reserved. The reservation is of it. */
+  /**
+   * The maximum of completion tokens that the sender must write into the body: that of the plan, or what is left of a
+   * limit. The reservation is of it. Absent where what the sender reserved is granted.
+   */
   maximum?: number
 }
 
-export type Refusal =
+/** `counted`: the ledger has counted the refusal, since the user is known. */
+export type Refusal = { counted?: true } & (
   | { ok: false; reason: 'blocked'; model: string; why?: string; until?: number }
   /** `unknown`: not one of the user's keys, or not its secret any more. */
   | { ok: false; reason: 'key'; why: 'unknown' | 'disabled' | 'expired' }
@@ -254,9 +278,12 @@ export type Refusal =
   | { ok: false; reason: 'revoked' }
   /** The plan, the user or the key does not include the model. */
   | { ok: false; reason: 'model' }
+  /** The price of the model is not known, and a limit is in dollars. */
+  | { ok: false; reason: 'unpriced' }
   /** The client asks for more completion tokens than the plan allows. */
   | { ok: false; reason: 'maximum'; limit: number }
-  | { ok: false; reason: 'models' }
+  /** The user has used too many models in this window. */
+  | { ok: false; reason: 'models'; window: 'day' | 'month' }
   | { ok: false; reason: 'running'; limit: number }
   | { ok: false; reason: 'newUsers'; perMinute: number; resetAt: number }
   | {
@@ -269,9 +296,13 @@ export type Refusal =
       unit: Unit
       limit: number
       used: number
+      /** What the request would have reserved, or the smallest reservation with which it could be granted. */
       asked: number
       resetAt: number
+      /** The plan's maximum of completion tokens, if it has one: what `asked` was computed with. */
+      maximum?: number
     }
+)
 
 export type Settled = { applied: boolean }
 

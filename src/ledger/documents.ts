@@ -46,6 +46,17 @@ export const newUsage = (id: string, now: number): UsageDoc => ({
   reported: {},
 })
 
+/**
+ * What stays of a user after `userDays` while a window lasts for which the user has a limit: the counters alone. Else a user
+ * would get a new month by waiting.
+ */
+export const bareWindows = ({ id, at, windows, models, limitedUntil }: UsageDoc): UsageDoc => ({
+  ...newUsage(id, at),
+  windows,
+  models: mapValues(models, ({ windows }) => ({ row: {}, windows })),
+  ...(limitedUntil !== undefined && { limitedUntil }),
+})
+
 export const newPast = (id: string): PastDoc => ({ v: VERSIONS.past, id, days: {} })
 
 export const newProfile = (id: string): ProfileDoc => ({
@@ -74,6 +85,9 @@ export const newRow = (): Row => ({
   cached: 0,
   completion: 0,
   overReservation: 0,
+  cost: 0,
+  reservedCost: 0,
+  lostCost: 0,
 })
 
 /** A day without any use, of one model or of all. */
@@ -87,6 +101,7 @@ export const newDayRow = (): DayRow => ({
   cached: 0,
   completion: 0,
   overReservation: 0,
+  cost: 0,
   users: 0,
   hours: {},
   at: 0,
@@ -182,11 +197,13 @@ function drop(account: Account, load: (id: string) => PastDoc | undefined): Acco
   return { usage, past }
 }
 
-const lose = (row: Row, { tokens }: Amounts): Row => ({
+const lose = (row: Row, { tokens, usd }: Amounts): Row => ({
   ...row,
   lost: row.lost + 1,
   reserved: row.reserved - tokens,
   lostTokens: row.lostTokens + tokens,
+  reservedCost: row.reservedCost - usd,
+  lostCost: row.lostCost + usd,
 })
 
 /** Whether a lease's request must have ended: it holds its reservation until it settles or is lost. */

@@ -11,7 +11,7 @@ import {
 } from './documents.ts'
 import {
   own,
-  type Amounts,
+  type Counts,
   type ModelUse,
   type PastDoc,
   type ProfileDoc,
@@ -77,6 +77,11 @@ function mergeUsage(one: UsageDoc, other: UsageDoc): UsageDoc {
   }
   const seen = Math.max(one.seen ?? 0, other.seen ?? 0)
   if (seen > 0) merged.seen = seen
+  const limitedUntil = Math.max(one.limitedUntil ?? 0, other.limitedUntil ?? 0)
+  if (limitedUntil > 0) merged.limitedUntil = limitedUntil
+  if (one.keysCharged ?? other.keysCharged) {
+    merged.keysCharged = addWindows(one.keysCharged ?? {}, other.keysCharged ?? {})
+  }
   return { ...merged, indexed: { at: seen, tokens: merged.charged } }
 }
 
@@ -174,8 +179,8 @@ function daysOf({ usage, past }: UserParts): Record<string, Record<string, Row>>
   return mapValues(days, (rows) => mapValues(rows, whole))
 }
 
-const larger = (one: Amounts, other: Amounts): Amounts =>
-  mergeWith(one, other, (a, b) => Math.max(a, b)) as Amounts
+const larger = (one: Counts, other: Counts): Counts =>
+  mergeWith(one, other, (a, b) => Math.max(a, b)) as Counts
 
 const addNumbers = (one: Record<string, number>, other: Record<string, number>) =>
   mergeWith(one, other, (a, b) => a + b)

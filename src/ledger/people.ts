@@ -36,8 +36,8 @@ import {
   type Windows,
 } from './shapes.ts'
 import { stepOf, type Step, type Terms, type View } from './step.ts'
-import { sum } from './tally.ts'
-import { WINDOWS, startOf, type Window } from './windows.ts'
+import { reservedIn } from './tally.ts'
+import { WINDOWS, type Window } from './windows.ts'
 
 /** Changes what is known of a user, also of one who has never sent a request. */
 export function setProfile(command: SetProfile, at: number, view: View): Step<ProfileDone> {
@@ -140,7 +140,7 @@ export function reset(command: Reset, now: number, view: View, terms: Terms): St
     mapValues(windows, (counted, name) =>
       !Object.hasOwn(WINDOWS, name) || (window !== undefined && name !== window)
         ? counted
-        : { start: counted.start, ...sum(reservationsIn(of, name as Window, counted.start)) },
+        : { start: counted.start, ...reservedIn(of, name as Window, counted.start) },
     )
   const models = mapValues(usage.models, (_, model) => {
     const use = useOf(usage, model)
@@ -150,12 +150,6 @@ export function reset(command: Reset, now: number, view: View, terms: Terms): St
   const next = { ...usage, windows: onlyLeases(usage.windows, leases), models }
   return { ...stepOf({ ...account, usage: next }), audit, answer: { ok: true } }
 }
-
-/** What the leases of one span of a window hold in it. */
-const reservationsIn = (leases: Lease[], window: Window, start: number) =>
-  leases
-    .filter((lease) => lease.windows[window] && startOf(window, lease.at) === start)
-    .map((lease) => lease.reserved)
 
 /** A record with some fields set and others removed. */
 function changed<T extends object>(

@@ -125,12 +125,14 @@ export const everyoneLimits = (
 ): ModelLimits =>
   settings?.globalLimits ? modelLimits(settings.globalLimits) : (environment ?? { models: {} })
 
+/** A part in percent, rounded down. The product of a limit in dollars and a percentage may pass 2^53, so it is not built. */
+const percentOf = (limit: number, percent: number): number =>
+  Math.floor(limit / 100) * percent + Math.floor(((limit % 100) * percent) / 100)
+
 /** The part of everyone's limits that callers who are not verified have together; `share` is in percent. */
 export const shareOf = (rows: Rows, share: number): Rows => {
   const part = (row: Limits): Limits =>
-    Object.fromEntries(
-      Object.entries(row).map(([name, limit]) => [name, Math.floor((limit * share) / 100)]),
-    )
+    Object.fromEntries(Object.entries(row).map(([name, limit]) => [name, percentOf(limit, share)]))
   return {
     ...(rows.model && { model: part(rows.model) }),
     ...(rows.total && { total: part(rows.total) }),

@@ -1,4 +1,5 @@
 /** The limits: how they are named, which of them hold for a request, and what is left of them. */
+import { nanoFrom, usdOf } from './money.ts'
 import {
   ALL_MODELS,
   UNITS,
@@ -10,7 +11,10 @@ import {
 } from './shapes.ts'
 import { WINDOWS, WINDOW_NAMES, endOf, startOf, type Window } from './windows.ts'
 
-/** Amounts by the name of their limit, such as `tokensPerDay`. An absent name means that there is no limit. */
+/**
+ * Amounts by the name of their limit, such as `tokensPerDay`; those of `usd` are in nano-USD. An absent name means that
+ * there is no limit.
+ */
 export type Limits = Partial<Record<LimitName, number>>
 
 export type LimitName = `${Unit}Per${(typeof WINDOWS)[Window]['name']}`
@@ -23,6 +27,25 @@ export const LIMITS = WINDOW_NAMES.flatMap((window) =>
 export function limitName(unit: Unit, window: Window): LimitName {
   return `${unit}Per${WINDOWS[window].name}`
 }
+
+const UNIT_OF: Record<string, Unit> = Object.fromEntries(
+  LIMITS.map(({ name, unit }) => [name, unit]),
+)
+
+/** Whether the amounts of a limit are money. Its name is one of `LIMITS`. */
+export const isMoney = (name: string): boolean => UNIT_OF[name] === 'usd'
+
+/** A limit as people write it, in dollars where it is money, as the ledger has it. */
+export const limitFrom = (name: string, said: number): number =>
+  isMoney(name) ? nanoFrom(said) : said
+
+/** A limit of the ledger as people write it. */
+export const limitTo = (name: string, limit: number): number =>
+  isMoney(name) ? usdOf(limit) : limit
+
+/** An amount of a unit as people read it: dollars where it is money. */
+export const amountTo = (unit: Unit, amount: number): number =>
+  unit === 'usd' ? usdOf(amount) : amount
 
 /** Limits per model, for every model without a row, and for all models together. */
 export type ModelLimits = {
@@ -50,7 +73,7 @@ export const rowsFor = (limits: ModelLimits, model: string): Rows => {
   return rows
 }
 
-/** A row of limits, and its use in each window that is counted. */
+/** A row of limits, and its use in windows that are counted. */
 export type Standing = {
   of: Of
   /** The model of the row, `*` for all together. */
@@ -58,6 +81,8 @@ export type Standing = {
   limits: Limits
   /** By window; only windows that are counted. */
   used: Record<string, Amounts>
+  /** The part of `used` that requests reserve which have not ended; only in the answer to a report. */
+  reserved?: Record<string, Amounts>
 }
 
 /** What is left of one limit. */
@@ -91,21 +116,45 @@ export const current = (windows: Windows, at: number): Windows =>
 export const windowsOf = ({ windows, models }: UsageDoc, scope: string): Windows | undefined =>
   isTotal(scope) ? windows : own(models, scope)?.windows
 
-/** A row of limits with its use at a moment, from the windows of the row's model. */
+/** A row of limits with its use at a moment in the windows `shown`, from the windows of the row's model. */
 export function standingOf(
   of: Of,
   scope: string,
   limits: Limits,
   windows: Windows | undefined,
   at: number,
+  shown: readonly Window[] = WINDOW_NAMES,
 ): Standing {
   const used: Standing['used'] = {}
-  for (const window of WINDOW_NAMES) {
+  for (const window of shown) {
     const amounts = usedIn(windows, window, at)
     if (amounts !== NOTHING) used[window] = amounts
   }
   return { of, model: scope, limits, used }
 }
+
+/** The windows that a row has limits of. */
+export const windowsIn = (limits: Limits): Window[] =>
+  WINDOW_NAMES.filter((window) =>
+    UNITS.some((unit) => limits[limitName(unit, window)] !== undefined),
+  )
+
+/** Whether a row has a limit of a unit. */
+export const hasUnit = (limits: Limits, unit: Unit): boolean =>
+  WINDOW_NAMES.some((window) => limits[limitName(unit, window)] !== undefined)
+
+/** Nine million dollars, or as many tokens. Amounts are exact up to 2^53, and this one can be written in 14 digits. */
+const MOST = 9e15
+
+/**
+ * The most of everyone together, whatever the limits are: far beyond, documents cannot be read. A week may be in two
+ * months, so it is limited too. Requests come nowhere near it.
+ */
+export const MOST_LIMITS: Limits = Object.fromEntries(
+  LIMITS.filter(
+    ({ unit, window }) => unit !== 'requests' && (window === 'month' || window === 'week'),
+  ).map(({ name }) => [name, MOST]),
+)
 
 /** Every limit of a row, with what is left of it at a moment. */
 export function linesOf({ limits, used }: Pick<Standing, 'limits' | 'used'>, at: number): Line[] {
@@ -123,4 +172,4 @@ export function linesOf({ limits, used }: Pick<Standing, 'limits' | 'used'>, at:
 /** Whether a scope is all models (`*`) and not one model. */
 export const isTotal = (model: string): boolean => model === ALL_MODELS
 
-export const NOTHING: Amounts = { requests: 0, tokens: 0 }
+export const NOTHING: Amounts = { requests: 0, tokens: 0, usd: 0 }

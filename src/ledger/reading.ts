@@ -2,7 +2,16 @@
  * Reads documents. An older version is upgraded, a missing field gets its default, and a value that does not fit is not
  * a document.
  */
-import { MOST, SHAPES, VERSIONS, own, type Documents, type Kind, type Shape } from './shapes.ts'
+import {
+  HUGE,
+  MOST,
+  SHAPES,
+  VERSIONS,
+  own,
+  type Documents,
+  type Kind,
+  type Shape,
+} from './shapes.ts'
 import { dateOf } from './windows.ts'
 
 /** The conversion of one version to the next, by kind and by the older version. */
@@ -23,9 +32,22 @@ const isJson = (value: unknown): value is Json =>
 
 const isNumber = (value: unknown) => typeof value === 'number' && value > -MOST && value < MOST
 
-/** Whether a value fits its shape as it is. Almost all documents do, and are not copied. */
+/** A stored amount of money as a number; a value that is none stays as it is. */
+const moneyOf = (value: unknown): unknown =>
+  typeof value === 'string' && /^-?\d{1,18}$/.test(value) ? Number(value) : value
+
+const isAmount = (value: unknown) => typeof value === 'number' && value > -HUGE && value < HUGE
+
+const isMoney = (shape: Shape) => shape === 'money' || shape === 'money?'
+
+/**
+ * Whether a value fits its shape as it is. Almost all documents do, and are not copied. Money in it becomes numbers in
+ * place.
+ */
 function isWhole(shape: Shape, value: unknown): boolean {
   if (shape === 'number') return isNumber(value)
+  if (shape === 'money') return isAmount(value)
+  if (shape === 'money?') return value === undefined || isAmount(value)
   if (shape === 'number?') return value === undefined || isNumber(value)
   if (shape === 'text') return typeof value === 'string'
   if (shape === 'text?') return value === undefined || typeof value === 'string'
@@ -39,7 +61,9 @@ function isWhole(shape: Shape, value: unknown): boolean {
   }
   for (const name in value) if (value[name] === null) return false
   for (const name in shape.fields) {
-    if (!isWhole(shape.fields[name] as Shape, value[name])) return false
+    const field = shape.fields[name] as Shape
+    if (isMoney(field) && value[name] !== undefined) value[name] = moneyOf(value[name])
+    if (!isWhole(field, value[name])) return false
   }
   return true
 }
@@ -47,6 +71,12 @@ function isWhole(shape: Shape, value: unknown): boolean {
 /** A value in its shape, with defaults for missing fields. Throws if it does not fit. */
 export function fit(shape: Shape, value: unknown): unknown {
   const missing = value === undefined || value === null
+  if (isMoney(shape)) {
+    if (missing) return shape === 'money' ? 0 : undefined
+    const amount = moneyOf(value)
+    if (isAmount(amount)) return amount
+    throw new TypeError('not money')
+  }
   if (shape === 'number' || shape === 'number?') {
     if (missing) return shape === 'number' ? 0 : undefined
     if (isNumber(value)) return value

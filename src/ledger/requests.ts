@@ -5,6 +5,7 @@
 import {
   ENTER_MS,
   LATE_SETTLE_MS,
+  MODELS_COUNTED,
   MODELS_PER_USER,
   NETWORKS,
   RUNNING_PER_USER,
@@ -32,12 +33,16 @@ import {
   whole,
   withPastRow,
   type Account,
+  rowsOf,
 } from './documents.ts'
 import {
   LIMITS,
+  MOST_LIMITS,
   NOTHING,
   current,
+  hasUnit,
   standingOf,
+  windowsIn,
   windowsOf,
   type Limits,
   type Of,
@@ -59,6 +64,9 @@ import {
   type Windows,
 } from './shapes.ts'
 import { accessRefused } from './access.ts'
+import { amountsOf, cutTo, fitted, type Asked } from './fit.ts'
+import { digitsOf } from './money.ts'
+import { UNUSED_MODEL, codeOf, refusalName, refusedOf } from './refusals.ts'
 import { everyoneRows, planOf, shareOf, unverifiedScope, userRows, type UserPlan } from './plans.ts'
 import { stepOf, type Step, type Terms, type View } from './step.ts'
 import {
@@ -73,7 +81,7 @@ import {
   sum,
   type First,
 } from './tally.ts'
-import { MINUTE_MS, WINDOWS, WINDOW_NAMES, dateOf, endOf, minuteOf } from './windows.ts'
+import { MINUTE_MS, WINDOWS, WINDOW_NAMES, dateOf, endOf, minuteOf, startOf } from './windows.ts'
 
 /**
  * A user's place in the indexes changes at most this often, unless a new day began or the tokens of the day have
@@ -98,23 +106,28 @@ export function admit(
   const { at } = usage
   const profile = view.profile(user)
   const policy = policyOf(command, profile, view, at)
+  const { asked } = policy
   const groups = groupsOf(command, policy, usage, view.quota)
   const held = own(usage.leases, id)
-  if (held) return { answer: admitted(held.at, groups, policy) }
-  if (view.entered(id)) return { answer: admitted(at, groups, policy) }
+  if (held) return { answer: admitted(held.at, groups, policy, held.maximum) }
+  const granted = fitted(asked, groups)
+  const maximum = granted === command.completions?.tokens ? undefined : granted
+  if (view.entered(id)) return { answer: admitted(at, groups, policy, maximum) }
 
+  const reserved = amountsOf(asked, granted)
   const refusal =
     accessRefused(command, profile, policy, at) ??
+    unpriced(command, groups) ??
     tooMany(usage, model, at, policy) ??
-    firstRefusal(groups, policy.reserved, at)
-  if (refusal) return { answer: refusal }
+    firstRefusal([...groups, mostOf(view, at)], reserved, at, policy)
+  if (refusal) return refuseWith(command, refusal, known, at, view)
 
   const newUsers = known ? {} : newUsersOf(command, at, view)
-  if (newUsers.refusal) return { answer: newUsers.refusal }
+  if (newUsers.refusal) return refuseWith(command, newUsers.refusal, known, at, view)
 
-  const { reserved } = policy
   const windows = countedIn(groups)
   const lease: Lease = { model, at, until: at + command.lasts, reserved, windows }
+  if (maximum !== undefined) lease.maximum = maximum
   if (command.unverified !== undefined) lease.unverified = 1
   const quotas = chargeAll(view, lease, at)
   const row = open(whole(useOf(usage, model).row), reserved)
@@ -130,22 +143,45 @@ export function admit(
   }
   if (claims?.plan !== undefined) next.plan = claims.plan
   else if (claims) delete next.plan
+  const limitedUntil = lastEnd(groups, at)
+  if (limitedUntil > endOf('day', at)) next.limitedUntil = limitedUntil
+  else delete next.limitedUntil
   if (command.key) next.keysUsed = usedKeys(usage, profile, command.key.id)
-  const answer = admitted(at, withReserved(groups, lease), policy)
-  const step = { ...stepOf({ ...account, usage: next }), quotas, answer }
+  const answer = admitted(at, withReserved(groups, lease), policy, maximum)
+  const step: Step<Admitted> = { ...stepOf({ ...account, usage: next }), quotas, answer }
+  if (command.refusals) step.refusals = command.refusals
   return newUsers.doc ? { ...step, newUsers: newUsers.doc } : step
 }
 
-/** What holds for one request: its rows of limits, its plan, and what it reserves under that plan. */
+/**
+ * Refuses a request, and counts the refusal of a user who is known. Others are counted by the sender: a refusal writes no
+ * document of a user.
+ */
+function refuseWith(
+  command: Admit,
+  refusal: Refusal,
+  known: UsageDoc | undefined,
+  at: number,
+  view: View,
+): Step<Refusal> {
+  const carried = command.refusals
+  if (!known) return { answer: refusal, ...(carried && { refusals: carried }) }
+  const model = view.quota(command.model) ? command.model : UNUSED_MODEL
+  const [date, name] = [dateOf(at), refusalName(codeOf(refusal), model)]
+  const today = own(carried ?? {}, date) ?? {}
+  const refusals = { ...carried, [date]: { ...today, [name]: (own(today, name) ?? 0) + 1 } }
+  const refused = refusedOf(command, refusal, at)
+  return { answer: { ...refusal, counted: true }, refused, refusals }
+}
+
+/** What holds for one request: its rows of limits, its plan, and what it asks for under that plan. */
 type Policy = {
   user: Rows
   everyone: Rows
   /** The part of these for callers who are not verified, if this is one. */
   unverified?: Rows
   plan: UserPlan
-  reserved: Amounts
-  /** The plan's maximum of completion tokens, where it is less than what the sender reserved. */
-  maximum?: number
+  asked: Asked
 }
 
 function policyOf(command: Admit, profile: ProfileDoc | undefined, view: View, at: number): Policy {
@@ -155,19 +191,20 @@ function policyOf(command: Admit, profile: ProfileDoc | undefined, view: View, a
     user: userRows(model, limits, plan.doc, profile, at),
     everyone: everyoneRows(model, everyone, view.settings()),
     plan,
-    reserved: reservedBy(command),
+    // Without a maximum of its own, a request gets the plan's.
+    asked: cutTo(command, plan.doc?.maxCompletionTokens),
   }
   if (command.unverified !== undefined) {
     policy.unverified = shareOf(policy.everyone, command.unverified)
   }
-  const most = plan.doc?.maxCompletionTokens
-  const { completions } = command
-  // Without a maximum of its own, a request gets the plan's.
-  if (most === undefined || completions === undefined || completions.tokens <= most) return policy
-  const less = completions.count * (completions.tokens - most)
-  const reserved = reservedBy({ reserved: command.reserved - less })
-  return { ...policy, reserved, maximum: most }
+  return policy
 }
+
+/** The refusal of a model without a price where a limit is in dollars. */
+const unpriced = ({ price }: Admit, groups: Standing[]): Refusal | undefined =>
+  price === undefined && groups.some(({ limits }) => hasUnit(limits, 'usd'))
+    ? { ok: false, reason: 'unpriced' }
+    : undefined
 
 /** The refusal of a user who has too many requests running, or too many models today. */
 function tooMany(
@@ -176,17 +213,36 @@ function tooMany(
   at: number,
   { plan }: Policy,
 ): Refusal | undefined {
-  if (!own(usage.models, model) && Object.keys(usage.models).length >= MODELS_PER_USER) {
-    return { ok: false, reason: 'models' }
+  const use = own(usage.models, model)
+  if (!use && Object.keys(usage.models).length >= MODELS_COUNTED) {
+    return { ok: false, reason: 'models', window: 'month' }
+  }
+  if (use?.row.requests === undefined && Object.keys(rowsOf(usage)).length >= MODELS_PER_USER) {
+    return { ok: false, reason: 'models', window: 'day' }
   }
   const limit = Math.min(plan.doc?.concurrentRequests ?? RUNNING_PER_USER, RUNNING_PER_USER)
   return runningAt(usage.leases, at) >= limit ? { ok: false, reason: 'running', limit } : undefined
 }
 
-function firstRefusal(groups: Standing[], reserved: Amounts, at: number): Refusal | undefined {
+/** When the last window ends of which the user has a limit; 0 without limits. */
+const lastEnd = (groups: Standing[], at: number): number =>
+  Math.max(
+    0,
+    ...groups
+      .filter(({ of }) => of === 'user')
+      .flatMap(({ limits }) => windowsIn(limits).map((window) => endOf(window, at))),
+  )
+
+function firstRefusal(
+  groups: Standing[],
+  reserved: Amounts,
+  at: number,
+  { plan }: Policy,
+): Refusal | undefined {
+  const maximum = plan.doc?.maxCompletionTokens
   for (const group of groups) {
     const refusal = refuse(group, reserved, at)
-    if (refusal) return refusal
+    if (refusal) return maximum === undefined ? refusal : { ...refusal, maximum }
   }
   return undefined
 }
@@ -301,7 +357,9 @@ function close(
 ): Step<Settled> {
   const { usage } = account
   const { model, at } = lease
-  const event: Event = { ...ended, at, user: usage.id, model, reserved: lease.reserved.tokens }
+  const { tokens, usd } = lease.reserved
+  const event: Event = { ...ended, at, user: usage.id, model, reserved: tokens }
+  if (ended.cost !== undefined || usd > 0) event.reservedCost = digitsOf(usd)
   if (usage.at > lease.until) event.late = true
   const { [event.id]: _, ...leases } = usage.leases
 
@@ -322,6 +380,7 @@ function close(
   const corrected = changeWindows(next.usage, model, (windows) => correct(windows, lease, ofUser))
   const quotas = changeQuotas(view.quota, lease, now, (windows) => correct(windows, lease, amounts))
   const closed = indexed({ ...corrected, leases, sessions, seen: usage.at })
+  if (event.key !== undefined) closed.keysCharged = chargedKeys(closed, event.key, at, ofUser)
   return {
     ...stepOf({ ...next, usage: closed }),
     quotas,
@@ -329,6 +388,19 @@ function close(
     event,
     answer: { applied: true },
   }
+}
+
+/** What each key was charged this month, with a request added. A request of another month changes nothing. */
+function chargedKeys(
+  { keysCharged = {}, at: now }: UsageDoc,
+  key: string,
+  at: number,
+  by: Amounts,
+) {
+  const month = startOf('month', now)
+  const kept = filter(keysCharged, ({ start }) => start === month)
+  if (startOf('month', at) !== month) return kept
+  return { ...kept, [key]: { start: month, ...sum([own(kept, key) ?? NOTHING, by]) } }
 }
 
 /** The sessions, with the session of an answered request added; at most `SESSIONS_PER_USER`. */
@@ -349,7 +421,7 @@ function groupsOf(
   const group = (of: Of, scope: string, row: Limits | undefined) => {
     const counted = of === 'unverified' ? unverifiedScope(scope) : scope
     const windows = of === 'user' ? windowsOf(usage, scope) : quota(counted)?.windows
-    return row ? [standingOf(of, scope, row, windows, usage.at)] : []
+    return row ? [standingOf(of, scope, row, windows, usage.at, windowsIn(row))] : []
   }
   return [
     ...group('user', model, limits.model),
@@ -361,11 +433,15 @@ function groupsOf(
   ]
 }
 
+/** What everyone uses, against the most that can be counted. */
+const mostOf = ({ quota }: View, at: number): Standing =>
+  standingOf('everyone', ALL_MODELS, MOST_LIMITS, quota(ALL_MODELS)?.windows, at)
+
 /** The same groups after the admission. */
-const withReserved = (groups: Standing[], { windows, reserved }: Lease): Standing[] =>
+const withReserved = (groups: Standing[], { reserved }: Lease): Standing[] =>
   groups.map((group) => {
-    const { used } = group
-    const charged = Object.keys(windows).map((window) => [
+    const { used, limits } = group
+    const charged = windowsIn(limits).map((window) => [
       window,
       sum([used[window] ?? NOTHING, reserved]),
     ])
@@ -373,7 +449,11 @@ const withReserved = (groups: Standing[], { windows, reserved }: Lease): Standin
   })
 
 /** The refusal, if the reservation would pass one of the limits. */
-function refuse(group: Standing, reserved: Amounts, at: number): Refusal | undefined {
+function refuse(
+  group: Standing,
+  reserved: Amounts,
+  at: number,
+): Extract<Refusal, { reason: 'limit' }> | undefined {
   const { of, model } = group
   for (const { name, unit, window } of LIMITS) {
     const limit = group.limits[name]
@@ -388,11 +468,12 @@ function refuse(group: Standing, reserved: Amounts, at: number): Refusal | undef
 
 /** The windows that are always counted, and the windows of these limits. */
 function countedIn(groups: Standing[]): Lease['windows'] {
-  const named = LIMITS.filter(({ name }) => groups.some(({ limits }) => limits[name] !== undefined))
+  const named = new Set(groups.flatMap(({ limits }) => windowsIn(limits)))
   return Object.fromEntries(
-    WINDOW_NAMES.filter(
-      (window) => WINDOWS[window].always || named.some((limit) => limit.window === window),
-    ).map((window) => [window, 1]),
+    WINDOW_NAMES.filter((window) => WINDOWS[window].always || named.has(window)).map((window) => [
+      window,
+      1,
+    ]),
   )
 }
 
@@ -491,7 +572,12 @@ function indexed(usage: UsageDoc): UsageDoc {
   return isDue ? { ...usage, indexed: { at, tokens } } : usage
 }
 
-const admitted = (at: number, groups: Standing[], { plan, maximum }: Policy): Admitted => {
+const admitted = (
+  at: number,
+  groups: Standing[],
+  { plan }: Policy,
+  maximum: number | undefined,
+): Admitted => {
   const answer: Admitted = { ok: true, at }
   if (groups.length > 0) answer.limits = groups
   if (plan.doc) answer.plan = plan.name

@@ -5,7 +5,7 @@
  * that this build does not know stays, and a text that does not fit is not a document. Documents hold neither `null`
  * nor arrays, because Lua reads `null` as an object and writes `[]` as `{}`; a list is `{name: 1}`.
  *
- * Times are epoch ms, dates are UTC `YYYY-MM-DD`, amounts are whole tokens and requests.
+ * Times are epoch ms, dates are UTC `YYYY-MM-DD`, amounts are whole requests, tokens and nano-USD.
  */
 /**
  * The version that this build writes in events, audit entries, files and their lines. It rises with any of `VERSIONS`.
@@ -22,11 +22,14 @@ export const UNLIMITED = -1
 export const ALL_MODELS = '*'
 
 /** The units of limits, in the order in which they are checked. */
-export const UNITS = ['requests', 'tokens'] as const
+export const UNITS = ['requests', 'tokens', 'usd'] as const
 export type Unit = (typeof UNITS)[number]
 
-/** An amount in each unit. */
+/** An amount in each unit: requests, tokens, nano-USD. */
 export type Amounts = Record<Unit, number>
+
+/** Requests and tokens, without what they cost. */
+export type Counts = Pick<Amounts, 'requests' | 'tokens'>
 
 /** The use since the start of each window, of one model or of all. A window that has ended does not count. */
 export type Windows = Record<string, { start: number } & Amounts>
@@ -54,6 +57,12 @@ export type Row = {
   completion: number
   /** Tokens that upstream reported beyond the reservations. */
   overReservation: number
+  /** What `charged` costs, as far as prices were known. */
+  cost: number
+  /** The part of `cost` that is reservations of running requests. */
+  reservedCost: number
+  /** The part of `cost` that is reservations of lost requests. */
+  lostCost: number
 }
 
 /** A row as it is stored, without the fields that are zero. */
@@ -72,6 +81,8 @@ export type Lease = {
   reserved: Amounts
   /** The windows that hold the reservation. */
   windows: Record<string, 1>
+  /** The maximum of completion tokens that the admission gave, where the sender must write it into the body. */
+  maximum?: number
   /** It counts among the callers who are not verified. */
   unverified?: 1
 }
@@ -99,19 +110,23 @@ export type UsageDoc = {
   sessions: Record<string, 1>
   /** Of all models together. */
   windows: Windows
+  /** When the last window ends for which the user has a limit, if that is later than its day. */
+  limitedUntil?: number
   models: Record<string, ModelUse>
   leases: Record<string, Lease>
   /** The minute of the last report of the user's browser, since the epoch, and the reports in it. */
   syncMinute?: number
   syncs?: number
   /** What the user's browser reports as today's use, per model. It is shown beside the metered use, and is no proof. */
-  reported: Record<string, Amounts>
+  reported: Record<string, Counts>
   /** What the user's signed token said last. */
   label?: string
   words?: Record<string, 1>
   plan?: string
   /** When each key was last used. */
   keysUsed?: Record<string, number>
+  /** What ended requests of each key were charged in the month that began at `start`. */
+  keysCharged?: Windows
 }
 
 /** A user's days before the current one. */
@@ -205,6 +220,7 @@ export type DayRow = {
   cached: number
   completion: number
   overReservation: number
+  cost: number
   /** Users with at least one answered request. */
   users: number
   /** Tokens by UTC hour, "0" to "23". */
@@ -235,6 +251,8 @@ export type Event = {
   at: number
   user: string
   session?: string
+  /** The key by which the user was known. */
+  key?: string
   route: string
   model: string
   outcome: Outcome
@@ -250,11 +268,38 @@ export type Event = {
   reserved: number
   /** Tokens. */
   charged: number
+  /** What was reserved and charged, in digits of nano-USD; absent if the price of the model was not known. */
+  reservedCost?: string
+  cost?: string
   ttfbMs?: number
   totalMs: number
   /** The request settled after it had been shown as lost. */
   late?: true
 }
+
+/** A request of a known user that was refused. Of one user and code, at most one in a minute is kept. */
+export type Refused = {
+  v: number
+  id: string
+  at: number
+  user: string
+  /** The code of the error, such as `insufficient_quota`. */
+  code: string
+  model: string
+  /** The limit that refused it, and what the request asked for. */
+  limit?: {
+    of: string
+    model: string
+    unit: Unit
+    window: string
+    limit: number
+    used: number
+    asked: number
+  }
+}
+
+/** How many requests were refused on a day, by `CODE MODEL`. */
+export type RefusalCounts = Record<string, number>
 
 export type AuditAction =
   | 'login'
@@ -297,15 +342,17 @@ export type Audit = {
 }
 
 /**
- * A missing `number` is 0, a missing `text` is empty, and one with a `?` stays absent. A `packed` part may be stored as
+ * A missing `number` or `money` is 0, a missing `text` is empty, and one with a `?` stays absent. A `packed` part may be stored as
  * JSON text within the document, so that a step parses only the parts that it needs. An `optional` part may be absent, which
- * differs from an empty one.
+ * differs from an empty one. `money` is a number in memory, and a text of digits in the script and where the script wrote it.
  */
 export type Shape =
   | 'number'
   | 'text'
+  | 'money'
   | 'number?'
   | 'text?'
+  | 'money?'
   | { each: Shape }
   | { fields: Record<string, Shape> }
   | { packed: Shape }
@@ -315,14 +362,31 @@ const numbers = (...names: string[]): { fields: Record<string, Shape> } => ({
   fields: Object.fromEntries(names.map((name) => [name, 'number'])),
 })
 
-const amounts = numbers(...UNITS)
-const windows: Shape = { each: numbers('start', ...UNITS) }
-const thinRow: Shape = { each: 'number' }
+/** The units as fields of a document. */
+const units: Record<Unit, Shape> = { requests: 'number', tokens: 'number', usd: 'money' }
+const amounts: Shape = { fields: units }
+const windows: Shape = { each: { fields: { start: 'number', ...units } } }
 const outcomes = ['requests', 'exact', 'estimated', 'failed']
 const tokens = ['charged', 'prompt', 'cached', 'completion', 'overReservation']
-const row = numbers(...outcomes, 'lost', ...tokens, 'reserved', 'lostTokens')
+const row = {
+  ...numbers(...outcomes, 'lost', ...tokens, 'reserved', 'lostTokens').fields,
+  cost: 'money',
+  reservedCost: 'money',
+  lostCost: 'money',
+} as const satisfies Record<string, Shape>
+/** The fields of rows that are money. */
+export const MONEY_FIELDS = ['cost', 'reservedCost', 'lostCost'] as const
+
+/** The same fields, each of which may be absent. */
+const thinRow: Shape = {
+  fields: Object.fromEntries(Object.entries(row).map(([name, of]) => [name, `${of as 'money'}?`])),
+}
 const dayRow: { fields: Record<string, Shape> } = {
-  fields: { ...numbers(...outcomes, ...tokens, 'users', 'at').fields, hours: { each: 'number' } },
+  fields: {
+    ...numbers(...outcomes, ...tokens, 'users', 'at').fields,
+    cost: 'money',
+    hours: { each: 'number' },
+  },
 }
 
 const limitRows: Shape = { each: { each: 'number' } }
@@ -359,6 +423,7 @@ export const SHAPES = {
       answered: 'number',
       sessions: { each: 'number' },
       windows,
+      limitedUntil: 'number?',
       models: { each: { packed: modelUse } },
       leases: {
         each: {
@@ -368,17 +433,19 @@ export const SHAPES = {
             until: 'number',
             reserved: amounts,
             windows: { each: 'number' },
+            maximum: 'number?',
             unverified: 'number?',
           },
         },
       },
       syncMinute: 'number?',
       syncs: 'number?',
-      reported: { each: amounts },
+      reported: { each: numbers('requests', 'tokens') },
       label: 'text?',
       words: { optional: names },
       plan: 'text?',
       keysUsed: { optional: names },
+      keysCharged: { optional: windows },
     },
   },
   past: { fields: { v: 'number', id: 'text', days: { each: { each: thinRow } } } },
@@ -451,7 +518,7 @@ export const VERSIONS: Record<Kind, number> = {
 }
 
 /** The shapes of parts that are also read separately. */
-export const ROW: Shape = row
+export const ROW: Shape = { fields: row }
 export const MODEL_USE: Shape = modelUse
 
 export type Kind = keyof typeof SHAPES
@@ -470,6 +537,9 @@ export type Documents = {
 
 /** Larger numbers are refused, because not every part that reads them can write them. */
 export const MOST = 1e16
+
+/** The same of money, which is written as text. It is exact up to 2^53 nano-USD. */
+export const HUGE = 1e18
 
 /** Reads own properties only: names come from users, and `constructor` is a valid model name. */
 export const own = <T>(record: Record<string, T>, key: string): T | undefined =>

@@ -10,6 +10,8 @@ import type {
   PlanDoc,
   ProfileDoc,
   QuotaDoc,
+  RefusalCounts,
+  Refused,
   SettingsDoc,
   UsageDoc,
 } from './shapes.ts'
@@ -29,6 +31,10 @@ export type Step<A extends Answer = Answer> = {
   /** An event id that must not be entered again. */
   entered?: string
   newUsers?: NewUsersDoc
+  /** A refusal to keep, unless one of this user, code and minute is kept. */
+  refused?: Refused
+  /** Refusals to add to the counts of days. */
+  refusals?: Record<string, RefusalCounts>
   /** The user is erased. Requests up to this moment are not entered any more. */
   erased?: { user: string; at: number }
   session?: { hash: string; until: number | undefined }

@@ -1,5 +1,4 @@
 /** The arithmetic of counters and rows: charges a reservation, and replaces it by the charge of the ended request. */
-import type { Admit } from './commands.ts'
 import { hasAnswers, newDayRow, newRow } from './documents.ts'
 import {
   UNITS,
@@ -11,27 +10,29 @@ import {
   type Lease,
   type Row,
   type Unit,
+  type UsageDoc,
   type Windows,
 } from './shapes.ts'
-import { DAY_MS, HOUR_MS, startOf, type Window } from './windows.ts'
-
-/** For each unit: what an admission reserves, and what everyone is charged when the request ends. */
-const AMOUNTS: Record<
-  Unit,
-  { reserved(of: Pick<Admit, 'reserved'>): number; charged(event: Event): number }
-> = {
-  requests: { reserved: () => 1, charged: ({ outcome }) => (outcome === 'failed' ? 0 : 1) },
-  tokens: { reserved: ({ reserved }) => reserved, charged: ({ charged }) => charged },
-}
+import { nanoOf } from './money.ts'
+import { isTotal } from './policy.ts'
+import { DAY_MS, HOUR_MS, WINDOW_NAMES, startOf, type Window } from './windows.ts'
 
 const amountsOf = (amount: (unit: Unit) => number): Amounts =>
   Object.fromEntries(UNITS.map((unit) => [unit, amount(unit)])) as Amounts
 
-export const reservedBy = (of: Pick<Admit, 'reserved'>): Amounts =>
-  amountsOf((unit) => AMOUNTS[unit].reserved(of))
+/** What an ended request had reserved. */
+export const reservedBy = ({ reserved, reservedCost }: Event): Amounts => ({
+  requests: 1,
+  tokens: reserved,
+  usd: nanoOf(reservedCost),
+})
 
-export const chargedBy = (event: Event): Amounts =>
-  amountsOf((unit) => AMOUNTS[unit].charged(event))
+/** What everyone is charged when a request ends. */
+export const chargedBy = ({ outcome, charged, cost }: Event): Amounts => ({
+  requests: outcome === 'failed' ? 0 : 1,
+  tokens: charged,
+  usd: nanoOf(cost),
+})
 
 /** The sum of all amounts. */
 export const sum = (all: Amounts[]): Amounts =>
@@ -66,20 +67,42 @@ export function correct(
   for (const window of Object.keys(named) as Window[]) {
     const counted = next[window]
     if (counted?.start !== startOf(window, at)) continue
-    const to = (unit: Unit) => Math.max(0, counted[unit] + charged[unit] - reserved[unit])
+    // The difference first: no sum on the way may pass the total, which is exact up to 2^53.
+    const to = (unit: Unit) => Math.max(0, counted[unit] + (charged[unit] - reserved[unit]))
     next[window] = { ...counted, ...amountsOf(to) }
   }
   return next
 }
 
+/** What leases hold in one span of a window. */
+export const reservedIn = (leases: Lease[], window: Window, start: number): Amounts =>
+  sum(
+    leases
+      .filter((lease) => lease.windows[window] && startOf(window, lease.at) === start)
+      .map((lease) => lease.reserved),
+  )
+
+/** What a user's requests of a model, or of all models, reserve that have not ended: by window, without windows of none. */
+export function reservedOf({ leases, at }: UsageDoc, scope: string): Record<string, Amounts> {
+  const all = Object.values(leases)
+  const own = isTotal(scope) ? all : all.filter(({ model }) => model === scope)
+  return Object.fromEntries(
+    WINDOW_NAMES.map(
+      (window) => [window, reservedIn(own, window, startOf(window, at))] as const,
+    ).filter(([, { requests }]) => requests > 0),
+  )
+}
+
 /** A user's row with one more request, charged at its reservation. */
-export function open(row: Row | undefined, { tokens }: Amounts): Row {
+export function open(row: Row | undefined, { tokens, usd }: Amounts): Row {
   const old = row ?? newRow()
   return {
     ...old,
     requests: old.requests + 1,
     charged: old.charged + tokens,
     reserved: old.reserved + tokens,
+    cost: old.cost + usd,
+    reservedCost: old.reservedCost + usd,
   }
 }
 
@@ -98,6 +121,8 @@ export const end = (row: Row, event: Event): Row => ({
   ...tell(row, event),
   charged: row.charged - event.reserved + event.charged,
   reserved: row.reserved - event.reserved,
+  cost: row.cost - nanoOf(event.reservedCost) + nanoOf(event.cost),
+  reservedCost: row.reservedCost - nanoOf(event.reservedCost),
 })
 
 const endDayRow = (row: DayRow, event: Event, first: boolean, at: number): DayRow => {
@@ -106,6 +131,7 @@ const endDayRow = (row: DayRow, event: Event, first: boolean, at: number): DayRo
     ...tell(row, event),
     requests: row.requests + 1,
     charged: row.charged + event.charged,
+    cost: row.cost + nanoOf(event.cost),
     users: row.users + (first ? 1 : 0),
     hours: { ...row.hours, [hour]: (row.hours[hour] ?? 0) + event.charged },
     at: Math.max(row.at, at),

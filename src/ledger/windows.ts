@@ -14,8 +14,13 @@ export const DAY_MS = 24 * HOUR_MS
 export const NO_END = 8_640_000_000_000_000
 
 type WindowRow = {
-  /** Length in ms. The first window began at the epoch. */
-  ms: number
+  /** When the window that contains a moment began, and when it ends: epoch ms, in UTC. */
+  start(at: number): number
+  end(at: number): number
+  /** The longest that it lasts, in ms. */
+  longest: number
+  /** Of windows of equal length: the length in ms, and when one of them began. */
+  every?: { ms: number; from: number }
   /** The end of a limit's name: `tokensPerDay`. */
   name: string
   /** The same in a sentence: "200,000 tokens a day". */
@@ -29,10 +34,37 @@ type WindowRow = {
   waits: boolean
 }
 
-/** In the order in which limits are checked. */
+/** Windows of equal length. One of them began at `from`, in epoch ms. */
+function every(ms: number, from = 0) {
+  const start = (at: number) => at - ((((at - from) % ms) + ms) % ms)
+  return { start, end: (at: number) => start(at) + ms, longest: ms, every: { ms, from } }
+}
+
+const monthly = {
+  start: (at: number) => monthOf(at, 0),
+  end: (at: number) => monthOf(at, 1),
+  longest: 31 * DAY_MS,
+}
+
+/** When a month begins, counted from the month of a moment. */
+function monthOf(at: number, ahead: number): number {
+  const date = new Date(at)
+  return Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + ahead)
+}
+
+/** The first Monday after the epoch. Weeks begin on Mondays: https://www.iso.org/iso-8601-date-and-time-format.html */
+const MONDAY = 4 * DAY_MS
+
+const long = { always: true, waits: false }
+const short = { always: false, waits: true }
+
+/** In the order in which limits are checked, so that a refusal tells the limit that lasts longest. */
 export const WINDOWS = {
-  day: { ms: DAY_MS, name: 'Day', words: 'a day', always: true, waits: false },
-  minute: { ms: MINUTE_MS, name: 'Minute', words: 'a minute', always: false, waits: true },
+  month: { ...monthly, ...long, name: 'Month', words: 'a month' },
+  week: { ...every(7 * DAY_MS, MONDAY), ...long, name: 'Week', words: 'a week' },
+  day: { ...every(DAY_MS), ...long, name: 'Day', words: 'a day' },
+  hour: { ...every(HOUR_MS), ...short, name: 'Hour', words: 'an hour' },
+  minute: { ...every(MINUTE_MS), ...short, name: 'Minute', words: 'a minute' },
 } as const satisfies Record<string, WindowRow>
 
 export type Window = keyof typeof WINDOWS
@@ -40,14 +72,10 @@ export type Window = keyof typeof WINDOWS
 export const WINDOW_NAMES = Object.keys(WINDOWS) as Window[]
 
 /** When the window that contains a moment began, in epoch ms. */
-export function startOf(window: Window, at: number): number {
-  const { ms } = WINDOWS[window]
-  return Math.floor(at / ms) * ms
-}
+export const startOf = (window: Window, at: number): number => WINDOWS[window].start(at)
 
 /** When the window that contains a moment ends and its counters start again, in epoch ms. */
-export const endOf = (window: Window, at: number): number =>
-  startOf(window, at) + WINDOWS[window].ms
+export const endOf = (window: Window, at: number): number => WINDOWS[window].end(at)
 
 /** The UTC date of a moment, `YYYY-MM-DD`. */
 export const dateOf = (at: number): string => new Date(at).toISOString().slice(0, 10)

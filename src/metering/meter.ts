@@ -175,7 +175,9 @@ export function usageOf(body: unknown, promptOnly = false): Usage | undefined {
     const completion = promptOnly ? (count(written) ?? 0) : count(written)
     if (prompt === undefined || completion === undefined) return undefined
     const result: Usage = { prompt, completion, total: prompt + completion }
-    if (stated !== undefined && stated !== result.total) result.mismatch = true
+    // Guard models report no completion, and 0 in total beside a real prompt.
+    const isLeftOut = stated === 0 && completion === 0
+    if (stated !== undefined && stated !== result.total && !isLeftOut) result.mismatch = true
     const cached = count(
       at(at(usage, 'prompt_tokens_details') ?? at(usage, 'input_tokens_details'), 'cached_tokens'),
     )

@@ -1,7 +1,8 @@
 /** How a request ended, and what it is charged. */
+import { costOf, type Price, type PricedTokens } from '../ledger/money.ts'
 import type { Outcome } from '../ledger/shapes.ts'
 import type { Metered, Usage } from './meter.ts'
-import type { Cap } from './reservation.ts'
+import type { Cap, Reservation } from './reservation.ts'
 
 export type Ending = {
   /** Upstream's status; absent when it could not be reached. */
@@ -12,13 +13,20 @@ export type Ending = {
   ended: boolean
   /** We stopped reading upstream, or waiting for it. It may have continued to generate. */
   cut: boolean
-  /** Tokens. */
-  reserved: number
-  promptBytes: number
+  reservation: Pick<Reservation, 'tokens' | 'completion' | 'promptBytes'>
+  /** Of the model; absent if it is not known. */
+  price?: Price | undefined
   cap: Cap
 }
 
-export type Charge = { outcome: Outcome; charged: number; usage?: Usage }
+/** `charged` is in tokens, costs are in nano-USD; they are absent without a price. */
+export type Charge = {
+  outcome: Outcome
+  charged: number
+  cost?: number
+  reservedCost?: number
+  usage?: Usage
+}
 
 /** Ordinary text has about four bytes a token. */
 const BYTES_PER_TOKEN = 4
@@ -26,18 +34,25 @@ const BYTES_PER_TOKEN = 4
 /**
  * Exact if upstream reported usage and the answer ended. Estimated if not: from the prompt and the bytes received, at
  * most the reservation. The whole reservation is charged if we cut upstream, if the answer was too large to read, and
- * always in strict mode. A failed request is charged nothing. Charges are in tokens.
+ * always in strict mode. A failed request is charged nothing.
  */
 export function chargeOf(ending: Ending): Charge {
-  const { status, metered, ended, cut, reserved, promptBytes, cap } = ending
+  const { status, metered, ended, cut, reservation, price, cap } = ending
+  const { tokens: reserved, completion } = reservation
+  const costs = (tokens: PricedTokens) => (price ? costOf(tokens, price) : 0)
+  const reservedCost = costs({ prompt: reserved - completion, completion })
+  const charge = (outcome: Outcome, charged: number, cost: number): Charge =>
+    price ? { outcome, charged, cost, reservedCost } : { outcome, charged }
+
   const usage = metered?.usage
-  if (usage && ended && !cut) return { outcome: 'exact', charged: usage.total, usage }
+  if (usage && ended && !cut) return { ...charge('exact', usage.total, costs(usage)), usage }
   const succeeded = status !== undefined && status >= 200 && status <= 299
-  if (!succeeded && (status !== undefined || !cut)) return { outcome: 'failed', charged: 0 }
-  if (cut || metered?.over || cap === 'strict') return { outcome: 'estimated', charged: reserved }
+  if (!succeeded && (status !== undefined || !cut)) return charge('failed', 0, 0)
+  if (cut || metered?.over || cap === 'strict') return charge('estimated', reserved, reservedCost)
   const { deltas = 0, bytes = 0 } = metered ?? {}
   const received = Math.max(Math.ceil(bytes / BYTES_PER_TOKEN), deltas)
-  const estimate = Math.ceil(promptBytes / BYTES_PER_TOKEN) + received
-  const charged = Math.min(Math.max(estimate, usage?.total ?? 0), reserved)
-  return { outcome: 'estimated', charged }
+  const prompt = Math.ceil(reservation.promptBytes / BYTES_PER_TOKEN)
+  const charged = Math.min(Math.max(prompt + received, usage?.total ?? 0), reserved)
+  const cost = Math.max(costs({ prompt, completion: received }), usage ? costs(usage) : 0)
+  return charge('estimated', charged, Math.min(cost, reservedCost))
 }

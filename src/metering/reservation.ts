@@ -6,6 +6,7 @@
  * indentation up to 3 of a byte. strict reserves for both. Two bytes per token (balanced) are enough for ordinary text.
  */
 import { ApiError } from '../errors.ts'
+import { MAX_RESERVATION } from '../ledger/money.ts'
 import { missingBytes } from './cut-text.ts'
 
 /** The metered routes: the path after `/openai/v1/`. */
@@ -22,6 +23,8 @@ export type ReservationRules = {
 export type Reservation = {
   /** Tokens, prompt and completion together. */
   tokens: number
+  /** The part of these for the completions. */
+  completion: number
   /** Body bytes without image data, for estimates. */
   promptBytes: number
   /** The maximum that the client sent; absent if it sent none. */
@@ -32,7 +35,7 @@ export type Reservation = {
   splice?: { field: string; tokens: number }
 }
 
-export type Room = {
+type Room = {
   field: string
   /** The field is there, and null. */
   isNull: boolean
@@ -46,9 +49,6 @@ const TOKENS_PER_MESSAGE = 16
 
 /** Image data is not text; vision models charge by tiles, a few thousand tokens at most. */
 const TOKENS_PER_IMAGE = 6_400
-
-/** The largest reservation: far above any limit, and still exact in a sum. */
-const MAX_RESERVATION = 1_000_000_000_000
 
 /**
  * strict adds these to the byte of the body: 4 tokens in all for a byte of the JSON that templates print. The densest is
@@ -98,14 +98,16 @@ export function reservationOf(
   // Upstream may ignore a maximum that is none, or read a text as a number.
   const assumed = given.length > 0 && given.every(isAmount) ? 0 : rules.maxCompletionTokens
   const maximum = fields.length === 0 ? 0 : Math.max(assumed, ...given.map(amountOf))
-  const completions = numberOf(body)
-  const tokens = Math.min(prompt + completions * maximum, MAX_RESERVATION)
+  const most = MAX_RESERVATION - prompt
+  const completions = Math.min(numberOf(body), Math.max(1, Math.floor(most / Math.max(1, maximum))))
+  const completion = Math.min(completions * maximum, most)
+  const bounds = { tokens: prompt + completion, completion, promptBytes }
 
   const [field] = fields
-  if (field === undefined) return { tokens, promptBytes }
-  if (given.length > 0) return { tokens, promptBytes, sent: maximum }
+  if (field === undefined) return bounds
+  if (given.length > 0) return { ...bounds, sent: maximum }
   const room = { field, isNull: Object.hasOwn(body, field), completions, tokens: maximum }
-  const reservation = { tokens, promptBytes, room }
+  const reservation = { ...bounds, room }
   return strict ? { ...reservation, splice: { field, tokens: maximum } } : reservation
 }
 

@@ -4,7 +4,7 @@ import { MAX_TOKENS } from '../ledger/commands.ts'
 import { newProfile, newRow, newUsage, thin } from '../ledger/documents.ts'
 import type { Amounts, ModelUse, UsageDoc, Windows } from '../ledger/shapes.ts'
 import { sum } from '../ledger/tally.ts'
-import { startOf } from '../ledger/windows.ts'
+import { WINDOWS, WINDOW_NAMES, startOf } from '../ledger/windows.ts'
 import type { UserParts } from '../ledger/merge.ts'
 import { MODEL_NAME } from '../metering/models.ts'
 import { AHEAD_MS } from './old-records.ts'
@@ -30,16 +30,20 @@ export function readOldUser(id: string, text: string, now: number): UsageDoc | u
   const used = Object.entries(modelUsage).map(
     ([model, { tokensUsedDay: tokens, requestsDay: requests }]): [string, Amounts] => [
       model,
-      { requests, tokens },
+      { requests, tokens, usd: 0 },
     ],
   )
-  const dayOf = (amounts: Amounts): Windows => ({
-    day: { start: startOf('day', at), ...amounts },
-  })
+  const windowsOf = (amounts: Amounts): Windows =>
+    Object.fromEntries(
+      WINDOW_NAMES.filter((window) => WINDOWS[window].always).map((window) => [
+        window,
+        { start: startOf(window, at), ...amounts },
+      ]),
+    )
   const models = used.map(([model, amounts]): [string, ModelUse] => {
     const { requests, tokens } = amounts
     const row = thin({ ...newRow(), requests, exact: requests, charged: tokens })
-    return [model, { row, windows: dayOf(amounts) }]
+    return [model, { row, windows: windowsOf(amounts) }]
   })
   const all = sum(used.map(([, amounts]) => amounts))
   const user: UsageDoc = {
@@ -48,7 +52,7 @@ export function readOldUser(id: string, text: string, now: number): UsageDoc | u
     indexed: { at, tokens: all.tokens },
     charged: all.tokens,
     answered: all.requests,
-    windows: dayOf(all),
+    windows: windowsOf(all),
     models: Object.fromEntries(models),
   }
   if (data.ipAddress) user.ip = data.ipAddress

@@ -1,31 +1,28 @@
 /** The numbers of the dashboard: pure functions from documents. No number changes only because time passes. */
 import { isInForce, newDay, newDayRow, rowsOf, useOf, whole } from '../ledger/documents.ts'
 import { labelOf } from '../ledger/labels.ts'
-import { NOTHING, linesOf, type Line, type ModelLimits, type Standing } from '../ledger/policy.ts'
+import { NOTHING, linesOf, usedIn, type Line, type Standing } from '../ledger/policy.ts'
 import {
   ALL_MODELS,
   own,
-  type Amounts,
   type Block,
+  type Counts,
   type DayDoc,
   type DayRow,
   type ProfileDoc,
 } from '../ledger/shapes.ts'
-import { sum } from '../ledger/tally.ts'
 import { DAY_MS, HOUR_MS, WINDOWS, dateOf, nextDay } from '../ledger/windows.ts'
 import type { Overview, User, WholeUser } from '../store/store.ts'
-import { costOf, type Price } from '../metering/cost.ts'
+import { costIn, ended, recordedCost, sumOf, type Cost } from './costs.ts'
 import {
   everyoneStanding,
   lastActiveOf,
-  quotasToday,
   tokensLeftToday,
+  userLines,
   userReport,
-  userStanding,
+  type Terms,
+  type UserLine as UserLimit,
 } from './usage.ts'
-
-/** The limits of a user or of everyone, and the prices, which are shown beside the counts. */
-export type Terms = { limits: ModelLimits; prices: Record<string, Price> }
 
 /** The used share of a limit; 1 if the limit allows nothing. */
 export const shareOf = (used: number, limit: number): number => (limit > 0 ? used / limit : 1)
@@ -33,31 +30,38 @@ export const shareOf = (used: number, limit: number): number => (limit > 0 ? use
 /** A limit and its use. */
 export type Use = Pick<Line, 'unit' | 'window' | 'used' | 'limit'>
 
+/** A limit of a user. What running requests reserve is not in `used`. */
+export type UserUse = Use & Pick<UserLimit, 'reserved'>
+
 /** Without the fields that change with time. */
 const usesOf = (standing: Standing, now: number): Use[] =>
   linesOf(standing, now).map(({ unit, window, used, limit }) => ({ unit, window, used, limit }))
+const userUsesOf = (lines: UserLimit[]): UserUse[] =>
+  lines.map(({ unit, window, used, reserved, limit }) => ({ unit, window, used, reserved, limit }))
 
 /** Everyone's use of a model, on one day or on many. */
-export type ModelLine = Amounts & {
+export type ModelLine = Counts & {
   model: string
   users?: number
-  /** USD, if the price is known. */
-  cost: number | undefined
+  cost: Cost
   /** Tokens that everyone together has left today, if there is a limit. */
   left?: number | undefined
 }
 
-/** The sum of the known costs; undefined if none is known. */
-const total = (costs: (number | undefined)[]): number | undefined =>
-  costs.reduce((all, cost) => (cost === undefined ? all : (all ?? 0) + cost), undefined)
+const countsOf = (all: Counts[]): Counts => ({
+  requests: all.reduce((sum, { requests }) => sum + requests, 0),
+  tokens: all.reduce((sum, { tokens }) => sum + tokens, 0),
+})
 
-const mostFirst = <T extends Amounts>(lines: T[]): T[] => lines.sort((a, b) => b.tokens - a.tokens)
+const mostFirst = <T extends Counts>(lines: T[]): T[] => lines.sort((a, b) => b.tokens - a.tokens)
 
 /** Everyone's day so far. */
 export type Today = {
   total: DayRow
   sessions: number
-  cost: number | undefined
+  cost: Cost
+  /** What limits count of this month, with the reservations of running requests. */
+  monthCost: Cost
   resetAt: number
   /** The limits of everyone and their use, with the reservations of running requests. */
   uses: Use[]
@@ -86,19 +90,22 @@ export function today(
       .reduce((all, one) => all + one, 0)
   const before = full(dayOf(now - DAY_MS).total)
   const { exact, estimated } = day.total
-  const { requests } = own(quotasToday(quotas, now), ALL_MODELS) ?? NOTHING
+  const all = own(quotas, ALL_MODELS)?.windows
+  const { requests } = usedIn(all, 'day', now)
+  const month = usedIn(all, 'month', now)
   const models = Object.entries(day.models).map(([model, row]) => ({
     model,
     tokens: row.charged,
     requests: row.requests,
     users: row.users,
-    cost: costOf(row, own(prices, model)),
+    cost: recordedCost(row, own(prices, model)),
     left: tokensLeftToday([everyoneStanding(quotas, model, limits, now)], now) ?? undefined,
   }))
   return {
     total: day.total,
     sessions: day.sessions,
-    cost: total(models.map(({ cost }) => cost)),
+    cost: sumOf(models.map(({ cost }) => cost)),
+    monthCost: recordedCost({ cost: month.usd, charged: month.tokens }, undefined),
     resetAt: nextDay(now),
     uses: usesOf(everyoneStanding(quotas, ALL_MODELS, limits, now), now),
     running: Math.max(0, requests - exact - estimated - day.forgotten),
@@ -108,41 +115,48 @@ export function today(
   }
 }
 
-type DayLine = Amounts & { date: string; users: number }
+type DayLine = Counts & { date: string; users: number }
 
 /** Days of everyone, the oldest first, and each model's use on all of them. */
-export type PastDays = Amounts & { days: DayLine[]; models: ModelLine[]; cost: number | undefined }
+export type PastDays = Counts & { days: DayLine[]; models: ModelLine[]; cost: Cost }
 
 export function pastDays(
   docs: DayDoc[],
   dates: string[],
   { prices }: Pick<Terms, 'prices'>,
 ): PastDays {
-  const models = new Map<string, ModelLine>()
+  const models = new Map<string, Counts & { costs: Cost[] }>()
   const days = dates.map((date) => {
     const doc = docs.find((day) => day.date === date)
     for (const [model, row] of Object.entries(doc?.models ?? {})) {
-      const { tokens, requests, cost } = models.get(model) ?? { ...NOTHING, cost: undefined }
+      const { tokens, requests, costs } = models.get(model) ?? { ...NOTHING, costs: [] }
       models.set(model, {
-        model,
         tokens: tokens + row.charged,
         requests: requests + row.requests,
-        cost: total([cost, costOf(row, own(prices, model))]),
+        costs: [...costs, recordedCost(row, own(prices, model))],
       })
     }
     const { charged, requests, users } = doc?.total ?? newDayRow()
     return { date, tokens: charged, requests, users }
   })
-  const lines = mostFirst([...models.values()])
-  const cost = total(lines.map(({ cost }) => cost))
-  return { ...sum(days), days: days.reverse(), models: lines, cost }
+  const lines = mostFirst(
+    [...models].map(([model, { tokens, requests, costs }]) => ({
+      model,
+      tokens,
+      requests,
+      cost: sumOf(costs),
+    })),
+  )
+  const cost = sumOf(lines.map(({ cost }) => cost))
+  return { ...countsOf(days), days: days.reverse(), models: lines, cost }
 }
 
 /** A user's line in the list of users. */
-export type UserLine = Amounts & {
+export type UserLine = Counts & {
   id: string
   label: string | undefined
   at: number
+  monthCost: Cost
   /** The model and the used share of the limit that is used most. Limits whose end a client waits for do not count. */
   nearest: { model: string; share: number } | undefined
   /** Models that are blocked, `*` for all. */
@@ -153,7 +167,7 @@ export type UserLine = Amounts & {
 }
 
 export function userLine(user: User, terms: Terms, now: number): UserLine {
-  const { models, uses, ...all } = userDay(user, terms, now)
+  const { models, uses, tokens, requests, monthCost } = userDay(user, terms, now)
   const nearest = [...models, { model: ALL_MODELS, uses }].flatMap(({ model, uses }) =>
     uses
       .filter(({ window }) => !WINDOWS[window].waits)
@@ -163,7 +177,9 @@ export function userLine(user: User, terms: Terms, now: number): UserLine {
     id: user.usage.id,
     label: labelOf(user),
     at: lastActiveOf(user.usage),
-    ...all,
+    tokens,
+    requests,
+    monthCost,
     nearest: nearest.sort((a, b) => b.share - a.share)[0],
     blocked: blocksOf(user.profile, now).map(({ model }) => model),
     overReservation: models.reduce((sum, { overReservation }) => sum + overReservation, 0),
@@ -177,29 +193,42 @@ const TRAILING = { tokens: 5000, share: 0.2 }
 /** A user's day with a model, beside its limits. */
 export type UserModel = ReturnType<typeof userDay>['models'][number]
 
-/** A user's day per model and in total, with the limits of each window; the limits are the user's. */
+/**
+ * A user's day per model and in total, with the limits of each window; the limits are the user's. Tokens and costs are
+ * without what running requests reserve.
+ */
 export function userDay(user: User, { limits, prices }: Terms, now: number) {
   const { usage } = user
   const isToday = usage.date === dateOf(now)
   const models = userReport(user, limits, now)
     .models.filter(({ model }) => model !== ALL_MODELS)
     .map((report) => {
-      const { model, tokensUsedDay: tokens, requestsDay: requests, reportedTokensDay } = report
-      const metered = tokens - report.reservedTokens
+      const { model, requestsDay: requests, reservedTokens, reportedTokensDay } = report
+      const tokens = report.tokensUsedDay - reservedTokens
       return {
         ...report,
         tokens,
         requests,
-        uses: usesOf(userStanding(usage, model, limits, now), now),
-        cost: costOf(whole(isToday ? useOf(usage, model).row : {}), own(prices, model)),
+        reserved: reservedTokens,
+        uses: userUsesOf(userLines(usage, model, limits, now)),
+        cost: recordedCost(
+          ended(whole(isToday ? useOf(usage, model).row : {})),
+          own(prices, model),
+        ),
         differs:
           reportedTokensDay !== null &&
-          Math.abs(reportedTokensDay - metered) >
-            Math.max(TRAILING.tokens, TRAILING.share * metered),
+          Math.abs(reportedTokensDay - tokens) > Math.max(TRAILING.tokens, TRAILING.share * tokens),
       }
     })
-  const uses = usesOf(userStanding(usage, ALL_MODELS, limits, now), now)
-  return { ...sum(models), uses, models: mostFirst(models) }
+  const uses = userUsesOf(userLines(usage, ALL_MODELS, limits, now))
+  return {
+    ...countsOf(models),
+    reserved: models.reduce((sum, { reserved }) => sum + reserved, 0),
+    cost: sumOf(models.map(({ cost }) => cost)),
+    monthCost: costIn(usage, 'month', prices, now),
+    uses,
+    models: mostFirst(models),
+  }
 }
 
 export type BlockLine = Block & { user: string; model: string }
@@ -215,13 +244,13 @@ export const blocksOf = ({ id, blocks }: ProfileDoc, now: number): BlockLine[] =
 export const userDays = (
   { usage, past }: Pick<WholeUser, 'usage' | 'past'>,
   dates: string[],
-): (Amounts & { date: string })[] =>
+): (Counts & { date: string })[] =>
   dates
     .map((date) => {
       const rows = date === usage.date ? rowsOf(usage) : (own(past.days, date) ?? {})
       const counts = Object.values(rows)
         .map(whole)
-        .map(({ charged, requests }) => ({ tokens: charged, requests }))
-      return { date, ...sum(counts) }
+        .map(({ charged, reserved, requests }) => ({ tokens: charged - reserved, requests }))
+      return { date, ...countsOf(counts) }
     })
     .reverse()

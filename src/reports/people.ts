@@ -2,7 +2,7 @@
 import { filter, isInForce, rowsOf } from '../ledger/documents.ts'
 import { labelOf } from '../ledger/labels.ts'
 import { DEFAULT_PLAN, TOTAL, everyoneLimits, limitsOfUser, type Policy } from '../ledger/plans.ts'
-import { linesOf, type ModelLimits } from '../ledger/policy.ts'
+import { amountTo, limitTo, type ModelLimits } from '../ledger/policy.ts'
 import {
   ALL_MODELS,
   UNLIMITED,
@@ -12,9 +12,13 @@ import {
   type StoredRows,
   type UsageDoc,
 } from '../ledger/shapes.ts'
-import { dateOf } from '../ledger/windows.ts'
+import { WINDOWS, WINDOW_NAMES, dateOf } from '../ledger/windows.ts'
 import type { User } from '../store/store.ts'
-import { lastActiveOf, userStanding } from './usage.ts'
+import { costIn, costOfKey, usdOrNull, type Prices } from './costs.ts'
+import { lastActiveOf, userLines } from './usage.ts'
+
+/** The windows that are counted for every user. */
+const ALWAYS = WINDOW_NAMES.filter((window) => WINDOWS[window].always)
 
 /** Limits by model, `*` for models without a row, and `total` for all models together; null is no limit. */
 export type LimitRows = Record<string, Record<string, number | null>>
@@ -28,7 +32,10 @@ export const rowsReport = (rows: StoredRows): LimitRows =>
     Object.entries(rows).map(([model, row]) => [
       model,
       Object.fromEntries(
-        Object.entries(row).map(([name, limit]) => [name, limit === UNLIMITED ? null : limit]),
+        Object.entries(row).map(([name, limit]) => [
+          name,
+          limit === UNLIMITED ? null : limitTo(name, limit),
+        ]),
       ),
     ]),
   )
@@ -44,14 +51,8 @@ export const effectiveRows = ({ default: byDefault, total, models }: ModelLimits
 const namesIn = (list: Record<string, 1> | undefined): string[] | null =>
   list ? Object.keys(list) : null
 
-/** A key, without its secret. Only the user's document knows when it was last used. */
-export function keyReport(
-  userId: string,
-  id: string,
-  key: Key,
-  at: number,
-  usage?: Pick<UsageDoc, 'keysUsed'>,
-) {
+/** A key, without its secret. Only the user's document knows its use. */
+export function keyReport(userId: string, id: string, key: Key, at: number, usage?: UsageDoc) {
   const { name, start, last4, created, expires, disabled, models, previous } = key
   return {
     id: `${userId}.${id}`,
@@ -64,7 +65,10 @@ export function keyReport(
     disabled: disabled === 1,
     models: namesIn(models),
     previousExpiresAt: previous && previous.until > at ? previous.until : null,
-    ...(usage && { lastUsedAt: usage.keysUsed?.[id] ?? null }),
+    ...(usage && {
+      lastUsedAt: usage.keysUsed?.[id] ?? null,
+      monthCostUsd: usdOrNull(costOfKey(usage, id, at)),
+    }),
   }
 }
 
@@ -72,14 +76,19 @@ export function keyReport(
 export const keysReport = (
   { id, keys }: Pick<ProfileDoc, 'id' | 'keys'>,
   at: number,
-  usage?: Pick<UsageDoc, 'keysUsed'>,
+  usage?: UsageDoc,
 ) =>
   Object.entries(keys)
     .map(([key, doc]) => keyReport(id, key, doc, at, usage))
     .sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1))
 
 /** What is known of a user, and what holds for them now. */
-export function profileReport(user: User, environment: OfEnvironment, policy: Policy, at: number) {
+export function profileReport(
+  user: User,
+  environment: OfEnvironment & { prices: Prices },
+  policy: Policy,
+  at: number,
+) {
   const { usage, profile } = user
   const { label, note, plan, limits, boost, models, notBefore } = profile
   const effective = limitsOfUser(environment.limits, user, policy, at)
@@ -104,6 +113,9 @@ export function profileReport(user: User, environment: OfEnvironment, policy: Po
       until: until ?? null,
     })),
     keys: keysReport(profile, at, usage),
+    costs: Object.fromEntries(
+      ALWAYS.map((window) => [window, usdOrNull(costIn(usage, window, environment.prices, at))]),
+    ),
     windows: windowsReport(usage, effective.limits, at),
     ipAddress: usage.ip ?? null,
     lastActive: lastActiveOf(usage) || null,
@@ -118,14 +130,15 @@ function windowsReport(usage: UsageDoc, limits: ModelLimits, at: number) {
   const used = usage.date === dateOf(at) ? Object.keys(rowsOf(usage)) : []
   const models = new Set([ALL_MODELS, ...Object.keys(limits.models), ...used])
   return [...models].flatMap((model) =>
-    linesOf(userStanding(usage, model, limits, at), at).map(
-      ({ unit, window, limit, used, left, resetAt }) => ({
+    userLines(usage, model, limits, at).map(
+      ({ unit, window, limit, used, reserved, left, resetAt }) => ({
         model,
         unit,
         window,
-        limit,
-        used,
-        remaining: left,
+        limit: amountTo(unit, limit),
+        used: amountTo(unit, used),
+        reserved: amountTo(unit, reserved),
+        remaining: amountTo(unit, left),
         resetAt,
       }),
     ),

@@ -8,6 +8,7 @@ import {
   standingOf,
   usedIn,
   windowsOf,
+  type Line,
   type ModelLimits,
   type Standing,
 } from '../ledger/policy.ts'
@@ -16,13 +17,29 @@ import {
   own,
   type Amounts,
   type DayDoc,
+  type DayRow,
   type QuotaDoc,
   type UsageDoc,
 } from '../ledger/shapes.ts'
 import { labelOf } from '../ledger/labels.ts'
+import { usdOf } from '../ledger/money.ts'
 import { DEFAULT_PLAN } from '../ledger/plans.ts'
 import { dateOf, nextDay } from '../ledger/windows.ts'
 import type { User, UserQuery } from '../store/store.ts'
+import {
+  costIn,
+  costOfDay,
+  ended,
+  heldBy,
+  recordedCost,
+  sumOf,
+  usdOrNull,
+  withUsd,
+  type Prices,
+} from './costs.ts'
+
+/** The limits of a user or of everyone, and the prices, which are shown beside the counts. */
+export type Terms = { limits: ModelLimits; prices: Prices }
 
 /** A user's day per model. A model without use is listed too if it (or `*`) is blocked or reported. */
 export function userReport(
@@ -30,6 +47,7 @@ export function userReport(
   limits: ModelLimits,
   now: number,
   plan = DEFAULT_PLAN,
+  prices: Prices = {},
 ) {
   const isToday = usage.date === dateOf(now)
   const rows = isToday ? rowsOf(usage) : {}
@@ -54,6 +72,7 @@ export function userReport(
       lost: row.lost + Math.max(0, runningOf(row) - running),
       reservedTokens: row.reserved,
       overReservation: row.overReservation,
+      costUsd: usdOrNull(recordedCost(ended(row), own(prices, model))),
       reportedTokensDay: said?.tokens ?? null,
       reportedRequestsDay: said?.requests ?? null,
       blocked: block !== undefined,
@@ -63,7 +82,9 @@ export function userReport(
   })
   const lastActive = lastActiveOf(usage) || null
   const label = labelOf({ usage, profile }) ?? null
-  return { userId: usage.id, label, plan, ipAddress: usage.ip ?? null, lastActive, models }
+  const monthCostUsd = usdOrNull(costIn(usage, 'month', prices, now))
+  const ipAddress = usage.ip ?? null
+  return { userId: usage.id, label, plan, ipAddress, lastActive, monthCostUsd, models }
 }
 
 /** The limits of a model, or of all models (`*`). */
@@ -71,12 +92,25 @@ const limitsFor = (limits: ModelLimits, model: string) =>
   (model === ALL_MODELS ? limits.total : limitsOf(limits, model)) ?? {}
 
 /** A user's limits and use for a model, or for all models (`*`). */
-export const userStanding = (
+const userStanding = (usage: UsageDoc, model: string, limits: ModelLimits, now: number): Standing =>
+  standingOf('user', model, limitsFor(limits, model), windowsOf(usage, model), now)
+
+/** A limit of a user. `used` is without what running requests reserve, and `left` is not. */
+export type UserLine = Line & { reserved: number }
+
+/** Every limit of a user for a model, or for all models (`*`). */
+export function userLines(
   usage: UsageDoc,
   model: string,
   limits: ModelLimits,
   now: number,
-): Standing => standingOf('user', model, limitsFor(limits, model), windowsOf(usage, model), now)
+): UserLine[] {
+  const held = heldBy(usage, model, now)
+  return linesOf(userStanding(usage, model, limits, now), now).map((line) => {
+    const reserved = held[line.window]?.[line.unit] ?? 0
+    return { ...line, used: line.used - reserved, reserved }
+  })
+}
 
 /** Everyone's limits and use for a model, or for all models (`*`). */
 export const everyoneStanding = (
@@ -122,14 +156,24 @@ export function inOrder(
   )
 }
 
-/** The answer to a user's browser: the day with each model that it used or asks about, and the blocks. */
+/**
+ * The answer to a user's browser: the day with each model that it used or asks about, and the blocks. What running requests
+ * reserve is not used yet, but it is not left either.
+ */
 export function syncReport({ at, models, total, blocks }: Reported) {
   const resetAt = nextDay(at)
   const usage = Object.fromEntries(
     Object.entries(models).map(([model, standing]) => {
       const { tokens, requests } = standing.used.day ?? NOTHING
-      const tokensRemainingDay = tokensLeftToday([standing, total], at)
-      return [model, { tokensUsedDay: tokens, tokensRemainingDay, requestsDay: requests, resetAt }]
+      const { tokens: tokensReservedDay } = standing.reserved?.day ?? NOTHING
+      const row = {
+        tokensUsedDay: tokens - tokensReservedDay,
+        tokensReservedDay,
+        tokensRemainingDay: tokensLeftToday([standing, total], at),
+        requestsDay: requests,
+        resetAt,
+      }
+      return [model, row]
     }),
   )
   const blocked = Object.entries(blocks).map(([model, { reason, until }]) => ({
@@ -144,18 +188,26 @@ export function syncReport({ at, models, total, blocks }: Reported) {
 export const quotasToday = (quotas: Quotas, now: number): Record<string, Amounts> =>
   Object.fromEntries(
     Object.entries(quotas).map(([model, { windows }]) => {
-      const { requests, tokens } = usedIn(windows, 'day', now)
-      return [model, { requests, tokens }]
+      const { usd, ...counts } = usedIn(windows, 'day', now)
+      return [model, { ...counts, usd: usdOf(usd) }]
     }),
   )
 
+/** Everyone's days, with their cost in dollars. */
+export const daysReport = (days: DayDoc[], prices: Prices) =>
+  days.map(({ date, total, models }) => ({
+    date,
+    ...withUsd(total, costOfDay({ models }, prices)),
+  }))
+
 /** Everyone's day per model; the totals are over the days given. */
-export function modelStats(days: DayDoc[], quotas: Quotas, limits: ModelLimits, now: number) {
+export function modelStats(days: DayDoc[], quotas: Quotas, { limits, prices }: Terms, now: number) {
   const today = days.find((day) => day.date === dateOf(now))
   const names = new Set(days.flatMap((day) => Object.keys(day.models)))
   return [...names].map((model) => {
     const row = today && own(today.models, model)
     const all = days.flatMap((day) => own(day.models, model) ?? [])
+    const costOf = (one: DayRow) => recordedCost(one, own(prices, model))
     return {
       model,
       tokensUsedDay: row?.charged ?? 0,
@@ -164,6 +216,8 @@ export function modelStats(days: DayDoc[], quotas: Quotas, limits: ModelLimits, 
       totalTokensUsed: all.reduce((sum, day) => sum + day.charged, 0),
       totalRequests: all.reduce((sum, day) => sum + day.requests, 0),
       activeUsers: row?.users ?? 0,
+      costUsd: usdOrNull(row ? costOf(row) : 0),
+      totalCostUsd: usdOrNull(sumOf(all.map(costOf))),
       lastUpdated: Math.max(...all.map((day) => day.at)),
     }
   })

@@ -21,6 +21,8 @@ import { USER_ID } from './user-query.ts'
 const USER_DAYS = 7
 /** The latest events of everyone, among which those of the user are searched. */
 const LOOKED = 500
+/** The latest refusals of everyone, among which those of the user are searched. */
+const REFUSED_LOOKED = 200
 
 /** Answers with the page. Throws `not_found`. */
 export const userHandler =
@@ -65,7 +67,13 @@ export async function answerUser(
   const secret = config.userHashSecret
   const { boost: _, ...rest } = profile
   const plain = { usage, profile: { ...rest, limits: {} } }
+  const [shown, { latest }] = await Promise.all([
+    seen(),
+    storeAnswer(storeOf(deps).refusals([], REFUSED_LOOKED)),
+  ])
   const more = {
+    refused: latest.filter((one) => one.user === id),
+    refusedLooked: REFUSED_LOOKED,
     blocks: blocksOf(profile, at),
     names,
     profile: profileReport(user, config, policy, at),
@@ -76,7 +84,7 @@ export async function answerUser(
     next: secret === undefined ? undefined : (await createIssuedKeys(secret).make(id)).id,
     taken: config.userTokens.includes('issued'),
   }
-  const page = userPage({ ...frame, live, ...(await seen()), more, ...outcome })
+  const page = userPage({ ...frame, live, ...shown, more, ...outcome })
   return answerPage(c, page, outcome.refused ? 400 : 200)
 }
 

@@ -1,16 +1,24 @@
-/** The contents of an export: users today, days, or events. */
+/** The contents of an export: users today, days, events, or an invoice. */
 import type { Deps } from '../context.ts'
 import { limitsOfUser } from '../ledger/plans.ts'
-import { ALL_MODELS } from '../ledger/shapes.ts'
+import { mapValues } from '../ledger/documents.ts'
+import { ALL_MODELS, own } from '../ledger/shapes.ts'
+import { labelOf } from '../ledger/labels.ts'
+import { nanoFrom } from '../ledger/money.ts'
 import { datesTo } from '../ledger/windows.ts'
-import type { Cursor, EventCursor, EventPage, Store } from '../store/store.ts'
+import type { Cursor, EventCursor, EventPage, Store, User } from '../store/store.ts'
+import { costOfDay, recordedCost, usdDigits, withUsd, type Cost } from '../reports/costs.ts'
 import type { Cell } from '../reports/csv.ts'
-import { inOrder, userReport } from '../reports/usage.ts'
+import { INVOICE, invoiceLines, itemsOfDays, itemsOfUser, type Group } from '../reports/invoice.ts'
+import { inOrder, lastActiveOf, userReport } from '../reports/usage.ts'
+import type { Asked } from './export-range.ts'
 
 const USERS_AT_ONCE = 200
+/** Users of an invoice, of whom all days are read. */
+const BILLED_AT_ONCE = 100
 const EVENTS_AT_ONCE = 1000
 
-export type Readable = Pick<Store, 'policy' | 'listUsers' | 'days' | 'eventPage'>
+export type Readable = Pick<Store, 'policy' | 'listUsers' | 'pasts' | 'days' | 'eventPage'>
 type CsvRow = Record<string, Cell>
 type Entries = { objects: unknown[]; rows: CsvRow[] }
 
@@ -26,108 +34,202 @@ function time(at: number | null): string | null {
   return Number.isNaN(date.getTime()) ? null : date.toISOString()
 }
 
-export const FILES: Record<'users' | 'days' | 'events', ExportFile> = {
-  users: {
-    columns: [
-      'userId',
-      'ipAddress',
-      'lastActive',
-      'model',
-      'tokensUsedDay',
-      'tokensRemainingDay',
-      'requestsDay',
-      'exact',
-      'estimated',
-      'failed',
-      'running',
-      'lost',
-      'reservedTokens',
-      'overReservation',
-      'reportedTokensDay',
-      'reportedRequestsDay',
-      'blocked',
-      'blockReason',
-      'blockedUntil',
-    ],
-    async *pages(store, { config, now }) {
-      const policy = await store.policy()
-      let from: Cursor | undefined
-      do {
-        const at = now()
-        const order = { sort: 'lastActive', ascending: true, now: at } as const
-        const page = await store.listUsers({ ...order, from, limit: USERS_AT_ONCE })
-        const objects = inOrder(page.users, order).map((user) => {
-          const { plan, limits } = limitsOfUser(config.limits, user, policy, at)
-          return userReport(user, limits, at, plan)
-        })
-        const rows = objects.flatMap(({ models, ...user }) =>
-          (models.length ? models : [{ blockedUntil: null }]).map((model) => ({
-            ...user,
-            lastActive: time(user.lastActive),
-            ...model,
-            blockedUntil: time(model.blockedUntil),
-          })),
-        )
-        yield { objects, rows }
-        from = page.next
-      } while (from)
-    },
-  },
-  days: {
-    columns: [
-      'date',
-      'model',
-      'requests',
-      'exact',
-      'estimated',
-      'failed',
-      'charged',
-      'prompt',
-      'cached',
-      'completion',
-      'overReservation',
-      'users',
-    ],
-    async *pages(store, { config, now }) {
-      const dates = datesTo(now(), config.retention.historyDays)
-      const days = (await store.days(dates)).sort((a, b) => (a.date < b.date ? -1 : 1))
-      const rows = days.flatMap(({ date, total, models }) =>
-        Object.entries({ [ALL_MODELS]: total, ...models }).map(
-          ([model, { hours, at, ...row }]) => ({ date, model, ...row }),
-        ),
+/** All users, page by page, the least recently active first. */
+async function* pagesOfUsers(
+  store: Readable,
+  { now }: Deps,
+  limit: number,
+): AsyncIterable<{ at: number; users: User[] }> {
+  let from: Cursor | undefined
+  do {
+    const at = now()
+    const order = { sort: 'lastActive', ascending: true, now: at } as const
+    const page = await store.listUsers({ ...order, from, limit })
+    yield { at, users: inOrder(page.users, order) }
+    from = page.next
+  } while (from)
+}
+
+/** Dollars of an answer for a spreadsheet, which may not know exponents. */
+const digits = (usd: number | null) => (usd === null ? null : usdDigits(nanoFrom(usd)))
+
+const usersToday: ExportFile = {
+  columns: [
+    'userId',
+    'ipAddress',
+    'lastActive',
+    'model',
+    'tokensUsedDay',
+    'tokensRemainingDay',
+    'requestsDay',
+    'exact',
+    'estimated',
+    'failed',
+    'running',
+    'lost',
+    'reservedTokens',
+    'overReservation',
+    'reportedTokensDay',
+    'reportedRequestsDay',
+    'blocked',
+    'blockReason',
+    'blockedUntil',
+    'costUsd',
+    'monthCostUsd',
+  ],
+  async *pages(store, deps) {
+    const { limits: ofEnvironment, prices } = deps.config
+    const policy = await store.policy()
+    for await (const { at, users } of pagesOfUsers(store, deps, USERS_AT_ONCE)) {
+      const objects = users.map((user) => {
+        const { plan, limits } = limitsOfUser(ofEnvironment, user, policy, at)
+        return userReport(user, limits, at, plan, prices)
+      })
+      const rows = objects.flatMap(({ models, ...user }) =>
+        (models.length ? models : [{ blockedUntil: null, costUsd: null }]).map((model) => ({
+          ...user,
+          lastActive: time(user.lastActive),
+          monthCostUsd: digits(user.monthCostUsd),
+          ...model,
+          blockedUntil: time(model.blockedUntil),
+          costUsd: digits(model.costUsd),
+        })),
       )
-      yield { objects: days, rows }
-    },
+      yield { objects, rows }
+    }
   },
-  events: {
-    columns: [
-      'id',
-      'at',
-      'user',
-      'session',
-      'route',
-      'model',
-      'outcome',
-      'status',
-      'prompt',
-      'completion',
-      'total',
-      'cached',
-      'reasoning',
-      'mismatch',
-      'reserved',
-      'charged',
-      'ttfbMs',
-      'totalMs',
-      'late',
-    ],
-    async *pages(store) {
-      let from: EventCursor | undefined
-      do {
-        const { events, next }: EventPage = await store.eventPage(EVENTS_AT_ONCE, from)
-        yield { objects: events, rows: events.map((event) => ({ ...event, at: time(event.at) })) }
-        from = next
-      } while (from)
-    },
+}
+
+/** A day of everyone, by model. */
+const days = (dates: string[] | undefined): ExportFile => ({
+  columns: [
+    'date',
+    'model',
+    'requests',
+    'exact',
+    'estimated',
+    'failed',
+    'charged',
+    'prompt',
+    'cached',
+    'completion',
+    'overReservation',
+    'users',
+    'costUsd',
+  ],
+  async *pages(store, { config, now }) {
+    const { prices, retention } = config
+    const found = await daysOf(store, dates ?? datesTo(now(), retention.historyDays))
+    const costed = found.map((day) => {
+      const costs: Record<string, Cost> = {
+        ...mapValues(day.models, (row, model) => recordedCost(row, own(prices, model))),
+        [ALL_MODELS]: costOfDay(day, prices),
+      }
+      return { day, costs }
+    })
+    const objects = costed.map(({ day, costs }) => ({
+      ...day,
+      total: withUsd(day.total, own(costs, ALL_MODELS)),
+      models: mapValues(day.models, (row, model) => withUsd(row, own(costs, model))),
+    }))
+    const rows = costed.flatMap(({ day: { date, total, models }, costs }) =>
+      Object.entries({ [ALL_MODELS]: total, ...models }).map(
+        ([model, { hours, at, cost, ...row }]) => ({
+          date,
+          model,
+          ...row,
+          costUsd: usdDigits(own(costs, model)),
+        }),
+      ),
+    )
+    yield { objects, rows }
   },
+})
+
+/** The requested days that are stored, the oldest first. */
+const daysOf = async (store: Readable, dates: string[]) =>
+  (await store.days(dates)).sort((a, b) => (a.date < b.date ? -1 : 1))
+
+const events = (dates: string[] | undefined): ExportFile => ({
+  columns: [
+    'id',
+    'at',
+    'user',
+    'session',
+    'route',
+    'model',
+    'outcome',
+    'status',
+    'prompt',
+    'completion',
+    'total',
+    'cached',
+    'reasoning',
+    'mismatch',
+    'reserved',
+    'charged',
+    'ttfbMs',
+    'totalMs',
+    'late',
+    'key',
+    'reservedCost',
+    'cost',
+  ],
+  async *pages(store) {
+    const asked = dates && new Set(dates)
+    let from: EventCursor | undefined
+    do {
+      const { events: all, next }: EventPage = await store.eventPage(EVENTS_AT_ONCE, from)
+      const page = all
+        .map((event) => ({ event, time: time(event.at) }))
+        .filter(({ time }) => !asked || (time !== null && asked.has(time.slice(0, 10))))
+      yield {
+        objects: page.map(({ event }) => event),
+        rows: page.map(({ event, time }) => ({ ...event, at: time })),
+      }
+      from = next
+    } while (from)
+  },
+})
+
+/** What each user used on some days, summed up. */
+const bills = (dates: string[], group: Group): ExportFile => ({
+  columns: ['label', 'userId', ...INVOICE],
+  async *pages(store, deps) {
+    const { prices } = deps.config
+    const start = deps.now()
+    // Users who are active meanwhile are listed again, and nobody is billed twice.
+    const billed = new Set<string>()
+    for await (const { users } of pagesOfUsers(store, deps, BILLED_AT_ONCE)) {
+      const ids = users.map(({ usage }) => usage.id)
+      const pasts = new Map((await store.pasts(ids)).map((past) => [past.id, past]))
+      const rows = users.flatMap((user) => {
+        const { usage } = user
+        const { id } = usage
+        if (lastActiveOf(usage) >= start && billed.has(id)) return []
+        billed.add(id)
+        const label = labelOf(user) ?? null
+        const items = itemsOfUser(usage, pasts.get(id), dates)
+        return invoiceLines(items, group, prices).map((line) => ({ label, userId: id, ...line }))
+      })
+      yield { objects: rows, rows }
+    }
+  },
+})
+
+/** What everyone used on some days, summed up. */
+const sums = (dates: string[], group: Group): ExportFile => ({
+  columns: [...INVOICE],
+  async *pages(store, { config }) {
+    const items = itemsOfDays(await daysOf(store, dates))
+    const rows = invoiceLines(items, group, config.prices)
+    yield { objects: rows, rows }
+  },
+})
+
+/** The file that is asked for. */
+export function fileOf({ kind, group, dates }: Asked): ExportFile {
+  if (group && dates) return kind === 'users' ? bills(dates, group) : sums(dates, group)
+  if (kind === 'users') return usersToday
+  return kind === 'days' ? days(dates) : events(dates)
 }

@@ -4,6 +4,10 @@ import * as z from 'zod/mini'
 export const exportQuery = z.object({
   kind: z.enum(['users', 'days', 'events']),
   format: z._default(z.enum(['csv', 'ndjson']), 'csv'),
+  from: z.optional(z.iso.date()),
+  to: z.optional(z.iso.date()),
+  group: z.optional(z.enum(['user', 'day', 'model'])),
 })
 
-export type Format = z.infer<typeof exportQuery>['format']
+export type ExportQuery = z.infer<typeof exportQuery>
+export type Format = ExportQuery['format']

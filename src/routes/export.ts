@@ -1,12 +1,12 @@
 /** `/api/admin/export`: users, days or events, as a file that is streamed page by page. */
 import type { AppContext, Deps } from '../context.ts'
-import { ApiError } from '../errors.ts'
 import type { Admin } from '../http/admin.ts'
 import { methodNotAllowed } from '../http/methods.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import { CSV_START, csvLine } from '../reports/csv.ts'
-import { FILES, type ExportFile, type Readable } from './export-files.ts'
-import { exportQuery, type Format } from './export-schemas.ts'
+import { fileOf, type ExportFile, type Readable } from './export-files.ts'
+import { askedOf } from './export-range.ts'
+import type { Format } from './export-schemas.ts'
 import { answerFile } from './file-answer.ts'
 
 /** The pieces of the file; none is empty. */
@@ -30,25 +30,19 @@ async function* textsOf(
 }
 
 /**
- * Builds the handler: `?kind=users|days|events&format=csv|ndjson`. Users are sorted by last activity, the oldest
- * first: a user who is active during the export may appear twice, but none is missing. If the store fails during the
- * export, the file breaks off.
+ * Builds the handler: `?kind=users|days|events&format=csv|ndjson&from&to&group=user|day|model`. Users are sorted by last
+ * activity, the oldest first: a user who is active during the export may appear twice, but none is missing. In an
+ * invoice, which is what `group` makes, none appears twice. If the store fails during the export, the file breaks off.
  */
 export const exportHandler =
   (deps: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {
     // Hono would serve a HEAD as a GET and discard the body.
     if (c.req.method === 'HEAD') throw methodNotAllowed('HEAD', ['GET'])
-    const asked = exportQuery.safeParse(c.req.query())
-    if (!asked.success) {
-      throw new ApiError(
-        'invalid_request',
-        '`kind` must be users, days or events, and `format` csv or ndjson.',
-      )
-    }
-    const { kind, format } = asked.data
+    const asked = askedOf(c.req.query(), deps.config, deps.now())
+    const { kind, format, group } = asked
     const store = storeOf(deps)
     await storeAnswer(store.execute({ op: 'note', action: 'export', ...admin.stamp(c) }))
-    const texts = textsOf(FILES[kind], format, store, deps)
-    return answerFile(c, deps, texts, { kind, format })
+    const texts = textsOf(fileOf(asked), format, store, deps)
+    return answerFile(c, deps, texts, { kind: group ? `${kind}-by-${group}` : kind, format })
   }

@@ -1,13 +1,18 @@
 /** Fields that several bodies of the admin API have. */
 import * as z from 'zod/mini'
-import { MAX_LIMIT } from '../config/limits.ts'
+import { MAX_LIMIT, MAX_USD, isLimit } from '../config/limits.ts'
 import { LABEL_CHARS, PLAN, USER_CHARS } from '../identity/jwt.ts'
 import { LIMITS } from '../ledger/policy.ts'
 import { MODEL_NAME } from '../metering/models.ts'
 import { USER_ID } from './user-query.ts'
 
-/** The amount of a limit. */
+/** The amounts of limits: whole numbers, and dollars. */
 const amount = z.int().check(z.nonnegative(), z.maximum(MAX_LIMIT))
+const dollars = z.number().check(
+  z.nonnegative(),
+  z.maximum(MAX_USD),
+  z.refine((usd) => isLimit(usd, 'usdPerDay')),
+)
 
 /** The longest names and notes, in characters. */
 const NAME_CHARS = 100
@@ -46,17 +51,24 @@ export const moment = z.union([
   z.iso.datetime({ offset: true, precision: -1 }),
 ])
 
-const rowsOf = <T extends z.ZodMiniType<number | null>>(limit: T, name: RegExp = ROW_NAME) =>
+const rowsOf = <T extends z.ZodMiniType<number | null>>(
+  of: (amount: z.ZodMiniType<number, number>) => T,
+  name: RegExp = ROW_NAME,
+) =>
   z
     .record(
       z.string().check(z.regex(name)),
-      z.strictObject(Object.fromEntries(LIMITS.map(({ name }) => [name, z.optional(limit)]))),
+      z.strictObject(
+        Object.fromEntries(
+          LIMITS.map(({ name, unit }) => [name, z.optional(of(unit === 'usd' ? dollars : amount))]),
+        ),
+      ),
     )
     .check(z.refine((rows) => Object.keys(rows).length <= MOST_ROWS))
 
 /** Limits by model, `*` for models without a row, and `total` for all models together; null is no limit. */
-export const limitRows = rowsOf(z.nullable(amount))
+export const limitRows = rowsOf(z.nullable)
 /** The same without `*`: everyone's use of a model is only counted where a row names it. */
-export const globalRows = rowsOf(z.nullable(amount), MODEL_NAME)
+export const globalRows = rowsOf(z.nullable, MODEL_NAME)
 /** The same with numbers only: what a boost adds. */
-export const amountRows = rowsOf(amount)
+export const amountRows = rowsOf((amount) => amount)

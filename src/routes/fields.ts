@@ -1,7 +1,7 @@
 /** What the bodies of the admin API mean: times, limits and lists as they are stored, and what is said of wrong fields. */
 import { ApiError } from '../errors.ts'
 import type { Refusal } from '../http/json-body.ts'
-import { LIMITS } from '../ledger/policy.ts'
+import { LIMITS, limitFrom } from '../ledger/policy.ts'
 import { UNLIMITED, type StoredRows } from '../ledger/shapes.ts'
 import { MOST_ROWS } from './fields-schemas.ts'
 
@@ -14,7 +14,7 @@ export const storedRows = (
       model,
       Object.fromEntries(
         Object.entries(row).flatMap(([name, limit]) =>
-          limit === undefined ? [] : [[name, limit ?? UNLIMITED]],
+          limit === undefined ? [] : [[name, limit === null ? UNLIMITED : limitFrom(name, limit)]],
         ),
       ),
     ]),
@@ -57,7 +57,7 @@ const LIMIT_NAMES = LIMITS.map(({ name }) => name).join(', ')
 const rows = (names: string) =>
   `must be rows by ${names} (at most ${MOST_ROWS}), each with some of ${LIMIT_NAMES}`
 const ROWS = rows('name of a model, "*" for models without a row, or "total" for all together')
-const LIMIT = 'a whole number, or null for no limit'
+const LIMIT = 'a whole number, dollars for usd, or null for no limit'
 
 /** How each field must be, for messages. */
 const RIGHT: Record<string, string> = {

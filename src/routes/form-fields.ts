@@ -1,9 +1,10 @@
 /** What the forms of the dashboard send, as the bodies of the admin API, and what is said of a form that is wrong. */
 import type { Config } from '../config/config.ts'
-import { MAX_LIMIT } from '../config/limits.ts'
+import { MAX_LIMIT, MAX_USD } from '../config/limits.ts'
 import { ApiError } from '../errors.ts'
 import { own } from '../ledger/shapes.ts'
-import { LIMITS } from '../ledger/policy.ts'
+import { LIMITS, isMoney } from '../ledger/policy.ts'
+import { MODEL_NAME } from '../metering/models.ts'
 import { THESE, type Fields } from '../views/form.tsx'
 import { exact } from '../views/format.ts'
 import {
@@ -16,11 +17,26 @@ import {
 import { MOST_ROWS } from './fields-schemas.ts'
 
 /** Models to choose from: those that the environment names. */
-export const knownModels = ({ limits, prices, defaultModel }: Readonly<Config>): string[] =>
-  [...new Set([...Object.keys(limits.models), ...Object.keys(prices), defaultModel])].sort()
+export const knownModels = ({
+  limits,
+  allowedModels,
+  defaultModel,
+}: Readonly<Config>): string[] => {
+  const allowed = allowedModels.filter((name) => MODEL_NAME.test(name))
+  return [...new Set([...Object.keys(limits.models), ...allowed, defaultModel])].sort()
+}
 
 /** A whole number, with or without commas between thousands. */
 const NUMBER = /^(\d+|\d{1,3}(,\d{3})+)$/
+
+/** Dollars, with or without their sign. */
+const DOLLARS = /^\$?(?=\.?\d)(\d*|\d{1,3}(?:,\d{3})+)(\.\d{1,6}0*)?$/
+
+/** The amount of a limit. A text that is none stays as it is, and the schema refuses it. */
+function limitIn(name: string, text: string): number | string {
+  if (!isMoney(name)) return numberIn(text)
+  return DOLLARS.test(text) ? Number(text.replaceAll(/[$,]/g, '')) : text
+}
 
 /** A text that is no number stays as it is, and the schema refuses it. */
 function numberIn(text: string): number | string {
@@ -46,7 +62,7 @@ export function rowsIn(typed: Fields): Record<string, Record<string, number | st
     const cells = LIMITS.flatMap(({ name }) => {
       const text = typed[rowField(at, name)] ?? ''
       const isUnlimited = text.toLowerCase() === UNLIMITED_WORD
-      return text === '' ? [] : [[name, isUnlimited ? null : numberIn(text)] as const]
+      return text === '' ? [] : [[name, isUnlimited ? null : limitIn(name, text)] as const]
     })
     const isEmpty = cells.length === 0 && (model === '' || isFixed(model))
     if (isEmpty || typed[rowField(at, 'remove')] === 'yes') continue
@@ -89,7 +105,10 @@ export function problemOf({ message, param = '' }: ApiError): string {
   const title = own(LIMIT_TITLES, limit)
   if (model !== undefined && title !== undefined) {
     const orNone = rows === 'boost.limits' ? '' : `, or "${UNLIMITED_WORD}"`
-    return `${title} of ${scopeTitle(model)}: write a whole number of at most ${exact(MAX_LIMIT)}${orNone}, or nothing.`
+    const right = isMoney(limit)
+      ? `dollars, such as 2.50, of at most ${exact(MAX_USD)} and with at most 6 decimals`
+      : `a whole number of at most ${exact(MAX_LIMIT)}`
+    return `${title} of ${scopeTitle(model)}: write ${right}${orNone}, or nothing.`
   }
   if (model !== undefined) {
     return `${scopeTitle(model)} cannot have a row: write the exact name of a model, of letters, digits and . _ : / - only.`

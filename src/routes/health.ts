@@ -44,7 +44,7 @@ export function healthRoutes(deps: Deps): Hono<AppEnv> {
   app.get('/ready', async (c) => {
     const { database } = await look()
     const problem = problemOf(deps, database)
-    const answer = problem ? errorResponse(c, problem) : c.json({ ready: true })
+    const answer = problem ? errorResponse(c, problem, config.helpUrl) : c.json({ ready: true })
     answer.headers.set('cache-control', 'no-store')
     return answer
   })

@@ -6,6 +6,7 @@ import { parseForUpstream, rawText, readProxyRequest, type Json } from '../gatew
 import { createCalls } from '../gateway/calls.ts'
 import { exchange, type Incoming, type Parts } from '../gateway/exchange.ts'
 import { createGate } from '../gateway/gate.ts'
+import { createRefusalCounter } from '../gateway/refusal-counts.ts'
 import { createRelay } from '../gateway/relay.ts'
 import { notConfigured } from '../gateway/upstream.ts'
 import type { Bodies } from '../http/bodies.ts'
@@ -43,6 +44,7 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
   const app = new Hono<AppEnv>()
   const relay = createRelay(deps.relay)
   const calls = createCalls()
+  const refusals = createRefusalCounter(deps.now)
   let parts: Parts | undefined
 
   // Hono would serve a HEAD as a GET and discard the body.
@@ -51,11 +53,18 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
     await next()
   })
 
+  app.use(async function countRefusals(c, next) {
+    await next()
+    const { error } = c
+    const isRefusal = error instanceof ApiError && error.status < 500 && error.status !== 404
+    if (isRefusal && c.req.method === 'POST') refusals.count(error)
+  })
+
   /** The parts of a metered call. Throws `not_configured` or `upstream_not_configured`. */
   function ready(): Parts {
     const store = storeOf(deps)
     if (config.groqKey === undefined) throw notConfigured()
-    return (parts ??= { deps, store, gate: createGate(deps, store), relay, calls })
+    return (parts ??= { deps, store, gate: createGate(deps, store, refusals), relay, calls })
   }
 
   function serve(

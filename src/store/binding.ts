@@ -18,6 +18,8 @@ const VERBS = [
   'overview',
   'blockedUsers',
   'days',
+  'pasts',
+  'refusals',
   'session',
   'user',
   'audit',

@@ -8,6 +8,8 @@ import type {
   PastDoc,
   ProfileDoc,
   QuotaDoc,
+  RefusalCounts,
+  Refused,
   UsageDoc,
 } from '../ledger/shapes.ts'
 
@@ -39,8 +41,12 @@ export interface Store {
   session(hash: string, now: number): Promise<boolean>
   /** A user, or undefined if nothing is stored about them. */
   user(id: string): Promise<WholeUser | undefined>
+  /** The past days of users; nothing of a user without any. */
+  pasts(ids: string[]): Promise<PastDoc[]>
   /** Actions of admins, the newest first: at most `limit` of the last `AUDIT_KEPT`. */
   audit(limit: number): Promise<Audit[]>
+  /** The latest refusals of users, at most `limit`, the newest first, and how many requests were refused on some days. */
+  refusals(dates: string[], limit: number): Promise<Refusals>
   /** At most `limit` events, the newest first. */
   events(limit: number): Promise<Event[]>
   /**
@@ -54,6 +60,9 @@ export interface Store {
    */
   probe(): Promise<Probe>
 }
+
+/** `days` has the counts of each date by `CODE MODEL`; a date without any may be missing. */
+export type Refusals = { latest: Refused[]; days: Record<string, RefusalCounts> }
 
 /** What a probe found. `evicts` is the database's policy by which it may remove any key. */
 export type Probe = { evicts?: string }
@@ -70,6 +79,9 @@ export type Failed = { error: 'newer' | 'failed' }
 export const REPLAY_BATCH = 64
 
 export const AUDIT_KEPT = 1000
+
+/** The refusals of users that are kept, about so many. */
+export const REFUSED_KEPT = 1000
 
 /** `resetAt`, epoch ms, is when turns are available again. */
 type Turn = { taken: boolean; resetAt: number }

@@ -1,4 +1,6 @@
 /** Numbers, times and names as text for people, always in English and UTC, so that all admins see the same. */
+import { usdOf } from '../ledger/money.ts'
+import { isMoney } from '../ledger/policy.ts'
 import type { Unit } from '../ledger/shapes.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, type Window } from '../ledger/windows.ts'
 
@@ -6,6 +8,12 @@ const LOCALE = 'en-US'
 const whole = new Intl.NumberFormat(LOCALE)
 const compact = new Intl.NumberFormat(LOCALE, { notation: 'compact', maximumSignificantDigits: 3 })
 const dollars = new Intl.NumberFormat(LOCALE, { style: 'currency', currency: 'USD' })
+const decimals = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 6 })
+const allDecimals = new Intl.NumberFormat(LOCALE, {
+  style: 'currency',
+  currency: 'USD',
+  maximumFractionDigits: 9,
+})
 const day = new Intl.DateTimeFormat(LOCALE, { month: 'short', day: 'numeric', timeZone: 'UTC' })
 const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: 'auto', style: 'narrow' })
 
@@ -36,9 +44,22 @@ export const awayText = (reason: string | undefined): string =>
 export const percent = (share: number): string =>
   share > 0 && share < 0.01 ? '<1%' : `${Math.floor(share * 100)}%`
 
-/** US dollars. An amount below one cent is not shown as 0. */
-export const usd = (amount: number): string =>
-  amount > 0 && amount < 0.01 ? '<$0.01' : dollars.format(amount)
+const CENT = 0.01
+
+/** Nano-USD as US dollars. An amount below one cent is not shown as 0. */
+export const usd = (nano: number): string =>
+  nano > 0 && usdOf(nano) < CENT ? '<$0.01' : dollars.format(usdOf(nano))
+
+/** The same with all decimals. */
+export const exactUsd = (nano: number): string => allDecimals.format(usdOf(nano))
+
+/** A limit as a form has it: a whole number, or dollars without their sign. */
+export const limitField = (name: string, limit: number): string =>
+  isMoney(name) ? decimals.format(limit) : exact(limit)
+
+/** A limit as people read it. */
+export const limitText = (name: string, limit: number): string =>
+  isMoney(name) ? `$${decimals.format(limit)}` : exact(limit)
 
 /** `240 ms`, `1.2 s`. */
 export const duration = (ms: number): string =>
@@ -58,6 +79,13 @@ export function ago(at: number, now: number): string {
   return relative.format(Math.trunc(passed / ms), unit)
 }
 
+/** The units of limits, as headings. */
+export const UNIT_TITLES: Record<Unit, string> = {
+  requests: 'Requests',
+  tokens: 'Tokens',
+  usd: 'Dollars',
+}
+
 /** The name of a count in the current window: `Tokens today`, `Requests this minute`. */
 export const counted = (unit: Unit, window: Window): string =>
-  `${unit.charAt(0).toUpperCase()}${unit.slice(1)} ${window === 'day' ? 'today' : `this ${window}`}`
+  `${UNIT_TITLES[unit]} ${window === 'day' ? 'today' : `this ${window}`}`

@@ -1,11 +1,12 @@
 /** The fields of a form for limits: a row for each model. */
+import type { Child } from 'hono/jsx'
 import { TOTAL } from '../ledger/plans.ts'
-import { LIMITS, type LimitName } from '../ledger/policy.ts'
-import { ALL_MODELS, own } from '../ledger/shapes.ts'
-import { WINDOWS } from '../ledger/windows.ts'
+import { LIMITS, limitName, type LimitName } from '../ledger/policy.ts'
+import { ALL_MODELS, UNITS, own } from '../ledger/shapes.ts'
+import { WINDOWS, WINDOW_NAMES } from '../ledger/windows.ts'
 import type { LimitRows } from '../reports/people.ts'
 import type { Fields } from './form.tsx'
-import { exact } from './format.ts'
+import { UNIT_TITLES, limitField } from './format.ts'
 import { NAME_CHARS } from './parts.tsx'
 
 /** What stands for no limit. */
@@ -17,10 +18,7 @@ export const rowField = (row: number, field: 'model' | 'remove' | LimitName): st
 
 /** The name of a limit, `Tokens a day`. */
 export const LIMIT_TITLES: Record<string, string> = Object.fromEntries(
-  LIMITS.map(({ name, unit, window }) => [
-    name,
-    `${unit.charAt(0).toUpperCase()}${unit.slice(1)} ${WINDOWS[window].words}`,
-  ]),
+  LIMITS.map(({ name, unit, window }) => [name, `${UNIT_TITLES[unit]} ${WINDOWS[window].words}`]),
 )
 
 const SCOPES: Record<string, string> = {
@@ -41,7 +39,7 @@ export function rowFields(rows: LimitRows, always: string[]): Fields {
       [rowField(at, 'model'), model],
       ...Object.entries(own(rows, model) ?? {}).map(([name, limit]) => [
         rowField(at, name as LimitName),
-        limit === null ? UNLIMITED_WORD : exact(limit),
+        limit === null ? UNLIMITED_WORD : limitField(name, limit),
       ]),
     ]),
   )
@@ -56,6 +54,22 @@ type RowsProps = {
   /** Tells the lists of a page apart. */
   id: string
 }
+
+/** The fields of a row, windows by units. The headings are for the eyes, since each field says what it is. */
+const grid = (field: (name: LimitName) => Child) => (
+  <div class="limits">
+    <span />
+    {UNITS.map((unit) => (
+      <span aria-hidden="true">{UNIT_TITLES[unit]}</span>
+    ))}
+    {WINDOW_NAMES.map((window) => (
+      <>
+        <span aria-hidden="true">{WINDOWS[window].words}</span>
+        {UNITS.map((unit) => field(limitName(unit, window)))}
+      </>
+    ))}
+  </div>
+)
 
 export function limitRows({ values, empty, names, id }: RowsProps) {
   const rows = []
@@ -79,16 +93,14 @@ export function limitRows({ values, empty, names, id }: RowsProps) {
             ) : (
               <input type="hidden" name={rowField(at, 'model')} value={model} />
             )}
-            {LIMITS.map(({ name }) => (
-              <label>
-                {LIMIT_TITLES[name]}
-                <input
-                  name={rowField(at, name)}
-                  value={values[rowField(at, name)]}
-                  placeholder={at === last ? undefined : placeholder(name)}
-                  autocomplete="off"
-                />
-              </label>
+            {grid((name) => (
+              <input
+                name={rowField(at, name)}
+                value={values[rowField(at, name)]}
+                placeholder={at === last ? undefined : placeholder(name)}
+                aria-label={LIMIT_TITLES[name]}
+                autocomplete="off"
+              />
             ))}
             {at < last && !isFixed(model) && (
               <label class="tick">

@@ -1,7 +1,9 @@
 /** For admins: blocks, the record of actions, and exports. */
 import { own, type Audit } from '../ledger/shapes.ts'
 import type { BlockLine } from '../reports/dashboard.ts'
+import { select } from './form.tsx'
 import { Card, name, scope, time, userLink } from './parts.tsx'
+import { refusedCard, type RefusedToday } from './refused.tsx'
 import { table } from './table.tsx'
 
 export type AdminActions = {
@@ -9,16 +11,20 @@ export type AdminActions = {
   /** Whether there are more blocks. */
   cut: boolean
   audit: Audit[]
+  refused: RefusedToday
+  /** The days that an invoice can have, and those that its form suggests. */
+  invoice: { oldest: string; from: string; to: string }
 }
 
-/** The cards that a refresh does not update: blocks, actions and exports. */
-export const adminCards = ({ blocks, cut, audit }: AdminActions, now: number) => (
+/** The cards that a refresh does not update: refusals, blocks, actions and exports. */
+export const adminCards = ({ blocks, cut, audit, refused, invoice }: AdminActions, now: number) => (
   <>
+    {refusedCard(refused, now)}
     <div class="two">
       {blockedCard(blocks, cut, now)}
       {auditCard(audit, now)}
     </div>
-    {exportCard()}
+    {exportCard(invoice)}
   </>
 )
 
@@ -91,7 +97,7 @@ const auditCard = (audit: Audit[], now: number) => (
   </Card>
 )
 
-const exportCard = () => (
+const exportCard = ({ oldest, from, to }: AdminActions['invoice']) => (
   <Card
     id="export"
     title="Export"
@@ -109,5 +115,30 @@ const exportCard = () => (
         ))}
       </p>
     ))}
-  />
+  >
+    <form action="/api/admin/export" class="fields">
+      <input type="hidden" name="kind" value="users" />
+      <label>
+        Invoice, a line for each
+        {select(
+          'group',
+          [
+            ['user', 'user'],
+            ['model', 'user and model'],
+            ['day', 'user and day'],
+          ],
+          'user',
+        )}
+      </label>
+      <label>
+        First day (UTC)
+        <input type="date" name="from" value={from} min={oldest} max={to} required />
+      </label>
+      <label>
+        Last day (UTC)
+        <input type="date" name="to" value={to} min={oldest} required />
+      </label>
+      <button>Download invoice</button>
+    </form>
+  </Card>
 )

@@ -2,8 +2,8 @@
 import type { Child } from 'hono/jsx'
 import type { Unit } from '../ledger/shapes.ts'
 import { shareOf, type Today, type Use } from '../reports/dashboard.ts'
-import { counted, percent, usd } from './format.ts'
-import { limitBar, num, time } from './parts.tsx'
+import { counted, percent } from './format.ts'
+import { amountOf, costText, limitBar, money, num, time } from './parts.tsx'
 
 const figure = (title: string, amount: Child, children: Child) => (
   <div>
@@ -21,7 +21,7 @@ const ofLimits = (uses: Use[], of: Unit) =>
       <>
         {limitBar(shareOf(used, limit), `${counted(unit, window)}, of the limit for all users`)}
         <p>
-          <b>{percent(shareOf(used, limit))}</b> of {num(limit)} per {window}
+          <b>{percent(shareOf(used, limit))}</b> of {amountOf(unit, limit)} per {window}
         </p>
       </>
     ))
@@ -43,7 +43,21 @@ export function figures({ total, uses, trend, ...today }: Today, now: number) {
       )}
       {figure('Requests', num(total.requests), ofLimits(uses, 'requests'))}
       {figure('Active users', num(total.users), <p>sessions: {num(today.sessions)}</p>)}
-      {today.cost !== undefined && figure('Cost', usd(today.cost), <p>models with a price only</p>)}
+      {figure(
+        'Cost today',
+        costText(today.cost),
+        <>
+          {ofLimits(uses, 'usd')}
+          {today.monthCost !== undefined && (
+            <p>
+              <b>{money(today.monthCost)}</b> this month so far
+            </p>
+          )}
+          {today.models.some(({ cost }) => cost === undefined) && (
+            <p>without models whose price is not known</p>
+          )}
+        </>,
+      )}
       {figure('Outcomes', undefined, outcomes({ ...total, running: today.running }))}
     </section>
   )

@@ -1,8 +1,8 @@
 /** Everyone's usage by hour, by day and by model. */
 import type { ModelLine, PastDays, Today } from '../reports/dashboard.ts'
 import { chart } from './chart.tsx'
-import { percent, shortDate, usd } from './format.ts'
-import { Card, name, num } from './parts.tsx'
+import { percent, shortDate } from './format.ts'
+import { Card, costText, money, name, num } from './parts.tsx'
 import { table } from './table.tsx'
 
 const hourOf = (hour: number) => `${String(hour).padStart(2, '0')}:00`
@@ -31,7 +31,7 @@ function models(caption: string, rows: ModelLine[]) {
       ['Requests', 'n', ({ requests }) => num(requests)],
       ['Users', 'n w', ({ users }) => users && num(users)],
       ['Left', 'n', ({ left }) => left !== undefined && num(left)],
-      ['Cost', 'n', ({ cost }) => cost && usd(cost)],
+      ['Cost', 'n', ({ cost }) => costText(cost)],
     ],
     empty: 'No model has answered yet.',
   })
@@ -61,7 +61,8 @@ export function pastCard({ days, cost, tokens, requests, models: lines }: PastDa
       title={`${days.length} days`}
       side={
         <small>
-          {num(tokens)} tokens, {num(requests)} requests{cost !== undefined && `, ${usd(cost)}`}
+          {num(tokens)} tokens, {num(requests)} requests
+          {cost !== undefined && [', ', money(cost)]}
         </small>
       }
     >

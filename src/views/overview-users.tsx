@@ -1,7 +1,7 @@
 /** The list of users on the dashboard: its order, its pages and the search for one of them. */
 import type { UserLine } from '../reports/dashboard.ts'
 import { exact, percent } from './format.ts'
-import { Card, limitBar, modelName, name, num, tag, time, userLink } from './parts.tsx'
+import { Card, costText, limitBar, modelName, name, num, tag, time, userLink } from './parts.tsx'
 import { table } from './table.tsx'
 
 type Sort = 'lastActive' | 'tokens'
@@ -98,6 +98,7 @@ export const usersTable = (rows: Line[], order: string, paged: boolean, now: num
       ['Active', 'n', ({ at }) => time(at, now)],
       ['Requests', 'n w', ({ requests }) => num(requests)],
       ['Tokens', 'n', ({ tokens }) => num(tokens)],
+      ['This month', 'n w', ({ monthCost }) => costText(monthCost)],
       [
         'Limit used',
         '',

@@ -1,16 +1,30 @@
 /** Common parts of pages: numbers, times, names, notices and cards. */
 import type { Child } from 'hono/jsx'
-import { ALL_MODELS } from '../ledger/shapes.ts'
-import { ago, exact, percent, short, utc } from './format.ts'
+import { ALL_MODELS, type Unit } from '../ledger/shapes.ts'
+import { ago, exact, exactUsd, percent, short, usd, utc } from './format.ts'
 
 /** The most characters of a name that are shown, since names and reasons come from users. */
 export const NAME_CHARS = 300
 
-/** An amount. If it is shortened, the exact amount is shown on hover. */
-export function num(amount: number) {
-  const [text, long] = [short(amount), exact(amount)]
-  return text === long ? text : <span title={long}>{text}</span>
-}
+/** A text. If it is shortened, the whole one is shown on hover. */
+const shortened = (text: string, long: string) =>
+  text === long ? text : <span title={long}>{text}</span>
+
+export const num = (amount: number) => shortened(short(amount), exact(amount))
+
+/** Nano-USD. */
+export const money = (nano: number) => shortened(usd(nano), exactUsd(nano))
+
+/** A cost in nano-USD, if it is known. */
+export const costText = (cost: number | undefined) => (cost === undefined ? '–' : money(cost))
+
+/** An amount of a unit. */
+export const amountOf = (unit: Unit, amount: number) =>
+  unit === 'usd' ? money(amount) : num(amount)
+
+/** Under an amount that was used: what is reserved beside it for requests that have not ended. */
+export const heldText = (unit: Unit, reserved: number) =>
+  reserved > 0 && <small class="held">{amountOf(unit, reserved)} reserved while it runs</small>
 
 /** A time relative to now, with the exact time on hover. */
 export const time = (at: number, now: number) => (

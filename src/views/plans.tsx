@@ -3,7 +3,7 @@ import { DEFAULT_PLAN, TOTAL } from '../ledger/plans.ts'
 import { ALL_MODELS } from '../ledger/shapes.ts'
 import type { plansReport } from '../reports/people.ts'
 import { closedForm, modelFields, modelList, type Fields, type Refused } from './form.tsx'
-import { exact } from './format.ts'
+import { exact, limitText } from './format.ts'
 import { LIMIT_TITLES, limitRows, rowFields, scopeTitle } from './limit-rows.tsx'
 import { Page, type Frame } from './page.tsx'
 import { Card, name, tag } from './parts.tsx'
@@ -56,7 +56,7 @@ function planCard(plan: Plan, isDefault: boolean, names: string[], refused: Refu
       Object.entries(row)
         .map(
           ([limit, amount]) =>
-            `${LIMIT_TITLES[limit]}: ${amount === null ? 'no limit' : exact(amount)}`,
+            `${LIMIT_TITLES[limit]}: ${amount === null ? 'no limit' : limitText(limit, amount)}`,
         )
         .join(', ') || 'no limit',
     ]),
@@ -140,7 +140,8 @@ function planCard(plan: Plan, isDefault: boolean, names: string[], refused: Refu
 const planFields = (values: Fields, names: string[], id: string) => (
   <>
     <p class="soft wide">
-      Limits are numbers. What is empty has no limit, and <b>unlimited</b> says the same.
+      Limits are numbers, those of money in dollars. What is empty has no limit, and{' '}
+      <b>unlimited</b> says the same.
     </p>
     {limitRows({ values, empty: () => () => 'no limit', names, id })}
     <label>

@@ -1,7 +1,8 @@
 /** The table of requests that have ended, of everyone or of one user. */
 import type { Event } from '../ledger/shapes.ts'
 import { duration, exact, short } from './format.ts'
-import { name, num, tag, time, userLink } from './parts.tsx'
+import { nanoOf } from '../ledger/money.ts'
+import { costText, name, num, tag, time, userLink } from './parts.tsx'
 import { table } from './table.tsx'
 
 /** Requests that have ended, the newest first. `own` leaves out the user. */
@@ -36,6 +37,7 @@ export const requests = (rows: Event[], now: number, own?: true) =>
             num(charged)
           ),
       ],
+      ['Cost', 'n w', ({ cost }) => costText(cost === undefined ? undefined : nanoOf(cost))],
       [
         'Took',
         'n w',

@@ -43,7 +43,9 @@ export function settingsPage(props: SettingsPage) {
             button: 'Save',
             fields: (values) => (
               <>
-                <p class="soft wide">Limits are numbers. What is empty has no limit.</p>
+                <p class="soft wide">
+                  Limits are numbers, those of money in dollars. What is empty has no limit.
+                </p>
                 {limitRows({ values, empty: () => () => 'no limit', names, id: 'limit-models' })}
               </>
             ),

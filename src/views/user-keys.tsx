@@ -2,7 +2,8 @@
 import { DAY_MS, HOUR_MS, SECOND_MS } from '../ledger/windows.ts'
 import type { keyReport } from '../reports/people.ts'
 import { closedForm, openForm, select, timeField, type Choice, type Refused } from './form.tsx'
-import { Card, NAME_CHARS, Notice, name, tag, time } from './parts.tsx'
+import { nanoFrom } from '../ledger/money.ts'
+import { Card, NAME_CHARS, money, Notice, name, tag, time } from './parts.tsx'
 
 type Key = ReturnType<typeof keyReport>
 
@@ -84,7 +85,16 @@ const nameAndEnd = (values: Record<string, string | undefined>) => (
 const ownId = ({ id, userId }: Key): string => id.slice(userId.length + 1)
 
 function keyBlock(path: string, key: Key, refused: Refused | undefined, now: number) {
-  const { start, last4, createdAt, expiresAt, lastUsedAt, previousExpiresAt, models } = key
+  const {
+    start,
+    last4,
+    createdAt,
+    expiresAt,
+    lastUsedAt,
+    previousExpiresAt,
+    models,
+    monthCostUsd,
+  } = key
   const id = ownId(key)
   const title = (key.name ?? `${start}…${last4}`).slice(0, NAME_CHARS)
   const form = (deed: string) => ({
@@ -111,6 +121,7 @@ function keyBlock(path: string, key: Key, refused: Refused | undefined, now: num
           ? 'no end'
           : [isExpired ? 'expired ' : 'expires ', time(expiresAt, now)]}
         , {lastUsedAt ? ['last used ', time(lastUsedAt, now)] : 'never used'}
+        {monthCostUsd ? [', ', money(nanoFrom(monthCostUsd)), ' this month'] : ''}
         {previousExpiresAt !== null && ['; the secret before ends ', time(previousExpiresAt, now)]}
         {models && ['; models: ', name(models.join(', ') || 'none')]}
       </small>

@@ -12,7 +12,7 @@ import {
   type Choice,
   type Refused,
 } from './form.tsx'
-import { exact } from './format.ts'
+import { limitField } from './format.ts'
 import { limitRows, rowFields } from './limit-rows.tsx'
 import { Card, NAME_CHARS, name, time } from './parts.tsx'
 
@@ -50,7 +50,7 @@ export function profileCard(
     const row = own(planLimits, model) ?? (model === TOTAL ? {} : own(planLimits, ALL_MODELS))
     return (limit: string) => {
       const amount = row?.[limit] ?? null
-      return amount === null ? 'plan: no limit' : `plan: ${exact(amount)}`
+      return amount === null ? 'no limit' : limitField(limit, amount)
     }
   }
   const form = (form: string) => ({ form, action: `${path}/${form}`, refused })
@@ -102,7 +102,8 @@ export function profileCard(
         fields: (values) => (
           <>
             <p class="soft wide">
-              A number, or <b>unlimited</b>. What is empty is as in the plan.
+              A number, those of money in dollars, or <b>unlimited</b>. What is empty is as in the
+              plan, which is shown in its place.
             </p>
             {limitRows({ values, empty: inPlan, names, id: 'limit-models' })}
           </>
@@ -118,7 +119,9 @@ export function profileCard(
         button: 'Boost',
         fields: (values) => (
           <>
-            <p class="soft wide">Numbers that are added to the limits until the end.</p>
+            <p class="soft wide">
+              Numbers, those of money in dollars, that are added to the limits until the end.
+            </p>
             <label>
               Ends (UTC)
               <input name="until" type="datetime-local" step="1" value={values['until']} required />

@@ -1,56 +1,83 @@
 /** A user's usage today, and their limits. */
 import { LIMITS } from '../ledger/policy.ts'
-import type { Amounts, Unit } from '../ledger/shapes.ts'
+import type { Counts, Unit } from '../ledger/shapes.ts'
 import type { Window } from '../ledger/windows.ts'
-import { shareOf, type Use, type UserModel } from '../reports/dashboard.ts'
-import { counted, usd } from './format.ts'
-import { limitBar, name, num, tag, time } from './parts.tsx'
+import type { Cost } from '../reports/costs.ts'
+import { shareOf, type UserModel, type UserUse } from '../reports/dashboard.ts'
+import { counted } from './format.ts'
+import { amountOf, costText, heldText, limitBar, name, num, tag, time } from './parts.tsx'
 import { table, type Column } from './table.tsx'
 
-/** Amounts, and the limits that apply to them. */
-type Used = Amounts & { uses: Use[] }
+/** Counts of today, the tokens that are reserved beside them, and the limits that apply. */
+type Used = Counts & { reserved: number; cost: Cost; uses: UserUse[] }
 
 /** A user's usage. `uses` are the limits of all models together. */
 export type UserToday = Used & {
   ip: string | undefined
   /** Last activity, epoch ms; 0 if the user has never called. */
   at: number
+  monthCost: Cost
   sessions: number
   models: UserModel[]
 }
 
-/** Usage and limit; undefined without a limit. */
+/** Usage and limit; undefined without a limit. A request that runs is a request, whatever it will use. */
 function against({ uses }: Used, unit: Unit, window: Window) {
   const use = uses.find((one) => one.unit === unit && one.window === window)
   if (!use) return undefined
-  const { used, limit } = use
+  const { limit } = use
+  const reserved = unit === 'requests' ? 0 : use.reserved
+  const used = use.used + use.reserved - reserved
   const label = counted(unit, window)
   return (
-    <span class="nearest" title={`${label}, and the limit`}>
-      {limitBar(shareOf(used, limit), label)}
-      <span>
-        {num(used)} / {num(limit)}
+    <>
+      <span class="nearest" title={`${label}, and the limit`}>
+        {limitBar(shareOf(used, limit), label)}
+        <span>
+          {usedText(unit, used, reserved)} / {amountOf(unit, limit)}
+        </span>
       </span>
-    </span>
+      {heldText(unit, reserved)}
+    </>
   )
 }
 
-/** An amount of today, with its limit if there is one. */
-const ofDay = (of: Used, unit: Unit) => against(of, unit, 'day') ?? num(of[unit])
+const usedText = (unit: Unit, used: number, reserved: number) => [
+  amountOf(unit, used),
+  reserved > 0 && ' used',
+]
 
-/** Units and windows that are shown only if they have a limit: all except those of the day. */
-const OTHERS = LIMITS.filter(({ window }) => window !== 'day').map(({ unit, window }) => ({
-  title: counted(unit, window),
-  cell: (of: Used) => against(of, unit, window),
-}))
+/** An amount of today, with its limit if there is one. */
+function ofDay(of: Used, unit: keyof Counts) {
+  const reserved = unit === 'tokens' ? of.reserved : 0
+  return (
+    against(of, unit, 'day') ?? (
+      <>
+        {usedText(unit, of[unit], reserved)}
+        {reserved > 0 && ', '}
+        {heldText(unit, reserved)}
+      </>
+    )
+  )
+}
+
+/** Units and windows that are shown only if they have a limit: all except the counts of the day. */
+const OTHERS = LIMITS.filter(({ unit, window }) => window !== 'day' || unit === 'usd').map(
+  ({ unit, window }) => ({
+    title: counted(unit, window),
+    cell: (of: Used) => against(of, unit, window),
+  }),
+)
 
 /** Today's usage, in total and for each model, with the limits. */
 export function usedToday(live: UserToday, now: number) {
-  const { models, sessions, at, ip } = live
+  const { models, sessions, at, ip, cost, monthCost } = live
   const others = OTHERS.map(({ title, cell }) => [title, cell(live)] as const)
   const facts = {
     'Tokens today': ofDay(live, 'tokens'),
     Requests: ofDay(live, 'requests'),
+    'Cost today': costText(cost),
+    'Month so far': costText(monthCost),
     ...Object.fromEntries(others.filter(([, fact]) => fact !== undefined)),
     Sessions: num(sessions),
     'Last active': at ? time(at, now) : 'never',
@@ -102,7 +129,7 @@ const modelsTable = (models: UserModel[]) =>
       ['Running', 'n w', ({ running }) => num(running)],
       ['Lost', 'n w', ({ lost }) => num(lost)],
       ['Over reservation', 'n w', ({ overReservation }) => num(overReservation)],
-      ['Cost', 'n w', ({ cost }) => cost && usd(cost)],
+      ['Cost', 'n w', ({ cost }) => costText(cost)],
     ],
     empty: 'No request today.',
   })

@@ -1,10 +1,11 @@
 /** A user's page: usage and limits, blocks, and erasure. */
-import type { Amounts, Event } from '../ledger/shapes.ts'
+import type { Counts, Event, Refused as RefusedRequest } from '../ledger/shapes.ts'
 import { chart } from './chart.tsx'
 import { shortDate } from './format.ts'
 import { Page, type Frame } from './page.tsx'
 import type { Refused } from './form.tsx'
 import { Card, name } from './parts.tsx'
+import { refusedOfUser } from './refused.tsx'
 import { requests } from './requests.tsx'
 import { blocksCard, type UserBlocks } from './user-blocks.tsx'
 import { keysCard, newKey, type UserKeys } from './user-keys.tsx'
@@ -12,14 +13,17 @@ import { profileCard, type UserProfile } from './user-profile.tsx'
 import { usedToday, type UserToday } from './user-use.tsx'
 
 /** The data that a refresh updates. It is plain data, because the ETag of a refresh is made of it. */
-export type UserLive = UserToday & { id: string; days: (Amounts & { date: string })[] }
+export type UserLive = UserToday & { id: string; days: (Counts & { date: string })[] }
+
+/** `refused` are the user's among the last `refusedLooked` refusals of everyone. */
+type UserRefusals = { refused: RefusedRequest[]; refusedLooked: number }
 
 /** `events` are the user's among the last `looked` events of everyone. `more` is what only a whole page shows. */
 export type UserPage = Frame & {
   live: UserLive
   events: Event[]
   looked: number
-  more?: UserBlocks & UserProfile & UserKeys
+  more?: UserBlocks & UserProfile & UserKeys & UserRefusals
   /** A form of the page that was refused. */
   refused?: Refused | undefined
   /** A key that was just made. */
@@ -54,14 +58,17 @@ export function userPage({ live, events, looked, more, refused, secret, ...frame
           {more && keysCard(path, more, refused, now)}
           {more && blocksCard(path, more, now)}
         </div>
-        <Card
-          id="events"
-          title="Recent requests"
-          side={<small>among the last {looked} of all users</small>}
-          live
-        >
-          {requests(events, now, true)}
-        </Card>
+        <div>
+          <Card
+            id="events"
+            title="Recent requests"
+            side={<small>among the last {looked} of all users</small>}
+            live
+          >
+            {requests(events, now, true)}
+          </Card>
+          {more && refusedOfUser(more.refused, more.refusedLooked, now)}
+        </div>
       </div>
       {more && (
         <Card id="erase" title="Erase">

@@ -1,8 +1,10 @@
 /** The forms of the dashboard by which an admin changes users, keys, plans and settings, without scripts. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { readConfig } from '../../src/config/config.ts'
 import { createIds } from '../../src/identity/ids.ts'
 import { createIssuedKeys } from '../../src/identity/issued-key.ts'
 import { DAY_MS, HOUR_MS } from '../../src/ledger/windows.ts'
+import { knownModels } from '../../src/routes/form-fields.ts'
 import { SAME_ORIGIN } from '../support/admin.ts'
 import { ADMIN_KEY } from '../support/gateways.ts'
 import { MODEL, SECRET, localApp, type LocalApp } from '../support/local-app.ts'
@@ -75,7 +77,7 @@ describe('the page of a user', () => {
 
   test('sets limits of the user: a number, unlimited, or as in the plan', async () => {
     const { user, path } = await someone()
-    expect((await page(path)).text).toContain('placeholder="plan: 1,000,000"')
+    expect((await page(path)).text).toContain('placeholder="1,000,000" aria-label="Tokens a day"')
     const form = {
       'model-0': 'total',
       'tokensPerDay-0': '2,000',
@@ -103,7 +105,45 @@ describe('the page of a user', () => {
     expect((await profileOf(user)).limits).toEqual({ total: { tokensPerDay: 2000 } })
   })
 
-  test.each([
+  test('sets limits in dollars, with the words of people, and shows them as they were meant', async () => {
+    const { user, path } = await someone()
+    const form = {
+      'model-0': 'total',
+      'usdPerMonth-0': '$1,234.50',
+      'usdPerDay-0': '.000001',
+      'usdPerWeek-0': '0',
+      'usdPerHour-0': '1000000',
+      'model-1': '*',
+      'usdPerMonth-1': 'unlimited',
+    }
+    expect((await post(`${path}/limits`, form)).location).toBe(`${path}?done=saved`)
+    const dollars = { usdPerMonth: 1234.5, usdPerWeek: 0, usdPerDay: 0.000001, usdPerHour: 1e6 }
+    expect((await profileOf(user)).limits).toEqual({ total: dollars, '*': { usdPerMonth: null } })
+    const { text } = await page(path)
+    for (const field of [
+      'name="usdPerMonth-0" value="1,234.5"',
+      'name="usdPerWeek-0" value="0"',
+      'name="usdPerDay-0" value="0.000001"',
+      'name="usdPerMonth-1" value="unlimited"',
+    ]) {
+      expect(text).toContain(field)
+    }
+    // What the page shows can be sent back as it is.
+    await post(`${path}/limits`, {
+      ...form,
+      'usdPerDay-0': '0.000001',
+      'usdPerHour-0': '1,000,000',
+    })
+    expect((await profileOf(user)).limits['total']).toEqual(dollars)
+  })
+
+  test.each<[Record<string, string>, string]>([
+    ...['$', '1.0000001', '-1', '1e3', '1000000.01', '1,23', '5 dollars'].map(
+      (typed): [Record<string, string>, string] => [
+        { 'usdPerMonth-0': typed },
+        'Dollars a month of All models together: write dollars, such as 2.50, of at most 1,000,000 and with at most 6 decimals, or "unlimited", or nothing.',
+      ],
+    ),
     [{ 'tokensPerDay-0': 'a lot' }, 'Tokens a day of All models together: write a whole number'],
     [{ 'tokensPerDay-0': '-1' }, 'Tokens a day of All models together: write a whole number'],
     [{ 'requestsPerMinute-0': '1.5' }, 'Requests a minute of All models together'],
@@ -142,7 +182,7 @@ describe('the page of a user', () => {
     ],
     ['models', { which: 'all', models: 'openai/*' }, 'choose "only these"'],
     ['models', { which: 'these', models: 'a\n<b>' }, 'names of models, one a line'],
-    ['reset', { window: 'century' }, 'The window must be one of: day, minute'],
+    ['reset', { window: 'century' }, 'The window must be one of: month, week, day, hour, minute'],
     ['keys', { name: 'x'.repeat(101), next: 'abcdefgh' }, 'The name must be one line'],
     ['keys', { expires: '2001-01-01T00:00', next: 'abcdefgh' }, 'The end must be in the future.'],
     ['keys', { expires: 'soon', next: 'abcdefgh' }, 'The end must be epoch ms or ISO time'],
@@ -432,6 +472,16 @@ describe('plans', () => {
     expect(gone.location).toBe('/admin/plans?done=plan-deleted')
     expect((await app.admin('GET', 'plans/team')).status).toBe(404)
     expect(await audited(3)).toEqual(['delete plan team', 'plan team', 'plan team'])
+  })
+
+  test('suggest the models that the environment names, and not all that have a price', () => {
+    const row = { tokensPerDay: 1, requestsPerDay: 1 }
+    const named = {
+      ALLOWED_MODELS: 'b/two, b/*, a/one',
+      DEFAULT_MODEL: 'b/two',
+      MODEL_LIMITS: JSON.stringify({ '*': row, total: row, c: row }),
+    }
+    expect(knownModels(readConfig(named, 'edge'))).toEqual(['a/one', 'b/two', 'c'])
   })
 
   test('the default plan shows the limits of the environment until it is saved', async () => {

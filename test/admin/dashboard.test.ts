@@ -70,9 +70,9 @@ describe.each(KINDS)('on %s', (kind) => {
       await seedUsers(world.redis, users, Date.now())
       const session = await logIn(gateway)
       const user = `/admin/users/${seededId(3)}`
-      expect(await billed(() => get(gateway, '/admin', session))).toBeLessThanOrEqual(7)
-      // The session, the user, the policy and the events.
-      expect(await billed(() => get(gateway, user, session))).toBeLessThanOrEqual(4)
+      expect(await billed(() => get(gateway, '/admin', session))).toBeLessThanOrEqual(9)
+      // The session, the user, the policy, the events and the refusals.
+      expect(await billed(() => get(gateway, user, session))).toBeLessThanOrEqual(5)
       const refresh = { ...session, ...LIVE }
       expect(await billed(() => get(gateway, '/admin', refresh))).toBeLessThanOrEqual(4)
       expect(await billed(() => get(gateway, user, refresh))).toBeLessThanOrEqual(4)

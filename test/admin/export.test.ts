@@ -1,12 +1,13 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { csvLine } from '../../src/reports/csv.ts'
 import type { Event } from '../../src/ledger/shapes.ts'
-import { MINUTE_MS, dateOf } from '../../src/ledger/windows.ts'
+import { DAY_MS, MINUTE_MS, dateOf } from '../../src/ledger/windows.ts'
+import { pastKey } from '../../src/store/redis/keys.ts'
 import { adminGet, BEARER } from '../support/admin.ts'
 import { admitOf, settleOf } from '../support/commands.ts'
 import { parseCsv } from '../support/csv.ts'
 import { eventOf, KINDS, type Gateway } from '../support/gateways.ts'
-import { seededId, seedUsers } from '../support/seed.ts'
+import { MODELS, seededId, seedUsers } from '../support/seed.ts'
 import { useWorld } from '../support/world.ts'
 
 const world = useWorld()
@@ -173,6 +174,51 @@ describe.each(KINDS)('on %s', (kind) => {
     const ids = new Set(users.map(({ userId }) => userId))
     const all = Array.from({ length: 2000 }, (_, number) => seededId(number))
     expect(all.filter((id) => !ids.has(id))).toEqual([])
+  })
+
+  test('an invoice has the past days of all users, and bills those who are active meanwhile once', async () => {
+    await seedUsers(world.redis, 500, Date.now())
+    const yesterday = dateOf(Date.now() - DAY_MS)
+    const row = {
+      requests: 2,
+      exact: 2,
+      charged: 50,
+      prompt: 40,
+      completion: 10,
+      cost: '1234567891',
+    }
+    for (const n of [0, 7]) {
+      const id = seededId(n)
+      const past = { v: 2, id, days: { [yesterday]: { 'a/one': row } } }
+      await world.redis.command(['SET', pastKey(id), JSON.stringify(past)])
+    }
+    let n = 0
+    world.upstash.fault(async (call) => {
+      const reads = call.commands.flat().filter((arg) => String(arg).toLowerCase() === 'zrange')
+      if (reads.length === 0) return undefined
+      // The users of the first pages become the last active ones.
+      for (const number of Array.from({ length: 60 }, () => (n += 1))) {
+        const admit = admitOf({
+          id: `meanwhile-${number}`,
+          user: seededId(number),
+          now: Date.now(),
+        })
+        await world.store.execute(admit)
+        await world.store.execute(settleOf(admit))
+      }
+      return undefined
+    })
+    const bills = parseCsv(await textOf(gateway, `kind=users&group=model&from=${yesterday}`))
+    world.upstash.fault(undefined)
+    expect(n).toBeGreaterThan(120)
+    const billed = bills.filter(({ model }) => model === MODELS[0]).map(({ userId }) => userId)
+    expect(billed.toSorted()).toEqual(
+      Array.from({ length: 500 }, (_, number) => seededId(number)).toSorted(),
+    )
+    const past = bills.filter(({ model, costUsd }) => model === 'a/one' && costUsd !== '')
+    expect(past.map(({ userId, costUsd }) => [userId, costUsd]).toSorted()).toEqual(
+      [0, 7].map((number) => [seededId(number), '1.234567891']).toSorted(),
+    )
   })
 
   test('a reader that stops makes the gateway stop reading, so memory stays flat', async () => {

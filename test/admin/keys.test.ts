@@ -30,9 +30,10 @@ async function tried(key: string, model = MODEL): Promise<string> {
   if (!read) return 'no key'
   const { userId, id, hash } = read
   const { now } = app.clock
-  const request = { id: `request-${(requests += 1)}`, reserved: 10, lasts: 1000, limits: {} }
+  const request = { id: `request-${(requests += 1)}`, reserved: 10, completion: 0 }
   const answer = await app.store.execute({
     ...{ op: 'admit', ...request, user: userId, model, now, key: { id, hash } },
+    ...{ lasts: 1000, limits: {} },
   })
   if (answer.ok) return 'ok'
   return answer.reason === 'key' ? answer.why : answer.reason
@@ -59,7 +60,7 @@ describe('creating', () => {
       models: ['openai/*'],
       previousExpiresAt: null,
     })
-    const known = { ...shown, lastUsedAt: null }
+    const known = { ...shown, lastUsedAt: null, monthCostUsd: 0 }
     const answers = await Promise.all([
       app.admin('GET', `keys/${shown.id}`),
       app.admin('GET', `keys?userId=${userId}`),
@@ -280,7 +281,9 @@ describe('rotating', () => {
     for (let n = 0; n < 3; n += 1) await tried(first.key)
     const path = `users/${first.userId}`
     const before = (await app.admin('GET', path)).json.windows
-    expect(before).toContainEqual(expect.objectContaining({ unit: 'requests', used: 3 }))
+    expect(before).toContainEqual(
+      expect.objectContaining({ unit: 'requests', used: 0, reserved: 3 }),
+    )
     const second = await rotate(first.id)
     expect((await app.admin('GET', path)).json.windows).toEqual(before)
     await patch(first.id, { disabled: true })

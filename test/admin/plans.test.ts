@@ -63,8 +63,8 @@ describe('a plan', () => {
     ['a field that there is not', { limits: {}, budget: 5 }, 'budget'],
     [
       'a limit that there is not',
-      { limits: { total: { usdPerDay: 1 } } },
-      'limits.total.usdPerDay',
+      { limits: { total: { eurPerDay: 1 } } },
+      'limits.total.eurPerDay',
     ],
     ['a maximum of 0', { limits: {}, maxCompletionTokens: 0 }, 'maxCompletionTokens'],
     ['half a request', { limits: {}, concurrentRequests: 1.5 }, 'concurrentRequests'],

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { Command, Reported } from '../../src/ledger/commands.ts'
+import type { Admit, Command, Reported } from '../../src/ledger/commands.ts'
 import { newDay, newProfile, newRow, newUsage } from '../../src/ledger/documents.ts'
 import type { Limits, ModelLimits } from '../../src/ledger/policy.ts'
 import type {
@@ -18,8 +18,11 @@ import {
   quotasToday,
   syncReport,
   tokensLeftToday,
+  userLines,
   userReport,
 } from '../../src/reports/usage.ts'
+import { keysReport } from '../../src/reports/people.ts'
+import { amounts } from '../support/amounts.ts'
 import { admitOf, failureOf, NOON, settleOf } from '../support/commands.ts'
 import { usedToday, windowsOf } from '../support/seed.ts'
 import { reducerState } from '../support/state.ts'
@@ -70,7 +73,7 @@ test('a request that never ended is reported as lost when it can no longer be ru
 })
 
 test('running requests of another model, or of yesterday, do not count for a model without any', () => {
-  const reserved = { requests: 1, tokens: 100 }
+  const reserved = amounts(1, 100)
   const lease = {
     model: 'a/one',
     at: NOON,
@@ -133,6 +136,7 @@ test('reports the requests of a user', () => {
     plan: 'default',
     ipAddress: '192.0.2.7',
     lastActive: NOON + 1000,
+    monthCostUsd: null,
     models: [
       {
         model: 'a/one',
@@ -146,6 +150,7 @@ test('reports the requests of a user', () => {
         lost: 0,
         reservedTokens: 100,
         overReservation: 30,
+        costUsd: null,
         reportedTokensDay: null,
         reportedRequestsDay: null,
         blocked: false,
@@ -156,6 +161,82 @@ test('reports the requests of a user', () => {
   })
 })
 
+const PRICE = { input: 75_000, output: 300_000 }
+/** Reserves 10 tokens of input and 90 of output: 27,750 nano-USD. */
+const priced = (id: string, fields: Partial<Admit> = {}) =>
+  admitOf({ id, completion: 90, price: PRICE, ...fields })
+/** Is charged 10 tokens of input and 5 of output: 2,250 nano-USD. */
+const COSTS = { reservedCost: '27750', cost: '2250' }
+
+test('a cost is what was recorded, without what running requests reserve', () => {
+  const done = priced('1')
+  const user = after(done, settleOf(done, COSTS), priced('2'))
+  const dear = { 'a/one': { input: 9_000_000, output: 9_000_000 } }
+  for (const prices of [{}, dear]) {
+    expect(userReport(user, LIMITS, NOON, 'default', prices)).toMatchObject({
+      monthCostUsd: 0.00000225,
+      models: [{ tokensUsedDay: 115, reservedTokens: 100, costUsd: 0.00000225 }],
+    })
+  }
+})
+
+test('a cost is null where no price was known, and 0 for a free model or without a charge', () => {
+  const done = admitOf({ id: '1' })
+  const costs = (user: User, prices = {}) => {
+    const { monthCostUsd, models } = userReport(user, LIMITS, NOON, 'default', prices)
+    return [monthCostUsd, ...models.map(({ costUsd }) => costUsd)]
+  }
+  const user = after(done, settleOf(done))
+  expect(costs(user)).toEqual([null, null])
+  expect(costs(user, { 'a/one': PRICE })).toEqual([null, null])
+  expect(costs(user, { 'a/one': { input: 0, output: 0 } })).toEqual([0, 0])
+  expect(costs(after(admitOf({ id: '1' })))).toEqual([0, 0])
+  const other = priced('2', { model: 'b/two' })
+  expect(costs(after(done, settleOf(done), other, settleOf(other, COSTS)))).toEqual([
+    0.00000225,
+    null,
+    0.00000225,
+  ])
+})
+
+test('the month of a user continues through its days, and the next one begins with nothing', () => {
+  const done = priced('1')
+  const user = after(done, settleOf(done, COSTS))
+  const at = (now: number) => {
+    const { monthCostUsd, models } = userReport(user, LIMITS, now)
+    return [monthCostUsd, models.length]
+  }
+  expect(at(Date.UTC(2026, 10, 30, 23, 59, 59))).toEqual([0.00000225, 0])
+  expect(at(Date.UTC(2026, 11, 1))).toEqual([0, 0])
+})
+
+test('what is used and what is reserved of a limit are apart, and at midnight both end', () => {
+  const done = admitOf({ id: '1', lasts: DAY })
+  const { usage } = after(done, settleOf(done), admitOf({ id: '2', lasts: DAY }))
+  const lines = (now: number) =>
+    userLines(usage, 'a/one', LIMITS, now).map(({ used, reserved, left }) => [used, reserved, left])
+  expect(lines(NOON + 5000)).toEqual([
+    [1, 1, 3],
+    [15, 100, 385],
+  ])
+  expect(lines(NOON + DAY / 2)).toEqual([
+    [0, 0, 5],
+    [0, 0, 500],
+  ])
+})
+
+test('what a key was charged this month is told with the key', () => {
+  const done = priced('1')
+  const { usage } = after(done, settleOf(done, { ...COSTS, key: 'abc' }))
+  const key = { hash: '', start: 'weir_1', last4: 'abcd', created: 1 }
+  const told = (at: number) =>
+    keysReport({ id: 'alice', keys: { abc: key, other: key } }, at, usage).map(
+      ({ monthCostUsd }) => monthCostUsd,
+    )
+  expect(told(NOON)).toEqual([0.00000225, 0])
+  expect(told(Date.UTC(2026, 11, 1))).toEqual([0, 0])
+})
+
 test('reports a user without address and without usage', () => {
   expect(userReport(userOf(), LIMITS, NOON)).toEqual({
     userId: 'alice',
@@ -163,6 +244,7 @@ test('reports a user without address and without usage', () => {
     plan: 'default',
     ipAddress: null,
     lastActive: NOON,
+    monthCostUsd: 0,
     models: [],
   })
 })
@@ -285,27 +367,32 @@ test('reports to a browser the counts of known and requested models, and blocks'
   const one = LIMITS.models['a/one']
   const other = LIMITS.default
   const blocks = { 'b/two': { at: 1, until: NOON + 1, reason: 'spam' }, '*': { at: 1 } }
-  const nothing = { tokens: 0, requests: 0 }
+  const nothing = amounts(0, 0)
   const reported: Reported = {
     ok: true,
     at: NOON,
     known: true,
     models: {
-      'a/one': standing('a/one', one, { tokens: 300, requests: 3 }),
-      'b/two': standing('b/two', other, { tokens: 200, requests: 1 }),
+      'a/one': standing('a/one', one, amounts(3, 300)),
+      'b/two': standing('b/two', other, amounts(1, 200)),
       'c/new': standing('c/new', other, nothing),
       constructor: standing('constructor', other, nothing),
     },
-    total: standing('*', { tokensPerDay: 1100 }, { tokens: 500, requests: 4 }),
+    total: standing('*', { tokensPerDay: 1100 }, amounts(4, 500)),
     blocks,
   }
   const resetAt = Date.UTC(2026, 10, 23)
+  const used = (tokensUsedDay: number, tokensRemainingDay: number) => ({
+    tokensUsedDay,
+    tokensReservedDay: 0,
+    tokensRemainingDay,
+  })
   expect(syncReport(reported)).toEqual({
     usage: {
-      'a/one': { tokensUsedDay: 300, tokensRemainingDay: 200, requestsDay: 3, resetAt },
-      'b/two': { tokensUsedDay: 200, tokensRemainingDay: 600, requestsDay: 1, resetAt },
-      'c/new': { tokensUsedDay: 0, tokensRemainingDay: 600, requestsDay: 0, resetAt },
-      constructor: { tokensUsedDay: 0, tokensRemainingDay: 600, requestsDay: 0, resetAt },
+      'a/one': { ...used(300, 200), requestsDay: 3, resetAt },
+      'b/two': { ...used(200, 600), requestsDay: 1, resetAt },
+      'c/new': { ...used(0, 600), requestsDay: 0, resetAt },
+      constructor: { ...used(0, 600), requestsDay: 0, resetAt },
     },
     blocked: [
       { model: 'b/two', reason: 'spam', until: NOON + 1 },
@@ -321,17 +408,17 @@ test('reports to a browser the answer of a ledger, with the limits of that answe
   const report = { op: 'report', now: NOON, user: 'alice', models, limits: LIMITS } as const
   const { usage } = syncReport(state.do(report) as Reported)
   expect(usage).toMatchObject({
-    'a/one': { tokensUsedDay: 100, tokensRemainingDay: 400, requestsDay: 1 },
+    'a/one': { tokensUsedDay: 0, tokensReservedDay: 100, tokensRemainingDay: 400, requestsDay: 1 },
     'b/two': { tokensUsedDay: 0, tokensRemainingDay: 1000, requestsDay: 0 },
   })
   const unlimited = { ...report, limits: { models: {} } }
   expect(syncReport(state.do(unlimited) as Reported).usage).toMatchObject({
-    'a/one': { tokensUsedDay: 100, tokensRemainingDay: null },
+    'a/one': { tokensReservedDay: 100, tokensRemainingDay: null },
   })
 })
 
 test('the rest is the smallest rest of the limits of the day, for tokens only', () => {
-  const used = { tokens: 40, requests: 9 }
+  const used = amounts(9, 40)
   const left = (...limits: Limits[]) =>
     tokensLeftToday(
       limits.map((one) => standing('a/one', one, used)),
@@ -375,6 +462,7 @@ const dayRow = (charged: number, fields: Partial<DayRow> = {}): DayRow => ({
   cached: 0,
   completion: 0,
   overReservation: 0,
+  cost: 0,
   users: 1,
   hours: {},
   at: NOON,
@@ -397,19 +485,21 @@ const quotasOf = (used: Record<string, Amounts>, at = NOON): Record<string, Quot
     ]),
   )
 
+const termsOf = (limits: ModelLimits) => ({ limits, prices: {} })
+
 const NOBODY: ModelLimits = { models: {} }
 /** Everyone's limits have no row for models without one. */
 const EVERYONE: ModelLimits = { total: LIMITS.total, models: LIMITS.models }
 
 test('reports the usage of each model, today and on past days', () => {
   const days = [
-    today({ 'a/one': dayRow(100, { users: 3 }) }),
+    today({ 'a/one': dayRow(100, { users: 3, cost: 2_000_000_001 }) }),
     dayOf('2026-11-21', {
-      'a/one': dayRow(50, { at: NOON - DAY }),
+      'a/one': dayRow(50, { at: NOON - DAY, cost: 500_000_000 }),
       'b/two': dayRow(7, { at: NOON - DAY + 5 }),
     }),
   ]
-  expect(modelStats(days, {}, NOBODY, NOON)).toEqual([
+  expect(modelStats(days, {}, termsOf(NOBODY), NOON)).toEqual([
     {
       model: 'a/one',
       tokensUsedDay: 100,
@@ -418,6 +508,8 @@ test('reports the usage of each model, today and on past days', () => {
       totalTokensUsed: 150,
       totalRequests: 4,
       activeUsers: 3,
+      costUsd: 2.000000001,
+      totalCostUsd: 2.500000001,
       lastUpdated: NOON,
     },
     {
@@ -428,40 +520,42 @@ test('reports the usage of each model, today and on past days', () => {
       totalTokensUsed: 7,
       totalRequests: 2,
       activeUsers: 0,
+      costUsd: 0,
+      totalCostUsd: null,
       lastUpdated: NOON - DAY + 5,
     },
   ])
 })
 
 test('reports nothing for no days', () => {
-  expect(modelStats([], {}, EVERYONE, NOON)).toEqual([])
-  expect(modelStats([today({})], {}, EVERYONE, NOON)).toEqual([])
+  expect(modelStats([], {}, termsOf(EVERYONE), NOON)).toEqual([])
+  expect(modelStats([today({})], {}, termsOf(EVERYONE), NOON)).toEqual([])
 })
 
 test.each([
-  ['what is used, reservations included', quotasOf({ 'a/one': { tokens: 450, requests: 5 } }), 50],
+  ['what is used, reservations included', quotasOf({ 'a/one': amounts(5, 450) }), 50],
   ['nothing where nothing is counted', {}, 500],
-  ['no more than there is', quotasOf({ 'a/one': { tokens: 600, requests: 5 } }), 0],
-  ['a day that has ended', quotasOf({ 'a/one': { tokens: 450, requests: 5 } }, NOON - DAY), 500],
+  ['no more than there is', quotasOf({ 'a/one': amounts(5, 600) }), 0],
+  ['a day that has ended', quotasOf({ 'a/one': amounts(5, 450) }, NOON - DAY), 500],
 ])("takes from everyone's limit %s", (_, quotas, left) => {
   const days = [today({ 'a/one': dayRow(100), 'b/two': dayRow(100) })]
-  const [one, two] = modelStats(days, quotas, EVERYONE, NOON)
+  const [one, two] = modelStats(days, quotas, termsOf(EVERYONE), NOON)
   expect(one).toMatchObject({ model: 'a/one', tokensUsedDay: 100, tokensRemainingDay: left })
   expect(two).toMatchObject({ model: 'b/two', tokensRemainingDay: null })
 })
 
 test("leaves all of everyone's limit on a new day", () => {
-  const quotas = quotasOf({ 'a/one': { tokens: 100, requests: 1 } })
-  const [one] = modelStats([today({ 'a/one': dayRow(100) })], quotas, EVERYONE, NOON + DAY)
+  const quotas = quotasOf({ 'a/one': amounts(1, 100) })
+  const [one] = modelStats([today({ 'a/one': dayRow(100) })], quotas, termsOf(EVERYONE), NOON + DAY)
   expect(one).toMatchObject({ tokensUsedDay: 0, tokensRemainingDay: 500, totalTokensUsed: 100 })
 })
 
 test('counters of everyone are reported for today only', () => {
-  const amounts = { tokens: 100, requests: 1 }
-  const quotas = { ...quotasOf({ '*': amounts }), ...quotasOf({ old: amounts }, NOON - DAY) }
+  const used = amounts(1, 100, 2_500_000_000)
+  const quotas = { ...quotasOf({ '*': used }), ...quotasOf({ old: used }, NOON - DAY) }
   expect(quotasToday(quotas, NOON)).toEqual({
-    '*': amounts,
-    old: { tokens: 0, requests: 0 },
+    '*': { ...used, usd: 2.5 },
+    old: amounts(0, 0),
   })
 })
 
@@ -470,7 +564,7 @@ test.each(['constructor', '__proto__', 'toString'])(
   (model) => {
     const models = JSON.parse(JSON.stringify({ [model]: dayRow(100) })) as DayDoc['models']
     const days = [today(models), dayOf('2026-11-21', { 'a/one': dayRow(1) })]
-    expect(modelStats(days, {}, EVERYONE, NOON)).toMatchObject([
+    expect(modelStats(days, {}, termsOf(EVERYONE), NOON)).toMatchObject([
       { model, tokensUsedDay: 100, totalTokensUsed: 100, tokensRemainingDay: null },
       { model: 'a/one', tokensUsedDay: 0, totalTokensUsed: 1 },
     ])

@@ -137,7 +137,7 @@ describe.each(KINDS)('on %s', (kind) => {
     const today = { dates: [dateOf(Date.now())], users: { ...query, limit: 0 }, events: 0 }
     const { quotas } = await world.store.overview(today)
     const used = usedIn(quotas['*']?.windows, 'day', Date.now())
-    expect(used).toEqual({ tokens: 35, requests: 1 })
+    expect(used).toEqual({ tokens: 35, requests: 1, usd: 6900 })
     await chat(gateway, 'one')
     expect((await tokens(gateway, '?action=today')).body.todayUsage).toMatchObject({
       requestCount: 1,

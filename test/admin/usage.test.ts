@@ -131,7 +131,7 @@ describe.each(KINDS)('on %s', (kind) => {
       { models: [{ model: MODEL, tokensUsedDay: 35, requestsDay: 1, exact: 1, blocked: false }] },
     ])
     expect(days).toMatchObject([{ requests: 1, exact: 1, charged: 35 }])
-    const used = { tokens: 35, requests: 1 }
+    const used = { tokens: 35, requests: 1, usd: 0.0000069 }
     expect(quotas).toEqual({ '*': used, [MODEL]: used })
     const today = { model: MODEL, tokensUsedDay: 35, requestsDay: 1, activeUsers: 1 }
     expect(stats).toMatchObject([{ ...today, totalTokensUsed: 35, totalRequests: 1 }])

@@ -54,9 +54,11 @@ describe('a profile', () => {
       notBefore: app.clock.now,
       blocks: [],
       keys: [],
+      costs: { month: 0, week: 0, day: 0 },
       windows: [
         {
-          ...{ model: '*', unit: 'tokens', window: 'day', limit: 900, used: 0, remaining: 900 },
+          ...{ model: '*', unit: 'tokens', window: 'day', limit: 900, used: 0, reserved: 0 },
+          remaining: 900,
           resetAt: Math.ceil(app.clock.now / DAY_MS) * DAY_MS,
         },
       ],
@@ -289,7 +291,7 @@ describe('the next request is held by', () => {
     )
     const wrong = await app.admin('POST', `${path}/reset`, { window: 'year' })
     expect([wrong.status, wrong.json.error.param]).toEqual([400, 'window'])
-    expect(wrong.json.error.message).toContain('day, minute')
+    expect(wrong.json.error.message).toContain('month, week, day, hour, minute')
   })
 })
 

@@ -24,6 +24,7 @@ import {
   type PlanDoc,
   type ProfileDoc,
   type QuotaDoc,
+  type Refused,
   type Row,
   type UsageDoc,
 } from '../../src/ledger/shapes.ts'
@@ -44,9 +45,12 @@ import { awayPage, loginPage, problemPage, setupPage } from '../../src/views/log
 import { overviewPage } from '../../src/views/overview.tsx'
 import { keysReport, plansReport, profileReport, settingsReport } from '../../src/reports/people.ts'
 import { axisTop } from '../../src/views/chart.tsx'
+import type { Price } from '../../src/ledger/money.ts'
+import { pastCard } from '../../src/views/overview-use.tsx'
 import { plansPage } from '../../src/views/plans.tsx'
 import { settingsPage } from '../../src/views/settings.tsx'
 import { userPage } from '../../src/views/user.tsx'
+import { amounts } from '../support/amounts.ts'
 import { usedToday, windowsOf } from '../support/seed.ts'
 
 const NOW = Date.UTC(2026, 2, 18, 14, 42)
@@ -54,7 +58,7 @@ const ID = 'abcdefghijklmnopqrstu_'
 const HOSTILE = `<script>alert(1)</script>"'\u202E\uD800 &amp; ${'x'.repeat(10_000)}`
 const frame = { now: NOW, place: 'node · database' }
 const limits = { tokensPerDay: 1000, requestsPerDay: 10 }
-const prices = { a: { input: 1, output: 2 } }
+const prices = { a: { input: 1_000_000, output: 2_000_000 } }
 const terms = { limits: { default: limits, models: {} }, prices }
 /** The limits and prices for everyone. */
 const shared = { limits: { total: limits, models: { a: limits } }, prices }
@@ -69,7 +73,10 @@ const quotasOf = (counts: Record<string, Amounts>): Record<string, QuotaDoc> =>
 
 const dayOf = (at: number, hours: Record<string, number>): DayDoc => {
   const charged = Object.values(hours).reduce((sum, one) => sum + one, 0)
-  const row = { ...newDayRow(), requests: 2, exact: 2, charged, prompt: charged, users: 1, hours }
+  const row = {
+    ...newDayRow(),
+    ...{ requests: 2, exact: 2, charged, prompt: charged, cost: charged * 1000, users: 1, hours },
+  }
   return { ...newDay(dateOf(at)), total: row, sessions: 1, models: { a: row } }
 }
 
@@ -116,6 +123,19 @@ const eventOf = (model: string): Event => ({
   reserved: 900,
   charged: 1000,
   totalMs: 1200,
+})
+
+const refusedOf = (model: string): Refused => ({
+  v: VERSION,
+  id: '01a20217-31d9-759b-be27-34edc8f244b7',
+  at: NOW - 1000,
+  user: ID,
+  code: 'global_quota',
+  model,
+  limit: {
+    ...{ of: 'everyone', model, unit: 'usd', window: 'month' },
+    ...{ limit: 5_000_000_000, used: 4_999_000_000, asked: 2_000_123 },
+  },
 })
 
 /** What an admin decided about a user, with names of an admin's choice. */
@@ -167,6 +187,8 @@ function pages(views: Views, name: string): string[] {
         ...{ model: name, reason: name, ip: name },
       },
     ],
+    refused: { codes: [{ code: 'user_blocked', count: 3 }], latest: [refusedOf(name)] },
+    invoice: { oldest: '2026-02-11', from: '2026-03-01', to: '2026-03-18' },
     origin: 'http://localhost:8787',
     tokens: { kinds: ['any' as const], notes: ['Tokens: any.'], warnings: ['any is risky.'] },
   }
@@ -195,6 +217,8 @@ function pages(views: Views, name: string): string[] {
       more: {
         blocks: blocksOf(user.profile, NOW),
         names: [name],
+        refused: [refusedOf(name)],
+        refusedLooked: 200,
         ...decided(user, name),
       },
       refused: { form: 'profile', typed: { label: name, note: name }, problem: name.slice(0, 200) },
@@ -216,7 +240,7 @@ function pages(views: Views, name: string): string[] {
   ].map(String)
 }
 
-const environment = { limits: terms.limits, globalLimits: undefined }
+const environment = { limits: terms.limits, globalLimits: undefined, prices }
 const planDocs = (name: string): Record<string, PlanDoc> => ({
   pro: {
     ...{ v: VERSION, limits: { [name]: { tokensPerDay: 5 } }, models: { [name]: 1 } },
@@ -253,7 +277,7 @@ test.each([
 })
 
 test('does not write less than a cent as 0', () => {
-  expect([usd(0), usd(0.001), usd(12.345)]).toEqual(['$0.00', '<$0.01', '$12.35'])
+  expect([usd(0), usd(1_000_000), usd(12_345_000_000)]).toEqual(['$0.00', '<$0.01', '$12.35'])
 })
 
 test('writes durations in a readable unit', () => {
@@ -285,7 +309,7 @@ describe('today', () => {
     dayOf(NOW - 24 * HOUR_MS, { 3: 50, 14: 7, 20: 9000 }),
   ]
   const running = (requests: number, of = days) =>
-    today({ days: of, quotas: quotasOf({ '*': { tokens: 1, requests } }) }, shared, NOW).running
+    today({ days: of, quotas: quotasOf({ '*': amounts(requests, 1) }) }, shared, NOW).running
 
   test('is compared with the same full hours of yesterday', () => {
     expect(today({ days, quotas: {} }, shared, NOW).trend).toBe(1)
@@ -310,35 +334,50 @@ describe('today', () => {
     expect(running(3, [{ ...newDay(day.date), forgotten: 2 }])).toBe(1)
   })
 
-  test('has a cost from the known prices, and none without prices', () => {
-    const cost = (of = prices as typeof terms.prices | Record<string, never>) =>
-      today({ days, quotas: {} }, { ...shared, prices: of }, NOW).cost
-    expect(cost()).toBe(0.001)
-    expect(cost({})).toBeUndefined()
+  test('has the cost that was recorded, whatever prices are today, and none if none was', () => {
+    const cost = (of = days, prices = {}) =>
+      today({ days: of, quotas: {} }, { ...shared, prices }, NOW).cost
+    expect(cost()).toBe(1_000_000)
+    const dear = { a: { input: 9_000_000, output: 9_000_000 } }
+    expect(cost(days, dear)).toBe(1_000_000)
+    const [day = newDay('')] = days
+    const row = { ...newDayRow(), requests: 1, charged: 9, prompt: 9 }
+    const unpriced = [{ ...day, models: { a: row } }]
+    expect([cost(unpriced), cost(unpriced, dear)]).toEqual([undefined, undefined])
+    expect(cost([{ ...day, models: { a: row, ...day.models, b: row } }])).toBe(1_000_000)
+  })
+
+  test('has the month so far as limits count it, if a price was known', () => {
+    const month = (usd: number) => {
+      const windows = windowsOf(amounts(3, 100, usd), NOW, 'month')
+      return today({ days, quotas: { '*': { v: VERSION, at: NOW, windows } } }, shared, NOW)
+        .monthCost
+    }
+    expect([month(5_000), month(0)]).toEqual([5_000, undefined])
   })
 
   test('lists its models, the most used first, with the rest for everyone', () => {
-    const rowOf = (charged: number, users: number) => ({
+    const rowOf = (charged: number, users: number, cost = 0) => ({
       ...newDayRow(),
-      ...{ requests: users + 1, exact: users + 1, charged, prompt: charged, users },
+      ...{ requests: users + 1, exact: users + 1, charged, prompt: charged, users, cost },
     })
     const day: DayDoc = {
       ...newDay(dateOf(NOW)),
       total: { ...rowOf(700, 6), exact: 5, estimated: 2 },
       sessions: 3,
-      models: { b: rowOf(100, 1), a: rowOf(400, 2), c: rowOf(200, 3) },
+      models: { b: rowOf(100, 1, 400_000), a: rowOf(400, 2, 400_000), c: rowOf(200, 3) },
     }
     const quotas = quotasOf({
-      '*': { tokens: 950, requests: 9 },
-      a: { tokens: 450, requests: 3 },
-      c: { tokens: 200, requests: 4 },
+      '*': amounts(9, 950),
+      a: amounts(3, 450),
+      c: amounts(4, 200),
     })
     const limited = { total: limits, models: { a: limits, c: { tokensPerDay: 150 } } }
-    const known = { ...prices, b: { input: 4, output: 4 } }
-    expect(today({ days: [day], quotas }, { limits: limited, prices: known }, NOW)).toEqual({
+    expect(today({ days: [day], quotas }, { limits: limited, prices }, NOW)).toEqual({
       total: day.total,
       sessions: 3,
-      cost: 0.0008,
+      cost: 800_000,
+      monthCost: 0,
       resetAt: Date.UTC(2026, 2, 19),
       uses: [
         { unit: 'requests', window: 'day', used: 9, limit: 10 },
@@ -347,16 +386,16 @@ describe('today', () => {
       running: 2,
       hours: Array.from({ length: 15 }, () => 0),
       models: [
-        { model: 'a', tokens: 400, requests: 3, users: 2, cost: 0.0004, left: 550 },
+        { model: 'a', tokens: 400, requests: 3, users: 2, cost: 400_000, left: 550 },
         { model: 'c', tokens: 200, requests: 4, users: 3, left: 0 },
-        { model: 'b', tokens: 100, requests: 2, users: 1, cost: 0.0004 },
+        { model: 'b', tokens: 100, requests: 2, users: 1, cost: 400_000 },
       ],
     })
   })
 
   test('has no limits and no rest if everyone has no limits', () => {
     const none = { ...shared, limits: { models: {} } }
-    const quotas = quotasOf({ '*': { tokens: 100, requests: 2 } })
+    const quotas = quotasOf({ '*': amounts(2, 100) })
     expect(today({ days, quotas }, none, NOW)).toMatchObject({
       uses: [],
       models: [{ left: undefined }],
@@ -365,7 +404,7 @@ describe('today', () => {
 
   test('shows the limits of all windows', () => {
     const total = { requestsPerMinute: 5, tokensPerMinute: 500 }
-    const minutes = windowsOf({ tokens: 150, requests: 2 }, NOW, 'minute')
+    const minutes = windowsOf(amounts(2, 150), NOW, 'minute')
     const live = {
       health: { degraded: false, queued: 0 },
       today: today(
@@ -405,21 +444,23 @@ test('a history has all requested days, the oldest first, and adds up its models
   const { days, models, tokens } = pastDays(docs, dates, terms)
   expect(days.map((day) => day.tokens)).toEqual([6, 0, 5])
   expect(tokens).toBe(11)
-  expect(models).toEqual([{ model: 'a', tokens: 11, requests: 4, cost: 11e-6 }])
+  expect(models).toEqual([{ model: 'a', tokens: 11, requests: 4, cost: 11_000 }])
 })
 
-test('a history lists its models, the most used first, with a cost from the known prices', () => {
-  const rowOf = (charged: number) => ({ ...newDayRow(), requests: 1, charged, prompt: charged })
+test('a history lists its models, the most used first, with the costs that were recorded', () => {
+  const rowOf = (charged: number, each = 0) => ({
+    ...newDayRow(),
+    ...{ requests: 1, charged, prompt: charged, cost: charged * each },
+  })
   const docOf = (at: number, models: DayDoc['models']): DayDoc => ({
     ...newDay(dateOf(at)),
     total: { ...rowOf(70), requests: 3, users: 2 },
     models,
   })
   const docs = [
-    docOf(NOW, { c: rowOf(10), a: rowOf(20) }),
-    docOf(NOW - DAY_MS, { b: rowOf(40), a: rowOf(30) }),
+    docOf(NOW, { c: rowOf(10), a: rowOf(20, 1) }),
+    docOf(NOW - DAY_MS, { b: rowOf(40, 2), a: rowOf(30, 1) }),
   ]
-  const prices = { a: { input: 1e6, output: 1e6 }, b: { input: 2e6, output: 2e6 } }
   const dates = docs.map(({ date }) => date)
   expect(pastDays(docs, dates, { prices })).toEqual({
     tokens: 140,
@@ -432,6 +473,15 @@ test('a history lists its models, the most used first, with a cost from the know
     ],
     cost: 130,
   })
+})
+
+test('what a free model costs is shown as dollars, and what is not known is not shown', () => {
+  const row = { ...newDayRow(), requests: 1, charged: 9, prompt: 9 }
+  const doc = { ...newDay(dateOf(NOW)), total: row, models: { free: row } }
+  const cells = (prices: Record<string, Price>) =>
+    String(pastCard(pastDays([doc], [doc.date], { prices })))
+  expect(cells({ free: { input: 0, output: 0 } })).toContain('<td class="n">$0.00</td>')
+  expect(cells({})).not.toContain('$')
 })
 
 test('a user line has the limit with the highest share, the blocks in force and a report that differs much', () => {
@@ -449,6 +499,7 @@ test('the limit with the highest share may be one of requests, or of all models'
     at: NOW - 7,
     tokens: 800,
     requests: 6,
+    monthCost: 0,
     nearest: { model: 'a', share: 0.6 },
     blocked: [],
     overReservation: 0,
@@ -464,7 +515,7 @@ test('the limit with the highest share may be one of requests, or of all models'
 
 test('a limit of a minute is not shown in the list', () => {
   const user = withRows({ a: { ...newRow(), charged: 300, requests: 1 } })
-  const windows = windowsOf({ tokens: 300, requests: 1 }, NOW, 'minute')
+  const windows = windowsOf(amounts(1, 300), NOW, 'minute')
   user.usage.models = { a: { row: { requests: 1, charged: 300 }, windows } }
   const limits = { default: { tokensPerMinute: 300 }, models: {} }
   expect(userLine(user, { ...terms, limits }, NOW).nearest).toBeUndefined()
@@ -472,20 +523,23 @@ test('a limit of a minute is not shown in the list', () => {
 
 describe('a day of a user', () => {
   const row = { ...newRow(), requests: 2, charged: 300, prompt: 200, reserved: 100 }
-  const user = withRows({ a: row, b: { ...row, charged: 400 } })
+  const costs = { cost: 500_000, reservedCost: 100_000 }
+  const user = withRows({ a: { ...row, ...costs }, b: { ...row, charged: 400 } })
   const day = (tokens: number, requests: number) => [
-    { unit: 'requests', window: 'day', used: requests, limit: 10 },
-    { unit: 'tokens', window: 'day', used: tokens, limit: 1000 },
+    { unit: 'requests', window: 'day', used: requests, reserved: 0, limit: 10 },
+    { unit: 'tokens', window: 'day', used: tokens, reserved: 0, limit: 1000 },
   ]
 
-  test('has its models, the most used first, with their cost', () => {
+  test('has its models, the most used first, with what ended of them and its cost', () => {
     expect(userDay(user, terms, NOW)).toMatchObject({
-      tokens: 700,
+      tokens: 500,
+      reserved: 200,
+      cost: 400_000,
       requests: 4,
       uses: [],
       models: [
-        { model: 'b', tokens: 400, requests: 2, uses: day(400, 2), cost: undefined },
-        { model: 'a', tokens: 300, requests: 2, uses: day(300, 2), cost: 400e-6 },
+        { model: 'b', tokens: 300, reserved: 100, uses: day(400, 2), cost: undefined },
+        { model: 'a', tokens: 200, reserved: 100, uses: day(300, 2), cost: 400_000 },
       ],
     })
     const both = { ...terms, limits: { ...terms.limits, total: limits } }
@@ -505,15 +559,15 @@ describe('a day of a user', () => {
   ] as const)(
     'tells a minute where there is a limit of it: %s, %i ms later',
     (unit, later, used) => {
-      const minute = windowsOf({ tokens: 9, requests: 1 }, NOW, 'minute')
+      const minute = windowsOf(amounts(1, 9), NOW, 'minute')
       const models = { ...user.usage.models }
       models['a'] = { row, windows: { ...models['a']?.windows, ...minute } }
       const one = { ...user, usage: { ...user.usage, models } }
       const byMinute = { default: { [`${unit}PerMinute`]: 5 }, models: {} }
       const day = userDay(one, { ...terms, limits: byMinute }, NOW + later)
       expect(day.models.map(({ model, uses }) => [model, uses])).toEqual([
-        ['b', [{ unit, window: 'minute', used: 0, limit: 5 }]],
-        ['a', [{ unit, window: 'minute', used, limit: 5 }]],
+        ['b', [{ unit, window: 'minute', used: 0, reserved: 0, limit: 5 }]],
+        ['a', [{ unit, window: 'minute', used, reserved: 0, limit: 5 }]],
       ])
     },
   )

@@ -106,6 +106,35 @@ test('a message is answered, the numbers change, and a block is shown until it i
   await expect.poll(() => page.getByRole('alert').count()).toBe(0)
 })
 
+test('what a running request reserves is shown apart from what was used', async () => {
+  const { page, complaints } = await open()
+  const value = (id: string) => page.locator(`#${id}`)
+  const usage = {
+    'openai/gpt-oss-20b': {
+      ...{ tokensUsedDay: 45, tokensReservedDay: 2652, tokensRemainingDay: 197_303 },
+      ...{ requestsDay: 2, resetAt: Date.now() + 3_600_000 },
+    },
+  }
+  const answers = [
+    usage,
+    { 'openai/gpt-oss-20b': { ...usage['openai/gpt-oss-20b'], tokensReservedDay: 0 } },
+  ]
+  await page.route('**/api/tracking/sync', (route) =>
+    route.fulfill({ json: { success: true, usage: answers.shift() ?? {}, blocked: [] } }),
+  )
+  await synced(page, 2000)
+  await expect.poll(() => value('used').textContent()).toBe('45 tokens in 2 requests')
+  expect(await value('held').textContent()).toMatch(/Reserved while it runs\s+2,652 tokens/)
+  expect(await value('left').textContent()).toBe('197,303')
+  const meter = page.getByRole('meter')
+  expect(await meter.evaluate((of: HTMLMeterElement) => [of.value, of.max])).toEqual([
+    197_303, 200_000,
+  ])
+  await synced(page, 300_000)
+  await expect.poll(() => value('held').isVisible()).toBe(false)
+  expect(complaints).toEqual([])
+})
+
 test('it fits a phone and can be used with the keyboard alone', async () => {
   const { page } = await open()
   await page.setViewportSize({ width: 320, height: 640 })

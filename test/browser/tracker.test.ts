@@ -317,7 +317,10 @@ describe('several tabs', () => {
     const second = await Tab.open(context)
     site.blocked = [{ model: '*', reason: 'Spam.' }]
     site.usage = {
-      [MODEL]: { tokensUsedDay: 5, tokensRemainingDay: 10, requestsDay: 1, resetAt: MIDNIGHT },
+      [MODEL]: {
+        ...{ tokensUsedDay: 5, tokensReservedDay: 3, tokensRemainingDay: 10 },
+        ...{ requestsDay: 1, resetAt: MIDNIGHT },
+      },
     }
     await first.syncsAfter(2 * SECOND)
     expect(await second.seen('blocked')).toEqual(site.blocked)

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { readConfig, type Vars } from '../../src/config/config.ts'
 import { ApiError } from '../../src/errors.ts'
 import { createGate, type Entrant } from '../../src/gateway/gate.ts'
+import { createRefusalCounter } from '../../src/gateway/refusal-counts.ts'
 import type { Admit, Admitted, Command, Refusal } from '../../src/ledger/commands.ts'
 import type { FallbackStore } from '../../src/store/fallback/store.ts'
 import { NewerError, StoreError } from '../../src/store/store.ts'
@@ -20,7 +21,7 @@ const ADMITTED: Admitted = {
       of: 'user',
       model: 'a/one',
       limits: { tokensPerDay: 200_000 },
-      used: { day: { tokens: 100, requests: 1 } },
+      used: { day: { tokens: 100, requests: 1, usd: 0 } },
     },
   ],
 }
@@ -47,9 +48,17 @@ const storeOf = (admit: (command: Admit) => Promise<Admitted | Refusal>) => ({
       : Promise.reject(new Error('The gate only admits.'))) as FallbackStore['execute'],
 })
 
-/** A gate with a store that returns `answer`. The test sets the clock. */
 const log = createLog({ level: 'silent', format: 'json', write: () => undefined })
 
+const gateOf = (store: ReturnType<typeof storeOf>, now: () => number, vars: Vars = {}) =>
+  createGate({ config: readConfig(vars, 'node'), now, log }, store, createRefusalCounter(now))
+
+/** A request whose client sent a maximum of completion tokens, so that its reservation is not cut. */
+const of = (tokens: number): Entrant['reservation'] => ({ tokens, completion: 0, sent: 0 })
+
+type Asking = Partial<Entrant> & { user?: string; reserved?: number }
+
+/** A gate with a store that returns `answer`. The test sets the clock. */
 function world(vars: Vars = {}) {
   const asked: Admit[] = []
   const state: { now: number; answer: Admitted | Refusal } = { now: NOON, answer: ADMITTED }
@@ -57,10 +66,11 @@ function world(vars: Vars = {}) {
     asked.push(command)
     return Promise.resolve(state.answer)
   })
-  const gate = createGate({ config: readConfig(vars, 'node'), now: () => state.now, log }, store)
-  const enter = (fields: Partial<Entrant> & { user?: string } = {}) => {
-    const { user = 'alice', ...entrant } = fields
-    return gate({ id: 'id', caller: { id: user }, model: 'a/one', reserved: 100, ...entrant })
+  const gate = gateOf(store, () => state.now, vars)
+  const enter = (fields: Asking = {}) => {
+    const { user = 'alice', reserved = 100, ...entrant } = fields
+    const reservation = of(reserved)
+    return gate({ id: 'id', caller: { id: user }, model: 'a/one', reservation, ...entrant })
   }
   const refusal = async (fields?: Parameters<typeof enter>[0]): Promise<ApiError> => {
     const error: unknown = await enter(fields).then(
@@ -89,6 +99,8 @@ test('asks the store with everything that it needs, and passes its answer on', a
       ip: '192.0.2.7',
       model: 'a/one',
       reserved: 100,
+      completion: 0,
+      maximum: 0,
       now: NOON,
       lasts: 60_000,
       limits: { model: row(3), total: row(2) },
@@ -123,11 +135,11 @@ test('reports the limits of the answer, with any configuration', async () => {
     GLOBAL_LIMITS: '{}',
   })
   state.answer = SPENT
-  expect((await refusal()).message).toContain('50 of your 200,000 tokens a day')
+  expect((await refusal()).message).toContain('50 tokens of your 200,000 tokens a day')
   state.now += 2000
   state.answer = { ...MINUTE, of: 'everyone', model: 'b/two' }
   expect((await refusal()).message).toContain(
-    "of b/two, and 50 of everyone's 1,000 tokens a minute",
+    "of b/two, and 50 tokens of everyone's 1,000 tokens a minute",
   )
 })
 
@@ -137,8 +149,8 @@ test.each([
 ])('passes on that %s, and does not remember it', async (_, error) => {
   let calls = 0
   const failing = storeOf(() => (calls++, Promise.reject(error)))
-  const gate = createGate({ config: readConfig({}, 'node'), now: () => NOON, log }, failing)
-  const entrant = { id: 'id', caller: { id: 'alice' }, model: 'a/one', reserved: 100 }
+  const gate = gateOf(failing, () => NOON)
+  const entrant = { id: 'id', caller: { id: 'alice' }, model: 'a/one', reservation: of(100) }
   await expect(gate(entrant)).rejects.toBe(error)
   await expect(gate(entrant)).rejects.toBe(error)
   expect(calls).toBe(2)
@@ -190,13 +202,13 @@ test('remembers from the time of the answer, also of a slow store', async () => 
     now += 1500
     return Promise.resolve(BLOCKED)
   })
-  const gate = createGate({ config: readConfig({}, 'node'), now: () => now, log }, slow)
-  const entrant = { id: 'id', caller: { id: 'alice' }, model: 'a/one', reserved: 100 }
+  const gate = gateOf(slow, () => now)
+  const entrant = { id: 'id', caller: { id: 'alice' }, model: 'a/one', reservation: of(100) }
   for (let i = 0; i < 8; i += 1, now += 500) await gate(entrant).catch(() => undefined)
   expect(asked).toEqual([NOON, NOON + 3500])
 })
 
-test.each<[string, Refusal, Partial<Entrant> & { user?: string }]>([
+test.each<[string, Refusal, Asking]>([
   ['another user', BLOCKED, { user: 'bob' }],
   ['another user', SPENT, { user: 'bob' }],
   ['another model', BLOCKED, { model: 'b/two' }],
@@ -231,8 +243,8 @@ test.each<[string, Refusal, number]>([
 test('shows a larger request its own amount', async () => {
   const { state, refusal } = world()
   state.answer = SPENT
-  expect((await refusal()).message).toContain('asks for up to 100 tokens')
-  expect((await refusal({ reserved: 5000 })).message).toContain('asks for up to 5,000 tokens')
+  expect((await refusal()).message).toContain('may need up to 100 tokens')
+  expect((await refusal({ reserved: 5000 })).message).toContain('may need up to 5,000 tokens')
 
   state.now += 5000
   state.answer = MINUTE
@@ -246,13 +258,13 @@ test('counts one request for any number of tokens', async () => {
   const { state, refusal } = world()
   state.answer = { ...SPENT, unit: 'requests', limit: 10, used: 10, asked: 1 }
   for (const reserved of [100, 5000]) {
-    expect((await refusal({ reserved })).message).toContain('asks for 1 request of')
+    expect((await refusal({ reserved })).message).toContain('All of your 10 requests')
   }
 })
 
 test('remembers a block and a limit at once', async () => {
   const { state, asked, refusal, enter } = world()
-  state.answer = SPENT
+  state.answer = { ...SPENT, asked: 1000 }
   await refusal({ reserved: 1000 })
   state.answer = BLOCKED
   expect((await refusal({ reserved: 10 })).code).toBe('user_blocked')
@@ -266,12 +278,93 @@ test('remembers a block and a limit at once', async () => {
 
 test('uses a smaller refused request also for larger ones', async () => {
   const { state, asked, refusal } = world()
-  state.answer = SPENT
+  state.answer = { ...SPENT, asked: 1000 }
   await refusal({ reserved: 1000 })
+  state.answer = { ...SPENT, asked: 400 }
   await refusal({ reserved: 400 })
   await refusal({ reserved: 500 })
   await refusal({ reserved: 1000 })
   expect(asked.map(({ reserved }) => reserved)).toEqual([1000, 400])
+})
+
+/** A request whose client sent no maximum: 100 tokens of a prompt, and up to 2,500 of each completion. */
+const open = (prompt: number, count = 1): Entrant['reservation'] => ({
+  tokens: prompt + count * 2500,
+  completion: count * 2500,
+  room: { field: 'max_completion_tokens', isNull: false, completions: count, tokens: 2500 },
+})
+const USD: Limit = { ...SPENT, unit: 'usd', limit: 1_000_000, used: 900_000 }
+const PRICES = { MODEL_PRICES: '{"a/one":{"input":1,"output":2}}' }
+
+test.each<[string, Limit, Entrant['reservation'], Entrant['reservation'], boolean]>([
+  ['the same', { ...SPENT, asked: 456 }, open(200), open(200), true],
+  ['a larger prompt', { ...SPENT, asked: 456 }, open(200), open(201), true],
+  ['a smaller prompt', { ...SPENT, asked: 456 }, open(200), open(199), false],
+  ['more completions', { ...SPENT, asked: 456 }, open(200), open(100, 2), true],
+  ['a maximum that is larger than the least', { ...SPENT, asked: 456 }, open(200), of(456), true],
+  ['a maximum that is smaller', { ...SPENT, asked: 456 }, open(200), of(455), false],
+  ['no maximum after a large one', { ...SPENT, asked: 2700 }, of(2700), open(200), false],
+  ['no maximum after a small one', { ...SPENT, asked: 456 }, of(456), open(200), true],
+  // A minute is not fitted, so all of the default is asked for.
+  [
+    'a minute: a smaller prompt',
+    { ...MINUTE, limit: 9000, asked: 2700 },
+    open(200),
+    open(199),
+    false,
+  ],
+  ['a minute: the same', { ...MINUTE, limit: 9000, asked: 2700 }, open(200), open(200), true],
+  // A minute of less than the default is.
+  ['a short minute: the same', { ...MINUTE, asked: 456 }, open(200), open(200), true],
+  ['a short minute: a smaller prompt', { ...MINUTE, asked: 456 }, open(200), open(199), false],
+  // A minute that fits this request is no hint of one that does not.
+  [
+    'a minute: a larger prompt',
+    { ...MINUTE, limit: 2750, asked: 2700 },
+    open(200),
+    open(251),
+    false,
+  ],
+  // The plan allows 100 completion tokens.
+  ['a plan: the same', { ...SPENT, maximum: 100, asked: 300 }, open(200), open(200), true],
+  ['a plan: a smaller prompt', { ...SPENT, maximum: 100, asked: 300 }, open(200), open(199), false],
+  [
+    'a plan: more, with less prompt',
+    { ...SPENT, maximum: 100, asked: 300 },
+    open(200),
+    open(99, 2),
+    false,
+  ],
+  [
+    'a plan and a minute',
+    { ...MINUTE, limit: 9000, maximum: 500, asked: 700 },
+    open(200),
+    open(199),
+    false,
+  ],
+  // Money: $1 a million tokens of input, $2 of output.
+  ['dollars: the same', { ...USD, asked: 712_000 }, open(200), open(200), true],
+  ['dollars: a smaller prompt', { ...USD, asked: 712_000 }, open(200), open(199), false],
+  ['dollars: more tokens for less money', { ...USD, asked: 712_000 }, open(200), of(711), false],
+  ['dollars: as much money', { ...USD, asked: 712_000 }, open(200), of(712), true],
+])(
+  'a refusal is remembered only for requests that cannot fit either: %s',
+  async (...[, answer, first, second, isRefused]) => {
+    const { state, asked, refusal } = world(PRICES)
+    state.answer = answer
+    await refusal({ reservation: first })
+    await refusal({ reservation: second })
+    expect(asked).toHaveLength(isRefused ? 1 : 2)
+  },
+)
+
+test('a remembered refusal tells the smallest request that fits, in the unit of the limit', async () => {
+  const { state, asked, refusal } = world(PRICES)
+  state.answer = { ...SPENT, asked: 456 }
+  await refusal({ reservation: open(200) })
+  expect((await refusal({ reservation: open(300) })).message).toContain(' 556 tokens of a/one')
+  expect((await refusal({ reservation: open(300, 2) })).message).toContain(' 812 tokens of a/one')
+  expect(asked).toHaveLength(1)
 })
 
 test('notices a lifted block within two seconds', async () => {
@@ -308,7 +401,7 @@ test('remembers a thousand refusals, and forgets the oldest first', async () => 
 
 test('asks the store each time about one model too many', async () => {
   const { state, asked, refusal } = world()
-  state.answer = { ok: false, reason: 'models' }
+  state.answer = { ok: false, reason: 'models', window: 'day' }
   await refusal()
   const error = await refusal()
   expect(asked).toHaveLength(2)
@@ -335,89 +428,146 @@ test.each<[Refusal, string]>([
 const NO_RETRY = { 'x-should-retry': 'false' }
 const requests = { unit: 'requests', limit: 1000, used: 1000, asked: 1 } as const
 
+const AT_MIDNIGHT = 'They reset in 12 hours, at 2026-11-23T00:00:00Z.'
+const AT_MINUTE = 'They reset in 20 seconds, at 2026-11-22T12:00:20Z.'
+const NEVER = 'Waiting will not help: this is more than the whole limit.'
+const FEWER = 'Ask for fewer completion tokens, or send less text.'
+const HOUR: Partial<Limit> = { window: 'hour', resetAt: NOON + 3_600_000 }
+
 test.each<[string, Partial<Limit>, string, object, string]>([
   [
     'the tokens of the day',
     {},
     'insufficient_quota',
     NO_RETRY,
-    'This request asks for up to 100 tokens of a/one, and 50 of your 200,000 tokens a day are left. They reset at 2026-11-23T00:00:00Z.',
+    `This request may need up to 100 tokens of a/one, and 50 tokens of your 200,000 tokens a day are left. ${AT_MIDNIGHT}`,
   ],
   [
     'the requests of the day',
     requests,
     'insufficient_quota',
     NO_RETRY,
-    'This request asks for 1 request of a/one, and 0 of your 1,000 requests a day are left. They reset at 2026-11-23T00:00:00Z.',
+    `All of your 1,000 requests a day of a/one are used. ${AT_MIDNIGHT}`,
+  ],
+  [
+    'no requests at all',
+    { ...requests, limit: 0, used: 0 },
+    'insufficient_quota',
+    NO_RETRY,
+    'All of your 0 requests a day of a/one are used. Waiting will not help: the limit allows none.',
   ],
   [
     'all models together',
     { model: '*' },
     'insufficient_quota',
     NO_RETRY,
-    'This request asks for up to 100 tokens of all models together, and 50 of your 200,000 tokens a day are left. They reset at 2026-11-23T00:00:00Z.',
+    `This request may need up to 100 tokens of all models together, and 50 tokens of your 200,000 tokens a day are left. ${AT_MIDNIGHT}`,
   ],
   [
     'more than the whole day',
     { asked: 300_000 },
     'insufficient_quota',
     NO_RETRY,
-    'This request asks for up to 300,000 tokens of a/one, and 50 of your 200,000 tokens a day are left. They reset at 2026-11-23T00:00:00Z.',
+    `This request may need up to 300,000 tokens of a/one, and 50 tokens of your 200,000 tokens a day are left. ${NEVER} ${FEWER}`,
   ],
   [
     'a day that was overshot',
     { used: 250_000 },
     'insufficient_quota',
     NO_RETRY,
-    'This request asks for up to 100 tokens of a/one, and 0 of your 200,000 tokens a day are left. They reset at 2026-11-23T00:00:00Z.',
+    `This request may need up to 100 tokens of a/one, and 0 tokens of your 200,000 tokens a day are left. ${AT_MIDNIGHT}`,
   ],
   [
     'the day of everyone',
     { of: 'everyone', model: '*' },
     'global_quota',
     NO_RETRY,
-    "This request asks for up to 100 tokens of all models together, and 50 of everyone's 200,000 tokens a day are left. They reset at 2026-11-23T00:00:00Z.",
+    `This request may need up to 100 tokens of all models together, and 50 tokens of everyone's 200,000 tokens a day are left. ${AT_MIDNIGHT}`,
   ],
   [
     'the tokens of the minute',
     MINUTE,
     'rate_limit_exceeded',
     { 'retry-after': '20' },
-    'This request asks for up to 100 tokens of a/one, and 50 of your 1,000 tokens a minute are left. They reset at 2026-11-22T12:00:20Z.',
+    `This request may need up to 100 tokens of a/one, and 50 tokens of your 1,000 tokens a minute are left. ${AT_MINUTE}`,
   ],
   [
     'the requests of the minute',
     { ...MINUTE, ...requests },
     'rate_limit_exceeded',
     { 'retry-after': '20' },
-    'This request asks for 1 request of a/one, and 0 of your 1,000 requests a minute are left. They reset at 2026-11-22T12:00:20Z.',
+    `All of your 1,000 requests a minute of a/one are used. ${AT_MINUTE}`,
   ],
   [
     'the minute of everyone',
     { ...MINUTE, of: 'everyone' },
     'rate_limit_exceeded',
     { 'retry-after': '20' },
-    "This request asks for up to 100 tokens of a/one, and 50 of everyone's 1,000 tokens a minute are left. They reset at 2026-11-22T12:00:20Z.",
+    `This request may need up to 100 tokens of a/one, and 50 tokens of everyone's 1,000 tokens a minute are left. ${AT_MINUTE}`,
   ],
   [
     'more than a whole minute',
     { ...MINUTE, asked: 1001 },
     'rate_limit_exceeded',
     NO_RETRY,
-    'This request asks for up to 1,001 tokens of a/one, and 50 of your 1,000 tokens a minute are left. They reset at 2026-11-22T12:00:20Z.',
+    `This request may need up to 1,001 tokens of a/one, and 50 tokens of your 1,000 tokens a minute are left. ${NEVER} ${FEWER}`,
+  ],
+  [
+    'the hour',
+    HOUR,
+    'rate_limit_exceeded',
+    { 'retry-after': '3600' },
+    'This request may need up to 100 tokens of a/one, and 50 tokens of your 200,000 tokens an hour are left. They reset in 60 minutes, at 2026-11-22T13:00:00Z.',
+  ],
+  [
+    'the week',
+    { window: 'week', resetAt: NOON + 6.5 * 86_400_000 },
+    'insufficient_quota',
+    NO_RETRY,
+    'This request may need up to 100 tokens of a/one, and 50 tokens of your 200,000 tokens a week are left. They reset in 7 days, at 2026-11-29T00:00:00Z.',
+  ],
+  [
+    'the dollars of the month',
+    { ...USD, window: 'month', asked: 100_001, resetAt: Date.UTC(2026, 11) },
+    'insufficient_quota',
+    NO_RETRY,
+    'This request may need up to $0.000101 of a/one, and $0.0001 of your $0.001 a month is left. It resets in 9 days, at 2026-12-01T00:00:00Z.',
+  ],
+  [
+    'more dollars than the whole hour',
+    { ...HOUR, ...USD, ...HOUR, limit: 2_500_000_000, used: 0, asked: 3_000_000_000 },
+    'rate_limit_exceeded',
+    NO_RETRY,
+    `This request may need up to $3 of a/one, and $2.5 of your $2.5 an hour is left. ${NEVER} ${FEWER}`,
   ],
 ])(
-  'reports the requested amount, the rest and the reset: %s',
+  'reports what is needed, the rest and the reset: %s',
   async (_, fields, code, headers, message) => {
-    const { state, refusal } = world()
-    state.answer = { ...SPENT, ...fields }
-    const reserved = state.answer.unit === 'tokens' ? state.answer.asked : 7
+    const { state, refusal } = world(PRICES)
+    const answer = { ...SPENT, ...fields }
+    state.answer = answer
+    // A token of input costs 1,000 nano-USD, which does not give every amount.
+    const tokens = { requests: 7, tokens: answer.asked, usd: answer.asked / 1000 }[answer.unit]
+    const reserved = Math.floor(tokens)
     const error = await refusal({ reserved })
     expect(error).toMatchObject({ code, status: 429, message, headers })
     expect(Object.keys(error.headers)).toEqual(Object.keys(headers))
-    expect(await refusal({ reserved })).toEqual(error)
+    if (Number.isInteger(tokens)) expect(await refusal({ reserved })).toEqual(error)
   },
 )
+
+test('a request without a maximum is told what it needs at least, and what to do if waiting does not help', async () => {
+  const { state, refusal } = world()
+  state.answer = { ...SPENT, asked: 456 }
+  expect((await refusal({ reservation: open(200) })).message).toBe(
+    `This request needs at least 456 tokens of a/one, and 50 tokens of your 200,000 tokens a day are left. ${AT_MIDNIGHT}`,
+  )
+  state.now += 2000
+  state.answer = { ...SPENT, limit: 400, used: 0, asked: 456 }
+  expect((await refusal({ reservation: open(200) })).message).toBe(
+    `This request needs at least 456 tokens of a/one, and 400 tokens of your 400 tokens a day are left. ${NEVER} Send less text.`,
+  )
+})
 
 test.each([
   [MINUTE.resetAt - 1, '1'],

@@ -662,13 +662,13 @@ describe.each(KINDS)('on %s', (kind) => {
       // The user's own limit is reached, but not everyone's.
       expect(await call('a-user')).toMatchObject({
         status: 429,
-        answer: expect.stringContaining('0 of your 2 requests a day') as string,
+        answer: expect.stringContaining('All of your 2 requests a day') as string,
       })
       world.upstream.on(MODEL, {})
       expect(await call('another')).toMatchObject({ status: 200 })
       expect(await call('a-third')).toMatchObject({
         status: 429,
-        answer: expect.stringContaining("0 of everyone's 1 requests a day") as string,
+        answer: expect.stringContaining("All of everyone's 1 request a day") as string,
       })
     },
   )
@@ -852,7 +852,7 @@ describe.each(KINDS)('on %s', (kind) => {
       { max_tokens: 500 },
       429,
       'insufficient_quota',
-      /asks for up to \d+ tokens of openai\/gpt-oss-20b, and 300 of your 300 tokens a day are left. They reset at 20/,
+      /may need up to \d+ tokens of openai\/gpt-oss-20b, and 300 tokens of your 300 tokens a day are left. Waiting will not help/,
     ],
     [
       'requests of the day',
@@ -860,7 +860,7 @@ describe.each(KINDS)('on %s', (kind) => {
       {},
       429,
       'insufficient_quota',
-      /asks for 1 request/,
+      /All of your 0 requests a day of openai\/gpt-oss-20b are used. Waiting will not help/,
     ],
     [
       'tokens of all models',
@@ -884,7 +884,7 @@ describe.each(KINDS)('on %s', (kind) => {
       {},
       429,
       'global_quota',
-      /0 of everyone's 0 requests/,
+      /All of everyone's 0 requests/,
     ],
     [
       'tokens of a minute, more than it ever has',
@@ -1020,7 +1020,10 @@ describe('the headers of what is left', () => {
       limits: [
         {
           ...{ of: 'user', model: MODEL, limits: { tokensPerMinute: 70, requestsPerDay: 7 } },
-          used: { minute: { requests: 2, tokens: 90 }, day: { requests: 3, tokens: 4 } },
+          used: {
+            minute: { requests: 2, tokens: 90, usd: 0 },
+            day: { requests: 3, tokens: 4, usd: 0 },
+          },
         },
         { of: 'user', model: '*', limits: { tokensPerDay: 5 }, used: {} },
         { of: 'everyone', model: MODEL, limits: { tokensPerDay: 6 }, used: {} },
@@ -1030,6 +1033,36 @@ describe('the headers of what is left', () => {
       '"requests-day";q=7;w=86400, "tokens-minute";q=70;qu="tokens";w=60',
     )
     expect(headers.get('ratelimit')).toBe('"requests-day";r=4;t=43180, "tokens-minute";r=0;t=40')
+  })
+
+  test('have each window by its own length, and dollars as integers of at most 15 digits', async () => {
+    const used = { requests: 1, tokens: 30, usd: 1_500_001 }
+    const headers = await headersOf({
+      ok: true,
+      at,
+      limits: [
+        {
+          ...{ of: 'user', model: MODEL },
+          limits: { usdPerMonth: 1e15, tokensPerWeek: 40, usdPerDay: 2_000_000, tokensPerHour: 50 },
+          used: { month: used, week: used, day: used, hour: used },
+        },
+      ],
+    })
+    // November has 30 days. Noon of Sunday the 22nd is 12 hours before the end of the week.
+    const policies = [
+      '"usd-month";q=1000000000000;qu="micro-usd";w=2592000',
+      '"tokens-week";q=40;qu="tokens";w=604800',
+      '"usd-day";q=2000;qu="micro-usd";w=86400',
+      '"tokens-hour";q=50;qu="tokens";w=3600',
+    ]
+    expect(headers.get('ratelimit-policy')).toBe(policies.join(', '))
+    const standings = [
+      '"usd-month";r=999999998499;t=734380',
+      '"tokens-week";r=10;t=43180',
+      '"usd-day";r=499;t=43180',
+      '"tokens-hour";r=20;t=3580',
+    ]
+    expect(headers.get('ratelimit')).toBe(standings.join(', '))
   })
 
   test.each<[string, Admitted]>([

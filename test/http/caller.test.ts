@@ -31,7 +31,7 @@ async function identify({ headers = {}, body }: Request, vars: Vars = {}) {
   const app = new Hono<AppEnv>()
   const who = createIdentify(platform(vars))
   app.get('/', async (c) => c.json(await who(c, body)))
-  app.onError((error, c) => errorResponse(c, asApiError(error)))
+  app.onError((error, c) => errorResponse(c, asApiError(error), undefined))
   const answer = await app.request('/', { headers })
   return { status: answer.status, json: (await answer.json()) as unknown }
 }

@@ -12,6 +12,7 @@ import {
 } from '../../src/config/config.ts'
 import { TABLE, type Row } from '../../src/config/variables.ts'
 import { LIMITS } from '../../src/ledger/policy.ts'
+import { GROQ_PRICES } from '../../src/providers/groq-prices.ts'
 
 const PLATFORMS = ['edge', 'node'] as const
 
@@ -28,9 +29,12 @@ function problems(vars: Vars, platform: Platform = 'node'): string[] {
 
 const on = (vars: Vars) => readConfig(vars, 'node')
 
+const KNOWN_PRICES: Config['prices'] = Object.assign({}, ...GROQ_PRICES.map(({ prices }) => prices))
+
 const DEFAULTS: Config = {
   groqKey: undefined,
   groqUrl: 'https://api.groq.com',
+  helpUrl: undefined,
   defaultModel: 'openai/gpt-oss-20b',
   adminKey: undefined,
   userHashSecret: undefined,
@@ -66,9 +70,9 @@ const DEFAULTS: Config = {
   onClientAbort: 'drain',
   onStoreDown: 'open',
   storeTimeoutMs: 300,
-  retention: { userDays: 7, historyDays: 90, eventsKept: 10_000 },
+  retention: { userDays: 35, historyDays: 90, eventsKept: 10_000 },
   statsDays: 2,
-  prices: {},
+  prices: KNOWN_PRICES,
   port: 8787,
   logLevel: 'info',
 }
@@ -119,6 +123,7 @@ test('reads every variable', () => {
       GROQ_API_KEY: ' gsk_key ',
       GROQ_BASE_URL: 'http://localhost:9000/base//',
       DEFAULT_MODEL: 'a/one',
+      HELP_URL: 'https://example.com/help',
       ADMIN_KEY: '0123456789abcdef',
       USER_HASH_SECRET: 's',
       USER_TOKENS: ' signed, any,,any',
@@ -162,6 +167,7 @@ test('reads every variable', () => {
   expect(config).toEqual({
     groqKey: 'gsk_key',
     groqUrl: 'http://localhost:9000/base',
+    helpUrl: 'https://example.com/help',
     defaultModel: 'a/one',
     adminKey: '0123456789abcdef',
     userHashSecret: 's',
@@ -194,8 +200,9 @@ test('reads every variable', () => {
     retention: { userDays: 14, historyDays: 16, eventsKept: 0 },
     statsDays: 15,
     prices: {
-      'a/one': { input: 0.075, cached: 0.0375, output: 0.3 },
-      constructor: { input: 0, output: 100_000 },
+      ...KNOWN_PRICES,
+      'a/one': { input: 75_000, cached: 37_500, output: 300_000 },
+      constructor: { input: 0, output: 100_000_000_000 },
     },
     host: '::1',
     basePath: '/a/weir',
@@ -235,9 +242,10 @@ const WRONG: Vars = {
   KV_REST_API_URL: 'https://a.upstash.io',
   UPSTASH_REDIS_REST_URL: 'https://a.upstash.io',
   REDIS_URL: 'localhost:6379',
-  MODEL_LIMITS: '{"*":{}}',
+  MODEL_LIMITS: '{"*":{"tokens":1}}',
   GLOBAL_LIMITS: '[]',
   MODEL_PRICES: '0.1',
+  HELP_URL: 'ask us',
   CAP: 'loose',
   IP_STORAGE: 'yes',
   TRUST_PROXY: 'true',
@@ -397,8 +405,8 @@ test.each([
   ['broken JSON', '{"*":{"tokensPerDay":1,"requestsPerDay":1}'],
   ['a list', '[]'],
   ['a number as row', '{"*":5}'],
-  ['a missing amount', '{"*":{"tokensPerDay":1}}'],
-  ['an unknown key', '{"*":{"tokensPerDay":1,"requestsPerDay":1,"tokensPerHour":1}}'],
+  ['an unknown window', '{"*":{"tokensPerDay":1,"requestsPerDay":1,"tokensPerYear":1}}'],
+  ['an unknown unit', '{"*":{"tokensPerDay":1,"requestsPerDay":1,"eurPerDay":1}}'],
   ['another case', '{"*":{"tokensPerDay":1,"requestsPerDay":1,"TokensPerMinute":1}}'],
   ['a text as amount', '{"*":{"tokensPerDay":"1","requestsPerDay":1}}'],
   ['a negative amount', '{"*":{"tokensPerDay":-1,"requestsPerDay":1}}'],
@@ -406,7 +414,13 @@ test.each([
   ['null', '{"*":{"tokensPerDay":1,"requestsPerDay":1,"tokensPerMinute":null}}'],
   ['too much', '{"*":{"tokensPerDay":1e14,"requestsPerDay":1}}'],
   ['infinity', '{"*":{"tokensPerDay":1e999,"requestsPerDay":1}}'],
-  ['a wrong row beside a right one', '{"*":{"tokensPerDay":1,"requestsPerDay":1},"a":{}}'],
+  ['half a request an hour', '{"*":{"tokensPerDay":1,"requestsPerHour":0.5}}'],
+  ['less than no money', '{"*":{"tokensPerDay":1,"usdPerMonth":-0.01}}'],
+  ['more money than is counted exactly', '{"*":{"tokensPerDay":1,"usdPerMonth":1000000.01}}'],
+  ['seven decimals of a dollar', '{"*":{"tokensPerDay":1,"usdPerDay":0.0000001}}'],
+  ['seven decimals of many dollars', '{"*":{"tokensPerDay":1,"usdPerDay":999999.0000001}}'],
+  ['money as a text', '{"*":{"tokensPerDay":1,"usdPerDay":"$5"}}'],
+  ['a wrong row beside a right one', '{"*":{"tokensPerDay":1,"requestsPerDay":1},"a":{"usd":1}}'],
 ])('refuses limits with %s, and reports that once', (_, value) => {
   expect(problems({ MODEL_LIMITS: value })).toEqual([
     expect.stringContaining('MODEL_LIMITS must be JSON like {"*":{'),
@@ -428,11 +442,11 @@ test.each([
   ['{"*":[]}', /\(at \*\)\.$/],
   ['{"*":null}', /\(at \*\)\.$/],
   ['{"__proto__":{"tokensPerDay":1,"requestsPerDay":1}}', /\(at __proto__\)\.$/],
-  ['{"*":{"tokensPerDay":1}}', /\(at \*\.requestsPerDay\)\.$/],
   ['{"*":{"tokensPerDay":1,"requestsPerDay":null}}', /\(at \*\.requestsPerDay\)\.$/],
   ['{"*":{"tokensPerDay":1.5,"requestsPerDay":1}}', /\(at \*\.tokensPerDay\)\.$/],
   ['{"*":{"tokensPerDay":1,"requestsPerDay":1,"__proto__":1}}', /\(at \*\)\.$/],
-  ['{"*":{"tokensPerDay":1,"requestsPerDay":1,"tokensPerWeek":1}}', /\(at \*\)\.$/],
+  ['{"*":{"tokensPerDay":1,"requestsPerDay":1,"tokensPerYear":1}}', /\(at \*\)\.$/],
+  ['{"*":{"usdPerDay":1},"a":{"usdPerWeek":0.0000001}}', /\(at a\.usdPerWeek\)\.$/],
 ])('refuses MODEL_LIMITS=%s and says where', (MODEL_LIMITS, told) => {
   expect(problems({ MODEL_LIMITS })).toEqual([expect.stringMatching(told)])
 })
@@ -446,13 +460,38 @@ test.each(['{}', `{"total":${ROW}}`, `{"a/one":${ROW}}`])(
   },
 )
 
-test('accepts every limit, and requires only those of a day', () => {
+test('accepts every limit of every window, and any subset of them', () => {
   const row = Object.fromEntries(LIMITS.map(({ name }, n) => [name, n]))
-  expect(on({ MODEL_LIMITS: JSON.stringify({ '*': row }) }).limits.default).toEqual(row)
-  for (const { name, window } of LIMITS) {
-    const { [name]: _, ...others } = row
-    const told = problems({ MODEL_LIMITS: JSON.stringify({ '*': others }) })
-    expect(told, name).toHaveLength(window === 'day' ? 1 : 0)
+  const read = (one: object) => on({ MODEL_LIMITS: JSON.stringify({ '*': one }) }).limits.default
+  const all = Object.fromEntries(
+    LIMITS.map(({ name, unit }, n) => [name, unit === 'usd' ? n * 1e9 : n]),
+  )
+  expect(read(row)).toEqual(all)
+  for (const { name } of LIMITS) {
+    const { [name]: amount, ...others } = row
+    const { [name]: kept, ...rest } = all
+    expect(read({ [name]: amount })).toEqual({ [name]: kept })
+    expect(read(others)).toEqual(rest)
+  }
+  expect(read({})).toEqual({})
+})
+
+test.each([
+  [0, 0],
+  [0.000001, 1_000],
+  [0.1, 100_000_000],
+  [0.3, 300_000_000],
+  [1.1, 1_100_000_000],
+  [4.35, 4_350_000_000],
+  [999_999.999999, 999_999_999_999_000],
+  [1_000_000, 1_000_000_000_000_000],
+])('counts a limit of $%d as %d nano-USD, exactly', (usd, nano) => {
+  for (const window of ['Minute', 'Hour', 'Day', 'Week', 'Month']) {
+    const name = `usdPer${window}`
+    const text = JSON.stringify({ total: { [name]: usd }, 'a/one': { [name]: usd } })
+    const { globalLimits } = on({ GLOBAL_LIMITS: text })
+    expect(globalLimits?.total).toEqual({ [name]: nano })
+    expect(globalLimits?.models['a/one']).toEqual({ [name]: nano })
   }
 })
 
@@ -481,12 +520,22 @@ test.each([
   ['a negative price', '{"a":{"input":1,"output":-0.1}}'],
   ['null as price', '{"a":{"input":1,"cached":null,"output":1}}'],
   ['more than any model', '{"a":{"input":1,"output":100000.1}}'],
+  ['seven decimals', '{"a":{"input":1,"cached":0.0000001,"output":1}}'],
   ['infinity', '{"a":{"input":1e999,"output":1}}'],
   ['a wrong row beside a right one', '{"a":{"input":1,"output":1},"b":{}}'],
 ])('refuses prices with %s, and reports that once', (_, MODEL_PRICES) => {
   expect(problems({ MODEL_PRICES })).toEqual([
     expect.stringMatching(/MODEL_PRICES must be JSON like \{".*\}\}, .* in USD per million tokens/),
   ])
+})
+
+test('a price takes the place of the whole row of its model, and other models keep theirs', () => {
+  const { prices } = on({ MODEL_PRICES: '{"openai/gpt-oss-20b":{"input":1,"output":2}}' })
+  expect(prices).toEqual({
+    ...KNOWN_PRICES,
+    'openai/gpt-oss-20b': { input: 1_000_000, output: 2_000_000 },
+  })
+  expect(KNOWN_PRICES['openai/gpt-oss-20b']).toHaveProperty('cached')
 })
 
 test('reports the place of a mistake in the prices', () => {
@@ -822,6 +871,7 @@ test('.env.example shows a default that is the same on every platform', () => {
     'UPSTREAM_TIMEOUT_MS',
     'REQUEST_SECONDS',
     'TRUST_PROXY',
+    'HELP_URL',
     'HOST',
   ])
 })

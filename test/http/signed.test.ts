@@ -80,7 +80,7 @@ function gateway(vars: Vars = {}) {
   })
   const app = new Hono<AppEnv>()
   app.get('/', async (c) => c.json(await who(c)))
-  app.onError((error, c) => errorResponse(c, asApiError(error)))
+  app.onError((error, c) => errorResponse(c, asApiError(error), undefined))
   const context = { waitUntil: () => undefined, passThroughOnException() {}, props: {} }
 
   async function ask(token: string): Promise<Answer> {

@@ -1,7 +1,8 @@
 /**
- * The invariants of metering, on each store, with hundreds of requests at once, isolates with different clocks and
- * limits, lost calls and answers, crashes, replays, reordering, and clock steps over minutes and days. The test keeps
- * books of the commands that the stores applied, in order; the stores and the books must agree.
+ * The invariants of metering, on each store, with hundreds of requests at once, isolates with different clocks, limits
+ * and prices, lost calls and answers, crashes, replays, reordering, and clock steps to the ends of minutes, hours, days,
+ * weeks, months and years. The test keeps books of the commands that the stores applied, in order; the stores and the
+ * books must agree.
  */
 import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -15,22 +16,31 @@ import type {
   Settle,
   UserCommand,
 } from '../../src/ledger/commands.ts'
-import type { Limits, ModelLimits } from '../../src/ledger/policy.ts'
+import { fitted } from '../../src/ledger/fit.ts'
+import type { Price } from '../../src/ledger/money.ts'
+import { LIMITS, limitName, type Limits, type ModelLimits } from '../../src/ledger/policy.ts'
 import { readDocument } from '../../src/ledger/reading.ts'
-import { UNLIMITED, type DayDoc, type StoredRows } from '../../src/ledger/shapes.ts'
-import { DAY_MS, dateOf, nextDay } from '../../src/ledger/windows.ts'
+import {
+  UNITS,
+  UNLIMITED,
+  own,
+  type DayDoc,
+  type Event,
+  type StoredRows,
+} from '../../src/ledger/shapes.ts'
+import { DAY_MS, WINDOW_NAMES, dateOf, nextDay } from '../../src/ledger/windows.ts'
 import { bindingStore, serveStore } from '../../src/store/binding.ts'
 import type { State } from '../../src/store/local/state.ts'
 import { openLocal, type LocalStore } from '../../src/store/local/store.ts'
 import { createMemory } from '../../src/store/fallback/memory.ts'
 import { createRedisStore, type RedisCommands } from '../../src/store/redis/store.ts'
-import { withLimits } from '../../src/store/redis/commands.ts'
+import { withLimits, withMoney } from '../../src/store/redis/commands.ts'
 import { addRow } from '../../src/store/redis/days.ts'
 import { LEDGER_SCRIPT } from '../../src/store/redis/script-files.ts'
 import { restClient } from '../../src/store/redis/rest.ts'
 import { answerOf, type Entry, type Failed, type Store } from '../../src/store/store.ts'
 import { tcpClient } from '../../src/store/redis/tcp.ts'
-import { keepBooks, type Books, type Stored } from '../support/books.ts'
+import { costOf, endOf, keepBooks, type Books, type Stored } from '../support/books.ts'
 import { admitOf, settleOf, START } from '../support/commands.ts'
 import { useDatabase } from '../support/database.ts'
 import { randomOf, type Random } from '../support/random.ts'
@@ -47,8 +57,9 @@ const HASHES = ['h1', 'h2']
 /** How often a call never arrives, and how often its answer is lost. */
 const LOST = 0.04
 
-/** Longer than any run, so that personal data does not expire. */
-const KEEP = { ...RETENTION, userDays: 60 }
+/** No run lasts longer, so that nothing expires. */
+const LONGEST_MS = 500 * DAY_MS
+const KEEP = { ...RETENTION, userDays: 600, historyDays: 600 }
 
 const { redis, upstash } = useDatabase()
 
@@ -99,7 +110,7 @@ function watched(client: RedisCommands, rng: Random, observe: Observe, met: Set<
       })
       const { order, answers } = JSON.parse(String(text)) as Reply
       for (const [n, command] of sent.entries()) {
-        observe(order * 1000 + n, command, withLimits(answers[n]!, command))
+        observe(order * 1000 + n, command, withLimits(withMoney(answers[n]!), command))
       }
       if (sent.length > 1) met.add('a shared call')
       if (!rng.chance(LOST)) return text
@@ -175,8 +186,11 @@ async function redisWorld(
         past: await valuesOf('past:*'),
         days,
         quotas: Object.fromEntries(
-          quotas.map(([key, doc]) => [key === 'quota' ? '*' : key.slice('quota:'.length), doc]),
-        ) as Stored['quotas'],
+          quotas.map(([key, doc]) => [
+            key === 'quota' ? '*' : key.slice('quota:'.length),
+            readDocument('quota', doc)!,
+          ]),
+        ),
         events: events.map((text) => JSON.parse(text) as Stored['events'][number]),
       }
     },
@@ -339,14 +353,53 @@ const memoryWorld: Open = async (rng, observe, met) => {
   }
 }
 
-type Policy = { limits: ModelLimits; everyone: ModelLimits | undefined }
+/** What the environment says. A model without a row has no price. */
+type Policy = {
+  limits: ModelLimits
+  everyone: ModelLimits | undefined
+  prices: Record<string, Price>
+}
 
-const drawLimits = (rng: Random): Limits => ({
-  ...(rng.chance(0.8) && { tokensPerDay: rng.pick([2000, 6000, 20_000, 1e6]) }),
-  ...(rng.chance(0.8) && { requestsPerDay: rng.pick([10, 40, 120, 1e6]) }),
-  ...(rng.chance(0.3) && { tokensPerMinute: rng.pick([900, 3000]) }),
-  ...(rng.chance(0.3) && { requestsPerMinute: rng.pick([5, 20]) }),
-})
+/** How much more than in a minute is allowed in longer windows. */
+const LONGER = { minute: 1, hour: 2, day: 4, week: 6, month: 9 }
+
+/** In a minute: of little, of some, and of more than is used. Money is in nano-USD, of parts of a cent and of thousands. */
+const IN_A_MINUTE = {
+  requests: [2, 5, 20, 1e6],
+  tokens: [700, 1500, 6000, 1e12],
+  usd: [20_000, 400_000, 2_000_001_000, 300_000_000_000, 60_000_000_007_000],
+}
+
+/** Limits in dollars have six decimals, and the largest is a million. */
+const MICRO_USD = 1000
+const MOST_USD = 1e15
+
+function drawLimits(rng: Random): Limits {
+  // One limit alone is often the one that refuses.
+  const alone = rng.chance(0.5) && rng.pick(LIMITS).name
+  const drawn = LIMITS.flatMap(({ name, unit, window }) => {
+    if (alone ? name !== alone : !rng.chance(0.15)) return []
+    const isMost = unit === 'usd' && rng.chance(alone ? 0.05 : 0.2)
+    const most = MOST_USD - rng.pick([0, 1, 5]) * MICRO_USD
+    return [[name, isMost ? most : rng.pick(IN_A_MINUTE[unit]) * LONGER[window]] as const]
+  })
+  return Object.fromEntries(drawn)
+}
+
+/** In pico-USD: cheap ones, whose tokens cost parts of a nano-USD, one whose output is free, and the highest. */
+const PRICES: Price[] = [
+  { input: 75_000, cached: 37_500, output: 300_000 },
+  { input: 1_000_001, output: 999 },
+  { input: 333, cached: 1, output: 7_777_777 },
+  { input: 50_000_000, output: 0 },
+]
+const HIGH_PRICES: Price[] = [
+  { input: 100_000_000_000, output: 100_000_000_000 },
+  { input: 99_999_999_999, cached: 49_999_999_999, output: 99_999_999_997 },
+]
+
+/** A run charges at most this much, in nano-USD. What was erased may be charged again, and money is exact up to 2^53. */
+const BUDGET = 2n ** 52n
 
 function drawPolicy(rng: Random): Policy {
   const draw = (): ModelLimits => ({
@@ -354,7 +407,20 @@ function drawPolicy(rng: Random): Policy {
     ...(rng.chance(0.8) && { default: drawLimits(rng) }),
     ...(rng.chance(0.5) && { total: drawLimits(rng) }),
   })
-  return { limits: draw(), everyone: rng.chance(0.7) ? draw() : undefined }
+  const prices = MODELS.flatMap((model) =>
+    rng.chance(0.9) ? [[model, rng.pick(rng.chance(0.3) ? HIGH_PRICES : PRICES)] as const] : [],
+  )
+  return {
+    limits: draw(),
+    everyone: rng.chance(0.7) ? draw() : undefined,
+    prices: Object.fromEntries(prices),
+  }
+}
+
+/** Just before or after a window ends, or a year. */
+function drawEdge(rng: Random, at: number): number {
+  const end = endOf(rng.pick([...WINDOW_NAMES, 'year']), at)
+  return end + rng.pick([-1000, -2, -1, 0, 1, 40])
 }
 
 function rowsOf({ models, total, ...rest }: ModelLimits, model: string): Admit['limits'] {
@@ -369,6 +435,8 @@ type Draft = {
   born: number
   replays: number
   admittedAt?: number
+  /** What the admission granted for each completion, where that was less than what was asked for. */
+  maximum?: number | undefined
   end?: Settle | Enter
 }
 
@@ -380,6 +448,17 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
   let sent = 0
   let number = 0
   let running: Draft[] = []
+  let budget = BUDGET
+
+  /** The price, or a low one if the tokens would cost more than is left. */
+  function affordable(tokens: number, price: Price | undefined): Price | undefined {
+    if (!price) return undefined
+    const each = Math.max(price.input, price.output)
+    const most = costOf({ prompt: 2 * tokens, completion: 0 }, { input: each, output: 0 })
+    if (most > budget) return PRICES[0]
+    budget -= most
+    return price
+  }
 
   const call = (client: number, command: Command) => {
     sent += 1
@@ -388,54 +467,98 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
 
   function draft(client: number, now: number): Draft {
     number += 1
-    // This isolate does not know the latest limits yet.
-    const { limits, everyone } = rng.chance(0.05) ? drawPolicy(rng) : policy
+    // This isolate does not know the latest limits and prices yet.
+    const { limits, everyone, prices } = rng.chance(0.05) ? drawPolicy(rng) : policy
     const model = rng.pick(MODELS)
+    const prompt = rng.int(1, 300)
+    const completions = rng.chance(0.5) && {
+      count: rng.pick([1, 1, 2, 5]),
+      tokens: rng.pick([60, 300, 900, 2000, 131_072]),
+    }
+    const completion = completions ? completions.count * completions.tokens : rng.int(0, 100)
+    const price = affordable(prompt + completion, own(prices, model))
+    const isNew = rng.chance(0.06)
+    const rows = rowsOf(limits, model)
+    if (isNew && price && completions && rng.chance(0.7)) {
+      // So much that the fit is somewhere between the fewest and all.
+      const some = completions.count * rng.int(256, Math.max(256, completions.tokens))
+      const cost = Number(costOf({ prompt, completion: some }, price))
+      const usd = (Math.ceil(cost / MICRO_USD) - rng.int(0, 1)) * MICRO_USD
+      const name = limitName('usd', rng.pick(WINDOW_NAMES))
+      if (usd <= MOST_USD) rows.model = { [name]: usd }
+    }
     const admit = admitOf({
       id: `id-${number}`,
-      user: rng.chance(0.03) ? `new-${rng.int(1, 1e6)}` : rng.pick(USERS),
+      user: isNew ? `new-${rng.int(1, 1e6)}` : rng.pick(USERS),
       model,
-      reserved: rng.int(1, 400),
+      reserved: prompt + completion,
+      completion,
       now,
       lasts: rng.pick([1000, 300_000]),
-      limits: rowsOf(limits, model),
+      limits: rows,
+      ...(completions ? { completions } : rng.chance(0.3) && { maximum: completion }),
+      ...(price && { price }),
+      ...(rng.chance(0.5) && { unverified: rng.pick([1, 5, 20, 99]) }),
       // A crash forgets the counts of new users, and the books do not.
       ...(!world.crash && rng.chance(0.5) && { newUsers: { network: 'net', perMinute: 1 } }),
       ...(everyone && { everyone: rowsOf(everyone, model) }),
-      ...(world.lasting && rng.chance(0.05) && { key: { id: 'k', hash: rng.pick(HASHES) } }),
+      ...(world.lasting && rng.chance(0.1) && { key: { id: 'k', hash: rng.pick(HASHES) } }),
     })
     const replays = rng.chance(0.15) ? rng.int(1, 2) : 0
     return { admit, client, born: clock, replays }
   }
 
   /** How a request ends: always in the same way, and as an entry if the gateway is not sure of its lease. */
-  function endOf(one: Draft, now: number): Settle | Enter {
+  function endingOf(one: Draft, now: number): Settle | Enter {
     if (one.end) return { ...one.end, now }
-    const { admit, admittedAt } = one
+    const { admit, admittedAt, maximum } = one
+    const { price, completions } = admit
     const outcome = rng.pick(['exact', 'exact', 'exact', 'estimated', 'failed'] as const)
     const over = outcome === 'exact' && rng.chance(0.1) ? rng.int(1, 300) : 0
-    const most = admit.reserved + over
+    const asked = admit.reserved - admit.completion
+    const granted =
+      completions && maximum !== undefined ? completions.count * maximum : admit.completion
+    const most = asked + granted + over
     const charged = outcome === 'failed' ? 0 : over ? most : rng.int(0, most)
+    const completion = rng.int(Math.max(0, charged - asked), charged)
+    const prompt = charged - completion
+    const cached = Math.floor(prompt / 3)
     const { prompt: _p, completion: _c, total: _t, ...event } = settleOf(admit).event
-    const cached = Math.floor(charged / 3)
-    const usage =
-      outcome === 'exact' ? { prompt: charged, cached, completion: 0, total: charged } : {}
+    const usage = outcome === 'exact' ? { prompt, cached, completion, total: charged } : {}
+    const cost = price && outcome !== 'failed' ? costOf({ prompt, cached, completion }, price) : 0n
+    const reservedCost = price && costOf({ prompt: asked, completion: granted }, price)
     const status = outcome === 'failed' ? 500 : 200
     const at = admittedAt ?? event.at
-    const ended = { ...event, ...usage, at, outcome, charged, status }
+    const ended: Event = {
+      ...event,
+      ...usage,
+      ...(reservedCost !== undefined && {
+        cost: String(cost),
+        reservedCost: String(reservedCost),
+      }),
+      ...(rng.chance(0.1) && { key: 'k' }),
+      reserved: asked + granted,
+      at,
+      outcome,
+      charged,
+      status,
+    }
     const end: Settle | Enter = {
       op: admittedAt === undefined ? 'enter' : 'settle',
       now,
       user: admit.user,
       event: ended,
     }
+    if (end.op === 'settle' && admit.unverified !== undefined) end.unverified = 1
     one.end = end
     return end
   }
 
   async function start(one: Draft, now: number): Promise<void> {
     const answer = await call(one.client, { ...one.admit, now })
-    if (answer && 'at' in answer && answer.ok) one.admittedAt = answer.at
+    if (!answer || !('at' in answer) || !answer.ok) return
+    one.admittedAt = answer.at
+    if ('maximum' in answer) one.maximum = answer.maximum
   }
 
   async function finish(one: Draft, end: Settle | Enter): Promise<void> {
@@ -451,10 +574,22 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
       ...(rng.chance(0.4) && { total: drawLimits(rng) }),
       ...(rng.chance(0.4) && { [rng.pick(MODELS.slice(0, 2))]: drawLimits(rng) }),
     })
+    const reset = (): Command => ({
+      op: 'reset',
+      now,
+      user,
+      ...(rng.chance(0.8) && { window: rng.pick(WINDOW_NAMES) }),
+    })
     const key = { op: 'key', now, user, id: 'k' } as const
     const secret = { hash: rng.pick(HASHES), start: 'weir_1', last4: 'abcd' }
     return rng.pick<() => Command>([
       () => ({ op: 'plan', now, name: 'default', plan: { limits: stored() } }),
+      () => ({
+        op: 'plan',
+        now,
+        name: 'default',
+        plan: { limits: stored(), maxCompletionTokens: rng.pick([50, 500]) },
+      }),
       () => ({ op: 'plan', now, name: 'default' }),
       () => ({ op: 'profile', now, user, set: { limits: stored() } }),
       () => ({ op: 'profile', now, user, set: { limits: { '*': { tokensPerDay: UNLIMITED } } } }),
@@ -467,26 +602,24 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
       }),
       () => ({ op: 'settings', now, set: { globalLimits: stored() } }),
       () => ({ op: 'settings', now, set: {}, clear: { globalLimits: 1 } }),
-      () => ({
-        op: 'reset',
-        now,
-        user,
-        ...(rng.chance(0.5) && { window: rng.pick(['day', 'minute']) }),
-      }),
+      reset,
+      reset,
+      reset,
       () => ({ ...key, action: 'create', key: { ...secret, created: now } }),
       () => ({ ...key, action: 'rotate', secret, graceUntil: 0 }),
       () => ({ ...key, action: 'change', set: { disabled: 1 } }),
       () => ({ ...key, action: 'change', set: {}, clear: { disabled: 1 } }),
+      () => ({ ...key, action: 'change', set: { disabled: 1 } }),
       () => ({ ...key, action: 'delete' }),
     ])()
   }
 
   function administer(now: number): Command {
-    if (world.lasting && rng.chance(0.4)) return decide(now)
+    if (world.lasting && rng.chance(0.5)) return decide(now)
     const user = rng.pick([...USERS, 'dave'])
     const model = rng.pick([...MODELS, '*'])
-    if (world.lasting && rng.chance(0.03)) return { op: 'clear', now }
-    if (rng.chance(0.1)) return { op: 'erase', now, user }
+    if (world.lasting && rng.chance(0.06)) return { op: 'clear', now }
+    if (rng.chance(0.25)) return { op: 'erase', now, user }
     if (rng.chance(0.4)) {
       // Redis forgets an ended block by the real time, so a block must not end before the run does.
       const until = rng.pick([undefined, now + 120_000, now + 600_000])
@@ -501,6 +634,8 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
   while (sent < COMMANDS) {
     clock += rng.pick([0, 40, 500, 3000, 3000, 3000, 3000, 20_000, 61_000])
     if (rng.chance(0.06)) clock += rng.pick([3_600_000, 13 * 3_600_000, DAY_MS + 3_600_000])
+    const edge = rng.chance(0.4) ? drawEdge(rng, clock) : 0
+    if (edge > clock && edge < START + LONGEST_MS) clock = edge
     if (rng.chance(0.1)) {
       const step = rng.pick([0, 5000, -5000, -90_000, 61_000, 10_800_000])
       skews[rng.int(0, CLIENTS - 1)] = step
@@ -508,6 +643,7 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
     if (rng.chance(0.2)) policy = drawPolicy(rng)
     if (rng.chance(0.08)) await world.crash?.()
     const nowOf = (client: number): number => clock + (skews[client] ?? 0)
+    const isYoung = ({ born }: Draft) => clock - born < DAY_MS / 2
     const tasks: (() => Promise<unknown>)[] = []
     const next: Draft[] = []
 
@@ -516,12 +652,12 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
       // The instance that served it has ended.
       if (rng.chance(0.06)) continue
       if (rng.chance(0.5)) {
-        const end = endOf(one, now)
+        const end = endingOf(one, now)
         const again = end.op === 'settle' || world.lasting
         for (let n = again && rng.chance(0.2) ? 2 : 1; n > 0; n -= 1)
           tasks.push(() => finish(one, end))
         // The admission arrives only now.
-        if (end.op === 'enter' && world.lasting && rng.chance(0.5)) {
+        if (end.op === 'enter' && world.lasting && isYoung(one) && rng.chance(0.5)) {
           tasks.push(() => start(one, now))
         }
         // Sometimes it arrives again, later and from another isolate.
@@ -529,7 +665,7 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
           next.push({ ...one, client: rng.int(0, CLIENTS - 1), replays: 0 })
         }
       } else {
-        if (one.replays && !one.end && clock - one.born < DAY_MS / 2) {
+        if (one.replays && !one.end && isYoung(one)) {
           one.replays -= 1
           tasks.push(() => start(one, now))
         }
@@ -543,14 +679,14 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
       const isShort = rng.chance(0.1)
       tasks.push(async () => {
         await start(one, nowOf(client))
-        if (isShort) await finish(one, endOf(one, nowOf(client)))
+        if (isShort) await finish(one, endingOf(one, nowOf(client)))
       })
       if (!isShort) {
         if (one.replays > 1) tasks.push(() => start(one, nowOf(client)))
         next.push(one)
       }
     }
-    for (let n = rng.int(0, 3); n > 0; n -= 1) {
+    for (let n = rng.int(0, 5); n > 0; n -= 1) {
       const client = rng.int(0, CLIENTS - 1)
       tasks.push(() => call(client, administer(nowOf(client))))
     }
@@ -558,6 +694,61 @@ async function drive(rng: Random, world: World, settled: () => void): Promise<vo
     await Promise.all(shuffled(rng, tasks).map((task) => task()))
     settled()
   }
+}
+
+/** What pays for 90,625 tokens of each completion, to the nano-dollar, where a division of doubles finds one less. */
+const PAYS_FOR_90_625 = 580_000_299_982_600
+
+/** Nine users spend a million dollars each, to the last token, and a tenth the rest of nine million. */
+async function spendMillions(_: Random, world: World, settled: () => void): Promise<void> {
+  const [price] = HIGH_PRICES.slice(1) as [Price]
+  const [count, tokens, prompt] = [64, 200_000, 3]
+  const everyone = { total: { requestsPerMonth: 1000 } }
+  let left = 9_000_000_000_000_000n
+  const running: Settle[] = []
+
+  async function enter(user: string, cost: bigint): Promise<void> {
+    left -= cost
+    const paid = { cost: String(cost), reservedCost: String(cost) }
+    const usage = { charged: 1, prompt: 1, completion: 0, total: 1 }
+    const admit = admitOf({ id: `entry of ${user}`, user, reserved: 1, now: START })
+    await world.call(0, { ...settleOf(admit, { ...usage, ...paid }), op: 'enter' })
+  }
+
+  await enter('user-1', BigInt(MOST_USD - PAYS_FOR_90_625))
+  for (let n = 1; n <= 9; n += 1) {
+    const admit = admitOf({
+      id: `id-${n}`,
+      user: `user-${n}`,
+      reserved: prompt + count * tokens,
+      completion: count * tokens,
+      completions: { count, tokens },
+      price,
+      limits: { model: { usdPerMonth: MOST_USD } },
+      everyone,
+      now: START + 1001,
+    })
+    const answer = await world.call(0, admit)
+    const { maximum = 0 } = answer as Extract<Answer, { maximum?: number }>
+    if (n === 1) expect(maximum).toBe(90_625)
+    const completion = count * maximum
+    const cost = costOf({ prompt, completion }, price)
+    left -= cost
+    const total = prompt + completion
+    const event = { prompt, completion, total, charged: total, cost: String(cost) }
+    running.push(settleOf(admit, event))
+  }
+  await enter('user-10', left)
+  const look = { id: 'look-1', user: 'user-11', limits: {}, everyone, now: START + 1002 }
+  await world.call(0, admitOf(look))
+  // Nothing more is admitted that costs money.
+  const cheap = { input: 1, output: 1 }
+  const more = await world.call(0, admitOf({ ...look, id: 'more', price: cheap }))
+  expect(more).toMatchObject({ ok: false, reason: 'limit', unit: 'usd', window: 'month' })
+  settled()
+  for (const one of running.slice(2)) await world.call(0, one)
+  await world.call(0, admitOf({ ...look, id: 'look-2' }))
+  settled()
 }
 
 function shuffled<T>(rng: Random, items: T[]): T[] {
@@ -575,42 +766,59 @@ const MET_BY_ALL = [
   'a lost lease',
   'a settlement of nothing',
   'an admission again',
-  'an end of another day',
+  'a fitted admission again',
+  'a model without a price',
+  ...['minute', 'hour', 'day', 'week', 'month', 'year'].map(
+    (window) => `an end in another ${window}`,
+  ),
   'an entry',
   'an entry of a lease',
   'an erased user',
-  ...['everyone', 'user'].flatMap((of) =>
-    ['day', 'minute'].flatMap((window) =>
-      ['requests', 'tokens'].map((unit) => `${of} ${window} ${unit}`),
-    ),
-  ),
 ]
 const MET_BY_STORES = [
   ...MET_BY_ALL,
+  'a charge of a key',
   'a key',
   'a key that is disabled',
   'a key that is unknown',
-  'a reset',
+  ...[...WINDOW_NAMES, 'all windows'].map((window) => `a reset of ${window}`),
   'a stored plan',
   'a clearing',
   'a past day',
   'an admission after its entry',
   'an entry of nothing',
+  'more than the maximum of a plan',
 ]
 
-const MET_BY_REDIS = [...MET_BY_STORES, 'a folded day', 'a shared call', 'a new user too many']
+/** Each limit refuses, and cuts where it can. A store that shares its rules with another need not meet all of them. */
+const LIMITS_MET = [
+  ...WINDOW_NAMES.flatMap((window) =>
+    ['tokens', 'usd'].map((unit) => `a fit of ${unit} in a ${window}`),
+  ),
+  ...LIMITS.map(({ unit, window }) => `a limit of ${unit} in a ${window}`),
+  ...['user', 'everyone', 'unverified'].flatMap((of) =>
+    UNITS.map((unit) => `a limit of ${unit} of ${of}`),
+  ),
+]
+
+const MET_BY_SHARED_CALLS = [...MET_BY_ALL, 'a folded day', 'a shared call']
+const MET_BY_REDIS = [...MET_BY_SHARED_CALLS, ...MET_BY_STORES, 'a new user too many']
 
 const WORLDS: [name: string, open: Open, seeds: number, met: string[]][] = [
-  ['files', filesWorld, 25, [...MET_BY_STORES, 'a crash']],
-  ['Redis over REST', restWorld, 6, MET_BY_REDIS],
-  ['Redis over TCP', tcpWorld, 20, MET_BY_REDIS],
-  ["Miniflare's binding", bindingWorld, 25, [...MET_BY_STORES, 'a crash']],
-  ['memory', memoryWorld, 40, [...MET_BY_ALL, 'a new user too many']],
+  ['files', filesWorld, 25, [...MET_BY_STORES, ...LIMITS_MET, 'a crash']],
+  ['Redis over REST', restWorld, 6, MET_BY_SHARED_CALLS],
+  ['Redis over TCP', tcpWorld, 30, [...MET_BY_REDIS, ...LIMITS_MET]],
+  ["Miniflare's binding", bindingWorld, 12, [...MET_BY_ALL, 'a crash']],
+  ['memory', memoryWorld, 40, [...MET_BY_ALL, ...LIMITS_MET, 'a new user too many']],
 ]
 
 /** Runs one seed in a new world, and compares the world with the books. */
-async function run(seed: number, open: Open): Promise<Books> {
-  const rng = randomOf(seed)
+async function run(
+  seed: number,
+  open: Open,
+  play = drive,
+  rng: Random = randomOf(seed),
+): Promise<Books> {
   let books: Books | undefined
   const met = new Set<string>()
   let seen: { order: number; command: Command; answer: Answer | Failed }[] = []
@@ -624,7 +832,7 @@ async function run(seed: number, open: Open): Promise<Books> {
   try {
     books = keepBooks({ lasting: world.lasting })
     const { take, check, balance, wrong } = books
-    await drive(rng, world, () => {
+    await play(rng, world, () => {
       for (const { command, answer } of seen.sort((a, b) => a.order - b.order)) {
         take(command, answerOf(answer))
       }
@@ -660,3 +868,32 @@ test.each(WORLDS)(
     expect(wanted.filter((note) => !met.has(note))).toEqual([])
   },
 )
+
+test.each(WORLDS)(
+  'money is exact to the nano-dollar up to nine million dollars: %s',
+  async (_, open) => {
+    const calm = { ...randomOf(1), chance: () => false }
+    await run(1, open, spendMillions, calm)
+  },
+)
+
+test('a fit takes the last token that what is left pays for, and no other', () => {
+  const rng = randomOf(7)
+  for (let n = 0; n < 20_000; n += 1) {
+    const price = rng.pick([...PRICES, ...HIGH_PRICES])
+    const [prompt, count] = [rng.int(1, 3000), rng.pick([1, 2, 5, 64])]
+    const tokens = 131_072
+    const cost = costOf({ prompt, completion: count * rng.int(256, tokens) }, price)
+    const left = Number(cost) - rng.int(0, 1)
+    const usedPerDay = { requests: 0, tokens: 0, usd: MOST_USD - left }
+    const completion = count * tokens
+    const granted = fitted(
+      { reserved: prompt + completion, completion, completions: { count, tokens }, price },
+      [{ of: 'user', model: '*', limits: { usdPerDay: MOST_USD }, used: { day: usedPerDay } }],
+    )!
+    const costs = (some: number) => costOf({ prompt, completion: count * some }, price)
+    const isPaid = granted === 256 || costs(granted) <= BigInt(left)
+    const isLast = granted === tokens || costs(granted + 1) > BigInt(left)
+    expect(isPaid && isLast, JSON.stringify({ prompt, count, price, left, granted })).toBe(true)
+  }
+})

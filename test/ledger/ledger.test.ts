@@ -28,6 +28,7 @@ import {
   minuteOf,
   nextDay,
   startOf,
+  type Window,
 } from '../../src/ledger/windows.ts'
 import {
   admitOf,
@@ -38,6 +39,7 @@ import {
   NOON,
   settleOf,
 } from '../support/commands.ts'
+import { amounts, inLong } from '../support/amounts.ts'
 import { reducerState } from '../support/state.ts'
 
 const HOUR = 3_600_000
@@ -63,12 +65,12 @@ function ledger(clock?: { tolerance: number; time(): number }) {
     day: (date = TODAY) => days.get(date),
     quota: (scope = '*') => quotas.get(scope),
     /** Everyone's use in a window. */
-    everyone: (scope = '*', window: 'day' | 'minute' = 'day') => {
+    everyone: (scope = '*', window: Window = 'day') => {
       const doc = quotas.get(scope)
       return usedIn(doc?.windows, window, doc?.at ?? 0)
     },
     /** A user's use in a window. */
-    used: (scope = 'a/one', window: 'day' | 'minute' = 'day', id = 'alice') => {
+    used: (scope = 'a/one', window: Window = 'day', id = 'alice') => {
       const doc = usage.get(id)
       return usedIn(doc && windowsOf(doc, scope), window, doc?.at ?? 0)
     },
@@ -88,9 +90,7 @@ describe('an admission', () => {
     expect(book.do(admit)).toEqual({
       ok: true,
       at: NOON,
-      limits: [
-        { of: 'user', model: 'a/one', limits: AMPLE, used: { day: { requests: 1, tokens: 100 } } },
-      ],
+      limits: [{ of: 'user', model: 'a/one', limits: AMPLE, used: { day: amounts(1, 100) } }],
     })
     expect(book.thin()).toEqual({ requests: 1, charged: 100, reserved: 100 })
     expect(book.user()?.leases).toEqual({
@@ -98,19 +98,19 @@ describe('an admission', () => {
         model: 'a/one',
         at: NOON,
         until: NOON + 300_000,
-        reserved: { requests: 1, tokens: 100 },
-        windows: { day: 1 },
+        reserved: amounts(1, 100),
+        windows: inLong(1),
       },
     })
-    expect(book.used()).toEqual({ requests: 1, tokens: 100 })
+    expect(book.used()).toEqual(amounts(1, 100))
     expect(book.day()).toBeUndefined()
 
     expect(book.do(settleOf(admit))).toEqual({ applied: true })
     const sums = { requests: 1, exact: 1, charged: 15, prompt: 10, completion: 5 }
     expect(book.thin()).toEqual(sums)
     expect(book.user()).toMatchObject({ leases: {}, seen: NOON + 1000 })
-    expect(book.used()).toEqual({ requests: 1, tokens: 15 })
-    expect(book.used('*')).toEqual({ requests: 1, tokens: 15 })
+    expect(book.used()).toEqual(amounts(1, 15))
+    expect(book.used('*')).toEqual(amounts(1, 15))
     const row = { ...sums, users: 1, at: NOON + 1000, hours: { 12: 15 } }
     expect(book.day()?.total).toMatchObject(row)
     expect(book.day()?.models['a/one']).toMatchObject(row)
@@ -122,21 +122,21 @@ describe('an admission', () => {
     const rows = { model: { tokensPerMinute: 500 }, total: {} }
     book.do(admitOf({ id: '1', user: 'bob', limits: {}, everyone: { total: AMPLE } }))
     const admitted = book.do(admitOf({ id: '2', limits: rows, everyone })) as Admitted
-    const mine = { requests: 1, tokens: 100 }
+    const mine = amounts(1, 100)
     expect(admitted.limits).toEqual([
-      { of: 'user', model: 'a/one', limits: rows.model, used: { day: mine, minute: mine } },
-      { of: 'user', model: '*', limits: {}, used: { day: mine, minute: mine } },
+      { of: 'user', model: 'a/one', limits: rows.model, used: { minute: mine } },
+      { of: 'user', model: '*', limits: {}, used: {} },
       {
         of: 'everyone',
         model: '*',
         limits: everyone.total,
-        used: { day: { requests: 2, tokens: 200 }, minute: mine },
+        used: { day: amounts(2, 200) },
       },
       {
         of: 'everyone',
         model: 'a/one',
         limits: everyone.model,
-        used: { day: { requests: 2, tokens: 200 }, minute: mine },
+        used: { minute: mine },
       },
     ])
     expect(book.do(admitOf({ id: '3', limits: {} }))).toEqual({ ok: true, at: NOON })
@@ -149,6 +149,7 @@ describe('an admission', () => {
     expect(book.do(of('1', 100))).toMatchObject({ ok: true })
     expect(book.do(of('2', 151))).toEqual({
       ok: false,
+      counted: true,
       reason: 'limit',
       of: 'user',
       model: 'a/one',
@@ -161,7 +162,7 @@ describe('an admission', () => {
     })
     expect(book.do(of('3', 150))).toMatchObject({
       ok: true,
-      limits: [{ used: { day: { requests: 2, tokens: 250 } } }],
+      limits: [{ used: { day: amounts(2, 250) } }],
     })
     expect(book.row()).toMatchObject({ requests: 2, charged: 250 })
   })
@@ -215,7 +216,7 @@ describe('limits', () => {
     book.do(failureOf(of('2')))
     expect(book.thin()).toMatchObject({ requests: 2, exact: 1, failed: 1, charged: 40 })
     expect(book.row().reserved).toBe(0)
-    expect(book.used()).toEqual({ requests: 2, tokens: 40 })
+    expect(book.used()).toEqual(amounts(2, 40))
   })
 
   test('refuse after more than the reservation was used, and the excess is counted separately', () => {
@@ -261,9 +262,9 @@ describe('limits', () => {
     book.do(admitOf({ id: '1' }))
     expect(book.user()?.windows).not.toHaveProperty('minute')
     book.do(admitOf({ id: '2', limits: {}, everyone: { total: { requestsPerMinute: 9 } } }))
-    expect(book.used('a/one', 'minute')).toEqual({ requests: 1, tokens: 100 })
-    expect(book.everyone('a/one', 'minute')).toEqual({ requests: 1, tokens: 100 })
-    expect(book.used()).toEqual({ requests: 2, tokens: 200 })
+    expect(book.used('a/one', 'minute')).toEqual(amounts(1, 100))
+    expect(book.everyone('a/one', 'minute')).toEqual(amounts(1, 100))
+    expect(book.used()).toEqual(amounts(2, 200))
   })
 
   test('hold for all models of a user together, and for all users', () => {
@@ -289,30 +290,26 @@ describe('limits', () => {
     expect(book.do(last)).toMatchObject({ of: 'everyone', model: '*', used: 300 })
     book.do(settleOf(of('1', 'alice', 'a/one')))
     expect(book.do(last)).toMatchObject({ ok: true })
-    expect(book.everyone()).toEqual({ requests: 4, tokens: 315 })
-    expect(book.everyone('a/one')).toEqual({ requests: 3, tokens: 215 })
-    expect(book.everyone('b/two')).toEqual({ requests: 1, tokens: 100 })
+    expect(book.everyone()).toEqual(amounts(4, 315))
+    expect(book.everyone('a/one')).toEqual(amounts(3, 215))
+    expect(book.everyone('b/two')).toEqual(amounts(1, 100))
   })
 
-  test('are checked in one order: the user before everyone, the model before all, days before minutes', () => {
+  test('are checked in one order: the user before everyone, the model before all, long windows before short ones', () => {
     const book = ledger()
-    const none = { requestsPerDay: 0, tokensPerDay: 0, requestsPerMinute: 0, tokensPerMinute: 0 }
-    const ask = (fields: Parameters<typeof admitOf>[0]) => book.do(admitOf(fields))
+    const none = Object.fromEntries(LIMITS.map(({ name }) => [name, 0]))
+    const price = { input: 1, output: 1 }
+    const ask = (fields: Parameters<typeof admitOf>[0]) => book.do(admitOf({ price, ...fields }))
     const everyone = { model: none, total: none }
-    const told = (of: string, model: string) => ({ of, model, window: 'day', unit: 'requests' })
+    const told = (of: string, model: string) => ({ of, model, window: 'month', unit: 'requests' })
     const all = { model: none, total: none }
     expect(ask({ id: '1', limits: all, everyone })).toMatchObject(told('user', 'a/one'))
     expect(ask({ id: '1', limits: { total: none }, everyone })).toMatchObject(told('user', '*'))
     expect(ask({ id: '1', limits: {}, everyone })).toMatchObject(told('everyone', '*'))
     const one = { model: none }
     expect(ask({ id: '1', limits: {}, everyone: one })).toMatchObject(told('everyone', 'a/one'))
-    for (const [name, unit, window] of [
-      ['requestsPerDay', 'requests', 'day'],
-      ['tokensPerDay', 'tokens', 'day'],
-      ['requestsPerMinute', 'requests', 'minute'],
-      ['tokensPerMinute', 'tokens', 'minute'],
-    ] as const) {
-      const later = Object.fromEntries(Object.entries(none).slice(Object.keys(none).indexOf(name)))
+    for (const [n, { unit, window }] of LIMITS.entries()) {
+      const later = Object.fromEntries(Object.entries(none).slice(n))
       expect(ask({ id: '1', limits: { model: later } })).toMatchObject({ unit, window })
     }
   })
@@ -324,7 +321,7 @@ describe('limits', () => {
     book.do(of('1', 'alice'))
     expect(book.do(of('2', 'bob'))).toMatchObject({ ok: false, of: 'everyone' })
     book.do(failureOf(of('1', 'alice')))
-    expect(book.everyone('a/one')).toEqual({ requests: 0, tokens: 0 })
+    expect(book.everyone('a/one')).toEqual(amounts(0, 0))
     expect(book.do(of('2', 'bob'))).toMatchObject({ ok: true })
     expect(book.do(of('3', 'alice'))).toMatchObject({ ok: false, of: 'user', used: 1 })
   })
@@ -336,13 +333,34 @@ describe('limits', () => {
       book.do(admit)
       book.do(i === 0 ? settleOf(admit) : failureOf(admit))
     }
-    expect(book.do(admitOf({ id: 'x', model: 'm/64' }))).toEqual({ ok: false, reason: 'models' })
+    expect(book.do(admitOf({ id: 'x', model: 'm/64' }))).toEqual({
+      ok: false,
+      reason: 'models',
+      window: 'day',
+      counted: true,
+    })
     expect(book.do(admitOf({ id: 'y', model: 'm/63' }))).toMatchObject({ ok: true })
     expect(Object.keys(book.day()?.models ?? {})).toEqual(['m/0'])
     expect(book.day()?.total).toMatchObject({ requests: 64, exact: 1, failed: 63, users: 1 })
     expect(book.do(admitOf({ id: 'z', model: 'm/64', now: NOON + DAY_MS }))).toMatchObject({
       ok: true,
     })
+  })
+
+  test('allow 256 models a user and a month, since the month of each of them is counted', () => {
+    const book = ledger()
+    const ask = (n: number, now: number) =>
+      book.do(admitOf({ id: `${n} ${now}`, model: `m/${n}`, now }))
+    const first = Date.UTC(2026, 10, 2)
+    for (let n = 0; n < 256; n += 1) {
+      expect(ask(n, first + Math.floor(n / 64) * DAY_MS)).toMatchObject({ ok: true })
+    }
+    const later = first + 4 * DAY_MS
+    expect(ask(256, later)).toMatchObject({ reason: 'models', window: 'month' })
+    expect(ask(0, later)).toMatchObject({ ok: true })
+    for (let n = 1; n < 64; n += 1) ask(n, later)
+    expect(ask(64, later)).toMatchObject({ reason: 'models', window: 'day' })
+    expect(ask(256, Date.UTC(2026, 11, 1))).toMatchObject({ ok: true })
   })
 })
 
@@ -418,7 +436,7 @@ describe('too many leases', () => {
     const admits = Array.from({ length: 1000 }, (_, n) => admitOf({ id: `${n}` }))
     for (const admit of admits) expect(book.do(admit)).toMatchObject({ ok: true })
     const next = admitOf({ id: 'next' })
-    expect(book.do(next)).toEqual({ ok: false, reason: 'running', limit: 1000 })
+    expect(book.do(next)).toMatchObject({ ok: false, reason: 'running', limit: 1000 })
     expect(book.do(admits[0]!)).toMatchObject({ ok: true })
     expect(book.do({ ...next, user: 'bob' })).toMatchObject({ ok: true })
     book.do(settleOf(admits[7]!))
@@ -471,7 +489,7 @@ describe('a lease that is lost with its document', () => {
     expect(book.do({ ...told, op: 'enter' })).toEqual({ applied: false })
     expect(book.do(admit)).toMatchObject({ ok: true })
     expect(book.row()).toMatchObject({ requests: 1, exact: 1, charged: 70, reserved: 0 })
-    expect(book.everyone()).toEqual({ requests: 1, tokens: 70 })
+    expect(book.everyone()).toEqual(amounts(1, 70))
     expect(book.day()?.total).toMatchObject({ requests: 1, charged: 70, users: 1 })
     expect(book.events()).toMatchObject([{ id: '1', at: NOON }])
   })
@@ -552,8 +570,8 @@ describe('windows', () => {
     const admit = admitOf({ id: '1', now: night, limits: byMinute })
     book.do(admit)
     const next = book.do(admitOf({ id: '2', now: night + 2000, limits: byMinute })) as Admitted
-    const counted = { requests: 1, tokens: 100 }
-    expect(next.limits?.[0]?.used).toEqual({ day: counted, minute: counted })
+    const counted = amounts(1, 100)
+    expect(next.limits?.[0]?.used).toEqual({ minute: counted })
     book.do(settleOf(admit, {}, night + 3000))
     expect(book.user()).toMatchObject({
       date: TOMORROW,
@@ -584,8 +602,8 @@ describe('windows', () => {
     const byMinute = { model: { tokensPerMinute: 1e6 } }
     book.do(admitOf({ id: '1', limits: byMinute }))
     book.do(admitOf({ id: '2', now: NOON + 60_000 }))
-    expect(Object.keys(book.user()?.windows ?? {})).toEqual(['day'])
-    expect(Object.keys(book.quota()?.windows ?? {})).toEqual(['day'])
+    expect(Object.keys(book.user()?.windows ?? {})).toEqual(['month', 'week', 'day'])
+    expect(Object.keys(book.quota()?.windows ?? {})).toEqual(['month', 'week', 'day'])
   })
 
   test('of everyone are corrected in the minute of admission, and in no later one', () => {
@@ -595,11 +613,11 @@ describe('windows', () => {
     book.do(of('1', NOON))
     book.do(of('2', NOON + 1000))
     book.do(settleOf(of('1', NOON)))
-    expect(book.everyone('*', 'minute')).toEqual({ requests: 2, tokens: 115 })
+    expect(book.everyone('*', 'minute')).toEqual(amounts(2, 115))
     book.do(of('3', NOON + 60_000))
     book.do(settleOf(of('2', NOON + 1000), {}, NOON + 60_001))
-    expect(book.everyone('*', 'minute')).toEqual({ requests: 1, tokens: 100 })
-    expect(book.everyone()).toEqual({ requests: 3, tokens: 130 })
+    expect(book.everyone('*', 'minute')).toEqual(amounts(1, 100))
+    expect(book.everyone()).toEqual(amounts(3, 130))
   })
 })
 
@@ -629,7 +647,7 @@ describe('a block', () => {
     expect(ask('a/one', NOON + 999)).toMatchObject({ ok: false })
     expect(ask('a/one', NOON + 1000)).toMatchObject({ ok: true })
     book.do(blockOf('*', undefined, NOON + 1000))
-    const refusal = { ok: false, reason: 'blocked', model: '*', why: 'spam' }
+    const refusal = { ok: false, counted: true, reason: 'blocked', model: '*', why: 'spam' }
     expect(ask('b/two', NOON + 1001)).toEqual(refusal)
     book.do({ op: 'block', now: NOON + 1002, user: 'alice', model: '*' })
     expect(ask('b/two', NOON + 1003)).toMatchObject({ ok: true })
@@ -698,7 +716,7 @@ describe('an entry', () => {
     expect(book.thin()).toMatchObject({ requests: 1, exact: 1, charged: 15 })
     expect(book.thin()).not.toHaveProperty('reserved')
     expect([book.used(), book.everyone(), book.everyone('a/one')]).toEqual(
-      Array.from({ length: 3 }, () => ({ requests: 1, tokens: 15 })),
+      Array.from({ length: 3 }, () => amounts(1, 15)),
     )
     expect(book.day()?.total).toMatchObject({ requests: 1, exact: 1, charged: 15, users: 1 })
     expect(book.events()).toMatchObject([{ id: '1', at: NOON, reserved: 100, charged: 15 }])
@@ -720,7 +738,7 @@ describe('an entry', () => {
     book.do(enterOf('1'))
     const answer = book.do(admitOf({ id: '1', now: NOON + 5 })) as Admitted
     expect(answer).toMatchObject({ ok: true, at: NOON + 5 })
-    expect(answer.limits?.[0]?.used.day).toEqual({ requests: 1, tokens: 15 })
+    expect(answer.limits?.[0]?.used.day).toEqual(amounts(1, 15))
     expect(book.user()?.leases).toEqual({})
     expect(book.row().requests).toBe(1)
   })
@@ -729,22 +747,19 @@ describe('an entry', () => {
     const book = ledger()
     book.do(enterOf('1', { outcome: 'failed', charged: 0, status: 500 }))
     expect(book.thin()).toMatchObject({ requests: 1, failed: 1 })
-    expect([book.used(), book.everyone()]).toEqual([
-      { requests: 1, tokens: 0 },
-      { requests: 0, tokens: 0 },
-    ])
+    expect([book.used(), book.everyone()]).toEqual([amounts(1, 0), amounts(0, 0)])
   })
 
   test('counts in the minute of its request, if that is not over', () => {
     const book = ledger()
     book.do(admitOf({ id: '1', everyone: { total: { tokensPerMinute: 1e6 } } }))
     const minutes = () => [book.used('a/one', 'minute'), book.everyone('*', 'minute')]
-    const both = (requests: number, tokens: number) => Array(2).fill({ requests, tokens })
+    const both = (requests: number, tokens: number) => Array(2).fill(amounts(requests, tokens))
     book.do(enterOf('2', { at: NOON + 5000 }))
     expect(minutes()).toEqual(both(2, 115))
     book.do(enterOf('3', { at: NOON - 5000 }, NOON + 6000))
     expect(minutes()).toEqual(both(2, 115))
-    expect(book.everyone()).toEqual({ requests: 3, tokens: 130 })
+    expect(book.everyone()).toEqual(amounts(3, 130))
   })
 
   test('of a day that has ended counts in that day, and in no window of the next day', () => {
@@ -753,7 +768,7 @@ describe('an entry', () => {
     book.do(enterOf('2', {}, NOON + DAY_MS))
     expect(book.thin('a/one', TODAY)).toMatchObject({ requests: 1, exact: 1, charged: 15 })
     expect(book.day()?.total).toMatchObject({ requests: 1, charged: 15 })
-    expect([book.used(), book.everyone()]).toEqual(Array(2).fill({ requests: 1, tokens: 100 }))
+    expect([book.used(), book.everyone()]).toEqual(Array(2).fill(amounts(1, 100)))
   })
 
   test.each([
@@ -952,16 +967,28 @@ describe('a report', () => {
       model: 'c',
       block: { at: NOON, until: NOON + 1 },
     })
-    const used = (requests: number, tokens: number) => ({ day: { requests, tokens } })
+    const one = inLong(amounts(1, 100))
     expect(book.do(reportOf({ 'b/two': said(1, 5) }, NOON + 1))).toEqual({
       ok: true,
       at: NOON + 1,
       known: true,
       models: {
-        'a/one': { of: 'user', model: 'a/one', limits: limits.default, used: used(1, 100) },
-        'b/two': { of: 'user', model: 'b/two', limits: limits.models['b/two'], used: {} },
+        'a/one': {
+          of: 'user',
+          model: 'a/one',
+          limits: limits.default,
+          used: one,
+          reserved: one,
+        },
+        'b/two': {
+          of: 'user',
+          model: 'b/two',
+          limits: limits.models['b/two'],
+          used: {},
+          reserved: {},
+        },
       },
-      total: { of: 'user', model: '*', limits: limits.total, used: used(1, 100) },
+      total: { of: 'user', model: '*', limits: limits.total, used: one, reserved: one },
       blocks: { 'b/two': { at: NOON } },
     })
   })
@@ -994,7 +1021,7 @@ describe('a report', () => {
 
   test('stores nothing for a user without a request', () => {
     const book = ledger()
-    const none = { of: 'user', model: '*', limits: AMPLE, used: {} }
+    const none = { of: 'user', model: '*', limits: AMPLE, used: {}, reserved: {} }
     expect(book.do(reportOf({ 'a/one': said(1, 5) }))).toMatchObject({ ok: true, total: none })
     expect(book.user()).toBeUndefined()
   })
@@ -1040,7 +1067,7 @@ describe('resets', () => {
       [],
     ])
     expect(book.day()?.total).toEqual(total)
-    expect(book.everyone()).toEqual({ requests: 2, tokens: 115 })
+    expect(book.everyone()).toEqual(amounts(2, 115))
     expect(book.audit[0]).toStrictEqual({
       v: VERSION,
       at: NOON + 2000,
@@ -1152,11 +1179,11 @@ describe('the clock', () => {
 })
 
 describe('the table of windows', () => {
-  test.each(WINDOW_NAMES)('has a %s that ends where the next one begins', (window) => {
-    const { ms } = WINDOWS[window]
+  test.each(WINDOW_NAMES)('has windows that end where the next one begins: %s', (window) => {
+    const { longest } = WINDOWS[window]
     for (const at of [NOON, NOON + 1, NOON - 1, NOON + 12 * HOUR - 1, 0, Date.UTC(2024, 1, 29)]) {
       const [start, end] = [startOf(window, at), endOf(window, at)]
-      expect(start <= at && at < end && end - start === ms).toBe(true)
+      expect(start <= at && at < end && end - start <= longest).toBe(true)
       expect([startOf(window, start), startOf(window, end - 1), startOf(window, end)]).toEqual([
         start,
         start,
@@ -1180,10 +1207,21 @@ describe('the table of windows', () => {
 
   test('names every possible limit, in the order in which limits are checked', () => {
     expect(LIMITS.map(({ name }) => name)).toEqual([
+      'requestsPerMonth',
+      'tokensPerMonth',
+      'usdPerMonth',
+      'requestsPerWeek',
+      'tokensPerWeek',
+      'usdPerWeek',
       'requestsPerDay',
       'tokensPerDay',
+      'usdPerDay',
+      'requestsPerHour',
+      'tokensPerHour',
+      'usdPerHour',
       'requestsPerMinute',
       'tokensPerMinute',
+      'usdPerMinute',
     ])
     for (const { name, unit, window } of LIMITS) expect(limitName(unit, window)).toBe(name)
   })
@@ -1211,13 +1249,13 @@ describe('policy', () => {
   })
 
   const windows: Windows = {
-    day: { start: startOf('day', NOON), requests: 3, tokens: 30 },
-    minute: { start: NOON, requests: 2, tokens: 20 },
+    day: { start: startOf('day', NOON), ...amounts(3, 30, 300) },
+    minute: { start: NOON, ...amounts(2, 20, 200) },
   }
 
   test('gives the use of a window that is current, and nothing of other windows', () => {
-    expect(usedIn(windows, 'day', NOON)).toEqual({ requests: 3, tokens: 30 })
-    const none = { requests: 0, tokens: 0 }
+    expect(usedIn(windows, 'day', NOON)).toEqual(amounts(3, 30, 300))
+    const none = amounts(0, 0)
     expect(usedIn(windows, 'day', NOON + DAY_MS)).toEqual(none)
     expect(usedIn(windows, 'minute', NOON - 1)).toEqual(none)
     expect(usedIn(windows, 'minute', NOON + 60_000)).toEqual(none)
@@ -1226,10 +1264,7 @@ describe('policy', () => {
   })
 
   test('gives a standing of the windows that are counted', () => {
-    const [day, minute] = [
-      { requests: 3, tokens: 30 },
-      { requests: 2, tokens: 20 },
-    ]
+    const [day, minute] = [amounts(3, 30, 300), amounts(2, 20, 200)]
     const of = (at: number) => standingOf('everyone', '*', AMPLE, windows, at)
     expect(of(NOON)).toEqual({
       of: 'everyone',
@@ -1239,16 +1274,18 @@ describe('policy', () => {
     })
     expect(of(NOON + 60_000).used).toEqual({ day })
     expect(of(NOON + DAY_MS).used).toEqual({})
+    expect(standingOf('user', '*', AMPLE, windows, NOON, ['minute']).used).toEqual({ minute })
     expect(standingOf('user', '*', AMPLE, undefined, NOON).used).toEqual({})
   })
 
   test('gives what is left of each limit, and never less than zero', () => {
-    const limits = { tokensPerMinute: 19, requestsPerDay: 10, tokensPerDay: 0 }
+    const limits = { tokensPerMinute: 19, requestsPerDay: 10, tokensPerDay: 0, usdPerDay: 301 }
     const standing = standingOf('user', '*', limits, windows, NOON)
     const day = { window: 'day', resetAt: NOON + 12 * HOUR }
     expect(linesOf(standing, NOON)).toEqual([
       { ...day, unit: 'requests', limit: 10, used: 3, left: 7 },
       { ...day, unit: 'tokens', limit: 0, used: 30, left: 0 },
+      { ...day, unit: 'usd', limit: 301, used: 300, left: 1 },
       { window: 'minute', unit: 'tokens', limit: 19, used: 20, left: 0, resetAt: NOON + 60_000 },
     ])
     const free = linesOf({ limits: { tokensPerMinute: 5 }, used: {} }, NOON + 1)

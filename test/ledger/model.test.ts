@@ -7,6 +7,7 @@ import { readDocument } from '../../src/ledger/reading.ts'
 import {
   type Block,
   type DayDoc,
+  type Kind,
   type ProfileDoc,
   type QuotaDoc,
   type UsageDoc,
@@ -42,6 +43,10 @@ async function stored(redis: Redis, name: string): Promise<Map<string, unknown>>
   )
 }
 
+/** The stored documents of a kind, with money as numbers. */
+const readAs = async (name: string, kind: Kind) =>
+  new Map([...(await stored(redis, name))].map(([id, doc]) => [id, readDocument(kind, doc)]))
+
 test('redis and local give the same answers and end in the same documents as the reducer', async () => {
   await fc.assert(
     fc.asyncProperty(commandSequence(60), async (commands) => {
@@ -61,9 +66,8 @@ test('redis and local give the same answers and end in the same documents as the
           const answer = state.do(command)
           for (const store of stores) expect(await send(store, command)).toEqual(answer)
         }
-        const users = [...(await stored(redis, 'usage'))]
-        expect(new Map(users.map(([id, doc]) => [id, readDocument('usage', doc)]))).toEqual(usage)
-        expect(await stored(redis, 'past')).toEqual(past)
+        expect(await readAs('usage', 'usage')).toEqual(usage)
+        expect(await readAs('past', 'past')).toEqual(past)
         // Redis removes the counters of models that were last used days ago. They no longer affect
         // any answer.
         const clock = quotas.get('*')?.at ?? 0
@@ -73,9 +77,9 @@ test('redis and local give the same answers and end in the same documents as the
               ([scope, { at }]) => scope !== '*' && at > clock - DAY_MS,
             ),
           )
-        expect(counted(await stored(redis, 'quota'))).toEqual(counted(quotas))
+        expect(counted(await readAs('quota', 'quota'))).toEqual(counted(quotas))
         const all = await redis.command(['GET', 'weir:{2}:quota'])
-        expect(JSON.parse(String(all)) ?? undefined).toEqual(quotas.get('*'))
+        expect(readDocument('quota', JSON.parse(String(all)))).toEqual(quotas.get('*'))
         const dates = [...days.keys()]
         for (const store of stores) {
           const found = await store.days(dates)
@@ -87,6 +91,8 @@ test('redis and local give the same answers and end in the same documents as the
           else expect(readDocument('day', day)).toBeDefined()
         }
         for (const store of stores) expect(await store.events(1000)).toEqual(state.events())
+        const refusals = await Promise.all(stores.map((store) => store.refusals(dates, 0)))
+        for (const one of refusals) expect(one).toEqual(refusals[0])
         const inForce = ({ until }: Block) => until === undefined || until > now
         const isBlocked = ({ blocks }: ProfileDoc) => Object.values(blocks).some(inForce)
         /** A user without the blocks that have ended: each store removes those at another time. */

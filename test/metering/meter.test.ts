@@ -411,6 +411,20 @@ test.each([
   expect(usage?.mismatch).toBe(mismatch)
 })
 
+test.each([
+  ['nothing written and no total', 3, 0, 0, undefined],
+  ['nothing written and a wrong total', 3, 0, 4, true],
+  ['something written and no total', 3, 4, 0, true],
+  ['no prompt and a total', 0, 0, 1, true],
+])(
+  '%s is a mismatch: %i, %i, %i: %j',
+  (_, prompt_tokens, completion_tokens, total_tokens, flag) => {
+    const usage = usageOf({ usage: { prompt_tokens, completion_tokens, total_tokens } })
+    expect(usage?.total).toBe(prompt_tokens + completion_tokens)
+    expect(usage?.mismatch).toBe(flag)
+  },
+)
+
 /** JSON values that are not a whole number of tokens. */
 const UNREADABLE = [
   'null',

@@ -73,6 +73,7 @@ test('a user has the day, address and last activity, and the old key is removed'
           constructor: { requests: 1, exact: 1, charged: 1 },
         },
         NOON,
+        ['month', 'week', 'day'],
       ),
       indexed: { at: NOON - 1000, tokens: 101 },
     },

@@ -5,6 +5,7 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { current } from '../../src/ledger/policy.ts'
+import { amounts } from '../support/amounts.ts'
 import { windowsOf, usedToday } from '../support/seed.ts'
 import type { Command } from '../../src/ledger/commands.ts'
 import { filter, newPast, newProfile, newRow, newUsage } from '../../src/ledger/documents.ts'
@@ -21,6 +22,7 @@ import {
   type UsageDoc,
   type Windows,
 } from '../../src/ledger/shapes.ts'
+import { readDocument } from '../../src/ledger/reading.ts'
 import { DAY_MS, MINUTE_MS, dateOf, startOf } from '../../src/ledger/windows.ts'
 import { queueOf } from '../../src/migration/chunks.ts'
 import { createImport } from '../../src/store/redis/import.ts'
@@ -166,7 +168,7 @@ async function inDatabase(
   for (const day of await store.days([...new Set(dates)])) found.days.set(day.date, day)
   for (const scope of scopes) {
     const text = await redis.command(['GET', `weir:{2}:quota${scope === '*' ? '' : `:${scope}`}`])
-    found.quotas.set(scope, text ? (JSON.parse(String(text)) as QuotaDoc) : undefined)
+    found.quotas.set(scope, text ? readDocument('quota', JSON.parse(String(text))) : undefined)
   }
   return found
 }
@@ -395,7 +397,7 @@ test('a lease that has expired by the clock of the other side is lost', () => {
 
 describe('counters of limits', () => {
   const minute = (at: number, tokens: number): Windows =>
-    windowsOf({ requests: 1, tokens }, at, 'minute')
+    windowsOf(amounts(1, tokens, 10 * tokens), at, 'minute')
   /** The windows of all models and of one model, which are equal. */
   const both = (one: Windows, other: Windows) => {
     const [first, second] = [one, other].map((windows) => {
@@ -409,7 +411,7 @@ describe('counters of limits', () => {
 
   test('of the same span are added, model by model', () => {
     expect(both(minute(NOON, 1), minute(NOON, 2))).toEqual({
-      minute: { start: NOON, requests: 2, tokens: 3 },
+      minute: { start: NOON, ...amounts(2, 3, 30) },
     })
   })
 
@@ -420,10 +422,34 @@ describe('counters of limits', () => {
   })
 
   test('are kept for each window', () => {
-    const day = windowsOf({ requests: 1, tokens: 1 }, NOON)
+    const day = windowsOf(amounts(1, 1), NOON)
     const one = minute(NOON, 1)
     expect(both(one, day)).toEqual({ ...one, ...day })
   })
+})
+
+test('what keys were charged is added by key and month, also where one side knows no keys', () => {
+  const [month, before] = [startOf('month', NOON), startOf('month', NOON - 30 * DAY_MS)]
+  const of = (start: number, usd: number) => ({ start, ...amounts(1, 2, usd) })
+  const one = userOf({ at: NOON, keysCharged: { a: of(month, 3), b: of(before, 5) } })
+  const other = userOf({ at: NOON, keysCharged: { a: of(month, 4), b: of(month, 6) } })
+  const merged = (first: UserParts, second: UserParts) =>
+    mergeUser(first, second, TERMS).usage?.keysCharged
+  const both = { a: { start: month, ...amounts(2, 4, 7) }, b: of(month, 6) }
+  expect(merged(one, other)).toEqual(both)
+  expect(merged(other, one)).toEqual(both)
+  const none = userOf({ at: NOON })
+  expect(merged(one, none)).toEqual(one.usage?.keysCharged)
+  expect(merged(none, one)).toEqual(one.usage?.keysCharged)
+  expect(merged(none, none)).toBeUndefined()
+})
+
+test('the last limited window is that of the side that is limited longest', () => {
+  const until = (limitedUntil?: number) =>
+    userOf({ at: NOON, ...(limitedUntil !== undefined && { limitedUntil }) })
+  const merged = (one?: number, other?: number) =>
+    mergeUser(until(one), until(other), TERMS).usage?.limitedUntil
+  expect([merged(5, 7), merged(7, 5), merged(undefined, 7), merged()]).toEqual([7, 7, 7, undefined])
 })
 
 test('the indexes get the usage of both sides', () => {

@@ -4,6 +4,7 @@
  */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { amounts } from '../support/amounts.ts'
 import { windowsOf } from '../support/seed.ts'
 import { queueOf } from '../../src/migration/chunks.ts'
 import { eventOf } from '../../src/migration/old-event.ts'
@@ -324,11 +325,16 @@ describe('the state that is rebuilt', () => {
     const lines = [lineOf(), lineOf({ model: 'b/two', timestamp: NOON - 1 }), before]
     for (const event of await eventsOf(lines)) rebuild.enter(event)
     const quotas = Object.fromEntries(rebuild.state().quotas)
-    const of = (requests: number) => windowsOf({ requests, tokens: 10 * requests }, NOON)
+    // The request of the day before counts in the month and the week.
+    const of = (today: number, all: number) => ({
+      ...windowsOf(amounts(today, 10 * today), NOON),
+      ...windowsOf(amounts(all, 10 * all), NOON, 'week'),
+      ...windowsOf(amounts(all, 10 * all), NOON, 'month'),
+    })
     expect(quotas).toMatchObject({
-      '*': { at: NOON, windows: of(2) },
-      'a/one': { at: NOON, windows: of(1) },
-      'b/two': { windows: of(1) },
+      '*': { at: NOON, windows: of(2, 3) },
+      'a/one': { at: NOON, windows: of(1, 2) },
+      'b/two': { windows: of(1, 1) },
     })
   })
 })

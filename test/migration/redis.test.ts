@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
+import { amounts } from '../support/amounts.ts'
 import { windowsOf } from '../support/seed.ts'
 import { readConfig, type Database } from '../../src/config/config.ts'
 import { createLog } from '../../src/log.ts'
@@ -26,6 +27,7 @@ import {
   type ThinRow,
   type UsageDoc,
 } from '../../src/ledger/shapes.ts'
+import { readDocument } from '../../src/ledger/reading.ts'
 import { DAY_MS, dateOf } from '../../src/ledger/windows.ts'
 import type { UserParts } from '../../src/ledger/merge.ts'
 import { createIds } from '../../src/identity/ids.ts'
@@ -708,16 +710,16 @@ test('a document of an older version is read with its present meaning', async ()
 })
 
 describe("everyone's counters", () => {
-  const quota = (at: number, requests: number): QuotaDoc => ({
+  const quota = (at: number, requests: number, usd = 0): QuotaDoc => ({
     v: VERSION,
     at,
-    windows: windowsOf({ requests, tokens: 10 * requests }, at),
+    windows: windowsOf(amounts(requests, 10 * requests, usd), at),
   })
   const bring = (id: string, ...items: [string, QuotaDoc][]) =>
     importTo().bring(id, 0, { kind: 'quotas', items })
   const there = async (scope = '') => {
     const text = await redis.command(['GET', `weir:{2}:quota${scope}`])
-    return text ? (JSON.parse(String(text)) as QuotaDoc) : undefined
+    return text ? readDocument('quota', JSON.parse(String(text))) : undefined
   }
 
   test('of the same day are added, for all models and for each', async () => {
@@ -750,15 +752,16 @@ describe("everyone's counters", () => {
 
   test('do not import a clock that is ahead, nor usage of that time', async () => {
     const ahead = quota(NOON + DAY_MS, 3)
-    const minute = { start: NOON, requests: 1, tokens: 2 }
+    const minute = { start: NOON, ...amounts(1, 2) }
     await bring('id', ['*', { ...ahead, windows: { ...ahead.windows, minute } }])
     expect(await there()).toEqual({ v: VERSION, at: NOON, windows: { minute } })
   })
 
   test('of an unused model are left out', async () => {
-    await bring('id', ['*', quota(NOON - 9 * DAY_MS, 1)], ['a', quota(NOON - 9 * DAY_MS, 1)])
+    const old = NOON - 33 * DAY_MS
+    await bring('id', ['*', quota(old, 1)], ['a', quota(old, 1)])
     expect(await there(':a')).toBeUndefined()
-    expect(await there()).toMatchObject({ at: NOON - 9 * DAY_MS })
+    expect(await there()).toMatchObject({ at: old })
   })
 
   test.each([
@@ -794,6 +797,78 @@ describe("everyone's counters", () => {
     expect(await there()).toEqual(quota(NOON, 1))
     expect(await redis.command(['GET', 'weir:{2}:damaged:quota'])).toBe('spoilt')
     expect(warnings).toMatchObject([{ event: 'store.damaged' }])
+  })
+})
+
+describe('money beyond the digits that Lua writes', () => {
+  /** In nano-USD: more than a million dollars, to the last digit. */
+  const COST = 1_234_567_890_123_457
+  const dear = (id: string, user: string, at: number): Enter => {
+    const { event, ...rest } = entry(id)
+    const cost = String(COST)
+    return { ...rest, user, now: at, event: { ...event, user, at, cost, reservedCost: cost } }
+  }
+  /** What the reducer keeps of one request of each user a day. */
+  const historyOf = (...users: string[]) => {
+    const state = reducerState(RETENTION)
+    for (const at of [NOON - DAY_MS, NOON]) {
+      for (const user of users) state.do(dear(`${user} ${at}`, user, at))
+    }
+    return state
+  }
+  const DATES = [dateOf(NOON - DAY_MS), dateOf(NOON)]
+  const costs = async (dates = DATES) =>
+    (await store.days(dates)).map(({ total, models }) => [total.cost, models['a/one']?.cost])
+
+  test("is added exactly in days and in everyone's counters, whether an import or requests come first", async () => {
+    const { days, quotas } = historyOf('alice', 'bob')
+    const bring = async () => {
+      await importTo().bring('days', 0, { kind: 'days', items: [...days.values()] })
+      await importTo().bring('quotas', 0, { kind: 'quotas', items: [...quotas] })
+    }
+    const used = async () => {
+      const users = { sort: 'tokens' as const, limit: 0, now: NOON }
+      const { quotas } = await store.overview({ dates: DATES, users, events: 0 })
+      return ['*', 'a/one'].flatMap((scope) =>
+        ['month', 'week', 'day'].map((window) => quotas[scope]?.windows[window]?.usd),
+      )
+    }
+    for (const before of [true, false]) {
+      await redis.flush()
+      if (!before) await bring()
+      for (const at of [NOON - DAY_MS, NOON]) await store.replay([dear(`carol ${at}`, 'carol', at)])
+      if (before) await bring()
+      expect(await costs()).toEqual(DATES.map(() => [3 * COST, 3 * COST]))
+      expect(await used()).toEqual(['*', 'a/one'].flatMap(() => [6 * COST, 6 * COST, 3 * COST]))
+    }
+    // The day is folded when the next one begins.
+    await store.execute(admitOf({ id: 'next', now: NOON + DAY_MS }))
+    expect(await costs()).toEqual(DATES.map(() => [3 * COST, 3 * COST]))
+  })
+
+  test('is kept exactly in the documents of an imported user that requests change', async () => {
+    const state = historyOf('alice')
+    const price = { input: 0, output: 99_999_999_999 }
+    const tokens = 12_345_679
+    const running = admitOf({ id: 'running', reserved: tokens, completion: tokens, price })
+    state.do(running)
+    const [usage, past] = [state.usage.get('alice'), state.past.get('alice')]
+    await importTo().bring('id', 0, { kind: 'users', items: [{ id: 'alice', usage, past }] })
+    // It changes another model, then the day ends, and then a request of the day before ends.
+    await store.execute(admitOf({ id: 'other', model: 'b/two', now: NOON + 1 }))
+    const tomorrow = NOON + DAY_MS - 1000
+    await store.execute(admitOf({ id: 'next', model: 'b/two', now: tomorrow }))
+    const { event } = settleOf(running, { cost: String(COST - 2) })
+    const ended = { op: 'settle', now: tomorrow, user: 'alice', event } as const
+    expect(await store.execute(ended)).toEqual({ applied: true })
+    const user = await store.user('alice')
+    const rows = DATES.map((date) => user?.past.days[date]?.['a/one'])
+    expect(rows.map((row) => row?.cost)).toEqual([COST, 2 * COST - 2])
+    expect(user?.usage.windows['month']?.usd).toBe(3 * COST - 2)
+    expect(user?.usage.models['a/one']?.windows['month']?.usd).toBe(3 * COST - 2)
+    const [told] = await store.events(1)
+    const reservedCost = (BigInt(tokens) * BigInt(price.output) + 999n) / 1000n
+    expect(told).toMatchObject({ reservedCost: `${reservedCost}`, cost: `${COST - 2}` })
   })
 })
 

@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest'
 import type { Admit } from '../../src/ledger/commands.ts'
 import type { Limits } from '../../src/ledger/policy.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../../src/ledger/windows.ts'
+import { amounts, inLong } from '../support/amounts.ts'
 import { admitOf, AMPLE, failureOf, NOON, settleOf } from '../support/commands.ts'
 import {
   dayOf,
@@ -34,7 +35,7 @@ describe.each(ledgers)('%s', (_, open) => {
       of: 'user',
       model: 'a/one',
       limits: MINUTELY,
-      used: { day: { requests, tokens }, minute: { requests, tokens } },
+      used: { day: amounts(requests, tokens), minute: amounts(requests, tokens) },
     })
     expect(await ledger.execute(first)).toEqual({ ok: true, at: NOON, limits: [used(1, 100)] })
     expect(await ledger.execute(settleOf(first, { charged: 15 }))).toEqual({ applied: true })
@@ -50,7 +51,7 @@ describe.each(ledgers)('%s', (_, open) => {
     const ledger = await open()
     await spend(ledger, { id: '1', user: 'bob', model: 'b/two', everyone: { total: AMPLE } })
     const rows = { model: { tokensPerDay: 500 }, total: { requestsPerDay: 50 } }
-    const day = (requests: number, tokens: number) => ({ day: { requests, tokens } })
+    const day = (requests: number, tokens: number) => ({ day: amounts(requests, tokens) })
     expect(await ledger.execute(admitOf({ id: '2', limits: rows, everyone: rows }))).toEqual({
       ok: true,
       at: NOON + SECOND_MS,
@@ -150,6 +151,7 @@ describe.each(ledgers)('%s', (_, open) => {
       const next = admitOf({ id: '3', reserved: 11, now: NOON + 2000, ...limited })
       expect(await ledger.execute(next)).toEqual({
         ok: false,
+        counted: true,
         reason: 'limit',
         of,
         model: scope,
@@ -180,6 +182,7 @@ describe.each(ledgers)('%s', (_, open) => {
       const next = admitOf({ id: '4', reserved: 5, now: NOON + 2000, ...limited })
       const refusal = {
         ok: false,
+        counted: true,
         reason: 'limit',
         of,
         model: scope,
@@ -274,7 +277,12 @@ describe.each(ledgers)('%s', (_, open) => {
       ),
     )
     const next = admitOf({ id: 'x', model: 'm-64' })
-    expect(await ledger.execute(next)).toEqual({ ok: false, reason: 'models' })
+    expect(await ledger.execute(next)).toEqual({
+      ok: false,
+      counted: true,
+      reason: 'models',
+      window: 'day',
+    })
     expect(await ledger.execute({ ...next, model: 'm-63' })).toMatchObject({ ok: true })
     const tomorrow = { ...next, id: 'y', now: NOON + DAY_MS }
     expect(await ledger.execute(tomorrow)).toMatchObject({ ok: true })
@@ -287,10 +295,10 @@ describe.each(ledgers)('%s', (_, open) => {
       const answer = await ledger.execute(admitOf({ id, now, limits }))
       return answer.ok && answer.limits?.[0]?.used
     }
-    const one = { requests: 1, tokens: 100 }
+    const one = amounts(1, 100)
     await used('1', MIDNIGHT - MINUTE_MS - 1)
     expect(await used('2', MIDNIGHT - 1)).toEqual({
-      day: { requests: 2, tokens: 200 },
+      day: amounts(2, 200),
       minute: one,
     })
     expect(await used('3', MIDNIGHT)).toEqual({ day: one, minute: one })
@@ -325,6 +333,7 @@ describe.each(ledgers)('%s', (_, open) => {
     await setBlock(ledger, model, { at: NOON })
     expect(await ledger.execute({ ...admit, id: '3', reserved: 1 })).toEqual({
       ok: false,
+      counted: true,
       reason: 'blocked',
       model,
     })
@@ -349,6 +358,9 @@ describe.each(stores)('%s', (_, open) => {
       cached: 0,
       completion: 0,
       overReservation: 0,
+      cost: 0,
+      reservedCost: 0,
+      lostCost: 0,
     })
     const { usage } = await userOf(store)
     expect(usage.leases).toEqual({
@@ -356,19 +368,19 @@ describe.each(stores)('%s', (_, open) => {
         model: 'a/one',
         at: NOON + SECOND_MS,
         until: NOON + SECOND_MS + 300_000,
-        reserved: { requests: 1, tokens: 7 },
-        windows: { day: 1 },
+        reserved: amounts(1, 7),
+        windows: inLong(1),
       },
     })
   })
 
-  test('a lease lists the windows of its reservation: the day, and the windows with a limit', async () => {
+  test('a lease lists the windows of its reservation: month, week and day, and the windows with a limit', async () => {
     const store = await open()
     await start(store, { id: '1', limits: {} })
     await start(store, { id: '2', everyone: { total: { requestsPerMinute: 9 } } })
     const { leases } = (await userOf(store)).usage
-    expect(leases['1']?.windows).toEqual({ day: 1 })
-    expect(leases['2']?.windows).toEqual({ day: 1, minute: 1 })
+    expect(leases['1']?.windows).toEqual(inLong(1))
+    expect(leases['2']?.windows).toEqual({ ...inLong(1), minute: 1 })
   })
 
   test('a refusal changes nothing', async () => {

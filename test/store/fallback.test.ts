@@ -31,6 +31,7 @@ import { rowsOf, runningOf, whole } from '../../src/ledger/documents.ts'
 import { usedIn, type Limits, type Standing } from '../../src/ledger/policy.ts'
 import { UNLIMITED, VERSIONS } from '../../src/ledger/shapes.ts'
 import { DAY_MS, SECOND_MS } from '../../src/ledger/windows.ts'
+import { amounts } from '../support/amounts.ts'
 import { admitOf, AMPLE, failureOf, NOON, settleOf } from '../support/commands.ts'
 import { reducerState } from '../support/state.ts'
 import { useDatabase } from '../support/database.ts'
@@ -85,6 +86,8 @@ function world(mode: 'open' | 'closed' = 'open') {
     overview: unused,
     takeTurn: unused,
     days: unused,
+    refusals: unused,
+    pasts: unused,
     session: unused,
     user: unused,
     audit: unused,
@@ -224,7 +227,7 @@ test('requests that were served during an outage are counted after it', async ()
   const [day] = it.state.days.values()
   expect(day?.total).toMatchObject({ requests: 1, exact: 1, charged: 15 })
   const quota = it.state.quotas.get('*')
-  expect(usedIn(quota?.windows, 'day', NOON)).toEqual({ requests: 1, tokens: 15 })
+  expect(usedIn(quota?.windows, 'day', NOON)).toEqual(amounts(1, 15))
   expect(it.logged('store.up')).toHaveLength(1)
   expect(it.logged('usage.replayed')).toMatchObject([{ events: 1 }])
 })
@@ -316,7 +319,7 @@ test('during an outage users continue from their last known usage', async () => 
   await it.fallback.execute(admitOf({ id: '2', limits, reserved: 100 }))
   await goAway(it)
   const third = await it.fallback.execute(admitOf({ id: '3', limits, reserved: 200 }))
-  const used = { day: { tokens: 315, requests: 3 } }
+  const used = { day: amounts(3, 315) }
   expect(third).toMatchObject({ ok: true, degraded: true, limits: [{ of: 'user', used }] })
   const fourth = await it.fallback.execute(admitOf({ id: '4', limits, reserved: 100 }))
   expect(fourth).toMatchObject({ ok: false, unit: 'tokens', used: 315, degraded: true })
@@ -348,13 +351,13 @@ test('requests that were served during an outage are charged their usage', async
   await it.fallback.execute(settleOf(admitOf({ id: '1' }), { charged: 15 }))
   await ask('2')
   await it.fallback.execute(failureOf(admitOf({ id: '2' })))
-  const used = { day: { tokens: 130, requests: 4 } }
+  const used = { day: amounts(4, 130) }
   expect(await ask('3')).toMatchObject({
     degraded: true,
     // The failed request still counts for the user, but not for everyone.
     limits: [
       { of: 'user', used },
-      { of: 'everyone', used: { day: { tokens: 130, requests: 3 } } },
+      { of: 'everyone', used: { day: amounts(3, 130) } },
     ],
   })
   expect(await ask('4')).toMatchObject({ ok: false, unit: 'tokens', used: 130 })
@@ -655,7 +658,7 @@ test('each answer has the present usage of everyone', async () => {
   const answer = await it.fallback.execute(admitOf({ id: '3', user: 'bob', everyone: SPENT }))
   expect(answer).toMatchObject({
     ok: true,
-    limits: [{ of: 'user' }, { of: 'everyone', used: { day: { tokens: 215, requests: 3 } } }],
+    limits: [{ of: 'user' }, { of: 'everyone', used: { day: amounts(3, 215) } }],
   })
 })
 
@@ -680,10 +683,10 @@ const usedOf = (answer: Answer, window = 'day') =>
 
 test('counts continue from the answer of the store, by model, in the day and in the minute', () => {
   const { learn, ask } = remembered()
-  const day = { tokens: 900, requests: 7 }
-  const minute = { tokens: 400, requests: 3 }
+  const day = amounts(7, 900)
+  const minute = amounts(3, 400)
   learn(admitOf({ id: '1' }), told(standing({ day, minute })))
-  const few = { day: { tokens: 50, requests: 2 }, minute: { tokens: 20, requests: 1 } }
+  const few = { day: amounts(2, 50), minute: amounts(1, 20) }
   const other = told(standing(few, { model: 'b/two' }))
   learn(admitOf({ id: '2', model: 'b/two' }), { ...other, at: NOON + 1000 })
   const limits = { model: { ...AMPLE, tokensPerMinute: 500 } }
@@ -694,13 +697,13 @@ test('counts continue from the answer of the store, by model, in the day and in 
     limits: [
       {
         ...{ of: 'user', model: 'a/one', limits: limits.model },
-        used: { day: { tokens: 1000, requests: 8 }, minute: { tokens: 500, requests: 4 } },
+        used: { day: amounts(8, 1000), minute: amounts(4, 500) },
       },
     ],
   })
-  expect(usedOf(ask({ model: 'b/two' }))).toEqual({ tokens: 150, requests: 3 })
-  expect(usedOf(ask({ user: 'bob' }))).toEqual({ tokens: 100, requests: 1 })
-  expect(usedOf(ask({ user: 'bob' }))).toEqual({ tokens: 200, requests: 2 })
+  expect(usedOf(ask({ model: 'b/two' }))).toEqual(amounts(3, 150))
+  expect(usedOf(ask({ user: 'bob' }))).toEqual(amounts(1, 100))
+  expect(usedOf(ask({ user: 'bob' }))).toEqual(amounts(2, 200))
 })
 
 const REFUSAL = {
@@ -717,20 +720,22 @@ const REFUSAL = {
 test('a refusal sets the usage of its unit in the day, and not that of the other unit', () => {
   const { learn, ask } = remembered()
   const admit = admitOf({ id: '1' })
-  const day = { tokens: 100, requests: 5 }
+  const day = amounts(5, 100)
   learn(admit, told(standing({ day, minute: day })))
   learn(admit, { ...REFUSAL, unit: 'tokens', used: 150 })
-  expect(usedOf(ask())).toEqual({ tokens: 250, requests: 6 })
+  expect(usedOf(ask())).toEqual(amounts(6, 250))
   learn(admit, { ...REFUSAL, unit: 'requests', used: 9 })
-  expect(usedOf(ask())).toEqual({ tokens: 350, requests: 10 })
+  expect(usedOf(ask())).toEqual(amounts(10, 350))
   learn(admitOf({ id: '2', user: 'bob' }), { ...REFUSAL, unit: 'requests', used: 9 })
-  expect(usedOf(ask({ user: 'bob' }))).toEqual({ tokens: 100, requests: 10 })
+  expect(usedOf(ask({ user: 'bob' }))).toEqual(amounts(10, 100))
 })
 
-/** Limits for all units and windows. */
+const MINUTELY = { ...AMPLE, tokensPerMinute: 1e6 }
+
+/** Limits of the day and of the minute in each row. */
 const ALL_LIMITS = {
-  limits: { model: { ...AMPLE, tokensPerMinute: 1e6 }, total: AMPLE },
-  everyone: { total: AMPLE, model: AMPLE },
+  limits: { model: MINUTELY, total: MINUTELY },
+  everyone: { total: MINUTELY, model: MINUTELY },
 }
 
 test.each<[string, Refusal, string | undefined]>([
@@ -747,7 +752,7 @@ test.each<[string, Refusal, string | undefined]>([
     { ...REFUSAL, unit: 'tokens', used: 150, of: 'everyone' },
     'everyone a/one day',
   ],
-  ['a model too many', { ok: false, reason: 'models' }, undefined],
+  ['a model too many', { ok: false, reason: 'models', window: 'day' }, undefined],
 ])('a refusal because of %s sets the usage of that limit only', (_, refusal, which) => {
   const { learn, ask } = remembered()
   learn(admitOf({ id: '1' }), refusal)
@@ -765,7 +770,7 @@ test.each<[string, Refusal, string | undefined]>([
 
 test.each<[string, Admitted | Refusal]>([
   ['an admission', { ok: true, at: NOON }],
-  ['a refusal for another reason', { ok: false, reason: 'models' }],
+  ['a refusal for another reason', { ok: false, reason: 'models', window: 'day' }],
 ])('%s shows that the block of its model is lifted, and that of all, but no other', (_, answer) => {
   const { learn, ask } = remembered()
   for (const model of ['a/one', 'b/two', '*']) {

@@ -171,6 +171,7 @@ test('kill -9 loses nothing that was acknowledged and doubles nothing', async ({
     expect(usedIn(quotas['*']?.windows, 'day', NOON)).toEqual({
       requests: ended.length + open.length,
       tokens: charged + 100 * open.length,
+      usd: 0,
     })
     await store.close()
   }

@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { DAY_MS, HOUR_MS, MINUTE_MS, minuteOf } from '../../src/ledger/windows.ts'
+import { amounts, inLong } from '../support/amounts.ts'
 import { admitOf, AMPLE, NOON } from '../support/commands.ts'
 import {
   idsOf,
@@ -84,8 +85,16 @@ describe.each(stores)('%s', (_, open) => {
       ok: true,
       at: NOON,
       known: false,
-      models: { 'a/one': { of: 'user', model: 'a/one', limits: { tokensPerDay: 9 }, used: {} } },
-      total: { of: 'user', model: '*', limits: {}, used: {} },
+      models: {
+        'a/one': {
+          of: 'user',
+          model: 'a/one',
+          limits: { tokensPerDay: 9 },
+          used: {},
+          reserved: {},
+        },
+      },
+      total: { of: 'user', model: '*', limits: {}, used: {}, reserved: {} },
       blocks: {},
     })
     expect(await store.user('alice')).toBeUndefined()
@@ -131,14 +140,15 @@ describe.each(stores)('%s', (_, open) => {
     }
     const command = reportOf({ 'c/three': said(1) }, { now: NOON + 5000, limits })
     const both = (requests: number, tokens: number) => ({
-      day: { requests, tokens },
-      minute: { requests, tokens },
+      ...inLong(amounts(requests, tokens)),
+      minute: amounts(requests, tokens),
     })
-    const standing = (model: string, limits: object, used: object) => ({
+    const standing = (model: string, limits: object, used: object, reserved: object = {}) => ({
       of: 'user',
       model,
       limits,
       used,
+      reserved,
     })
     expect(await store.execute(command)).toEqual({
       ok: true,
@@ -146,10 +156,10 @@ describe.each(stores)('%s', (_, open) => {
       known: true,
       models: {
         'a/one': standing('a/one', minutely, both(1, 15)),
-        'b/two': standing('b/two', limits.default, both(1, 30)),
+        'b/two': standing('b/two', limits.default, both(1, 30), both(1, 30)),
         'c/three': standing('c/three', limits.default, {}),
       },
-      total: standing('*', limits.total, both(2, 45)),
+      total: standing('*', limits.total, both(2, 45), both(1, 30)),
       blocks: { '*': { at: NOON, reason: 'bill', until: NOON + HOUR_MS } },
     })
   })

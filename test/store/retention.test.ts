@@ -73,8 +73,8 @@ describe('in files', () => {
       usage: 8,
       past: [['daily', 7]],
       profiles: 9,
-      // Everyone's counters for all models, for the daily model, and for the models of the latest two days.
-      quotas: 4,
+      // Everyone's counters for all models, for the daily model, and for the models of the latest 32 days.
+      quotas: 34,
       days: 90,
       events: 50,
     })

@@ -2,8 +2,9 @@
 import { describe, expect, test } from 'vitest'
 import { LATE_SETTLE_MS, type Admit } from '../../src/ledger/commands.ts'
 import { runningOf } from '../../src/ledger/documents.ts'
-import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../../src/ledger/windows.ts'
+import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, startOf } from '../../src/ledger/windows.ts'
 import type { EventCursor, EventPage, Store } from '../../src/store/store.ts'
+import { amounts } from '../support/amounts.ts'
 import { admitOf, AMPLE, failureOf, NOON, settleOf } from '../support/commands.ts'
 import {
   dayOf,
@@ -95,10 +96,10 @@ describe.each(ledgers)('%s', (_, open) => {
     await ledger.execute(first)
     await ledger.execute(second)
     await ledger.execute(settleOf(first))
-    expect(await minuteOf('3', NOON + 2000)).toEqual({ tokens: 215, requests: 3 })
+    expect(await minuteOf('3', NOON + 2000)).toEqual(amounts(3, 215))
     await minuteOf('4', NOON + MINUTE_MS)
     await ledger.execute(settleOf(second, {}, NOON + MINUTE_MS))
-    expect(await minuteOf('5', NOON + MINUTE_MS)).toEqual({ tokens: 200, requests: 2 })
+    expect(await minuteOf('5', NOON + MINUTE_MS)).toEqual(amounts(2, 200))
   })
 
   test('usage over the reservation is charged, also beyond a limit', async () => {
@@ -254,8 +255,13 @@ describe.each(stores)('%s', (_, open) => {
     const admit = await start(store, { id: '1', limits })
     await store.execute(settleOf(admit, {}, admit.now + 2 * MINUTE_MS))
     const { windows, models } = (await userOf(store)).usage
-    const day = { day: { start: MIDNIGHT - DAY_MS, requests: 1, tokens: 15 } }
-    expect([windows, models['a/one']?.windows]).toEqual([day, day])
+    const left = Object.fromEntries(
+      (['month', 'week', 'day'] as const).map((window) => [
+        window,
+        { start: startOf(window, NOON), ...amounts(1, 15) },
+      ]),
+    )
+    expect([windows, models['a/one']?.windows]).toEqual([left, left])
   })
 
   test('cached tokens reach the rows and days of their request, and change no other sum', async () => {

@@ -5,7 +5,8 @@
 import { readFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import type { Command } from '../../src/ledger/commands.ts'
-import { DAY_MS, HOUR_MS, SECOND_MS, minuteOf } from '../../src/ledger/windows.ts'
+import type { Windows } from '../../src/ledger/shapes.ts'
+import { DAY_MS, HOUR_MS, SECOND_MS, minuteOf, startOf } from '../../src/ledger/windows.ts'
 import {
   dayKey,
   modelsKey,
@@ -16,6 +17,7 @@ import {
   usageKey,
 } from '../../src/store/redis/keys.ts'
 import type { Store, UserQuery } from '../../src/store/store.ts'
+import { amounts } from '../support/amounts.ts'
 import { admitOf, NOON, settleOf } from '../support/commands.ts'
 import {
   dayOf,
@@ -37,8 +39,22 @@ import { fixture, useFixtures, type Json } from '../support/versions.ts'
 
 const { redis, warnings, remote, restore, filesOf, document } = useFixtures()
 
+type Long = { windows(requests: number, tokens: number): Windows; lease: Record<string, 1> }
+
+/** Documents of version 2 say nothing of weeks and months. */
+const NO_LONG: Long = { windows: () => ({}), lease: {} }
+
+/** A replayed journal counts them. */
+const LONG: Long = {
+  windows: (requests, tokens) => ({
+    week: { start: startOf('week', NOON), ...amounts(requests, tokens) },
+    month: { start: startOf('month', NOON), ...amounts(requests, tokens) },
+  }),
+  lease: { week: 1, month: 1 },
+}
+
 /** Each with the fields that version 2 had not from the start. */
-const V2: [string, () => Promise<Store>, object][] = [
+const V2: [string, () => Promise<Store>, object, Long][] = [
   [
     'in Redis',
     async () => {
@@ -46,21 +62,24 @@ const V2: [string, () => Promise<Store>, object][] = [
       return remote()
     },
     { since: 0 },
+    NO_LONG,
   ],
   [
     'in a snapshot',
     async () => (await filesOf({ snapshot: await fixture('v2/snapshot.txt') })).store(),
     { since: 0 },
+    NO_LONG,
   ],
   [
     'in a journal',
     async () => (await filesOf({ journal: await fixture('v2/journal.txt') })).store(),
     // A replayed journal makes them.
     { since: NOON - DAY_MS, syncs: 1, syncMinute: minuteOf(NOON) },
+    LONG,
   ],
 ]
 
-describe.each(V2)('what version 2 left %s', (_, open, newer) => {
+describe.each(V2)('what version 2 left %s', (_, open, newer, long) => {
   test('is read completely', async () => {
     const store = await open()
     const alice = await userOf(store)
@@ -77,8 +96,9 @@ describe.each(V2)('what version 2 left %s', (_, open, newer) => {
       answered: 2,
       sessions: { 'tab-1': 1 },
       windows: {
-        day: { start: MIDNIGHT - DAY_MS, requests: 4, tokens: 148 },
-        minute: { start: NOON, requests: 1, tokens: 100 },
+        day: { start: MIDNIGHT - DAY_MS, ...amounts(4, 148) },
+        minute: { start: NOON, ...amounts(1, 100) },
+        ...long.windows(6, 338),
       },
       models: {
         'a/one': {
@@ -92,13 +112,14 @@ describe.each(V2)('what version 2 left %s', (_, open, newer) => {
             completion: 5,
           },
           windows: {
-            day: { start: MIDNIGHT - DAY_MS, requests: 3, tokens: 148 },
-            minute: { start: NOON, requests: 1, tokens: 100 },
+            day: { start: MIDNIGHT - DAY_MS, ...amounts(3, 148) },
+            minute: { start: NOON, ...amounts(1, 100) },
+            ...long.windows(4, 268),
           },
         },
         'b/two': {
           row: { requests: 1, failed: 1 },
-          windows: { day: { start: MIDNIGHT - DAY_MS, requests: 1, tokens: 0 } },
+          windows: { day: { start: MIDNIGHT - DAY_MS, ...amounts(1, 0) }, ...long.windows(2, 70) },
         },
       },
       leases: {
@@ -106,15 +127,15 @@ describe.each(V2)('what version 2 left %s', (_, open, newer) => {
           model: 'a/one',
           at: NOON,
           until: NOON + 300_000,
-          reserved: { requests: 1, tokens: 100 },
-          windows: { day: 1, minute: 1 },
+          reserved: amounts(1, 100),
+          windows: { day: 1, minute: 1, ...long.lease },
         },
         y2: {
           model: 'b/two',
           at: NOON - 23 * HOUR_MS,
           until: NOON - 23 * HOUR_MS + 300_000,
-          reserved: { requests: 1, tokens: 70 },
-          windows: { day: 1 },
+          reserved: amounts(1, 70),
+          windows: { day: 1, ...long.lease },
         },
       },
       reported: { 'a/one': { requests: 5, tokens: 500 } },

@@ -1,6 +1,7 @@
 /**
  * The books that a test keeps beside a ledger. From the commands, in the order in which they were applied, they compute
- * the answer of each command and the content of the documents. They share no code with the rules.
+ * the answer of each command and the content of the documents. They share no code with the rules: windows come from the
+ * calendar, a fit from a search, and money is a `bigint` of nano-USD.
  */
 import { expect } from 'vitest'
 import {
@@ -21,9 +22,9 @@ import {
   rowsOf,
   newDayRow,
   newRow,
-  runningOf,
   whole,
 } from '../../src/ledger/documents.ts'
+import type { Price } from '../../src/ledger/money.ts'
 import type { Limits, Rows, Standing } from '../../src/ledger/policy.ts'
 import type {
   Amounts,
@@ -32,6 +33,7 @@ import type {
   DayRow,
   Event,
   PastDoc,
+  PlanDoc,
   QuotaDoc,
   Row,
   StoredRows,
@@ -39,14 +41,62 @@ import type {
   Windows,
 } from '../../src/ledger/shapes.ts'
 
-const MINUTE = 60_000
-const DAY = 24 * 60 * MINUTE
-const SPANS: Record<string, number> = { day: DAY, minute: MINUTE }
-const UNITS = ['requests', 'tokens'] as const
+/** In the order in which limits are checked. */
+const WINDOWS = ['month', 'week', 'day', 'hour', 'minute'] as const
+/** Windows that every request counts in, and in which a request without a maximum gets what is left. */
+const LONG: readonly string[] = ['month', 'week', 'day']
+const UNITS = ['requests', 'tokens', 'usd'] as const
 const OUTCOMES = ['exact', 'estimated', 'failed', 'lost'] as const
+const MONEY = ['cost', 'reservedCost', 'lostCost'] as const
 
-const startOf = (window: string, at: number) => at - (at % (SPANS[window] ?? 0))
+/** The fewest completion tokens that a request without a maximum is granted. */
+const FEWEST = 256
+
+/** Everyone together is admitted up to this amount of money, or of tokens, in a month and in a week. */
+const MOST = 9_000_000_000_000_000n
+
+/** When the window of a moment began, by the calendar. */
+function startOf(window: string, at: number): number {
+  const date = new Date(at)
+  if (window === 'minute') return date.setUTCSeconds(0, 0)
+  if (window === 'hour') return date.setUTCMinutes(0, 0, 0)
+  date.setUTCHours(0, 0, 0, 0)
+  // Sunday is 0, and weeks begin on Mondays.
+  if (window === 'week') date.setUTCDate(date.getUTCDate() - ((date.getUTCDay() + 6) % 7))
+  if (window === 'month') date.setUTCDate(1)
+  if (window === 'year') date.setUTCMonth(0, 1)
+  return date.getTime()
+}
+
+/** When the window of a moment ends. */
+export function endOf(window: string, at: number): number {
+  const date = new Date(startOf(window, at))
+  if (window === 'minute') return date.setUTCMinutes(date.getUTCMinutes() + 1)
+  if (window === 'hour') return date.setUTCHours(date.getUTCHours() + 1)
+  if (window === 'month') return date.setUTCMonth(date.getUTCMonth() + 1)
+  if (window === 'year') return date.setUTCFullYear(date.getUTCFullYear() + 1)
+  return date.setUTCDate(date.getUTCDate() + (window === 'week' ? 7 : 1))
+}
+
 const dateOf = (at: number) => new Date(at).toISOString().slice(0, 10)
+
+/** What tokens cost in nano-USD, rounded up once. */
+export function costOf(
+  { prompt, cached = 0, completion }: { prompt: number; cached?: number; completion: number },
+  { input, cached: again = input, output }: Price,
+): bigint {
+  const pico =
+    BigInt(prompt - cached) * BigInt(input) +
+    BigInt(cached) * BigInt(again) +
+    BigInt(completion) * BigInt(output)
+  return (pico + 999n) / 1000n
+}
+
+/** Money as a document or an answer has it. */
+function plain(nano: bigint): number {
+  if (nano > MOST) throw new Error(`The test charges ${nano} nano-USD, which is too much.`)
+  return Number(nano)
+}
 
 /** The stored documents. */
 export type Stored = {
@@ -57,25 +107,41 @@ export type Stored = {
   events: Event[]
 }
 
+/** An amount in each unit. */
+type Sum = { requests: number; tokens: number; usd: bigint }
+
+/** A row with exact money. */
+type Exact<R> = Omit<R, (typeof MONEY)[number]> & Record<(typeof MONEY)[number] & keyof R, bigint>
+
 type Lease = {
   model: string
   at: number
   until: number
-  reserved: number
-  windows: string[]
+  reserved: Sum
+  windows: readonly string[]
+  /** What the admission told, where that was less than what was asked for. */
+  maximum?: number | undefined
+  unverified?: boolean | undefined
 }
 
 /** Amounts by window, start and scope. */
-type Counters = Map<string, Amounts>
+type Counters = Map<string, Sum>
+
+/** A row of limits with its use. */
+type Stand = { of: Standing['of']; model: string; limits: Limits; used: Record<string, Sum> }
 
 type Account = {
   /** When the document began. */
   since: number
   at: number
   /** By date and model. */
-  rows: Map<string, Row>
+  rows: Map<string, Exact<Row>>
   leases: Map<string, Lease>
   used: Counters
+  /** What keys were charged, by key and month. */
+  keys: Counters
+  /** When the last window ends that a limit of the user names, if that is not today. */
+  limitedUntil?: number | undefined
 }
 
 /** What admins decided about a user. */
@@ -92,7 +158,7 @@ const storedRows = (rows: StoredRows, model: string): Rows => ({
   total: rows['total'],
 })
 
-type Day = { total: DayRow; models: Map<string, DayRow>; forgotten: number }
+type Day = { total: Exact<DayRow>; models: Map<string, Exact<DayRow>>; forgotten: number }
 
 const newAccount = (at: number): Account => ({
   since: at,
@@ -100,37 +166,95 @@ const newAccount = (at: number): Account => ({
   rows: new Map(),
   leases: new Map(),
   used: new Map(),
+  keys: new Map(),
 })
 
-const none = (): Amounts => ({ requests: 0, tokens: 0 })
+const none = (): Sum => ({ requests: 0, tokens: 0, usd: 0n })
 
-const counted = (counters: Counters, window: string, scope: string, at: number): Amounts =>
+const plus = (a: Sum, b: Sum): Sum => ({
+  requests: a.requests + b.requests,
+  tokens: a.tokens + b.tokens,
+  usd: a.usd + b.usd,
+})
+
+/** Amounts as a document or an answer has them. */
+const amountsOf = ({ usd, ...rest }: Sum): Amounts => ({ ...rest, usd: plain(usd) })
+
+const exactRow = (): Exact<Row> => ({ ...newRow(), cost: 0n, reservedCost: 0n, lostCost: 0n })
+const exactDayRow = (): Exact<DayRow> => ({ ...newDayRow(), cost: 0n })
+
+/** A row as a document has it. */
+const rowOf = <R extends object>(row: R) =>
+  mapValues(row as Record<string, unknown>, (value) =>
+    typeof value === 'bigint' ? plain(value) : value,
+  )
+
+const counted = (counters: Counters, window: string, scope: string, at: number): Sum =>
   counters.get(`${window} ${startOf(window, at)} ${scope}`) ?? none()
 
-function add(counters: Counters, { at, windows }: Lease, scopes: string[], amounts: Amounts): void {
+function add(counters: Counters, { at, windows }: Lease, scopes: string[], amounts: Sum): void {
   for (const window of windows) {
     for (const scope of scopes) {
       const key = `${window} ${startOf(window, at)} ${scope}`
-      const old = counters.get(key) ?? none()
-      counters.set(key, {
-        requests: old.requests + amounts.requests,
-        tokens: old.tokens + amounts.tokens,
-      })
+      counters.set(key, plus(counters.get(key) ?? none(), amounts))
     }
   }
 }
+
+/** The scopes in which everyone's use of a lease is counted. */
+const scopesOf = ({ model, unverified }: Lease): string[] =>
+  unverified ? ['*', model, '~*', `~${model}`] : ['*', model]
 
 const sumOf = <T>(items: Iterable<T>, amount: (item: T) => number): number =>
   [...items].reduce((sum, item) => sum + amount(item), 0)
 
 /** The limits of a row with window and unit, in the order in which they are checked. */
 const namesOf = (limits: Limits) =>
-  ['Day', 'Minute'].flatMap((window) =>
+  WINDOWS.flatMap((window) =>
     UNITS.flatMap((unit) => {
-      const limit = limits[`${unit}Per${window}` as keyof Limits]
-      return limit === undefined ? [] : [{ window: window.toLowerCase(), unit, limit }]
+      const name = `${unit}Per${window.replace(/^./, (first) => first.toUpperCase())}`
+      const limit = limits[name as keyof Limits]
+      return limit === undefined ? [] : [{ window, unit, limit: BigInt(limit) }]
     }),
   )
+
+const windowsOf = (rows: (Limits | undefined)[]): string[] => [
+  ...new Set(rows.flatMap((row) => namesOf(row ?? {})).map(({ window }) => window)),
+]
+
+/** What a request reserves, with `tokens` of each completion where it has no maximum of its own. */
+function reservedOf(
+  { reserved, completion, completions, price }: Admit,
+  tokens: number | undefined,
+): Sum {
+  const prompt = reserved - completion
+  const all = completions && tokens !== undefined ? completions.count * tokens : completion
+  const usd = price ? costOf({ prompt, completion: all }, price) : 0n
+  return { requests: 1, tokens: prompt + all, usd }
+}
+
+/** What is left of the limits for each completion of a request without a maximum, and at least the fewest. */
+function fitOf(command: Admit, tokens: number, standings: Stand[]): number {
+  const full = reservedOf(command, tokens)
+  const limits = standings.flatMap(({ limits: row, used }) =>
+    namesOf(row)
+      .filter(({ unit }) => unit !== 'requests')
+      .filter(({ window, unit, limit }) => LONG.includes(window) || limit < full[unit])
+      .map((named) => ({ ...named, used: BigInt(used[named.window]?.[named.unit] ?? 0) })),
+  )
+  const fits = (some: number) => {
+    const asked = reservedOf(command, some)
+    return limits.every(({ unit, limit, used }) => used + BigInt(asked[unit]) <= limit)
+  }
+  let [most, tooMany] = [Math.min(FEWEST, tokens), tokens + 1]
+  if (!fits(most)) return most
+  while (tooMany - most > 1) {
+    const middle = Math.floor((most + tooMany) / 2)
+    if (fits(middle)) most = middle
+    else tooMany = middle
+  }
+  return most
+}
 
 /** Starts the books of an empty ledger. A ledger that is not `lasting` forgets what was entered and erased. */
 export function keepBooks({ lasting = true } = {}) {
@@ -147,11 +271,11 @@ export function keepBooks({ lasting = true } = {}) {
   const blocks = new Map<string, Map<string, Block>>()
   const decided = new Map<string, Decided>()
   /** The plan of all users, and the limits of everyone, where an admin has stored them. */
-  let plan: StoredRows | undefined
+  let plan: PlanDoc | undefined
   let global: StoredRows | undefined
   /** What resets removed: from the days, and from the users. */
   const cleared = none()
-  const forgotten = { requests: 0, tokens: 0, running: 0, held: 0 }
+  const forgotten = { ...none(), running: 0, held: 0, heldUsd: 0n }
   const wrong: string[] = []
   /** The cases that the commands have met. */
   const met = new Set<string>()
@@ -176,40 +300,46 @@ export function keepBooks({ lasting = true } = {}) {
       account.leases.delete(id)
       change(account, lease, (row) => {
         row.lost += 1
-        row.reserved -= lease.reserved
-        row.lostTokens += lease.reserved
+        row.reserved -= lease.reserved.tokens
+        row.lostTokens += lease.reserved.tokens
+        row.reservedCost -= lease.reserved.usd
+        row.lostCost += lease.reserved.usd
       })
     }
   }
 
-  function change(account: Account, { at, model }: Lease, apply: (row: Row) => void): void {
+  function change(account: Account, { at, model }: Lease, apply: (row: Exact<Row>) => void): void {
     const key = `${dateOf(at)} ${model}`
-    const row = account.rows.get(key) ?? newRow()
+    const row = account.rows.get(key) ?? exactRow()
     apply(row)
     account.rows.set(key, row)
   }
 
   /** Changes everyone's counters at a moment. */
-  function touch(model: string, at: number): void {
-    for (const scope of ['*', model]) {
+  function touch(lease: Lease, at: number): void {
+    for (const scope of scopesOf(lease)) {
       changed.set(scope, Math.max(changed.get(scope) ?? at, at))
     }
   }
 
   function open(account: Account, lease: Lease): void {
-    const amounts = { requests: 1, tokens: lease.reserved }
+    const { tokens, usd } = lease.reserved
     change(account, lease, (row) => {
       row.requests += 1
-      row.charged += lease.reserved
-      row.reserved += lease.reserved
+      row.charged += tokens
+      row.reserved += tokens
+      row.cost += usd
+      row.reservedCost += usd
     })
-    add(account.used, lease, ['*', lease.model], amounts)
-    add(everyone, lease, ['*', lease.model], amounts)
+    add(account.used, lease, ['*', lease.model], lease.reserved)
+    add(everyone, lease, scopesOf(lease), lease.reserved)
   }
 
   function end(account: Account, id: string, lease: Lease, event: Event, now: number): void {
-    const { model, at, reserved } = lease
+    const { model, at } = lease
+    const { tokens: reserved, usd: reservedCost } = lease.reserved
     const { outcome, charged } = event
+    const cost = BigInt(event.cost ?? 0)
     account.leases.delete(id)
     const date = dateOf(at)
     const isAnswered = (row: { exact: number; estimated: number }) => row.exact + row.estimated > 0
@@ -218,7 +348,7 @@ export function keepBooks({ lasting = true } = {}) {
     const known = account.rows.get(`${date} ${model}`)
     const firstOfModel = outcome !== 'failed' && !(known && isAnswered(known))
     const over = Math.max(0, charged - reserved)
-    const tell = (row: Row | DayRow) => {
+    const tell = (row: Exact<Row> | Exact<DayRow>) => {
       row[outcome] += 1
       row.prompt += event.prompt ?? 0
       row.cached += event.cached ?? 0
@@ -229,36 +359,49 @@ export function keepBooks({ lasting = true } = {}) {
       tell(row)
       row.charged += charged - reserved
       row.reserved -= reserved
+      row.cost += cost - reservedCost
+      row.reservedCost -= reservedCost
     })
-    const tokens = charged - reserved
-    add(account.used, lease, ['*', model], { requests: 0, tokens })
+    const more = { requests: 0, tokens: charged - reserved, usd: cost - reservedCost }
+    add(account.used, lease, ['*', model], more)
     // A failed request does not count for everyone.
     const requests = outcome === 'failed' ? -1 : 0
-    add(everyone, lease, ['*', model], { requests, tokens })
-    touch(model, now)
+    add(everyone, lease, scopesOf(lease), { ...more, requests })
+    touch(lease, now)
+    if (event.key !== undefined && startOf('month', at) === startOf('month', account.at)) {
+      met.add('a charge of a key')
+      const ofKey = { ...lease, windows: ['month'] }
+      add(account.keys, ofKey, [event.key], { requests: 1, tokens: charged, usd: cost })
+    }
 
-    const day = days.get(date) ?? { total: newDayRow(), models: new Map(), forgotten: 0 }
+    const day = days.get(date) ?? { total: exactDayRow(), models: new Map(), forgotten: 0 }
     days.set(date, day)
-    const tellDay = (row: DayRow, first: boolean) => {
+    const tellDay = (row: Exact<DayRow>, first: boolean) => {
       tell(row)
       row.requests += 1
       row.charged += charged
+      row.cost += cost
       row.users += first ? 1 : 0
     }
     tellDay(day.total, firstOfUser)
-    const row = day.models.get(model) ?? (outcome === 'failed' ? undefined : newDayRow())
+    const row = day.models.get(model) ?? (outcome === 'failed' ? undefined : exactDayRow())
     if (row) {
       tellDay(row, firstOfModel)
       day.models.set(model, row)
     }
     const late = account.at > lease.until
     if (late) met.add('a late end')
-    if (date !== dateOf(account.at)) met.add('an end of another day')
+    for (const window of [...WINDOWS, 'year']) {
+      if (startOf(window, at) !== startOf(window, account.at))
+        met.add(`an end in another ${window}`)
+    }
+    const isPriced = event.cost !== undefined || reservedCost > 0n
     events.set(id, {
       ...event,
       at,
       model,
       reserved,
+      ...(isPriced && { reservedCost: String(reservedCost) }),
       ...(late && { late: true }),
     })
   }
@@ -266,7 +409,7 @@ export function keepBooks({ lasting = true } = {}) {
   /** The limits of a user for a model at a moment. */
   function limitsOf(user: string, model: string, environment: Rows, at: number): Rows {
     const { limits = {}, boost } = decided.get(user) ?? {}
-    const rows = plan ? storedRows(plan, model) : environment
+    const rows = plan ? storedRows(plan.limits, model) : environment
     const own = storedRows(limits, model)
     const more: Rows = boost && boost.until > at ? storedRows(boost.limits, model) : {}
     const merged = (of: 'model' | 'total'): Limits | undefined => {
@@ -288,20 +431,29 @@ export function keepBooks({ lasting = true } = {}) {
   }
 
   /** The rows that hold for a request, with their use at a moment. */
-  function standings(command: Admit, at: number): Standing[] {
-    const { user, model } = command
+  function standings(command: Admit, at: number): Stand[] {
+    const { user, model, unverified } = command
     const { limits, shared } = rowsOfRequest(command, at)
-    const mine = users.get(user)?.used ?? new Map<string, Amounts>()
+    const part = (row: Limits | undefined) => row && unverified && partOf(row, unverified)
+    const mine = users.get(user)?.used ?? new Map<string, Sum>()
     const rows = [
       ['user', model, limits.model],
       ['user', '*', limits.total],
       ['everyone', '*', shared.total],
       ['everyone', model, shared.model],
+      ['unverified', '*', part(shared.total)],
+      ['unverified', model, part(shared.model)],
     ] as const
     return rows.flatMap(([of, scope, row]) =>
       row ? [standing(of, scope, row, of === 'user' ? mine : everyone, at)] : [],
     )
   }
+
+  /** A part of limits in percent, rounded down. */
+  const partOf = (row: Limits, percent: number): Limits =>
+    mapValues(row as Record<string, number>, (limit) =>
+      Number((BigInt(limit) * BigInt(percent)) / 100n),
+    )
 
   function standing(
     of: Standing['of'],
@@ -309,29 +461,25 @@ export function keepBooks({ lasting = true } = {}) {
     limits: Limits,
     counters: Counters,
     at: number,
-  ): Standing {
-    const windows = [...new Set(namesOf(limits).map(({ window }) => window))]
-    const used = windows.map((window) => [window, counted(counters, window, model, at)])
-    return { of, model, limits, used: Object.fromEntries(used) as Standing['used'] }
+    windows: readonly string[] = windowsOf([limits]),
+  ): Stand {
+    const scope = of === 'unverified' ? `~${model}` : model
+    const used = windows.map((window) => [window, counted(counters, window, scope, at)])
+    return { of, model, limits, used: Object.fromEntries(used) as Stand['used'] }
   }
 
   /** An answer may or may not include a window without use. */
-  const withoutZeros = ({ used, ...rest }: Standing) => ({
-    ...rest,
-    used: Object.fromEntries(
-      Object.entries(used).filter(([, { requests, tokens }]) => requests || tokens),
-    ),
-  })
+  const withoutZeros = (used: Record<string, Amounts>) =>
+    Object.fromEntries(
+      Object.entries(used).filter(([, amounts]) => UNITS.some((unit) => amounts[unit])),
+    )
 
-  /** The windows of an answer that its limits name. */
-  function told(standing: Standing): Standing {
-    const named = new Set(namesOf(standing.limits).map(({ window }) => window))
-    const used = Object.entries(standing.used).filter(([window]) => named.has(window))
-    return withoutZeros({ ...standing, used: Object.fromEntries(used) })
-  }
-
-  function mustStand(command: Command, answer: Standing[] = [], expected: Standing[]): void {
-    const [found, wanted] = [answer.map(told), expected.map(withoutZeros)]
+  function mustStand(command: Command, answer: Standing[] = [], expected: Stand[]): void {
+    const found = answer.map(({ used, ...rest }) => ({ ...rest, used: withoutZeros(used) }))
+    const wanted = expected.map(({ used, ...rest }) => ({
+      ...rest,
+      used: withoutZeros(mapValues(used, amountsOf)),
+    }))
     try {
       expect(found).toEqual(wanted)
     } catch {
@@ -342,25 +490,34 @@ export function keepBooks({ lasting = true } = {}) {
   }
 
   function admit(command: Admit, answer: Answer): void {
-    const { id, user, model, reserved, lasts, newUsers } = command
+    const { id, user, model, lasts, newUsers, completions } = command
     const now = Math.max(clock(), command.now)
     const known = users.get(user)
     const at = Math.max(known?.at ?? now, now)
-    const tellStanding = () => {
-      if (!('ok' in answer && answer.ok && 'limits' in answer)) {
-        return mustStand(command, [], standings(command, at))
-      }
-      mustStand(command, answer.limits, standings(command, at))
+    const rows = standings(command, at)
+    const tellStanding = (after = rows) => {
+      mustStand(command, 'limits' in answer ? answer.limits : [], after)
+    }
+    const mustGrant = (time: number, maximum: number | undefined) => {
+      must(command, answer, { ok: true, at: time })
+      const told = 'maximum' in answer ? answer.maximum : undefined
+      if (told === maximum) return
+      wrong.push(`${JSON.stringify(command)} is granted ${told} and not ${maximum}`)
     }
     const held = known?.leases.get(id)
     if (held && at - held.at < LATE_SETTLE_MS) {
       met.add('an admission again')
-      must(command, answer, { ok: true, at: held.at })
+      if (held.maximum !== undefined) met.add('a fitted admission again')
+      mustGrant(held.at, held.maximum)
       return tellStanding()
     }
+    const ofPlan = plan?.maxCompletionTokens ?? Infinity
+    const asked = completions && Math.min(completions.tokens, ofPlan)
+    const granted = asked === undefined ? undefined : fitOf(command, asked, rows)
+    const maximum = granted === completions?.tokens ? undefined : granted
     if (entered.has(id)) {
       met.add('an admission after its entry')
-      must(command, answer, { ok: true, at })
+      mustGrant(at, maximum)
       return tellStanding()
     }
     if (command.key) {
@@ -379,14 +536,35 @@ export function keepBooks({ lasting = true } = {}) {
       met.add('a block')
       return must(command, answer, { ok: false, reason: 'blocked', model: scope })
     }
-    for (const { of, model: scope, limits: row, used } of standings(command, at)) {
-      for (const { window, unit, limit } of namesOf(row)) {
-        const count = used[window]?.[unit] ?? 0
-        const asked = unit === 'requests' ? 1 : reserved
-        if (count + asked <= limit) continue
-        met.add(`${of} ${window} ${unit}`)
-        const resetAt = startOf(window, at) + (SPANS[window] ?? 0)
-        const refusal = { of, model: scope, window, unit, limit, used: count, asked, resetAt }
+    if (command.maximum !== undefined && command.maximum > ofPlan) {
+      met.add('more than the maximum of a plan')
+      return must(command, answer, { ok: false, reason: 'maximum', limit: ofPlan })
+    }
+    const named = rows.flatMap((row) => namesOf(row.limits).map((one) => ({ ...row, ...one })))
+    if (!command.price && named.some(({ unit }) => unit === 'usd')) {
+      met.add('a model without a price')
+      return must(command, answer, { ok: false, reason: 'unpriced' })
+    }
+    const reserved = reservedOf(command, granted)
+    for (const { of, model: scope, used, window, unit, limit } of named) {
+      const count = used[window]?.[unit] ?? 0
+      const amount = reserved[unit]
+      if (BigInt(count) + BigInt(amount) <= limit) continue
+      met.add(`a limit of ${unit} in a ${window}`)
+      met.add(`a limit of ${unit} of ${of}`)
+      const resetAt = endOf(window, at)
+      const amounts = { limit: Number(limit), used: Number(count), asked: Number(amount) }
+      const told = ofPlan < Infinity ? { maximum: ofPlan } : {}
+      const refusal = { of, model: scope, window, unit, ...amounts, resetAt, ...told }
+      return must(command, answer, { ok: false, reason: 'limit', ...refusal })
+    }
+    for (const window of ['month', 'week']) {
+      for (const unit of ['tokens', 'usd'] as const) {
+        const { [unit]: count } = counted(everyone, window, '*', at)
+        if (BigInt(count) + BigInt(reserved[unit]) <= MOST) continue
+        met.add('more than can be counted')
+        const amounts = { limit: Number(MOST), used: Number(count) }
+        const refusal = { of: 'everyone', model: '*', window, unit, ...amounts }
         return must(command, answer, { ok: false, reason: 'limit', ...refusal })
       }
     }
@@ -396,26 +574,47 @@ export function keepBooks({ lasting = true } = {}) {
       const count = newcomers.get(place) ?? 0
       if (count >= perMinute) {
         met.add('a new user too many')
-        const resetAt = startOf('minute', at) + MINUTE
+        const resetAt = endOf('minute', at)
         return must(command, answer, { ok: false, reason: 'newUsers', perMinute, resetAt })
       }
       newcomers.set(place, count + 1)
     }
-    must(command, answer, { ok: true, at })
-    const { limits, shared } = rowsOfRequest(command, at)
-    const rows = [limits.model, limits.total, shared.total, shared.model]
-    const isByMinute = rows.some((row) =>
-      namesOf(row ?? {}).some(({ window }) => window === 'minute'),
-    )
-    const windows = isByMinute ? ['day', 'minute'] : ['day']
+    mustGrant(at, maximum)
     const account = known ?? newAccount(at)
     users.set(user, account)
     advance(account, at)
-    const lease = { model, at, until: at + lasts, reserved, windows }
+    const unverified = command.unverified !== undefined
+    const windows = [...new Set([...LONG, ...windowsOf(rows.map(({ limits }) => limits))])]
+    const lease = { model, at, until: at + lasts, reserved, windows, maximum, unverified }
     account.leases.set(id, lease)
     open(account, lease)
-    touch(model, at)
-    tellStanding()
+    touch(lease, at)
+    const ends = windowsOf(rows.filter(({ of }) => of === 'user').map(({ limits }) => limits))
+    const last = Math.max(...ends.map((window) => endOf(window, at)))
+    account.limitedUntil = last > endOf('day', at) ? last : undefined
+    const after = standings(command, at)
+    tellStanding(after)
+    mustBeWithin(command, after)
+    if (maximum !== undefined && asked === completions?.tokens) noteFit(command, named)
+  }
+
+  /** (a): what is charged after an admission is within every limit. */
+  function mustBeWithin(command: Admit, after: Stand[]): void {
+    for (const { of, limits, used } of after) {
+      for (const { window, unit, limit } of namesOf(limits)) {
+        if ((used[window]?.[unit] ?? 0) <= limit) continue
+        wrong.push(`${JSON.stringify(command)} passes ${of} ${unit} ${window} ${limit}`)
+      }
+    }
+  }
+
+  /** Notes which limits have cut a request. */
+  function noteFit(command: Admit, named: (Stand & ReturnType<typeof namesOf>[number])[]): void {
+    const full = reservedOf(command, command.completions?.tokens)
+    for (const { used, window, unit, limit } of named) {
+      const count = BigInt(used[window]?.[unit] ?? 0)
+      if (count + BigInt(full[unit]) > limit) met.add(`a fit of ${unit} in a ${window}`)
+    }
   }
 
   function settle(command: Settle, answer: Answer): void {
@@ -440,7 +639,12 @@ export function keepBooks({ lasting = true } = {}) {
 
   function enter(command: Enter | Settle, answer: Answer): void {
     const { user, event } = command
-    const { id, model, reserved } = event
+    const { id, model } = event
+    const reserved = {
+      requests: 1,
+      tokens: event.reserved,
+      usd: BigInt(event.reservedCost ?? 0),
+    }
     const now = Math.max(clock(), command.now)
     const gone = erased.get(user) ?? -Infinity
     if (entered.has(id) || now - event.at >= ENTER_MS || event.at <= gone) {
@@ -463,10 +667,9 @@ export function keepBooks({ lasting = true } = {}) {
       return end(account, id, held, event, now)
     }
     met.add('an entry')
-    const windows = ['day', 'minute']
-    const lease = { model, at, until: account.at, reserved, windows }
+    const lease = { model, at, until: account.at, reserved, windows: WINDOWS }
     open(account, lease)
-    touch(model, now)
+    touch(lease, now)
     end(account, id, lease, event, now)
   }
 
@@ -477,7 +680,15 @@ export function keepBooks({ lasting = true } = {}) {
     const at = Math.max(account?.at ?? now, now)
     if (account) advance(account, at)
     if (!('models' in answer)) return must(command, answer, { ok: true })
-    const mine = account?.used ?? new Map<string, Amounts>()
+    const mine = account?.used ?? new Map<string, Sum>()
+    const standOf = (scope: string, row: Limits = {}) => ({
+      ...standing('user', scope, row, mine, at, WINDOWS),
+      reserved: withoutZeros(
+        Object.fromEntries(
+          WINDOWS.map((window) => [window, amountsOf(heldIn(account, window, scope, at))]),
+        ),
+      ),
+    })
     const today = [...(account?.rows.keys() ?? [])].filter((key) => key.startsWith(dateOf(at)))
     const names = new Set([...today.map((key) => key.slice(11)), ...Object.keys(models)])
     must(command, answer, { ok: true, at })
@@ -487,14 +698,25 @@ export function keepBooks({ lasting = true } = {}) {
         : limits.default
       const row = limitsOf(user, name, byEnvironment ? { model: byEnvironment } : {}, at).model
       const found = Object.hasOwn(answer.models, name) ? answer.models[name] : undefined
-      mustStand(command, found && [found], [standing('user', name, row ?? {}, mine, at)])
+      mustStand(command, found && [found], [standOf(name, row)])
     }
-    const { total = {} } = limitsOf(user, '*', limits.total ? { total: limits.total } : {}, at)
-    mustStand(command, [answer.total], [standing('user', '*', total, mine, at)])
+    const { total } = limitsOf(user, '*', limits.total ? { total: limits.total } : {}, at)
+    mustStand(command, [answer.total], [standOf('*', total)])
     if (Object.keys(answer.models).length !== names.size) {
       wrong.push(`${JSON.stringify(command)} tells of ${Object.keys(answer.models).join(', ')}`)
     }
   }
+
+  /** What running requests of a user reserve in the window of a moment. */
+  const heldIn = (account: Account | undefined, window: string, scope: string, at: number): Sum =>
+    [...(account?.leases.values() ?? [])]
+      .filter(
+        (lease) =>
+          lease.windows.includes(window) &&
+          startOf(window, lease.at) === startOf(window, at) &&
+          (scope === '*' || lease.model === scope),
+      )
+      .reduce((sum, { reserved }) => plus(sum, reserved), none())
 
   function erase(user: string, at: number): void {
     met.add('an erased user')
@@ -502,8 +724,10 @@ export function keepBooks({ lasting = true } = {}) {
     for (const row of account?.rows.values() ?? []) {
       forgotten.requests += row.requests
       forgotten.tokens += row.charged
-      forgotten.running += runningOf(row) + row.lost
+      forgotten.running += row.requests - row.exact - row.estimated - row.failed
       forgotten.held += row.reserved + row.lostTokens
+      forgotten.usd += row.cost
+      forgotten.heldUsd += row.reservedCost + row.lostCost
     }
     users.delete(user)
     blocks.delete(user)
@@ -519,10 +743,11 @@ export function keepBooks({ lasting = true } = {}) {
       if (date > today) continue
       cleared.requests += total.requests
       cleared.tokens += total.charged
+      cleared.usd += total.cost
       days.delete(date)
       if (date < today) continue
       const answered = total.exact + total.estimated
-      const empty = { total: newDayRow(), models: new Map<string, DayRow>() }
+      const empty = { total: exactDayRow(), models: new Map<string, Exact<DayRow>>() }
       days.set(date, { ...empty, forgotten: forgotten + answered })
     }
     events.clear()
@@ -560,19 +785,11 @@ export function keepBooks({ lasting = true } = {}) {
     if (!account) return
     const at = Math.max(account.at, now)
     advance(account, at)
-    met.add('a reset')
+    met.add(`a reset of ${wanted ?? 'all windows'}`)
     for (const place of account.used.keys()) {
       const [window = '', start, ...rest] = place.split(' ')
-      const scope = rest.join(' ')
       if (Number(start) !== startOf(window, at) || (wanted && wanted !== window)) continue
-      const held = [...account.leases.values()].filter(
-        (lease) =>
-          lease.windows.includes(window) &&
-          startOf(window, lease.at) === Number(start) &&
-          (scope === '*' || lease.model === scope),
-      )
-      const tokens = sumOf(held, ({ reserved }) => reserved)
-      account.used.set(place, { requests: held.length, tokens })
+      account.used.set(place, heldIn(account, window, rest.join(' '), at))
     }
   }
 
@@ -588,7 +805,7 @@ export function keepBooks({ lasting = true } = {}) {
     else if (command.op === 'profile') profile(command)
     else if (command.op === 'key') key(command, answer)
     else if (command.op === 'reset') reset(command.user, command.window, at)
-    else if (command.op === 'plan') plan = command.plan?.limits
+    else if (command.op === 'plan') plan = command.plan && { v: 0, ...command.plan }
     else if (command.op === 'settings') global = command.set.globalLimits
     else if (command.op === 'block') {
       const mine = blocks.get(command.user) ?? new Map<string, Block>()
@@ -624,24 +841,34 @@ export function keepBooks({ lasting = true } = {}) {
       ([date, models]) =>
         Object.entries(models).map(([model, row]) => [`${date} ${model}`, whole(row)] as const),
     )
-    expect(Object.fromEntries(rows), id).toEqual(Object.fromEntries(account.rows))
+    const kept = [...account.rows].map(([key, row]) => [key, rowOf(row)] as const)
+    expect(Object.fromEntries(rows), id).toEqual(Object.fromEntries(kept))
     if (rows.length > 1 && past) met.add('a past day')
     expect(
       Object.fromEntries(
-        Object.entries(leases).map(([name, { model, at, until, reserved }]) => [
+        Object.entries(leases).map(([name, { windows: _, unverified: __, ...lease }]) => [
           name,
-          { model, at, until, ...reserved },
+          lease,
         ]),
       ),
       id,
     ).toEqual(
       Object.fromEntries(
-        [...account.leases].map(([name, { model, at, until, reserved }]) => [
+        [...account.leases].map(([name, { model, at, until, reserved, maximum }]) => [
           name,
-          { model, at, until, requests: 1, tokens: reserved },
+          { model, at, until, reserved: amountsOf(reserved), maximum },
         ]),
       ),
     )
+    expect(doc.limitedUntil, id).toBe(account.limitedUntil)
+    const month = startOf('month', doc.at)
+    const charged = Object.entries(doc.keysCharged ?? {}).filter(([, { start }]) => start === month)
+    expect(
+      Object.fromEntries(
+        charged.map(([key, { start, ...amounts }]) => [`month ${start} ${key}`, amounts]),
+      ),
+      id,
+    ).toEqual(currentOf(account.keys, doc.at))
     const scopes = { ...mapValues(doc.models, ({ windows }) => windows), '*': windows }
     checkWindows(id, scopes, doc.at, account.used)
     const today = rows.filter(([key]) => key.startsWith(doc.date))
@@ -651,33 +878,38 @@ export function keepBooks({ lasting = true } = {}) {
     ])
   }
 
-  /** The counters of the windows that contain a moment. Only a user's model may still have counters of other spans. */
+  /** Compares counters. Only a user's model may still have counters of windows that have ended. */
   function checkWindows(
     what: string,
     scopes: Record<string, Windows>,
     at: number,
     counters: Counters,
   ): void {
-    const expected: Record<string, Amounts> = {}
-    for (const [key, amounts] of counters) {
-      const [window = '', start] = key.split(' ')
-      if (Number(start) === startOf(window, at)) expected[key] = amounts
-    }
-    const found: typeof expected = {}
+    const found: Record<string, Amounts> = {}
     for (const [scope, windows] of Object.entries(scopes)) {
       for (const [window, { start, ...amounts }] of Object.entries(windows)) {
         if (start === startOf(window, at)) found[`${window} ${start} ${scope}`] = amounts
         else if (scope === '*' || what.startsWith('everyone')) expect.fail(`${what} ${window}`)
       }
     }
-    expect(found, what).toEqual(expected)
+    expect(found, what).toEqual(currentOf(counters, at))
+  }
+
+  /** The counters of the windows that contain a moment. */
+  function currentOf(counters: Counters, at: number): Record<string, Amounts> {
+    const current: Record<string, Amounts> = {}
+    for (const [key, sum] of counters) {
+      const [window = '', start] = key.split(' ')
+      if (Number(start) === startOf(window, at)) current[key] = amountsOf(sum)
+    }
+    return current
   }
 
   function checkDay(doc: DayDoc, day: Day): void {
-    const amounts = ({ hours: _h, at: _a, ...row }: DayRow) => row
+    const amounts = ({ hours: _h, at: _a, ...row }: DayRow | Exact<DayRow>) => rowOf(row)
     expect(doc.forgotten, doc.date).toBe(day.forgotten)
     expect(amounts(doc.total), doc.date).toEqual(amounts(day.total))
-    const rows = (entries: Iterable<[string, DayRow]>) =>
+    const rows = (entries: Iterable<[string, DayRow | Exact<DayRow>]>) =>
       Object.fromEntries([...entries].map(([model, row]) => [model, amounts(row)]))
     expect(rows(Object.entries(doc.models)), doc.date).toEqual(rows(day.models))
     for (const row of [doc.total, ...Object.values(doc.models)]) {
@@ -692,8 +924,9 @@ export function keepBooks({ lasting = true } = {}) {
   function checkQuotas(quotas: Record<string, QuotaDoc>): void {
     for (const [scope, at] of changed) {
       const doc = Object.hasOwn(quotas, scope) ? quotas[scope] : undefined
-      // The counters of a model that was last used days ago are not needed.
-      if (!doc && scope !== '*' && clock() - at > DAY) continue
+      // The counters of a model are not needed when all of their windows have ended.
+      const isNeeded = LONG.some((window) => startOf(window, at) === startOf(window, clock()))
+      if (!doc && scope !== '*' && !isNeeded) continue
       const mine: Counters = new Map(
         [...everyone].filter(([key]) => key.split(' ').slice(2).join(' ') === scope),
       )
@@ -704,7 +937,6 @@ export function keepBooks({ lasting = true } = {}) {
 
   /** (b): each request of a row has ended once, or is running. (c): users, days and resets add up. */
   function balance(stored: Stored): void {
-    const total = none()
     const ended = none()
     for (const doc of stored.usage) {
       const past = stored.past.find(({ id }) => id === doc.id)
@@ -719,25 +951,24 @@ export function keepBooks({ lasting = true } = {}) {
           const outcomes = sumOf(OUTCOMES, (outcome) => row[outcome])
           expect(row.requests, what).toBe(outcomes + running.length)
           expect(row.reserved, what).toBe(sumOf(running, ({ reserved }) => reserved.tokens))
-          total.requests += row.requests
-          total.tokens += row.charged
+          expect(row.reservedCost, what).toBe(sumOf(running, ({ reserved }) => reserved.usd))
           ended.requests += row.requests - running.length - row.lost
           ended.tokens += row.charged - row.reserved - row.lostTokens
+          ended.usd += BigInt(row.cost) - BigInt(row.reservedCost) - BigInt(row.lostCost)
         }
       }
     }
     const inDays = {
       requests: sumOf(stored.days, (day) => day.total.requests),
       tokens: sumOf(stored.days, (day) => day.total.charged),
+      usd: stored.days.reduce((sum, day) => sum + BigInt(day.total.cost), 0n),
     }
     // The requests of erased users stay in the days, except those that never ended.
     expect({
       requests: ended.requests + forgotten.requests - forgotten.running,
       tokens: ended.tokens + forgotten.tokens - forgotten.held,
-    }).toEqual({
-      requests: inDays.requests + cleared.requests,
-      tokens: inDays.tokens + cleared.tokens,
-    })
+      usd: ended.usd + forgotten.usd - forgotten.heldUsd,
+    }).toEqual(plus(inDays, cleared))
   }
 
   return { take, check, balance, wrong, met }

@@ -311,6 +311,7 @@ export async function checkSums(store: Store, events: Event[]): Promise<void> {
     {
       requests: today.filter(({ outcome }) => outcome !== 'failed').length,
       tokens: total(today),
+      usd: 0,
     },
     'the counters of everyone do not agree with the events',
   )

@@ -7,7 +7,7 @@ import type { Admit, Command, Enter, Note, Report, Settle } from '../../src/ledg
 import type { Limits } from '../../src/ledger/policy.ts'
 import { labelWords } from '../../src/ledger/labels.ts'
 import { UNLIMITED, VERSION, type Event, type StoredRows } from '../../src/ledger/shapes.ts'
-import { DAY_MS, nextDay } from '../../src/ledger/windows.ts'
+import { DAY_MS, WINDOW_NAMES, nextDay } from '../../src/ledger/windows.ts'
 
 /** Ten seconds before midnight UTC, so that a day ends within a run. */
 export const START = Date.UTC(2026, 10, 22, 23, 59, 50)
@@ -42,6 +42,7 @@ export const admitOf = (fields: Partial<Admit> & Pick<Admit, 'id'>): Admit => ({
   user: 'alice',
   model: 'a/one',
   reserved: 100,
+  completion: 0,
   now: NOON,
   lasts: 300_000,
   limits: { model: AMPLE },
@@ -76,17 +77,24 @@ const limits: fc.Arbitrary<Limits> = fc.record(
     requestsPerDay: fc.constantFrom(5, 20, 1000),
     tokensPerMinute: fc.constantFrom(300, 1500),
     requestsPerMinute: fc.constantFrom(3, 50),
+    tokensPerHour: fc.constantFrom(400, 2500),
+    requestsPerWeek: fc.constantFrom(8, 900),
+    tokensPerMonth: fc.constantFrom(3000, 20_000),
+    // Of a cent, and up to a million dollars.
+    usdPerDay: fc.constantFrom(30_000_000, 10_000_000_000, 1e15),
+    usdPerMonth: fc.constantFrom(90_000_000, 1e15),
+    usdPerMinute: fc.constantFrom(20_000_000, 5_000_000_000),
   },
   { requiredKeys: [] },
 )
 
 const rarely = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined, freq: 3 })
 
-/** Steps of the clock in ms: mostly forward and small, sometimes back, a minute, or more than a day. */
+/** Steps of the clock in ms: mostly forward and small, sometimes back, a minute, or more than a day or a month. */
 const clock = fc.oneof(
   { arbitrary: fc.integer({ min: 0, max: 3000 }), weight: 12 },
   { arbitrary: fc.constantFrom(-5000, -90_000, 61_000, 3_600_000), weight: 3 },
-  { arbitrary: fc.constantFrom(90_000_000, -90_000_000, 8 * 86_400_000), weight: 1 },
+  { arbitrary: fc.constantFrom(90_000_000, -90_000_000, 8 * DAY_MS, 32 * DAY_MS), weight: 1 },
 )
 
 const ids = fc.integer({ min: 0, max: 40 }).map((n) => `id-${n}`)
@@ -113,14 +121,26 @@ const admit = fc.record({
   id: ids,
   user: fc.constantFrom(...USERS),
   model: fc.constantFrom(...MODELS),
-  reserved: fc.integer({ min: 1, max: 400 }),
+  prompt: fc.integer({ min: 0, max: 300 }),
+  completion: fc.integer({ min: 1, max: 100 }),
+  price: rarely(
+    fc.constantFrom(
+      { input: 75_000, cached: 37_500, output: 300_000 },
+      { input: 1_000_001, output: 999 },
+      // A hundred thousand dollars a million tokens.
+      { input: 100_000_000_000, output: 100_000_000_000 },
+      { input: 50_000_000_000, output: 0 },
+    ),
+  ),
   lasts: fc.constantFrom(1000, 300_000),
   ip: rarely(fc.constant('192.0.2.7')),
   limits: fc.record({ model: limits, total: rarely(limits) }),
   everyone: rarely(fc.record({ total: rarely(limits), model: rarely(limits) })),
   unverified: rarely(fc.constantFrom(10, 50)),
   maximum: rarely(fc.constantFrom(10, 60)),
-  completions: rarely(fc.constant({ count: 1, tokens: 60 })),
+  completions: rarely(
+    fc.record({ count: fc.constantFrom(1, 2), tokens: fc.constantFrom(60, 300, 2000) }),
+  ),
   key: rarely(fc.record({ id: keyId, hash: keyHash })),
   claims: rarely(
     fc
@@ -138,6 +158,8 @@ const settle = fc.record({
   outcome: fc.constantFrom('exact' as const, 'estimated' as const, 'failed' as const),
   charged: fc.integer({ min: 0, max: 600 }),
   cached: rarely(fc.integer({ min: 0, max: 600 })),
+  cost: rarely(fc.constantFrom('0', '1', '37500', '90071992547409')),
+  key: rarely(keyId),
   session: rarely(fc.constantFrom('s1', 's2', 'constructor')),
   /** How long ago it was admitted, in ms. */
   since: fc.constantFrom(0, 1000, 61_000, 90_000_000),
@@ -215,7 +237,7 @@ const policy = fc.oneof(
   fc.record({
     op: fc.constant('reset' as const),
     user: fc.constantFrom(...USERS, 'eve'),
-    window: rarely(fc.constantFrom('day' as const, 'minute' as const)),
+    window: rarely(fc.constantFrom(...WINDOW_NAMES)),
   }),
 )
 
@@ -268,7 +290,10 @@ type Draw = { step: number } & (
 
 type Ended = typeof settle extends fc.Arbitrary<infer T> ? T : never
 
-function ended({ id, user, outcome, charged, cached, session }: Ended, at: number): Event {
+function ended(
+  { id, user, outcome, charged, cached, cost, key, session }: Ended,
+  at: number,
+): Event {
   const usage =
     outcome === 'exact'
       ? {
@@ -283,6 +308,8 @@ function ended({ id, user, outcome, charged, cached, session }: Ended, at: numbe
     ...bare,
     ...usage,
     ...(session !== undefined && { session }),
+    ...(key !== undefined && { key }),
+    ...(cost !== undefined && { cost: outcome === 'failed' ? '0' : cost, reservedCost: cost }),
     at,
     outcome,
     charged: outcome === 'failed' ? 0 : charged,
@@ -361,8 +388,13 @@ function toCommand(draw: Draw, now: number): Command {
     }
     return { ...value, now }
   }
-  if (draw.kind === 'admit')
-    return JSON.parse(JSON.stringify({ op: 'admit', now, ...draw.value })) as Admit
+  if (draw.kind === 'admit') {
+    const { prompt, completion: sent, ...value } = draw.value
+    const { completions } = value
+    const completion = completions ? completions.count * completions.tokens : sent
+    const admit = { op: 'admit', now, ...value, reserved: prompt + completion, completion }
+    return JSON.parse(JSON.stringify(admit)) as Admit
+  }
   if (draw.kind === 'settle') {
     const event = ended(draw.value, Math.max(0, now - draw.value.since))
     return { op: 'settle', now, user: event.user, event } satisfies Settle

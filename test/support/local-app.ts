@@ -12,6 +12,7 @@ import { openLocal } from '../../src/store/local/store.ts'
 import type { keyReport, plansReport, profileReport } from '../../src/reports/people.ts'
 import { BEARER } from './admin.ts'
 import { ADMIN_KEY } from './gateways.ts'
+import { addAnswer, addRequest, addSession } from './secrets.ts'
 import { RETENTION } from './stores.ts'
 
 type Sent = { method?: string; headers?: Record<string, string>; body?: BodyInit }
@@ -107,8 +108,11 @@ export async function localApp(vars: Vars = {}): Promise<LocalApp> {
       ...{ method, headers },
       ...(body !== undefined && { body }),
     })
+    addRequest(request.headers, body)
     const response = await running.app.fetch(request, {}, context)
     const text = await response.text()
+    addSession(response.headers)
+    addAnswer(response.status, text)
     // The settlement of a request continues after its answer.
     for (const promise of work) await promise
     work.clear()

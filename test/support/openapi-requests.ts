@@ -1,5 +1,7 @@
 /** Requests generated from an OpenAPI document: valid ones, and ones with something wrong. */
 import fc from 'fast-check'
+import { LIMITS } from '../../src/ledger/policy.ts'
+import { DAY_MS, dateOf } from '../../src/ledger/windows.ts'
 import { ADMIN_KEY } from './gateways.ts'
 
 export type Schema = {
@@ -146,6 +148,8 @@ export function requestsOf(document: Document, means: Means): fc.Arbitrary<Ask> 
   const token = fc.constantFrom(...means.tokens)
   const model = fc.constantFrom(...means.models)
 
+  const day = fc.integer({ min: 0, max: 30 }).map((ago) => dateOf(Date.now() - ago * DAY_MS))
+
   /** Values that no schema can describe. */
   const known: Record<string, fc.Arbitrary<unknown>> = {
     until: fc
@@ -159,6 +163,15 @@ export function requestsOf(document: Document, means: Means): fc.Arbitrary<Ask> 
     keyId: fc.constantFrom(...means.keys),
     name: fc.constantFrom('pro', 'free'),
     defaultPlan: fc.constantFrom('default', null),
+    from: day,
+    to: day,
+    // Dollars have at most six decimals.
+    ...Object.fromEntries(
+      LIMITS.filter(({ unit }) => unit === 'usd').map(({ name }) => [
+        name,
+        fc.integer({ min: 0, max: 1e12 }).map((micro) => micro / 1e6),
+      ]),
+    ),
     userId: fc.oneof(fc.constantFrom(...means.users), fc.stringMatching(/^[\w-]{22}$/)),
   }
   /** Credentials are added separately, and a cursor comes from an earlier page. */
@@ -180,8 +193,14 @@ export function requestsOf(document: Document, means: Means): fc.Arbitrary<Ask> 
         return fc.constant(null)
       case 'boolean':
         return fc.boolean()
-      case 'number':
-        return fc.double({ noNaN: true, noDefaultInfinity: true })
+      case 'number': {
+        const { minimum, maximum } = schema
+        if (minimum === undefined || maximum === undefined) {
+          return fc.double({ noNaN: true, noDefaultInfinity: true })
+        }
+        // Dollars, which have at most 6 decimals.
+        return fc.integer({ min: minimum * 1e6, max: maximum * 1e6 }).map((micro) => micro / 1e6)
+      }
       case 'integer': {
         const { exclusiveMinimum = -(2 ** 40), maximum = 2 ** 40 } = schema
         return fc.integer({ min: schema.minimum ?? exclusiveMinimum + 1, max: maximum })

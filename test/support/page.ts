@@ -20,7 +20,13 @@ export type Sync = z.infer<typeof syncBody>
 type Block = { model: string; reason?: string; until?: number | null }
 type Quota = Record<
   string,
-  { tokensUsedDay: number; tokensRemainingDay: number; requestsDay: number; resetAt: number }
+  {
+    tokensUsedDay: number
+    tokensReservedDay: number
+    tokensRemainingDay: number
+    requestsDay: number
+    resetAt: number
+  }
 >
 type Reply = { status: number; headers?: Record<string, string>; body?: string }
 

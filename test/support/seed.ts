@@ -16,31 +16,36 @@ import type { Redis } from './redis.ts'
 
 /** A multiple of the variants, so that each chunk begins with the first one. */
 const AT_ONCE = 10 * 1000
-const MODELS = ['openai/gpt-oss-20b', 'llama-3.1-8b-instant']
+export const MODELS = ['openai/gpt-oss-20b', 'llama-3.1-8b-instant']
 
 /** Ids like real ones: any two differ in their first characters. */
 export const seededId = (n: number): string =>
   createHash('sha256').update(String(n)).digest('base64url').slice(0, 22)
 
-/** A window with this use. */
-export const windowsOf = (amounts: Amounts, at: number, window: Window = 'day'): Windows => ({
-  [window]: { start: startOf(window, at), ...amounts },
-})
+/** Windows with this use. */
+export const windowsOf = (amounts: Amounts, at: number, ...windows: readonly Window[]): Windows =>
+  Object.fromEntries(
+    (windows.length > 0 ? windows : ['day' as const]).map((window) => [
+      window,
+      { start: startOf(window, at), ...amounts },
+    ]),
+  )
 
 /** A part of a user's document: the rows of a day, their sums, and the windows that contain a moment. */
 export function usedToday(
   rows: Record<string, ThinRow>,
   at: number,
+  windows: readonly Window[] = ['day'],
 ): Pick<UsageDoc, 'charged' | 'answered' | 'windows' | 'models'> {
   const whole = Object.values(rows).map((row) => ({ ...newRow(), ...row }))
-  const all = sum(whole.map(({ requests, charged }) => ({ requests, tokens: charged })))
+  const all = sum(whole.map(({ requests, charged }) => ({ requests, tokens: charged, usd: 0 })))
   return {
     charged: all.tokens,
     answered: whole.reduce((answers, row) => answers + answersOf(row), 0),
-    windows: windowsOf(all, at),
+    windows: windowsOf(all, at, ...windows),
     models: mapValues(rows, (row) => {
       const { requests = 0, charged = 0 } = row
-      return { row, windows: windowsOf({ requests, tokens: charged }, at) }
+      return { row, windows: windowsOf({ requests, tokens: charged, usd: 0 }, at, ...windows) }
     }),
   }
 }
@@ -51,7 +56,7 @@ const VARIANTS = 1000
 /** The user with this number, who was active in the last minutes before `now`. */
 function seededUser(n: number, now: number): UsageDoc {
   const at = Math.max(now - (n % 500) * MINUTE_MS, startOf('day', now))
-  const used = { requests: 1, tokens: 1 + (n % VARIANTS) }
+  const used = { requests: 1, tokens: 1 + (n % VARIANTS), usd: 0 }
   const row = { ...newRow(), requests: 1, exact: 1, prompt: n % 100, charged: used.tokens }
   const all = sum(MODELS.map(() => used))
   return {

@@ -158,6 +158,11 @@ export const transcripts = {
     request: 'cc7',
     usage: { prompt: 6, completion: 0, total: 6 },
   }),
+  /** Guard models report no total. */
+  guard: read('guard.json', {
+    request: 'cca',
+    usage: { prompt: 13, completion: 0, total: 13 },
+  }),
   models: read('models.json', { route: 'models', request: 'cc8' }),
   model: read('model.json', { route: 'models/{id}', request: 'cc9' }),
 } satisfies Record<string, Transcript>

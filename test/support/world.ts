@@ -42,7 +42,8 @@ export function useWorld(): World {
     world.upstream = await startUpstream()
     world.store = redisStore(world.upstash)
     world.gateway = (kind, vars = {}) => {
-      const key = `${kind} ${JSON.stringify(vars)}`
+      // A variable that is not set differs from one that a test does not name.
+      const key = `${kind} ${JSON.stringify(vars, (_, value: unknown) => value ?? null)}`
       const started =
         gateways.get(key) ??
         startGateway(kind, {

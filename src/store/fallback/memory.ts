@@ -28,6 +28,7 @@ import {
   type Rows,
   type Standing,
 } from '../../ledger/policy.ts'
+import { cutTo } from '../../ledger/fit.ts'
 import { reduce } from '../../ledger/rules.ts'
 import type { Step, View } from '../../ledger/step.ts'
 import {
@@ -242,13 +243,13 @@ export function createMemory(keep: Keep): Memory {
     keepProfile({ ...profile, blocks })
   }
 
-  /** Charges a stranger's request to all strangers. False if that would be more than their share. */
-  function share(kind: Strangers, { everyone, ...command }: Admit & { everyone: Rows }): boolean {
+  /** Charges a stranger's request to all strangers; refused if that would be more than their share. */
+  function share(kind: Strangers, { everyone, ...command }: Admit & { everyone: Rows }) {
     const limits = mapRows(everyone, (limit) => Math.ceil(limit * SHARES[kind]))
     const user = STRANGERS[kind]
-    const { usage, answer } = reduce({ ...command, user, limits }, view, terms)
-    keepUsage(usage)
-    return 'ok' in answer && answer.ok
+    const step = reduce({ ...command, user, limits }, view, terms) as Step<Admitted | Refusal>
+    keepUsage(step.usage)
+    return step.answer
   }
 
   /**
@@ -305,8 +306,14 @@ export function createMemory(keep: Keep): Memory {
       if (everyone.model) named(model, now)
       const { answer } = reduce(command, view, terms) as Step<Admitted | Refusal>
       const isStranger = answer.ok && !users.has(user)
-      if (isStranger && !share(kind, { ...command, everyone })) return undefined
-      return run(command) as Admitted | Refusal
+      if (!isStranger) return run(command) as Admitted | Refusal
+      const shared = share(kind, { ...command, everyone })
+      if (!shared.ok) return undefined
+      // Less may be left of the strangers' share than of everyone's limits.
+      const granted = run(cutTo(command, shared.maximum)) as Admitted | Refusal
+      return granted.ok && shared.maximum !== undefined
+        ? { maximum: shared.maximum, ...granted }
+        : granted
     },
     run,
   }

@@ -160,6 +160,8 @@ export function withFallback(options: FallbackOptions): FallbackStore {
     searchLabels: (prefix, limit) => read(() => store.searchLabels(prefix, limit)),
     listProfiles: (limit, from) => read(() => store.listProfiles(limit, from)),
     days: (dates) => read(() => store.days(dates)),
+    pasts: (ids) => read(() => store.pasts(ids)),
+    refusals: (dates, limit) => read(() => store.refusals(dates, limit)),
     events: (limit) => read(() => store.events(limit)),
     eventPage: (limit, from) => read(() => store.eventPage(limit, from)),
     probe,

@@ -1,11 +1,11 @@
 /** Changes the data of the local store: applies the steps of the reducer, and removes expired data. */
 import { ENTER_MS } from '../../ledger/commands.ts'
-import { endOfProfile, type Retention } from '../../ledger/documents.ts'
+import { bareWindows, endOfProfile, type Retention } from '../../ledger/documents.ts'
 import type { Step } from '../../ledger/step.ts'
-import { ALL_MODELS, type Event } from '../../ledger/shapes.ts'
-import { DAY_MS, dateOf } from '../../ledger/windows.ts'
+import { ALL_MODELS, own, type Event, type Refused } from '../../ledger/shapes.ts'
+import { DAY_MS, dateOf, minuteOf } from '../../ledger/windows.ts'
 import { QUOTA_DAYS } from '../redis/keys.ts'
-import { AUDIT_KEPT } from '../store.ts'
+import { AUDIT_KEPT, REFUSED_KEPT } from '../store.ts'
 import type { Records } from './state.ts'
 
 /** Applies a step. Keeps about `eventsKept` events. */
@@ -13,8 +13,13 @@ export function applyStep(records: Records, step: Step, eventsKept: number, now:
   if (step.cleared) {
     for (const date of records.days.keys()) if (date < step.cleared) records.days.delete(date)
     records.events = []
+    records.refused = []
+    records.refusals.clear()
   }
-  if (step.usage) records.usage.set(step.usage.id, step.usage)
+  if (step.usage) {
+    records.usage.set(step.usage.id, step.usage)
+    records.windows.delete(step.usage.id)
+  }
   if (step.past) records.past.set(step.past.id, step.past)
   if (step.profile) records.profiles.set(step.profile.id, step.profile)
   if (step.settings) records.settings = step.settings
@@ -37,9 +42,17 @@ export function applyStep(records: Records, step: Step, eventsKept: number, now:
   }
   if (step.erased) {
     const { user, at } = step.erased
-    for (const documents of [records.usage, records.past, records.profiles]) documents.delete(user)
+    const { usage, windows, past, profiles } = records
+    for (const documents of [usage, windows, past, profiles]) documents.delete(user)
     records.erased.set(user, at)
     records.events = records.events.filter((event) => event.user !== user)
+    records.refused = records.refused.filter((one) => one.user !== user)
+  }
+  if (step.refused) keepRefused(records, step.refused)
+  for (const [date, counts] of Object.entries(step.refusals ?? {})) {
+    const all = { ...records.refusals.get(date) }
+    for (const [name, count] of Object.entries(counts)) all[name] = (own(all, name) ?? 0) + count
+    records.refusals.set(date, all)
   }
   if (step.newUsers) records.newUsers = step.newUsers
   if (step.entered !== undefined) records.entered.set(step.entered, step.event?.at ?? now)
@@ -53,20 +66,38 @@ function keepEvent(records: Records, event: Event, eventsKept: number): void {
   }
 }
 
+/** Keeps a refusal, unless one of this user, code and minute is kept. */
+function keepRefused(records: Records, refused: Refused): void {
+  const minute = minuteOf(refused.at)
+  const isSame = ({ user, code, at }: Refused) =>
+    user === refused.user && code === refused.code && minuteOf(at) === minute
+  // Clocks of commands differ a little, so an earlier minute may be among the last ones.
+  const same = records.refused.findLast((one) => isSame(one) || minuteOf(one.at) < minute - 5)
+  if (!same || !isSame(same)) records.refused.push(refused)
+  if (records.refused.length > 2 * REFUSED_KEPT) {
+    records.refused = records.refused.slice(-REFUSED_KEPT)
+  }
+}
+
 /** The newest `count` events, oldest first. */
 export const newestOf = (events: Event[], count: number): Event[] =>
   count > 0 ? events.slice(-count) : []
 
 /** Removes everything that has expired at a given time. */
 export function removeAged(records: Records, at: number, retention: Retention): void {
-  const { usage, past, profiles, quotas, days, entered, erased, sessions } = records
+  const { usage, windows, past, profiles, quotas, days, refusals, entered, erased, sessions } =
+    records
   const oldestUser = at - retention.userDays * DAY_MS
   const oldestDay = dateOf(at - retention.historyDays * DAY_MS)
   const oldestQuota = at - QUOTA_DAYS * DAY_MS
-  for (const { id, at: last } of usage.values()) {
-    if (last >= oldestUser) continue
-    usage.delete(id)
-    past.delete(id)
+  for (const doc of usage.values()) {
+    if (doc.at >= oldestUser) continue
+    usage.delete(doc.id)
+    past.delete(doc.id)
+    windows.set(doc.id, bareWindows(doc))
+  }
+  for (const { id, limitedUntil = 0 } of windows.values()) {
+    if (limitedUntil <= at) windows.delete(id)
   }
   for (const profile of profiles.values()) {
     if (endOfProfile(profile) <= at) profiles.delete(profile.id)
@@ -76,6 +107,8 @@ export function removeAged(records: Records, at: number, retention: Retention): 
     if (scope !== ALL_MODELS && last < oldestQuota) quotas.delete(scope)
   }
   for (const date of days.keys()) if (date < oldestDay) days.delete(date)
+  for (const date of refusals.keys()) if (date < oldestDay) refusals.delete(date)
+  records.refused = records.refused.filter((one) => one.at >= oldestUser).slice(-REFUSED_KEPT)
   for (const [user, since] of erased) if (at - since >= ENTER_MS) erased.delete(user)
   for (const [hash, until] of sessions) if (until <= at) sessions.delete(hash)
   for (const [id, since] of entered) if (at - since >= ENTER_MS) entered.delete(id)

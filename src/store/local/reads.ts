@@ -17,7 +17,7 @@ import {
 } from '../../ledger/shapes.ts'
 import type { Policy } from '../../ledger/plans.ts'
 import { dateOf } from '../../ledger/windows.ts'
-import type { ProfilePage, User, UserPage, UserQuery, WholeUser } from '../store.ts'
+import type { ProfilePage, Refusals, User, UserPage, UserQuery, WholeUser } from '../store.ts'
 import type { Records } from './state.ts'
 
 /** The requested days, without days that are not stored. */
@@ -36,6 +36,21 @@ export function quotasOf({ quotas }: Records, days: DayDoc[]): Record<string, Qu
     }),
   )
 }
+
+/** The latest refusals, newest first, and the counts of some days. */
+export const refusalsOf = (
+  { refused, refusals }: Records,
+  dates: string[],
+  limit: number,
+): Refusals => ({
+  latest: limit > 0 ? refused.slice(-limit).reverse() : [],
+  days: Object.fromEntries(
+    dates.flatMap((date) => {
+      const counts = refusals.get(date)
+      return counts ? [[date, counts]] : []
+    }),
+  ),
+})
 
 /** The plans and the settings. */
 export const policyOf = ({ plans, settings }: Records): Policy => ({

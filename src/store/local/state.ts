@@ -11,6 +11,8 @@ import type {
   PlanDoc,
   ProfileDoc,
   QuotaDoc,
+  RefusalCounts,
+  Refused,
   SettingsDoc,
   UsageDoc,
 } from '../../ledger/shapes.ts'
@@ -18,6 +20,8 @@ import type {
 /** The contents of a snapshot. */
 export type State = {
   usage: UsageDoc[]
+  /** The counters of users whose documents have expired. */
+  windows?: UsageDoc[]
   past: PastDoc[]
   profiles: ProfileDoc[]
   plans?: [name: string, plan: PlanDoc][]
@@ -33,6 +37,9 @@ export type State = {
   /** Hashes of open sessions, and when each expires. */
   sessions?: [hash: string, until: number][]
   audit?: Audit[]
+  /** Oldest first. */
+  refused?: Refused[]
+  refusals?: [date: string, counts: RefusalCounts][]
 }
 
 /** A state without data. */
@@ -48,6 +55,7 @@ export const emptyState = (): State => ({
 /** The state in memory. */
 export type Records = {
   usage: Map<string, UsageDoc>
+  windows: Map<string, UsageDoc>
   past: Map<string, PastDoc>
   profiles: Map<string, ProfileDoc>
   plans: Map<string, PlanDoc>
@@ -61,12 +69,16 @@ export type Records = {
   sessions: Map<string, number>
   /** Newest first. */
   audit: Audit[]
+  /** Refusals of users, oldest first, and the counts of all by date. */
+  refused: Refused[]
+  refusals: Map<string, RefusalCounts>
   /** Not in the snapshot: a restart forgets them, which is harmless. */
   newUsers: NewUsersDoc | undefined
 }
 
 export const noRecords = (): Records => ({
   usage: new Map(),
+  windows: new Map(),
   past: new Map(),
   profiles: new Map(),
   plans: new Map(),
@@ -78,12 +90,14 @@ export const noRecords = (): Records => ({
   erased: new Map(),
   sessions: new Map(),
   audit: [],
+  refused: [],
+  refusals: new Map(),
   newUsers: undefined,
 })
 
 /** The reducer's view of the records. `time` is the store's own clock. */
 export const viewOf = (records: Records, time: () => number): View => ({
-  usage: (user) => records.usage.get(user),
+  usage: (user) => records.usage.get(user) ?? records.windows.get(user),
   past: (user) => records.past.get(user),
   profile: (user) => records.profiles.get(user),
   plan: (name) => records.plans.get(name),
@@ -104,6 +118,7 @@ export function restoreItem(records: Records, list: string, item: unknown): void
 
 const RESTORE: Record<keyof State, (records: Records, item: unknown) => void> = {
   usage: ({ usage }, item) => keepById(usage, documentOf('usage', item)),
+  windows: ({ windows }, item) => keepById(windows, documentOf('usage', item)),
   past: ({ past }, item) => keepById(past, documentOf('past', item)),
   profiles: ({ profiles }, item) => keepById(profiles, documentOf('profile', item)),
   plans({ plans }, item) {
@@ -126,6 +141,8 @@ const RESTORE: Record<keyof State, (records: Records, item: unknown) => void> = 
   erased: ({ erased }, item) => erased.set(...(item as [string, number])),
   sessions: ({ sessions }, item) => sessions.set(...(item as [string, number])),
   audit: ({ audit }, item) => audit.push(item as Audit),
+  refused: ({ refused }, item) => refused.push(item as Refused),
+  refusals: ({ refusals }, item) => refusals.set(...(item as [string, RefusalCounts])),
 }
 
 const keepById = <T extends { id: string }>(docs: Map<string, T>, doc: T) => docs.set(doc.id, doc)
@@ -139,6 +156,7 @@ function documentOf<K extends Kind>(kind: K, value: unknown) {
 /** The state for a snapshot. It does not change with the records, since documents are replaced and never changed. */
 export const stateOf = (records: Records): State => ({
   usage: [...records.usage.values()],
+  windows: [...records.windows.values()],
   past: [...records.past.values()],
   profiles: [...records.profiles.values()],
   plans: [...records.plans],
@@ -150,4 +168,6 @@ export const stateOf = (records: Records): State => ({
   erased: [...records.erased],
   sessions: [...records.sessions],
   audit: records.audit,
+  refused: [...records.refused],
+  refusals: [...records.refusals],
 })

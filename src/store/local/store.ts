@@ -15,6 +15,7 @@ import {
   pageOfUsers,
   policyOf,
   quotasOf,
+  refusalsOf,
   usersByLabel,
   wholeUserOf,
 } from './reads.ts'
@@ -81,7 +82,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     warn: options.warn,
     lost: options.lost,
     restore: (list, item) => restoreItem(records, list, item),
-    replay: (command) => void apply(command as Command),
+    replay: (command) => void apply(withCompletion(command as Command)),
     snapshot() {
       const at = clock()
       snapshotOn = dateOf(at)
@@ -151,6 +152,8 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     },
     blockedUsers: (limit) => told(blockedUsersOf(records, limit)),
     days: (dates) => told(daysOf(records, dates)),
+    pasts: (ids) => told(ids.flatMap((id) => records.past.get(id) ?? [])),
+    refusals: (dates, limit) => told(refusalsOf(records, dates, limit)),
     events: (limit) => told(newest(limit)),
     async eventPage(limit, from) {
       const { items, ...rest } = await pageAfter(eventList, limit, from)
@@ -165,6 +168,15 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
       return journal.close()
     },
   }
+}
+
+/** A command of the journal. An earlier build did not write which part of a reservation is for completions. */
+function withCompletion(command: Command): Command {
+  if (command.op !== 'admit' || (command.completion as number | undefined) !== undefined) {
+    return command
+  }
+  const { count, tokens } = command.completions ?? { count: 0, tokens: 0 }
+  return { ...command, completion: count * tokens }
 }
 
 /** A command without what could refuse it when it is replayed: the counts of new users are not in the files. */

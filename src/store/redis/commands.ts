@@ -13,6 +13,7 @@ import { guard, scriptOf, type Scripts } from './call.ts'
 import { gather } from './gather.ts'
 import {
   PREFIX,
+  QUOTA_DAYS,
   dayKey,
   erasedKey,
   newUsersKey,
@@ -23,6 +24,7 @@ import {
   rowKey,
   settingsKey,
   usageKey,
+  windowsKey,
 } from './keys.ts'
 import { REPLAY_BATCH, type Failed } from '../store.ts'
 
@@ -66,9 +68,11 @@ export function commandRunner(redis: Scripts, options: CommandOptions) {
   const head = headOf(options)
   const ledger = scriptOf(options.script)
   const plans = createKnownPlans()
+  // Then the counters of a long window may have outlived the user's document.
+  const isBrief = options.retention.userDays < QUOTA_DAYS
 
   async function runAll(commands: Command[]): Promise<(Answer | Failed)[]> {
-    const keys = new Set(commands.flatMap((command) => keysOf(command, plans.of(command))))
+    const keys = new Set(commands.flatMap((command) => keysOf(command, plans.of(command), isBrief)))
     const args = [head, ...commands.map((command) => JSON.stringify(command))]
     const { answers, damaged } = await guard(async () => {
       const reply = JSON.parse(await ledger<string>(redis, [...keys], args)) as Reply | null
@@ -76,7 +80,8 @@ export function commandRunner(redis: Scripts, options: CommandOptions) {
       return reply
     })
     if (damaged) warn('store.damaged', { keys: damaged, setAside: `${PREFIX}damaged:` })
-    return answers.map((answer, n) => {
+    return answers.map((bare, n) => {
+      const answer = withMoney(bare)
       plans.learn(commands[n], answer)
       return withLimits(answer, commands[n])
     })
@@ -100,6 +105,28 @@ export function commandRunner(redis: Scripts, options: CommandOptions) {
     runNone: () => ledger<string>(redis, [quotaKey(ALL_MODELS)], [head]),
     run: (command: Command) => (senders[command.op] ?? alone)(command),
   }
+}
+
+/** The answer with money as numbers. The script writes it as texts of digits. Changes the answer. */
+export function withMoney<T extends Answer | Failed>(answer: T): T {
+  if (!('ok' in answer)) return answer
+  if (!answer.ok) {
+    if (answer.reason === 'limit') {
+      answer.used = Number(answer.used)
+      answer.asked = Number(answer.asked)
+    }
+    return answer
+  }
+  const standings = [
+    ...('limits' in answer && answer.limits ? answer.limits : []),
+    ...('total' in answer ? [answer.total, ...Object.values(answer.models)] : []),
+  ]
+  for (const { used, reserved } of standings) {
+    for (const amounts of [...Object.values(used), ...Object.values(reserved ?? {})]) {
+      amounts.usd = Number(amounts.usd)
+    }
+  }
+  return answer
 }
 
 /** A standing in an answer of the script, which leaves out limits that the command named. */
@@ -128,9 +155,17 @@ function headOf({ retention, tolerance = CLOCK_TOLERANCE_MS }: CommandOptions): 
   })
 }
 
-/** The keys that a command touches, as far as they are known in advance. `plan` is the user's plan, if it is remembered. */
-function keysOf(command: Command, plan: string | undefined): string[] {
+/**
+ * The keys that a command touches, as far as they are known in advance. `plan` is the user's plan, if it is remembered;
+ * `isBrief` tells that users are kept for a shorter time than the longest window.
+ */
+function keysOf(command: Command, plan: string | undefined, isBrief: boolean): string[] {
   const keys = [quotaKey(ALL_MODELS)]
+  const userKeys = (user: string): string[] => [
+    usageKey(user),
+    profileKey(user),
+    ...(isBrief ? [windowsKey(user)] : []),
+  ]
   switch (command.op) {
     case 'clear':
       return [...keys, dayKey(dateOf(command.now))]
@@ -173,8 +208,6 @@ function keysOf(command: Command, plan: string | undefined): string[] {
 
 const unverifiedKeys = (model: string): string[] =>
   [ALL_MODELS, model].map((scope) => quotaKey(unverifiedScope(scope)))
-
-const userKeys = (user: string): string[] => [usageKey(user), profileKey(user)]
 
 /** The settings, the default plan, and the plans that the user may have. */
 const planKeys = (...names: (string | undefined)[]): string[] => [

@@ -40,13 +40,16 @@ end
 
 local days, rows, names, quotas, models, gone = {}, {}, {}, {}, {}, {}
 
--- Adds up numbers by name, at any depth. Of two times (`at`), the later one counts.
+-- Adds up numbers by name, at any depth. Of two times (`at`), the later one counts. Money is
+-- written as a text of digits: what the plan brings is a number.
 local function sum_up(one, other)
   for name, value in pairs(other) do
     if type(value) == 'table' then
       one[name] = sum_up(one[name] or {}, value)
     elseif name == 'at' then
       one[name] = math.max(one[name] or 0, value)
+    elseif MONEY[name] then
+      one[name] = digits_of((one[name] or 0) + value)
     else
       one[name] = (one[name] or 0) + value
     end
@@ -148,6 +151,7 @@ local function merge_windows(one, other)
   local merged = copy(one)
   for window, counted in pairs(other) do
     local known = one[window]
+    counted.usd = digits_of(counted.usd)
     if not known or known.start < counted.start then
       merged[window] = counted
     elseif known.start == counted.start then
@@ -155,6 +159,7 @@ local function merge_windows(one, other)
       for unit, amount in pairs(counted) do
         if unit ~= 'start' then added[unit] = (known[unit] or 0) + amount end
       end
+      added.usd = digits_of(added.usd)
       merged[window] = added
     end
   end

@@ -26,9 +26,10 @@ export const SWEPT = 2048
  * settlements.
  */
 export const QUOTA_DAYS =
-  1 + Math.ceil(Math.max(...Object.values(WINDOWS).map(({ ms }) => ms)) / DAY_MS)
+  1 + Math.ceil(Math.max(...Object.values(WINDOWS).map(({ longest }) => longest)) / DAY_MS)
 
 export const usageKey = (id: string) => `${PREFIX}usage:${id}`
+export const windowsKey = (id: string) => `${PREFIX}windows:${id}`
 export const pastKey = (id: string) => `${PREFIX}past:${id}`
 export const profileKey = (id: string) => `${PREFIX}profile:${id}`
 export const planKey = (name: string) => `${PREFIX}plan:${name}`
@@ -37,6 +38,9 @@ export const quotaKey = (scope: string) =>
   `${PREFIX}quota${scope === ALL_MODELS ? '' : `:${scope}`}`
 export const dayKey = (date: string) => `${PREFIX}day:${date}`
 export const modelsKey = (date: string) => `${PREFIX}models:${date}`
+/** The latest refusals of users, and how many requests were refused on a day. */
+export const refusedKey = `${PREFIX}refused`
+export const refusalsKey = (date: string) => `${PREFIX}refusals:${date}`
 export const newUsersKey = `${PREFIX}new-users`
 export const rowKey = (date: string, model: string) => `${PREFIX}day:${date}:${model}`
 export const onceKey = (id: string) => `${PREFIX}once:${id}`

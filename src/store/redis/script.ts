@@ -2,8 +2,10 @@
 import {
   AUDIT_ID_CHARS,
   ENTER_MS,
+  FIT_MIN_TOKENS,
   KEYS_PER_USER,
   LATE_SETTLE_MS,
+  MODELS_COUNTED,
   MODELS_PER_USER,
   NETWORKS,
   PAST_LEASES,
@@ -13,14 +15,17 @@ import {
   SYNCS_PER_MINUTE,
 } from '../../ledger/commands.ts'
 import { DEFAULT_PLAN, TOTAL } from '../../ledger/plans.ts'
-import { LIMITS, NOTHING } from '../../ledger/policy.ts'
+import { MOST_MONEY } from '../../ledger/money.ts'
+import { LIMITS, MOST_LIMITS, NOTHING } from '../../ledger/policy.ts'
+import { KEY_CODES, REFUSAL_CODES, UNUSED_MODEL } from '../../ledger/refusals.ts'
 import { INDEX_MS } from '../../ledger/requests.ts'
 import {
   ALL_MODELS,
   MODEL_USE,
+  MONEY_FIELDS,
   MOST,
+  HUGE,
   SHAPES,
-  UNITS,
   UNLIMITED,
   VERSION,
   VERSIONS,
@@ -28,7 +33,7 @@ import {
 } from '../../ledger/shapes.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, NO_END, WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
 import { DAMAGED_SECONDS, PREFIX, QUOTA_DAYS, SWEEP_EVERY, SWEPT, TOP_DAY } from './keys.ts'
-import { AUDIT_KEPT } from '../store.ts'
+import { AUDIT_KEPT, REFUSED_KEPT } from '../store.ts'
 
 /** Words that cannot be an identifier: https://www.lua.org/manual/5.1/manual.html#2.1 */
 const RESERVED = new Set(
@@ -48,16 +53,27 @@ const CONSTANTS: Record<string, unknown> = {
   VERSION,
   VERSIONS,
   WINDOWS: Object.fromEntries(
-    WINDOW_NAMES.map((name) => [name, { ms: WINDOWS[name].ms, always: WINDOWS[name].always }]),
+    WINDOW_NAMES.map((name) => {
+      const { always, waits, ...row } = WINDOWS[name]
+      // The script computes months itself.
+      return [name, { always, waits, ...('every' in row && { every: row.every }) }]
+    }),
   ),
-  UNITS,
-  LIMITS,
+  LIMITS: Object.fromEntries(
+    LIMITS.map(({ name, unit, window }, rank) => [name, { unit, window, rank }]),
+  ),
+  MOST_LIMITS,
   NOTHING,
+  MONEY: Object.fromEntries(MONEY_FIELDS.map((name) => [name, 1])),
+  MOST_MONEY,
+  FIT_MIN_TOKENS,
   ALL_MODELS,
   MOST,
+  HUGE,
   LATE_SETTLE_MS,
   ENTER_MS,
   INDEX_MS,
+  MODELS_COUNTED,
   MODELS_PER_USER,
   SESSIONS_PER_USER,
   NETWORKS,
@@ -70,6 +86,9 @@ const CONSTANTS: Record<string, unknown> = {
   TOTAL,
   UNLIMITED,
   AUDIT_KEPT,
+  REFUSED_KEPT,
+  REFUSAL_CODES: { ...REFUSAL_CODES, ...KEY_CODES },
+  UNUSED_MODEL,
   AUDIT_ID_CHARS,
   DAMAGED_SECONDS,
   QUOTA_DAYS,
@@ -148,6 +167,13 @@ function checkOf(shape: Shape, value: string): string {
   const isNumber = `${value} < MOST and ${value} > -MOST`
   if (shape === 'number') return refuse(`not (${isNumber})`)
   if (shape === 'number?') return refuse(`${value} ~= nil and not (${isNumber})`)
+  if (shape === 'money' || shape === 'money?') {
+    // Where TypeScript wrote it, money is a number, which Lua would write with 14 digits.
+    const check =
+      `local n = tonumber(${value}) ${refuse('not (n and n < HUGE and n > -HUGE)')}` +
+      `if n == ${value} then ${value} = string.format('%.0f', n) end `
+    return shape === 'money' ? `do ${check}end ` : `if ${value} ~= nil then ${check}end `
+  }
   if (shape === 'text') return refuse(`type(${value}) ~= 'string'`)
   if (shape === 'text?') return refuse(`${value} ~= nil and type(${value}) ~= 'string'`)
   // A packed value is checked when it is unpacked.
@@ -159,8 +185,11 @@ function checkOf(shape: Shape, value: string): string {
     return `${isList}for _, ${inner} in pairs(${value}) do ${checkOf(shape.each, inner)}end `
   }
   const fields = Object.entries(shape.fields)
+  // A field that must be there shows that this is an object.
+  const isOpen = fields.every(([, field]) => typeof field === 'string' && field.endsWith('?'))
+  const isObject = isOpen ? refuse(`type(${inner}) ~= 'table' or ${inner}[1] ~= nil`) : ''
   const checks = fields.map(([name, field]) => checkOf(field, `${inner}[${quoted(name)}]`))
-  return `do local ${inner} = ${value} ${checks.join('')}end `
+  return `do local ${inner} = ${value} ${isObject}${checks.join('')}end `
 }
 
 /**

@@ -2,13 +2,29 @@
 import type { Redis } from '@upstash/redis'
 import type { AnswerOf, Command, Settled } from '../../ledger/commands.ts'
 import { hasMoreThanBlocks, newPast } from '../../ledger/documents.ts'
-import { ALL_MODELS, type Audit, type Event, type Kind, type PastDoc } from '../../ledger/shapes.ts'
+import {
+  ALL_MODELS,
+  type Audit,
+  type Event,
+  type Kind,
+  type PastDoc,
+  type RefusalCounts,
+  type Refused,
+} from '../../ledger/shapes.ts'
 import { guard, guardInWords, list } from './call.ts'
 import { commandRunner, type CommandOptions } from './commands.ts'
 import { dayReader } from './days.ts'
 import { documentReader, userIn, userKeys, usersIn } from './documents.ts'
 import { tryWrites } from './probe.ts'
-import { PREFIX, pastKey, profileKey, quotaKey, sessionKey } from './keys.ts'
+import {
+  PREFIX,
+  pastKey,
+  profileKey,
+  quotaKey,
+  refusalsKey,
+  refusedKey,
+  sessionKey,
+} from './keys.ts'
 import { policyReader } from './policy.ts'
 import { readPage } from './user-index.ts'
 import { pageAfter, type GrowingList } from '../event-page.ts'
@@ -20,7 +36,7 @@ export const CONNECTED = '✅ Redis client connected for token usage'
 /** The part of a client that the store uses. Each call must have a deadline, and answers must not be converted. */
 export type RedisCommands = Pick<
   Redis,
-  'evalsha' | 'eval' | 'mget' | 'zrange' | 'lrange' | 'set' | 'get' | 'del'
+  'evalsha' | 'eval' | 'mget' | 'zrange' | 'lrange' | 'hgetall' | 'set' | 'get' | 'del'
 >
 
 export type RedisOptions = CommandOptions & {
@@ -48,6 +64,13 @@ export function createRedisStore(options: RedisOptions): Store {
   async function readList<T>(key: string, count: number): Promise<T[]> {
     // For 0, the range would end at -1, which means all.
     return count < 1 ? [] : parse(await readTexts(key, 0, count), key)
+  }
+
+  /** The counts in a hash, whose fields and values the database lists alternately. */
+  async function readCounts(key: string): Promise<RefusalCounts> {
+    const flat = await list(async () => (await redis.hgetall(key)) as unknown as string[])
+    const fields = Array.from({ length: flat.length / 2 }, (_, n) => [flat[2 * n], flat[2 * n + 1]])
+    return Object.fromEntries(fields.map(([name, count]) => [name, Number(count)]))
   }
 
   const eventsKey = `${PREFIX}events`
@@ -130,6 +153,18 @@ export function createRedisStore(options: RedisOptions): Store {
       const keys = [...ids].slice(0, limit).map((id) => [profileKey(id), 'profile'] as const)
       return [...(await documents.read(new Map(keys))).values()]
     },
+    async pasts(ids) {
+      const keys = ids.map((id) => [pastKey(id), 'past'] as const)
+      return [...(await documents.read(new Map(keys))).values()]
+    },
+    async refusals(dates, limit) {
+      const [latest, ...days] = await Promise.all([
+        readList<Refused>(refusedKey, limit),
+        ...dates.map((date) => readCounts(refusalsKey(date))),
+      ])
+      const counted = dates.map((date, n) => [date, days[n] ?? {}] as const)
+      return { latest, days: Object.fromEntries(counted.filter(([, all]) => size(all) > 0)) }
+    },
     days: async (dates) => (await readDays(dates, [], false)).days,
     events,
     async eventPage(limit, from) {
@@ -145,5 +180,7 @@ export function createRedisStore(options: RedisOptions): Store {
     },
   }
 }
+
+const size = (counts: object): number => Object.keys(counts).length
 
 const noTurns = () => Promise.reject(new StoreError('this store counts no turns'))

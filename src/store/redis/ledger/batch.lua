@@ -11,6 +11,7 @@ local usages, pasts, profiles, quotas, days, names, rows
 local plans, settings, labels
 local events, blocks, sessions
 local index, models, ended, sweep_at, cleared, cleared_rows, new_users
+local turned_down, refusals
 
 local function start_over()
   docs, once, erased = {}, {}, {}
@@ -19,6 +20,7 @@ local function start_over()
   plans, settings, labels = {}, nil, {}
   changed_audit, new_users = nil, nil
   index, models, ended, sweep_at, cleared, cleared_rows = {}, {}, {}, nil, nil, {}
+  turned_down, refusals = {}, {}
 end
 
 -- A user's place in the two orders. Both are in one index, in separate ranges of scores: the lower
@@ -175,12 +177,20 @@ local function run(text)
     docs[PREFIX .. 'new-users'] = new_users
   end
   if step.block then blocks[#blocks + 1] = step.block end
+  if step.refused then turned_down[#turned_down + 1] = step.refused end
+  for date, counts in pairs(step.refusals or {}) do
+    refusals[date] = refusals[date] or {}
+    for name, count in pairs(counts) do
+      refusals[date][name] = (refusals[date][name] or 0) + count
+    end
+  end
   if step.erased then
     for _, kind in ipairs({ 'usage', 'profile' }) do
       relabel(kind, user, words_at(user_key(kind, user)), nil)
     end
     for _, key in ipairs({
       user_key('usage', user),
+      user_key('windows', user),
       user_key('past', user),
       user_key('profile', user),
     }) do
@@ -287,9 +297,11 @@ for key, text in pairs(damaged) do
 end
 
 if cleared then
-  local keys = { PREFIX .. 'events' }
-  for ago = 1, keep.historyDays do
-    keys[#keys + 1] = PREFIX .. 'day:' .. date_of(cleared - ago * DAY_MS)
+  local keys = { PREFIX .. 'events', PREFIX .. 'refused' }
+  for ago = 0, keep.historyDays do
+    local date = date_of(cleared - ago * DAY_MS)
+    if ago > 0 then keys[#keys + 1] = PREFIX .. 'day:' .. date end
+    keys[#keys + 1] = PREFIX .. 'refusals:' .. date
   end
   for _, key in ipairs(cleared_rows) do
     keys[#keys + 1] = key
@@ -298,7 +310,8 @@ if cleared then
 end
 
 for id, gone_at in pairs(erased) do
-  for _, key in ipairs({ user_key('usage', id), user_key('past', id), user_key('profile', id) }) do
+  for _, kind in ipairs({ 'usage', 'windows', 'past', 'profile' }) do
+    local key = user_key(kind, id)
     redis.call('DEL', key, damaged_key(key))
   end
   redis.call('SET', PREFIX .. 'erased:' .. id, format('%.0f', gone_at), 'EX', ENTER_SECONDS)
@@ -309,13 +322,16 @@ for id, gone_at in pairs(erased) do
       redis.call('ZREM', PREFIX .. 'blocks', member)
     end
   end
-  local mine, others = '"user":' .. cjson.encode(id), {}
-  for _, text in ipairs(redis.call('LRANGE', PREFIX .. 'events', 0, -1)) do
-    if not string.find(text, mine, 1, true) then others[#others + 1] = text end
+  local mine = '"user":' .. cjson.encode(id)
+  for list, seconds in pairs({ events = HISTORY_SECONDS, refused = USER_SECONDS }) do
+    local others = {}
+    for _, text in ipairs(redis.call('LRANGE', PREFIX .. list, 0, -1)) do
+      if not string.find(text, mine, 1, true) then others[#others + 1] = text end
+    end
+    redis.call('DEL', PREFIX .. list)
+    call_with('RPUSH', PREFIX .. list, others)
+    redis.call('EXPIRE', PREFIX .. list, seconds)
   end
-  redis.call('DEL', PREFIX .. 'events')
-  call_with('RPUSH', PREFIX .. 'events', others)
-  redis.call('EXPIRE', PREFIX .. 'events', HISTORY_SECONDS)
 end
 
 for _, command in ipairs(sessions) do
@@ -340,6 +356,18 @@ for id, doc in pairs(usages) do
     if type(use) == 'table' then doc.models[model] = cjson.encode(use) end
   end
   redis.call('SET', user_key('usage', id), cjson.encode(doc), 'EX', USER_SECONDS)
+  local left = doc.limitedUntil and math.ceil((doc.limitedUntil - doc.at) / 1000) or 0
+  if left > keep.userDays * 86400 then
+    local bare = { windows = doc.windows, limitedUntil = doc.limitedUntil, models = {} }
+    for model, text in pairs(doc.models) do
+      bare.models[model] = cjson.encode({ row = {}, windows = cjson.decode(text).windows })
+    end
+    local doc_of_it = new_usage(id, doc.at)
+    for field, value in pairs(bare) do
+      doc_of_it[field] = value
+    end
+    redis.call('SET', user_key('windows', id), cjson.encode(doc_of_it), 'EX', format('%d', left))
+  end
 end
 for id, doc in pairs(pasts) do
   redis.call('SET', user_key('past', id), cjson.encode(doc), 'EX', USER_SECONDS)
@@ -463,6 +491,19 @@ if #events > 0 and keep.eventsKept > 0 then
   end
 end
 
+for date, counts in pairs(refusals) do
+  for name, count in pairs(counts) do
+    redis.call('HINCRBY', PREFIX .. 'refusals:' .. date, name, format('%d', count))
+  end
+end
+-- One of a user and code in a minute.
+for _, entry in ipairs(turned_down) do
+  local mark = PREFIX .. 'refused:' .. entry.user .. ':' .. entry.code .. ':' .. minute_of(entry.at)
+  if redis.call('SET', mark, '1', 'NX', 'EX', '60') then
+    redis.call('LPUSH', PREFIX .. 'refused', cjson.encode(entry))
+  end
+end
+
 local scores = {}
 for member, score in pairs(index) do
   scores[#scores + 1] = score
@@ -521,6 +562,12 @@ if sweep_at then
   call_with('DEL', nil, unused)
   redis.call('EXPIRE', PREFIX .. 'users', USER_SECONDS)
   redis.call('EXPIRE', PREFIX .. 'events', HISTORY_SECONDS)
+  redis.call('LTRIM', PREFIX .. 'refused', 0, REFUSED_KEPT - 1)
+  redis.call('EXPIRE', PREFIX .. 'refused', USER_SECONDS)
+  for ago = 0, 1 do
+    local date = date_of(sweep_at - ago * DAY_MS)
+    redis.call('EXPIRE', PREFIX .. 'refusals:' .. date, HISTORY_SECONDS)
+  end
 end
 
 return cjson.encode({ answers = answers, damaged = reported })

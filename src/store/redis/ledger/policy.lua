@@ -72,7 +72,8 @@ local function part_of(row, share)
   if not row then return nil end
   local result = {}
   for name, limit in pairs(row) do
-    result[name] = floor(limit * share / 100)
+    -- The product of a limit in dollars and a percentage may pass 2^53.
+    result[name] = floor(limit / 100) * share + floor(limit % 100 * share / 100)
   end
   return result
 end

@@ -4,10 +4,23 @@
 -- changes nothing. After that, windows and rows are changed in place, which costs a third of
 -- copying. If a command fails after that, the batch is decided again without it.
 
--- For each unit: what an admission reserves, and what everyone is charged when the request ends.
-local function reserved_by(of) return { requests = 1, tokens = of.reserved } end
+-- What an ended request had reserved, and what everyone is charged for it.
+local function reserved_by(event)
+  return { requests = 1, tokens = event.reserved, usd = event.reservedCost or '0' }
+end
 local function charged_by(event)
-  return { requests = event.outcome == 'failed' and 0 or 1, tokens = event.charged }
+  return {
+    requests = event.outcome == 'failed' and 0 or 1,
+    tokens = event.charged,
+    usd = event.cost or '0',
+  }
+end
+
+-- Adds amounts in place.
+local function add(counted, amounts)
+  counted.requests = (counted.requests or 0) + amounts.requests
+  counted.tokens = (counted.tokens or 0) + amounts.tokens
+  counted.usd = digits_of((counted.usd or 0) + amounts.usd)
 end
 
 -- Changes the windows.
@@ -21,10 +34,7 @@ local function charge(windows, lease, now)
         counted = { start = start }
         windows[window] = counted
       end
-      for i = 1, #UNITS do
-        local unit = UNITS[i]
-        counted[unit] = (counted[unit] or 0) + reserved[unit]
-      end
+      add(counted, reserved)
     end
   end
 end
@@ -35,16 +45,22 @@ local function correct(windows, lease, charged)
   for window in pairs(lease.windows) do
     local counted = windows[window]
     if counted and counted.start == start_of(window, at) then
-      for i = 1, #UNITS do
-        local unit = UNITS[i]
-        counted[unit] = max(0, counted[unit] + charged[unit] - reserved[unit])
-      end
+      -- The difference first, so that no sum on the way passes 2^53.
+      counted.requests = max(0, counted.requests + (charged.requests - reserved.requests))
+      counted.tokens = max(0, counted.tokens + (charged.tokens - reserved.tokens))
+      counted.usd = digits_of(max(0, counted.usd + (charged.usd - reserved.usd)))
     end
   end
 end
 
 local function open(row, reserved)
-  return plus(row, { requests = 1, charged = reserved.tokens, reserved = reserved.tokens })
+  return plus(row, {
+    requests = 1,
+    charged = reserved.tokens,
+    reserved = reserved.tokens,
+    cost = reserved.usd,
+    reservedCost = reserved.usd,
+  })
 end
 
 -- What an ended request adds to a row's outcomes and sums.
@@ -62,6 +78,8 @@ local function end_row(row, event)
   local told = told_by(event)
   told.charged = event.charged - event.reserved
   told.reserved = -event.reserved
+  told.cost = (event.cost or 0) - (event.reservedCost or 0)
+  told.reservedCost = -(event.reservedCost or 0)
   return plus(row, told)
 end
 
@@ -73,6 +91,7 @@ local function end_day_row(row, event, first, at)
   end
   row.requests = row.requests + 1
   row.charged = row.charged + event.charged
+  row.cost = digits_of(row.cost + (event.cost or 0))
   if first then row.users = row.users + 1 end
   row.hours[hour] = (row.hours[hour] or 0) + event.charged
   row.at = max(row.at, at)
@@ -155,8 +174,15 @@ local function drop(account)
   if not next(lost) then return account end
   usage = with(usage, 'leases', filter(usage.leases, function(lease) return not is_lost(lease) end))
   for _, lease in pairs(lost) do
-    local date, model, tokens = date_of(lease.at), lease.model, lease.reserved.tokens
-    local lose = { lost = 1, reserved = -tokens, lostTokens = tokens }
+    local date, model = date_of(lease.at), lease.model
+    local tokens, usd = lease.reserved.tokens, lease.reserved.usd
+    local lose = {
+      lost = 1,
+      reserved = -tokens,
+      lostTokens = tokens,
+      reservedCost = -usd,
+      lostCost = usd,
+    }
     if date == usage.date then
       local use = use_of(usage, model) or { row = {}, windows = {} }
       usage.models = with(usage.models, model, with(use, 'row', plus(use.row, lose)))
@@ -247,15 +273,24 @@ local function windows_of(usage, scope)
   return use and current(use.windows, usage.at) or {}
 end
 
-local function standing_of(of, scope, limits, windows)
+-- The windows that a row has limits of.
+local function windows_in(limits)
+  local windows = {}
+  for name in pairs(limits) do
+    local limit = LIMITS[name]
+    if limit then windows[limit.window] = 1 end
+  end
+  return windows
+end
+
+-- A row of limits with its use in the windows that are shown.
+local function standing_of(of, scope, limits, windows, shown)
   local used = {}
-  for window, counted in pairs(windows) do
-    local amounts = {}
-    for i = 1, #UNITS do
-      local unit = UNITS[i]
-      amounts[unit] = counted[unit]
+  for window in pairs(shown) do
+    local counted = windows[window]
+    if counted then
+      used[window] = { requests = counted.requests, tokens = counted.tokens, usd = counted.usd }
     end
-    used[window] = amounts
   end
   return { of = of, model = scope, limits = limits, used = used }
 end
@@ -272,7 +307,7 @@ local function groups_of(model, policy, usage)
     if limits then
       local counted = of == 'unverified' and '~' .. scope or scope
       local windows = of == 'user' and windows_of(usage, scope) or everyones(counted, at)
-      groups[#groups + 1] = standing_of(of, scope, limits, windows)
+      groups[#groups + 1] = standing_of(of, scope, limits, windows, windows_in(limits))
     end
   end
   add_group('user', model, mine.model)
@@ -286,50 +321,158 @@ local function groups_of(model, policy, usage)
   return groups
 end
 
+-- What everyone uses, against the most that can be counted.
+local function most_of(at)
+  local used = everyones(ALL_MODELS, at)
+  return { of = 'everyone', model = ALL_MODELS, limits = MOST_LIMITS, used = used }
+end
+
 -- Changes the groups, which are the step's own.
 local function with_reserved(groups, lease)
   for i = 1, #groups do
     local used = groups[i].used
-    for window in pairs(lease.windows) do
-      local amounts = used[window]
-      if not amounts then
-        amounts = copy(NOTHING)
-        used[window] = amounts
-      end
-      for n = 1, #UNITS do
-        local unit = UNITS[n]
-        amounts[unit] = amounts[unit] + lease.reserved[unit]
-      end
+    for window in pairs(windows_in(groups[i].limits)) do
+      used[window] = used[window] or {}
+      add(used[window], lease.reserved)
     end
   end
   return groups
 end
 
 local function refuse(group, reserved, at)
-  local limits, counted = group.limits, group.used
-  for i = 1, #LIMITS do
-    local named = LIMITS[i]
-    local limit = limits[named.name]
-    if limit then
-      local unit, window = named.unit, named.window
-      local used, asked = (counted[window] or NOTHING)[unit], reserved[unit]
-      if used + asked > limit then
-        return {
-          ok = false,
-          reason = 'limit',
-          of = group.of,
-          model = group.model,
-          window = window,
-          unit = unit,
-          limit = limit,
-          used = used,
-          asked = asked,
-          resetAt = end_of(window, at),
-        }
+  local counted = group.used
+  local first, passed
+  for name, limit in pairs(group.limits) do
+    local named = LIMITS[name]
+    if named then
+      local used = (counted[named.window] or NOTHING)[named.unit]
+      if used + reserved[named.unit] > limit and (not first or named.rank < first.rank) then
+        first, passed = named, limit
       end
     end
   end
-  return nil
+  if not first then return nil end
+  local unit, window = first.unit, first.window
+  return {
+    ok = false,
+    reason = 'limit',
+    of = group.of,
+    model = group.model,
+    window = window,
+    unit = unit,
+    limit = passed,
+    used = (counted[window] or NOTHING)[unit],
+    asked = reserved[unit],
+    resetAt = end_of(window, at),
+  }
+end
+
+-- Money: ledger/money.ts.
+
+-- The cost of some tokens in nano-USD, and in the pico-USD that they leave: no product passes 2^53.
+local function parts_of(count, each)
+  local few, rest = count % 1000, each % 1000
+  return count * ((each - rest) / 1000) + ((count - few) / 1000) * rest, few * rest
+end
+
+-- The cost of a request in nano-USD, rounded up once.
+local function cost_of(prompt, completion, price)
+  local nano, pico = parts_of(prompt, price.input)
+  local more, rest = parts_of(completion, price.output)
+  return math.min(nano + more + math.ceil((pico + rest) / 1000), MOST_MONEY)
+end
+
+-- The fit: ledger/fit.ts.
+
+-- What a request reserves, with a maximum of its own or with `most` tokens of each completion.
+local function amounts_of(asked, most)
+  local completions, price = asked.completions, asked.price
+  local prompt = asked.reserved - asked.completion
+  local completion = completions and most and completions.count * most or asked.completion
+  local usd = price and cost_of(prompt, completion, price) or 0
+  return { requests = 1, tokens = prompt + completion, usd = digits_of(usd) }
+end
+
+-- The most tokens of each completion, up to `most`, with which a request costs at most `left`.
+local function most_tokens(prompt, count, price, left, most)
+  local function fits(each) return cost_of(prompt, count * each, price) <= left end
+  if not fits(0) then return -1 end
+  if fits(most) then return most end
+  local nano, pico = parts_of(prompt, price.input)
+  local tokens = max(0, floor(((left - nano) * 1000 - pico) / (count * price.output)))
+  while not fits(tokens) do
+    tokens = tokens - 1
+  end
+  while fits(tokens + 1) do
+    tokens = tokens + 1
+  end
+  return tokens
+end
+
+-- The tokens of each completion that a request is granted; nil if the client sent a maximum.
+local function fitted(asked, groups)
+  local completions = asked.completions
+  if not completions then return nil end
+  local full, most = amounts_of(asked, completions.tokens), completions.tokens
+  local prompt, count = asked.reserved - asked.completion, completions.count
+  for i = 1, #groups do
+    for name, limit in pairs(groups[i].limits) do
+      local named = LIMITS[name]
+      local unit = named and named.unit
+      -- No limit is on requests alone, since a request is one whatever its size.
+      if
+        named
+        and unit ~= 'requests'
+        and (not WINDOWS[named.window].waits or limit < full[unit] + 0)
+      then
+        local left = limit - (groups[i].used[named.window] or NOTHING)[unit]
+        if full[unit] + 0 > left then
+          local fits = 0
+          if unit ~= 'usd' then
+            fits = floor((left - prompt) / count)
+          elseif asked.price then
+            fits = most_tokens(prompt, count, asked.price, left, most)
+          end
+          most = math.min(most, fits)
+        end
+      end
+    end
+  end
+  return max(most, math.min(FIT_MIN_TOKENS, completions.tokens))
+end
+
+-- What a request asks for. Without a maximum of its own, it gets the plan's.
+local function under_plan(command, most)
+  local completions = command.completions
+  if not most or not completions or completions.tokens <= most then return command end
+  local asked = copy(command)
+  asked.completion = completions.count * most
+  asked.reserved = command.reserved - command.completion + asked.completion
+  asked.completions = { count = completions.count, tokens = most }
+  return asked
+end
+
+-- Whether a limit is in dollars.
+local function is_in_dollars(groups)
+  for i = 1, #groups do
+    for name in pairs(groups[i].limits) do
+      if LIMITS[name] and LIMITS[name].unit == 'usd' then return true end
+    end
+  end
+  return false
+end
+
+-- When the last window ends of which the user has a limit; 0 without limits.
+local function last_end(groups, at)
+  local last = 0
+  for i = 1, #groups do
+    if groups[i].of == 'user' then
+      for window in pairs(windows_in(groups[i].limits)) do
+        last = max(last, end_of(window, at))
+      end
+    end
+  end
+  return last
 end
 
 local function counted_in(groups)
@@ -338,10 +481,8 @@ local function counted_in(groups)
     if row.always then windows[window] = 1 end
   end
   for i = 1, #groups do
-    local limits = groups[i].limits
-    for n = 1, #LIMITS do
-      local named = LIMITS[n]
-      if limits[named.name] then windows[named.window] = 1 end
+    for window in pairs(windows_in(groups[i].limits)) do
+      windows[window] = 1
     end
   end
   return windows
@@ -375,9 +516,9 @@ local function correct_all(quotas, lease, charged)
   end
 end
 
--- What holds for one request: its rows of limits, its plan, and what it reserves under that plan.
+-- What holds for one request: its rows of limits, its plan, and what it asks for under that plan.
 local function policy_of(command, profile, at)
-  local model, claims, completions = command.model, command.claims, command.completions
+  local model, claims = command.model, command.claims
   local name, plan, unknown = plan_of(profile, claims and claims.plan)
   local policy = {
     name = name,
@@ -385,22 +526,15 @@ local function policy_of(command, profile, at)
     unknown = unknown,
     user = user_rows(model, command.limits, plan, profile, at),
     everyone = everyone_rows(model, command.everyone),
-    reserved = reserved_by(command),
+    asked = under_plan(command, plan and plan.maxCompletionTokens),
   }
   if command.unverified then policy.unverified = share_of(policy.everyone, command.unverified) end
-  local most = plan and plan.maxCompletionTokens
-  -- Without a maximum of its own, a request gets the plan's.
-  if most and completions and completions.tokens > most then
-    local less = completions.count * (completions.tokens - most)
-    policy.reserved = reserved_by({ reserved = command.reserved - less })
-    policy.maximum = most
-  end
   return policy
 end
 
 -- The sender knows the limits that its command named, and writing them would take longer than
 -- checking them.
-local function admitted(command, policy, at, groups)
+local function admitted(command, policy, at, groups, maximum)
   local mine, everyone = command.limits, command.everyone or {}
   for i = 1, #groups do
     local limits = groups[i].limits
@@ -419,7 +553,7 @@ local function admitted(command, policy, at, groups)
     limits = groups[1] and groups,
     plan = policy.plan and policy.name,
     unknownPlan = policy.unknown,
-    maximum = policy.maximum,
+    maximum = maximum,
   }
 end
 
@@ -441,6 +575,58 @@ local function new_users_of(command, at)
   return new('newUsers', { minute = minute, networks = with(networks, network, count + 1) })
 end
 
+-- The code of a refusal, as clients see it: ledger/refusals.ts.
+local function code_of(refusal)
+  if refusal.reason ~= 'limit' then
+    return REFUSAL_CODES[refusal.reason == 'key' and refusal.why or refusal.reason]
+  end
+  if WINDOWS[refusal.window].waits then return 'rate_limit_exceeded' end
+  return refusal.of == 'user' and 'insufficient_quota' or 'global_quota'
+end
+
+-- Refuses a request, and counts the refusal of a user who is known. Others are counted by the
+-- sender.
+local function refuse_with(command, refusal, known, at)
+  local carried = command.refusals
+  if not known then return { answer = refusal, refusals = carried } end
+  local model, code = load_quota(command.model) and command.model or UNUSED_MODEL, code_of(refusal)
+  local refusals, date, name = copy(carried or {}), date_of(at), code .. ' ' .. model
+  refusals[date] = copy(refusals[date] or {})
+  refusals[date][name] = (refusals[date][name] or 0) + 1
+  local entry = {
+    v = VERSION,
+    id = command.id,
+    at = at,
+    user = command.user,
+    code = code,
+    model = command.model,
+  }
+  if refusal.reason == 'limit' then
+    entry.limit = {
+      of = refusal.of,
+      model = refusal.model,
+      unit = refusal.unit,
+      window = refusal.window,
+      limit = refusal.limit,
+      used = tonumber(refusal.used),
+      asked = tonumber(refusal.asked),
+    }
+  end
+  return { answer = with(refusal, 'counted', true), refused = entry, refusals = refusals }
+end
+
+-- The window in which a user has used as many models as are allowed, if this is one more.
+local function models_full(usage, model)
+  local use, known = use_of(usage, model), size(usage.models)
+  if not use and known >= MODELS_COUNTED then return 'month' end
+  if use and use.row.requests or known < MODELS_PER_USER then return nil end
+  local today = 0
+  for name in pairs(usage.models) do
+    if use_of(usage, name).row.requests then today = today + 1 end
+  end
+  return today >= MODELS_PER_USER and 'day' or nil
+end
+
 local function admit(command, now)
   local id, user, model = command.id, command.user, command.model
   local known = load_user('usage', user)
@@ -449,32 +635,46 @@ local function admit(command, now)
   local at = usage.at
   local profile = load_user('profile', user)
   local policy = policy_of(command, profile, at)
-  local groups, plan, reserved = groups_of(model, policy, usage), policy.plan, policy.reserved
+  local groups, plan = groups_of(model, policy, usage), policy.plan
   local held = usage.leases[id]
-  if held or entered(id) then
-    return { answer = admitted(command, policy, held and held.at or at, groups) }
-  end
+  if held then return { answer = admitted(command, policy, held.at, groups, held.maximum) } end
+  local granted, maximum = fitted(policy.asked, groups), nil
+  if granted and granted < command.completions.tokens then maximum = granted end
+  if entered(id) then return { answer = admitted(command, policy, at, groups, maximum) } end
+  local reserved = amounts_of(policy.asked, granted)
 
   local denied = access_refused(command, profile, plan, at)
-  if denied then return { answer = denied } end
-  if not usage.models[model] and size(usage.models) >= MODELS_PER_USER then
-    return { answer = refused('models') }
+  if denied then return refuse_with(command, denied, known, at) end
+  if not command.price and is_in_dollars(groups) then
+    return refuse_with(command, refused('unpriced'), known, at)
+  end
+  local window = models_full(usage, model)
+  if window then
+    return refuse_with(command, with(refused('models'), 'window', window), known, at)
   end
   local most = math.min(plan and plan.concurrentRequests or RUNNING_PER_USER, RUNNING_PER_USER)
   if size(usage.leases) >= most and running_at(usage.leases, at) >= most then
-    return { answer = with(refused('running'), 'limit', most) }
+    return refuse_with(command, with(refused('running'), 'limit', most), known, at)
   end
 
   for i = 1, #groups do
     local refusal = refuse(groups[i], reserved, at)
-    if refusal then return { answer = refusal } end
+    if refusal then
+      refusal.maximum = plan and plan.maxCompletionTokens
+      return refuse_with(command, refusal, known, at)
+    end
+  end
+  local too_much = refuse(most_of(at), reserved, at)
+  if too_much then
+    too_much.maximum = plan and plan.maxCompletionTokens
+    return refuse_with(command, too_much, known, at)
   end
 
   local newcomer
   if not known and command.newUsers then
     local refusal
     newcomer, refusal = new_users_of(command, at)
-    if refusal then return { answer = refusal } end
+    if refusal then return refuse_with(command, refusal, known, at) end
   end
 
   local lease = {
@@ -483,6 +683,7 @@ local function admit(command, now)
     ['until'] = at + command.lasts,
     reserved = reserved,
     windows = counted_in(groups),
+    maximum = maximum,
     unverified = command.unverified and 1,
   }
   local quotas = quotas_at(lease, at)
@@ -504,19 +705,33 @@ local function admit(command, now)
     used[key.id] = at
     usage.keysUsed = used
   end
-  local answer = admitted(command, policy, at, with_reserved(groups, lease))
+  local limited_until = last_end(groups, at)
+  usage.limitedUntil = limited_until > end_of('day', at) and limited_until or nil
+  local answer = admitted(command, policy, at, with_reserved(groups, lease), maximum)
   return {
     usage = indexed(usage),
     past = account.past,
     quotas = quotas,
     new_users = newcomer,
+    refusals = command.refusals,
     answer = answer,
   }
+end
+
+-- What each key was charged this month, with a request added. Changes the usage.
+local function charge_key(usage, key, at, by)
+  local month = start_of('month', usage.at)
+  local kept = filter(usage.keysCharged or {}, function(one) return one.start == month end)
+  usage.keysCharged = kept
+  if start_of('month', at) ~= month then return end
+  kept[key] = kept[key] or { start = month }
+  add(kept[key], by)
 end
 
 local function close(account, lease, event, quotas)
   local usage, model, at = account.usage, lease.model, lease.at
   event.at, event.user, event.model, event.reserved = at, usage.id, model, lease.reserved.tokens
+  if event.cost or lease.reserved.usd + 0 > 0 then event.reservedCost = lease.reserved.usd end
   if usage.at > lease['until'] then event.late = true end
 
   local date = date_of(at)
@@ -538,6 +753,7 @@ local function close(account, lease, event, quotas)
   correct_user(usage, lease, charged)
   usage.leases[event.id] = nil
   usage.seen = usage.at
+  if event.key then charge_key(usage, event.key, at, charged) end
   day_row = end_day(day, day_row, event, first, usage.at)
   return {
     usage = indexed(usage),
@@ -731,25 +947,33 @@ local function add_rare_commands()
     return { settings = settings, audit = audit, answer = { ok = true, settings = settings } }
   end
 
+  -- What leases hold in one span of a window. `model` is nil for all.
+  local function reserved_in(leases, model, window, start)
+    local held = copy(NOTHING)
+    for _, lease in pairs(leases) do
+      local same_span = lease.windows[window] and start_of(window, lease.at) == start
+      if same_span and (not model or lease.model == model) then add(held, lease.reserved) end
+    end
+    return held
+  end
+
+  -- What a user's requests of a model reserve that have not ended: by window.
+  local function reserved_of(usage, model)
+    local held = {}
+    for window in pairs(WINDOWS) do
+      local amounts = reserved_in(usage.leases, model, window, start_of(window, usage.at))
+      if amounts.requests > 0 then held[window] = amounts end
+    end
+    return held
+  end
+
   -- The windows with only what the leases of one span of them reserve. `model` is nil for all.
   local function only_leases(windows, leases, model, wanted)
     local result = copy(windows)
     for window, counted in pairs(windows) do
       if WINDOWS[window] and (not wanted or wanted == window) then
-        local left = { start = counted.start }
-        for i = 1, #UNITS do
-          left[UNITS[i]] = 0
-        end
-        for _, lease in pairs(leases) do
-          local same_span = lease.windows[window] and start_of(window, lease.at) == counted.start
-          if same_span and (not model or lease.model == model) then
-            for i = 1, #UNITS do
-              local unit = UNITS[i]
-              left[unit] = left[unit] + lease.reserved[unit]
-            end
-          end
-        end
-        result[window] = left
+        result[window] =
+          with(reserved_in(leases, model, window, counted.start), 'start', counted.start)
       end
     end
     return result
@@ -805,7 +1029,9 @@ local function add_rare_commands()
       return user_rows(model, environment, plan, profile, at)
     end
     local function standing(scope, row)
-      return standing_of('user', scope, row or {}, windows_of(usage, scope))
+      local result = standing_of('user', scope, row or {}, windows_of(usage, scope), WINDOWS)
+      result.reserved = reserved_of(usage, scope ~= ALL_MODELS and scope or nil)
+      return result
     end
     for model in pairs(usage.models) do
       if use_of(usage, model).row.requests then models[model] = 1 end

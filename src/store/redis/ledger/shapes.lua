@@ -32,9 +32,33 @@ end
 
 local function minute_of(at) return floor(at / MINUTE_MS) end
 
-local function start_of(window, at) return at - at % WINDOWS[window].ms end
+-- The start of a window that contains a moment. A step asks for few moments, and for each of them
+-- often.
+local starts = {}
+local function start_of(window, at)
+  local known = starts[at]
+  if not known then
+    known = {}
+    starts[at] = known
+  end
+  local start = known[window]
+  if not start then
+    local every = WINDOWS[window].every
+    if every then
+      start = at - (at - every.from) % every.ms
+    else
+      local day = tonumber(string.sub(date_of(at), 9))
+      start = at - at % DAY_MS - (day - 1) * DAY_MS
+    end
+    known[window] = start
+  end
+  return start
+end
 
-local function end_of(window, at) return start_of(window, at) + WINDOWS[window].ms end
+local function end_of(window, at)
+  local start, every = start_of(window, at), WINDOWS[window].every
+  return every and start + every.ms or start_of(window, start + 32 * DAY_MS)
+end
 
 local function copy(record)
   local result = {}
@@ -66,6 +90,10 @@ local function size(record)
   return count
 end
 
+-- An amount of money as it is stored. Lua adds texts of digits like numbers, and writes numbers
+-- with 14 digits only.
+local function digits_of(nano) return format('%.0f', nano) end
+
 -- A value in its shape, with defaults for missing fields. It is changed in place: it was just
 -- decoded, and nothing else uses it.
 local function fit(shape, value)
@@ -77,6 +105,12 @@ local function fit(shape, value)
       error('not a number')
     end
     return value
+  end
+  if shape == 'money' or shape == 'money?' then
+    if value == nil then return shape == 'money' and '0' or nil end
+    local nano = tonumber(value)
+    if not (nano and nano < HUGE and nano > -HUGE) then error('not money') end
+    return digits_of(nano)
   end
   if shape == 'text' or shape == 'text?' then
     if value == nil then return shape == 'text' and '' or nil end
@@ -164,7 +198,11 @@ local function plus(row, amounts)
   local next = copy(row)
   for field, amount in pairs(amounts) do
     local value = (row[field] or 0) + amount
-    next[field] = value ~= 0 and value or nil
+    if value == 0 then
+      next[field] = nil
+    else
+      next[field] = MONEY[field] and digits_of(value) or value
+    end
   end
   return next
 end
@@ -221,10 +259,20 @@ local function load(kind, key)
   return docs[key] or nil
 end
 
--- `kind` is usage, past or profile.
+-- `kind` is usage, windows, past or profile.
 local function user_key(kind, id) return PREFIX .. kind .. ':' .. id end
+
+-- A user's document is kept for a shorter time than the longest window lasts, so the counters may
+-- have a key of their own: bareWindows in ledger/documents.ts.
+local IS_BRIEF = keep and keep.userDays < QUOTA_DAYS
+
 local function load_user(kind, id)
-  local doc = load(kind, user_key(kind, id))
+  local key = user_key(kind, id)
+  local doc = load(kind, key)
+  if not doc and IS_BRIEF and kind == 'usage' then
+    doc = load(kind, user_key('windows', id))
+    docs[key] = doc or false
+  end
   if doc then doc.id = id end
   return doc
 end
@@ -295,6 +343,8 @@ local function add_row(total, row, sign)
       for hour, tokens in pairs(value) do
         total.hours[hour] = (total.hours[hour] or 0) + sign * tokens
       end
+    elseif MONEY[field] then
+      total[field] = digits_of((total[field] or 0) + sign * value)
     elseif field ~= 'users' and type(value) == 'number' then
       total[field] = (total[field] or 0) + sign * value
     end

@@ -1,0 +1,90 @@
+/** What use cost, as it was recorded when it was charged. A price that was set later changes no cost. */
+import { usdOf, type Price } from '../ledger/money.ts'
+import { NOTHING, usedIn, windowsOf } from '../ledger/policy.ts'
+import {
+  own,
+  type Amounts,
+  type DayDoc,
+  type DayRow,
+  type Row,
+  type UsageDoc,
+} from '../ledger/shapes.ts'
+import { reservedOf } from '../ledger/tally.ts'
+import { startOf, type Window } from '../ledger/windows.ts'
+import { costOfCharge } from '../metering/cost.ts'
+
+export type Prices = Record<string, Price>
+
+/** Nano-USD; undefined if tokens were charged while no price was known. */
+export type Cost = number | undefined
+
+type Charged = Pick<Row, 'cost' | 'charged'>
+
+/** The recorded cost of a model. Where none was recorded, it is known only if the model is free. */
+export const recordedCost = ({ cost, charged }: Charged, price: Price | undefined): Cost =>
+  cost > 0 || charged === 0 || costOfCharge({ ...WITHOUT_PARTS, charged }, price) === 0
+    ? cost
+    : undefined
+
+const WITHOUT_PARTS = { prompt: 0, cached: 0, completion: 0 }
+
+/** The sum of the known costs; undefined if there are costs and none is known. */
+export function sumOf(costs: Cost[]): Cost {
+  const known = costs.filter((cost) => cost !== undefined)
+  return costs.length > 0 && known.length === 0
+    ? undefined
+    : known.reduce((all, cost) => all + cost, 0)
+}
+
+/** What everyone's requests of a day cost. */
+export const costOfDay = ({ models }: Pick<DayDoc, 'models'>, prices: Prices): Cost =>
+  sumOf(Object.entries(models).map(([model, row]) => recordedCost(row, own(prices, model))))
+
+/** A row without what running requests reserve. */
+export const ended = (row: Row): Row => ({
+  ...row,
+  charged: row.charged - row.reserved,
+  cost: row.cost - row.reservedCost,
+})
+
+/** What a user's requests of the current window cost, without what running ones reserve. */
+export const costIn = (usage: UsageDoc, window: Window, prices: Prices, at: number): Cost =>
+  sumOf(
+    Object.keys(usage.models).map((model) => {
+      const used = usedIn(windowsOf(usage, model), window, at)
+      const held = heldBy(usage, model, at)[window] ?? NOTHING
+      const row = { cost: used.usd - held.usd, charged: used.tokens - held.tokens }
+      return recordedCost(row, own(prices, model))
+    }),
+  )
+
+/** What a user's requests of a model, or of all (`*`), reserve in the windows of a moment that have not ended. */
+export const heldBy = (usage: UsageDoc, model: string, at: number): Record<string, Amounts> =>
+  reservedOf({ ...usage, at }, model)
+
+/** What ended requests with a key cost this month. */
+export function costOfKey({ keysCharged = {} }: UsageDoc, key: string, at: number): Cost {
+  const charged = own(keysCharged, key)
+  if (charged?.start !== startOf('month', at)) return 0
+  return recordedCost({ cost: charged.usd, charged: charged.tokens }, undefined)
+}
+
+/** A cost in dollars, as answers have it. */
+export const usdOrNull = (cost: Cost): number | null => (cost === undefined ? null : usdOf(cost))
+
+/** A row as answers have it: with its cost in dollars. */
+export function withUsd<T extends Pick<DayRow, 'cost'>>(
+  { cost: _, ...row }: T,
+  cost: Cost,
+): Omit<T, 'cost'> & { costUsd: number | null } {
+  return { ...row, costUsd: usdOrNull(cost) }
+}
+
+const DECIMALS = 9
+
+/** Nano-USD as dollars in exact decimal digits; an exponent would not be one. */
+export function usdDigits(cost: Cost): string | null {
+  if (cost === undefined) return null
+  const digits = cost.toFixed(0).padStart(DECIMALS + 1, '0')
+  return `${digits.slice(0, -DECIMALS)}.${digits.slice(-DECIMALS)}`.replace(/\.?0+$/, '')
+}
