@@ -95,6 +95,7 @@ const METERED: ErrorCode[] = [
   ...PROVIDER,
   'cost_unbounded',
   'model_not_allowed',
+  'model_not_priced',
   'user_blocked',
   'insufficient_quota',
   'global_quota',

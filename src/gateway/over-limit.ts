@@ -48,8 +48,8 @@ function shortOf({ of, model, window, unit, limit, used, asked }: OverLimit, isL
   return `This request ${needs} ${asks} of ${scope}, and ${left} of ${whole} ${isLeft}.`
 }
 
-function resetOf({ unit, resetAt }: OverLimit, now: number): string {
-  const reset = unit === 'usd' ? 'It resets' : 'They reset'
+function resetOf({ unit, limit, resetAt }: OverLimit, now: number): string {
+  const reset = unit === 'usd' || limit === 1 ? 'It resets' : 'They reset'
   return `${reset} ${inWords(resetAt - now)}, at ${time(resetAt)}.`
 }
 

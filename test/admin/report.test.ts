@@ -382,12 +382,17 @@ test('reports to a browser the counts of known and requested models, and blocks'
     blocks,
   }
   const resetAt = Date.UTC(2026, 10, 23)
+  const used = (tokensUsedDay: number, tokensRemainingDay: number) => ({
+    tokensUsedDay,
+    tokensReservedDay: 0,
+    tokensRemainingDay,
+  })
   expect(syncReport(reported)).toEqual({
     usage: {
-      'a/one': { tokensUsedDay: 300, tokensRemainingDay: 200, requestsDay: 3, resetAt },
-      'b/two': { tokensUsedDay: 200, tokensRemainingDay: 600, requestsDay: 1, resetAt },
-      'c/new': { tokensUsedDay: 0, tokensRemainingDay: 600, requestsDay: 0, resetAt },
-      constructor: { tokensUsedDay: 0, tokensRemainingDay: 600, requestsDay: 0, resetAt },
+      'a/one': { ...used(300, 200), requestsDay: 3, resetAt },
+      'b/two': { ...used(200, 600), requestsDay: 1, resetAt },
+      'c/new': { ...used(0, 600), requestsDay: 0, resetAt },
+      constructor: { ...used(0, 600), requestsDay: 0, resetAt },
     },
     blocked: [
       { model: 'b/two', reason: 'spam', until: NOON + 1 },
@@ -403,12 +408,12 @@ test('reports to a browser the answer of a ledger, with the limits of that answe
   const report = { op: 'report', now: NOON, user: 'alice', models, limits: LIMITS } as const
   const { usage } = syncReport(state.do(report) as Reported)
   expect(usage).toMatchObject({
-    'a/one': { tokensUsedDay: 100, tokensRemainingDay: 400, requestsDay: 1 },
+    'a/one': { tokensUsedDay: 0, tokensReservedDay: 100, tokensRemainingDay: 400, requestsDay: 1 },
     'b/two': { tokensUsedDay: 0, tokensRemainingDay: 1000, requestsDay: 0 },
   })
   const unlimited = { ...report, limits: { models: {} } }
   expect(syncReport(state.do(unlimited) as Reported).usage).toMatchObject({
-    'a/one': { tokensUsedDay: 100, tokensRemainingDay: null },
+    'a/one': { tokensReservedDay: 100, tokensRemainingDay: null },
   })
 })
 

@@ -668,7 +668,7 @@ describe.each(KINDS)('on %s', (kind) => {
       expect(await call('another')).toMatchObject({ status: 200 })
       expect(await call('a-third')).toMatchObject({
         status: 429,
-        answer: expect.stringContaining("All of everyone's 1 requests a day") as string,
+        answer: expect.stringContaining("All of everyone's 1 request a day") as string,
       })
     },
   )

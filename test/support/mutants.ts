@@ -112,7 +112,7 @@ export const LEDGER_MUTANTS: Mutant[] = [
   inLedger('usage is lost with its lease', 'if is_forgotten(event.at, usage, now) then return enter(command, now) end\n', '\n'),
   inLedger('a second settlement is entered', 'return now - at < LATE_SETTLE_MS and (not known or known.since > at or known.at < at)', 'return true'),
   inLedger('a browser reports as often as it likes', 'if syncs > SYNCS_PER_MINUTE then', 'if syncs < 0 then'),
-  inLedger('a user has one model too many', 'size(usage.models) >= MODELS_PER_USER', 'size(usage.models) > MODELS_PER_USER'),
+  inLedger('a user has one model too many', "today >= MODELS_PER_USER and 'day'", "today > MODELS_PER_USER and 'day'"),
   inLedger('what is below the reservation counts against what is over', 'max(0, event.charged - event.reserved)', '(event.charged - event.reserved)'),
   inLedger('a user is counted with each model', 'return use and use.row.requests and use.row, usage.answered == 0', 'return use and use.row.requests and use.row, true'),
   inLedger('clearing does not tell how many it took', 'today.forgotten + today.total.exact + today.total.estimated', 'today.forgotten'),

@@ -183,7 +183,7 @@ export function startClients(options: ClientOptions): Clients {
       ...(status !== undefined && { status, id: String(headers['x-weir-id']) }),
     }
     if (!left && status !== undefined && status >= 400) {
-      const [, code] = /"code":"(\w+)"\}\}$/.exec(text) ?? /"code":"(\w+)","param"/.exec(text) ?? []
+      const [, code] = /"code":"(\w+)",(?:"param":"[^"]*",)?"id":/.exec(text) ?? []
       if (code !== undefined) one.code = code
     }
     if (kind === 'simple' && status === 200) {

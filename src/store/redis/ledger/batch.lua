@@ -500,9 +500,7 @@ end
 for _, entry in ipairs(turned_down) do
   local mark = PREFIX .. 'refused:' .. entry.user .. ':' .. entry.code .. ':' .. minute_of(entry.at)
   if redis.call('SET', mark, '1', 'NX', 'EX', '60') then
-    local length = redis.call('LPUSH', PREFIX .. 'refused', cjson.encode(entry))
-    -- Later it is set with the sweeps.
-    if length == 1 then redis.call('EXPIRE', PREFIX .. 'refused', USER_SECONDS) end
+    redis.call('LPUSH', PREFIX .. 'refused', cjson.encode(entry))
   end
 end
 

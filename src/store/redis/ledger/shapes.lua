@@ -264,7 +264,7 @@ local function user_key(kind, id) return PREFIX .. kind .. ':' .. id end
 
 -- A user's document is kept for a shorter time than the longest window lasts, so the counters may
 -- have a key of their own: bareWindows in ledger/documents.ts.
-local IS_BRIEF = keep.userDays < QUOTA_DAYS
+local IS_BRIEF = keep and keep.userDays < QUOTA_DAYS
 
 local function load_user(kind, id)
   local key = user_key(kind, id)
