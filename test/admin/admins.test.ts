@@ -73,3 +73,44 @@ test.each([
   expect(refused).toMatch(/ADMIN_KEYS must/)
   expect(refused).not.toContain('key-of-ann')
 })
+
+test('a viewer sees the pages without forms, exports and addresses', async () => {
+  app = await localApp({ ADMIN_KEYS: KEYS })
+  await app.ask('token-of-ann')
+  const [user] = (await app.store.listUsers({ sort: 'lastActive', limit: 1, now: app.clock.now }))
+    .users
+  const id = user!.usage.id
+  const [admin, viewer] = [await logIn(ANN_KEY), await logIn(VERA_KEY)]
+  const formsOf = (text: string) =>
+    [...text.matchAll(/<form[^>]* action="([^"]*)"/g)].map(([, action]) => action)
+  for (const path of ['/admin', `/admin/users/${id}`, '/admin/plans', '/admin/settings']) {
+    const page = async (headers: Record<string, string>) => (await app.send(path, { headers })).text
+    const [whole, shown] = [await page(admin), await page(viewer)]
+    expect(formsOf(whole).length, path).toBeGreaterThan(formsOf(shown).length)
+    const left = formsOf(shown).filter((action) => !/logout|find/.test(action ?? ''))
+    expect(left, path).toEqual([])
+    expect(shown, path).not.toMatch(/192\.0\.2\.1|\/api\/admin\/export/)
+    expect(shown, path).toContain('vera')
+  }
+  for (const path of ['usage', `users/${id}`]) {
+    const { text } = await app.send(`/api/admin/${path}`, { headers: bearer(VERA_KEY) })
+    expect(text, path).not.toContain('192.0.2.1')
+    expect((await app.send(`/api/admin/${path}`, { headers: bearer(ANN_KEY) })).text).toContain(
+      '192.0.2.1',
+    )
+  }
+})
+
+test.each(['plans/save', 'settings/save', `users/${'A'.repeat(22)}/block`])(
+  'a form of a viewer (%s) changes nothing',
+  async (form) => {
+    app = await localApp({ ADMIN_KEYS: KEYS })
+    const headers = {
+      ...(await logIn(VERA_KEY)),
+      ...SAME_ORIGIN,
+      'content-type': 'application/x-www-form-urlencoded',
+    }
+    const { status } = await app.send(`/admin/${form}`, { method: 'POST', headers, body: 'a=b' })
+    expect(status).toBe(403)
+  },
+)
