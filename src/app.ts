@@ -18,6 +18,7 @@ import { assetRoutes } from './routes/assets.ts'
 import { dashboardRoutes } from './routes/dashboard.ts'
 import { healthRoutes } from './routes/health.ts'
 import { homeRoutes } from './routes/home.tsx'
+import { metricsRoutes } from './routes/metrics.ts'
 import { ownUsageRoutes } from './routes/own-usage.ts'
 import { syncRoutes } from './routes/sync.ts'
 import { tokensRoutes } from './routes/tokens.ts'
@@ -44,6 +45,7 @@ const pages: Part = (app, deps, bodies, identify) => {
   app.route('/api/admin', adminRoutes(deps, bodies, admin))
   app.route('/api/tokens', tokensRoutes(deps, admin))
   app.route('/admin', dashboardRoutes(deps, bodies, admin))
+  app.route('/', metricsRoutes(deps))
   app.route('/', homeRoutes(deps.config))
   app.route('/', assetRoutes())
 }
@@ -57,6 +59,7 @@ export const PAGES_PATHS = [
   '/api/usage',
   '/api/v1',
   '/assets',
+  '/metrics',
 ]
 
 /** Whether the pages answer a path, given without `BASE_PATH`. All other paths go to the proxy. */

@@ -23,6 +23,7 @@ export type Config = {
   defaultModel: string
   /** Those who may use the admin routes; none if these are off. */
   admins: AdminKey[]
+  metricsKey: string | undefined
   userHashSecret: string | undefined
   /** The kinds of user tokens that are taken. */
   userTokens: TokenKind[]
@@ -116,6 +117,7 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     helpUrl: values.HELP_URL,
     defaultModel: values.DEFAULT_MODEL,
     admins,
+    metricsKey: values.METRICS_KEY,
     userHashSecret: values.USER_HASH_SECRET,
     userTokens: values.USER_TOKENS,
     unverifiedShare: values.UNVERIFIED_SHARE,

@@ -72,6 +72,12 @@ export const TABLE = [
     doc: 'Keys of further admins, as NAME:ROLE:KEY separated by commas. The audit trail has the name. The role is admin, or viewer for one who reads only, without addresses and exports. Each key has at least 16 characters. A session ends when its key is taken out.',
   },
   {
+    name: 'METRICS_KEY',
+    parse: adminKey,
+    default: undefined,
+    doc: 'The key with which Prometheus reads GET /metrics, at least 16 characters. Without it there is no such route.',
+  },
+  {
     name: 'USER_HASH_SECRET',
     parse: anyText,
     default: undefined,

@@ -94,7 +94,7 @@ export const isLongKey = (key: string): boolean =>
  * The time depends only on the length of the sent key. It is synchronous, because the count must rise before anything
  * is awaited.
  */
-function isSame(sent: string, key: string): boolean {
+export function isSame(sent: string, key: string): boolean {
   let difference = sent.length ^ key.length
   for (let at = 0; at < sent.length; at += 1) {
     difference |= sent.charCodeAt(at) ^ key.charCodeAt(at % key.length)
