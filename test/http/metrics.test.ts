@@ -18,7 +18,7 @@ const scrape = (key = METRICS_KEY) =>
 
 test('has these names, labels and numbers', async () => {
   app = await localApp(VARS)
-  for (const _ of [1, 2, 3]) await app.ask('token-of-ann')
+  for (let n = 0; n < 3; n += 1) await app.ask('token-of-ann')
   const { text, headers } = await scrape()
   expect(headers.get('content-type')).toBe('text/plain; version=0.0.4; charset=utf-8')
   expect(headers.get('cache-control')).toBe('no-store')

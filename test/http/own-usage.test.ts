@@ -12,24 +12,30 @@ const LIMITS = JSON.stringify({
 /** Dollars a million tokens: 20 prompt and 15 completion tokens cost 35 micro-dollars. */
 const PRICES = JSON.stringify({ [MODEL]: { input: 1, output: 1 } })
 
+/** The fields that the tests read. */
+type Told = {
+  userId: string
+  blocked: object[]
+  limits: { unit: string; used: number }[]
+  data: object
+}
+
 const get = async (path: string, token: string) => {
   const { status, text, headers } = await app.send(path, {
     headers: { authorization: `Bearer ${token}` },
   })
-  return { status, headers, json: JSON.parse(text) as Record<string, any> }
+  return { status, headers, json: JSON.parse(text) as Told }
 }
 
 test('a caller is told each limit, with what is used and left, and when it resets', async () => {
   app = await localApp({ MODEL_LIMITS: LIMITS, MODEL_PRICES: PRICES, DEFAULT_MODEL: MODEL })
   const { json: before } = await get('/api/usage', 'token-of-ann')
-  expect(
-    before.limits.map(({ unit, used }: { unit: string; used: number }) => [unit, used]),
-  ).toEqual([
+  expect(before.limits.map(({ unit, used }) => [unit, used])).toEqual([
     ['usd', 0],
     ['tokens', 0],
     ['requests', 0],
   ])
-  expect(await app.store.user(before.userId as string)).toBeUndefined()
+  expect(await app.store.user(before.userId)).toBeUndefined()
   await app.ask('token-of-ann')
   const { json, headers } = await get('/api/usage', 'token-of-ann')
   expect(headers.get('cache-control')).toBe('no-store')
@@ -72,7 +78,7 @@ test('a caller is told each limit, with what is used and left, and when it reset
     ],
   })
   // Nobody sees the use of another.
-  expect((await get('/api/usage', 'token-of-bob')).json.limits[1].used).toBe(0)
+  expect((await get('/api/usage', 'token-of-bob')).json.limits[1]?.used).toBe(0)
 })
 
 test('the plan and the blocks are those that hold now', async () => {
