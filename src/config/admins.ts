@@ -2,8 +2,8 @@
 import { adminKey, list, type Parse } from './parse.ts'
 
 /** `viewer` reads, and sees no addresses and no exports. */
-export const ROLES = ['admin', 'viewer'] as const
-export type Role = (typeof ROLES)[number]
+const ROLES = ['admin', 'viewer'] as const
+type Role = (typeof ROLES)[number]
 
 export type AdminKey = {
   /** As the audit trail names the admin. */
@@ -13,7 +13,7 @@ export type AdminKey = {
 }
 
 /** The name of the admin with `ADMIN_KEY`. */
-export const ADMIN = 'admin'
+const ADMIN = 'admin'
 
 const ENTRY = /^([a-z0-9][a-z0-9-]{0,31}):([a-z]+):(.*)$/
 

@@ -43,7 +43,7 @@ export const auditFor = (c: AppContext, audit: Audit[]): Audit[] =>
   isViewer(c) ? audit.map(({ ip: _, ...entry }) => entry) : audit
 
 /** Throws `forbidden` for a viewer. */
-export function refuseViewer(c: AppContext): void {
+function refuseViewer(c: AppContext): void {
   if (!isViewer(c)) return
   throw new ApiError('forbidden', 'Your key is of a viewer, who may only read; ask an admin.')
 }
