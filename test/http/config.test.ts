@@ -869,6 +869,8 @@ test('.env.example shows a default that is the same on every platform', () => {
   expect(empty).toEqual([
     'GROQ_API_KEY',
     'ADMIN_KEY',
+    'ADMIN_KEYS',
+    'METRICS_KEY',
     'USER_HASH_SECRET',
     'USER_TOKEN_SECRETS',
     'JWT_ISSUERS',
