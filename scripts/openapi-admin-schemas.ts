@@ -2,8 +2,6 @@
 import * as z from 'zod/mini'
 import { KEY_ID } from '../src/identity/issued-key.ts'
 import { PLAN } from '../src/identity/jwt.ts'
-import { UNITS } from '../src/ledger/shapes.ts'
-import { WINDOW_NAMES } from '../src/ledger/windows.ts'
 import type {
   keyReport,
   planReport,
@@ -11,6 +9,7 @@ import type {
   settingsReport,
   LimitRows,
 } from '../src/reports/people.ts'
+import { limitLines } from './openapi-own-schemas.ts'
 import { limitRows, userName } from '../src/routes/fields-schemas.ts'
 import { keyBody, keyChange, keysQuery, rotation } from '../src/routes/keys-schemas.ts'
 import { planBody } from '../src/routes/plans-schemas.ts'
@@ -176,18 +175,7 @@ const userAnswer: z.ZodMiniType<ReturnType<typeof profileReport>> = z.object({
     'Dollars charged in the current `month`, `week` and `day`, UTC, without what running requests reserve.',
   ),
   windows: say(
-    z.array(
-      z.object({
-        model: say(z.string(), 'The name of a model, or `*` for all of them together.'),
-        unit: z.enum(UNITS),
-        window: z.enum(WINDOW_NAMES),
-        limit: amount('Dollars where the unit is usd.'),
-        used: amount(),
-        reserved: amount('What running requests have reserved.'),
-        remaining: amount(),
-        resetAt: time(),
-      }),
-    ),
+    limitLines,
     'What is left of each limit: of all models together, of models with a row, and of those that were used today.',
   ),
   ipAddress: say(z.nullable(z.string()), 'Stored as `IP_STORAGE` says.'),

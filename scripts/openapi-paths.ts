@@ -3,6 +3,7 @@ import type { ErrorCode } from '../src/errors.ts'
 import { WRONG_PER_MINUTE } from '../src/identity/admin-key.ts'
 import { SYNCS_PER_MINUTE } from '../src/ledger/commands.ts'
 import type * as z from 'zod/mini'
+import { keyShapeAnswer, ownUsageAnswer } from './openapi-own-schemas.ts'
 import {
   blockBody,
   chatCompletion,
@@ -14,7 +15,7 @@ import {
   groqAnswer,
   groqRequest,
   healthAnswer,
-  readyAnswer,
+  servesAnswer,
   historyAnswer,
   historyQuery,
   loggedIn,
@@ -40,7 +41,7 @@ type Schema = z.core.$ZodType
 type Content = Record<string, Schema>
 type Parameters = z.ZodMiniObject
 
-export type Tag = 'Proxy' | 'Tracking' | 'Admin' | 'History' | 'Health'
+export type Tag = 'Proxy' | 'Usage' | 'Tracking' | 'Admin' | 'History' | 'Health'
 export type HeaderName = 'location' | 'set-cookie' | 'content-disposition'
 
 export type Operation = {
@@ -106,6 +107,7 @@ export const ADMIN: ErrorCode[] = [
   'missing_token',
   'invalid_token',
   'rate_limit_exceeded',
+  'forbidden',
   ...STORE,
 ]
 
@@ -216,6 +218,37 @@ export const PATHS: Paths = {
         },
       },
       errors: [...USER, ...BODY, ...STORE, 'rate_limit_exceeded', 'too_many_users'],
+    },
+  },
+  '/api/usage': {
+    get: {
+      id: 'ownUsage',
+      tag: 'Usage',
+      summary: 'What the caller has used and has left',
+      description: 'It writes nothing, and counts nothing.',
+      who: 'user',
+      answers: {
+        200: {
+          told: 'Each limit of the caller.',
+          content: { [JSON_TYPE]: ownUsageAnswer },
+        },
+      },
+      errors: [...USER, ...STORE],
+    },
+  },
+  '/api/v1/key': {
+    get: {
+      id: 'ownKey',
+      tag: 'Usage',
+      summary: 'The same in the shape of OpenRouter, for meters that read it',
+      who: 'user',
+      answers: {
+        200: {
+          told: 'Dollars that were used and are left.',
+          content: { [JSON_TYPE]: keyShapeAnswer },
+        },
+      },
+      errors: [...USER, ...STORE],
     },
   },
   '/api/admin/login': {
@@ -360,16 +393,16 @@ export const PATHS: Paths = {
       errors: [],
     },
   },
-  '/api/ready': {
+  '/api/health': {
     get: {
-      id: 'getReadiness',
+      id: 'getServes',
       tag: 'Health',
       summary: 'Whether model calls are served, as a status',
       description:
         '503 if they are answered with 503: nothing is configured, the database is away and `ON_STORE_DOWN` is `closed`, or the instance is about to end.',
       who: 'anyone',
       answers: {
-        200: { told: 'Calls are served.', content: { [JSON_TYPE]: readyAnswer } },
+        200: { told: 'Calls are served.', content: { [JSON_TYPE]: servesAnswer } },
       },
       errors: ['not_configured', 'upstream_not_configured', 'store_unavailable'],
     },

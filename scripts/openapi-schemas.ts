@@ -242,7 +242,12 @@ export const login = named('Login', z.object({ key: say(z.string(), 'The admin k
 export const loggedIn = named('LoggedIn', z.object({ success: z.literal(true), expiresAt: time() }))
 export const session = named(
   'Session',
-  z.object({ authenticated: z.boolean(), expiresAt: z.optional(time()) }),
+  z.object({
+    authenticated: z.boolean(),
+    expiresAt: z.optional(time()),
+    name: z.optional(say(z.string(), 'The name of the admin.')),
+    role: z.optional(z.enum(['admin', 'viewer'])),
+  }),
 )
 export const success = named('Success', z.object({ success: z.literal(true) }))
 export const erased = named(
@@ -432,6 +437,7 @@ const audit: z.ZodMiniType<Audit> = z.object({
   reason: z.optional(z.string()),
   until: z.optional(time()),
   ip: z.optional(z.string()),
+  by: z.optional(say(z.string(), 'The name of the admin.')),
   times: z.optional(count('Failed logins in a row, within an hour.')),
 })
 
@@ -550,7 +556,7 @@ export const historyAnswer = named(
   }),
 )
 
-export const readyAnswer = z.object({ ready: z.literal(true) })
+export const servesAnswer = z.object({ status: z.literal('ok') })
 
 export const healthAnswer = named(
   'Health',

@@ -30,6 +30,7 @@ The pages for people, at \`/\` and \`/admin\`, are not described, since they are
 
 const TAGS: Record<Tag, string> = {
   Proxy: 'The API of the provider. Weir passes everything else through unchanged.',
+  Usage: 'What a caller has used and has left.',
   Tracking: 'For the tracker of a web page.',
   Admin: 'For the admins of the gateway.',
   History: 'Totals by day.',

@@ -18,6 +18,8 @@ import { assetRoutes } from './routes/assets.ts'
 import { dashboardRoutes } from './routes/dashboard.ts'
 import { healthRoutes } from './routes/health.ts'
 import { homeRoutes } from './routes/home.tsx'
+import { metricsRoutes } from './routes/metrics.ts'
+import { ownUsageRoutes } from './routes/own-usage.ts'
 import { syncRoutes } from './routes/sync.ts'
 import { tokensRoutes } from './routes/tokens.ts'
 import { proxyRoutes } from './routes/proxy.ts'
@@ -37,15 +39,28 @@ const pages: Part = (app, deps, bodies, identify) => {
   const admin = createAdmin(deps)
   app.use('/api/tracking/*', crossOrigin(deps.config.allowedOrigins))
   app.route('/api/tracking', syncRoutes(deps, bodies, identify))
+  for (const path of ['/api/usage', '/api/v1/*'])
+    app.use(path, crossOrigin(deps.config.allowedOrigins))
+  app.route('/api', ownUsageRoutes(deps, identify))
   app.route('/api/admin', adminRoutes(deps, bodies, admin))
   app.route('/api/tokens', tokensRoutes(deps, admin))
   app.route('/admin', dashboardRoutes(deps, bodies, admin))
+  app.route('/', metricsRoutes(deps))
   app.route('/', homeRoutes(deps.config))
   app.route('/', assetRoutes())
 }
 
 /** The home page, and the paths that lead to the pages with everything below them. */
-export const PAGES_PATHS = ['/admin', '/api/admin', '/api/tokens', '/api/tracking', '/assets']
+export const PAGES_PATHS = [
+  '/admin',
+  '/api/admin',
+  '/api/tokens',
+  '/api/tracking',
+  '/api/usage',
+  '/api/v1',
+  '/assets',
+  '/metrics',
+]
 
 /** Whether the pages answer a path, given without `BASE_PATH`. All other paths go to the proxy. */
 export const isOfPages = (path: string): boolean =>

@@ -1,5 +1,6 @@
 /** What the app gets from its platform, and what a handler finds in its context. */
 import type { Context } from 'hono'
+import type { AdminKey } from './config/admins.ts'
 import type { Config } from './config/config.ts'
 import type { Log } from './log.ts'
 import type { BodyPlatform, Environment, Fetch, RelayPlatform } from './ports.ts'
@@ -33,6 +34,8 @@ export type AppEnv = {
   Variables: {
     /** The id of the request, of its lease and of its event: a UUIDv7. */
     id: string
+    /** Who uses an admin route. */
+    admin: AdminKey
     /** The gateway is below a path (`BASE_PATH`). */
     below?: true
   }

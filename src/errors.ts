@@ -17,6 +17,7 @@ export const CODES = {
   disabled_key: [403, 'permission_error'],
   model_not_allowed: [403, 'permission_error'],
   model_not_priced: [403, 'permission_error'],
+  forbidden: [403, 'permission_error'],
   cross_origin: [403, 'permission_error'],
   not_found: [404, 'invalid_request_error'],
   method_not_allowed: [405, 'invalid_request_error'],

@@ -7,6 +7,7 @@ import { isListed } from '../ledger/model-list.ts'
 import { MODEL_NAME } from '../metering/models.ts'
 import type { Cap } from '../metering/reservation.ts'
 import { GROQ_PRICES } from '../providers/groq-prices.ts'
+import { adminsOf, type AdminKey } from './admins.ts'
 import { databaseOf, type Database } from './database.ts'
 import { tokenProblems, type Issuer, type TokenKind } from './tokens.ts'
 import { TABLE, type Platform, type Values, type Variable, type Vars } from './variables.ts'
@@ -20,7 +21,9 @@ export type Config = {
   /** Where callers find help. */
   helpUrl: string | undefined
   defaultModel: string
-  adminKey: string | undefined
+  /** Those who may use the admin routes; none if these are off. */
+  admins: AdminKey[]
+  metricsKey: string | undefined
   userHashSecret: string | undefined
   /** The kinds of user tokens that are taken. */
   userTokens: TokenKind[]
@@ -102,6 +105,8 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
   if (model && !(MODEL_NAME.test(model) && isListed(model, values.ALLOWED_MODELS))) {
     problems.push('DEFAULT_MODEL must be the name of a model in ALLOWED_MODELS.')
   }
+  const { admins, problem } = adminsOf(values.ADMIN_KEY, values.ADMIN_KEYS)
+  if (problem !== undefined) problems.push(problem)
   problems.push(...tokenProblems(values.USER_TOKENS, (name) => text(name) !== undefined))
   // A token may be wrong both as a variable and as a part of a pair.
   if (problems.length) throw new ConfigError([...new Set(problems)])
@@ -111,7 +116,8 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     groqUrl: values.GROQ_BASE_URL,
     helpUrl: values.HELP_URL,
     defaultModel: values.DEFAULT_MODEL,
-    adminKey: values.ADMIN_KEY,
+    admins,
+    metricsKey: values.METRICS_KEY,
     userHashSecret: values.USER_HASH_SECRET,
     userTokens: values.USER_TOKENS,
     unverifiedShare: values.UNVERIFIED_SHARE,

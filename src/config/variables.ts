@@ -1,5 +1,6 @@
 /** Every variable: how its text is read, its default, and its purpose. */
 import { DEFAULT_MODEL, GROQ_URL } from '../providers/groq.ts'
+import { adminKeys } from './admins.ts'
 import { GLOBAL_LIMITS, MODEL_LIMITS, globalLimits, modelLimits, modelPrices } from './limits.ts'
 import {
   adminKey,
@@ -62,7 +63,19 @@ export const TABLE = [
     name: 'ADMIN_KEY',
     parse: adminKey,
     default: undefined,
-    doc: 'The key that opens the admin routes, at least 16 characters. Without it, they answer 503; `npm run dev` generates one.',
+    doc: 'The key that opens the admin routes, at least 16 characters. Without it and ADMIN_KEYS, they answer 503; `npm run dev` generates one.',
+  },
+  {
+    name: 'ADMIN_KEYS',
+    parse: adminKeys,
+    default: undefined,
+    doc: 'Keys of further admins, as NAME:ROLE:KEY separated by commas. The audit trail has the name. The role is admin, or viewer for one who reads only, without addresses and exports. Each key has at least 16 characters. A session ends when its key is taken out.',
+  },
+  {
+    name: 'METRICS_KEY',
+    parse: adminKey,
+    default: undefined,
+    doc: 'The key with which Prometheus reads GET /metrics, at least 16 characters. Without it there is no such route.',
   },
   {
     name: 'USER_HASH_SECRET',

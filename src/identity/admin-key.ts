@@ -1,4 +1,5 @@
 /** The check of the admin key, at login and as a bearer token. It limits the wrong keys of an address per minute. */
+import type { AdminKey } from '../config/admins.ts'
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { MINUTE_MS, minuteOf } from '../ledger/windows.ts'
@@ -22,18 +23,16 @@ const LONG_KEY = { length: 32, different: 10 }
 const REMEMBERED = 1000
 
 /**
- * Builds the check of a key against the admin key. It throws `invalid_token` for a wrong key. After too many wrong keys
+ * Builds the check of a key against those of the admins, which gives its admin. It throws `invalid_token` for a wrong key. After too many wrong keys
  * from an address it throws `rate_limit_exceeded` for any key, so that the address does not learn whether a key is
- * right; but never for an admin key that is long, so that no guesser can lock the admin out.
+ * right; but never for a key that is long, so that no guesser can lock the admin out.
  *
  * The isolate raises its own count before it waits for anything, so neither many guesses at once nor guesses while the
  * store is unreachable pass the limit. All isolates share the store's count, and a right key needs no call to the
  * store. The store gets a hash of the address, because `IP_STORAGE` may forbid storing it.
  */
-export function createKeyCheck(deps: Deps): (c: AppContext, key: string) => Promise<void> {
+export function createKeyCheck(deps: Deps): (c: AppContext, key: string) => Promise<AdminKey> {
   const { config, now, clientIp, claimedIp } = deps
-  const { adminKey = '' } = config
-  const isLong = isLongKey(adminKey)
   const ids = createIds(config.userHashSecret)
   let wrong = { minute: 0, by: new Map<string, number>() }
 
@@ -41,7 +40,7 @@ export function createKeyCheck(deps: Deps): (c: AppContext, key: string) => Prom
     const seconds = secondsUntil(resetAt, now())
     return new ApiError(
       'rate_limit_exceeded',
-      `Too many wrong admin keys from this address; try again in ${seconds} s. An ADMIN_KEY of ${LONG_KEY.length} random characters is never locked out.`,
+      `Too many wrong admin keys from this address; try again in ${seconds} s. A key of ${LONG_KEY.length} random characters is never locked out.`,
       { headers: { 'retry-after': String(seconds) } },
     )
   }
@@ -67,7 +66,9 @@ export function createKeyCheck(deps: Deps): (c: AppContext, key: string) => Prom
     const isWalled = count(address) >= WRONG_PER_MINUTE
     const isLookedAt = claimed !== undefined && count(all) < LOOKED_AT
     const isClaimOpen = isLookedAt && count(claimed) < WRONG_PER_MINUTE
-    if (isSame(key, adminKey) && (isLong || !isWalled || isClaimOpen)) return
+    // All of them are compared, so that the time does not tell which one it is.
+    const [found] = config.admins.filter((admin) => isSame(key, admin.key))
+    if (found && (isLongKey(found.key) || !isWalled || isClaimOpen)) return found
 
     if (isLookedAt) for (const name of [claimed, all]) raise(name)
     if (isWalled) throw tooMany(resetAt)
@@ -78,7 +79,7 @@ export function createKeyCheck(deps: Deps): (c: AppContext, key: string) => Prom
       by.set(address, WRONG_PER_MINUTE)
       throw tooMany(turn.resetAt)
     }
-    throw new ApiError('invalid_token', 'That is not the admin key.')
+    throw new ApiError('invalid_token', 'That is not an admin key.')
   }
 }
 
@@ -93,7 +94,7 @@ export const isLongKey = (key: string): boolean =>
  * The time depends only on the length of the sent key. It is synchronous, because the count must rise before anything
  * is awaited.
  */
-function isSame(sent: string, key: string): boolean {
+export function isSame(sent: string, key: string): boolean {
   let difference = sent.length ^ key.length
   for (let at = 0; at < sent.length; at += 1) {
     difference |= sent.charCodeAt(at) ^ key.charCodeAt(at % key.length)

@@ -129,7 +129,7 @@ function createIssued({ userHashSecret }: Pick<Config, 'userHashSecret'>) {
 
 /** Builds what makes a user of any token. */
 function createAny({ config, now, log }: Pick<Deps, 'config' | 'now' | 'log'>, ids: Ids) {
-  let adminId: string | undefined
+  let adminIds: Set<string> | undefined
   let warnedIn = 0
 
   /** Warns once a minute. The answer is that of any token, because another one would confirm a guess. */
@@ -147,8 +147,8 @@ function createAny({ config, now, log }: Pick<Deps, 'config' | 'now' | 'log'>, i
     }
     const own = await ids.user(token)
     // Hashes are compared, so the time of the comparison reveals nothing about the key.
-    if (config.adminKey !== undefined) adminId ??= await ids.user(config.adminKey)
-    return { id: own === adminId ? await idOfAdminKey() : own, isUnverified: true }
+    adminIds ??= new Set(await Promise.all(config.admins.map(({ key }) => ids.user(key))))
+    return { id: adminIds.has(own) ? await idOfAdminKey() : own, isUnverified: true }
   }
 }
 

@@ -1,6 +1,7 @@
-/** Admin sessions: a cookie that cannot be made without ADMIN_KEY, and an entry in the store that logout removes. */
+/** Admin sessions: a cookie that cannot be made without the admin's key, and an entry in the store that logout removes. */
 import { deleteCookie, getSignedCookie, setSignedCookie } from 'hono/cookie'
 import type { CookiePrefixOptions } from 'hono/utils/cookie'
+import type { AdminKey } from '../config/admins.ts'
 import type { AppContext, Deps } from '../context.ts'
 import { DAY_MS, SECOND_MS } from '../ledger/windows.ts'
 import { base64url } from './ids.ts'
@@ -10,6 +11,7 @@ export type Session = {
   hash: string
   /** Epoch ms. */
   until: number
+  admin: AdminKey
 }
 
 type Created = Session & { id: string }
@@ -18,8 +20,8 @@ export const SESSION_COOKIE = 'weir_session'
 const LASTS_MS = DAY_MS
 
 export type Sessions = {
-  /** Makes a new session. It is not stored yet. */
-  create(): Promise<Created>
+  /** Makes a new session of an admin. It is not stored yet. */
+  create(admin: AdminKey): Promise<Created>
   /** Sets the cookie of a session that the store has. */
   give(c: AppContext, created: Created): Promise<void>
   /** The session in the request's cookie. It may have been logged out. */
@@ -29,15 +31,12 @@ export type Sessions = {
 }
 
 /**
- * Builds the sessions of an admin key. The cookie holds the end and 256 random bits, signed with HMAC-SHA256 under a
- * key made from the admin key. A forged cookie, an expired one, or one from before a change of the key is refused
+ * Builds the sessions of the admins. The cookie holds the end and 256 random bits, signed with HMAC-SHA256 under a
+ * key made from the admin's key. A forged cookie, an expired one, or one from before a change of the key is refused
  * without a call to the store.
  */
-export function createSessions(
-  { config, now }: Pick<Deps, 'config' | 'now'>,
-  adminKey: string,
-): Sessions {
-  const secret = `weir admin session ${adminKey}`
+export function createSessions({ config, now }: Pick<Deps, 'config' | 'now'>): Sessions {
+  const secretOf = ({ key }: AdminKey) => `weir admin session ${key}`
 
   /** The prefix binds the cookie to this host over TLS, or to TLS where it has a path (RFC 6265bis, section 4.1.3). */
   const secure: CookiePrefixOptions = config.basePath ? 'secure' : 'host'
@@ -55,27 +54,34 @@ export function createSessions(
       path: config.basePath || '/',
     }) as const
 
-  const sessionOf = async (id: string, until: number): Promise<Session> => {
+  const sessionOf = async (id: string, until: number, admin: AdminKey): Promise<Session> => {
     const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(id))
-    return { hash: base64url(digest), until }
+    return { hash: base64url(digest), until, admin }
   }
 
+  /** What the cookie says under the key of an admin, if it was signed with it. */
+  const valueOf = async (c: AppContext, admin: AdminKey) =>
+    (await getSignedCookie(c, secretOf(admin), SESSION_COOKIE, secure)) ||
+    (await getSignedCookie(c, secretOf(admin), SESSION_COOKIE))
+
   return {
-    async create() {
+    async create(admin) {
       const id = base64url(crypto.getRandomValues(new Uint8Array(32)).buffer)
-      return { ...(await sessionOf(id, now() + LASTS_MS)), id }
+      return { ...(await sessionOf(id, now() + LASTS_MS, admin)), id }
     },
-    async give(c, { id, until }) {
+    async give(c, { id, until, admin }) {
       const age = { maxAge: LASTS_MS / SECOND_MS }
-      await setSignedCookie(c, SESSION_COOKIE, `${until}.${id}`, secret, { ...options(c), ...age })
+      await setSignedCookie(c, SESSION_COOKIE, `${until}.${id}`, secretOf(admin), {
+        ...options(c),
+        ...age,
+      })
     },
     async read(c) {
-      const value =
-        (await getSignedCookie(c, secret, SESSION_COOKIE, secure)) ||
-        (await getSignedCookie(c, secret, SESSION_COOKIE))
-      const [, until, id] = /^(\d+)\.(.+)$/.exec(value || '') ?? []
-      if (id === undefined || !(Number(until) > now())) return undefined
-      return sessionOf(id, Number(until))
+      for (const admin of config.admins) {
+        const [, until, id] = /^(\d+)\.(.+)$/.exec((await valueOf(c, admin)) || '') ?? []
+        if (id !== undefined && Number(until) > now()) return sessionOf(id, Number(until), admin)
+      }
+      return undefined
     },
     forget(c) {
       // Logout must work over HTTP and over HTTPS.

@@ -73,7 +73,7 @@ export function clear(command: Clear, at: number, view: View): Step<Done> {
 }
 
 export function auditOf(
-  { ip }: { ip?: string },
+  { ip, by }: { ip?: string; by?: string },
   at: number,
   action: Audit['action'],
   user?: string,
@@ -81,5 +81,6 @@ export function auditOf(
   const audit: Audit = { v: VERSION, at, action }
   if (user !== undefined) audit.user = user.slice(0, AUDIT_ID_CHARS)
   if (ip !== undefined) audit.ip = ip
+  if (by !== undefined) audit.by = by
   return audit
 }

@@ -145,6 +145,7 @@ export type SetBlock = {
   model: string
   block?: Block | undefined
   ip?: string
+  by?: string
 }
 
 /** Record what a browser reports that it used: amounts of the day that ends at `resetAt`. */
@@ -168,6 +169,7 @@ export type SetProfile = {
   set: ProfileFields
   clear?: Partial<Record<keyof ProfileFields, 1>>
   ip?: string
+  by?: string
 }
 
 export type ProfileFields = {
@@ -189,6 +191,7 @@ export type SetPlan = {
   name: string
   plan?: Omit<PlanDoc, 'v'>
   ip?: string
+  by?: string
 }
 
 /** Change the settings. A field of `clear` is removed. */
@@ -198,6 +201,7 @@ export type SetSettings = {
   set: SettingsFields
   clear?: Partial<Record<keyof SettingsFields, 1>>
   ip?: string
+  by?: string
 }
 
 export type SettingsFields = Pick<SettingsDoc, 'globalLimits' | 'defaultPlan'>
@@ -209,6 +213,7 @@ export type SetKey = {
   user: string
   id: string
   ip?: string
+  by?: string
 } & (
   | { action: 'create'; key: Key }
   | { action: 'change'; set: KeyFields; clear?: Partial<Record<keyof KeyFields, 1>> }
@@ -220,17 +225,31 @@ export type SetKey = {
 export type KeyFields = Partial<Pick<Key, 'name' | 'expires' | 'disabled' | 'models'>>
 
 /** Set a user's counters of one window, or of all, to the reservations of the requests that have not ended. */
-export type Reset = { op: 'reset'; now: number; user: string; window?: Window; ip?: string }
+export type Reset = {
+  op: 'reset'
+  now: number
+  user: string
+  window?: Window
+  ip?: string
+  by?: string
+}
 
 /**
  * Delete a user: the documents that requests and admins wrote, and the user's events. The totals of days stay as they
  * are.
  */
-export type Erase = { op: 'erase'; now: number; user: string; ip?: string }
+export type Erase = { op: 'erase'; now: number; user: string; ip?: string; by?: string }
 
 /** Open an admin's session, known by the hash of its id, or end it. */
-export type Login = { op: 'login'; now: number; session: string; until: number; ip?: string }
-export type Logout = { op: 'logout'; now: number; session: string; ip?: string }
+export type Login = {
+  op: 'login'
+  now: number
+  session: string
+  until: number
+  ip?: string
+  by?: string
+}
+export type Logout = { op: 'logout'; now: number; session: string; ip?: string; by?: string }
 
 /** Record an admin's action, or an attempt to log in with a wrong key, in the audit trail. */
 export type Note = {
@@ -240,10 +259,11 @@ export type Note = {
   /** The user that the action was about. */
   about?: string
   ip?: string
+  by?: string
 }
 
 /** Delete days and events. Users, blocks and the counters of quotas stay. */
-export type Clear = { op: 'clear'; now: number; ip?: string }
+export type Clear = { op: 'clear'; now: number; ip?: string; by?: string }
 
 /** The commands about one user. */
 export type UserCommand =

@@ -337,6 +337,8 @@ export type Audit = {
   until?: number
   /** Absent if several addresses failed to log in. */
   ip?: string
+  /** The name of the admin. */
+  by?: string
   /** How often logging in failed, within an hour and with no other action in between; absent for once. */
   times?: number
 }

@@ -124,11 +124,16 @@ export function profileReport(
 
 /**
  * What is left of each limit of a user: of all models together (`*`), of models with a row, and of those that were used
- * today.
+ * today, and of those in `always`.
  */
-function windowsReport(usage: UsageDoc, limits: ModelLimits, at: number) {
+export function windowsReport(
+  usage: UsageDoc,
+  limits: ModelLimits,
+  at: number,
+  always: string[] = [],
+) {
   const used = usage.date === dateOf(at) ? Object.keys(rowsOf(usage)) : []
-  const models = new Set([ALL_MODELS, ...Object.keys(limits.models), ...used])
+  const models = new Set([ALL_MODELS, ...Object.keys(limits.models), ...used, ...always])
   return [...models].flatMap((model) =>
     userLines(usage, model, limits, at).map(
       ({ unit, window, limit, used, reserved, left, resetAt }) => ({

@@ -12,9 +12,16 @@ export const authHandler =
   ({ config }: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {
     c.header('cache-control', 'no-store')
-    const session = config.adminKey === undefined ? undefined : await admin.session(c)
+    const session = config.admins.length === 0 ? undefined : await admin.session(c)
     return c.json(
-      session ? { authenticated: true, expiresAt: session.until } : { authenticated: false },
+      session
+        ? {
+            authenticated: true,
+            expiresAt: session.until,
+            name: session.admin.name,
+            role: session.admin.role,
+          }
+        : { authenticated: false },
     )
   }
 

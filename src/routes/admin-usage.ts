@@ -1,5 +1,6 @@
 /** `GET /api/admin/usage`: the usage of everyone, and of a page of users. */
 import type { AppContext, Deps } from '../context.ts'
+import { auditFor, withoutAddress } from '../http/admin.ts'
 import { everyoneLimits, limitsOfUser } from '../ledger/plans.ts'
 import { datesTo } from '../ledger/windows.ts'
 import { refusalsReport, refusedReport } from '../reports/refusals.ts'
@@ -36,13 +37,13 @@ export const usageHandler =
     return c.json({
       users: found.map((user) => {
         const { plan, limits } = limitsOfUser(config.limits, user, policy, at)
-        return userReport(user, limits, at, plan, prices)
+        return withoutAddress(c, userReport(user, limits, at, plan, prices))
       }),
       stats: modelStats(days, quotas, { limits: global, prices }, at),
       days: daysReport(days, prices),
       quotas: quotasToday(quotas, at),
       events,
-      audit,
+      audit: auditFor(c, audit),
       refusals: refusalsReport(refusals.days),
       refused: refusals.latest.map(refusedReport),
       nextCursor: page.next ? formatCursor(page.next) : null,

@@ -43,7 +43,7 @@ export function adminRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<AppE
   app.all('/logout', allowMethods('POST'))
 
   app.use(admin.adminOnly)
-  app.get('/export', exportHandler(deps, admin))
+  app.get('/export', admin.noViewers, exportHandler(deps, admin))
   app.all('/export', allowMethods('GET'))
   app.get('/usage', usageHandler(deps))
   app.post('/usage', blockHandler(deps, admin))
@@ -81,7 +81,7 @@ export function adminRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<AppE
   app.get('/settings', settingsHandler(deps))
   app.put('/settings', storeSettingsHandler(deps, admin))
   app.all('/settings', allowMethods('GET', 'PUT'))
-  app.get('/policy', policyHandler(deps, admin))
+  app.get('/policy', admin.noViewers, policyHandler(deps, admin))
   app.all('/policy', allowMethods('GET', 'POST'))
   return app
 }

@@ -1,5 +1,6 @@
 /** The frame of the dashboard's pages. It also shows the result of a form. */
 import type { AppContext, Deps } from '../context.ts'
+import { isViewer } from '../http/admin.ts'
 import { own } from '../ledger/shapes.ts'
 import type { Frame } from '../views/page.tsx'
 import { Notice } from '../views/parts.tsx'
@@ -30,7 +31,8 @@ export function frameOf(c: AppContext, { now, environment }: Deps): Frame {
   const words = problem ?? own(NOTICES, done)
   return {
     now: now(),
-    place: `${environment.platform} · ${environment.storage}`,
+    place: `${environment.platform} · ${environment.storage} · ${c.var.admin.name}`,
+    viewer: isViewer(c),
     notice: words && <Notice bad={!!problem}>{words}</Notice>,
   }
 }

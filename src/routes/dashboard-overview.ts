@@ -8,6 +8,7 @@ import { blocksOf, pastDays, today, userLine } from '../reports/dashboard.ts'
 import { codesOf } from '../reports/refusals.ts'
 import { inOrder } from '../reports/usage.ts'
 import { formatCursor, parseCursor } from '../store/cursor.ts'
+import { auditFor } from '../http/admin.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import type { Refusals, User } from '../store/store.ts'
 import type { AdminActions } from '../views/overview-admin.tsx'
@@ -64,7 +65,7 @@ export const overviewHandler =
       history: pastDays(days, dates, { prices }),
       blocks: blocked.flatMap((profile) => blocksOf(profile, at)),
       cut: blocked.length >= BLOCKED,
-      audit,
+      audit: auditFor(c, audit),
       refused: {
         codes: codesOf(own(refusals.days, dateOf(at)) ?? {}),
         latest: refusals.latest,

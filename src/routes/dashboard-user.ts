@@ -5,6 +5,7 @@ import { rowsOf } from '../ledger/documents.ts'
 import { createIssuedKeys } from '../identity/issued-key.ts'
 import { DEFAULT_PLAN, limitsOfUser, type Policy } from '../ledger/plans.ts'
 import { dateOf, datesTo } from '../ledger/windows.ts'
+import { isViewer } from '../http/admin.ts'
 import { blocksOf, userDay, userDays } from '../reports/dashboard.ts'
 import { effectiveRows, keysReport, profileReport } from '../reports/people.ts'
 import { lastActiveOf } from '../reports/usage.ts'
@@ -49,7 +50,7 @@ export async function answerUser(
   const terms = { limits, prices: config.prices }
   const live: UserLive = {
     id,
-    ip,
+    ip: isViewer(c) ? undefined : ip,
     at: lastActiveOf(usage),
     sessions: usage.date === dateOf(at) ? Object.keys(usage.sessions).length : 0,
     ...userDay(user, terms, at),

@@ -22,7 +22,9 @@ export function dashboardRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<
   app.onError((thrown, c) => answerProblem(c, deps, thrown))
 
   app.use(sameOrigin, async function loggedIn(c, next) {
-    if (!(await admin.session(c))) return answerPage(c, loginPage(), 401)
+    const session = await admin.session(c)
+    if (!session) return answerPage(c, loginPage(), 401)
+    c.set('admin', session.admin)
     await next()
   })
 
@@ -37,6 +39,7 @@ export function dashboardRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<
 
   app.use(limitBody(bodies))
   app.post('/find', findHandler(deps))
+  app.use(admin.noViewers)
   app.post('/users/:userId/block', blockHandler(deps, admin))
   app.post('/users/:userId/unblock', unblockHandler(deps, admin))
   app.post('/users/:userId/erase', eraseHandler(deps, admin))

@@ -1,5 +1,5 @@
 /**
- * `/api/test`: whether the database answers, and the platform. `/api/ready`: the same as a status. They show no secret
+ * `/api/test`: whether the database answers, and the platform. `/api/health`: the same as a status. They show no secret
  * and no address.
  */
 import { Hono } from 'hono/tiny'
@@ -41,16 +41,16 @@ export function healthRoutes(deps: Deps): Hono<AppEnv> {
     })
   })
 
-  app.get('/ready', async (c) => {
+  app.get('/health', async (c) => {
     const { database } = await look()
     const problem = problemOf(deps, database)
-    const answer = problem ? errorResponse(c, problem, config.helpUrl) : c.json({ ready: true })
+    const answer = problem ? errorResponse(c, problem, config.helpUrl) : c.json({ status: 'ok' })
     answer.headers.set('cache-control', 'no-store')
     return answer
   })
 
   app.all('/test', allowMethods('GET'))
-  app.all('/ready', allowMethods('GET'))
+  app.all('/health', allowMethods('GET'))
   return app
 }
 

@@ -14,7 +14,7 @@ export function answerProblem(c: AppContext, deps: Deps, thrown: unknown): Promi
     const { queued, reason } = store?.health() ?? { queued: 0 }
     const open = config.onStoreDown === 'open'
     page = awayPage({ open, queued, ...(reason !== undefined && { reason }) })
-  } else if (code === 'not_configured' && config.adminKey === undefined) {
+  } else if (code === 'not_configured' && config.admins.length === 0) {
     page = setupPage()
   } else if (code === 'invalid_token' || code === 'rate_limit_exceeded') {
     page = loginPage({ error: message })

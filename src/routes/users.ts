@@ -2,7 +2,7 @@
 import type * as z from 'zod/mini'
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import type { Admin, Stamp } from '../http/admin.ts'
+import { withoutAddress, type Admin, type Stamp } from '../http/admin.ts'
 import { fields, jsonBody } from '../http/json-body.ts'
 import { createIds } from '../identity/ids.ts'
 import type { ProfileFields } from '../ledger/commands.ts'
@@ -44,7 +44,7 @@ export function usersHandler(deps: Deps) {
     const { user, q } = fields(c.req.query(), usersQuery, QUERY_REFUSAL)
     if (user !== undefined && q === undefined) {
       const id = await ids.ofUser(user)
-      return c.json(await reportOf(deps, id, await storeAnswer(storeOf(deps).user(id))))
+      return c.json(await reportOf(c, deps, id, await storeAnswer(storeOf(deps).user(id))))
     }
     if (q !== undefined && user === undefined) {
       const [found, policy] = await Promise.all([
@@ -52,7 +52,9 @@ export function usersHandler(deps: Deps) {
         storeAnswer(storeOf(deps).policy()),
       ])
       const at = deps.now()
-      return c.json({ users: found.map((one) => profileReport(one, config, policy, at)) })
+      return c.json({
+        users: found.map((one) => withoutAddress(c, profileReport(one, config, policy, at))),
+      })
     }
     throw new ApiError(
       'invalid_request',
@@ -69,7 +71,7 @@ export const userHandler =
     const id = userInPath(c)
     const user = await storeAnswer(storeOf(deps).user(id))
     if (!user) throw new ApiError('not_found', 'Nothing is stored about a user with this id.')
-    return c.json(await reportOf(deps, id, user))
+    return c.json(await reportOf(c, deps, id, user))
   }
 
 /** `PATCH /api/admin/users/:userId`: changes what is given, also for a user who has never called. */
@@ -79,7 +81,7 @@ export const changeUserHandler =
     const id = userInPath(c)
     const body = await jsonBody(c, userChange, USER_REFUSAL)
     await changeUser(deps, admin.stamp(c), id, body)
-    return c.json(await reportOf(deps, id, await storeAnswer(storeOf(deps).user(id))))
+    return c.json(await reportOf(c, deps, id, await storeAnswer(storeOf(deps).user(id))))
   }
 
 /** Changes what is given of a user. */
@@ -138,8 +140,8 @@ export function profileOf(
 }
 
 /** The answer about a user; one of whom nothing is stored has nothing. */
-async function reportOf(deps: Deps, id: string, user: User | undefined) {
+async function reportOf(c: AppContext, deps: Deps, id: string, user: User | undefined) {
   const policy = await storeAnswer(storeOf(deps).policy())
   const known = user ?? { usage: newUsage(id, 0), profile: newProfile(id) }
-  return profileReport(known, deps.config, policy, deps.now())
+  return withoutAddress(c, profileReport(known, deps.config, policy, deps.now()))
 }

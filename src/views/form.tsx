@@ -1,5 +1,6 @@
 /** Forms that show what was typed again if it was refused. */
 import type { Child } from 'hono/jsx'
+import { AdminsOnly } from './admins-only.tsx'
 
 /** The fields of a form, by name. */
 export type Fields = Record<string, string | undefined>
@@ -22,24 +23,28 @@ type FormProps = {
 
 /** A form in a part of the page that is closed until somebody opens it, or until it is refused. */
 export const closedForm = (props: FormProps & { title: string }) => (
-  <details class="form" open={props.refused?.form === props.form}>
-    <summary>{props.title}</summary>
-    {openForm(props)}
-  </details>
+  <AdminsOnly>
+    <details class="form" open={props.refused?.form === props.form}>
+      <summary>{props.title}</summary>
+      {openForm(props)}
+    </details>
+  </AdminsOnly>
 )
 
 export const openForm = ({ form, action, values, refused, button, kind, fields }: FormProps) => {
   const own = refused?.form === form ? refused : undefined
   return (
-    <form method="post" action={action} class="fields">
-      {own && (
-        <p class="error wide" role="alert">
-          <bdi>{own.problem}</bdi>
-        </p>
-      )}
-      {fields?.(own?.typed ?? values)}
-      <button class={kind}>{button}</button>
-    </form>
+    <AdminsOnly>
+      <form method="post" action={action} class="fields">
+        {own && (
+          <p class="error wide" role="alert">
+            <bdi>{own.problem}</bdi>
+          </p>
+        )}
+        {fields?.(own?.typed ?? values)}
+        <button class={kind}>{button}</button>
+      </form>
+    </AdminsOnly>
   )
 }
 

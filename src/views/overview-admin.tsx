@@ -1,6 +1,7 @@
 /** For admins: blocks, the record of actions, and exports. */
 import { own, type Audit } from '../ledger/shapes.ts'
 import type { BlockLine } from '../reports/dashboard.ts'
+import { AdminsOnly } from './admins-only.tsx'
 import { select } from './form.tsx'
 import { Card, name, scope, time, userLink } from './parts.tsx'
 import { refusedCard, type RefusedToday } from './refused.tsx'
@@ -24,7 +25,7 @@ export const adminCards = ({ blocks, cut, audit, refused, invoice }: AdminAction
       {blockedCard(blocks, cut, now)}
       {auditCard(audit, now)}
     </div>
-    {exportCard(invoice)}
+    <AdminsOnly>{exportCard(invoice)}</AdminsOnly>
   </>
 )
 
@@ -90,6 +91,7 @@ const auditCard = (audit: Audit[], now: number) => (
             </span>
           ),
         ],
+        ['Who', '', ({ by }) => by && name(by)],
         ['Address', 'w', ({ ip }) => ip && name(ip)],
       ],
       empty: 'No actions yet.',

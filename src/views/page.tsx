@@ -1,13 +1,16 @@
 /** The frame of every page. */
 import type { Child } from 'hono/jsx'
 import { ASSETS } from './assets.ts'
+import { ForViewer } from './admins-only.tsx'
 import { time } from './parts.tsx'
 
 /** What the frame of a dashboard page shows. */
 export type Frame = {
   now: number
-  /** The platform and the storage. */
+  /** The platform, the storage, and the name of the admin. */
   place: string
+  /** The page is for a viewer. */
+  viewer?: boolean
   notice?: Child
 }
 
@@ -59,8 +62,10 @@ export const Page = (props: { title: string; children?: Child } & Partial<Frame>
         )}
       </header>
       <main id="main">
-        {props.notice}
-        {props.children}
+        <ForViewer.Provider value={props.viewer ?? false}>
+          {props.notice}
+          {props.children}
+        </ForViewer.Provider>
       </main>
     </body>
   </html>

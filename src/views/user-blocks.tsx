@@ -1,4 +1,5 @@
 /** A user's blocks, and the form that adds one. */
+import { AdminsOnly } from './admins-only.tsx'
 import { ALL_MODELS } from '../ledger/shapes.ts'
 import type { BlockLine } from '../reports/dashboard.ts'
 import { Card, modelName, name, scope, time } from './parts.tsx'
@@ -30,38 +31,42 @@ export const blocksCard = (path: string, { blocks, names }: UserBlocks, now: num
           </small>
         </p>
         <input type="hidden" name="model" value={model} />
-        <button class="quiet" aria-label={`Unblock ${modelName(model)}`}>
-          Unblock
-        </button>
+        <AdminsOnly>
+          <button class="quiet" aria-label={`Unblock ${modelName(model)}`}>
+            Unblock
+          </button>
+        </AdminsOnly>
       </form>
     ))}
-    <form method="post" action={`${path}/block`} class="fields">
-      <label>
-        Block from
-        <select name="model">
-          <option value={ALL_MODELS}>all models</option>
-          {names.map((model) => (
-            <option>{model}</option>
-          ))}
-        </select>
-      </label>
-      <label>
-        For
-        <select name="minutes">
-          {DURATIONS.map(([minutes, words]) => (
-            <option value={minutes}>{words}</option>
-          ))}
-        </select>
-      </label>
-      <label>
-        or until (UTC)
-        <input name="until" type="datetime-local" step="1" />
-      </label>
-      <label class="wide">
-        Reason, shown to the user
-        <input name="reason" maxlength={REASON_CHARS} />
-      </label>
-      <button>Block</button>
-    </form>
+    <AdminsOnly>
+      <form method="post" action={`${path}/block`} class="fields">
+        <label>
+          Block from
+          <select name="model">
+            <option value={ALL_MODELS}>all models</option>
+            {names.map((model) => (
+              <option>{model}</option>
+            ))}
+          </select>
+        </label>
+        <label>
+          For
+          <select name="minutes">
+            {DURATIONS.map(([minutes, words]) => (
+              <option value={minutes}>{words}</option>
+            ))}
+          </select>
+        </label>
+        <label>
+          or until (UTC)
+          <input name="until" type="datetime-local" step="1" />
+        </label>
+        <label class="wide">
+          Reason, shown to the user
+          <input name="reason" maxlength={REASON_CHARS} />
+        </label>
+        <button>Block</button>
+      </form>
+    </AdminsOnly>
   </Card>
 )

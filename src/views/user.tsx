@@ -1,5 +1,6 @@
 /** A user's page: usage and limits, blocks, and erasure. */
 import type { Counts, Event, Refused as RefusedRequest } from '../ledger/shapes.ts'
+import { AdminsOnly } from './admins-only.tsx'
 import { chart } from './chart.tsx'
 import { shortDate } from './format.ts'
 import { Page, type Frame } from './page.tsx'
@@ -71,19 +72,21 @@ export function userPage({ live, events, looked, more, refused, secret, ...frame
         </div>
       </div>
       {more && (
-        <Card id="erase" title="Erase">
-          <form method="post" action={`${path}/erase`} class="erase">
-            <p>
-              This deletes their counts, blocks and events for good. If they call again, they start
-              unblocked, with a full day. Totals keep their usage, without their id.
-            </p>
-            <label>
-              <input type="checkbox" name="sure" value="yes" required /> I understand: their blocks
-              are deleted too
-            </label>
-            <button class="danger">Erase user</button>
-          </form>
-        </Card>
+        <AdminsOnly>
+          <Card id="erase" title="Erase">
+            <form method="post" action={`${path}/erase`} class="erase">
+              <p>
+                This deletes their counts, blocks and events for good. If they call again, they
+                start unblocked, with a full day. Totals keep their usage, without their id.
+              </p>
+              <label>
+                <input type="checkbox" name="sure" value="yes" required /> I understand: their
+                blocks are deleted too
+              </label>
+              <button class="danger">Erase user</button>
+            </form>
+          </Card>
+        </AdminsOnly>
       )}
     </Page>
   )

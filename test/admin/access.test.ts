@@ -10,10 +10,11 @@ import { ADMIN_KEY } from '../support/gateways.ts'
 import { MODEL, SECRET, localApp, type LocalApp } from '../support/local-app.ts'
 
 const USER = 'A'.repeat(22)
+const VIEWER_KEY = 'key-of-vera-who-may-only-look-at-things'
 
 let app: LocalApp
 beforeAll(async () => {
-  app = await localApp()
+  app = await localApp({ ADMIN_KEYS: `vera:viewer:${VIEWER_KEY}` })
 })
 afterAll(() => app.close())
 
@@ -134,8 +135,8 @@ test('each route of users takes each kind of credential that is configured, and 
   }
 })
 
-async function session(): Promise<Record<string, string>> {
-  const body = JSON.stringify({ key: ADMIN_KEY })
+async function session(key = ADMIN_KEY): Promise<Record<string, string>> {
+  const body = JSON.stringify({ key })
   const { headers } = await app.send('/api/admin/login', { method: 'POST', body })
   return { cookie: headers.get('set-cookie')?.split(';')[0] ?? '' }
 }
@@ -150,6 +151,22 @@ test.each<[string, () => Promise<Record<string, string>>]>([
     expect([route, [401, 403, 405, 500, 503].includes(answer.status)]).toEqual([route, false])
     expect([route, answer.headers.get('cache-control')]).toEqual([route, 'no-store'])
     expect(answer.headers.get('access-control-allow-origin')).toBeNull()
+  }
+})
+
+/** What only admins may read: it has addresses, or the hashes of keys. */
+const ADMINS_READ = ['/api/admin/export?kind=users', '/api/admin/policy']
+
+test.each<[string, () => Promise<Record<string, string>>]>([
+  ['the key', async () => ({ authorization: `Bearer ${VIEWER_KEY}` })],
+  ['a session', async () => ({ ...(await session(VIEWER_KEY)), ...SAME_ORIGIN })],
+])('with %s a viewer reads, exports nothing and changes nothing', async (_, credential) => {
+  const headers = await credential()
+  for (const route of ROUTES) {
+    const { status, json } = await send(route, headers)
+    const isOpen = route.method === 'GET' && !ADMINS_READ.includes(route.path)
+    expect([route, status === 403]).toEqual([route, !isOpen])
+    if (!isOpen) expect(json.error.code).toBe('forbidden')
   }
 })
 

@@ -49,7 +49,12 @@ describe.each(KINDS)('on %s', (kind) => {
     const [pair, ...attributes] = (response.headers.get('set-cookie') ?? '').split('; ')
     expect(pair).toMatch(/^weir_session=/)
     expect(attributes.sort()).toEqual(['HttpOnly', 'Max-Age=86400', 'Path=/', 'SameSite=Strict'])
-    expect(await authOf(gateway, { cookie: pair })).toEqual({ authenticated: true, expiresAt })
+    expect(await authOf(gateway, { cookie: pair })).toEqual({
+      authenticated: true,
+      expiresAt,
+      name: 'admin',
+      role: 'admin',
+    })
     expect(await authOf(gateway)).toEqual({ authenticated: false })
   })
 

@@ -75,7 +75,7 @@ describe.each(KINDS)('on %s', (kind) => {
       const gateway = await world.gateway(kind)
       const { page } = await visit(gateway, scripts)
       await tryKey(page, 'not-the-admin-key')
-      expect(await textOf(page.getByRole('alert'))).toBe('That is not the admin key.')
+      expect(await textOf(page.getByRole('alert'))).toBe('That is not an admin key.')
       await tryKey(page, ADMIN_KEY)
       expect(placeOf(page)).toBe('/admin')
       expect(await page.title()).toBe('Dashboard · Weir')

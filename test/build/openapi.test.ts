@@ -171,7 +171,7 @@ function faultOf({ path, method, wrong }: Ask, answer: Answer): string | undefin
   const methods = Object.keys(exact.paths[path] ?? {}).map((name) => name.toUpperCase())
   const elsewhere = wrong.includes('path')
   const proxy = path.startsWith('/api/groq')
-  const users = proxy || path.startsWith('/api/tracking')
+  const users = proxy || /^.api.(tracking|usage|v1)/.test(path)
   for (const [name, { required }] of Object.entries(exact.components.headers)) {
     if (required && headers[name] === undefined) return `has no ${name}`
   }
@@ -294,10 +294,11 @@ test('5,000 generated requests get answers as described, none of them 5xx', asyn
   const always = Object.entries(CODES).filter(([, [status]]) => status < 500)
   // A generated plan may have a limit in dollars.
   codes.add('model_not_priced')
-  // These occur only in strict mode, with issued keys and signed tokens, for handshakes, or with a low limit of new users.
+  // These occur only in strict mode, with issued keys and signed tokens, for viewers and handshakes, or with a low limit of new users.
   expect(always.map(([code]) => code).filter((code) => !codes.has(code))).toEqual([
     'cost_unbounded',
     ...['invalid_key', 'expired_key', 'expired_token', 'disabled_key'],
+    'forbidden',
     'upgrade_required',
     'too_many_users',
   ])

@@ -11,6 +11,7 @@ import { useWorld } from '../support/world.ts'
 const world = useWorld()
 
 const MODEL = 'openai/gpt-oss-20b'
+const METRICS_KEY = 'key-of-the-prometheus-of-the-tests'
 const GLOBAL = { GLOBAL_LIMITS: '{"total":{"tokensPerDay":1000000000,"requestsPerDay":1000000}}' }
 const FEW_AND_MANY = [10, 100_000]
 
@@ -160,8 +161,9 @@ describe.each(KINDS)('on %s', (kind) => {
   })
 
   test('an admin costs the same with 10 users and with 100,000', async () => {
-    const gateway = await world.gateway(kind)
+    const gateway = await world.gateway(kind, { METRICS_KEY })
     const most = {
+      '/metrics': 4,
       '/api/admin/usage': 7,
       '/api/admin/usage?sort=tokens': 7,
       '/api/admin/usage?limit=200': 7,
@@ -179,7 +181,12 @@ describe.each(KINDS)('on %s', (kind) => {
       const refresh = { ...session, 'x-weir-live': '1' }
       const bill = async (what: string) => {
         const path = what.slice(what.indexOf('/'))
-        const headers = path.startsWith('/api') ? BEARER : what === path ? session : refresh
+        const scripts: Record<string, object> = {
+          api: BEARER,
+          metrics: { authorization: `Bearer ${METRICS_KEY}` },
+        }
+        const headers = (scripts[path.split('/')[1] ?? ''] ??
+          (what === path ? session : refresh)) as Record<string, string>
         return billed(async () => {
           const response = await fetch(gateway.url + path, { headers })
           expect(response.status).toBe(200)

@@ -94,18 +94,18 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(await page.text()).toContain('maxmemory-policy allkeys-lru')
   })
 
-  describe('/api/ready', () => {
-    const ready = async (gateway: Gateway) => {
-      const response = await fetch(`${gateway.url}/api/ready`)
+  describe('/api/health', () => {
+    const asked = async (gateway: Gateway) => {
+      const response = await fetch(`${gateway.url}/api/health`)
       const { error } = (await response.json()) as { error?: { code: string } }
       return error ? [response.status, error.code] : [response.status]
     }
 
     test('is 200 while calls are served, at the cost of a check that is reused', async () => {
       const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '5006' })
-      expect(await ready(gateway)).toEqual([200])
+      expect(await asked(gateway)).toEqual([200])
       await world.redis.resetStats()
-      expect(await ready(gateway)).toEqual([200])
+      expect(await asked(gateway)).toEqual([200])
       expect(await health(gateway)).toMatchObject({ status: 200 })
       expect(await world.redis.commandstats()).toEqual({})
     })
@@ -117,18 +117,18 @@ describe.each(KINDS)('on %s', (kind) => {
       const vars = { STORE_TIMEOUT_MS: '203', ON_STORE_DOWN: mode }
       const gateway = await world.gateway(kind, vars)
       world.upstash.fault(() => ({ reset: true }))
-      expect(await ready(gateway)).toEqual(expected)
+      expect(await asked(gateway)).toEqual(expected)
       world.upstash.reset()
-      await expect.poll(() => ready(gateway), { timeout: 5000 }).toEqual([200])
+      await expect.poll(() => asked(gateway), { timeout: 5000 }).toEqual([200])
     })
 
     test('is 503 without a key of the provider', async () => {
       const gateway = await world.gateway(kind, { GROQ_API_KEY: '' })
-      expect(await ready(gateway)).toEqual([503, 'upstream_not_configured'])
+      expect(await asked(gateway)).toEqual([503, 'upstream_not_configured'])
     })
 
     test('supports HEAD, and no other method than GET', async () => {
-      const url = `${(await world.gateway(kind, { GROQ_API_KEY: '' })).url}/api/ready`
+      const url = `${(await world.gateway(kind, { GROQ_API_KEY: '' })).url}/api/health`
       expect((await fetch(url, { method: 'HEAD' })).status).toBe(503)
       expect((await fetch(url, { method: 'POST' })).status).toBe(405)
     })
@@ -148,7 +148,7 @@ test('without a database the worker reports that nothing is connected', async ()
     database: { connected: false, latencyMs: null },
     storageType: 'none',
   })
-  const ready = await fetch(`${gateway.url}/api/ready`)
+  const ready = await fetch(`${gateway.url}/api/health`)
   expect(ready.status).toBe(503)
   expect(await ready.json()).toMatchObject({ error: { code: 'not_configured' } })
 })
@@ -165,7 +165,7 @@ test('a process that is about to end is not ready', async () => {
   const config = readConfig({ GROQ_API_KEY: 'gsk_key' }, 'node')
   const deps = { config, store, log: LOG, now: Date.now, environment: ENVIRONMENT }
   const app = healthRoutes(deps as unknown as Deps)
-  expect((await app.request('/ready')).status).toBe(200)
+  expect((await app.request('/health')).status).toBe(200)
   store.pause()
-  expect((await app.request('/ready')).status).toBe(503)
+  expect((await app.request('/health')).status).toBe(503)
 })

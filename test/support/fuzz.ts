@@ -2,6 +2,7 @@
  * Random inputs for everything that reads what somebody else wrote. The short form is fuzz.test.ts, the long one `npm
  * run fuzz`. Every input has its own seed, so that the target's name and the seed reproduce a finding.
  */
+import type { AdminKey } from '../../src/config/admins.ts'
 import assert from 'node:assert/strict'
 import { Hono } from 'hono'
 import { generateSignedCookie } from 'hono/cookie'
@@ -301,7 +302,11 @@ const headerText = (random: Random, most = 8) =>
     .trim()
 
 const COOKIE_SECRET = 'admin-key-of-the-fuzz'
-const sessions = createSessions({ config: BALANCED, now: () => 1_000_000 }, COOKIE_SECRET)
+const ADMIN: AdminKey = { name: 'admin', role: 'admin', key: COOKIE_SECRET }
+const sessions = createSessions({
+  config: { ...BALANCED, admins: [ADMIN] },
+  now: () => 1_000_000,
+})
 const identify = createIdentify({
   config: BALANCED,
   clientIp: () => undefined,
@@ -548,7 +553,7 @@ async function openRoutes(): Promise<Target & { close(): Promise<void> }> {
   app.on('GET', STATIC_PATHS, staticFiles())
 
   const ids = createIds(config.userHashSecret)
-  const keys = createSessions({ config, now: Date.now }, COOKIE_SECRET)
+  const keys = createSessions({ config, now: Date.now })
   let session: { cookie: string; hash: string } | undefined
 
   const signed = async (id: string, until: number, key = COOKIE_SECRET) => {
@@ -560,7 +565,7 @@ async function openRoutes(): Promise<Target & { close(): Promise<void> }> {
   /** The cookie of an open session; an input may have logged out the last one. */
   async function openSession(): Promise<string> {
     if (session && (await local.session(session.hash, Date.now()))) return session.cookie
-    const { id, hash, until } = await keys.create()
+    const { id, hash, until } = await keys.create(ADMIN)
     await local.execute({ op: 'login', session: hash, until, now: Date.now() })
     session = { cookie: await signed(id, until), hash }
     return session.cookie

@@ -40,8 +40,8 @@ export type LocalApp = {
   admin(method: string, path: string, body?: unknown): Promise<Answer>
   /** A chat request with a user's token, and its settlement. */
   ask(token: string, body?: object): Promise<Answer>
-  /** Closes the files and opens them again. */
-  restart(): Promise<void>
+  /** Closes the files and opens them again, with other variables if they are given. */
+  restart(vars?: Vars): Promise<void>
   close(): Promise<void>
 }
 
@@ -63,7 +63,7 @@ const VARS: Vars = {
 
 /** Starts one. The clock begins at noon, so that no day ends within a test. */
 export async function localApp(vars: Vars = {}): Promise<LocalApp> {
-  const config = readConfig({ ...VARS, ...vars }, 'node')
+  let config = readConfig({ ...VARS, ...vars }, 'node')
   const folder = await mkdtemp(join(tmpdir(), 'weir-'))
   const clock = { now: Date.UTC(2026, 10, 25, 12) }
   const now = () => clock.now
@@ -144,7 +144,8 @@ export async function localApp(vars: Vars = {}): Promise<LocalApp> {
         headers: { authorization: `Bearer ${token}` },
         body: JSON.stringify({ model: MODEL, max_tokens: 20, messages: [], ...body }),
       }),
-    async restart() {
+    async restart(others = vars) {
+      config = readConfig({ ...VARS, ...others }, 'node')
       await running.close()
       running = await open()
     },

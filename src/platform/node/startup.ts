@@ -32,9 +32,10 @@ export function startupLines(
       'TRUST_PROXY is not set: client addresses are those of sockets. Set it behind a proxy.',
     )
   }
-  if (config.adminKey !== undefined && !isLongKey(config.adminKey)) {
+  const short = config.admins.filter(({ key }) => !isLongKey(key)).map(({ name }) => name)
+  if (short.length > 0) {
     lines.push(
-      'ADMIN_KEY is short: an admin who shares an address with a guesser may have to wait a minute.',
+      `The key of ${short.join(', ')} is short: an admin who shares an address with a guesser may have to wait a minute.`,
     )
   }
   if (health.reason !== undefined) {
@@ -52,7 +53,7 @@ export function startupLines(
     lines.push('USER_HASH_SECRET is not set: user ids are plain SHA-256 of the tokens.')
   }
   if (config.groqKey === undefined) lines.push('GROQ_API_KEY is not set: calls answer 503.')
-  if (config.adminKey === undefined) lines.push('ADMIN_KEY is not set: admin routes answer 503.')
+  if (config.admins.length === 0) lines.push('ADMIN_KEY is not set: admin routes answer 503.')
   return lines
 }
 

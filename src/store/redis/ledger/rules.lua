@@ -825,6 +825,7 @@ local function add_rare_commands()
       action = action,
       user = user and string.sub(user, 1, AUDIT_ID_CHARS),
       ip = command.ip,
+      by = command.by,
     }
   end
 
