@@ -6,6 +6,7 @@ import { ALL_MODELS, type RefusalCounts } from '../ledger/shapes.ts'
 import { dateOf } from '../ledger/windows.ts'
 import type { Overview } from '../store/store.ts'
 import { shareOf } from './dashboard.ts'
+import { codesOf } from './refusals.ts'
 import { everyoneStanding } from './usage.ts'
 
 type Sample = { labels?: Record<string, string>; value: number }
@@ -52,7 +53,7 @@ export function metricsOf(
       name: 'weir_refusals_total',
       type: 'counter',
       help: 'Requests that were refused today, by the code of the error.',
-      samples: [...byCode(refusals)].map(([code, value]) => ({ labels: { code }, value })),
+      samples: codesOf(refusals).map(({ code, count }) => ({ labels: { code }, value: count })),
     },
     {
       name: 'weir_limit_ratio',
@@ -71,15 +72,6 @@ export function metricsOf(
     },
   ]
   return metrics.map(textOf).join('')
-}
-
-function byCode(refusals: RefusalCounts): Map<string, number> {
-  const codes = new Map<string, number>()
-  for (const [name, count] of Object.entries(refusals)) {
-    const code = name.slice(0, name.indexOf(' '))
-    codes.set(code, (codes.get(code) ?? 0) + count)
-  }
-  return codes
 }
 
 function ratios(quotas: Overview['quotas'], limits: ModelLimits, now: number): Map<string, number> {

@@ -35,21 +35,25 @@ export function createUserSearch(
     const whole = named === undefined ? [q, await ids.user(q), await ids.ofUser(q)] : [named]
     const words = Object.keys(labelWords(q))
     const [first = ''] = words
-    const [users, labelled, { profiles }] = await storeAnswer(
+    const isStart = named === undefined && ID_START.test(q)
+    const [users, labelled, { profiles }, active] = await storeAnswer(
       Promise.all([
         Promise.all(whole.filter((id) => USER_ID.test(id)).map((id) => store.user(id))),
         named === undefined && first !== ''
           ? store.searchLabels(first, words.length > 1 ? LOOKED_AT : FOUND)
           : [],
-        named === undefined && ID_START.test(q) ? store.listProfiles(FOUND, q) : { profiles: [] },
+        isStart ? store.listProfiles(FOUND, q) : { profiles: [] },
+        isStart ? store.searchIds(q, FOUND) : [],
       ]),
     )
     const byLabel = labelled.filter((user) =>
       words.every((word) => wordsOf(user).some((own) => own.startsWith(word))),
     )
-    const byId = profiles.filter(({ id }) => id.startsWith(q)).map(({ id }) => id)
+    const byId = [...profiles.map(({ id }) => id).filter((id) => id.startsWith(q)), ...active]
     const known = [...users.filter((user) => user !== undefined), ...byLabel]
-    const others = byId.filter((id) => !known.some(({ profile }) => profile.id === id))
+    const others = [...new Set(byId)]
+      .slice(0, FOUND)
+      .filter((id) => !known.some(({ profile }) => profile.id === id))
     const more = await storeAnswer(Promise.all(others.map((id) => store.user(id))))
     const all = [...known, ...more.filter((user) => user !== undefined)]
     return [...new Map(all.map((user) => [user.profile.id, user])).values()].slice(0, FOUND)

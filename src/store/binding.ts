@@ -13,6 +13,7 @@ const VERBS = [
   'takeTurn',
   'policy',
   'searchLabels',
+  'searchIds',
   'listProfiles',
   'listUsers',
   'overview',

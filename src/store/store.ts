@@ -31,6 +31,8 @@ export interface Store {
   overview(query: OverviewQuery): Promise<Overview>
   /** At most `limit` users with a word in their label that begins with a text, which is in lower case. */
   searchLabels(prefix: string, limit: number): Promise<User[]>
+  /** The ids of at most `limit` users that begin with a text, of those who were active last: at most `IDS_LOOKED_AT`. */
+  searchIds(prefix: string, limit: number): Promise<string[]>
   /** A page of at most `limit` profiles that have more than blocks, in the order of ids, after the id `from`. */
   listProfiles(limit: number, from?: string): Promise<ProfilePage>
   /** At most `limit` users with a block, the longest-lasting first. Some blocks may have expired. */
@@ -79,6 +81,9 @@ export type Failed = { error: 'newer' | 'failed' }
 export const REPLAY_BATCH = 64
 
 export const AUDIT_KEPT = 1000
+
+/** The users, by last activity, among whom a search looks for the beginning of an id. */
+export const IDS_LOOKED_AT = 5000
 
 /** The refusals of users that are kept, about so many. */
 export const REFUSED_KEPT = 1000

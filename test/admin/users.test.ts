@@ -322,6 +322,13 @@ describe('a search', () => {
     expect(await found('a name of the app')).toEqual([named])
   })
 
+  test('finds a user of whom nothing is known but their calls by the beginning of the id', async () => {
+    const token = 'token of a user without a profile'
+    await app.ask(token)
+    const id = await ids.user(token)
+    expect(await found(id.slice(0, 6))).toEqual([id])
+  })
+
   test('finds the owner of a key and of the id of a key', async () => {
     const { json } = await app.admin('POST', 'keys', { user: 'owner of a key' })
     const owner = await ids.ofUser('owner of a key')

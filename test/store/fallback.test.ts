@@ -81,6 +81,7 @@ function world(mode: 'open' | 'closed' = 'open') {
     listUsers: () => meet(() => ({ users: [] })),
     policy: unused,
     searchLabels: unused,
+    searchIds: unused,
     listProfiles: unused,
     blockedUsers: unused,
     overview: unused,

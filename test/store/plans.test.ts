@@ -349,6 +349,15 @@ describe.each(stores)('%s', (_, open) => {
     expect((await store.listProfiles(9)).profiles.map(({ id }) => id)).toEqual(['a', 'c'])
   })
 
+  test('ids are found by their beginning, the latest active user first', async () => {
+    const { store, admit } = await start()
+    const users = ['abc-1', 'abd-2', 'abc-3', 'xabc']
+    for (const [n, user] of users.entries()) await admit({ user, now: NOON + n * DAY_MS })
+    expect(await store.searchIds('abc', 9)).toEqual(['abc-3', 'abc-1'])
+    expect(await store.searchIds('abc', 1)).toEqual(['abc-3'])
+    expect(await store.searchIds('b', 9)).toEqual([])
+  })
+
   test('an erased user has no keys, no plan and no label any more', async () => {
     const { store, admit, profile, key: setKey } = await start()
     await profile({ plan: 'pro', note: 'x' })

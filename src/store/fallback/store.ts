@@ -158,6 +158,7 @@ export function withFallback(options: FallbackOptions): FallbackStore {
     overview: (query) => read(() => store.overview(query)),
     policy: () => read(() => store.policy()),
     searchLabels: (prefix, limit) => read(() => store.searchLabels(prefix, limit)),
+    searchIds: (prefix, limit) => read(() => store.searchIds(prefix, limit)),
     listProfiles: (limit, from) => read(() => store.listProfiles(limit, from)),
     days: (dates) => read(() => store.days(dates)),
     pasts: (ids) => read(() => store.pasts(ids)),

@@ -17,6 +17,7 @@ import {
 } from '../../ledger/shapes.ts'
 import type { Policy } from '../../ledger/plans.ts'
 import { dateOf } from '../../ledger/windows.ts'
+import { IDS_LOOKED_AT } from '../store.ts'
 import type { ProfilePage, Refusals, User, UserPage, UserQuery, WholeUser } from '../store.ts'
 import type { Records } from './state.ts'
 
@@ -109,6 +110,15 @@ export function usersByLabel(records: Records, prefix: string, limit: number): U
   })
   const first = firstOf(found, limit, (a, b) => (a.place < b.place ? -1 : 1))
   return [...new Set(first.map(({ id }) => id))].map((id) => userOf(records, id))
+}
+
+/** The ids that begin with a text, of the users who were active last. */
+export function idsFrom({ usage }: Records, prefix: string, limit: number): string[] {
+  const places = [...usage.values()].map((doc) => ({ id: doc.id, score: activityOf(doc) }))
+  return firstOf(places, IDS_LOOKED_AT, (a, b) => b.score - a.score)
+    .map(({ id }) => id)
+    .filter((id) => id.startsWith(prefix))
+    .slice(0, limit)
 }
 
 /** A page of the profiles with more than blocks. */

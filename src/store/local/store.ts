@@ -11,6 +11,7 @@ import { openJournal } from './journal.ts'
 import {
   blockedUsersOf,
   daysOf,
+  idsFrom,
   pageOfProfiles,
   pageOfUsers,
   policyOf,
@@ -142,6 +143,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     audit: (limit) => told(records.audit.slice(0, limit)),
     policy: () => told(policyOf(records)),
     searchLabels: (prefix, limit) => told(usersByLabel(records, prefix, limit)),
+    searchIds: (prefix, limit) => told(idsFrom(records, prefix, limit)),
     listProfiles: (limit, from) => told(pageOfProfiles(records, limit, from)),
     listUsers: (query) => told(pageOfUsers(records, query)),
     overview({ dates, users, events: limit }) {

@@ -26,9 +26,9 @@ import {
   sessionKey,
 } from './keys.ts'
 import { policyReader } from './policy.ts'
-import { readPage } from './user-index.ts'
+import { readLatest, readPage } from './user-index.ts'
 import { pageAfter, type GrowingList } from '../event-page.ts'
-import { StoreError, answerOf, type Failed, type Store } from '../store.ts'
+import { IDS_LOOKED_AT, StoreError, answerOf, type Failed, type Store } from '../store.ts'
 
 /** Operators search the log for this text. */
 export const CONNECTED = '✅ Redis client connected for token usage'
@@ -113,6 +113,10 @@ export function createRedisStore(options: RedisOptions): Store {
       const ids = [...new Set(members.map((member) => member.slice(member.lastIndexOf(' ') + 1)))]
       const docs = await documents.read<Kind>(new Map(ids.flatMap(userKeys)))
       return ids.flatMap((id) => userIn(docs, id) ?? [])
+    },
+    async searchIds(prefix, limit) {
+      const ids = await readLatest(redis, IDS_LOOKED_AT)
+      return ids.filter((id) => id.startsWith(prefix)).slice(0, limit)
     },
     async listProfiles(limit, from = '') {
       const ids = await list(() =>

@@ -58,6 +58,19 @@ export async function readPage(redis: Pick<Redis, 'zrange'>, query: UserQuery): 
   return { ids, next: sort === 'tokens' ? { offset: offset + limit } : last }
 }
 
+/** The ids of the users who were active last, the latest first. */
+export async function readLatest(redis: Pick<Redis, 'zrange'>, count: number): Promise<string[]> {
+  const members = await list(() =>
+    redis.zrange<string[]>(USER_INDEX, TOP_DAY - 1, 0, {
+      byScore: true,
+      rev: true,
+      offset: 0,
+      count,
+    }),
+  )
+  return members.map((member) => member.slice(2))
+}
+
 /** The score of 0 tokens on the day of `at`. */
 const topOf = (at: number): number => Math.floor(at / DAY_MS) * TOP_DAY
 
