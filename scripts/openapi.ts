@@ -25,7 +25,7 @@ The **admin** uses a session, or sends the admin key as \`Authorization: Bearer\
 
 A path answers methods that are not described here with 405 \`method_not_allowed\` and \`allow\`; where a GET is described,
 HEAD works as well, but not for what is streamed. Other paths answer 404 \`not_found\`, WebSocket handshakes 426 \`upgrade_required\`. Routes for users answer CORS preflights.
-The pages for people, at \`/\` and \`/admin\`, are not described, since they are made to be looked at.
+The pages for people, at \`/\`, \`/usage\` and \`/admin\`, are not described, since they are made to be looked at.
 `.trim()
 
 const TAGS: Record<Tag, string> = {

@@ -19,6 +19,7 @@ import { dashboardRoutes } from './routes/dashboard.ts'
 import { healthRoutes } from './routes/health.ts'
 import { homeRoutes } from './routes/home.tsx'
 import { metricsRoutes } from './routes/metrics.ts'
+import { ownUsagePageRoutes } from './routes/own-usage-page.ts'
 import { ownUsageRoutes } from './routes/own-usage.ts'
 import { syncRoutes } from './routes/sync.ts'
 import { tokensRoutes } from './routes/tokens.ts'
@@ -47,6 +48,7 @@ const pages: Part = (app, deps, bodies, identify) => {
   app.route('/admin', dashboardRoutes(deps, bodies, admin))
   app.route('/', metricsRoutes(deps))
   app.route('/', homeRoutes(deps.config))
+  app.route('/', ownUsagePageRoutes(deps.config))
   app.route('/', assetRoutes())
 }
 
@@ -60,6 +62,7 @@ export const PAGES_PATHS = [
   '/api/v1',
   '/assets',
   '/metrics',
+  '/usage',
 ]
 
 /** Whether the pages answer a path, given without `BASE_PATH`. All other paths go to the proxy. */

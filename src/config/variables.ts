@@ -201,7 +201,7 @@ export const TABLE = [
     name: 'ALLOWED_ORIGINS',
     parse: origins,
     default: '*',
-    doc: 'The origins whose pages may call the proxy and sync, separated by commas, such as https://app.example; a label may be *, as in https://*.app.example; * alone stands for all.',
+    doc: 'The origins whose pages may call the proxy and sync, separated by commas, such as https://app.example; a label may be *, as in https://*.app.example; * alone stands for all. Those that are named may also show the page /usage in a frame.',
   },
   {
     name: 'IP_STORAGE',

@@ -24,12 +24,12 @@ const HEADERS = {
 /** The result of a view. */
 export type View = HtmlEscapedString | Promise<HtmlEscapedString>
 
-/** Answers with a page or a part of a page. */
+/** Answers with a page or a part of a page. `headers` are further ones; one without a value is left out. */
 export async function answerPage(
   c: AppContext,
   page: View,
   status: ContentfulStatusCode = 200,
-  headers: Record<string, string> = {},
+  headers: Record<string, string | undefined> = {},
 ): Promise<Response> {
   for (const [name, value] of Object.entries({ ...HEADERS, ...headers })) c.header(name, value)
   if (c.req.url.startsWith('https:')) c.header('strict-transport-security', 'max-age=31536000')

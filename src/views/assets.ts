@@ -13,12 +13,22 @@ export type Asset = { path: string; type: string; text: string }
 const fileOf = (name: string) => fileURLToPath(new URL(`assets/${name}`, import.meta.url))
 
 /** Their paths on disk. */
-export const ASSET_FILES = { script: fileOf('admin.js'), style: fileOf('admin.css') }
+export const ASSET_FILES = {
+  script: fileOf('admin.js'),
+  style: fileOf('admin.css'),
+  usage: fileOf('usage.js'),
+  usageStyle: fileOf('usage.css'),
+}
+
+const SCRIPT = 'text/javascript; charset=utf-8'
+const STYLE = 'text/css; charset=utf-8'
 
 /** Reads them from disk. */
 export const readAssets = () => ({
-  script: readAsset(ASSET_FILES.script, 'text/javascript; charset=utf-8'),
-  style: readAsset(ASSET_FILES.style, 'text/css; charset=utf-8'),
+  script: readAsset(ASSET_FILES.script, SCRIPT),
+  style: readAsset(ASSET_FILES.style, STYLE),
+  usage: readAsset(ASSET_FILES.usage, SCRIPT),
+  usageStyle: readAsset(ASSET_FILES.usageStyle, STYLE),
 })
 
 function readAsset(file: string, type: string): Asset {

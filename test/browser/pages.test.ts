@@ -16,6 +16,8 @@ const world = useWorld()
 test.each([
   ['admin.js', 4],
   ['admin.css', 8],
+  ['usage.js', 3],
+  ['usage.css', 1],
 ])('%s has at most %i KB gzip', async (name, most) => {
   expect(gzipSync(await readFile(`src/views/assets/${name}`)).length).toBeLessThanOrEqual(most * KB)
 })
@@ -55,6 +57,7 @@ describe.each(KINDS)('on %s', (kind) => {
     const unset = await world.gateway(kind, { ADMIN_KEY: '' })
     const pages = [
       await html(`${gateway.url}/`, 200),
+      await html(`${gateway.url}/usage`, 200),
       await html(`${gateway.url}/admin`, 401, { headers: {} }),
       await html(`${gateway.url}/api/admin/login`, 401, { ...wrong, headers: SAME_ORIGIN }),
       await html(`${unset.url}/admin`, 503),
@@ -75,7 +78,7 @@ describe.each(KINDS)('on %s', (kind) => {
     for (const page of pages) {
       expect(page).toMatch(/^<!doctype html><html lang="en">/)
       expect(page).not.toMatch(
-        /<style| style=| on\w+=|javascript:|<script(?! type="module" src="\/assets\/[\w-]{43}\/admin\.js">)/,
+        /<style| style=| on\w+=|javascript:|<script(?! type="module" src="\/assets\/[\w-]{43}\/(admin|usage)\.js">)/,
       )
     }
     const sizes = pages.map((page) => gzipSync(page).length)

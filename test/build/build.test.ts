@@ -52,6 +52,7 @@ test('the build is two edge functions, the static files and a route to each', as
     '/api/admin/usage',
     '/api/tokens',
     '/api/tracking/sync',
+    '/usage',
     ASSETS.style.path,
   ]) {
     expect([path, functionOf(path), isOfPages(path)]).toEqual([path, '/pages', true])
