@@ -50,7 +50,7 @@ export type Operation = {
   summary: string
   description?: string
   /** Whose credentials the route needs. Some bodies may also contain a user's token. */
-  who: 'user' | 'user, also in the body' | 'admin' | 'anyone'
+  who: 'user' | 'user, also in the body' | 'admin' | 'metrics' | 'anyone'
   path?: Parameters
   query?: Parameters
   body?: Content
@@ -405,6 +405,18 @@ export const PATHS: Paths = {
         200: { told: 'Calls are served.', content: { [JSON_TYPE]: servesAnswer } },
       },
       errors: ['not_configured', 'upstream_not_configured', 'store_unavailable'],
+    },
+  },
+  '/metrics': {
+    get: {
+      id: 'getMetrics',
+      tag: 'Health',
+      summary: 'Today’s numbers for Prometheus',
+      description:
+        'In Prometheus’ text format, version 0.0.4. Counters begin again at midnight, UTC. Without `METRICS_KEY` there is no such route.',
+      who: 'metrics',
+      answers: { 200: { told: 'The metrics.', content: { 'text/plain': text } } },
+      errors: ['missing_token', 'invalid_token', ...STORE],
     },
   },
 }

@@ -78,6 +78,7 @@ const SECURITY = {
     description: 'A user token.',
   },
   adminKey: { type: 'http', scheme: 'bearer', description: 'The admin key.' },
+  metricsKey: { type: 'http', scheme: 'bearer', description: '`METRICS_KEY`.' },
   adminSession: {
     type: 'apiKey',
     in: 'cookie',
@@ -89,6 +90,7 @@ const CREDENTIALS: Record<Operation['who'], Json[]> = {
   user: [{ userToken: [] }, { userTokenHeader: [] }],
   'user, also in the body': [{ userToken: [] }, { userTokenHeader: [] }, {}],
   admin: [{ adminKey: [] }, { adminSession: [] }],
+  metrics: [{ metricsKey: [] }],
   anyone: [],
 }
 

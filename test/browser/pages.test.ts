@@ -57,7 +57,6 @@ describe.each(KINDS)('on %s', (kind) => {
     const unset = await world.gateway(kind, { ADMIN_KEY: '' })
     const pages = [
       await html(`${gateway.url}/`, 200),
-      await html(`${gateway.url}/usage`, 200),
       await html(`${gateway.url}/admin`, 401, { headers: {} }),
       await html(`${gateway.url}/api/admin/login`, 401, { ...wrong, headers: SAME_ORIGIN }),
       await html(`${unset.url}/admin`, 503),
@@ -73,7 +72,7 @@ describe.each(KINDS)('on %s', (kind) => {
       await html(`${gateway.url}/admin/settings`, 200),
     ]
     world.upstash.fault(() => ({ hang: true }))
-    pages.push(await html(`${cut.url}/admin`, 503))
+    pages.push(await html(`${cut.url}/admin`, 503), await html(`${gateway.url}/usage`, 200))
 
     for (const page of pages) {
       expect(page).toMatch(/^<!doctype html><html lang="en">/)

@@ -12,6 +12,7 @@ import { CODES } from '../../src/errors.ts'
 import { createIds } from '../../src/identity/ids.ts'
 import { ADMIN_KEY, type Gateway } from '../support/gateways.ts'
 import {
+  METRICS_KEY,
   requestsOf,
   resolve,
   type Ask,
@@ -60,6 +61,7 @@ const VARS = {
   TRUST_PROXY: 'on',
   USER_TOKENS: 'any,signed',
   USER_TOKEN_SECRETS: 'secret-of-an-application-of-the-tests',
+  METRICS_KEY,
   MAX_BODY_BYTES: '60000',
   ALLOWED_MODELS: '*/*',
   MODEL_LIMITS: JSON.stringify({
@@ -90,10 +92,10 @@ test('a linter finds nothing to say', async () => {
 
 test('it has every route except the pages, and no other', () => {
   const deps = { environment: {}, relay: { drain: { atOnce: 1 } } } as Deps
-  const config = readConfig({}, 'node')
+  const config = readConfig({ METRICS_KEY }, 'node')
   const { routes } = createApp({ ...deps, config })
   const served = routes
-    .filter(({ method, path }) => method !== 'ALL' && path.startsWith('/api/'))
+    .filter(({ method, path }) => method !== 'ALL' && /^.(api.|metrics)/.test(path))
     .map(({ method, path }) => `${method} ${path}`)
   const described = Object.entries((openapi() as unknown as Document).paths).flatMap(
     ([path, methods]) =>

@@ -4,6 +4,9 @@ import { LIMITS } from '../../src/ledger/policy.ts'
 import { DAY_MS, dateOf } from '../../src/ledger/windows.ts'
 import { ADMIN_KEY } from './gateways.ts'
 
+/** What a gateway needs as METRICS_KEY to answer the requests. */
+export const METRICS_KEY = 'key-of-the-prometheus-of-the-tests'
+
 export type Schema = {
   $ref?: string
   type?: string | string[]
@@ -249,6 +252,7 @@ export function requestsOf(document: Document, means: Means): fc.Arbitrary<Ask> 
       ]
       return fc.oneof(...(ways as fc.Arbitrary<Record<string, string>>[]))
     }
+    if (kinds.includes('metricsKey')) return fc.constant({ authorization: `Bearer ${METRICS_KEY}` })
     if (kinds.length === 0)
       return fc.constantFrom<Record<string, string>>({}, { cookie: means.spare })
     return fc.constantFrom<Record<string, string>>(
