@@ -41,7 +41,7 @@ const keyData: z.ZodMiniType<ReturnType<typeof keyShape>> = z.object({
   label: z.string(),
   limit: say(
     z.nullable(amount()),
-    'Dollars: the limit with the longest window of all models together.',
+    'Dollars: of the limits over all models together, the one with the least left.',
   ),
   limit_remaining: z.nullable(amount()),
   limit_reset: z.nullable(say(z.string(), 'daily, weekly or monthly.')),
@@ -51,5 +51,25 @@ const keyData: z.ZodMiniType<ReturnType<typeof keyShape>> = z.object({
   usage_monthly: amount(),
   is_free_tier: z.boolean(),
   expires_at: z.nullable(z.iso.datetime()),
+  byok_usage: say(
+    z.number(),
+    'From here on, what OpenRouter’s clients require. It is always the same.',
+  ),
+  byok_usage_daily: z.number(),
+  byok_usage_weekly: z.number(),
+  byok_usage_monthly: z.number(),
+  include_byok_in_limit: z.boolean(),
+  is_management_key: z.boolean(),
+  is_provisioning_key: z.boolean(),
+  creator_user_id: z.null(),
+  organization_id: z.null(),
+  workspace_id: z.null(),
+  allowed_data_regions: z.array(z.string()),
+  free_model_daily_requests: z.object({
+    limit: z.number(),
+    used: z.number(),
+    remaining: z.number(),
+  }),
+  rate_limit: z.object({ requests: z.number(), interval: z.string(), note: z.string() }),
 })
 export const keyShapeAnswer = named('OwnKey', z.object({ data: keyData }))

@@ -56,9 +56,27 @@ export function ownUsage(known: WholeUser, { config, policy, claims }: Terms, at
 /** How OpenRouter names windows: https://openrouter.ai/docs/api-reference/limits */
 const RESETS: Partial<Record<Window, string>> = { month: 'monthly', week: 'weekly', day: 'daily' }
 
+/** What OpenRouter's clients require, and Weir has nothing of. */
+const NOT_OURS = {
+  byok_usage: 0,
+  byok_usage_daily: 0,
+  byok_usage_weekly: 0,
+  byok_usage_monthly: 0,
+  include_byok_in_limit: false,
+  is_management_key: false,
+  is_provisioning_key: false,
+  creator_user_id: null,
+  organization_id: null,
+  workspace_id: null,
+  allowed_data_regions: ['global'],
+  free_model_daily_requests: { limit: 0, used: 0, remaining: 0 },
+  rate_limit: { requests: -1, interval: '10s', note: 'This field is deprecated.' },
+}
+
 /**
- * The same in the shape of OpenRouter's `GET /api/v1/key`, which meters read. Amounts are dollars. The limit is the one with
- * the longest window in dollars of all models together; null if there is none.
+ * The same in the shape of OpenRouter's `GET /api/v1/key`, which meters read: https://openrouter.ai/docs/api/api-reference/api-keys/get-current-key
+ * Amounts are dollars. There is one limit in it, over all models: of those of the caller, the one with the least left, since
+ * that one stops them. Without any it is null, also where limits of single models are in dollars, which are not what is meant.
  */
 export function keyShape(
   known: WholeUser,
@@ -71,9 +89,9 @@ export function keyShape(
   const held = heldBy(usage, ALL_MODELS, at)
   const spent = (window: Window) =>
     usdOf(usedIn(usage.windows, window, at).usd - (held[window]?.usd ?? 0))
-  const [limit] = windowsReport(usage, limits, at).filter(
-    ({ model, unit, window }) => model === ALL_MODELS && unit === 'usd' && RESETS[window],
-  )
+  const [limit] = windowsReport(usage, limits, at)
+    .filter(({ model, unit, window }) => model === ALL_MODELS && unit === 'usd' && RESETS[window])
+    .sort((a, b) => a.remaining - b.remaining)
   const days = [rowsOf(usage), ...Object.values(past.days)].flatMap(Object.values).map(whole)
   const all = days.reduce((sum, { cost, reservedCost }) => sum + cost - reservedCost, 0)
   return {
@@ -87,5 +105,6 @@ export function keyShape(
     usage_monthly: spent('month'),
     is_free_tier: false,
     expires_at: key?.expires === undefined ? null : new Date(key.expires).toISOString(),
+    ...NOT_OURS,
   }
 }

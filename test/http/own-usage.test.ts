@@ -1,5 +1,7 @@
 /** What callers are told of their own use. */
 import { afterEach, expect, test } from 'vitest'
+import { OpenRouter } from '@openrouter/sdk'
+import { HTTPClient } from '@openrouter/sdk/lib/http.js'
 import { localApp, MODEL, type LocalApp } from '../support/local-app.ts'
 
 let app: LocalApp
@@ -102,7 +104,7 @@ test("OpenRouter's shape tells dollars, and the key by its ends", async () => {
   const { json: made } = await app.admin('POST', 'keys', { user: 'ann', name: 'laptop' })
   await app.ask(made.key)
   const { json } = await get('/api/v1/key', made.key)
-  expect(json).toEqual({
+  expect(json).toMatchObject({
     data: {
       label: `${made.start}...${made.last4}`,
       limit: 5,
@@ -133,4 +135,43 @@ test('without a limit in dollars there is none', async () => {
     limit_reset: null,
     usage: 0,
   })
+})
+
+/** OpenRouter's own client, unmodified but for where it sends its calls: into this process. */
+const openRouter = (apiKey: string) =>
+  new OpenRouter({
+    apiKey,
+    serverURL: 'http://weir.test/api/v1',
+    httpClient: new HTTPClient({
+      async fetcher(input, init) {
+        const request = new Request(input, init)
+        const headers = Object.fromEntries(request.headers)
+        const { pathname } = new URL(request.url)
+        const { status, text, headers: told } = await app.send(pathname, { headers })
+        return new Response(text, { status, headers: told })
+      },
+    }),
+  })
+
+test("OpenRouter's own client reads it: the limit with the least left, and refusals as such", async () => {
+  const total = { usdPerMonth: 5, usdPerDay: 0.001, usdPerMinute: 0.01 }
+  app = await localApp({ MODEL_PRICES: PRICES, USER_TOKENS: 'issued' })
+  await app.admin('PUT', 'plans/small', { limits: { total } })
+  await app.admin('PUT', 'plans/by-model', { limits: { '*': { usdPerDay: 0.5 } } })
+  const { json: made } = await app.admin('POST', 'keys', { user: 'ann', plan: 'small' })
+  await app.ask(made.key)
+  const read = async () => (await openRouter(made.key).apiKeys.getCurrentKeyMetadata()).data
+  expect(await read()).toMatchObject({
+    limit: 0.001,
+    limitRemaining: 0.000965,
+    limitReset: 'daily',
+    usageDaily: 0.000035,
+    expiresAt: null,
+    isFreeTier: false,
+  })
+  // A limit of each model is not one over all of them: the caller may use more than any of these.
+  await app.admin('PATCH', `users/${made.userId}`, { plan: 'by-model' })
+  expect(await read()).toMatchObject({ limit: null, limitRemaining: null, limitReset: null })
+  await app.admin('DELETE', `keys/${made.id}`)
+  await expect(read()).rejects.toMatchObject({ statusCode: 401 })
 })
