@@ -17,6 +17,7 @@ export const LUA_FILES: Record<keyof ScriptParts, string> = {
   shapes: 'src/store/redis/ledger/shapes.lua',
   policy: 'src/store/redis/ledger/policy.lua',
   rules: 'src/store/redis/ledger/rules.lua',
+  alerts: 'src/store/redis/ledger/alerts.lua',
   batch: 'src/store/redis/ledger/batch.lua',
 }
 
@@ -58,7 +59,7 @@ export const lintLua = (parts: ScriptParts): string[] =>
  */
 export const lintImport = (shapes: string, code: string): string[] =>
   lint(
-    layOut({ shapes, policy: '', rules: '', batch: code }),
+    layOut({ shapes, policy: '', rules: '', alerts: '', batch: code }),
     [
       [LUA_FILES.shapes, shapes],
       [IMPORT_FILE, code],

@@ -20,8 +20,11 @@ const read = (file: string): string => {
 
 const shapes = read(LUA_FILES.shapes)
 const [policy, rules] = [read(LUA_FILES.policy), read(LUA_FILES.rules)]
-const batch = read(LUA_FILES.batch)
-wrong.push(...lintLua({ shapes, policy, rules, batch }), ...lintImport(shapes, read(IMPORT_FILE)))
+const [alerts, batch] = [read(LUA_FILES.alerts), read(LUA_FILES.batch)]
+wrong.push(
+  ...lintLua({ shapes, policy, rules, alerts, batch }),
+  ...lintImport(shapes, read(IMPORT_FILE)),
+)
 for (const line of wrong) console.error(line)
 if (wrong.length) process.exitCode = 1
 else console.log('The Lua files are formatted, and luacheck finds nothing.')

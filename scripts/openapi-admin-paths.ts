@@ -2,6 +2,8 @@
 import type * as z from 'zod/mini'
 import type { ErrorCode } from '../src/errors.ts'
 import {
+  alert,
+  alerts,
   imported,
   key,
   keyChange,
@@ -53,6 +55,25 @@ const ofAdmin = (
 }
 
 export const ADMIN_PATHS: Paths = {
+  '/api/admin/alerts': {
+    get: ofAdmin({
+      id: 'listAlerts',
+      summary: 'The latest alerts, and whether they arrived',
+      told: 'At most 100, the newest first.',
+      gives: alerts,
+      errors: [...ADMIN, 'body_too_large'],
+    }),
+  },
+  '/api/admin/alerts/test': {
+    post: ofAdmin({
+      id: 'testAlert',
+      summary: 'Send a test to the receiver of alerts',
+      description: 'Without `ALERT_WEBHOOK_URL` it is 503 `not_configured`.',
+      told: 'How the attempt went.',
+      gives: alert,
+      errors: [...ADMIN, 'body_too_large', 'cross_origin'],
+    }),
+  },
   '/api/admin/users': {
     get: ofAdmin({
       id: 'findUsers',

@@ -1,7 +1,10 @@
 /** The schemas of the routes for keys, users, plans, settings and policy. */
 import * as z from 'zod/mini'
+import { ALERT_FORMATS } from '../src/config/alerts.ts'
 import { KEY_ID } from '../src/identity/issued-key.ts'
 import { PLAN } from '../src/identity/jwt.ts'
+import { ALERT_TYPES } from '../src/ledger/shapes.ts'
+import type { AlertReport } from '../src/reports/alerts.ts'
 import type {
   keyReport,
   planReport,
@@ -26,6 +29,32 @@ const LABEL = 'What admins see as the name of the user.'
 const rows = (description: string): z.ZodMiniType<LimitRows> =>
   say(z.record(z.string(), z.record(z.string(), z.nullable(amount()))), description)
 const models = () => say(z.nullable(z.array(z.string())), MODELS)
+
+// Alerts.
+
+const alertOf: z.ZodMiniType<AlertReport> = z.object({
+  id: say(z.string(), 'The `webhook-id` of each attempt.'),
+  type: z.enum(ALERT_TYPES),
+  at: time(),
+  text: say(z.string(), 'The alert as a sentence.'),
+  data: say(
+    z.record(z.string(), z.union([z.string(), z.number()])),
+    'What the receiver gets as `data`.',
+  ),
+  state: z.enum(['pending', 'delivered', 'failed']),
+  attempts: count(),
+  lastStatus: say(z.nullable(z.number()), 'What the receiver answered last; 0 if it did not.'),
+  lastAttemptAt: z.nullable(time()),
+  nextAttemptAt: z.nullable(time()),
+})
+export const alert = named('Alert', alertOf)
+export const alerts = named(
+  'Alerts',
+  z.object({
+    format: say(z.nullable(z.enum(ALERT_FORMATS)), 'Null if no alerts are sent.'),
+    alerts: z.array(alert),
+  }),
+)
 
 // Requests.
 

@@ -91,8 +91,9 @@ function appOf(deps: Deps, ...parts: Part[]): Hono<AppEnv> {
   })
   app.use(async function tendStore(c, next) {
     await next()
-    const work = deps.store?.tend()
-    if (work) c.executionCtx.waitUntil(work)
+    for (const work of [deps.store?.tend(), deps.alerts?.tend()]) {
+      if (work) c.executionCtx.waitUntil(work)
+    }
   })
 
   if (basePath) {

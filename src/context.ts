@@ -1,5 +1,6 @@
 /** What the app gets from its platform, and what a handler finds in its context. */
 import type { Context } from 'hono'
+import type { Alerts } from './alerts/alerts.ts'
 import type { AdminKey } from './config/admins.ts'
 import type { Config } from './config/config.ts'
 import type { Log } from './log.ts'
@@ -24,6 +25,8 @@ export type Deps = {
    * before Weir, and then `clientIp` is the proxy's.
    */
   claimedIp(c: Context): string | undefined
+  /** Absent if no alerts are sent. */
+  alerts?: Alerts | undefined
   relay: RelayPlatform
   /** Absent if bodies are read as streams. */
   bodies?: BodyPlatform

@@ -8,6 +8,7 @@ import { MODEL_NAME } from '../metering/models.ts'
 import type { Cap } from '../metering/reservation.ts'
 import { GROQ_PRICES } from '../providers/groq-prices.ts'
 import { adminsOf, type AdminKey } from './admins.ts'
+import { receiverOf, type AlertReceiver } from './alerts.ts'
 import { databaseOf, type Database } from './database.ts'
 import { tokenProblems, type Issuer, type TokenKind } from './tokens.ts'
 import { TABLE, type Platform, type Values, type Variable, type Vars } from './variables.ts'
@@ -24,6 +25,8 @@ export type Config = {
   /** Those who may use the admin routes; none if these are off. */
   admins: AdminKey[]
   metricsKey: string | undefined
+  /** Where alerts are sent. */
+  alerts: AlertReceiver | undefined
   userHashSecret: string | undefined
   /** The kinds of user tokens that are taken. */
   userTokens: TokenKind[]
@@ -107,6 +110,13 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
   }
   const { admins, problem } = adminsOf(values.ADMIN_KEY, values.ADMIN_KEYS)
   if (problem !== undefined) problems.push(problem)
+  const told = receiverOf(
+    values.ALERT_WEBHOOK_URL,
+    values.ALERT_FORMAT,
+    // A secret that is wrong is told as such.
+    values.ALERT_WEBHOOK_SECRET ?? (text('ALERT_WEBHOOK_SECRET') ? [new Uint8Array()] : []),
+  )
+  if (told.problem !== undefined) problems.push(told.problem)
   problems.push(...tokenProblems(values.USER_TOKENS, (name) => text(name) !== undefined))
   // A token may be wrong both as a variable and as a part of a pair.
   if (problems.length) throw new ConfigError([...new Set(problems)])
@@ -118,6 +128,7 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     defaultModel: values.DEFAULT_MODEL,
     admins,
     metricsKey: values.METRICS_KEY,
+    alerts: told.receiver,
     userHashSecret: values.USER_HASH_SECRET,
     userTokens: values.USER_TOKENS,
     unverifiedShare: values.UNVERIFIED_SHARE,

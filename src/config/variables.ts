@@ -1,6 +1,7 @@
 /** Every variable: how its text is read, its default, and its purpose. */
 import { DEFAULT_MODEL, GROQ_URL } from '../providers/groq.ts'
 import { adminKeys } from './admins.ts'
+import { ALERT_FORMATS, alertSecrets, alertUrl } from './alerts.ts'
 import { GLOBAL_LIMITS, MODEL_LIMITS, globalLimits, modelLimits, modelPrices } from './limits.ts'
 import {
   adminKey,
@@ -76,6 +77,24 @@ export const TABLE = [
     parse: adminKey,
     default: undefined,
     doc: 'The key with which Prometheus reads GET /metrics, at least 16 characters. Without it there is no such route.',
+  },
+  {
+    name: 'ALERT_WEBHOOK_URL',
+    parse: alertUrl,
+    default: undefined,
+    doc: 'Where alerts are sent: an https address, in a private network also http. Without it there are none.',
+  },
+  {
+    name: 'ALERT_WEBHOOK_SECRET',
+    parse: alertSecrets,
+    default: undefined,
+    doc: 'The secret that signs alerts by Standard Webhooks: whsec_ and the base64 of 24 to 64 bytes. Two, separated by a comma, while one replaces the other; then both sign. ALERT_FORMAT=slack needs none.',
+  },
+  {
+    name: 'ALERT_FORMAT',
+    parse: oneOf(...ALERT_FORMATS),
+    default: 'standard',
+    doc: 'How alerts are sent: standard, which is Standard Webhooks 1.0.0, or slack for an incoming webhook of Slack.',
   },
   {
     name: 'USER_HASH_SECRET',

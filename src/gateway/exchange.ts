@@ -12,6 +12,7 @@ import type { Gate } from './gate.ts'
 import { frameOf, headersDown } from './headers.ts'
 import { limitHeaders } from './limit-headers.ts'
 import type { Relay } from './relay.ts'
+import { createSpendReader } from './spend.ts'
 import { settlement, type Seen, type Settlement } from './settlement.ts'
 import { callUpstream } from './upstream.ts'
 import type { Calls } from './calls.ts'
@@ -78,7 +79,7 @@ async function serve(
 
   const admission = await admit(asked)
   const known = { ...asked, request: underMaximum(request, admission.maximum) }
-  admitted(admission.at, known.request.reservation)
+  admitted(admission, known.request.reservation)
   stopIfLeft(known)
   const gated = performance.now()
   const call = startCall(known)
@@ -163,11 +164,12 @@ function passOn(
   }
   const coding = headers.get('content-encoding')
   const isReadable = !coding || coding === 'identity' || deps.relay.isDecoded(coding)
+  const refusal = deps.alerts && !ok ? createSpendReader() : undefined
   const relayed = relay({
     client: incoming.isForUs ? undefined : incoming.request,
     body,
     frame: frameOf(headers, deps.relay),
-    meter: ok ? createMeter(request.route, headers.get('content-type')) : undefined,
+    meter: ok ? createMeter(request.route, headers.get('content-type')) : refusal,
     upstream: controller,
     onClientAbort: deps.config.onClientAbort,
     user: caller.id,
@@ -176,7 +178,8 @@ function passOn(
     clearDeadline()
     leave()
     const seen = isReadable ? metered : { ...metered, over: true }
-    return settle({ status, metered: seen, ended, cut, ttfbMs }, status)
+    const spendBlocked = refusal?.isBlocked() ? 1 : undefined
+    return settle({ status, metered: seen, ended, cut, ttfbMs, spendBlocked }, status)
   })
   incoming.waitUntil(settled)
   return relayed.body

@@ -156,6 +156,7 @@ function command(
   if (claims) admit.claims = withWords(claims)
   if (caller.ip !== undefined) admit.ip = caller.ip
   if (network !== undefined) admit.newUsers = { network, perMinute }
+  if (config.alerts) admit.watch = 1
   if (globalLimits) admit.everyone = rowsFor(globalLimits, model)
   return admit
 }

@@ -1,8 +1,10 @@
 /** The end of an exchange in the ledger: what it is charged, and its event. */
 import type { Deps } from '../context.ts'
 import type { Caller } from '../identity/caller.ts'
-import type { Settle } from '../ledger/commands.ts'
+import { watchOf } from '../ledger/alerts.ts'
+import type { Admitted, Settle } from '../ledger/commands.ts'
 import { digitsOf } from '../ledger/money.ts'
+import type { Standing } from '../ledger/policy.ts'
 import { VERSION, own, type Event } from '../ledger/shapes.ts'
 import { chargeOf, type Ending } from '../metering/outcome.ts'
 import type { Reservation } from '../metering/reservation.ts'
@@ -10,14 +12,17 @@ import type { FallbackStore } from '../store/fallback/store.ts'
 import type { ProxyRequest } from './body.ts'
 
 /** How far an exchange came; `ttfbMs` is the time to the first byte. */
-export type Seen = Pick<Ending, 'status' | 'metered' | 'ended' | 'cut'> & { ttfbMs?: number }
+export type Seen = Pick<Ending, 'status' | 'metered' | 'ended' | 'cut'> & {
+  ttfbMs?: number
+  spendBlocked?: 1 | undefined
+}
 
 export type Settlement = {
   /**
    * The time that the admission told, and what it reserved. If the lease is lost with the user's document, the ledger knows
    * it by the time.
    */
-  admitted(at: number, reserved: Reservation): void
+  admitted(admission: Pick<Admitted, 'at' | 'limits'>, reserved: Reservation): void
   /** Settles the request in the background; `sent` is the status the client gets. */
   settle(seen: Seen, sent: number): Promise<void>
 }
@@ -33,8 +38,9 @@ export function settlement(
   let { reservation } = request
   const started = deps.now()
   let at = started
+  let limits: Standing[] = []
 
-  function settle({ ttfbMs, ...ending }: Seen, sent: number): Promise<void> {
+  function settle({ ttfbMs, spendBlocked, ...ending }: Seen, sent: number): Promise<void> {
     const { cap, prices } = deps.config
     const charge = chargeOf({ ...ending, reservation, price: own(prices, model), cap })
     const { outcome, charged, cost, reservedCost, usage } = charge
@@ -61,8 +67,10 @@ export function settlement(
     const place = environment.storage === 'database' ? 'Database' : 'File'
     const command: Settle = { op: 'settle', now: deps.now(), user: caller.id, event }
     if (caller.isUnverified && deps.config.userTokens.length > 1) command.unverified = 1
+    if (deps.alerts) command.watch = { ...watchOf(limits), ...(spendBlocked && { spendBlocked }) }
     const settled = store.execute(command).then(
-      ({ applied }) => {
+      ({ applied, alerts }) => {
+        if (alerts && deps.alerts) waitUntil(deps.alerts.deliver())
         if (!applied) return
         log.info(`📊 Logged ${charged} tokens for model ${model} (${place})`, { usage: event })
       },
@@ -72,8 +80,9 @@ export function settlement(
     return settled
   }
 
-  function admitted(...told: [at: number, reserved: Reservation]): void {
-    ;[at, reservation] = told
+  function admitted(admission: Pick<Admitted, 'at' | 'limits'>, reserved: Reservation): void {
+    ;({ at, limits = [] } = admission)
+    reservation = reserved
   }
 
   return { admitted, settle }

@@ -7,15 +7,18 @@ import {
   type Login,
   type Logout,
   type Note,
+  type Raise,
   type SetBlock,
 } from './commands.ts'
+import { raised, withOutbox, withoutUser } from './alerts.ts'
 import { filter, isInForce, newProfile, newDay } from './documents.ts'
 import { VERSION, type Audit } from './shapes.ts'
-import type { Step, View } from './step.ts'
+import { labelOf } from './labels.ts'
+import type { Step, Terms, View } from './step.ts'
 import { HOUR_MS, dateOf } from './windows.ts'
 
 /** Sets or lifts a block, also for a user who has never sent a request. It is not activity of the user. */
-export function setBlock(command: SetBlock, at: number, view: View): Step<Done> {
+export function setBlock(command: SetBlock, at: number, view: View, terms: Terms): Step<Done> {
   const { user, model, block } = command
   const profile = view.profile(user) ?? newProfile(user)
   const { [model]: _, ...others } = filter(profile.blocks, (one) => isInForce(one, at))
@@ -24,12 +27,34 @@ export function setBlock(command: SetBlock, at: number, view: View): Step<Done> 
   audit.model = model
   if (block?.reason !== undefined) audit.reason = block.reason
   if (block?.until !== undefined) audit.until = block.until
-  return { profile: { ...profile, blocks }, audit, answer: { ok: true } }
+  const step: Step<Done> = { profile: { ...profile, blocks }, audit, answer: { ok: true } }
+  if (!block || command.alert === undefined) return step
+  const label = labelOf({ usage: view.usage(user), profile })
+  const alert = {
+    ...{ id: command.alert, type: 'user.blocked' as const, at, user, model },
+    ...(label !== undefined && { label }),
+    ...(block.until !== undefined && { until: block.until }),
+    ...(command.by !== undefined && { by: command.by }),
+  }
+  return { ...step, ...raised(alert, view, at, terms) }
 }
 
-export const erase = (command: Erase, at: number): Step<Done> => ({
-  erased: { user: command.user, at },
-  audit: auditOf(command, at, 'erase', command.user),
+export function erase(command: Erase, at: number, view: View): Step<Done> {
+  const { user } = command
+  const step: Step<Done> = {
+    erased: { user, at },
+    audit: auditOf(command, at, 'erase', user),
+    answer: { ok: true },
+  }
+  const outbox = view.outbox()
+  const isNamed = Object.values(outbox?.alerts ?? {}).some((alert) => alert.user === user)
+  return outbox && isNamed ? { ...step, ...withOutbox(withoutUser(outbox, user), view, at) } : step
+}
+
+/** Adds an alert to the outbox. A test is in the audit trail. */
+export const raise = (command: Raise, at: number, view: View, terms: Terms): Step<Done> => ({
+  ...raised({ ...command.alert, at }, view, at, terms),
+  ...(command.alert.type === 'test' && { audit: auditOf(command, at, 'test alert') }),
   answer: { ok: true },
 })
 

@@ -2,6 +2,8 @@
 import type { ModelLimits, Of, Rows, Standing } from './policy.ts'
 import type { Price } from './money.ts'
 import type {
+  Alert,
+  AlertFacts,
   Block,
   Boost,
   Counts,
@@ -103,6 +105,8 @@ export type Admit = {
   claims?: { issuedAt: number; plan?: string; label?: string; words?: Record<string, 1> }
   /** Refusals that the sender has counted since its last call, by date. */
   refusals?: Record<string, RefusalCounts>
+  /** Alerts are sent: the ledger keeps what they need. */
+  watch?: 1
   /** What bounds new users: at most `perMinute` of a network, which is named by a hash. */
   newUsers?: { network: string; perMinute: number }
 }
@@ -119,6 +123,15 @@ export type Settle = {
   event: Event
   /** The admission was one of a caller who is not verified: tells the store what the step reads. */
   unverified?: 1
+  watch?: Watch
+}
+
+/** Alerts are sent: the limits that held for the request, and what its answer told of the provider. */
+export type Watch = {
+  user?: Rows
+  everyone?: Rows
+  /** The provider refuses since its own limit of spending is reached. */
+  spendBlocked?: 1
 }
 
 /**
@@ -135,6 +148,7 @@ export type Enter = {
    * is a lease, the request ends as the event says.
    */
   refused?: true
+  watch?: Watch
 }
 
 /** Block a user from a model (or `*`). Without `block`, lift the block. */
@@ -144,6 +158,8 @@ export type SetBlock = {
   user: string
   model: string
   block?: Block | undefined
+  /** The id of the alert of it; absent where no alerts are sent. */
+  alert?: string
   ip?: string
   by?: string
 }
@@ -262,13 +278,32 @@ export type Note = {
   by?: string
 }
 
+/** Add an alert to the outbox. An id that is there stays as it is. */
+export type Raise = {
+  op: 'raise'
+  now: number
+  alert: AlertFacts & Pick<Alert, 'id' | 'type'> & Partial<Pick<Alert, 'state' | 'status'>>
+  ip?: string
+  by?: string
+}
+
+/** Take alerts that are due, to deliver them: for a minute nobody else gets them. `to` is a hash of the receiver's address. */
+export type Take = { op: 'take'; now: number; to: string }
+
+/** Say how deliveries went, by the ids of the alerts. */
+export type Tried = { op: 'tried'; now: number; to: string; results: Record<string, Delivery> }
+
+/** `due` is when the next attempt is, of an alert that is still pending. */
+export type Delivery = Required<Pick<Alert, 'state' | 'status'>> & Pick<Alert, 'due'>
+
 /** Delete days and events. Users, blocks and the counters of quotas stay. */
 export type Clear = { op: 'clear'; now: number; ip?: string; by?: string }
 
 /** The commands about one user. */
 export type UserCommand =
   Admit | Settle | Enter | SetBlock | Report | Erase | SetProfile | SetKey | Reset
-export type Command = UserCommand | SetPlan | SetSettings | Clear | Login | Logout | Note
+export type Command =
+  UserCommand | SetPlan | SetSettings | Clear | Login | Logout | Note | Raise | Take | Tried
 
 /**
  * `at` is the moment of admission by the ledger's clock. `limits` are the limits that hold for this request, first the
@@ -324,7 +359,11 @@ export type Refusal = { counted?: true } & (
     }
 )
 
-export type Settled = { applied: boolean }
+/** `alerts`: some are due, and whoever gets this answer delivers them. */
+export type Settled = { applied: boolean; alerts?: 1 }
+
+/** `due` is when the next alert is due, if one waits. */
+export type Taken = { ok: true; alerts: Record<string, Alert>; due?: number }
 
 /** The answer to a user who reported: limits and use for each model and for all models, and the blocks in force. */
 export type Reported = {
@@ -368,6 +407,9 @@ type Answers = {
   logout: Done
   note: Done
   clear: Done
+  raise: Done
+  take: Taken
+  tried: Done & Pick<Taken, 'due'>
 }
 
 export type AnswerOf<C extends Command> = Answers[C['op']]

@@ -36,6 +36,7 @@ import {
   type Windows,
 } from './shapes.ts'
 import { stepOf, type Step, type Terms, type View } from './step.ts'
+import { withoutClaims } from './alerts.ts'
 import { reservedIn } from './tally.ts'
 import { WINDOWS, type Window } from './windows.ts'
 
@@ -148,6 +149,8 @@ export function reset(command: Reset, now: number, view: View, terms: Terms): St
     return { ...use, windows: onlyLeases(use.windows, own) }
   })
   const next = { ...usage, windows: onlyLeases(usage.windows, leases), models }
+  // What is used again can be told again.
+  if (usage.alerted) next.alerted = withoutClaims(usage.alerted, window)
   return { ...stepOf({ ...account, usage: next }), audit, answer: { ok: true } }
 }
 

@@ -64,6 +64,7 @@ import {
   type Windows,
 } from './shapes.ts'
 import { accessRefused } from './access.ts'
+import { holding, releasing, watchKey, watched } from './alerts.ts'
 import { amountsOf, cutTo, fitted, type Asked } from './fit.ts'
 import { digitsOf } from './money.ts'
 import { UNUSED_MODEL, codeOf, refusalName, refusedOf } from './refusals.ts'
@@ -129,7 +130,9 @@ export function admit(
   const lease: Lease = { model, at, until: at + command.lasts, reserved, windows }
   if (maximum !== undefined) lease.maximum = maximum
   if (command.unverified !== undefined) lease.unverified = 1
-  const quotas = chargeAll(view, lease, at)
+  if (command.watch) lease.watched = 1
+  const charges = chargeAll(view, lease, at)
+  const quotas = command.watch ? holding(charges, lease) : charges
   const row = open(whole(useOf(usage, model).row), reserved)
   const next = indexed({
     ...withToday(charged(usage, lease), model, row),
@@ -148,7 +151,10 @@ export function admit(
   else delete next.limitedUntil
   if (command.key) next.keysUsed = usedKeys(usage, profile, command.key.id)
   const answer = admitted(at, withReserved(groups, lease), policy, maximum)
-  const step: Step<Admitted> = { ...stepOf({ ...account, usage: next }), quotas, answer }
+  const changed = { ...stepOf({ ...account, usage: next }), quotas, answer }
+  const step: Step<Admitted> = command.watch
+    ? watchKey(changed, command, profile, view, terms)
+    : changed
   if (command.refusals) step.refusals = command.refusals
   return newUsers.doc ? { ...step, newUsers: newUsers.doc } : step
 }
@@ -301,7 +307,7 @@ export function settle(command: Settle, now: number, view: View, terms: Terms): 
   const account = advance(known, now, view.past, terms)
   const lease = own(account.usage.leases, event.id)
   if (!lease) return { answer: { applied: false } }
-  return close(account, lease, event, now, view)
+  return close(account, lease, command, now, view, terms)
 }
 
 /**
@@ -313,7 +319,7 @@ const isForgotten = ({ at }: Event, known: UsageDoc | undefined, now: number): b
 
 /** Counts a request whose lease is not certain, as if it had been admitted at its own time. Limits do not stop it. */
 export function enter(
-  command: Pick<Enter, 'user' | 'event' | 'refused'>,
+  command: Pick<Enter, 'user' | 'event' | 'refused' | 'watch'>,
   now: number,
   view: View,
   terms: Terms,
@@ -327,7 +333,7 @@ export function enter(
   const at = Math.min(event.at, now)
   const account = advance(view.usage(user) ?? newUsage(user, at), at, view.past, terms)
   const held = own(account.usage.leases, id)
-  if (held) return { ...close(account, held, event, now, view), entered: id }
+  if (held) return { ...close(account, held, command, now, view, terms), entered: id }
   if (command.refused) return { answer: { applied: false }, entered: id }
 
   const reserved = reservedBy(event)
@@ -344,16 +350,17 @@ export function enter(
     open(row, reserved),
   )
   const seen: View = { ...view, quota: (scope) => own(quotas, scope) }
-  return { ...close(opened, lease, event, now, seen), entered: id }
+  return { ...close(opened, lease, command, now, seen, terms), entered: id }
 }
 
 /** Ends an admitted request: its charge replaces its reservation in the day and the windows of its admission. */
 function close(
   account: Account,
   lease: Lease,
-  ended: Event,
+  { event: ended, watch }: Pick<Settle, 'event' | 'watch'>,
   now: number,
   view: View,
+  terms: Terms,
 ): Step<Settled> {
   const { usage } = account
   const { model, at } = lease
@@ -378,16 +385,20 @@ function close(
   // Of a user's requests, the failed ones count too.
   const ofUser = { ...amounts, requests: 1 }
   const corrected = changeWindows(next.usage, model, (windows) => correct(windows, lease, ofUser))
-  const quotas = changeQuotas(view.quota, lease, now, (windows) => correct(windows, lease, amounts))
+  const charges = changeQuotas(view.quota, lease, now, (windows) =>
+    correct(windows, lease, amounts),
+  )
+  const quotas = lease.watched ? releasing(charges, lease) : charges
   const closed = indexed({ ...corrected, leases, sessions, seen: usage.at })
   if (event.key !== undefined) closed.keysCharged = chargedKeys(closed, event.key, at, ofUser)
-  return {
+  const step = {
     ...stepOf({ ...next, usage: closed }),
     quotas,
     day: endDay(view.day(date) ?? newDay(date), event, first, usage.at),
     event,
     answer: { applied: true },
   }
+  return watch ? watched(step, watch, view, terms) : step
 }
 
 /** What each key was charged this month, with a request added. A request of another month changes nothing. */

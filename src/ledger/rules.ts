@@ -4,7 +4,8 @@
  * The local store runs this file. `store/redis/ledger/rules.lua` is its port, with the functions that it calls, one by
  * one.
  */
-import { clear, erase, note, session, setBlock } from './admin.ts'
+import { clear, erase, note, raise, session, setBlock } from './admin.ts'
+import { take, tried } from './alerts.ts'
 import { report } from './browser-report.ts'
 import { reset, setKey, setPlan, setProfile, setSettings } from './people.ts'
 import type { Command } from './commands.ts'
@@ -41,7 +42,7 @@ export function reduce(command: Command, view: View, terms: Terms): Step {
     case 'enter':
       return enter(command, at, view, terms)
     case 'block':
-      return setBlock(command, at, view)
+      return setBlock(command, at, view, terms)
     case 'report':
       return report(command, at, view, terms)
     case 'profile':
@@ -55,7 +56,7 @@ export function reduce(command: Command, view: View, terms: Terms): Step {
     case 'reset':
       return reset(command, at, view, terms)
     case 'erase':
-      return erase(command, at)
+      return erase(command, at, view)
     case 'clear':
       return clear(command, at, view)
     case 'login':
@@ -63,5 +64,11 @@ export function reduce(command: Command, view: View, terms: Terms): Step {
       return session(command, at)
     case 'note':
       return note(command, at, view)
+    case 'raise':
+      return raise(command, at, view, terms)
+    case 'take':
+      return take(command, at, view)
+    case 'tried':
+      return tried(command, at, view)
   }
 }

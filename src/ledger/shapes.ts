@@ -85,7 +85,15 @@ export type Lease = {
   maximum?: number
   /** It counts among the callers who are not verified. */
   unverified?: 1
+  /** Its reservation is in `held` of everyone's counters. */
+  watched?: 1
 }
+
+/**
+ * That an alert was sent of a limit in a window that began at `start`: at which percentage, and of which amount. By the
+ * model (`*` for all), the unit and the window of the limit, with spaces between.
+ */
+export type Claims = Record<string, { start: number; level: number; limit: number }>
 
 /** What requests write about one user. */
 export type UsageDoc = {
@@ -127,6 +135,10 @@ export type UsageDoc = {
   keysUsed?: Record<string, number>
   /** What ended requests of each key were charged in the month that began at `start`. */
   keysCharged?: Windows
+  /** Alerts that were sent of the user's limits. */
+  alerted?: Claims
+  /** The ends of keys of which an alert was sent. */
+  keysExpiring?: Record<string, number>
 }
 
 /** A user's days before the current one. */
@@ -204,7 +216,79 @@ export type SettingsDoc = {
 }
 
 /** Everyone's use of one model, or of all. In the document of all models, `at` is the clock of the ledger. */
-export type QuotaDoc = { v: number; at: number; windows: Windows }
+export type QuotaDoc = {
+  v: number
+  at: number
+  windows: Windows
+  /** What requests that were admitted today reserve and that have not ended. Only where alerts are sent. */
+  held?: Windows
+  /** These are in the document of all models. When an alert waits to be delivered. */
+  alertsDue?: number
+  /** Alerts that were sent of the limits of everyone. */
+  alerted?: Claims
+  /** When an alert of a type was last sent that is sent once in a while. */
+  told?: Record<string, number>
+  /** The calls of the provider in the five minutes since `start`, and how many of them failed. */
+  calls?: { start: number; count: number; failures: number }
+}
+
+export const ALERT_TYPES = [
+  'limit.threshold',
+  'user.blocked',
+  'key.expiring',
+  'upstream.errors',
+  'upstream.spend_blocked',
+  'store.degraded',
+  'store.recovered',
+  'test',
+] as const
+export type AlertType = (typeof ALERT_TYPES)[number]
+
+/** What an alert tells, by its type. Amounts are those of the unit. */
+export type AlertFacts = {
+  /** Whose limit. */
+  of?: string
+  user?: string
+  label?: string
+  model?: string
+  unit?: string
+  window?: string
+  percent?: number
+  limit?: number
+  used?: number
+  resetAt?: number
+  key?: string
+  until?: number
+  /** The name of an admin. */
+  by?: string
+  calls?: number
+  failures?: number
+  /** `ON_STORE_DOWN`. */
+  mode?: string
+  downMs?: number
+}
+
+/** An alert, and how far its delivery is. */
+export type Alert = AlertFacts & {
+  id: string
+  type: AlertType
+  at: number
+  state: 'pending' | 'delivered' | 'failed'
+  attempts: number
+  /** When the next attempt is due. */
+  due?: number
+  /** What the receiver answered last; 0 if it gave no answer. */
+  status?: number
+  triedAt?: number
+}
+
+/** The latest alerts by id. */
+export type OutboxDoc = {
+  v: number
+  alerts: Record<string, Alert>
+  /** The receiver that answered 410, by a hash of its address. It gets no more alerts. */
+  gone?: string
+}
 
 /** How many new users each network has had in a minute, counted since the epoch. Networks are named by hashes. */
 export type NewUsersDoc = { v: number; minute: number; networks: Record<string, number> }
@@ -320,6 +404,7 @@ export type AuditAction =
   | 'rotate key'
   | 'delete key'
   | 'make token'
+  | 'test alert'
 
 /**
  * An action of an admin. It holds only the first characters of a user's id, because the trail is kept after a user is
@@ -391,6 +476,18 @@ const dayRow: { fields: Record<string, Shape> } = {
   },
 }
 
+const claims: Shape = { each: { fields: { start: 'number', level: 'number', limit: 'money' } } }
+const alert: Shape = {
+  fields: {
+    ...{ id: 'text', type: 'text', at: 'number', state: 'text', attempts: 'number' },
+    ...{ due: 'number?', status: 'number?', triedAt: 'number?' },
+    ...{ of: 'text?', user: 'text?', label: 'text?', model: 'text?', unit: 'text?' },
+    ...{ window: 'text?', percent: 'number?', limit: 'money?', used: 'money?' },
+    ...{ resetAt: 'number?', key: 'text?', until: 'number?', by: 'text?', calls: 'number?' },
+    ...{ failures: 'number?', mode: 'text?', downMs: 'number?' },
+  },
+}
+
 const limitRows: Shape = { each: { each: 'number' } }
 const names: Shape = { each: 'number' }
 const key: Shape = {
@@ -437,6 +534,7 @@ export const SHAPES = {
             windows: { each: 'number' },
             maximum: 'number?',
             unverified: 'number?',
+            watched: 'number?',
           },
         },
       },
@@ -448,6 +546,8 @@ export const SHAPES = {
       plan: 'text?',
       keysUsed: { optional: names },
       keysCharged: { optional: windows },
+      alerted: { optional: claims },
+      keysExpiring: { optional: names },
     },
   },
   past: { fields: { v: 'number', id: 'text', days: { each: { each: thinRow } } } },
@@ -484,7 +584,19 @@ export const SHAPES = {
       plans: names,
     },
   },
-  quota: { fields: { v: 'number', at: 'number', windows } },
+  quota: {
+    fields: {
+      v: 'number',
+      at: 'number',
+      windows,
+      held: { optional: windows },
+      alertsDue: 'number?',
+      alerted: { optional: claims },
+      told: { optional: names },
+      calls: { optional: numbers('start', 'count', 'failures') },
+    },
+  },
+  outbox: { fields: { v: 'number', alerts: { each: alert }, gone: 'text?' } },
   newUsers: { fields: { v: 'number', minute: 'number', networks: { each: 'number' } } },
   /** The models of the current day, and the row of one of them. */
   models: { fields: { v: 'number', models: { each: 'number' } } },
@@ -513,6 +625,7 @@ export const VERSIONS: Record<Kind, number> = {
   plan: 2,
   settings: 2,
   quota: 2,
+  outbox: 2,
   newUsers: 2,
   models: 2,
   row: 2,
@@ -531,6 +644,7 @@ export type Documents = {
   plan: PlanDoc
   settings: SettingsDoc
   quota: QuotaDoc
+  outbox: OutboxDoc
   newUsers: NewUsersDoc
   models: { v: number; models: Record<string, 1> }
   row: DayRow

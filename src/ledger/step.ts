@@ -6,6 +6,7 @@ import type {
   DayDoc,
   Event,
   NewUsersDoc,
+  OutboxDoc,
   PastDoc,
   PlanDoc,
   ProfileDoc,
@@ -26,6 +27,7 @@ export type Step<A extends Answer = Answer> = {
   settings?: SettingsDoc
   /** By model, and `*` for all of them. */
   quotas?: Record<string, QuotaDoc>
+  outbox?: OutboxDoc
   day?: DayDoc
   event?: Event
   /** An event id that must not be entered again. */
@@ -60,6 +62,8 @@ export type View = {
   entered(id: string): boolean
   /** The new users of the latest minute with any. */
   newUsers(): NewUsersDoc | undefined
+  /** The alerts; undefined without any. */
+  outbox(): OutboxDoc | undefined
   /** The newest entry of the audit trail. */
   lastAudit(): Audit | undefined
   /** The moment up to which a user's requests were erased. */

@@ -84,6 +84,7 @@ const viewAt = ({ usage, past, quotas, days }: Rebuilt, at: number): View => ({
   day: (date) => days.get(date),
   entered: () => false,
   newUsers: () => undefined,
+  outbox: () => undefined,
   lastAudit: () => undefined,
   erasedAt: () => undefined,
   time: () => at,

@@ -1,5 +1,6 @@
 /** The common part of the edge entries: one app per isolate, on Redis or on a bound store. */
 import type { Context, Hono } from 'hono'
+import { createAlerts } from '../alerts/alerts.ts'
 import { ConfigError, readConfig, type Config, type Vars } from '../config/config.ts'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
@@ -7,7 +8,7 @@ import { tokenNotes } from '../config/tokens.ts'
 import { createLog, type Log } from '../log.ts'
 import { claimReader } from './claimed-ip.ts'
 import { transformPipe } from '../gateway/pipe.ts'
-import type { Environment, RelayPlatform } from '../ports.ts'
+import type { Environment, Fetch, RelayPlatform } from '../ports.ts'
 import { withFallback, type FallbackStore } from '../store/fallback/store.ts'
 import { memoryQueue } from '../store/fallback/queue.ts'
 import { CONNECTED, createRedisStore } from '../store/redis/store.ts'
@@ -59,11 +60,16 @@ export function createEdgeApp(options: EdgeOptions): App {
     const log = createLog({ level: config.logLevel, format: 'json', write })
     const { store, storage } = openStore(config, options, log)
     const claimed = claimReader(config, proxyHeaders, log)
+    const { alerts: receiver, onStoreDown: mode } = config
+    const call: Fetch = (url, init) => globalThis.fetch(url, init)
+    const alerts =
+      receiver && store && createAlerts({ receiver, store, mode, fetch: call, now: Date.now, log })
     const app = createApp({
       config,
       store,
+      alerts,
       fetch,
-      fetchKeys: (url, init) => globalThis.fetch(url, init),
+      fetchKeys: call,
       now: Date.now,
       log,
       clientIp,

@@ -19,3 +19,8 @@ export const MODEL_PATH = /^[A-Za-z0-9._:/-]{1,256}$/
 /** Names and name prefixes of the client's headers that may go upstream. Those of other vendors are not among them. */
 export const HEADERS_UP = new Set(['accept', 'user-agent'])
 export const PREFIXES_UP = ['x-stainless-', 'groq-', 'x-groq-']
+
+/**
+ * The code of a refusal because the organisation's own limit of spending is reached: https://console.groq.com/docs/spend-limits
+ */
+export const SPEND_BLOCKED = 'blocked_api_access'

@@ -7,6 +7,7 @@ import type { Block } from '../ledger/shapes.ts'
 import { isScope } from '../metering/models.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import { BLOCK_REFUSAL, blockBody } from './admin-schemas.ts'
+import { alertOfBlock, deliverSoon } from './alerts.ts'
 import { userInPath } from './user-name.ts'
 
 /** `POST /api/admin/usage`: blocks a user or lifts a block. */
@@ -37,8 +38,10 @@ export const blockHandler =
         user: userId,
         model,
         block: blocked ? block : undefined,
+        ...alertOfBlock(deps),
       }),
     )
+    if (blocked) deliverSoon(c, deps)
     return c.json({ success: true })
   }
 

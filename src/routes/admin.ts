@@ -1,4 +1,4 @@
-/** `/api/admin`: login and logout, usage, users, keys, tokens, plans, settings and export. */
+/** `/api/admin`: login and logout, usage, users, keys, tokens, alerts, plans, settings and export. */
 import { Hono } from 'hono/tiny'
 import type { AppEnv, Deps } from '../context.ts'
 import type { Admin } from '../http/admin.ts'
@@ -10,6 +10,7 @@ import { authHandler, loginHandler, logoutHandler } from './admin-login.ts'
 import { tokenHandler } from './admin-tokens.ts'
 import { usageHandler } from './admin-usage.ts'
 import { blockHandler, eraseHandler } from './admin-users.ts'
+import { alertsHandler, testAlertHandler } from './alerts.ts'
 import { exportHandler } from './export.ts'
 import {
   changeKeyHandler,
@@ -61,6 +62,10 @@ export function adminRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<AppE
   app.post('/users/:userId/reset', resetHandler(deps, admin))
   app.all('/users/:userId/reset', allowMethods('POST'))
 
+  app.get('/alerts', alertsHandler(deps))
+  app.all('/alerts', allowMethods('GET'))
+  app.post('/alerts/test', testAlertHandler(deps, admin))
+  app.all('/alerts/test', allowMethods('POST'))
   app.get('/keys', listKeysHandler(deps))
   app.post('/keys', createKeyHandler(deps, admin))
   app.all('/keys', allowMethods('GET', 'POST'))

@@ -10,6 +10,7 @@ import { storeAnswer, storeOf } from '../store/required.ts'
 import type { WholeUser } from '../store/store.ts'
 import { DURATIONS, REASON_CHARS } from '../views/user-blocks.tsx'
 import { foundPage } from '../views/found.tsx'
+import { alertOfBlock, deliverSoon } from './alerts.ts'
 import { answerPage, seeOther } from './answer-page.ts'
 import { frameOf } from './dashboard-frame.tsx'
 import { lineOf } from './dashboard-overview.ts'
@@ -73,8 +74,9 @@ async function setBlock(
   model: string,
   block?: Block,
 ): Promise<Response> {
-  const command = { op: 'block', user: usage.id, model, block, ...admin.stamp(c) } as const
-  await storeAnswer(storeOf(deps).execute(command))
+  const command = { op: 'block' as const, user: usage.id, model, block, ...alertOfBlock(deps) }
+  await storeAnswer(storeOf(deps).execute({ ...command, ...admin.stamp(c) }))
+  if (block) deliverSoon(c, deps)
   if (block) return back(c, 'blocked')
   // Without a block, a user who has never called has no page.
   const isKept =

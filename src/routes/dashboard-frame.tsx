@@ -15,12 +15,15 @@ const NOTICES: Record<string, string> = {
   'signed-out': 'Saved. Signed tokens that were issued before now are refused.',
   reset: 'Reset. What they used of these limits is free again.',
   'plan-deleted': 'Deleted. The next request of its users is held by the default plan.',
+  'test-delivered': 'The receiver took the test.',
   'key-deleted': 'Deleted. Calls with the key are refused.',
 }
 const PROBLEMS: Record<string, string> = {
   nobody: 'No user has this label, id, token or key.',
   block: `Nothing was changed: the end must be in the future, and the reason at most ${REASON_CHARS} characters long.`,
   unblock: 'Nothing was changed: choose a block of this user.',
+  'test-pending': 'The receiver did not take the test. It is tried again.',
+  'test-failed': 'The receiver did not take the test, and it is not tried again.',
   sure: 'Nothing was erased: tick the box first.',
 }
 

@@ -8,6 +8,7 @@ import { limitBody } from '../http/limit-body.ts'
 import { sameOrigin } from '../http/same-origin.ts'
 import { loginPage } from '../views/login.tsx'
 import { answerPage, seeOther } from './answer-page.ts'
+import { alertsPageHandler, testAlertFormHandler } from './dashboard-alerts.ts'
 import { blockHandler, eraseHandler, findHandler, unblockHandler } from './dashboard-forms.ts'
 import { overviewHandler } from './dashboard-overview.ts'
 import { plansFormHandler, plansPageHandler } from './dashboard-plans.ts'
@@ -32,6 +33,8 @@ export function dashboardRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<
   app.get('/users/:userId', userHandler(deps))
   // The page that answers a form refreshes itself from here.
   app.get('/users/:userId/*', toUserHandler)
+  app.get('/alerts', alertsPageHandler(deps))
+  app.get('/alerts/*', (c) => seeOther(c, '/admin/alerts'))
   app.get('/plans', plansPageHandler(deps))
   app.get('/plans/*', (c) => seeOther(c, '/admin/plans'))
   app.get('/settings', settingsPageHandler(deps))
@@ -43,6 +46,7 @@ export function dashboardRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<
   app.post('/users/:userId/block', blockHandler(deps, admin))
   app.post('/users/:userId/unblock', unblockHandler(deps, admin))
   app.post('/users/:userId/erase', eraseHandler(deps, admin))
+  app.post('/alerts/test', testAlertFormHandler(deps, admin))
   app.post('/plans/:form', plansFormHandler(deps, admin))
   app.post('/settings/:form', settingsFormHandler(deps, admin))
   app.post('/users/:userId/:form', userFormHandler(deps, admin))

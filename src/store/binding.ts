@@ -24,6 +24,7 @@ const VERBS = [
   'session',
   'user',
   'audit',
+  'alerts',
   'events',
   'eventPage',
   'probe',

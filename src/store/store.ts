@@ -2,6 +2,7 @@
 import type { AnswerOf, Command, Enter, Settle, Settled } from '../ledger/commands.ts'
 import type { Policy } from '../ledger/plans.ts'
 import type {
+  Alert,
   Audit,
   DayDoc,
   Event,
@@ -47,6 +48,8 @@ export interface Store {
   pasts(ids: string[]): Promise<PastDoc[]>
   /** Actions of admins, the newest first: at most `limit` of the last `AUDIT_KEPT`. */
   audit(limit: number): Promise<Audit[]>
+  /** The latest alerts, the newest first. */
+  alerts(): Promise<Alert[]>
   /** The latest refusals of users, at most `limit`, the newest first, and how many requests were refused on some days. */
   refusals(dates: string[], limit: number): Promise<Refusals>
   /** At most `limit` events, the newest first. */

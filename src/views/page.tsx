@@ -18,6 +18,7 @@ export type Frame = {
 const PAGES = [
   ['/admin', 'Dashboard'],
   ['/admin/plans', 'Plans'],
+  ['/admin/alerts', 'Alerts'],
   ['/admin/settings', 'Settings'],
 ] as const
 

@@ -242,10 +242,14 @@ const [, USER_TOKEN_SECRETS = ''] = /USER_TOKEN_SECRETS='(.+)'/.exec(doc('identi
 
 /** The gateway that the scripts and calls of a page are about. */
 const gatewayOf = (path: string) =>
-  world.gateway(
-    'node',
-    path.endsWith('identity.md') ? { USER_TOKENS: 'signed', USER_TOKEN_SECRETS } : {},
-  )
+  world.gateway('node', {
+    ...(path.endsWith('identity.md') && { USER_TOKENS: 'signed', USER_TOKEN_SECRETS }),
+    // Nobody listens there: the test is answered, and does not arrive.
+    ...(path.endsWith('alerts.md') && {
+      ALERT_WEBHOOK_URL: 'http://127.0.0.1:9/',
+      ALERT_FORMAT: 'slack',
+    }),
+  })
 
 async function run(command: string, args: string[], cwd: string, more = {}): Promise<string> {
   const env = { ...process.env, ADMIN_KEY, USER_TOKEN_SECRETS, ...more }

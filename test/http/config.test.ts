@@ -31,6 +31,9 @@ const on = (vars: Vars) => readConfig(vars, 'node')
 
 const KNOWN_PRICES: Config['prices'] = Object.assign({}, ...GROQ_PRICES.map(({ prices }) => prices))
 
+const ALERT_KEY = new Uint8Array(24).fill(7)
+const ALERT_SECRET = `whsec_${Buffer.from(ALERT_KEY).toString('base64')}`
+
 const DEFAULTS: Config = {
   groqKey: undefined,
   groqUrl: 'https://api.groq.com',
@@ -38,6 +41,7 @@ const DEFAULTS: Config = {
   defaultModel: 'openai/gpt-oss-20b',
   admins: [],
   metricsKey: undefined,
+  alerts: undefined,
   userHashSecret: undefined,
   userTokens: ['any'],
   unverifiedShare: 50,
@@ -128,6 +132,8 @@ test('reads every variable', () => {
       ADMIN_KEY: '0123456789abcdef',
       ADMIN_KEYS: 'vera:viewer:fedcba9876543210',
       METRICS_KEY: 'key-of-prometheus',
+      ALERT_WEBHOOK_URL: 'https://alerts.example/hook',
+      ALERT_WEBHOOK_SECRET: ALERT_SECRET,
       USER_HASH_SECRET: 's',
       USER_TOKENS: ' signed, any,,any',
       USER_TOKEN_SECRETS: `${SECRET}, ${SECRET}2`,
@@ -177,6 +183,7 @@ test('reads every variable', () => {
       { name: 'vera', role: 'viewer', key: 'fedcba9876543210' },
     ],
     metricsKey: 'key-of-prometheus',
+    alerts: { url: 'https://alerts.example/hook', format: 'standard', keys: [ALERT_KEY] },
     userHashSecret: 's',
     userTokens: ['any', 'signed'],
     unverifiedShare: 50,
@@ -871,6 +878,8 @@ test('.env.example shows a default that is the same on every platform', () => {
     'ADMIN_KEY',
     'ADMIN_KEYS',
     'METRICS_KEY',
+    'ALERT_WEBHOOK_URL',
+    'ALERT_WEBHOOK_SECRET',
     'USER_HASH_SECRET',
     'USER_TOKEN_SECRETS',
     'JWT_ISSUERS',
@@ -885,4 +894,55 @@ test('.env.example shows a default that is the same on every platform', () => {
     'HELP_URL',
     'HOST',
   ])
+})
+
+/** What is wrong with these variables together. */
+const ofAlerts = (vars: Vars) => problems({ ALERT_WEBHOOK_SECRET: ALERT_SECRET, ...vars })
+
+test.each([
+  'https://alerts.example/hook?token=x',
+  'http://localhost:9000',
+  'http://127.0.0.1/hook',
+  'http://10.1.2.3/',
+  'http://192.168.0.9/',
+  'http://172.16.0.1/',
+  'http://[::1]:9/',
+  'http://receiver:8080/hook',
+  'http://alerts.svc.internal/',
+])('alerts may go to %s', (url) => {
+  expect(ofAlerts({ ALERT_WEBHOOK_URL: url })).toEqual([])
+})
+
+test.each([
+  'http://alerts.example/hook',
+  'http://172.32.0.1/',
+  'http://11.0.0.1/',
+  'https://name:secret-of-a-receiver@alerts.example/',
+  'ftp://alerts.example/',
+  'alerts.example',
+  'http://10.0.0.1.evil.example/',
+])('alerts may not go to %s, which is not quoted', (url) => {
+  const found = ofAlerts({ ALERT_WEBHOOK_URL: url })
+  expect(found).toEqual([expect.stringMatching(/ALERT_WEBHOOK_URL must be an https address/)])
+  expect(found.join()).not.toContain('secret-of-a-receiver')
+})
+
+test('alerts need a secret of the right form, but for Slack', () => {
+  const ALERT_WEBHOOK_URL = 'https://alerts.example/hook'
+  const long = (bytes: number) => `whsec_${Buffer.alloc(bytes, 1).toString('base64')}`
+  const wrong = (secret: string) => problems({ ALERT_WEBHOOK_URL, ALERT_WEBHOOK_SECRET: secret })
+  for (const right of [long(24), long(64), `${long(24)}, ${long(32)}`, `${long(24)} ${long(32)}`]) {
+    expect(wrong(right)).toEqual([])
+  }
+  const bare = Buffer.alloc(32, 1).toString('base64')
+  for (const text of [long(23), long(65), bare, 'whsec_no-base64!', `${long(24)},x`]) {
+    expect(wrong(text)).toEqual([expect.stringMatching(/ALERT_WEBHOOK_SECRET must be one secret/)])
+  }
+  expect(wrong([24, 25, 26].map(long).join())).toHaveLength(1)
+  expect(problems({ ALERT_WEBHOOK_URL })).toEqual([
+    expect.stringMatching(/ALERT_WEBHOOK_URL needs ALERT_WEBHOOK_SECRET/),
+  ])
+  expect(problems({ ALERT_WEBHOOK_URL, ALERT_FORMAT: 'slack' })).toEqual([])
+  expect(problems({ ALERT_FORMAT: 'teams' })).toHaveLength(1)
+  expect(on({ ALERT_WEBHOOK_SECRET: ALERT_SECRET }).alerts).toBeUndefined()
 })

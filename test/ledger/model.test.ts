@@ -13,8 +13,9 @@ import {
   type UsageDoc,
 } from '../../src/ledger/shapes.ts'
 import { DAY_MS, dateOf } from '../../src/ledger/windows.ts'
+import { alertsIn } from '../../src/store/alerts.ts'
 import type { Cursor, Store, User } from '../../src/store/store.ts'
-import { admitOf, commandSequence, settleOf, START } from '../support/commands.ts'
+import { admitOf, commandSequence, settleOf, START, watchedSequence } from '../support/commands.ts'
 import { useDatabase } from '../support/database.ts'
 import type { Redis } from '../support/redis.ts'
 import { reducerState } from '../support/state.ts'
@@ -49,7 +50,7 @@ const readAs = async (name: string, kind: Kind) =>
 
 test('redis and local give the same answers and end in the same documents as the reducer', async () => {
   await fc.assert(
-    fc.asyncProperty(commandSequence(60), async (commands) => {
+    fc.asyncProperty(fc.oneof(commandSequence(60), watchedSequence(50)), async (commands) => {
       await redis.flush()
       const remote = redisStore(upstash, { retention: KEEP })
       const now = Math.max(...commands.map((command) => command.now))
@@ -91,6 +92,7 @@ test('redis and local give the same answers and end in the same documents as the
           else expect(readDocument('day', day)).toBeDefined()
         }
         for (const store of stores) expect(await store.events(1000)).toEqual(state.events())
+        for (const store of stores) expect(await store.alerts()).toEqual(alertsIn(state.outbox()))
         const refusals = await Promise.all(stores.map((store) => store.refusals(dates, 0)))
         for (const one of refusals) expect(one).toEqual(refusals[0])
         const inForce = ({ until }: Block) => until === undefined || until > now

@@ -21,6 +21,7 @@ const PARTS = {
   shapes: read(LUA_FILES.shapes),
   policy: read(LUA_FILES.policy),
   rules: read(LUA_FILES.rules),
+  alerts: read(LUA_FILES.alerts),
   batch: read(LUA_FILES.batch),
 }
 
@@ -39,6 +40,7 @@ test('constants stand before the files, and a constant of one value replaces its
     shapes: 'a(DAY_MS)\n',
     policy: 'p(TOTAL)\n',
     rules: 'b(WINDOWS)\n',
+    alerts: 'd(NO_END)\n',
     batch: 'c(ALL_MODELS)\n',
   }
   const script = assembleScript(parts)
@@ -49,8 +51,8 @@ test('constants stand before the files, and a constant of one value replaces its
   expect(script).toContain('local WINDOWS = {')
   expect(script).not.toContain('local DAY_MS')
   expect(script.replace(generated, '')).toBe(
-    "local function with_shapes()\na(86400000)\nlocal function with_policy()\np('total')\nlocal function with_rules()\nb(WINDOWS)\nlocal function run_batch()\nc('*')\n" +
-      'end\nreturn run_batch()\nend\nreturn with_rules()\nend\nreturn with_policy()\nend\nreturn with_shapes()\n',
+    "local function with_shapes()\na(86400000)\nlocal function with_policy()\np('total')\nlocal function with_rules()\nb(WINDOWS)\nlocal function with_alerts()\nd(8640000000000000)\nlocal function run_batch()\nc('*')\n" +
+      'end\nreturn run_batch()\nend\nreturn with_alerts()\nend\nreturn with_rules()\nend\nreturn with_policy()\nend\nreturn with_shapes()\n',
   )
 })
 
@@ -88,6 +90,7 @@ const LEDGER_DOCUMENTS = assembleScript({
   ...PARTS,
   policy: '',
   rules: '',
+  alerts: '',
   batch: `
     local ok, doc = pcall(read_document, ARGV[2], ARGV[3])
     if not ok or not doc then return doc or 'none' end
@@ -235,6 +238,7 @@ test('a constant that nothing uses is found', () => {
     shapes: without(PARTS.shapes),
     policy: without(PARTS.policy),
     rules: without(PARTS.rules),
+    alerts: without(PARTS.alerts),
     batch: without(PARTS.batch),
   }
   expect(lintLua(parts)).toEqual(["src/store/redis/script.ts: (W211) unused variable 'NO_END'"])

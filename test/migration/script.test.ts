@@ -10,7 +10,9 @@ const [shapes, code] = [LUA_FILES.shapes, IMPORT_FILE].map((file) =>
 ) as [string, string]
 
 test('it reads documents with the code of the ledger', () => {
-  expect(IMPORT_SCRIPT).toBe(assembleScript({ shapes, policy: '', rules: '', batch: code }))
+  expect(IMPORT_SCRIPT).toBe(
+    assembleScript({ shapes, policy: '', rules: '', alerts: '', batch: code }),
+  )
 })
 
 test('it is laid out like the others, and luacheck finds nothing', () => {

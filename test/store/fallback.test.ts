@@ -92,6 +92,7 @@ function world(mode: 'open' | 'closed' = 'open') {
     session: unused,
     user: unused,
     audit: unused,
+    alerts: unused,
     events: unused,
     eventPage: unused,
     probe: () => meet(() => ({})),

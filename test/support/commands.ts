@@ -3,7 +3,15 @@
  * ends of days.
  */
 import fc from 'fast-check'
-import type { Admit, Command, Enter, Note, Report, Settle } from '../../src/ledger/commands.ts'
+import type {
+  Admit,
+  Command,
+  Enter,
+  Note,
+  Report,
+  Settle,
+  Watch,
+} from '../../src/ledger/commands.ts'
 import type { Limits } from '../../src/ledger/policy.ts'
 import { labelWords } from '../../src/ledger/labels.ts'
 import { UNLIMITED, VERSION, type Event, type StoredRows } from '../../src/ledger/shapes.ts'
@@ -277,6 +285,45 @@ const admin = fc.oneof(
   }),
 )
 
+/** Whether a request is watched, so that it may make alerts, and the alert of a block. */
+const watched = fc.record({
+  admit: fc.boolean(),
+  settle: fc.boolean(),
+  block: fc.boolean(),
+  user: fc.record({ model: rarely(limits), total: rarely(limits) }),
+  everyone: fc.record({ model: rarely(limits), total: rarely(limits) }),
+  spendBlocked: rarely(fc.constant(1 as const)),
+})
+
+const alertId = fc.integer({ min: 0, max: 9 }).map((n) => `alert-${n}`)
+const receiver = fc.constantFrom('one', 'another')
+/** Changes of the outbox. `due` is from the moment of the command. */
+const outbox = fc.oneof(
+  fc.record({
+    op: fc.constant('raise' as const),
+    alert: fc.record({
+      id: alertId,
+      type: fc.constantFrom('test' as const, 'store.recovered' as const),
+    }),
+  }),
+  fc.record({ op: fc.constant('take' as const), to: receiver }),
+  fc.record({
+    op: fc.constant('tried' as const),
+    to: receiver,
+    results: fc.dictionary(
+      fc.oneof(
+        alertId,
+        fc.tuple(ids, fc.constantFrom('1', '2', 'key')).map((id) => id.join('-')),
+      ),
+      fc.record({
+        state: fc.constantFrom('delivered' as const, 'pending' as const, 'failed' as const),
+        status: fc.constantFrom(0, 204, 410, 500),
+        due: fc.constantFrom(0, 5000, 300_000),
+      }),
+    ),
+  }),
+)
+
 type Draw = { step: number } & (
   | { kind: 'admit'; value: typeof admit extends fc.Arbitrary<infer T> ? T : never }
   | { kind: 'settle'; value: typeof settle extends fc.Arbitrary<infer T> ? T : never }
@@ -416,6 +463,50 @@ function toCommand(draw: Draw, now: number): Command {
     ...(lift ? {} : { block: { at: now, ...why, ...until } }),
   }
 }
+
+/** A command as it is where alerts are sent. */
+function watchedCommand(
+  command: Command,
+  {
+    admit,
+    settle,
+    block,
+    user,
+    everyone,
+    spendBlocked,
+  }: typeof watched extends fc.Arbitrary<infer T> ? T : never,
+  n: number,
+): Command {
+  if (command.op === 'admit') return admit ? { ...command, watch: 1 } : command
+  if (command.op === 'block') return block ? { ...command, alert: `alert-${n % 10}` } : command
+  if (command.op !== 'settle' && command.op !== 'enter') return command
+  const watch = JSON.parse(JSON.stringify({ user, everyone, spendBlocked })) as Watch
+  return settle ? { ...command, watch } : command
+}
+
+/** The same where alerts are sent. */
+export const watchedSequence = (maxLength: number): fc.Arbitrary<Command[]> =>
+  fc
+    .tuple(
+      commandSequence(maxLength),
+      fc.array(watched, { minLength: maxLength, maxLength }),
+      fc.array(fc.option(outbox, { nil: undefined, freq: 2 }), { minLength: maxLength, maxLength }),
+    )
+    .map(([commands, marks, changes]) =>
+      commands.flatMap((command, n): Command[] => {
+        const mark = marks[n]
+        const change = changes[n]
+        const { now } = command
+        const one = mark ? watchedCommand(command, mark, n) : command
+        if (!change) return [one]
+        if (change.op !== 'tried') return [one, { ...change, now }]
+        const results = Object.entries(change.results).map(([id, { due, ...result }]) => [
+          id,
+          result.state === 'pending' ? { ...result, due: now + due } : result,
+        ])
+        return [one, { ...change, now, results: Object.fromEntries(results) }]
+      }),
+    )
 
 /** A sequence of commands, each with the clock at its moment. */
 export const commandSequence = (maxLength: number): fc.Arbitrary<Command[]> =>

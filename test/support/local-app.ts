@@ -2,10 +2,12 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createAlerts } from '../../src/alerts/alerts.ts'
 import { createApp } from '../../src/app.ts'
 import { readConfig, type Vars } from '../../src/config/config.ts'
 import { streamPipe } from '../../src/gateway/pipe.ts'
 import { createLog } from '../../src/log.ts'
+import type { Fetch } from '../../src/ports.ts'
 import { memoryQueue } from '../../src/store/fallback/queue.ts'
 import { withFallback, type FallbackStore } from '../../src/store/fallback/store.ts'
 import { openLocal } from '../../src/store/local/store.ts'
@@ -30,9 +32,14 @@ type Json = ReturnType<typeof profileReport> &
     plans: ReturnType<typeof plansReport>
   }
 
+/** What the receiver of alerts got. */
+export type Hook = { url: string; headers: Record<string, string>; body: string }
+
 export type LocalApp = {
   /** Epoch ms. */
   clock: { now: number }
+  /** What the receiver of alerts got, and how it answers: 204 unless a test sets something else. */
+  receiver: { hooks: Hook[]; answer(hook: Hook, signal: AbortSignal): Response | Promise<Response> }
   log: string[]
   store: FallbackStore
   send(path: string, sent?: Sent): Promise<Answer>
@@ -76,6 +83,15 @@ export async function localApp(vars: Vars = {}): Promise<LocalApp> {
     passThroughOnException() {},
     props: {},
   }
+  const receiver: LocalApp['receiver'] = {
+    hooks: [],
+    answer: () => new Response(null, { status: 204 }),
+  }
+  const receive: Fetch = async (url, { headers, body, signal }) => {
+    const hook = { url, headers, body: new TextDecoder().decode(body ?? undefined) }
+    receiver.hooks.push(hook)
+    return receiver.answer(hook, signal)
+  }
   const open = async () => {
     const file = join(folder, 'usage.json')
     const warn = log.warn.bind(log)
@@ -84,8 +100,13 @@ export async function localApp(vars: Vars = {}): Promise<LocalApp> {
     const store = withFallback({
       ...{ store: local, queue, mode: 'closed', retention: RETENTION, now, log },
     })
+    const alerts =
+      config.alerts &&
+      createAlerts({
+        ...{ receiver: config.alerts, store, mode: config.onStoreDown, fetch: receive, now, log },
+      })
     const app = createApp({
-      ...{ config, store, now, log },
+      ...{ config, store, alerts, now, log },
       fetch: async () =>
         Response.json({ model: MODEL, choices: [{ message: { content: 'Hi.' } }], usage: USAGE }),
       fetchKeys: async () => Response.json({ keys: [] }),
@@ -127,6 +148,7 @@ export async function localApp(vars: Vars = {}): Promise<LocalApp> {
   }
   return {
     clock,
+    receiver,
     log: lines,
     get store() {
       return running.store

@@ -8,6 +8,7 @@ import type {
   DayDoc,
   Event,
   NewUsersDoc,
+  OutboxDoc,
   PastDoc,
   PlanDoc,
   ProfileDoc,
@@ -34,6 +35,7 @@ export function reducerState(
   let events: Event[] = []
   const sessions = new Map<string, number | undefined>()
   let newUsers: NewUsersDoc | undefined
+  let outbox: OutboxDoc | undefined
   const view: View = {
     usage: (user) => usage.get(user),
     past: (user) => past.get(user),
@@ -44,6 +46,7 @@ export function reducerState(
     day: (date) => days.get(date),
     entered: (id) => entered.has(id),
     newUsers: () => newUsers,
+    outbox: () => outbox,
     lastAudit: () => audit[0],
     erasedAt: (user) => erased.get(user),
     time,
@@ -54,6 +57,7 @@ export function reducerState(
     profiles,
     plans,
     settings: () => settings,
+    outbox: () => outbox,
     quotas,
     days,
     audit,
@@ -76,6 +80,7 @@ export function reducerState(
       for (const [scope, quota] of Object.entries(step.quotas ?? {})) quotas.set(scope, quota)
       if (step.day) days.set(step.day.date, step.day)
       newUsers = step.newUsers ?? newUsers
+      outbox = step.outbox ?? outbox
       if (step.event) events.push(step.event)
       if (step.again) audit.shift()
       if (step.audit) audit.unshift(step.audit)

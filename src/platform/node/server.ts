@@ -8,6 +8,8 @@ import {
   type ServerResponse,
 } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { createAlerts } from '../../alerts/alerts.ts'
+import type { AlertReceiver } from '../../config/alerts.ts'
 import type { Config } from '../../config/config.ts'
 import type { Log } from '../../log.ts'
 import { claimReader } from '../claimed-ip.ts'
@@ -108,10 +110,21 @@ export async function startServer({
   const work = trackWork()
   const running = trackAnswers()
   const claimed = claimReader(config, FORWARDED, log)
+  const sender = (receiver: AlertReceiver) =>
+    createAlerts({
+      receiver,
+      store,
+      mode: config.onStoreDown,
+      fetch: nodeFetch,
+      now: Date.now,
+      log,
+    })
   const context = { waitUntil: work.waitUntil, passThroughOnException() {}, props: {} }
+  const alerts = config.alerts && sender(config.alerts)
   const app = createApp({
     config,
     store,
+    alerts,
     fetch: nodeFetch,
     fetchKeys: nodeFetch,
     now: Date.now,
@@ -132,8 +145,7 @@ export async function startServer({
   app.on('GET', STATIC_PATHS, staticFiles())
 
   const tending = setInterval(() => {
-    const tended = store.tend()
-    if (tended) work.waitUntil(tended)
+    for (const tended of [store.tend(), alerts?.tend()]) if (tended) work.waitUntil(tended)
   }, TEND_MS).unref()
 
   const fetchApp = async (request: Request, env: HttpBindings) => {

@@ -105,6 +105,7 @@ export function createMemory(keep: Keep): Memory {
     day: () => undefined,
     entered: () => false,
     newUsers: () => newUsers,
+    outbox: () => undefined,
     lastAudit: () => undefined,
     erasedAt: () => undefined,
     time: Date.now,

@@ -153,6 +153,7 @@ export function withFallback(options: FallbackOptions): FallbackStore {
     session: (hash, at) => read(() => store.session(hash, at)),
     user: (id) => read(() => store.user(id)),
     audit: (limit) => read(() => store.audit(limit)),
+    alerts: () => read(() => store.alerts()),
     blockedUsers: (limit) => read(() => store.blockedUsers(limit)),
     listUsers: (query) => read(() => store.listUsers(query)),
     overview: (query) => read(() => store.overview(query)),
@@ -203,8 +204,9 @@ export function withFallback(options: FallbackOptions): FallbackStore {
 type Unsure = { admit: Admit; served: boolean }
 
 /** The entry of such a request. One that was not served must not count, and must not get a lease later. */
-function entryOf({ now, user, event }: Settle, { admit, served }: Unsure): Entry {
+function entryOf({ now, user, event, watch }: Settle, { admit, served }: Unsure): Entry {
   const entry: Entry = { op: 'enter', now, user, event: { ...event, at: admit.now } }
+  if (watch) entry.watch = watch
   return served ? entry : { ...entry, refused: true }
 }
 

@@ -29,6 +29,7 @@ export function applyStep(records: Records, step: Step, eventsKept: number, now:
     else records.plans.delete(name)
   }
   for (const [scope, quota] of Object.entries(step.quotas ?? {})) records.quotas.set(scope, quota)
+  if (step.outbox) records.outbox = step.outbox
   if (step.day) records.days.set(step.day.date, step.day)
   if (step.event) keepEvent(records, step.event, eventsKept)
   if (step.audit) {

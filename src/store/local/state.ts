@@ -7,6 +7,7 @@ import type {
   Event,
   Kind,
   NewUsersDoc,
+  OutboxDoc,
   PastDoc,
   PlanDoc,
   ProfileDoc,
@@ -28,6 +29,8 @@ export type State = {
   /** At most one. */
   settings?: SettingsDoc[]
   quotas: [scope: string, quota: QuotaDoc][]
+  /** At most one. */
+  outbox?: OutboxDoc[]
   days: DayDoc[]
   events: Event[]
   /** Ids of events that must not be entered again, and the times of these events. */
@@ -61,6 +64,7 @@ export type Records = {
   plans: Map<string, PlanDoc>
   settings: SettingsDoc | undefined
   quotas: Map<string, QuotaDoc>
+  outbox: OutboxDoc | undefined
   days: Map<string, DayDoc>
   /** Oldest first. */
   events: Event[]
@@ -84,6 +88,7 @@ export const noRecords = (): Records => ({
   plans: new Map(),
   settings: undefined,
   quotas: new Map(),
+  outbox: undefined,
   days: new Map(),
   events: [],
   entered: new Map(),
@@ -106,6 +111,7 @@ export const viewOf = (records: Records, time: () => number): View => ({
   day: (date) => records.days.get(date),
   entered: (id) => records.entered.has(id),
   newUsers: () => records.newUsers,
+  outbox: () => records.outbox,
   lastAudit: () => records.audit[0],
   erasedAt: (user) => records.erased.get(user),
   time,
@@ -131,6 +137,9 @@ const RESTORE: Record<keyof State, (records: Records, item: unknown) => void> = 
   quotas({ quotas }, item) {
     const [scope, quota] = item as [string, unknown]
     quotas.set(scope, documentOf('quota', quota))
+  },
+  outbox(records, item) {
+    records.outbox = documentOf('outbox', item)
   },
   days({ days }, item) {
     const day = documentOf('day', item)
@@ -162,6 +171,7 @@ export const stateOf = (records: Records): State => ({
   plans: [...records.plans],
   settings: records.settings ? [records.settings] : [],
   quotas: [...records.quotas],
+  outbox: records.outbox ? [records.outbox] : [],
   days: [...records.days.values()],
   events: [...records.events],
   entered: [...records.entered],

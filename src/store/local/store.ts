@@ -21,6 +21,7 @@ import {
   wholeUserOf,
 } from './reads.ts'
 import { noRecords, restoreItem, stateOf, viewOf } from './state.ts'
+import { alertsIn } from '../alerts.ts'
 import { pageAfter, type GrowingList } from '../event-page.ts'
 import type { Store, StoreError } from '../store.ts'
 
@@ -105,7 +106,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     // The journal keeps the time at which the command ran, so that a replay uses the same time.
     const dated = { ...command, now: timeToRun(command.now) }
     const step = apply(dated)
-    if (step.usage || step.audit || step.entered !== undefined)
+    if (step.usage || step.audit || step.outbox || step.entered !== undefined)
       await journal.append(asGranted(dated))
     // The answer may depend on a command that is not in the file yet.
     else if (!('reason' in step.answer)) await journal.written()
@@ -141,6 +142,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     session: (hash, at) => told((records.sessions.get(hash) ?? 0) > at),
     user: (id) => told(wholeUserOf(records, id)),
     audit: (limit) => told(records.audit.slice(0, limit)),
+    alerts: () => told(alertsIn(records.outbox)),
     policy: () => told(policyOf(records)),
     searchLabels: (prefix, limit) => told(usersByLabel(records, prefix, limit)),
     searchIds: (prefix, limit) => told(idsFrom(records, prefix, limit)),

@@ -18,6 +18,7 @@ import {
   erasedKey,
   newUsersKey,
   onceKey,
+  outboxKey,
   planKey,
   profileKey,
   quotaKey,
@@ -117,6 +118,12 @@ export function withMoney<T extends Answer | Failed>(answer: T): T {
     }
     return answer
   }
+  if ('alerts' in answer && typeof answer.alerts === 'object') {
+    for (const alert of Object.values(answer.alerts)) {
+      if (alert.limit !== undefined) alert.limit = Number(alert.limit)
+      if (alert.used !== undefined) alert.used = Number(alert.used)
+    }
+  }
   const standings = [
     ...('limits' in answer && answer.limits ? answer.limits : []),
     ...('total' in answer ? [answer.total, ...Object.values(answer.models)] : []),
@@ -173,6 +180,10 @@ function keysOf(command: Command, plan: string | undefined, isBrief: boolean): s
     case 'logout':
     case 'note':
       return keys
+    case 'raise':
+    case 'take':
+    case 'tried':
+      return [...keys, outboxKey]
     case 'plan':
       return [...keys, settingsKey, planKey(command.name)]
     case 'settings':

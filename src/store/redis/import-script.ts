@@ -9,5 +9,6 @@ export const IMPORT_SCRIPT = assembleScript({
   shapes: read('ledger/shapes'),
   policy: '',
   rules: '',
+  alerts: '',
   batch: read('import'),
 })

@@ -41,6 +41,7 @@ export const modelsKey = (date: string) => `${PREFIX}models:${date}`
 /** The latest refusals of users, and how many requests were refused on a day. */
 export const refusedKey = `${PREFIX}refused`
 export const refusalsKey = (date: string) => `${PREFIX}refusals:${date}`
+export const outboxKey = `${PREFIX}alerts`
 export const newUsersKey = `${PREFIX}new-users`
 export const rowKey = (date: string, model: string) => `${PREFIX}day:${date}:${model}`
 export const onceKey = (id: string) => `${PREFIX}once:${id}`

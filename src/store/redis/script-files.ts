@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { assembleScript } from './script.ts'
 
 /** The files of the script, in order of their layout. */
-export const SCRIPT_FILES = ['shapes', 'policy', 'rules', 'batch'].map((name) =>
+export const SCRIPT_FILES = ['shapes', 'policy', 'rules', 'alerts', 'batch'].map((name) =>
   fileURLToPath(new URL(`ledger/${name}.lua`, import.meta.url)),
 )
 
@@ -13,10 +13,10 @@ const COMMENTS = /^ *--.*\n/gm
 
 /** Reads the files, without their comments, and assembles the script. */
 export function readScript(): string {
-  const [shapes = '', policy = '', rules = '', batch = ''] = SCRIPT_FILES.map((path) =>
+  const [shapes = '', policy = '', rules = '', alerts = '', batch = ''] = SCRIPT_FILES.map((path) =>
     readFileSync(path, 'utf8').replace(COMMENTS, ''),
   )
-  return assembleScript({ shapes, policy, rules, batch })
+  return assembleScript({ shapes, policy, rules, alerts, batch })
 }
 
 /** The script for `createRedisStore`. */

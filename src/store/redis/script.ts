@@ -1,4 +1,4 @@
-/** The ledger script: the constants shared with TypeScript, then four Lua files, as one chunk. */
+/** The ledger script: the constants shared with TypeScript, then five Lua files, as one chunk. */
 import {
   AUDIT_ID_CHARS,
   ENTER_MS,
@@ -14,6 +14,16 @@ import {
   SESSIONS_PER_USER,
   SYNCS_PER_MINUTE,
 } from '../../ledger/commands.ts'
+import {
+  ALERTS_KEPT,
+  ALERTS_TAKEN,
+  CLAIM_MS,
+  ERRORS,
+  EXPIRING_MS,
+  FAULTS,
+  LEVELS,
+  QUIET_MS,
+} from '../../ledger/alerts.ts'
 import { DEFAULT_PLAN, TOTAL } from '../../ledger/plans.ts'
 import { MOST_MONEY } from '../../ledger/money.ts'
 import { LIMITS, MOST_LIMITS, NOTHING } from '../../ledger/policy.ts'
@@ -87,6 +97,12 @@ const CONSTANTS: Record<string, unknown> = {
   UNLIMITED,
   AUDIT_KEPT,
   REFUSED_KEPT,
+  ALERTS_KEPT,
+  ALERTS_TAKEN,
+  CLAIM_MS,
+  EXPIRING_MS,
+  // A text is inlined: as tables, these would pass the 60 locals of enclosing functions that a Lua function can use.
+  ALERT_TERMS: JSON.stringify({ LEVELS, ERRORS, FAULTS, QUIET_MS }),
   REFUSAL_CODES: { ...REFUSAL_CODES, ...KEY_CODES },
   UNUSED_MODEL,
   AUDIT_ID_CHARS,
@@ -98,7 +114,13 @@ const CONSTANTS: Record<string, unknown> = {
 }
 
 /** The texts of the files in src/store/redis/ledger/. */
-export type ScriptParts = { shapes: string; policy: string; rules: string; batch: string }
+export type ScriptParts = {
+  shapes: string
+  policy: string
+  rules: string
+  alerts: string
+  batch: string
+}
 
 /**
  * The files as one chunk, after all constants. Each file is a function inside the function of the file before it, and
@@ -106,7 +128,7 @@ export type ScriptParts = { shapes: string; policy: string; rules: string; batch
  * directly, and searches for those of the same function when it creates a closure.
  */
 export function layOut(
-  { shapes, policy, rules, batch }: ScriptParts,
+  { shapes, policy, rules, alerts, batch }: ScriptParts,
   constants = CONSTANTS,
 ): string {
   const header = Object.entries(constants).map(
@@ -121,9 +143,11 @@ export function layOut(
     policy,
     'local function with_rules()\n',
     rules,
+    'local function with_alerts()\n',
+    alerts,
     'local function run_batch()\n',
     batch,
-    'end\nreturn run_batch()\nend\nreturn with_rules()\nend\nreturn with_policy()\nend\nreturn with_shapes()\n',
+    'end\nreturn run_batch()\nend\nreturn with_alerts()\nend\nreturn with_rules()\nend\nreturn with_policy()\nend\nreturn with_shapes()\n',
   ].join('')
 }
 

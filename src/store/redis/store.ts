@@ -18,6 +18,7 @@ import { documentReader, userIn, userKeys, usersIn } from './documents.ts'
 import { tryWrites } from './probe.ts'
 import {
   PREFIX,
+  outboxKey,
   pastKey,
   profileKey,
   quotaKey,
@@ -27,6 +28,7 @@ import {
 } from './keys.ts'
 import { policyReader } from './policy.ts'
 import { readLatest, readPage } from './user-index.ts'
+import { alertsIn } from '../alerts.ts'
 import { pageAfter, type GrowingList } from '../event-page.ts'
 import { IDS_LOOKED_AT, StoreError, answerOf, type Failed, type Store } from '../store.ts'
 
@@ -101,6 +103,10 @@ export function createRedisStore(options: RedisOptions): Store {
       return user && { ...user, past: past ?? newPast(id) }
     },
     audit: (limit) => readList<Audit>(`${PREFIX}audit`, limit),
+    async alerts() {
+      const docs = await documents.read(new Map([[outboxKey, 'outbox']]))
+      return alertsIn(docs.get(outboxKey))
+    },
     policy: policy.read,
     async searchLabels(prefix, limit) {
       const members = await list(() =>

@@ -11,7 +11,7 @@ local usages, pasts, profiles, quotas, days, names, rows
 local plans, settings, labels
 local events, blocks, sessions
 local index, models, ended, sweep_at, cleared, cleared_rows, new_users
-local turned_down, refusals
+local turned_down, refusals, outbox
 
 local function start_over()
   docs, once, erased = {}, {}, {}
@@ -20,7 +20,7 @@ local function start_over()
   plans, settings, labels = {}, nil, {}
   changed_audit, new_users = nil, nil
   index, models, ended, sweep_at, cleared, cleared_rows = {}, {}, {}, nil, nil, {}
-  turned_down, refusals = {}, {}
+  turned_down, refusals, outbox = {}, {}, nil
 end
 
 -- A user's place in the two orders. Both are in one index, in separate ranges of scores: the lower
@@ -158,6 +158,10 @@ local function run(text)
     relabel('profile', user, before and before.words, step.profile.words)
     docs[user_key('profile', user)] = step.profile
     profiles[user] = { doc = step.profile, at = at }
+  end
+  if step.outbox then
+    outbox = step.outbox
+    docs[PREFIX .. 'alerts'] = outbox
   end
   if step.settings then
     settings = step.settings
@@ -372,6 +376,8 @@ end
 for id, doc in pairs(pasts) do
   redis.call('SET', user_key('past', id), cjson.encode(doc), 'EX', USER_SECONDS)
 end
+
+if outbox then redis.call('SET', PREFIX .. 'alerts', cjson.encode(outbox), 'EX', USER_SECONDS) end
 
 if next(profiles) then
   local BASE = { v = 1, id = 1, blocks = 1 }

@@ -557,6 +557,23 @@ local function admitted(command, policy, at, groups, maximum)
   }
 end
 
+-- What leases hold in one span of a window. `model` is nil for all.
+local function reserved_in(leases, model, window, start)
+  local held = copy(NOTHING)
+  for _, lease in pairs(leases) do
+    local same_span = lease.windows[window] and start_of(window, lease.at) == start
+    if same_span and (not model or lease.model == model) then add(held, lease.reserved) end
+  end
+  return held
+end
+
+-- The functions of alerts.lua, which are made when a command first needs them.
+local make_alerts, made_alerts
+local function alerts()
+  made_alerts = made_alerts or make_alerts()
+  return made_alerts
+end
+
 local function running_at(leases, at)
   return size(filter(leases, function(lease) return not is_past(lease, at) end))
 end
@@ -685,9 +702,11 @@ local function admit(command, now)
     windows = counted_in(groups),
     maximum = maximum,
     unverified = command.unverified and 1,
+    watched = command.watch,
   }
   local quotas = quotas_at(lease, at)
   charge_all(quotas, lease)
+  if command.watch then alerts().hold(quotas, lease) end
   charge_user(usage, lease)
   usage.seen = at
   set_today(usage, model, open(usage.models[model].row, reserved))
@@ -708,7 +727,7 @@ local function admit(command, now)
   local limited_until = last_end(groups, at)
   usage.limitedUntil = limited_until > end_of('day', at) and limited_until or nil
   local answer = admitted(command, policy, at, with_reserved(groups, lease), maximum)
-  return {
+  local step = {
     usage = indexed(usage),
     past = account.past,
     quotas = quotas,
@@ -716,6 +735,7 @@ local function admit(command, now)
     refusals = command.refusals,
     answer = answer,
   }
+  return command.watch and alerts().watch_key(step, command, profile) or step
 end
 
 -- What each key was charged this month, with a request added. Changes the usage.
@@ -728,7 +748,8 @@ local function charge_key(usage, key, at, by)
   add(kept[key], by)
 end
 
-local function close(account, lease, event, quotas)
+local function close(account, lease, command, quotas)
+  local event = command.event
   local usage, model, at = account.usage, lease.model, lease.at
   event.at, event.user, event.model, event.reserved = at, usage.id, model, lease.reserved.tokens
   if event.cost or lease.reserved.usd + 0 > 0 then event.reservedCost = lease.reserved.usd end
@@ -748,6 +769,7 @@ local function close(account, lease, event, quotas)
 
   local charged = charged_by(event)
   correct_all(quotas, lease, charged)
+  if lease.watched then alerts().release(quotas, lease) end
   -- Of a user's requests, the failed ones count too.
   charged.requests = 1
   correct_user(usage, lease, charged)
@@ -755,7 +777,7 @@ local function close(account, lease, event, quotas)
   usage.seen = usage.at
   if event.key then charge_key(usage, event.key, at, charged) end
   day_row = end_day(day, day_row, event, first, usage.at)
-  return {
+  local step = {
     usage = indexed(usage),
     past = account.past,
     quotas = quotas,
@@ -764,6 +786,7 @@ local function close(account, lease, event, quotas)
     event = event,
     answer = { applied = true },
   }
+  return command.watch and alerts().watch(step, command.watch) or step
 end
 
 local function enter(command, now)
@@ -776,7 +799,7 @@ local function enter(command, now)
   local account = advance(load_user('usage', user) or new_usage(user, at), at)
   local held = account.usage.leases[event.id]
   if held then
-    return with(close(account, held, event, quotas_at(held, now)), 'entered', event.id)
+    return with(close(account, held, command, quotas_at(held, now)), 'entered', event.id)
   end
   if command.refused then return { answer = { applied = false }, entered = event.id } end
 
@@ -794,7 +817,7 @@ local function enter(command, now)
   charge_all(quotas, lease)
   charge_user(account.usage, lease)
   set_row(account, date, model, open(row or {}, reserved))
-  return with(close(account, lease, event, quotas), 'entered', event.id)
+  return with(close(account, lease, command, quotas), 'entered', event.id)
 end
 
 -- Whether the user's document is from after the admission, or from before it.
@@ -811,7 +834,7 @@ local function settle(command, now)
   local account = advance(usage, now)
   local lease = account.usage.leases[event.id]
   if not lease then return { answer = { applied = false } } end
-  return close(account, lease, event, quotas_at(lease, now))
+  return close(account, lease, command, quotas_at(lease, now))
 end
 
 local REDUCE = { admit = admit, settle = settle, enter = enter }
@@ -846,7 +869,26 @@ local function add_rare_commands()
     if block then
       audit.reason, audit['until'] = block.reason, block['until']
     end
-    return { profile = profile, block = command, audit = audit, answer = { ok = true } }
+    local step = { profile = profile, block = command, audit = audit, answer = { ok = true } }
+    if not block or not command.alert then return step end
+    local alert = {
+      id = command.alert,
+      type = 'user.blocked',
+      at = at,
+      user = user,
+      label = alerts().label_of(user),
+      model = model,
+      ['until'] = block['until'],
+      by = command.by,
+    }
+    return alerts().add(step, alert, at)
+  end
+
+  local function raise(command, at)
+    local alert, step = copy(command.alert), { answer = { ok = true } }
+    alert.at = at
+    if alert.type == 'test' then step.audit = audit_of(command, at, 'test alert') end
+    return alerts().add(step, alert, at)
   end
 
   -- A record with some fields set and others removed.
@@ -948,16 +990,6 @@ local function add_rare_commands()
     return { settings = settings, audit = audit, answer = { ok = true, settings = settings } }
   end
 
-  -- What leases hold in one span of a window. `model` is nil for all.
-  local function reserved_in(leases, model, window, start)
-    local held = copy(NOTHING)
-    for _, lease in pairs(leases) do
-      local same_span = lease.windows[window] and start_of(window, lease.at) == start
-      if same_span and (not model or lease.model == model) then add(held, lease.reserved) end
-    end
-    return held
-  end
-
   -- What a user's requests of a model reserve that have not ended: by window.
   local function reserved_of(usage, model)
     local held = {}
@@ -995,6 +1027,13 @@ local function add_rare_commands()
     local windows = only_leases(usage.windows, usage.leases, nil, window)
     usage = with(usage, 'windows', windows)
     usage.models = models
+    -- What is used again can be told again.
+    if usage.alerted then
+      usage.alerted = filter(
+        usage.alerted,
+        function(_, name) return window and string.match(name, '%S+$') ~= window end
+      )
+    end
     return { usage = usage, past = account.past, audit = audit, answer = { ok = true } }
   end
 
@@ -1064,11 +1103,12 @@ local function add_rare_commands()
   end
 
   local function erase(command, at)
-    return {
+    local step = {
       erased = at,
       audit = audit_of(command, at, 'erase', command.user),
       answer = { ok = true },
     }
+    return alerts().without_user(step, command.user, at)
   end
 
   local function session(command, at)
@@ -1107,6 +1147,7 @@ local function add_rare_commands()
   REDUCE.login, REDUCE.logout, REDUCE.note = session, session, note
   REDUCE.profile, REDUCE.key, REDUCE.reset = set_profile, set_key, reset
   REDUCE.plan, REDUCE.settings = set_plan, set_settings
+  REDUCE.raise, REDUCE.take, REDUCE.tried = raise, alerts().take, alerts().tried
 end
 
 local function reduce(command, at)
