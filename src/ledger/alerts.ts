@@ -63,7 +63,7 @@ export const FAULTS: Record<string, 1> = { 401: 1, 402: 1, 403: 1, 408: 1, 429: 
 type Quotas = Record<string, QuotaDoc>
 type New = Omit<Alert, 'state' | 'attempts' | 'due'>
 
-export const newOutbox = (): OutboxDoc => ({ v: VERSIONS.outbox, alerts: {} })
+const newOutbox = (): OutboxDoc => ({ v: VERSIONS.outbox, alerts: {} })
 
 /** A lease as it is held in the counters of everyone. What is not given back leaves with the day. */
 const ofDay = (lease: Lease): Lease => ({ ...lease, windows: { day: 1 } })

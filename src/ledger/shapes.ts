@@ -242,7 +242,7 @@ export const ALERT_TYPES = [
   'store.recovered',
   'test',
 ] as const
-export type AlertType = (typeof ALERT_TYPES)[number]
+type AlertType = (typeof ALERT_TYPES)[number]
 
 /** What an alert tells, by its type. Amounts are those of the unit. */
 export type AlertFacts = {

@@ -125,6 +125,18 @@ describe.each(KINDS)('on %s', (kind) => {
     120_000,
   )
 
+  test('alerts cost no command where nothing is told', async () => {
+    const gateway = await world.gateway(kind, {
+      ...GLOBAL,
+      ...{ ALERT_WEBHOOK_URL: 'http://127.0.0.1:9/', ALERT_FORMAT: 'slack' },
+    })
+    await eventOf(world.store, await ask(gateway, 'a-warm-up'))
+    const bills = await alone(gateway, 12, () => 'somebody')
+    tell(`${kind}, with alerts, the same user`, bills)
+    const totals = bills.slice(1).map(({ total }) => total)
+    expect(totals.sort((a, b) => a - b).slice(0, -1)).toEqual(Array(10).fill(9))
+  })
+
   test('there is one round trip before upstream is called, and one after the last byte', async () => {
     const gateway = await world.gateway(kind, GLOBAL)
     await eventOf(world.store, await ask(gateway, 'a-warm-up'))
