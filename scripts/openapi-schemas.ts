@@ -19,6 +19,7 @@ import { USER_ID, userQuery } from '../src/routes/user-query.ts'
 import type { StoreHealth } from '../src/store/fallback/store.ts'
 import type { HistoryRow, HistoryStats } from '../src/reports/history.ts'
 import type { RefusalLine, refusedReport } from '../src/reports/refusals.ts'
+import type { TagStats } from '../src/reports/tags.ts'
 import type { daysReport, modelStats, syncReport, userReport } from '../src/reports/usage.ts'
 
 type Schema = z.core.$ZodType
@@ -290,13 +291,15 @@ sayOf(userQuery, {
   limit: 'How many users.',
   cursor: 'The `nextCursor` of an answer of the same `sort`.',
   q: 'The id of a user; only this user is returned.',
+  tag: 'Only events with this tag, among the latest 1,000.',
 })
 sayOf(exportQuery, {
   kind: 'What to export. Users are exported with today’s counts, the least recently active first.',
   from: 'The first day in UTC. Without it, the first day that is kept.',
   to: 'The last day in UTC. Without it, today.',
   group:
-    'Makes an invoice: sums of the days, of `kind=users` by user, by user and day or by user and model, of `kind=days` by day or by model.',
+    'Makes an invoice: sums of the days, of `kind=users` by user, by user and day or by user and model, of `kind=days` by day, by model or by tag.',
+  tag: 'Only events with this tag.',
   format: 'Columns for a spreadsheet, or a JSON object a line.',
 })
 
@@ -381,6 +384,7 @@ const event: z.ZodMiniType<Event> = z.object({
   id: say(z.uuid(), 'The `x-weir-id` of the answer.'),
   at: time(),
   user: userId(),
+  tag: say(z.optional(z.string()), 'The `x-weir-tag` of the request.'),
   session: z.optional(z.string()),
   key: z.optional(
     say(z.string(), 'The key by which the user was known: its own id, without that of the user.'),
@@ -480,6 +484,15 @@ const refusalCount: z.ZodMiniType<RefusalLine> = z.object({
   count: count(),
 })
 
+const tagStat: z.ZodMiniType<TagStats> = z.object({
+  tag: z.string(),
+  requestsDay: count(),
+  tokensUsedDay: count(),
+  costUsd: amount('Dollars, of models with a price.'),
+  totalRequests: count(),
+  totalTokensUsed: count(),
+  totalCostUsd: amount(),
+})
 export const usageAnswer = named(
   'Usage',
   z.object({
@@ -492,6 +505,10 @@ export const usageAnswer = named(
         z.object({ tokens: count(), requests: count(), usd: amount('Dollars.') }),
       ),
       'Today’s use of `GLOBAL_LIMITS` by model, and `*` for all, including the reservations of running requests.',
+    ),
+    tags: say(
+      z.array(named('TagStats', tagStat)),
+      'What requests with each `x-weir-tag` used and cost, over the same days.',
     ),
     events: say(z.array(named('Event', event)), 'The newest first.'),
     audit: say(z.array(named('Audit', audit)), 'Actions of admins, the newest first.'),

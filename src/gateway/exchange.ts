@@ -9,6 +9,7 @@ import { StoreError } from '../store/store.ts'
 import { createMeter } from '../metering/meter.ts'
 import { underMaximum, type ProxyRequest } from './body.ts'
 import type { Gate } from './gate.ts'
+import type { Incoming } from './incoming.ts'
 import { frameOf, headersDown } from './headers.ts'
 import { limitHeaders } from './limit-headers.ts'
 import type { Relay } from './relay.ts'
@@ -16,17 +17,6 @@ import { createSpendReader } from './spend.ts'
 import { settlement, type Seen, type Settlement } from './settlement.ts'
 import { callUpstream } from './upstream.ts'
 import type { Calls } from './calls.ts'
-
-/** A request, in the gateway's terms. */
-export type Incoming = {
-  /** The id of the request, of its lease and of its event. */
-  id: string
-  request: Request
-  /** We read the answer ourselves, to make another of it. */
-  isForUs: boolean
-  /** Keeps the instance alive until a promise has ended. */
-  waitUntil(work: Promise<unknown>): void
-}
 
 export type Parts = { deps: Deps; store: FallbackStore; gate: Gate; relay: Relay; calls: Calls }
 

@@ -10,6 +10,7 @@ import { chargeOf, type Ending } from '../metering/outcome.ts'
 import type { Reservation } from '../metering/reservation.ts'
 import type { FallbackStore } from '../store/fallback/store.ts'
 import type { ProxyRequest } from './body.ts'
+import type { Incoming } from './incoming.ts'
 
 /** How far an exchange came; `ttfbMs` is the time to the first byte. */
 export type Seen = Pick<Ending, 'status' | 'metered' | 'ended' | 'cut'> & {
@@ -29,7 +30,7 @@ export type Settlement = {
 
 /** Builds the settlement of one request. */
 export function settlement(
-  { id, waitUntil }: { id: string; waitUntil(work: Promise<unknown>): void },
+  { id, tag, waitUntil }: Pick<Incoming, 'id' | 'tag' | 'waitUntil'>,
   { deps, store }: { deps: Deps; store: FallbackStore },
   caller: Caller,
   request: ProxyRequest,
@@ -60,6 +61,7 @@ export function settlement(
       ...(cost !== undefined && { cost: digitsOf(cost) }),
       totalMs: Math.max(0, deps.now() - started),
     }
+    if (tag !== undefined) event.tag = tag
     if (caller.session !== undefined) event.session = caller.session
     if (caller.key) event.key = caller.key.id
     if (ttfbMs !== undefined) event.ttfbMs = Math.round(ttfbMs)

@@ -57,6 +57,10 @@ export const SESSIONS_PER_USER = 64
  */
 export const MAX_TOKENS = 1_000_000_000
 
+/** So many different tags are counted in a day. The requests of further ones are counted together. */
+export const TAGS_PER_DAY = 50
+export const OTHER_TAG = 'other'
+
 /** A user may have this many keys. */
 export const KEYS_PER_USER = 20
 

@@ -313,6 +313,9 @@ export type DayRow = {
   at: number
 }
 
+/** A day of everyone together with one tag, which callers give their requests: what a feature costs. */
+export type TagRow = { requests: number; charged: number; cost: number }
+
 /** One day of everyone together. */
 export type DayDoc = {
   v: number
@@ -323,6 +326,8 @@ export type DayDoc = {
   models: Record<string, DayRow>
   /** Answered requests that `clear` removed from the day. The quotas still count them. */
   forgotten: number
+  /** By tag; further ones than `TAGS_PER_DAY` are `OTHER_TAG`. Absent without any. */
+  tags?: Record<string, TagRow>
 }
 
 /** How a request ended. A request that never settles is `lost`, and has no event. */
@@ -337,6 +342,8 @@ export type Event = {
   session?: string
   /** The key by which the user was known. */
   key?: string
+  /** What the caller says that the request is for. */
+  tag?: string
   route: string
   model: string
   outcome: Outcome
@@ -488,6 +495,10 @@ const alert: Shape = {
   },
 }
 
+const tagRows: Shape = {
+  each: { fields: { requests: 'number', charged: 'number', cost: 'money' } },
+}
+
 const limitRows: Shape = { each: { each: 'number' } }
 const names: Shape = { each: 'number' }
 const key: Shape = {
@@ -601,6 +612,8 @@ export const SHAPES = {
   /** The models of the current day, and the row of one of them. */
   models: { fields: { v: 'number', models: { each: 'number' } } },
   row: { fields: { v: 'number', ...dayRow.fields } },
+  /** The tags of the current day. */
+  tags: { fields: { v: 'number', tags: tagRows } },
   day: {
     fields: {
       v: 'number',
@@ -609,6 +622,7 @@ export const SHAPES = {
       sessions: 'number',
       models: { each: dayRow },
       forgotten: 'number',
+      tags: { optional: tagRows },
     },
   },
 } as const satisfies Record<string, Shape>
@@ -629,6 +643,7 @@ export const VERSIONS: Record<Kind, number> = {
   newUsers: 2,
   models: 2,
   row: 2,
+  tags: 2,
   day: 2,
 }
 
@@ -648,6 +663,7 @@ export type Documents = {
   newUsers: NewUsersDoc
   models: { v: number; models: Record<string, 1> }
   row: DayRow
+  tags: { v: number; tags: Record<string, TagRow> }
   day: DayDoc
 }
 

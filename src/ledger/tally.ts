@@ -1,4 +1,5 @@
 /** The arithmetic of counters and rows: charges a reservation, and replaces it by the charge of the ended request. */
+import { OTHER_TAG, TAGS_PER_DAY } from './commands.ts'
 import { hasAnswers, newDayRow, newRow } from './documents.ts'
 import {
   UNITS,
@@ -9,6 +10,7 @@ import {
   type Event,
   type Lease,
   type Row,
+  type TagRow,
   type Unit,
   type UsageDoc,
   type Windows,
@@ -155,6 +157,7 @@ export function endDay(day: DayDoc, event: Event, first: First, at: number): Day
   const isCounted = known !== undefined || event.outcome !== 'failed'
   return {
     ...day,
+    ...(event.tag !== undefined && { tags: withTag(day.tags ?? {}, event.tag, event) }),
     total: endDayRow(day.total, event, first.user, at),
     sessions: day.sessions + (first.session ? 1 : 0),
     models: isCounted
@@ -162,3 +165,18 @@ export function endDay(day: DayDoc, event: Event, first: First, at: number): Day
       : day.models,
   }
 }
+
+/** The tags of a day with an ended request. */
+function withTag(tags: Record<string, TagRow>, tag: string, event: Event): Record<string, TagRow> {
+  const name = own(tags, tag) || countTags(tags) < TAGS_PER_DAY ? tag : OTHER_TAG
+  const { requests, charged, cost } = own(tags, name) ?? { requests: 0, charged: 0, cost: 0 }
+  const row = {
+    requests: requests + 1,
+    charged: charged + event.charged,
+    cost: cost + nanoOf(event.cost),
+  }
+  return { ...tags, [name]: row }
+}
+
+const countTags = (tags: Record<string, TagRow>): number =>
+  Object.keys(tags).filter((tag) => tag !== OTHER_TAG).length

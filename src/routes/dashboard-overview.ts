@@ -6,6 +6,7 @@ import { own } from '../ledger/shapes.ts'
 import { dateOf, datesTo } from '../ledger/windows.ts'
 import { blocksOf, pastDays, today, userLine } from '../reports/dashboard.ts'
 import { codesOf } from '../reports/refusals.ts'
+import { tagStats } from '../reports/tags.ts'
 import { inOrder } from '../reports/usage.ts'
 import { formatCursor, parseCursor } from '../store/cursor.ts'
 import { auditFor } from '../http/admin.ts'
@@ -62,6 +63,7 @@ export const overviewHandler =
     }
     if (part) return refreshed(c, live, () => overviewPage({ ...frame, live }))
     const more = {
+      tags: tagStats(days, at),
       history: pastDays(days, dates, { prices }),
       blocks: blocked.flatMap((profile) => blocksOf(profile, at)),
       cut: blocked.length >= BLOCKED,

@@ -4,12 +4,13 @@ import { limitsOfUser } from '../ledger/plans.ts'
 import { mapValues } from '../ledger/documents.ts'
 import { ALL_MODELS, own } from '../ledger/shapes.ts'
 import { labelOf } from '../ledger/labels.ts'
-import { nanoFrom } from '../ledger/money.ts'
+import { nanoFrom, usdOf } from '../ledger/money.ts'
 import { datesTo } from '../ledger/windows.ts'
 import type { Cursor, EventCursor, EventPage, Store, User } from '../store/store.ts'
 import { costOfDay, recordedCost, usdDigits, withUsd, type Cost } from '../reports/costs.ts'
 import type { Cell } from '../reports/csv.ts'
 import { INVOICE, invoiceLines, itemsOfDays, itemsOfUser, type Group } from '../reports/invoice.ts'
+import { TAG_COLUMNS, tagLines } from '../reports/tags.ts'
 import { inOrder, lastActiveOf, userReport } from '../reports/usage.ts'
 import type { Asked } from './export-range.ts'
 
@@ -129,6 +130,9 @@ const days = (dates: string[] | undefined): ExportFile => ({
     })
     const objects = costed.map(({ day, costs }) => ({
       ...day,
+      ...(day.tags && {
+        tags: mapValues(day.tags, ({ cost, ...row }) => ({ ...row, costUsd: usdOf(cost) })),
+      }),
       total: withUsd(day.total, own(costs, ALL_MODELS)),
       models: mapValues(day.models, (row, model) => withUsd(row, own(costs, model))),
     }))
@@ -150,12 +154,13 @@ const days = (dates: string[] | undefined): ExportFile => ({
 const daysOf = async (store: Readable, dates: string[]) =>
   (await store.days(dates)).sort((a, b) => (a.date < b.date ? -1 : 1))
 
-const events = (dates: string[] | undefined): ExportFile => ({
+const events = (dates: string[] | undefined, tag: string | undefined): ExportFile => ({
   columns: [
     'id',
     'at',
     'user',
     'session',
+    'tag',
     'route',
     'model',
     'outcome',
@@ -181,6 +186,7 @@ const events = (dates: string[] | undefined): ExportFile => ({
     do {
       const { events: all, next }: EventPage = await store.eventPage(EVENTS_AT_ONCE, from)
       const page = all
+        .filter((event) => tag === undefined || event.tag === tag)
         .map((event) => ({ event, time: time(event.at) }))
         .filter(({ time }) => !asked || (time !== null && asked.has(time.slice(0, 10))))
       yield {
@@ -227,9 +233,19 @@ const sums = (dates: string[], group: Group): ExportFile => ({
   },
 })
 
+/** What each tag used on some days. */
+const byTag = (dates: string[]): ExportFile => ({
+  columns: TAG_COLUMNS,
+  async *pages(store) {
+    const rows = tagLines(await daysOf(store, dates))
+    yield { objects: rows, rows }
+  },
+})
+
 /** The file that is asked for. */
-export function fileOf({ kind, group, dates }: Asked): ExportFile {
+export function fileOf({ kind, group, tag, dates }: Asked): ExportFile {
+  if (group === 'tag') return byTag(dates ?? [])
   if (group && dates) return kind === 'users' ? bills(dates, group) : sums(dates, group)
   if (kind === 'users') return usersToday
-  return kind === 'days' ? days(dates) : events(dates)
+  return kind === 'days' ? days(dates) : events(dates, tag)
 }

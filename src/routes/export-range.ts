@@ -5,7 +5,9 @@ import { datesTo } from '../ledger/windows.ts'
 import { exportQuery, type ExportQuery } from './export-schemas.ts'
 
 /** An export that can be made. `dates` are its days, the oldest first; undefined for all that is kept. */
-export type Asked = Pick<ExportQuery, 'kind' | 'format' | 'group'> & { dates: string[] | undefined }
+export type Asked = Pick<ExportQuery, 'kind' | 'format' | 'group' | 'tag'> & {
+  dates: string[] | undefined
+}
 
 const DAY = 'a day in UTC, as in 2026-11-01'
 
@@ -13,7 +15,8 @@ const DAY = 'a day in UTC, as in 2026-11-01'
 const RIGHT: Record<string, string> = {
   from: `\`from\` must be ${DAY}.`,
   to: `\`to\` must be ${DAY}.`,
-  group: '`group` must be user, day or model.',
+  group: '`group` must be user, day, model or tag.',
+  tag: '`tag` must be a tag, as in x-weir-tag.',
 }
 
 const wrong = (message: string, param: string) =>
@@ -28,15 +31,24 @@ export function askedOf(query: object, { retention }: Readonly<Config>, at: numb
       RIGHT[param] ?? '`kind` must be users, days or events, and `format` csv or ndjson.'
     throw wrong(message, param)
   }
-  const { kind, format, group, ...range } = parsed.data
+  const { kind, format, group, tag, ...range } = parsed.data
+  if (tag !== undefined && kind !== 'events') {
+    throw wrong('`tag` is for kind=events; kind=days with group=tag has all tags.', 'tag')
+  }
   if (kind === 'events' && group) {
     throw wrong('`group` is for kind=users and kind=days; events are told one by one.', 'group')
   }
   if (kind === 'days' && group === 'user') {
-    throw wrong('`group` must be day or model for kind=days; kind=users has the users.', 'group')
+    throw wrong(
+      '`group` must be day, model or tag for kind=days; kind=users has the users.',
+      'group',
+    )
+  }
+  if (kind === 'users' && group === 'tag') {
+    throw wrong('`group=tag` is for kind=days: tags are counted for all users together.', 'group')
   }
   const param = range.from === undefined ? 'to' : 'from'
-  if (range[param] === undefined && !group) return { kind, format, group, dates: undefined }
+  if (range[param] === undefined && !group) return { kind, format, group, tag, dates: undefined }
   if (kind === 'users' && !group) {
     throw wrong(
       `\`${param}\` needs \`group\`: without it, kind=users is what each user used today; send group=user, day or model too.`,
@@ -47,7 +59,7 @@ export function askedOf(query: object, { retention }: Readonly<Config>, at: numb
     kind === 'users'
       ? [retention.userDays + 1, 'USER_RETENTION_DAYS']
       : [retention.historyDays, 'HISTORY_RETENTION_DAYS']
-  return { kind, format, group, dates: datesIn(range, datesTo(at, days).reverse(), variable) }
+  return { kind, format, group, tag, dates: datesIn(range, datesTo(at, days).reverse(), variable) }
 }
 
 /** The kept days of a range. Throws `invalid_request` if some days of it are no longer kept. */

@@ -30,7 +30,7 @@ async function* textsOf(
 }
 
 /**
- * Builds the handler: `?kind=users|days|events&format=csv|ndjson&from&to&group=user|day|model`. Users are sorted by last
+ * Builds the handler: `?kind=users|days|events&format=csv|ndjson&from&to&group=user|day|model|tag&tag`. Users are sorted by last
  * activity, the oldest first: a user who is active during the export may appear twice, but none is missing. In an
  * invoice, which is what `group` makes, none appears twice. If the store fails during the export, the file breaks off.
  */

@@ -4,10 +4,12 @@ import type { AppContext, AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { parseForUpstream, rawText, readProxyRequest, type Json } from '../gateway/body.ts'
 import { createCalls } from '../gateway/calls.ts'
-import { exchange, type Incoming, type Parts } from '../gateway/exchange.ts'
+import { exchange, type Parts } from '../gateway/exchange.ts'
+import type { Incoming } from '../gateway/incoming.ts'
 import { createGate } from '../gateway/gate.ts'
 import { createRefusalCounter } from '../gateway/refusal-counts.ts'
 import { createRelay } from '../gateway/relay.ts'
+import { tagOf } from '../gateway/tag.ts'
 import { notConfigured } from '../gateway/upstream.ts'
 import type { Bodies } from '../http/bodies.ts'
 import { methodNotAllowed } from '../http/methods.ts'
@@ -25,6 +27,7 @@ const incoming = (c: AppContext, isForUs: boolean): Incoming => ({
   id: c.var.id,
   request: c.req.raw,
   isForUs,
+  tag: tagOf(c.req.header('x-weir-tag')),
   waitUntil: (work) => c.executionCtx.waitUntil(work),
 })
 

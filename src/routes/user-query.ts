@@ -1,5 +1,6 @@
-/** The users that a request asks for: `?sort&limit&cursor&q`. */
+/** The users that a request asks for: `?sort&limit&cursor&q&tag`. */
 import * as z from 'zod/mini'
+import { TAG } from '../gateway/tag.ts'
 import { ApiError } from '../errors.ts'
 import { parseCursor } from '../store/cursor.ts'
 import type { Cursor } from '../store/store.ts'
@@ -14,6 +15,7 @@ export const userQuery = z.object({
   limit: z._default(z.coerce.number().check(z.int(), z.minimum(1), z.maximum(MOST_USERS)), USERS),
   cursor: z.optional(z.string()),
   q: z.optional(z.string().check(z.regex(USER_ID))),
+  tag: z.optional(z.string().check(z.regex(TAG))),
 })
 
 export type AskedUsers = {
@@ -22,6 +24,8 @@ export type AskedUsers = {
   from: Cursor | undefined
   /** The id of a single user. */
   q?: string | undefined
+  /** Of the events. */
+  tag?: string | undefined
 }
 
 /** Reads the query of a URL. Throws `invalid_request`. */
@@ -30,11 +34,11 @@ export function readUserQuery(query: Record<string, string>): AskedUsers {
   const from = data?.cursor === undefined ? undefined : parseCursor(data.cursor)
   const fits = from ? 'offset' in from === (data?.sort === 'tokens') : data?.cursor === undefined
   if (success && fits) {
-    const { sort, limit, q } = data
-    return { sort, limit, from, q }
+    const { sort, limit, q, tag } = data
+    return { sort, limit, from, q, tag }
   }
   throw new ApiError(
     'invalid_request',
-    `\`sort\` must be lastActive or tokens, \`limit\` 1 to ${MOST_USERS}, \`cursor\` a nextCursor of the same sort, and \`q\` a user id.`,
+    `\`sort\` must be lastActive or tokens, \`limit\` 1 to ${MOST_USERS}, \`cursor\` a nextCursor of the same sort, \`q\` a user id, and \`tag\` a tag, as in x-weir-tag.`,
   )
 }

@@ -4,6 +4,7 @@ import type { Event } from '../ledger/shapes.ts'
 import type { StoreHealth } from '../store/fallback/store.ts'
 import type { PastDays, Today } from '../reports/dashboard.ts'
 import { evictionWarning } from '../reports/eviction.ts'
+import type { TagStats } from '../reports/tags.ts'
 import { awayText, exact } from './format.ts'
 import { FirstCall } from './home.tsx'
 import { adminCards, type AdminActions } from './overview-admin.tsx'
@@ -13,6 +14,7 @@ import { usersCard, type UserList } from './overview-users.tsx'
 import { Page, type Frame } from './page.tsx'
 import { Card, Notice } from './parts.tsx'
 import { requests } from './requests.tsx'
+import { tagsCard } from './tags.tsx'
 
 /** The data that a refresh updates. It is plain data, because the ETag of a refresh is made of it. */
 export type Live = UserList & { health: StoreHealth; today: Today; events: Event[] }
@@ -20,6 +22,7 @@ export type Live = UserList & { health: StoreHealth; today: Today; events: Event
 /** What only a whole page shows. */
 export type More = AdminActions & {
   history: PastDays
+  tags: TagStats[]
   origin: string
   tokens: TokenNotes
 }
@@ -61,6 +64,7 @@ export function overviewPage({ live, more, ...frame }: Frame & { live: Live; mor
           {requests(live.events, now)}
         </Card>
       </div>
+      {more && tagsCard(more.tags, more.history.days.length)}
       {more && adminCards(more, now)}
     </Page>
   )

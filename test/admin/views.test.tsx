@@ -179,6 +179,7 @@ function pages(views: Views, name: string): string[] {
   }
   const more = {
     history: pastDays(days, [dateOf(NOW)], terms),
+    tags: [],
     blocks: blocksOf(user.profile, NOW),
     cut: false,
     audit: [

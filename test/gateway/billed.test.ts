@@ -15,10 +15,15 @@ const METRICS_KEY = 'key-of-the-prometheus-of-the-tests'
 const GLOBAL = { GLOBAL_LIMITS: '{"total":{"tokensPerDay":1000000000,"requestsPerDay":1000000}}' }
 const FEW_AND_MANY = [10, 100_000]
 
-async function ask(gateway: Gateway, user: string, model = MODEL): Promise<string | null> {
+async function ask(
+  gateway: Gateway,
+  user: string,
+  model = MODEL,
+  more: Record<string, string> = {},
+): Promise<string | null> {
   const response = await fetch(`${gateway.url}/api/groq`, {
     method: 'POST',
-    headers: { 'x-user-token': `token-of-${user}` },
+    headers: { 'x-user-token': `token-of-${user}`, ...more },
     body: JSON.stringify({ model, stream: true, messages: [] }),
   })
   await response.arrayBuffer()
@@ -135,6 +140,20 @@ describe.each(KINDS)('on %s', (kind) => {
     tell(`${kind}, with alerts, the same user`, bills)
     const totals = bills.slice(1).map(({ total }) => total)
     expect(totals.sort((a, b) => a - b).slice(0, -1)).toEqual(Array(10).fill(9))
+  })
+
+  test('a tag costs no command', async () => {
+    const gateway = await world.gateway(kind, GLOBAL)
+    const tagged = { 'x-weir-tag': 'search' }
+    await eventOf(world.store, await ask(gateway, 'somebody', MODEL, tagged))
+    world.upstash.reset()
+    const bill = await billed(async () => {
+      await ask(gateway, 'somebody', MODEL, tagged)
+      await settled(1)
+    })
+    // The index is updated each time a user's usage of the day doubles.
+    expect(bill.total).toBeLessThanOrEqual(10)
+    expect(bill.told).toMatch(/^2 evalsha lpush 2 mget 2 mset 2 set( zadd)?$/)
   })
 
   test('there is one round trip before upstream is called, and one after the last byte', async () => {

@@ -169,6 +169,7 @@ const settle = fc.record({
   cost: rarely(fc.constantFrom('0', '1', '37500', '90071992547409')),
   key: rarely(keyId),
   session: rarely(fc.constantFrom('s1', 's2', 'constructor')),
+  tag: rarely(fc.constantFrom('search', 'constructor', 'other')),
   /** How long ago it was admitted, in ms. */
   since: fc.constantFrom(0, 1000, 61_000, 90_000_000),
 })
@@ -338,7 +339,7 @@ type Draw = { step: number } & (
 type Ended = typeof settle extends fc.Arbitrary<infer T> ? T : never
 
 function ended(
-  { id, user, outcome, charged, cached, cost, key, session }: Ended,
+  { id, user, outcome, charged, cached, cost, key, session, tag }: Ended,
   at: number,
 ): Event {
   const usage =
@@ -355,6 +356,7 @@ function ended(
     ...bare,
     ...usage,
     ...(session !== undefined && { session }),
+    ...(tag !== undefined && { tag }),
     ...(key !== undefined && { key }),
     ...(cost !== undefined && { cost: outcome === 'failed' ? '0' : cost, reservedCost: cost }),
     at,

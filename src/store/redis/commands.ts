@@ -24,6 +24,7 @@ import {
   quotaKey,
   rowKey,
   settingsKey,
+  tagsKey,
   usageKey,
   windowsKey,
 } from './keys.ts'
@@ -206,9 +207,10 @@ function keysOf(command: Command, plan: string | undefined, isBrief: boolean): s
     }
     case 'settle':
     case 'enter': {
-      const { id, model, at } = command.event
+      const { id, model, at, tag } = command.event
       const date = dateOf(at)
       const ended = [usageKey(command.user), quotaKey(model), dayKey(date), rowKey(date, model)]
+      if (tag !== undefined) ended.push(tagsKey(date))
       if (command.op === 'enter') return [...keys, ...ended, onceKey(id), erasedKey(command.user)]
       return command.unverified
         ? [...keys, ...ended, ...unverifiedKeys(model)]

@@ -7,7 +7,7 @@ import {
   type QuotaDoc,
 } from '../../ledger/shapes.ts'
 import type { DocumentOf, DocumentReader, Found } from './documents.ts'
-import { dayKey, modelsKey, quotaKey, rowKey } from './keys.ts'
+import { dayKey, modelsKey, quotaKey, rowKey, tagsKey } from './keys.ts'
 
 /**
  * A day as it is stored. The current day is `open`: each of its rows has its own key, and its totals have only what the
@@ -38,7 +38,10 @@ export function dayReader({ read }: DocumentReader) {
     const docs = await read<Kind>(
       new Map([
         ...dates.map((date): [string, Kind] => [dayKey(date), 'day']),
-        ...latest.map((date): [string, Kind] => [modelsKey(date), 'models']),
+        ...latest.flatMap((date): [string, Kind][] => [
+          [modelsKey(date), 'models'],
+          [tagsKey(date), 'tags'],
+        ]),
         ...guess.models.flatMap((model) => keysOf(guess.date, model)),
         ...others,
       ]),
@@ -53,7 +56,12 @@ export function dayReader({ read }: DocumentReader) {
     })
     const open = found.filter((day) => day.open).map(({ date }) => date)
     const unnamed = open.filter((date) => !latest.includes(date))
-    await readMore(unnamed.map((date) => [modelsKey(date), 'models']))
+    await readMore(
+      unnamed.flatMap((date): [string, Kind][] => [
+        [modelsKey(date), 'models'],
+        [tagsKey(date), 'tags'],
+      ]),
+    )
     const isRead = (date: string, model: string) =>
       date === guess.date && guess.models.includes(model)
     await readMore(
@@ -83,8 +91,10 @@ function wholeDay(docs: Found, { open, ...day }: StoredDay): DayDoc {
     const row = docs.get(rowKey(day.date, model)) as DocumentOf<'row'> | undefined
     return row ? [[model, withoutVersion(row)] as const] : []
   })
+  const tagged = docs.get(tagsKey(day.date)) as DocumentOf<'tags'> | undefined
   return {
     ...day,
+    ...(tagged && { tags: tagged.tags }),
     total: rows.reduce((total, [, row]) => addRow(total, row), day.total),
     models: Object.fromEntries(rows),
   }

@@ -38,6 +38,7 @@ export const quotaKey = (scope: string) =>
   `${PREFIX}quota${scope === ALL_MODELS ? '' : `:${scope}`}`
 export const dayKey = (date: string) => `${PREFIX}day:${date}`
 export const modelsKey = (date: string) => `${PREFIX}models:${date}`
+export const tagsKey = (date: string) => `${PREFIX}tags:${date}`
 /** The latest refusals of users, and how many requests were refused on a day. */
 export const refusedKey = `${PREFIX}refused`
 export const refusalsKey = (date: string) => `${PREFIX}refusals:${date}`

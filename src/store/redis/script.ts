@@ -8,11 +8,13 @@ import {
   MODELS_COUNTED,
   MODELS_PER_USER,
   NETWORKS,
+  OTHER_TAG,
   PAST_LEASES,
   PLANS,
   RUNNING_PER_USER,
   SESSIONS_PER_USER,
   SYNCS_PER_MINUTE,
+  TAGS_PER_DAY,
 } from '../../ledger/commands.ts'
 import {
   ALERTS_KEPT,
@@ -86,6 +88,8 @@ const CONSTANTS: Record<string, unknown> = {
   MODELS_COUNTED,
   MODELS_PER_USER,
   SESSIONS_PER_USER,
+  TAGS_PER_DAY,
+  OTHER_TAG,
   NETWORKS,
   RUNNING_PER_USER,
   PAST_LEASES,

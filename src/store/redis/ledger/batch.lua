@@ -11,7 +11,7 @@ local usages, pasts, profiles, quotas, days, names, rows
 local plans, settings, labels
 local events, blocks, sessions
 local index, models, ended, sweep_at, cleared, cleared_rows, new_users
-local turned_down, refusals, outbox
+local turned_down, refusals, outbox, tags
 
 local function start_over()
   docs, once, erased = {}, {}, {}
@@ -20,7 +20,7 @@ local function start_over()
   plans, settings, labels = {}, nil, {}
   changed_audit, new_users = nil, nil
   index, models, ended, sweep_at, cleared, cleared_rows = {}, {}, {}, nil, nil, {}
-  turned_down, refusals, outbox = {}, {}, nil
+  turned_down, refusals, outbox, tags = {}, {}, nil, {}
 end
 
 -- A user's place in the two orders. Both are in one index, in separate ranges of scores: the lower
@@ -107,6 +107,7 @@ local function open_keys(moment)
       keys[#keys + 1] = row_key(date, model)
     end
     keys[#keys + 1] = PREFIX .. 'models:' .. date
+    keys[#keys + 1] = PREFIX .. 'tags:' .. date
   end
   return keys
 end
@@ -148,6 +149,10 @@ local function run(text)
   end
   if day then
     docs[PREFIX .. 'day:' .. day.date], days[day.date] = day, day
+  end
+  if step.tagged then
+    local key = PREFIX .. 'tags:' .. date_of(event.at)
+    docs[key], tags[key] = step.tagged, step.tagged
   end
   if step.usage then keep_usage(user, load_user('usage', user), step.usage) end
   if step.past then
@@ -275,7 +280,7 @@ if ended[1] ~= nil then
     if not ok or not day then return end
     days[date], names[date] = nil, nil
     for _, key in ipairs(keys) do
-      rows[key] = nil
+      rows[key], tags[key] = nil, nil
     end
     write_day(date, day)
     call_with('DEL', nil, keys)
@@ -468,6 +473,10 @@ for key, row in pairs(rows) do
   row.v = VERSIONS.row
   texts[#texts + 1] = key
   texts[#texts + 1] = cjson.encode(row)
+end
+for key, tagged in pairs(tags) do
+  texts[#texts + 1] = key
+  texts[#texts + 1] = cjson.encode(tagged)
 end
 for date, named in pairs(names) do
   texts[#texts + 1] = PREFIX .. 'models:' .. date

@@ -748,6 +748,21 @@ local function charge_key(usage, key, at, by)
   add(kept[key], by)
 end
 
+-- Adds an ended request to the tags of its day.
+local function tag_row(tags, event)
+  local name, count = event.tag, 0
+  if not tags[name] then
+    for tag in pairs(tags) do
+      if tag ~= OTHER_TAG then count = count + 1 end
+    end
+    if count >= TAGS_PER_DAY then name = OTHER_TAG end
+  end
+  local row = tags[name] or { requests = 0, charged = 0, cost = 0 }
+  row.requests, row.charged = row.requests + 1, row.charged + event.charged
+  row.cost = digits_of(row.cost + (event.cost or 0))
+  tags[name] = row
+end
+
 local function close(account, lease, command, quotas)
   local event = command.event
   local usage, model, at = account.usage, lease.model, lease.at
@@ -764,6 +779,10 @@ local function close(account, lease, command, quotas)
     first.session = not sessions[session] and size(sessions) < SESSIONS_PER_USER
   end
   local day, day_row = load_ended(date, model, first)
+  local tagged
+  if event.tag and (not day or day.open) then
+    tagged = load('tags', PREFIX .. 'tags:' .. date) or new('tags', {})
+  end
   if row then set_row(account, date, model, end_row(row, event)) end
   if first.session then sessions[session] = 1 end
 
@@ -777,12 +796,19 @@ local function close(account, lease, command, quotas)
   usage.seen = usage.at
   if event.key then charge_key(usage, event.key, at, charged) end
   day_row = end_day(day, day_row, event, first, usage.at)
+  if tagged then
+    tag_row(tagged.tags, event)
+  elseif event.tag then
+    day.tags = day.tags or {}
+    tag_row(day.tags, event)
+  end
   local step = {
     usage = indexed(usage),
     past = account.past,
     quotas = quotas,
     day = day,
     day_row = day_row,
+    tagged = tagged,
     event = event,
     answer = { applied = true },
   }

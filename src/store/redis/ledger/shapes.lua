@@ -363,6 +363,10 @@ local function closed(day)
     whole.models[model] = row
     if row then add_row(whole.total, row, 1) end
   end
+  local key = PREFIX .. 'tags:' .. day.date
+  local tagged = load('tags', key)
+  keys[#keys + 1] = key
+  whole.tags = tagged and tagged.tags
   return whole, keys
 end
 

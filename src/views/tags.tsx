@@ -1,0 +1,25 @@
+/** What each tag costs: the table of the overview. */
+import type { TagStats } from '../reports/tags.ts'
+import { nanoFrom } from '../ledger/money.ts'
+import { Card, money, name, num } from './parts.tsx'
+import { table } from './table.tsx'
+
+/** Nothing without tags. */
+export const tagsCard = (rows: TagStats[], days: number) =>
+  rows.length > 0 && (
+    <Card id="tags" title="Tags" side={<small>x-weir-tag, {days} days</small>}>
+      {table({
+        caption: 'What each tag used and cost, the most tokens first',
+        rows,
+        key: ({ tag }) => tag,
+        columns: [
+          ['Tag', 'g', ({ tag }) => name(tag)],
+          ['Tokens today', 'n', ({ tokensUsedDay }) => num(tokensUsedDay)],
+          ['Cost today', 'n', ({ costUsd }) => money(nanoFrom(costUsd))],
+          ['Requests', 'n w', ({ totalRequests }) => num(totalRequests)],
+          ['Tokens', 'n', ({ totalTokensUsed }) => num(totalTokensUsed)],
+          ['Cost', 'n', ({ totalCostUsd }) => money(nanoFrom(totalCostUsd))],
+        ],
+      })}
+    </Card>
+  )
