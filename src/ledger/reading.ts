@@ -73,14 +73,17 @@ function windowsOf(value: unknown): unknown {
   for (const name of day ? LONG_WINDOWS : []) {
     const start = startOf(name, day!.start)
     const known = own(before, name)
-    if (known && known.start > start) continue
-    const sums = known?.start === start ? known : { requests: 0, tokens: 0, usd: 0 }
-    before[name] = {
-      start,
-      requests: sums.requests + day!.requests,
-      tokens: sums.tokens + day!.tokens,
-      usd: sums.usd + day!.usd,
+    // A window that was not counted until now has a start of 0.
+    const isNew = known?.start === 0
+    if (known && known.start > start && !isNew) continue
+    const earlier = isNew || known?.start === start ? known : undefined
+    const amounts = {
+      requests: (earlier?.requests ?? 0) + day!.requests,
+      tokens: (earlier?.tokens ?? 0) + day!.tokens,
+      usd: (earlier?.usd ?? 0) + day!.usd,
     }
+    if (isNew && Object.values(amounts).every((amount) => amount === 0)) delete before[name]
+    else before[name] = { start, ...amounts }
   }
   return { ...windows, ...before }
 }

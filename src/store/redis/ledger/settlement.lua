@@ -37,6 +37,19 @@ local function correct(windows, lease, charged)
       counted.usd = max(-today.usd, usd)
     end
   end
+  if not is_today then return end
+  -- A long window that does not hold the reservation does not change with the day.
+  for window, row in pairs(WINDOWS) do
+    if row.long and not lease.windows[window] then
+      local before = before_of(windows)
+      local counted = before[window] or copy(NOTHING)
+      counted.start = counted.start or start_of(window, at)
+      before[window] = counted
+      counted.requests = counted.requests - (charged.requests - reserved.requests)
+      counted.tokens = counted.tokens - (charged.tokens - reserved.tokens)
+      counted.usd = counted.usd - (charged.usd - reserved.usd)
+    end
+  end
 end
 
 -- Changes the usage and its entry of the model.

@@ -119,14 +119,13 @@ local function in_window(windows, name)
   if not WINDOWS[name].long then return windows[name] end
   local before, day = windows.before and before_of(windows)[name], windows.day
   local start = day and start_of(name, day.start)
-  if not day or before and before.start > start then return before end
-  if not before or before.start < start then before = NOTHING end
-  return {
-    start = start,
-    requests = before.requests + day.requests,
-    tokens = before.tokens + day.tokens,
-    usd = before.usd + day.usd,
-  }
+  local is_new = day and before and before.start == 0
+  if not day or before and before.start > start and not is_new then return before end
+  if not before or before.start < start and not is_new then before = NOTHING end
+  local requests, tokens = before.requests + day.requests, before.tokens + day.tokens
+  local usd = before.usd + day.usd
+  if is_new and requests == 0 and tokens == 0 and usd == 0 then return nil end
+  return { start = start, requests = requests, tokens = tokens, usd = usd }
 end
 
 -- All windows as they are counted, by name.
@@ -144,19 +143,23 @@ local function whole_windows(windows)
   return whole
 end
 
--- The opposite: windows of which the long ones are without the day.
+-- The opposite: windows of which the long ones are without the day. A long window that was not
+-- counted has nothing of the day either; its start is 0.
 local function parted_windows(whole)
-  local windows, before = {}, {}
+  local windows, before, day = {}, {}, whole.day
   for name, counted in pairs(whole) do
-    if not WINDOWS[name] or not WINDOWS[name].long then
-      windows[name] = counted
-    else
-      local day = of_day(whole, name, counted.start)
+    if not WINDOWS[name] or not WINDOWS[name].long then windows[name] = counted end
+  end
+  for name, row in pairs(WINDOWS) do
+    local counted = whole[name]
+    if row.long and (counted or day) then
+      local today = counted and of_day(whole, name, counted.start) or day
+      counted = counted or { start = 0, requests = 0, tokens = 0, usd = 0 }
       before[name] = {
         start = counted.start,
-        requests = counted.requests - day.requests,
-        tokens = counted.tokens - day.tokens,
-        usd = counted.usd - day.usd,
+        requests = counted.requests - today.requests,
+        tokens = counted.tokens - today.tokens,
+        usd = counted.usd - today.usd,
       }
     end
   end
