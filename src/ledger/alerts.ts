@@ -5,16 +5,7 @@
 import type { Admit, Admitted, Settle, Settled, Take, Taken, Tried } from './commands.ts'
 import { filter, mapValues, newQuota } from './documents.ts'
 import { labelOf } from './labels.ts'
-import {
-  LIMITS,
-  NOTHING,
-  current,
-  usedIn,
-  windowsOf,
-  type Limits,
-  type Of,
-  type Rows,
-} from './policy.ts'
+import { LIMITS, NOTHING, usedIn, windowsOf, type Limits, type Of, type Rows } from './policy.ts'
 import {
   ALL_MODELS,
   VERSIONS,
@@ -30,7 +21,7 @@ import {
   type UsageDoc,
 } from './shapes.ts'
 import type { Step, Terms, View } from './step.ts'
-import { charge, correct, reservedIn } from './tally.ts'
+import { reservedIn, sum } from './tally.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, WINDOWS, endOf, startOf, type Window } from './windows.ts'
 
 /** The percentages of a limit that are told, the highest first. */
@@ -65,23 +56,28 @@ type New = Omit<Alert, 'state' | 'attempts' | 'due'>
 
 const newOutbox = (): OutboxDoc => ({ v: VERSIONS.outbox, alerts: {} })
 
-/** A lease as it is held in the counters of everyone. What is not given back leaves with the day. */
-const ofDay = (lease: Lease): Lease => ({ ...lease, windows: { day: 1 } })
+/** What is held in a quota's day. What is not given back leaves with the day. */
+function heldIn({ held, at }: QuotaDoc): NonNullable<QuotaDoc['held']> {
+  const start = startOf('day', at)
+  return held?.start === start ? held : { start, ...NOTHING }
+}
 
 /** The counters of everyone with a reservation held. */
-export const holding = (quotas: Quotas, lease: Lease): Quotas =>
-  mapValues(quotas, (quota) => ({
-    ...quota,
-    held: charge(current(quota.held ?? {}, quota.at), ofDay(lease), quota.at),
-  }))
+export const holding = (quotas: Quotas, { at, reserved }: Lease): Quotas =>
+  mapValues(quotas, (quota) => {
+    const held = heldIn(quota)
+    const isToday = startOf('day', at) === held.start
+    return { ...quota, held: isToday ? { ...held, ...sum([held, reserved]) } : held }
+  })
 
 /** The counters of everyone with a reservation given back. */
-export const releasing = (quotas: Quotas, lease: Lease): Quotas =>
-  mapValues(quotas, (quota) =>
-    quota.held
-      ? { ...quota, held: correct(current(quota.held, quota.at), ofDay(lease), NOTHING) }
-      : quota,
-  )
+export const releasing = (quotas: Quotas, { at, reserved }: Lease): Quotas =>
+  mapValues(quotas, (quota) => {
+    if (!quota.held) return quota
+    const held = heldIn(quota)
+    const isToday = startOf('day', at) === held.start
+    return { ...quota, held: isToday ? { ...held, ...minus(held, reserved) } : held }
+  })
 
 /** The claims with one more; undefined if it was claimed before. A higher limit in the same window can be claimed again. */
 function claim(
@@ -172,7 +168,8 @@ export function watched(
   let everyones = all.alerted ?? {}
   const ofEveryone = (scope: string) => (window: Window) => {
     const { windows, held } = quotas[scope] ?? all
-    return minus(usedIn(windows, window, at), usedIn(held, 'day', at))
+    const isToday = held?.start === startOf('day', at)
+    return minus(usedIn(windows, window, at), isToday ? held : NOTHING)
   }
   for (const [scope, part] of [
     [event.model, 'model'],

@@ -221,7 +221,7 @@ export type QuotaDoc = {
   at: number
   windows: Windows
   /** What requests that were admitted today reserve and that have not ended. Only where alerts are sent. */
-  held?: Windows
+  held?: { start: number } & Amounts
   /** These are in the document of all models. When an alert waits to be delivered. */
   alertsDue?: number
   /** Alerts that were sent of the limits of everyone. */
@@ -439,6 +439,7 @@ export type Audit = {
  * A missing `number` or `money` is 0, a missing `text` is empty, and one with a `?` stays absent. A `packed` part may be stored as
  * JSON text within the document, so that a step parses only the parts that it needs. An `optional` part may be absent, which
  * differs from an empty one. `money` is a number in memory, and a text of digits in the script and where the script wrote it.
+ * `windows` are an object in memory, and one text where the script wrote them: `windows.lua`.
  */
 export type Shape =
   | 'number'
@@ -447,6 +448,7 @@ export type Shape =
   | 'number?'
   | 'text?'
   | 'money?'
+  | 'windows'
   | { each: Shape }
   | { fields: Record<string, Shape> }
   | { packed: Shape }
@@ -459,7 +461,8 @@ const numbers = (...names: string[]): { fields: Record<string, Shape> } => ({
 /** The units as fields of a document. */
 const units: Record<Unit, Shape> = { requests: 'number', tokens: 'number', usd: 'money' }
 const amounts: Shape = { fields: units }
-const windows: Shape = { each: { fields: { start: 'number', ...units } } }
+/** The counters of windows. */
+export const COUNTERS: Shape = { each: { fields: { start: 'number', ...units } } }
 const outcomes = ['requests', 'exact', 'estimated', 'failed']
 const tokens = ['charged', 'prompt', 'cached', 'completion', 'overReservation']
 const row = {
@@ -515,7 +518,7 @@ const key: Shape = {
   },
 }
 
-const modelUse: Shape = { fields: { row: thinRow, windows } }
+const modelUse: Shape = { fields: { row: thinRow, windows: 'windows' } }
 
 /** The documents by kind. The store decides where each is kept. */
 export const SHAPES = {
@@ -532,7 +535,7 @@ export const SHAPES = {
       charged: 'number',
       answered: 'number',
       sessions: { each: 'number' },
-      windows,
+      windows: 'windows',
       limitedUntil: 'number?',
       models: { each: { packed: modelUse } },
       leases: {
@@ -556,7 +559,7 @@ export const SHAPES = {
       words: { optional: names },
       plan: 'text?',
       keysUsed: { optional: names },
-      keysCharged: { optional: windows },
+      keysCharged: { optional: 'windows' },
       alerted: { optional: claims },
       keysExpiring: { optional: names },
     },
@@ -599,8 +602,8 @@ export const SHAPES = {
     fields: {
       v: 'number',
       at: 'number',
-      windows,
-      held: { optional: windows },
+      windows: 'windows',
+      held: { optional: { fields: { start: 'number', ...units } } },
       alertsDue: 'number?',
       alerted: { optional: claims },
       told: { optional: names },
