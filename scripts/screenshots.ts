@@ -1,6 +1,6 @@
 /**
- * `npm run screenshots`: pictures of every page in every state, in screenshots/, on a phone and on a desktop, light and
- * dark. `-- home user` takes only the pages whose names begin with these.
+ * `npm run screenshots`: pictures of every page in every state, in screenshots/, from a phone to a wide desktop, light and
+ * dark. `-- home user` takes only the pages whose names begin with these. It fails if a page is wider than its window.
  */
 import { mkdir } from 'node:fs/promises'
 import { chromium } from 'playwright-core'
@@ -8,7 +8,7 @@ import { chromiumPath } from '../test/support/chromium-path.ts'
 import { openStates, type State } from './screenshots-states.ts'
 
 const FOLDER = 'screenshots'
-const WIDTHS = [390, 1440]
+const WIDTHS = [390, 768, 820, 1024, 1440, 1920]
 const SCHEMES = ['light', 'dark'] as const
 
 const only = process.argv.slice(2)
@@ -41,6 +41,9 @@ async function take(state: State, width: number) {
     await page.screenshot({ path, fullPage: true })
   }
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
-  if (wide > 0) console.error(`${state.name} at ${width}: ${wide} px too wide`)
+  if (wide > 0) {
+    console.error(`${state.name} at ${width}: ${wide} px too wide`)
+    process.exitCode = 1
+  }
   await page.context().close()
 }

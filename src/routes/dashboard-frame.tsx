@@ -4,7 +4,6 @@ import { isViewer } from '../http/admin.ts'
 import { own } from '../ledger/shapes.ts'
 import type { Frame } from '../views/page.tsx'
 import { Notice } from '../views/parts.tsx'
-import { REASON_CHARS } from '../views/user-blocks.tsx'
 
 /** The notices after a form, by `?done`. */
 const NOTICES: Record<string, string> = {
@@ -19,13 +18,10 @@ const NOTICES: Record<string, string> = {
 }
 const PROBLEMS: Record<string, string> = {
   nobody: 'No user has this label, id, token or key.',
-  block: `Nothing was changed: the end must be in the future, and the reason at most ${REASON_CHARS} characters long.`,
-  unblock: 'Nothing was changed: choose a block of this user.',
-  sure: 'Nothing was erased: tick the box first.',
 }
 
 /** The frame of a page. A form that redirects to it puts its result into `?done`. */
-export function frameOf(c: AppContext, { now, environment }: Deps): Frame {
+export function frameOf(c: AppContext, { now, environment, store }: Deps): Frame {
   const done = c.req.query('done') ?? ''
   const problem = own(PROBLEMS, done)
   const words = problem ?? own(NOTICES, done)
@@ -33,6 +29,7 @@ export function frameOf(c: AppContext, { now, environment }: Deps): Frame {
     now: now(),
     place: `${environment.platform} · ${environment.storage} · ${c.var.admin.name}`,
     viewer: isViewer(c),
+    away: store?.health().degraded ?? false,
     notice: words && <Notice bad={!!problem}>{words}</Notice>,
   }
 }

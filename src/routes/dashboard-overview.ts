@@ -60,7 +60,7 @@ export const overviewHandler =
       paged: from !== undefined,
       events,
     }
-    if (part) return refreshed(c, live, () => overviewPage({ ...frame, live }))
+    if (part) return refreshed(c, frame, live, () => overviewPage({ ...frame, live }))
     const more = {
       history: pastDays(days, dates, { prices }),
       blocks: blocked.flatMap((profile) => blocksOf(profile, at)),

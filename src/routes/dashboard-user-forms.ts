@@ -5,10 +5,13 @@ import type { Admin, Stamp } from '../http/admin.ts'
 import { formOf } from '../http/form.ts'
 import { fields } from '../http/json-body.ts'
 import { endOfProfile } from '../ledger/documents.ts'
-import { own, type ProfileDoc } from '../ledger/shapes.ts'
+import { own, type Block, type ProfileDoc } from '../ledger/shapes.ts'
+import { MINUTE_MS } from '../ledger/windows.ts'
+import { isScope } from '../metering/models.ts'
 import { lastActiveOf } from '../reports/usage.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import { timeField, type Fields } from '../views/form.tsx'
+import { DURATIONS, REASON_CHARS } from '../views/user-blocks.tsx'
 import { seeOther } from './answer-page.ts'
 import { answerUser, userOf } from './dashboard-user.ts'
 import { modelsIn, numberOrNone, problemOf, rowsIn, textOrNone, timeOrNone } from './form-fields.ts'
@@ -73,6 +76,35 @@ const FORMS: Record<string, Run> = {
   'sign-out': change('signed-out', () => ({ notBefore: 'now' })),
   'sign-in': change('saved', () => ({ notBefore: null })),
 
+  async block({ deps, stamp, user, typed }) {
+    const { model = '', reason = '' } = typed
+    if (!isScope(model)) throw again('Nothing was blocked: choose a model, or all models.')
+    if (reason.length > REASON_CHARS) {
+      throw again(`Nothing was blocked: the reason may have at most ${REASON_CHARS} characters.`)
+    }
+    const until = endOfBlock(typed, stamp.now)
+    const block: Block = { at: stamp.now, ...(reason && { reason }), ...(until && { until }) }
+    await storeAnswer(storeOf(deps).execute({ op: 'block', user, model, block, ...stamp }))
+    return { done: 'blocked' }
+  },
+
+  async unblock({ deps, stamp, user, profile, typed }) {
+    const { model = '' } = typed
+    // A block that is there can be lifted, whatever an older version or a migration named it.
+    if (!isScope(model) && !Object.hasOwn(profile.blocks, model)) {
+      throw again('Nothing was changed: choose a block of this user.')
+    }
+    const lift = { op: 'block', user, model, block: undefined, ...stamp } as const
+    await storeAnswer(storeOf(deps).execute(lift))
+    return { done: 'unblocked' }
+  },
+
+  async erase({ deps, stamp, user, typed }) {
+    if (typed['sure'] !== 'yes') throw again('Nothing was erased: tick the box first.')
+    await storeAnswer(storeOf(deps).execute({ op: 'erase', user, ...stamp }))
+    return { done: 'erased' }
+  },
+
   async reset({ deps, stamp, user, typed }) {
     const { window } = typed
     await resetUser(deps, stamp, user, fields(window ? { window } : {}, resetBody, RESET_REFUSAL))
@@ -90,6 +122,17 @@ const FORMS: Record<string, Run> = {
       'This key was created before, and its secret is shown only once. Rotate the key to get another secret.',
     )
   },
+}
+
+/** When the block of a form ends; undefined for no end. */
+function endOfBlock({ minutes = '', until }: Fields, now: number): number | undefined {
+  if (!DURATIONS.some(([lasts]) => lasts === minutes)) {
+    throw again('Nothing was blocked: choose one of the durations.')
+  }
+  if (!until) return minutes ? now + Number(minutes) * MINUTE_MS : undefined
+  const end = Date.parse(`${until}Z`)
+  if (end > now) return end
+  throw again('Nothing was blocked: the end must be a time in the future, in UTC.')
 }
 
 /** The id of a key that is to be created. */

@@ -61,7 +61,7 @@ export async function answerUser(
     return { events: events.filter((event) => event.user === id), looked: LOOKED }
   }
   if (isRefresh(c)) {
-    return refreshed(c, live, async () => userPage({ ...frame, live, ...(await seen()) }))
+    return refreshed(c, frame, live, async () => userPage({ ...frame, live, ...(await seen()) }))
   }
   const known = [...Object.keys(rowsOf(usage)), ...Object.keys(terms.limits.models)]
   const names = [...new Set([...known, config.defaultModel])].sort()

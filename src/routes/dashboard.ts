@@ -8,7 +8,7 @@ import { limitBody } from '../http/limit-body.ts'
 import { sameOrigin } from '../http/same-origin.ts'
 import { loginPage } from '../views/login.tsx'
 import { answerPage, seeOther } from './answer-page.ts'
-import { blockHandler, eraseHandler, findHandler, unblockHandler } from './dashboard-forms.ts'
+import { findHandler } from './dashboard-forms.ts'
 import { overviewHandler } from './dashboard-overview.ts'
 import { plansFormHandler, plansPageHandler } from './dashboard-plans.ts'
 import { settingsFormHandler, settingsPageHandler } from './dashboard-settings.ts'
@@ -40,9 +40,6 @@ export function dashboardRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<
   app.use(limitBody(bodies))
   app.post('/find', findHandler(deps))
   app.use(admin.noViewers)
-  app.post('/users/:userId/block', blockHandler(deps, admin))
-  app.post('/users/:userId/unblock', unblockHandler(deps, admin))
-  app.post('/users/:userId/erase', eraseHandler(deps, admin))
   app.post('/plans/:form', plansFormHandler(deps, admin))
   app.post('/settings/:form', settingsFormHandler(deps, admin))
   app.post('/users/:userId/:form', userFormHandler(deps, admin))

@@ -83,13 +83,18 @@ function outcomes(
         })}
       </svg>
       <dl class="facts">
-        {[...kinds, ['over reservation', row.overReservation] as const].map(([kind, count]) => (
+        {kinds.map(([kind, count]) => (
           <div>
             <dt class={`o ${kind}`}>{kind}</dt>
             <dd>{num(count)}</dd>
           </div>
         ))}
       </dl>
+      {row.overReservation > 0 && (
+        <p>
+          <b>{num(row.overReservation)}</b> tokens over reservation
+        </p>
+      )}
     </>
   )
 }

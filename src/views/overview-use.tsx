@@ -1,7 +1,7 @@
 /** Everyone's usage by hour, by day and by model. */
 import type { ModelLine, PastDays, Today } from '../reports/dashboard.ts'
 import { chart } from './chart.tsx'
-import { percent, shortDate } from './format.ts'
+import { shares, shortDate } from './format.ts'
 import { Card, costText, money, name, num } from './parts.tsx'
 import { table } from './table.tsx'
 
@@ -9,6 +9,7 @@ const hourOf = (hour: number) => `${String(hour).padStart(2, '0')}:00`
 
 function models(caption: string, rows: ModelLine[]) {
   const all = rows.reduce((sum, { tokens }) => sum + tokens, 0) || 1
+  const parts = shares(rows.map(({ tokens }) => tokens))
   return table({
     caption,
     rows,
@@ -27,7 +28,7 @@ function models(caption: string, rows: ModelLine[]) {
         ),
       ],
       ['Tokens', 'n', ({ tokens }) => num(tokens)],
-      ['Share', 'n w', ({ tokens }) => percent(tokens / all)],
+      ['Share', 'n w', (row) => parts[rows.indexOf(row)]],
       ['Requests', 'n', ({ requests }) => num(requests)],
       ['Users', 'n w', ({ users }) => users && num(users)],
       ['Left', 'n', ({ left }) => left !== undefined && num(left)],

@@ -11,6 +11,8 @@ export type Frame = {
   place: string
   /** The page is for a viewer. */
   viewer?: boolean
+  /** The database is away, as far as this instance knows. */
+  away?: boolean
   notice?: Child
 }
 
@@ -52,8 +54,9 @@ export const Page = (props: { title: string; children?: Child } & Partial<Frame>
               ))}
             </nav>
             <span class="soft place">{props.place}</span>
-            <span id="live" class="soft" hidden>
-              <span role="status">Live</span> {time(props.now, props.now)}
+            <span id="live" class="soft" data-health={props.away ? 'away' : 'live'} hidden>
+              <span role="status">{props.away ? 'Database down' : 'Live'}</span>{' '}
+              {time(props.now, props.now)}
             </span>
             <form method="post" action="/api/admin/logout">
               <button class="quiet">Log out</button>

@@ -23,6 +23,7 @@ export const requests = (rows: Event[], now: number, own?: true) =>
             <span class={`o ${outcome}`}>
               {outcome === 'failed' ? `failed ${status}` : outcome}
             </span>
+            {charged > reserved && ' '}
             {charged > reserved && tag('over reservation', '', `Reserved: ${exact(reserved)}`)}
           </>
         ),

@@ -4,7 +4,7 @@ import { AdminsOnly } from './admins-only.tsx'
 import { chart } from './chart.tsx'
 import { shortDate } from './format.ts'
 import { Page, type Frame } from './page.tsx'
-import type { Refused } from './form.tsx'
+import { openForm, type Refused } from './form.tsx'
 import { Card, name } from './parts.tsx'
 import { refusedOfUser } from './refused.tsx'
 import { requests } from './requests.tsx'
@@ -57,7 +57,7 @@ export function userPage({ live, events, looked, more, refused, secret, ...frame
           </Card>
           {more && profileCard(path, more, refused, now)}
           {more && keysCard(path, more, refused, now)}
-          {more && blocksCard(path, more, now)}
+          {more && blocksCard(path, more, refused, now)}
         </div>
         <div>
           <Card
@@ -74,17 +74,28 @@ export function userPage({ live, events, looked, more, refused, secret, ...frame
       {more && (
         <AdminsOnly>
           <Card id="erase" title="Erase">
-            <form method="post" action={`${path}/erase`} class="erase">
-              <p>
-                This deletes their counts, blocks and events for good. If they call again, they
-                start unblocked, with a full day. Totals keep their usage, without their id.
-              </p>
-              <label>
-                <input type="checkbox" name="sure" value="yes" required /> I understand: their
-                blocks are deleted too
-              </label>
-              <button class="danger">Erase user</button>
-            </form>
+            {openForm({
+              form: 'erase',
+              action: `${path}/erase`,
+              values: {},
+              refused,
+              button: 'Erase user',
+              kind: 'danger',
+              fields: () => (
+                <>
+                  <p class="soft wide">
+                    This deletes their counts, blocks and events for good. If they call again, they
+                    start unblocked, with a full day. Totals keep their usage, without their id.
+                  </p>
+                  <label class="tick wide">
+                    <span>
+                      <input type="checkbox" name="sure" value="yes" required /> I understand: their
+                      blocks are deleted too
+                    </span>
+                  </label>
+                </>
+              ),
+            })}
           </Card>
         </AdminsOnly>
       )}

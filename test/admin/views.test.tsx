@@ -39,15 +39,17 @@ import {
   userDays,
   userLine,
 } from '../../src/reports/dashboard.ts'
-import { ago, duration, percent, short, usd } from '../../src/views/format.ts'
+import { ago, duration, percent, shares, short, usd } from '../../src/views/format.ts'
 import { homePage } from '../../src/views/home.tsx'
 import { awayPage, loginPage, problemPage, setupPage } from '../../src/views/login.tsx'
+import { figures } from '../../src/views/overview-figures.tsx'
 import { overviewPage } from '../../src/views/overview.tsx'
 import { keysReport, plansReport, profileReport, settingsReport } from '../../src/reports/people.ts'
 import { axisTop } from '../../src/views/chart.tsx'
 import type { Price } from '../../src/ledger/money.ts'
 import { pastCard } from '../../src/views/overview-use.tsx'
 import { plansPage } from '../../src/views/plans.tsx'
+import { requests } from '../../src/views/requests.tsx'
 import { settingsPage } from '../../src/views/settings.tsx'
 import { userPage } from '../../src/views/user.tsx'
 import { amounts } from '../support/amounts.ts'
@@ -231,14 +233,16 @@ function pages(views: Views, name: string): string[] {
       names: [name],
       refused: { form: 'save-pro', typed: { models: name }, problem: name.slice(0, 200) },
     }),
-    views.settingsPage({
-      ...frame,
-      settings: settingsReport({ ...newSettings(), ...everyone(name) }, environment),
-      ...{ plans: ['default'], names: [name], environment: [['ALLOWED_MODELS', name]] },
-      tokens: { kinds: ['any'], notes: ['Tokens: any.'], warnings: ['any is risky.'] },
-    }),
+    views.settingsPage(settingsProps(name)),
   ].map(String)
 }
+
+const settingsProps = (name: string): Parameters<typeof settingsPage>[0] => ({
+  ...frame,
+  settings: settingsReport({ ...newSettings(), ...everyone(name) }, environment),
+  ...{ plans: ['default'], names: [name], environment: [['ALLOWED_MODELS', name]] },
+  tokens: { kinds: ['any'], notes: ['Tokens: any.'], warnings: ['any is risky.'] },
+})
 
 const environment = { limits: terms.limits, globalLimits: undefined, prices }
 const planDocs = (name: string): Record<string, PlanDoc> => ({
@@ -276,8 +280,54 @@ test.each([
   expect(percent(share)).toBe(text)
 })
 
-test('does not write less than a cent as 0', () => {
-  expect([usd(0), usd(1_000_000), usd(12_345_000_000)]).toEqual(['$0.00', '<$0.01', '$12.35'])
+test('writes less than a cent with two significant digits', () => {
+  const amounts = [0, 1, 42, 3_123_456, 9_999_999, 12_345_000_000].map(usd)
+  expect(amounts).toEqual(['$0.00', '$0.000000001', '$0.000000042', '$0.0031', '$0.01', '$12.35'])
+})
+
+test.each([
+  [[], []],
+  [
+    [0, 0],
+    ['0%', '0%'],
+  ],
+  [
+    [1, 1, 1],
+    ['34%', '33%', '33%'],
+  ],
+  [
+    [440, 179, 166, 74, 64, 37, 28, 12],
+    ['44%', '18%', '17%', '7%', '6%', '4%', '3%', '1%'],
+  ],
+  [
+    [9999, 1],
+    ['100%', '<1%'],
+  ],
+])('shares of %j add up to 100%%', (amounts, told) => {
+  expect(shares(amounts)).toEqual(told)
+})
+
+test('outcomes are requests: tokens over reservations stand apart from them', () => {
+  const day = dayOf(NOW, { 3: 100 })
+  day.total.overReservation = 1457
+  const page = String(figures(today({ days: [day], quotas: {} }, shared, NOW), NOW))
+  const legend = [...page.matchAll(/<dt class="o (\w+)">/g)].map(([, kind]) => kind)
+  expect(legend).toEqual(['exact', 'estimated', 'failed', 'running'])
+  expect(page).toContain('</b> tokens over reservation')
+})
+
+test('a tag stands apart from the outcome, and a block without an end says so', () => {
+  const text = String(requests([{ ...eventOf('a'), outcome: 'exact' }], NOW)).replace(
+    /<[^>]*>/g,
+    '',
+  )
+  expect(text).toContain('exact over reservation')
+})
+
+test('what is known of the database is beside what the page says of itself', () => {
+  const page = (away: boolean) => String(settingsPage({ ...settingsProps('a'), away }))
+  expect(page(false)).toContain('data-health="live" hidden=""><span role="status">Live<')
+  expect(page(true)).toContain('data-health="away" hidden=""><span role="status">Database down<')
 })
 
 test('writes durations in a readable unit', () => {
@@ -588,8 +638,8 @@ describe('a day of a user', () => {
     }
     const page = String(userPage({ ...frame, live, events: [], looked: 500 }))
     expect(page).toContain('<dt>Tokens this minute</dt>')
-    expect(page).toContain('<th scope="col" class="n w">Requests this minute</th>')
-    expect(page).not.toContain('class="n w">Tokens this minute')
+    expect(page).toContain('<th scope="col" class="n x">Requests this minute</th>')
+    expect(page).not.toContain('class="n x">Tokens this minute')
     expect(page).toMatch(/<td class="n">[^/]*<meter[^>]*aria-label="Tokens today"/)
     expect(page).toContain('<dt>Requests</dt><dd>4</dd>')
     expect(page).toContain('<dd>never</dd>')

@@ -8,8 +8,10 @@ import { openStates, type State, type States } from '../../scripts/screenshots-s
 import { useBrowser } from '../support/browser.ts'
 
 const WIDTHS = [390, 1440]
-/** Checked for its width only. */
-const TABLET = 820
+/** Checked for what fits only. */
+const BETWEEN = [720, 768, 820, 900, 1024, 1920]
+/** Pixels that a name needs to be read. */
+const NAME_WIDTH = 80
 const SCHEMES = ['light', 'dark'] as const
 
 const NAMES = [
@@ -54,6 +56,16 @@ type Axe = { axe: { run(options: RunOptions): Promise<AxeResults> } }
 const tooWide = (page: Page) =>
   page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
 
+/** Columns of names that nobody can read. */
+const tooNarrow = (page: Page) =>
+  page.evaluate(
+    (least) =>
+      [...document.querySelectorAll('thead .g')]
+        .map((cell) => cell.getBoundingClientRect().width)
+        .filter((width) => width > 0 && width < least),
+    NAME_WIDTH,
+  )
+
 /** The violations and their places. */
 const violations = async (page: Page, scheme: 'light' | 'dark') => {
   const options: RunOptions = { resultTypes: ['violations'] }
@@ -84,8 +96,11 @@ test.each(NAMES)('axe finds nothing wrong with %s, and it fits its window', asyn
   const page = await all.open(chromium.browser(), state, { bypassCSP: true })
   if (name !== 'dashboard') await thinOut(page)
   await page.evaluate(axe)
-  await page.setViewportSize({ width: TABLET, height: 900 })
-  expect(await tooWide(page)).toBeLessThanOrEqual(0)
+  for (const width of BETWEEN) {
+    await page.setViewportSize({ width, height: 900 })
+    const fits = { over: Math.max(0, await tooWide(page)), narrow: await tooNarrow(page) }
+    expect({ width, ...fits }).toEqual({ width, over: 0, narrow: [] })
+  }
   for (const width of WIDTHS) {
     await page.setViewportSize({ width, height: 900 })
     expect([width, Math.max(0, await tooWide(page))]).toEqual([width, 0])

@@ -1,7 +1,7 @@
 /** The pages as they are sent: their size, and that they comply with the content security policy. */
-import { readFile } from 'node:fs/promises'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
+import { ASSETS } from '../../src/views/assets.ts'
 import { logIn, SAME_ORIGIN } from '../support/admin.ts'
 import { admitOf, settleOf } from '../support/commands.ts'
 import { KINDS } from '../support/gateways.ts'
@@ -14,10 +14,10 @@ const MODELS = ['openai/gpt-oss-20b', 'llama-3.3-70b-versatile', 'moonshotai/kim
 const world = useWorld()
 
 test.each([
-  ['admin.js', 4],
-  ['admin.css', 8],
-])('%s has at most %i KB gzip', async (name, most) => {
-  expect(gzipSync(await readFile(`src/views/assets/${name}`)).length).toBeLessThanOrEqual(most * KB)
+  ['script', 6],
+  ['style', 10],
+] as const)('the %s has at most %i KB gzip', (name, most) => {
+  expect(gzipSync(ASSETS[name].text).length).toBeLessThanOrEqual(most * KB)
 })
 
 describe.each(KINDS)('on %s', (kind) => {

@@ -16,6 +16,8 @@ const updated = /** @type {HTMLTimeElement} */ (indicator.querySelector('time'))
 /** Milliseconds that the server's clock is ahead of this one. */
 const ahead = Date.parse(updated.dateTime) - Date.now()
 
+/** @type {'live' | 'away'} */
+let health = healthIn(document)
 let etag = ''
 let changedAt = Date.now()
 let failures = 0
@@ -38,6 +40,15 @@ function tellTimes() {
     const text = relative.format(Math.trunc(passed / ms), unit)
     if (time.textContent !== text) time.textContent = text
   }
+}
+
+/**
+ * What the server said of its database.
+ * @param {Document} page
+ * @returns {'live' | 'away'}
+ */
+function healthIn(page) {
+  return page.getElementById('live')?.dataset.health === 'away' ? 'away' : 'live'
 }
 
 /**
@@ -105,6 +116,7 @@ async function refresh() {
   updated.dateTime = updated.title = new Date(Date.now() + ahead).toISOString()
   if (answer.status === 304) return
   const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html')
+  health = healthIn(fresh)
   const focused = document.activeElement
   for (const part of fresh.querySelectorAll('[data-live]')) {
     const old = document.getElementById(part.id)
@@ -123,7 +135,7 @@ async function turn() {
   try {
     await refresh()
     failures = 0
-    tell('live')
+    tell(health)
   } catch (error) {
     failures += 1
     tell(error instanceof Error && error.cause === 503 ? 'away' : 'offline')
@@ -145,5 +157,5 @@ document.addEventListener('visibilitychange', turn)
 addEventListener('online', turn)
 setInterval(tellTimes, 1000)
 indicator.hidden = false
-tell('live')
+tell(health)
 timer = setTimeout(turn, EVERY_MS)
