@@ -8,11 +8,10 @@ import { fields } from '../http/json-body.ts'
 import { DEFAULT_PLAN } from '../ledger/plans.ts'
 import { own } from '../ledger/shapes.ts'
 import { settingsReport } from '../reports/people.ts'
-import { storeAnswer, storeOf } from '../store/required.ts'
 import type { Fields, Refused } from '../views/form.tsx'
 import { settingsPage } from '../views/settings.tsx'
 import { answerPage, seeOther } from './answer-page.ts'
-import { frameOf } from './dashboard-frame.tsx'
+import { frameOf, framed } from './dashboard-frame.tsx'
 import { isRefresh } from './dashboard-refresh.ts'
 import { knownModels, problemOf, rowsIn, textOrNone } from './form-fields.ts'
 import { SETTINGS_REFUSAL, storeSettings } from './settings.ts'
@@ -26,9 +25,10 @@ export const settingsPageHandler =
 
 async function answerSettings(c: AppContext, deps: Deps, refused?: Refused): Promise<Response> {
   const { config } = deps
-  const { plans, settings } = await storeAnswer(storeOf(deps).policy())
+  const { policy, days } = await framed(deps)
+  const { plans, settings } = policy
   const page = settingsPage({
-    ...frameOf(c, deps),
+    ...frameOf(c, deps, days),
     settings: settingsReport(settings, config),
     plans: [...new Set([DEFAULT_PLAN, ...Object.keys(plans)])].sort(),
     names: knownModels(config),

@@ -113,7 +113,8 @@ const FORMS: Record<string, Run> = {
 
   async keys({ deps, stamp, user, typed }) {
     const { name, expires, next = '' } = typed
-    const body = { userId: user, name: textOrNone(name), expires_at: timeOrNone(expires) }
+    const models = modelsIn(typed)
+    const body = { userId: user, name: textOrNone(name), models, expires_at: timeOrNone(expires) }
     const kept = keptOf(fields(body, keyBody, CREATE_REFUSAL), stamp.now)
     if (!NEXT.test(next)) throw again('The form is not complete: load the page again.')
     const made = await createKey(deps, stamp, user, kept, next)
@@ -136,7 +137,7 @@ function endOfBlock({ minutes = '', until }: Fields, now: number): number | unde
 }
 
 /** The id of a key that is to be created. */
-const NEXT = /^[0-9A-Za-z]{8}$/
+export const NEXT = /^[0-9A-Za-z]{8}$/
 
 const again = (message: string) => new ApiError('invalid_request', message)
 
@@ -151,12 +152,17 @@ const changeOfKey =
 
 /** The forms about a key. */
 const KEY_FORMS: Record<string, Run> = {
-  change: changeOfKey(({ id, profile, typed: { name, expires } }) => {
+  change: changeOfKey(({ id, profile, typed }) => {
+    const { name, expires } = typed
     const end = timeOrNone(expires)
     // A field shows seconds. An end that nobody changed stays, also one that has passed.
     const shown = timeOrNone(timeField(own(profile.keys, id)?.expires ?? null))
     const isSame = end === shown || (end && shown && Date.parse(end) === Date.parse(shown))
-    return { name: textOrNone(name), ...(!isSame && { expires_at: end }) }
+    return {
+      name: textOrNone(name),
+      models: modelsIn(typed),
+      ...(!isSame && { expires_at: end }),
+    }
   }),
   disable: changeOfKey(() => ({ disabled: true })),
   enable: changeOfKey(() => ({ disabled: false })),

@@ -8,8 +8,12 @@ import { limitBody } from '../http/limit-body.ts'
 import { sameOrigin } from '../http/same-origin.ts'
 import { loginPage } from '../views/login.tsx'
 import { answerPage, seeOther } from './answer-page.ts'
-import { findHandler } from './dashboard-forms.ts'
+import { auditHandler } from './dashboard-audit.ts'
+import { findHandler } from './dashboard-find.ts'
 import { overviewHandler } from './dashboard-overview.ts'
+import { quickHandler } from './dashboard-quick.ts'
+import { requestHandler, requestsHandler } from './dashboard-requests.ts'
+import { newUserHandler, usersPageHandler } from './dashboard-users.ts'
 import { plansFormHandler, plansPageHandler } from './dashboard-plans.ts'
 import { settingsFormHandler, settingsPageHandler } from './dashboard-settings.ts'
 import { toUserHandler, userFormHandler } from './dashboard-user-forms.ts'
@@ -29,6 +33,11 @@ export function dashboardRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<
   })
 
   app.get('/', overviewHandler(deps))
+  app.get('/users', usersPageHandler(deps))
+  app.get('/find', (c) => seeOther(c, '/admin/users'))
+  app.get('/requests', requestsHandler(deps))
+  app.get('/requests/:requestId', requestHandler(deps))
+  app.get('/audit', auditHandler(deps))
   app.get('/users/:userId', userHandler(deps))
   // The page that answers a form refreshes itself from here.
   app.get('/users/:userId/*', toUserHandler)
@@ -40,6 +49,8 @@ export function dashboardRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<
   app.use(limitBody(bodies))
   app.post('/find', findHandler(deps))
   app.use(admin.noViewers)
+  app.post('/users', newUserHandler(deps, admin))
+  app.post('/users/:userId/quick', quickHandler(deps, admin))
   app.post('/plans/:form', plansFormHandler(deps, admin))
   app.post('/settings/:form', settingsFormHandler(deps, admin))
   app.post('/users/:userId/:form', userFormHandler(deps, admin))

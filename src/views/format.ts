@@ -92,6 +92,10 @@ export const shortDate = (date: string): string => day.format(new Date(date))
 export const utc = (at: number): string =>
   `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`
 
+/** `Nov 22, 14:05:09`, in UTC. */
+export const clockText = (at: number): string =>
+  `${day.format(at)}, ${new Date(at).toISOString().slice(11, 19)}`
+
 /** `5m ago`, `in 2h`, `yesterday`. assets/admin.js updates these texts by the same rule. */
 export function ago(at: number, now: number): string {
   const passed = at - now

@@ -252,7 +252,7 @@ describe('the page of a user', () => {
     const { user, path } = await someone()
     await app.admin('PATCH', `users/${user}`, { label: HOSTILE, note: HOSTILE })
     await app.admin('POST', 'keys', { userId: user, name: HOSTILE })
-    for (const { text } of [await page(path), await page('/admin?sort=lastActive')]) {
+    for (const { text } of [await page(path), await page('/admin/users')]) {
       expect(text).not.toContain('<script>alert')
       expect(text).toMatch(ESCAPED)
     }
@@ -391,7 +391,7 @@ describe('keys', () => {
   })
 })
 
-describe('the overview', () => {
+describe('the lists', () => {
   const rowOf = (html: string, user: string) =>
     new RegExp(`<tr data-key="${user}">.*?</tr>`).exec(html)?.[0]
 
@@ -400,11 +400,11 @@ describe('the overview', () => {
     const other = await someone()
     await app.admin('PUT', 'plans/gold', { limits: {} })
     await post(`${path}/profile`, { label: 'Ann Example', plan: 'gold' })
-    const { text } = await page('/admin')
-    expect(rowOf(text, user)).toMatch(/Ann Example<.*class="id".*>gold</)
+    const { text } = await page('/admin/users')
+    expect(rowOf(text, user)).toMatch(/Ann Example<.*class="id soft".*>gold</)
     expect(rowOf(text, other.user)).not.toMatch(/<b>|title="Plan"/)
     await app.admin('PUT', 'settings', { defaultPlan: 'gold' })
-    expect(rowOf((await page('/admin')).text, user)).not.toContain('title="Plan"')
+    expect(rowOf((await page('/admin/users')).text, user)).not.toContain('title="Plan"')
     await app.admin('PUT', 'settings', { defaultPlan: null })
   })
 
@@ -415,7 +415,7 @@ describe('the overview', () => {
     await post(`${path}/profile`, { label: 'Ann', note: 'x' })
     await post(`${path}/sign-out`)
     await post(`${path}/reset`, { window: 'minute' })
-    const { text } = await page('/admin')
+    const { text } = await page('/admin/audit')
     const words = [...text.matchAll(/<span class="what">(.*?)<\/span>/g)].map(([, html = '']) =>
       html.replaceAll(/<[^>]*>/g, ''),
     )

@@ -78,7 +78,7 @@ describe.each(KINDS)('on %s', (kind) => {
     const admin = await enter(gateway)
     const { page } = admin
     await page.setViewportSize({ width, height: 844 })
-    for (const path of ['/admin', '/admin?sort=tokens', `/admin/users/${USER}`]) {
+    for (const path of ['/admin', '/admin/requests', `/admin/users/${USER}`]) {
       await goTo(admin, path)
       expect(await page.locator('#events').textContent()).toContain(SCRIPT)
       expect(await harm(page)).toEqual([])

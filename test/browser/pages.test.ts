@@ -41,14 +41,18 @@ describe.each(KINDS)('on %s', (kind) => {
     const gateway = await world.gateway(kind)
     const session = await logIn(gateway)
     const next = async () =>
-      /href="([^"#]*)#users" rel="next"/
-        .exec(await html(`${gateway.url}/admin`, 200))?.[1]
+      /href="([^"]*)" rel="next"/
+        .exec(await html(`${gateway.url}/admin/users`, 200))?.[1]
         ?.replaceAll('&amp;', '&') ?? ''
     async function html(url: string, status: number, init?: RequestInit): Promise<string> {
       const headers = { ...session, ...SAME_ORIGIN }
       const response = await fetch(url, { headers, ...init })
       expect([url, response.status]).toEqual([url, status])
       return response.text()
+    }
+    const headers = {
+      ...{ ...session, ...SAME_ORIGIN },
+      'content-type': 'application/x-www-form-urlencoded',
     }
     const wrong = { method: 'POST', body: new URLSearchParams({ key: 'a-wrong-key' }) }
     const cut = await world.gateway(kind, { STORE_TIMEOUT_MS: '100' })
@@ -59,9 +63,13 @@ describe.each(KINDS)('on %s', (kind) => {
       await html(`${gateway.url}/api/admin/login`, 401, { ...wrong, headers: SAME_ORIGIN }),
       await html(`${unset.url}/admin`, 503),
       await html(`${gateway.url}/admin`, 200),
-      await html(`${gateway.url}/admin?sort=tokens`, 200),
+      await html(`${gateway.url}/admin?range=90d`, 200),
+      await html(`${gateway.url}/admin/users?sort=tokens`, 200),
       await html(gateway.url + (await next()), 200),
-      await html(`${gateway.url}/admin?done=nobody`, 200),
+      await html(`${gateway.url}/admin/find`, 200, { method: 'POST', headers, body: 'q=nobody' }),
+      await html(`${gateway.url}/admin/requests`, 200),
+      await html(`${gateway.url}/admin/requests?outcome=refused`, 200),
+      await html(`${gateway.url}/admin/audit`, 200),
       await html(`${gateway.url}/admin/users/${user}`, 200),
       await html(`${gateway.url}/admin/users/${seededId(4)}`, 200),
       await html(`${gateway.url}/admin/users/${seededId(4000)}`, 404),
@@ -80,7 +88,7 @@ describe.each(KINDS)('on %s', (kind) => {
     }
     const sizes = pages.map((page) => gzipSync(page).length)
     expect(Math.max(...sizes)).toBeLessThanOrEqual(30 * KB)
-    // The page has fifty users and fifty requests.
-    expect(pages[4]?.match(/<tr data-key/g)?.length).toBeGreaterThan(100)
+    // The page of users has fifty.
+    expect(pages[6]?.match(/<tr data-key/g)).toHaveLength(50)
   })
 })

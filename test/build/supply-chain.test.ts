@@ -17,6 +17,8 @@ const WANTED: Record<string, string> = {
   '@redis/client': 'Redis over TCP, on Node only',
   uuid: 'ids of requests (v7)',
   undici: 'calls the provider and Redis over REST on Node, with a tenth of the CPU of fetch',
+  'd3-array': 'the axes of charts (pages only)',
+  'd3-shape': 'the stacked bars and the lines of charts (pages only)',
   tsx: 'runs TypeScript for npm start without a build',
 }
 
@@ -25,6 +27,8 @@ const BROUGHT: Record<string, string> = {
   '@upstash/core-analytics': 'comes with @upstash/ratelimit; switched off',
   '@opentelemetry/api':
     'an optional part of @redis/client, installed for development; never switched on',
+  internmap: 'comes with d3-array',
+  'd3-path': 'comes with d3-shape',
   uncrypto: 'comes with @upstash/redis',
   esbuild: 'comes with tsx; one binary per platform, and only the matching one is installed',
   fsevents: 'comes with tsx, on macOS only',
