@@ -41,8 +41,13 @@ async function answerSettings(c: AppContext, deps: Deps, refused?: Refused): Pro
 
 /** What an admin needs to know of the environment. Nothing of it is a secret. */
 function environmentOf(config: Deps['config']): [string, string][] {
-  const { retention } = config
+  const { retention, admins, groqKey, metricsKey } = config
+  const isSet = (secret: string | undefined) => (secret === undefined ? 'not set' : 'set')
   return [
+    ['GROQ_API_KEY', isSet(groqKey)],
+    ['ADMIN_KEY, ADMIN_KEYS', admins.map(({ name, role }) => `${name} (${role})`).join(', ')],
+    ['USER_TOKENS', config.userTokens.join(', ')],
+    ['METRICS_KEY', isSet(metricsKey)],
     ['DEFAULT_MODEL', config.defaultModel],
     ['ALLOWED_MODELS', config.allowedModels.join(', ')],
     ['CAP', config.cap],

@@ -53,20 +53,20 @@ const change =
     return { done }
   }
 
-/** What was typed for the name and the plan; what stays as it is is left out, so that the audit log tells what changed. */
+/** What was typed of the label, the note and the plan. What stays as it is is left out, so that the audit log tells what changed. */
 function named({ typed, profile }: Asked): object {
-  const { label, note, plan } = typed
-  const all = { label: textOrNone(label), note: textOrNone(note), plan: textOrNone(plan) }
+  const fields = (['label', 'note', 'plan'] as const).filter((field) => typed[field] !== undefined)
   return Object.fromEntries(
-    Object.entries(all).filter(
-      ([field, text]) => text !== (profile[field as keyof typeof all] ?? null),
-    ),
+    fields
+      .map((field) => [field, textOrNone(typed[field])] as const)
+      .filter(([field, text]) => text !== (profile[field] ?? null)),
   )
 }
 
 /** The forms about the user, by the end of their path. */
 const FORMS: Record<string, Run> = {
   profile: change('saved', named),
+  plan: change('saved', named),
   limits: change('saved', ({ typed }) => ({ limits: rowsIn(typed) })),
   boost: change('saved', ({ typed }) => ({
     boost: { limits: rowsIn(typed), until: timeOrNone(typed['until']) },
