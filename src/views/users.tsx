@@ -84,6 +84,7 @@ export function usersPage({ list, plans, next, refused, ...frame }: UsersPage) {
   return (
     <Page title="Users" {...frame}>
       <h1 class="hide">Users</h1>
+      {refused && newUser(plans, next, refused)}
       <Card
         id="users"
         title={list.q ? ['Found: ', name(list.q)] : 'Users'}
@@ -94,7 +95,7 @@ export function usersPage({ list, plans, next, refused, ...frame }: UsersPage) {
         {usersTable(list, frame.now)}
         {pagesOf(list)}
       </Card>
-      {newUser(plans, next, refused)}
+      {!refused && newUser(plans, next, refused)}
     </Page>
   )
 }

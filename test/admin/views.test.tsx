@@ -39,6 +39,7 @@ import {
   userDays,
   userLine,
 } from '../../src/reports/dashboard.ts'
+import { ASSETS } from '../../src/views/assets.ts'
 import { ago, duration, percent, shares, short, usd } from '../../src/views/format.ts'
 import { homePage } from '../../src/views/home.tsx'
 import { awayPage, loginPage, problemPage, setupPage } from '../../src/views/login.tsx'
@@ -959,4 +960,44 @@ test('the edge renders the pages as the full hono/jsx does', async () => {
   } finally {
     await rm(folder, { recursive: true })
   }
+})
+
+describe('graphics', () => {
+  /** The colours of the style by their names: of light pages, and with those of dark ones over them. */
+  const rootsOf = [...ASSETS.style.text.matchAll(/:root \{(.*?)\}/gs)].map(([, rules = '']) =>
+    Object.fromEntries(
+      [...rules.matchAll(/--([\w-]+): (#[\da-f]{3,6});/g)].map(([, name = '', hex = '']) => [
+        name,
+        hex,
+      ]),
+    ),
+  )
+  const [light = {}, dark = {}] = rootsOf
+  /** https://www.w3.org/TR/WCAG22/#dfn-relative-luminance */
+  const luminance = (hex: string) => {
+    const long = hex.length === 4 ? hex.replaceAll(/[\da-f]/g, '$&$&') : hex
+    const [red = 0, green = 0, blue = 0] = [1, 3, 5].map((at) => {
+      const part = parseInt(long.slice(at, at + 2), 16) / 255
+      return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4
+    })
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+  }
+  const contrast = (one: string, other: string) => {
+    const [dim = 0, bright = 0] = [luminance(one), luminance(other)].sort((a, b) => a - b)
+    return (bright + 0.05) / (dim + 0.05)
+  }
+
+  test.each([
+    ['light', light],
+    ['dark', { ...light, ...dark }],
+  ])('have a contrast of 3 to 1 with what is behind them, on %s pages', (_, colours) => {
+    const kinds = ['bar', 'warn-bar', 'bad-bar', 'open', 's0', 's1', 's2', 's3', 's4', 's5']
+    const low = kinds.flatMap((kind) =>
+      ['card', 'well'].flatMap((behind) => {
+        const ratio = contrast(colours[kind] ?? '', colours[behind] ?? '')
+        return ratio >= 3 ? [] : [`${kind} on ${behind}: ${ratio.toFixed(2)}`]
+      }),
+    )
+    expect(low).toEqual([])
+  })
 })

@@ -149,7 +149,9 @@ describe.each(KINDS)('on %s', (kind) => {
       expect(await textOf(page.locator('#users .tag'))).toBe('blocked')
       await follow(page, 'Overview')
       expect(await textOf(page.locator('#look .blocked'))).toContain(REASON)
-      await leads(page, () => page.locator('#look').getByRole('link', { name: user }).click())
+      await leads(page, () =>
+        page.locator('#look .blocked').getByRole('link', { name: user }).click(),
+      )
 
       await press(page, 'Unblock all models')
       expect(await notice(page)).toMatch(/^Unblocked\./)
@@ -187,10 +189,10 @@ describe.each(KINDS)('on %s', (kind) => {
     })
 
     test.runIf(kind === 'node')(
-      '1,000 users are all found page by page, in the requested order',
+      '500 users are all found page by page, in the requested order',
       async () => {
         const gateway = await world.gateway(kind)
-        await seedUsers(world.redis, 1000, Date.now())
+        await seedUsers(world.redis, 500, Date.now())
         const admin = await enter(gateway, scripts)
         const { page } = admin
         await goTo(admin, '/admin/users')
@@ -204,9 +206,9 @@ describe.each(KINDS)('on %s', (kind) => {
         while (await link(page, 'Next page').count()) {
           await follow(page, 'Next page')
           seen.push(...(await userIds(page)))
-          expect(seen.length).toBeLessThanOrEqual(1000)
+          expect(seen.length).toBeLessThanOrEqual(500)
         }
-        expect(new Set(seen).size).toBe(1000)
+        expect(new Set(seen).size).toBe(500)
         await follow(page, 'First page')
         expect(await userIds(page)).toEqual(seen.slice(0, 50))
 
@@ -313,7 +315,7 @@ describe.each(KINDS)('on %s', (kind) => {
 
   test('everything works with the keyboard, and the focus is always visible', async () => {
     const gateway = await world.gateway(kind)
-    await seedUsers(world.redis, 60, Date.now() - MINUTE_MS)
+    await seedUsers(world.redis, 12, Date.now() - MINUTE_MS)
     const { user } = await ask(gateway)
     const { page } = await visit(gateway)
     const keys = page.keyboard
@@ -354,9 +356,9 @@ describe.each(KINDS)('on %s', (kind) => {
     await keys.press('Escape')
     await tabTo(page, page.locator('thead').getByRole('link', { name: 'Tokens' }))
     await leads(page, () => keys.press('Enter'))
-    await tabTo(page, page.locator('#users').getByRole('link', { name: seededId(57) }))
+    await tabTo(page, page.locator('#users').getByRole('link', { name: seededId(9) }))
     await leads(page, () => keys.press('Enter'))
-    expect(placeOf(page)).toBe(`/admin/users/${seededId(57)}`)
+    expect(placeOf(page)).toBe(`/admin/users/${seededId(9)}`)
     await tabTo(page, page.getByLabel('I understand'))
     await keys.press('Space')
     await tabTo(page, button(page, 'Erase user'))

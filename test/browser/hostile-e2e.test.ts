@@ -84,7 +84,7 @@ describe.each(KINDS)('on %s', (kind) => {
       expect(await harm(page)).toEqual([])
       await use(`${SCRIPT} at ${path}`)
       await refresh(admin)
-      await page.locator('#events').getByText(`${SCRIPT} at ${path}`).first().waitFor()
+      await page.locator('#events td').getByText(`${SCRIPT} at ${path}`).first().waitFor()
       expect(await harm(page)).toEqual([])
     }
     // Forms send these names back unchanged.
