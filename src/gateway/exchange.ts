@@ -9,6 +9,7 @@ import { StoreError } from '../store/store.ts'
 import { createMeter } from '../metering/meter.ts'
 import { underMaximum, type ProxyRequest } from './body.ts'
 import type { Gate } from './gate.ts'
+import { createErrorReader } from './error-code.ts'
 import { frameOf, headersDown } from './headers.ts'
 import { limitHeaders } from './limit-headers.ts'
 import type { Relay } from './relay.ts'
@@ -163,11 +164,12 @@ function passOn(
   }
   const coding = headers.get('content-encoding')
   const isReadable = !coding || coding === 'identity' || deps.relay.isDecoded(coding)
+  const error = ok ? undefined : createErrorReader()
   const relayed = relay({
     client: incoming.isForUs ? undefined : incoming.request,
     body,
     frame: frameOf(headers, deps.relay),
-    meter: ok ? createMeter(request.route, headers.get('content-type')) : undefined,
+    meter: ok ? createMeter(request.route, headers.get('content-type')) : error,
     upstream: controller,
     onClientAbort: deps.config.onClientAbort,
     user: caller.id,
@@ -176,7 +178,8 @@ function passOn(
     clearDeadline()
     leave()
     const seen = isReadable ? metered : { ...metered, over: true }
-    return settle({ status, metered: seen, ended, cut, ttfbMs }, status)
+    const code = error?.code()
+    return settle({ status, metered: seen, ended, cut, ttfbMs, ...(code && { code }) }, status)
   })
   incoming.waitUntil(settled)
   return relayed.body

@@ -174,6 +174,7 @@ const events = (dates: string[] | undefined): ExportFile => ({
     'key',
     'reservedCost',
     'cost',
+    'error',
   ],
   async *pages(store) {
     const asked = dates && new Set(dates)

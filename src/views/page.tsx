@@ -75,8 +75,8 @@ export const Page = (props: { title: string; children?: Child } & Partial<Frame>
           {props.notice}
           {props.children}
         </ForViewer.Provider>
+        {props.now && glossary}
       </main>
-      {props.now && glossary}
     </body>
   </html>
 )

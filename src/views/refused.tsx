@@ -27,7 +27,7 @@ export const refusals = (
       ['When', 'n', ({ id, at }) => <a href={`/admin/requests/${id}`}>{time(at, now)}</a>],
       ['User', 'u', ({ user }) => (isOwn ? undefined : userLink(user, own(labels, user)))],
       ['Code', '', ({ code }) => <code>{code}</code>],
-      ['Model', 'w', ({ model }) => name(model)],
+      ['Model', 'x', ({ model }) => name(model)],
       ['Limit', 'g', ({ limit }) => limit && limitOf(limit)],
     ],
     empty: 'Nobody was refused.',

@@ -69,7 +69,7 @@ function eventFacts(event: Event): [Child, Child][] {
       </>,
     ],
     ['Status to the client', `${status}`],
-    ['Upstream’s error', upstreamError(event)],
+    ['Upstream’s error', event.error && <code>{event.error.slice(0, 100)}</code>],
     ['Route', <code>{route}</code>],
     ['Tokens in', some(prompt)],
     ['of these cached', some(cached)],
@@ -93,12 +93,6 @@ function eventFacts(event: Event): [Child, Child][] {
     ['Session', session && <code>{session}</code>],
     ['Key', key && <code>{key}</code>],
   ]
-}
-
-/** The code of upstream's error, where it told one. */
-const upstreamError = (event: Event) => {
-  const { error } = event as Event & { error?: string }
-  return error === undefined ? undefined : <code>{error.slice(0, 100)}</code>
 }
 
 function refusedFacts({ code, limit }: Refused): [Child, Child][] {

@@ -48,7 +48,6 @@ const NAMES = [
   'user-hostile',
   'user-forms',
   'user-refused',
-  'Save',
   'user-key',
   'plans',
   'plans-forms',

@@ -624,7 +624,7 @@ describe.each(KINDS)('on %s', (kind) => {
       expect(response.status).toBe(status)
       expect(await response.text()).toBe(body)
       const event = await eventOf(world.store, response.headers.get('x-weir-id'))
-      expect(event).toMatchObject({ outcome: 'failed', status, charged: 0 })
+      expect(event).toMatchObject({ outcome: 'failed', status, charged: 0, error: 'x' })
     },
   )
 
