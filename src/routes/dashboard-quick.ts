@@ -77,7 +77,5 @@ export const quickHandler =
     if (!run) throw new ApiError('not_found', 'There is no such button.')
     const user = await userOf(c, deps)
     const done = await run(deps, admin.stamp(c), user)
-    const list = listPath(typed['back'] ?? '')
-    const result = new URLSearchParams({ done, who: user.profile.id })
-    return seeOther(c, `${list}${list.includes('?') ? '&' : '?'}${String(result)}`)
+    return seeOther(c, listPath(typed['back'] ?? '', { done, who: user.profile.id }))
   }

@@ -242,7 +242,10 @@ export const newUserHandler =
 
 const wrong = (message: string) => new ApiError('invalid_request', message)
 
-/** The view of the list that a text of an address names; the whole list for any other text. */
-export function listPath(back: string): string {
-  return back === '/admin/users' || back.startsWith('/admin/users?') ? back : '/admin/users'
+/** The view of the list that a form came from, or else the whole list, with the result of the form. */
+export function listPath(back: string, result: Record<string, string>): string {
+  const [path, query = ''] = back.split('?', 2)
+  const fields = new URLSearchParams(path === '/admin/users' ? query : '')
+  for (const [name, value] of Object.entries(result)) fields.set(name, value)
+  return `/admin/users?${String(fields)}`
 }

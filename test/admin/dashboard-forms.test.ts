@@ -438,6 +438,8 @@ describe('the menu of a row', () => {
       const { location } = await quick(path, 'unblock', back)
       expect(location).toBe(`/admin/users?done=unblocked&who=${user}`)
     }
+    const lines = await quick(path, 'unblock', '/admin/users?q=\r\nx-a: b')
+    expect(lines.location).toBe(`/admin/users?q=%0D%0Ax-a%3A+b&done=unblocked&who=${user}`)
     expect((await quick(path, 'erase')).status).toBe(404)
     expect((await quick(path, 'constructor')).status).toBe(404)
   })
