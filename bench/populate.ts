@@ -44,7 +44,7 @@ export async function populate(redis: Redis, users: number): Promise<void> {
     script: LEDGER_SCRIPT,
     // The commands start at the beginning of the past.
     tolerance: Infinity,
-    batch: false,
+    sharing: 'none',
     warn: () => undefined,
   })
   const use = async (user: string, models: number, at: number) => {

@@ -10,6 +10,7 @@ import { transformPipe } from '../gateway/pipe.ts'
 import type { Environment, RelayPlatform } from '../ports.ts'
 import { withFallback, type FallbackStore } from '../store/fallback/store.ts'
 import { memoryQueue } from '../store/fallback/queue.ts'
+import type { Sharing } from '../store/redis/commands.ts'
 import { CONNECTED, createRedisStore } from '../store/redis/store.ts'
 import { LEDGER_SCRIPT } from '../store/redis/script-files.ts'
 import { restClient } from '../store/redis/rest.ts'
@@ -25,6 +26,8 @@ export type EdgePart = {
 
 type EdgeOptions = EdgePart & {
   platform: Environment['platform']
+  /** What the runtime lets requests share. */
+  sharing: Sharing
   vars: Vars
   /** Calls upstream. */
   fetch: typeof fetch
@@ -92,7 +95,7 @@ const withDrain = (app: App): App => ({
 /** The bound store or the database, or undefined if there is neither. Logs the settings in force. */
 function openStore(
   config: Readonly<Config>,
-  { store: bound, turnTaker }: EdgeOptions,
+  { store: bound, turnTaker, sharing }: EdgeOptions,
   log: Log,
 ): { store?: FallbackStore; storage: Environment['storage'] } {
   const { storeTimeoutMs: timeoutMs, retention } = config
@@ -111,10 +114,10 @@ function openStore(
     (redis &&
       createRedisStore({
         redis,
-        takeTurn: turnTaker?.(redis, { batch: false }),
+        takeTurn: turnTaker?.(redis, { batch: sharing === 'calls' }),
         retention,
         script: LEDGER_SCRIPT,
-        batch: false,
+        sharing,
         warn: log.warn,
       }))
   if (!chosen) return { storage: 'none' }
