@@ -77,13 +77,13 @@ try {
   writeFileSync(RESULT, `${JSON.stringify({ ...about, seconds, ...results }, null, 2)}\n`)
   console.log(`\nThe whole run took ${seconds} s; the figures are in bench/result.json.`)
 } finally {
-  const children = [...cases.map(({ child }) => child), upstream, database]
-  await Promise.all(children.map((child) => child.stop()))
+  const children = new Set([...cases.map(({ child }) => child), upstream, database])
+  await Promise.all([...children].map((child) => child.stop()))
 }
 
 function costs(figures: { case: string; workload: string; billedCommands: number }[]): void {
   const rows = figures
-    .filter(({ billedCommands }) => billedCommands > 0)
+    .filter(({ billedCommands = 0 }) => billedCommands > 0)
     .map(({ workload, case: name, billedCommands }) => [
       workload,
       name,

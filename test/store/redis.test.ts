@@ -164,6 +164,16 @@ test('requests of one user cost nine commands each in the long run', async () =>
   expect((await total()) / 200).toBeLessThan(9.3)
 })
 
+test('a plan that is not stored costs a command only the first time', async () => {
+  const store = redisStore(upstash)
+  await store.execute({ op: 'profile', now: NOON, user: 'u', set: { plan: 'gone' } })
+  await spend(store, { id: 'warm', user: 'u' })
+  const admit = admitOf({ id: 'next', user: 'u' })
+  await redis.resetStats()
+  expect(await store.execute(admit)).toMatchObject({ unknownPlan: 'gone' })
+  expect((await redis.commandstats()).get).toBeUndefined()
+})
+
 test('requests of different users cost ten commands each', async () => {
   const store = redisStore(upstash)
   await spend(store, { id: 'warm' })

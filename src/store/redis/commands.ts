@@ -1,5 +1,5 @@
 /** Sends commands to the ledger script. One call carries the commands of several requests, as far as the runtime allows. */
-import type { Answer, Command } from '../../ledger/commands.ts'
+import type { Admitted, Answer, Command } from '../../ledger/commands.ts'
 import type { Retention } from '../../ledger/documents.ts'
 import { DEFAULT_PLAN, unverifiedScope } from '../../ledger/plans.ts'
 import { isTotal, type Standing } from '../../ledger/policy.ts'
@@ -248,10 +248,11 @@ function createKnownPlans() {
     learn(command: Command | undefined, answer: Answer | Failed): void {
       if (command?.op !== 'admit' && command?.op !== 'report') return
       if (!('ok' in answer) || !answer.ok) return
-      const plan = 'plan' in answer ? answer.plan : undefined
-      if (plan === undefined && plans.size === 0) return
+      // One that is not stored is looked for with each admission too.
+      const { plan, unknownPlan = plan } = answer as Pick<Admitted, 'plan' | 'unknownPlan'>
+      if (unknownPlan === undefined && plans.size === 0) return
       plans.delete(command.user)
-      if (plan !== undefined) plans.set(command.user, plan)
+      if (unknownPlan !== undefined) plans.set(command.user, unknownPlan)
       const [oldest] = plans.keys()
       if (plans.size > KNOWN_PLANS && oldest !== undefined) plans.delete(oldest)
     },
