@@ -7,7 +7,7 @@ import { tokenNotes } from '../config/tokens.ts'
 import { createLog, type Log } from '../log.ts'
 import { claimReader } from './claimed-ip.ts'
 import { transformPipe } from '../gateway/pipe.ts'
-import type { Environment, RelayPlatform } from '../ports.ts'
+import type { Environment, Fetch, RelayPlatform } from '../ports.ts'
 import { withFallback, type FallbackStore } from '../store/fallback/store.ts'
 import { memoryQueue } from '../store/fallback/queue.ts'
 import type { Sharing } from '../store/redis/commands.ts'
@@ -40,6 +40,14 @@ type EdgeOptions = EdgePart & {
 
 type App = Pick<Hono<AppEnv>, 'fetch'>
 
+/** With the headers as plain values: each look into those of a `Response` leaves the language, and costs as much as a copy. */
+const withPlainHeaders =
+  (send: typeof fetch): Fetch =>
+  async (url, init) => {
+    const { status, statusText, ok, headers, body } = await send(url, init)
+    return { status, statusText, ok, headers: new Map(headers), body }
+  }
+
 /** The Content-Encodings that `fetch` undoes: workerd only these two, written like this; others a list of them. */
 const DECODED = isWorkerd
   ? /^(gzip|br)$/
@@ -65,7 +73,7 @@ export function createEdgeApp(options: EdgeOptions): App {
     const app = createApp({
       config,
       store,
-      fetch,
+      fetch: withPlainHeaders(fetch),
       fetchKeys: (url, init) => globalThis.fetch(url, init),
       now: Date.now,
       log,
