@@ -66,7 +66,7 @@ try {
   }
   if (parts.includes('requests')) {
     results.requests = await requests(cases, database)
-    costs(results.requests as { case: string; workload: string; billedCommands: number }[])
+    costs(results.requests as Cost[])
   }
   if (parts.includes('streams')) results.streams = await streams(cases, database, token)
   const weir = cases.find((one) => one.name === 'node-rest')
@@ -81,14 +81,17 @@ try {
   await Promise.all([...children].map((child) => child.stop()))
 }
 
-function costs(figures: { case: string; workload: string; billedCommands: number }[]): void {
+/** Absent where two cases are only compared. */
+type Cost = { case: string; workload: string; billedCommands?: number }
+
+function costs(figures: Cost[]): void {
   const rows = figures
-    .filter(({ billedCommands = 0 }) => billedCommands > 0)
-    .map(({ workload, case: name, billedCommands }) => [
+    .filter(({ billedCommands: commands }) => commands !== undefined && commands > 0)
+    .map(({ workload, case: name, billedCommands: commands = 0 }) => [
       workload,
       name,
-      billedCommands.toFixed(2),
-      `$${usdPerMillion(billedCommands).toFixed(2)}`,
+      commands.toFixed(2),
+      `$${usdPerMillion(commands).toFixed(2)}`,
     ])
   console.log('\nA million requests on Upstash, pay as you go ($0.20 per 100,000 commands)\n')
   console.log(table(['', '', 'commands per request', 'USD'], rows))
