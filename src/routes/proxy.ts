@@ -2,12 +2,13 @@
 import { Hono } from 'hono/tiny'
 import type { AppContext, AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import { parseForUpstream, rawText, readProxyRequest, type Json } from '../gateway/body.ts'
+import { parseForUpstream, rawText, readProxyRequest, type ParsedBody } from '../gateway/body.ts'
 import { createCalls } from '../gateway/calls.ts'
 import { exchange, type Incoming, type Parts } from '../gateway/exchange.ts'
 import { createGate } from '../gateway/gate.ts'
 import { createRefusalCounter } from '../gateway/refusal-counts.ts'
 import { createRelay } from '../gateway/relay.ts'
+import { inTurns } from '../gateway/steps.ts'
 import { notConfigured } from '../gateway/upstream.ts'
 import type { Bodies } from '../http/bodies.ts'
 import { methodNotAllowed } from '../http/methods.ts'
@@ -33,7 +34,7 @@ type Served = {
   caller: Caller
   route: MeteredRoute
   bytes: Bytes
-  body?: Json
+  body: ParsedBody
   /** See `Incoming`. */
   isForUs?: boolean
 }
@@ -75,12 +76,15 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
     return exchange(incoming(c, isForUs), ready(), caller, request)
   }
 
-  /** Reads the body for `answer`. When the answer begins, upstream has the body. */
-  async function withBody<T>(c: AppContext, answer: (bytes: Bytes) => Promise<T>): Promise<T> {
+  /** Reads and parses the body for `answer`. When the answer begins, upstream has the body. */
+  async function withBody<T>(
+    c: AppContext,
+    answer: (bytes: Bytes, body: ParsedBody) => Promise<T>,
+  ): Promise<T> {
     uncompressed(c)
     const { bytes, release } = await bodies(c, config.maxBodyBytes)
     try {
-      return await answer(bytes)
+      return await answer(bytes, await inTurns(parseForUpstream(bytes, config)))
     } finally {
       release()
     }
@@ -88,12 +92,11 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
 
   app.post('/', async (c) => {
     const route = 'chat/completions'
-    const { answer, isForm } = await withBody(c, async (bytes) => {
-      const parsed = parseForUpstream(bytes, config)
+    const { answer, isForm } = await withBody(c, async (bytes, parsed) => {
       if ('messages' in parsed.value) {
         if ('userToken' in parsed.value) throw tokenBesideMessages()
         const caller = await identify(c)
-        const answer = await serve(c, { caller, route, bytes, body: parsed.value })
+        const answer = await serve(c, { caller, route, bytes, body: parsed })
         return { answer, isForm: false }
       }
       const { userToken, ...form } = await readSimpleForm(parsed.value)
@@ -108,7 +111,7 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
   for (const route of METERED) {
     app.post(`/openai/v1/${route}`, async (c) => {
       const caller = await identify(c)
-      return withBody(c, (bytes) => serve(c, { caller, route, bytes }))
+      return withBody(c, (bytes, body) => serve(c, { caller, route, bytes, body }))
     })
   }
 
