@@ -180,7 +180,7 @@ test('finds a repeated key in any JSON, and no other', () => {
         expect(parse(text)).toEqual(JSON.parse(text))
       }
     }),
-    { numRuns: 2000 },
+    { numRuns: 500 },
   )
 })
 
@@ -202,7 +202,7 @@ test('throws nothing but its own errors for any bytes', () => {
       }
       expect(body).toEqual(JSON.parse(decode(bytes)))
     }),
-    { numRuns: 1000 },
+    { numRuns: 500 },
   )
 })
 
@@ -553,7 +553,7 @@ test('reads a glob like the equivalent regular expression', () => {
       if (pattern.test(model)) expect(call().model).toBe(model)
       else expect(refusal(call).code).toBe('model_not_allowed')
     }),
-    { numRuns: 2000 },
+    { numRuns: 500 },
   )
 })
 

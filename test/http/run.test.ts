@@ -104,9 +104,10 @@ async function totals(url: string, key = ADMIN_KEY): Promise<Totals['days'][numb
   return ((await response.json()) as Totals).days[0]
 }
 
-const SERVED: [string, string, Vars][] = [
-  ['npm run dev', 'scripts/dev.ts', {}],
-  ['npm start', 'src/node.ts', {}],
+/** The bundle stands for `npm start`, which takes four times as long. */
+const SERVED: [string, () => string | string[]][] = [
+  ['npm run dev', () => 'scripts/dev.ts'],
+  ['npm start', () => [entry.path]],
 ]
 
 test.each(SERVED)(
@@ -116,8 +117,8 @@ test.each(SERVED)(
     const PORT = String(await freePort())
     const vars = { ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url, PORT }
     let settled = 0
-    for (const signal of ['SIGTERM', 'SIGKILL', 'SIGINT'] as const) {
-      const weir = await run(script, vars)
+    for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+      const weir = await run(script(), vars)
       if (settled)
         expect(await totals(weir.url)).toMatchObject({ exact: settled, charged: 35 * settled })
       for (const user of ['one', 'two']) expect((await chat(weir.url, user)).status).toBe(200)
@@ -176,7 +177,7 @@ test('npm start without a provider key reports that and answers 503', async () =
 test.each(SERVED)(
   '%s with an invalid environment reports every problem and ends',
   async (_, script) => {
-    const failure = run(script, { CAP: 'soft', EVENTS_KEPT: '1e3', ADMIN_KEY: 'short' })
+    const failure = run(script(), { CAP: 'soft', EVENTS_KEPT: '1e3', ADMIN_KEY: 'short' })
     await expect(failure).rejects.toThrow(/ADMIN_KEY must[^]*CAP must[^]*EVENTS_KEPT must/)
     await expect(failure).rejects.not.toThrow(/at .*\.ts:/)
   },
@@ -184,11 +185,11 @@ test.each(SERVED)(
 
 test.each(SERVED)('%s on files that are in use reports the owner and ends', async (_, script) => {
   await run([entry.path])
-  await expect(run(script)).rejects.toThrow(/process \d+ already uses these files/)
+  await expect(run(script())).rejects.toThrow(/process \d+ already uses these files/)
 })
 
 test.each(SERVED)('%s on a port that is in use reports that and ends', async (_, script) => {
-  const failure = run(script, { PORT: new URL(upstream.url).port })
+  const failure = run(script(), { PORT: new URL(upstream.url).port })
   await expect(failure).rejects.toThrow(/EADDRINUSE|Address already in use/i)
   await expect(failure).rejects.not.toThrow(/\n +at /)
 })
