@@ -1,5 +1,5 @@
 /** The commands of the README, as separate processes in an empty folder. */
-import { spawn, type ChildProcess } from 'node:child_process'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { connect, createServer, type AddressInfo } from 'node:net'
@@ -43,11 +43,12 @@ type Vars = Record<string, string>
 
 type Package = { scripts: Record<'start', string> }
 
-/** Starts a script, or Node with other arguments, and waits for its address, or for its end. */
+/** Starts a script, or Node with other arguments, or another command, and waits for its address, or for its end. */
 async function run(script: string | string[], vars: Vars = {}): Promise<Running> {
   const { PATH, HOME } = process.env
   const args = typeof script === 'string' ? ['--import', 'tsx', script] : script
-  const child: ChildProcess = spawn(process.execPath, args, {
+  const [command = '', ...rest] = args[0] === 'unshare' ? args : [process.execPath, ...args]
+  const child: ChildProcess = spawn(command, rest, {
     env: { PATH, HOME, PORT: '0', USAGE_FILE: join(folder, 'logs/token_usage.json'), ...vars },
   })
   let output = ''
@@ -382,14 +383,43 @@ test.each<[string, BufferEncoding, string]>([
   expect(output.trim()).toBe('strict é 1')
 })
 
-test.each(['/dev/null/nowhere', '/sys'])(
-  'npm start needs no folder for temporary files: with %s only USAGE_FILE is written',
-  async (TMPDIR) => {
-    const { scripts } = JSON.parse(await readFile('package.json', 'utf8')) as Package
-    const args = scripts.start.replace('node', '').trim().split(' ')
-    const weir = await run(args, { TMPDIR, HOME: TMPDIR, GROQ_API_KEY: 'gsk_key' })
+/** The arguments of `npm start`. */
+async function startArgs(): Promise<string[]> {
+  const { scripts } = JSON.parse(await readFile('package.json', 'utf8')) as Package
+  return scripts.start.replace('node', '').trim().split(' ')
+}
+
+test('npm start needs no folder for temporary files: only USAGE_FILE is written', async () => {
+  const TMPDIR = '/dev/null/nowhere'
+  const vars = { TMPDIR, HOME: TMPDIR, GROQ_API_KEY: 'gsk_key' }
+  const weir = await run(await startArgs(), vars)
+  expect(await weir.end('SIGTERM')).toBe(0)
+  expect(await readdir(folder)).toEqual(['logs'])
+}, 20_000)
+
+/** In mounts of its own, everything is read-only but an empty folder, as in a container with a volume. */
+const READ_ONLY =
+  'mount -o remount,bind,ro / && mount -t tmpfs none "$VOLUME" && ! touch "$PWD/x" 2>/dev/null && exec "$0" "$@"'
+const canMount =
+  spawnSync('unshare', ['-rm', 'sh', '-c', READ_ONLY, 'true'], {
+    env: { ...process.env, VOLUME: tmpdir() },
+  }).status === 0
+
+test.runIf(canMount)(
+  'npm start serves and counts with a read-only root and a volume for USAGE_FILE',
+  async () => {
+    const vars = {
+      VOLUME: folder,
+      USAGE_FILE: join(folder, 'usage.json'),
+      ...{ ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url },
+    }
+    const command = ['unshare', '-rm', 'sh', '-c', READ_ONLY, process.execPath]
+    const weir = await run([...command, ...(await startArgs())], vars)
+    expect((await chat(weir.url, 'one')).status).toBe(200)
+    await expect.poll(async () => (await totals(weir.url))?.exact).toBe(1)
     expect(await weir.end('SIGTERM')).toBe(0)
-    expect(await readdir(folder)).toEqual(['logs'])
+    // Nothing was written outside of the volume.
+    expect(await readdir(folder)).toEqual([])
   },
   20_000,
 )
