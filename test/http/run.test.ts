@@ -408,8 +408,10 @@ const canMount =
 test.runIf(canMount)(
   'npm start serves and counts with a read-only root and a volume for USAGE_FILE',
   async () => {
+    // Without a cache of an earlier start.
+    const empty = await mkdtemp(join(tmpdir(), 'weir-run-'))
     const vars = {
-      VOLUME: folder,
+      ...{ VOLUME: folder, TMPDIR: empty },
       USAGE_FILE: join(folder, 'usage.json'),
       ...{ ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url },
     }
@@ -419,7 +421,8 @@ test.runIf(canMount)(
     await expect.poll(async () => (await totals(weir.url))?.exact).toBe(1)
     expect(await weir.end('SIGTERM')).toBe(0)
     // Nothing was written outside of the volume.
-    expect(await readdir(folder)).toEqual([])
+    expect([await readdir(folder), await readdir(empty)]).toEqual([[], []])
+    await rm(empty, { recursive: true })
   },
   20_000,
 )
