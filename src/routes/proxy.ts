@@ -128,28 +128,26 @@ const offered = (at: string): string =>
   `Under ${at}/openai/v1/ there are POST chat/completions, POST responses, POST embeddings, GET models and ` +
   `GET models/{id}. The base URL of groq-sdk ends with ${at}, that of other clients with ${at}/openai/v1.`
 
-/** Refuses other methods, and calls that Weir does not offer. */
+/**
+ * Refuses other methods, and calls that Weir does not offer. One route, because each costs a pattern that is compiled at
+ * the start and tried with each call.
+ */
 function refuseOthers(app: Hono<AppEnv>, at: string): void {
-  for (const path of ['/', '/openai/v1/models', ...METERED.map((route) => `/openai/v1/${route}`)]) {
-    app.all(path, (c) => {
-      throw methodNotAllowed(c.req.method, [path.endsWith('models') ? 'GET' : 'POST'])
-    })
-  }
-  app.all('/openai/v1/models/*', (c) => {
-    throw methodNotAllowed(c.req.method, ['GET'])
-  })
-  for (const path of UNMETERED) {
-    for (const pattern of [`/openai/v1/${path}`, `/openai/v1/${path}/*`]) {
-      app.all(pattern, () => {
-        throw new ApiError(
-          'not_found',
-          `${path} answers have no token usage, so they cannot be metered and are not offered here.`,
-        )
-      })
+  app.all('*', (c) => {
+    const [, below = ''] = /^\/api\/groq\/?(.*?)\/?$/.exec(c.req.path) ?? []
+    const [, path] = /^openai\/v1\/(.+)$/.exec(below) ?? []
+    const isWithin = (group: string) => path === group || path?.startsWith(`${group}/`) === true
+    if (isWithin('models')) throw methodNotAllowed(c.req.method, ['GET'])
+    if (below === '' || METERED.some((route) => route === path)) {
+      throw methodNotAllowed(c.req.method, ['POST'])
     }
-  }
-  app.all('*', () => {
-    throw new ApiError('not_found', `This path is not offered. ${offered(at)}`)
+    const unmetered = UNMETERED.find(isWithin)
+    throw new ApiError(
+      'not_found',
+      unmetered === undefined
+        ? `This path is not offered. ${offered(at)}`
+        : `${unmetered} answers have no token usage, so they cannot be metered and are not offered here.`,
+    )
   })
 }
 
