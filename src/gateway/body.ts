@@ -116,6 +116,7 @@ export function parseBody(bytes: Bytes): Json {
  */
 export function* parseForUpstream(bytes: Bytes, { cap }: Pick<Config, 'cap'>): Steps<ParsedBody> {
   const outline = yield* scanned(bytes, cap === 'strict' ? STRICT_DEPTH : 1)
+  if (bytes.length > STEP) yield
   const value = objectOf(outline.text)
   if (bytes.length > STEP) yield
   checkKeys(outline, bytes)
