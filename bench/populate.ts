@@ -1,7 +1,6 @@
 /** Fills the database with a past: one user and one day made by normal commands, and copies of them. */
 import { activityOf } from '../src/ledger/documents.ts'
-import type { UsageDoc } from '../src/ledger/shapes.ts'
-import { VERSION } from '../src/ledger/shapes.ts'
+import { VERSIONS, type Key, type ProfileDoc, type UsageDoc } from '../src/ledger/shapes.ts'
 import { DAY_MS, dateOf } from '../src/ledger/windows.ts'
 import { PREFIX, TOP_DAY, dayKey, pastKey, profileKey, usageKey } from '../src/store/redis/keys.ts'
 import { createRedisStore } from '../src/store/redis/store.ts'
@@ -21,12 +20,16 @@ const EVENTS = RETENTION.eventsKept
 /** Commands that are sent at a time. */
 const BATCH = 1000
 
+/** Users who send one request after the other, and come again and again. */
+export const HOT_USERS = 32
+
+export const subjectOf = (user: number): string => `user-${user}`
 export const tokenOf = (user: number): string => `token-of-user-${user}`
 export const modelOf = (model: number): string =>
   model === 0 ? BENCH_MODEL : `maker/model-${model}`
 
 /** What each user has, in words. */
-export const EACH_USER = `${BENCH_USER_DAYS} past days of ${MODELS_PER_USER} models and a profile as long as one with two keys`
+export const EACH_USER = `${BENCH_USER_DAYS} past days of ${MODELS_PER_USER} models and a profile with two keys`
 
 /** What everyone together has, in words. */
 export const EVERYONE = `${MODELS} models and ${DAYS} days`
@@ -44,7 +47,7 @@ export async function populate(redis: Redis, users: number): Promise<void> {
     script: LEDGER_SCRIPT,
     // The commands start at the beginning of the past.
     tolerance: Infinity,
-    batch: false,
+    sharing: 'none',
     warn: () => undefined,
   })
   const use = async (user: string, models: number, at: number) => {
@@ -82,39 +85,45 @@ export async function populate(redis: Redis, users: number): Promise<void> {
   const usual = (await read(usageKey('a-usual-one'))) as UsageDoc
   const past = (await read(pastKey('a-usual-one'))) as object
   const ids = createIds(BENCH_HASH_SECRET)
+  /** The first users are also the users of JWTs. */
+  const idsOf = async (user: number) => [
+    await ids.user(tokenOf(user)),
+    ...(user < HOT_USERS ? [await ids.ofUser(subjectOf(user))] : []),
+  ]
   const today = Math.floor(now / DAY_MS) * TOP_DAY
   const seconds = String((BENCH_USER_DAYS * DAY_MS) / 1000)
   for (let from = 0; from < users; from += BATCH) {
     const commands: string[][] = []
     for (let user = from; user < Math.min(from + BATCH, users); user += 1) {
-      const id = await ids.user(tokenOf(user))
       const seen = now - Math.floor((user / users) * DAY_MS)
-      const doc: UsageDoc = { ...usual, id, seen, indexed: { ...usual.indexed, at: seen } }
-      commands.push(
-        ['SET', usageKey(id), JSON.stringify(doc), 'EX', seconds],
-        ['SET', pastKey(id), JSON.stringify({ ...past, id }), 'EX', seconds],
-        ['SET', profileKey(id), JSON.stringify(profileOf(id, now))],
-        ['ZADD', `${PREFIX}users`, String(activityOf(doc)), `a:${id}`],
-        ['ZADD', `${PREFIX}users`, String(today + doc.indexed.tokens + user), `t:${id}`],
-      )
+      for (const id of await idsOf(user)) {
+        const doc: UsageDoc = { ...usual, id, seen, indexed: { ...usual.indexed, at: seen } }
+        commands.push(
+          ['SET', usageKey(id), JSON.stringify(doc), 'EX', seconds],
+          ['SET', pastKey(id), JSON.stringify({ ...past, id }), 'EX', seconds],
+          ['SET', profileKey(id), JSON.stringify(profileOf(id, now))],
+          ['ZADD', `${PREFIX}users`, String(activityOf(doc)), `a:${id}`],
+          ['ZADD', `${PREFIX}users`, String(today + doc.indexed.tokens + user), `t:${id}`],
+        )
+      }
     }
     await all(redis, commands)
   }
 }
 
-/** A profile as long as one with a label, a plan and two keys, which an admission reads. */
-function profileOf(id: string, now: number): object {
-  const key = (name: string) => ({
+/** The profile of a user with a label, a plan and two keys, which an admission reads. */
+function profileOf(id: string, now: number): ProfileDoc {
+  const key = (name: string): Key => ({
     name,
     hash: 'a'.repeat(43),
     start: 'weir_aBcDeF',
     last4: 'aBcD',
-    createdAt: now,
-    expiresAt: now + 90 * DAY_MS,
-    disabled: 0,
+    created: now,
+    expires: now + 90 * DAY_MS,
   })
   const keys = { AbCdEfGhIjKl: key('laptop'), MnOpQrStUvWx: key('server') }
-  return { v: VERSION, id, label: 'Ada Lovelace', plan: 'pro', blocks: {}, keys }
+  const v = VERSIONS.profile
+  return { v, id, label: 'Ada Lovelace', plan: 'pro', blocks: {}, limits: {}, keys }
 }
 
 async function all(redis: Redis, commands: string[][]): Promise<void> {

@@ -87,10 +87,12 @@ async function serve(
   const answered = performance.now()
 
   const { status, statusText } = answer
-  const headers = headersDown(answer.headers, answer.body ? parts.deps.relay : undefined)
+  const body = await passOn(known, call, answer, answered - gated)
+  const { headers: ofStreams, isDecoded } = parts.deps.relay
+  const platform = { headers: body instanceof ReadableStream ? ofStreams : {}, isDecoded }
+  const headers = headersDown(answer.headers, body ? platform : undefined)
   headers.append('server-timing', timing(gated - arrived, answered - gated))
   for (const [name, value] of ownHeaders(admission, known.request)) headers.set(name, value)
-  const body = passOn(known, call, answer, answered - gated)
   return new Response(body, { status, statusText, headers })
 }
 
@@ -150,12 +152,12 @@ async function ask(
 }
 
 /** Relays the body to the client, and settles the request when it has ended. */
-function passOn(
+async function passOn(
   { deps, relay, incoming, caller, request, settle, leave }: Exchange,
   { controller, clearDeadline }: Call,
   { ok, status, headers, body }: UpstreamAnswer,
   ttfbMs: number,
-): ReadableStream<Bytes> | null {
+): Promise<ReadableStream<Bytes> | Bytes | null> {
   if (!body) {
     clearDeadline()
     leave()

@@ -2,12 +2,13 @@
 import { Hono } from 'hono/tiny'
 import type { AppContext, AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import { parseForUpstream, rawText, readProxyRequest, type Json } from '../gateway/body.ts'
+import { parseForUpstream, rawText, readProxyRequest, type ParsedBody } from '../gateway/body.ts'
 import { createCalls } from '../gateway/calls.ts'
 import { exchange, type Incoming, type Parts } from '../gateway/exchange.ts'
 import { createGate } from '../gateway/gate.ts'
 import { createRefusalCounter } from '../gateway/refusal-counts.ts'
 import { createRelay } from '../gateway/relay.ts'
+import { inTurns } from '../gateway/steps.ts'
 import { notConfigured } from '../gateway/upstream.ts'
 import type { Bodies } from '../http/bodies.ts'
 import { methodNotAllowed } from '../http/methods.ts'
@@ -33,7 +34,7 @@ type Served = {
   caller: Caller
   route: MeteredRoute
   bytes: Bytes
-  body?: Json
+  body: ParsedBody
   /** See `Incoming`. */
   isForUs?: boolean
 }
@@ -75,12 +76,15 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
     return exchange(incoming(c, isForUs), ready(), caller, request)
   }
 
-  /** Reads the body for `answer`. When the answer begins, upstream has the body. */
-  async function withBody<T>(c: AppContext, answer: (bytes: Bytes) => Promise<T>): Promise<T> {
+  /** Reads and parses the body for `answer`. When the answer begins, upstream has the body. */
+  async function withBody<T>(
+    c: AppContext,
+    answer: (bytes: Bytes, body: ParsedBody) => Promise<T>,
+  ): Promise<T> {
     uncompressed(c)
     const { bytes, release } = await bodies(c, config.maxBodyBytes)
     try {
-      return await answer(bytes)
+      return await answer(bytes, await inTurns(parseForUpstream(bytes, config)))
     } finally {
       release()
     }
@@ -88,12 +92,11 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
 
   app.post('/', async (c) => {
     const route = 'chat/completions'
-    const { answer, isForm } = await withBody(c, async (bytes) => {
-      const parsed = parseForUpstream(bytes, config)
+    const { answer, isForm } = await withBody(c, async (bytes, parsed) => {
       if ('messages' in parsed.value) {
         if ('userToken' in parsed.value) throw tokenBesideMessages()
         const caller = await identify(c)
-        const answer = await serve(c, { caller, route, bytes, body: parsed.value })
+        const answer = await serve(c, { caller, route, bytes, body: parsed })
         return { answer, isForm: false }
       }
       const { userToken, ...form } = await readSimpleForm(parsed.value)
@@ -108,7 +111,7 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
   for (const route of METERED) {
     app.post(`/openai/v1/${route}`, async (c) => {
       const caller = await identify(c)
-      return withBody(c, (bytes) => serve(c, { caller, route, bytes }))
+      return withBody(c, (bytes, body) => serve(c, { caller, route, bytes, body }))
     })
   }
 
@@ -125,28 +128,26 @@ const offered = (at: string): string =>
   `Under ${at}/openai/v1/ there are POST chat/completions, POST responses, POST embeddings, GET models and ` +
   `GET models/{id}. The base URL of groq-sdk ends with ${at}, that of other clients with ${at}/openai/v1.`
 
-/** Refuses other methods, and calls that Weir does not offer. */
+/**
+ * Refuses other methods, and calls that Weir does not offer. One route, because each costs a pattern that is compiled at
+ * the start and tried with each call.
+ */
 function refuseOthers(app: Hono<AppEnv>, at: string): void {
-  for (const path of ['/', '/openai/v1/models', ...METERED.map((route) => `/openai/v1/${route}`)]) {
-    app.all(path, (c) => {
-      throw methodNotAllowed(c.req.method, [path.endsWith('models') ? 'GET' : 'POST'])
-    })
-  }
-  app.all('/openai/v1/models/*', (c) => {
-    throw methodNotAllowed(c.req.method, ['GET'])
-  })
-  for (const path of UNMETERED) {
-    for (const pattern of [`/openai/v1/${path}`, `/openai/v1/${path}/*`]) {
-      app.all(pattern, () => {
-        throw new ApiError(
-          'not_found',
-          `${path} answers have no token usage, so they cannot be metered and are not offered here.`,
-        )
-      })
+  app.all('*', (c) => {
+    const [, below = ''] = /^\/api\/groq\/?(.*?)\/?$/.exec(c.req.path) ?? []
+    const [, path] = /^openai\/v1\/(.+)$/.exec(below) ?? []
+    const isWithin = (group: string) => path === group || path?.startsWith(`${group}/`) === true
+    if (isWithin('models')) throw methodNotAllowed(c.req.method, ['GET'])
+    if (below === '' || METERED.some((route) => route === path)) {
+      throw methodNotAllowed(c.req.method, ['POST'])
     }
-  }
-  app.all('*', () => {
-    throw new ApiError('not_found', `This path is not offered. ${offered(at)}`)
+    const unmetered = UNMETERED.find(isWithin)
+    throw new ApiError(
+      'not_found',
+      unmetered === undefined
+        ? `This path is not offered. ${offered(at)}`
+        : `${unmetered} answers have no token usage, so they cannot be metered and are not offered here.`,
+    )
   })
 }
 

@@ -218,6 +218,7 @@ const NOT_RUN: [line: RegExp, reason: string][] = [
   [/^npm run replay -- FILE$/, 'store/replay.test.ts runs it'],
   [/^npm run migrate -- (FILE|--kv)$/, 'migration/run.test.ts runs it'],
   [/^(npm test|npx vitest run test\/store\/admit\.test\.ts)$/, 'would run this test'],
+  [/^npm run bench\b/, 'measures for minutes'],
   [/^openssl rand /, 'is no tool of this project'],
 ]
 

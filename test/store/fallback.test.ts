@@ -1071,7 +1071,7 @@ test.each(['open', 'closed'] as const)(
         }
         expect(it.fallback.health()).toEqual({ degraded: false, queued: 0 })
       }),
-      { numRuns: 2000 },
+      { numRuns: 600 },
     )
   },
   60_000,
