@@ -37,7 +37,12 @@ const filesOf = (folder: string, end: RegExp): string[] =>
     .sort()
 
 const DOCS = filesOf('docs', /\.md$/).map(read)
-const PAGES = [...['README.md', 'CHANGELOG.md', 'SECURITY.md'].map(read), ...DOCS]
+const PAGES = [
+  ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', 'examples/README.md'].map(
+    read,
+  ),
+  ...DOCS,
+]
 const all = PAGES.map(({ text }) => text).join('\n')
 const doc = (name: string): string => read(`docs/${name}.md`).text
 
@@ -71,7 +76,9 @@ const anchors = (text: string): string[] =>
 
 test.each(PAGES)('every relative link of $path has a target', ({ path, text }) => {
   const prose = text.replaceAll(/^ *```[^]*?^ *```$/gm, '')
-  const links = [...prose.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link)
+  const links = [...prose.matchAll(/\]\(([^)\s]+)\)|(?:src|srcset)="([^"]+)"/g)].map(
+    ([, link, image]) => link ?? image ?? '',
+  )
   for (const link of links.filter((one) => !/^https?:/.test(one))) {
     const [file = '', anchor] = link.split('#')
     const target = file === '' ? path : join(dirname(path), file)
@@ -98,7 +105,16 @@ test('every mentioned file exists', () => {
 
 test('every mentioned variable exists, and all are mentioned', () => {
   const others = [
-    ...['NODE_ENV', 'USER_ID', 'KEY_ID', 'WEIR_KEY', 'THE_PRINTED_KEY', 'TEST_URL', 'TEST_MODEL'],
+    ...[
+      'NODE_ENV',
+      'WEIR_URL',
+      'USER_ID',
+      'KEY_ID',
+      'WEIR_KEY',
+      'THE_PRINTED_KEY',
+      'TEST_URL',
+      'TEST_MODEL',
+    ],
     ...['HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'NO_PROXY', 'STORAGE_KV_REST_API_URL'],
   ]
   const names = mentioned(/\b([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?=\b|_)/g)
@@ -213,8 +229,11 @@ test('storage.md has every key of the database', async () => {
 /** Lines that are not run here, with the reason. */
 const NOT_RUN: [line: RegExp, reason: string][] = [
   [/^npx (vercel|wrangler) /, 'needs an account and the network'],
+  [/^git clone /, 'needs the repository'],
   [/^npm (install|ci)\b/, 'needs a registry'],
+  [/^npm run deploy$/, 'needs an account and the network'],
   [/^(npm run dev|NODE_ENV=production npm start)$/, 'http/run.test.ts runs it'],
+  [/^npx tsx examples\//, 'build/examples.test.ts runs it'],
   [/^npm run replay -- FILE$/, 'store/replay.test.ts runs it'],
   [/^npm run migrate -- (FILE|--kv)$/, 'migration/run.test.ts runs it'],
   [/^(npm test|npx vitest run test\/store\/admit\.test\.ts)$/, 'would run this test'],
