@@ -2,9 +2,9 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { cp, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { basename, dirname, join, resolve } from 'node:path'
+import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { readConfig, VARIABLES } from '../../src/config/config.ts'
 import { imported, migrated } from '../../src/migration/report.ts'
@@ -231,6 +231,8 @@ const NOT_RUN: [line: RegExp, reason: string][] = [
   [/^npx (vercel|wrangler) /, 'needs an account and the network'],
   [/^git clone /, 'needs the repository'],
   [/^npm (install|ci)\b/, 'needs a registry'],
+  [/^docker /, 'needs an engine; build/container.test.ts runs the steps'],
+  [/^(npm pack|npx --package=)/, 'build/pack.test.ts runs it'],
   [/^npm run deploy$/, 'needs an account and the network'],
   [/^(npm run dev|NODE_ENV=production npm start)$/, 'http/run.test.ts runs it'],
   [/^npx tsx examples\//, 'build/examples.test.ts runs it'],
@@ -376,34 +378,3 @@ test.each(PAGES.flatMap((page) => fences(page, 'html').map((code) => ({ path: pa
     expect(errors).toEqual([])
   },
 )
-
-test('the Dockerfile copies everything that the server needs', async () => {
-  const [file = ''] = DOCS.flatMap((page) => fences(page, 'dockerfile'))
-  const copied = [...file.matchAll(/^COPY (.+) \S+$/gm)].flatMap(([, names = '']) =>
-    names.split(' '),
-  )
-  const [command = '', ...args] = JSON.parse(/^CMD (.+)$/m.exec(file)?.[1] ?? '[]') as string[]
-  const folder = await mkdtemp(join(tmpdir(), 'weir-docs-'))
-  const { PATH } = process.env
-  const env = { PATH, PORT: '0', ADMIN_KEY, USAGE_FILE: join(folder, 'usage.json') }
-  for (const name of copied) await cp(name, join(folder, basename(name)), { recursive: true })
-  await symlink(resolve('node_modules'), join(folder, 'node_modules'))
-  const server = spawn(command, args, { cwd: folder, env })
-  try {
-    const ended = once(server, 'exit')
-    let output = ''
-    for (const stream of [server.stdout, server.stderr]) {
-      stream.on('data', (data: Buffer) => (output += data.toString()))
-    }
-    await expect.poll(() => output, { timeout: 20_000 }).toMatch(/listens on \S+\n/)
-    const url = /listens on (\S+)/.exec(output)?.[1] ?? ''
-    for (const [path, status] of Object.entries({ '/': 200, '/admin': 401, '/tracker.js': 200 })) {
-      expect([path, (await fetch(url + path)).status]).toEqual([path, status])
-    }
-    server.kill('SIGTERM')
-    expect((await ended)[0]).toBe(0)
-  } finally {
-    server.kill('SIGKILL')
-    await rm(folder, { recursive: true })
-  }
-})
