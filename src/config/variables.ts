@@ -273,6 +273,12 @@ export const TABLE = [
     doc: 'Where callers find help, such as https://example.com/help. Errors name it; without it they name none.',
   },
   {
+    name: 'HOME_PAGE',
+    parse: oneOf('on', 'off'),
+    default: 'on',
+    doc: 'Whether / is a page for developers, with a first call and a link to the dashboard. With off it is 404 as any unknown path.',
+  },
+  {
     name: 'HOST',
     parse: host,
     default: undefined,
