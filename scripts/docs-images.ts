@@ -4,7 +4,7 @@ import type { Browser } from 'playwright-core'
 import type { States } from './screenshots-states.ts'
 
 const FOLDER = 'docs/images'
-const PICTURES = ['dashboard', 'user', 'plans', 'setup']
+const PICTURES = ['dashboard', 'user', 'setup']
 
 /** Takes the first screen of each page that the docs show. */
 export async function takeDocsImages(browser: Browser, { states, open }: States): Promise<void> {

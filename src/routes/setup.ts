@@ -1,6 +1,6 @@
 /**
  * What a gateway has and what it still needs before its first call. Pages show it to visitors only while something that
- * every call needs is missing, and to admins. The provider is asked at most every 30 s, whoever asks.
+ * every call needs is missing, and to admins. The provider is asked at most every 30 s.
  */
 import type { Context } from 'hono'
 import type { Deps } from '../context.ts'

@@ -97,6 +97,13 @@ test('every test that security.md names is in the file that it links', () => {
   }
 })
 
+test('the pages are in plain words', () => {
+  const words = /\b(afresh|anew|mending|reckon\w*|thrice|whoever|overshoot|lets go|told so)\b/gi
+  // The changelog names what was renamed.
+  const pages = PAGES.filter(({ path }) => path !== 'CHANGELOG.md')
+  for (const { path, text } of pages) expect([path, text.match(words)]).toEqual([path, null])
+})
+
 test('every mentioned file exists', () => {
   const paths = mentioned(/`((?:src|test|static|scripts|bench|docs|\.ci)\/[\w./-]*)`/g)
   expect(paths.size).toBeGreaterThan(10)

@@ -25,8 +25,18 @@ afterAll(() => rm(folder, { recursive: true }))
 test('the package has what runs, and nothing else', () => {
   const tops = new Set(packed.files.map(({ path }) => path.split('/')[0]))
   expect([...tops].toSorted()).toEqual(
-    ['LICENSE', 'README.md', 'package.json', 'src', 'static', 'tsconfig.json'].toSorted(),
+    [
+      'LICENSE',
+      'README.md',
+      'package.json',
+      'scripts',
+      'src',
+      'static',
+      'tsconfig.json',
+    ].toSorted(),
   )
+  const scripts = packed.files.filter(({ path }) => path.startsWith('scripts/'))
+  expect(scripts.map(({ path }) => path)).toEqual(['scripts/weir.mjs'])
   expect(packed.size).toBeLessThan(600 * 1024)
 })
 

@@ -3,7 +3,7 @@
  * The command `weir`: like `npm start`, from any folder. Outside of production it is a gateway for a try that only this
  * machine reaches.
  */
-import './platform/node/no-cache.mjs'
+import '../src/platform/node/no-cache.mjs'
 import { register } from 'tsx/esm/api'
 import { fileURLToPath } from 'node:url'
 
@@ -14,4 +14,4 @@ if (env.NODE_ENV !== 'production') {
 }
 // Not that of the folder it is called in.
 register({ tsconfig: fileURLToPath(new URL('../tsconfig.json', import.meta.url)) })
-await import('./node.ts')
+await import('../src/node.ts')
