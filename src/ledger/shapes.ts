@@ -347,6 +347,7 @@ export type Audit = {
  * A missing `number` or `money` is 0, a missing `text` is empty, and one with a `?` stays absent. A `packed` part may be stored as
  * JSON text within the document, so that a step parses only the parts that it needs. An `optional` part may be absent, which
  * differs from an empty one. `money` is a number in memory, and a text of digits in the script and where the script wrote it.
+ * `windows` are an object in memory, and one text where the script wrote them: `windows.lua`.
  */
 export type Shape =
   | 'number'
@@ -355,6 +356,7 @@ export type Shape =
   | 'number?'
   | 'text?'
   | 'money?'
+  | 'windows'
   | { each: Shape }
   | { fields: Record<string, Shape> }
   | { packed: Shape }
@@ -367,7 +369,8 @@ const numbers = (...names: string[]): { fields: Record<string, Shape> } => ({
 /** The units as fields of a document. */
 const units: Record<Unit, Shape> = { requests: 'number', tokens: 'number', usd: 'money' }
 const amounts: Shape = { fields: units }
-const windows: Shape = { each: { fields: { start: 'number', ...units } } }
+/** The counters of windows. */
+export const COUNTERS: Shape = { each: { fields: { start: 'number', ...units } } }
 const outcomes = ['requests', 'exact', 'estimated', 'failed']
 const tokens = ['charged', 'prompt', 'cached', 'completion', 'overReservation']
 const row = {
@@ -407,7 +410,7 @@ const key: Shape = {
   },
 }
 
-const modelUse: Shape = { fields: { row: thinRow, windows } }
+const modelUse: Shape = { fields: { row: thinRow, windows: 'windows' } }
 
 /** The documents by kind. The store decides where each is kept. */
 export const SHAPES = {
@@ -424,7 +427,7 @@ export const SHAPES = {
       charged: 'number',
       answered: 'number',
       sessions: { each: 'number' },
-      windows,
+      windows: 'windows',
       limitedUntil: 'number?',
       models: { each: { packed: modelUse } },
       leases: {
@@ -447,7 +450,7 @@ export const SHAPES = {
       words: { optional: names },
       plan: 'text?',
       keysUsed: { optional: names },
-      keysCharged: { optional: windows },
+      keysCharged: { optional: 'windows' },
     },
   },
   past: { fields: { v: 'number', id: 'text', days: { each: { each: thinRow } } } },
@@ -484,7 +487,7 @@ export const SHAPES = {
       plans: names,
     },
   },
-  quota: { fields: { v: 'number', at: 'number', windows } },
+  quota: { fields: { v: 'number', at: 'number', windows: 'windows' } },
   newUsers: { fields: { v: 'number', minute: 'number', networks: { each: 'number' } } },
   /** The models of the current day, and the row of one of them. */
   models: { fields: { v: 'number', models: { each: 'number' } } },
