@@ -21,8 +21,15 @@ const PAGES = [
   ['/admin/settings', 'Settings'],
 ] as const
 
+type Document = {
+  title: string
+  /** Blocks of code get a button that copies them. */
+  copies?: boolean
+  children?: Child
+}
+
 /** A whole document. With a frame it is a page of the dashboard, which assets/admin.js refreshes. */
-export const Page = (props: { title: string; children?: Child } & Partial<Frame>) => (
+export const Page = (props: Document & Partial<Frame>) => (
   <html lang="en">
     <head>
       <meta charset="utf-8" />
@@ -31,6 +38,7 @@ export const Page = (props: { title: string; children?: Child } & Partial<Frame>
       <title>{`${props.title} · Weir`}</title>
       <link rel="stylesheet" href={ASSETS.style.path} />
       {props.now && <script type="module" src={ASSETS.script.path} />}
+      {props.copies && <script type="module" src="/copy.js" />}
       <link rel="icon" href="/favicon.svg" />
     </head>
     <body class={props.now ? '' : 'narrow'}>

@@ -41,7 +41,8 @@ import {
 } from '../../src/reports/dashboard.ts'
 import { ago, duration, percent, short, usd } from '../../src/views/format.ts'
 import { homePage } from '../../src/views/home.tsx'
-import { awayPage, loginPage, problemPage, setupPage } from '../../src/views/login.tsx'
+import { awayPage, loginPage, problemPage } from '../../src/views/login.tsx'
+import { setupPage } from '../../src/views/setup.tsx'
 import { overviewPage } from '../../src/views/overview.tsx'
 import { keysReport, plansReport, profileReport, settingsReport } from '../../src/reports/people.ts'
 import { axisTop } from '../../src/views/chart.tsx'
@@ -201,10 +202,17 @@ function pages(views: Views, name: string): string[] {
     days: userDays({ ...user, past: newPast(ID) }, [dateOf(NOW)]),
   }
   return [
-    views.homePage({ origin: 'http://localhost:8787', kinds: ['any'] }),
+    views.homePage({
+      ...{ origin: 'http://localhost:8787', kinds: ['any'], version: '1', demo: true },
+      helpUrl: 'https://help.test',
+    }),
     views.loginPage(),
     views.loginPage({ error: name }),
-    views.setupPage(),
+    views.setupPage({
+      ...{ platform: 'node', storage: 'database', origin: 'http://localhost', kinds: ['any'] },
+      ...{ adminKey: false, called: false, provider: { state: 'refused', status: 401 } },
+      database: { connected: false, latencyMs: null, reason: name },
+    }),
     views.awayPage({ open: true, queued: 37 }),
     views.problemPage('Not found', name),
     views.overviewPage({ ...frame, live, more }),
@@ -428,7 +436,16 @@ describe('today', () => {
 })
 
 test('a first call has a token that is taken', () => {
-  const home = (kinds: TokenKind[]) => String(homePage({ origin: 'http://localhost', kinds }))
+  const home = (kinds: TokenKind[]) =>
+    String(
+      homePage({
+        origin: 'http://localhost',
+        kinds,
+        version: '1',
+        demo: false,
+        helpUrl: undefined,
+      }),
+    )
   expect(home(['any', 'signed'])).toContain('my-first-user')
   expect(home(['signed'])).toContain('x-user-token: TOKEN')
   expect(home(['signed'])).not.toMatch(/my-first-user|Any token/)
@@ -664,7 +681,7 @@ describe('hostile names and reasons', () => {
   test('are text on every page', () => {
     for (const page of all())
       expect(
-        page.match(/<script(?! type="module" src="\/assets\/[\w-]{43}\/admin\.js">)/g),
+        page.match(/<script(?! type="module" src="\/(assets\/[\w-]{43}\/admin|copy)\.js">)/g),
       ).toBeNull()
   })
 
@@ -704,7 +721,7 @@ test('the edge renders the pages as the full hono/jsx does', async () => {
     const outfile = join(folder, 'views.mjs')
     const stdin = {
       resolveDir: resolve('src/views'),
-      contents: ['home', 'login', 'overview', 'plans', 'settings', 'user']
+      contents: ['home', 'login', 'overview', 'plans', 'settings', 'setup', 'user']
         .map((file) => `export * from './${file}.tsx'`)
         .join('\n'),
     }
