@@ -54,7 +54,7 @@ export const createTracker = ({
     banner != null &&
     banner !== false &&
     import(new URL('banner.js', import.meta.url).href).then((it) => it.createBanner(banner, help))
-  const show = (...lists) => view && view.then((it) => it(...lists)).catch(() => {})
+  const show = (...lists) => void (view && view.then((it) => it(...lists)).catch(() => {}))
   const renew = userToken.call && userToken
   let token
   let key

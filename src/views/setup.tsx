@@ -97,7 +97,7 @@ function providerStep({ provider, platform }: Setup): Step {
 }
 
 /** The steps in the order in which they are done. */
-export const Checklist = (setup: Setup) => {
+const Checklist = (setup: Setup) => {
   const steps: Step[] = [
     {
       title: 'Admin key',
