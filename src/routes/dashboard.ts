@@ -7,6 +7,7 @@ import type { Bodies } from '../http/bodies.ts'
 import { limitBody } from '../http/limit-body.ts'
 import { sameOrigin } from '../http/same-origin.ts'
 import { loginPage } from '../views/login.tsx'
+import { setupPage } from '../views/setup.tsx'
 import { answerPage, seeOther } from './answer-page.ts'
 import { auditHandler } from './dashboard-audit.ts'
 import { findHandler } from './dashboard-find.ts'
@@ -19,13 +20,19 @@ import { settingsFormHandler, settingsPageHandler } from './dashboard-settings.t
 import { toUserHandler, userFormHandler } from './dashboard-user-forms.ts'
 import { userHandler } from './dashboard-user.ts'
 import { answerProblem } from './problem-page.ts'
+import { createSetupLook } from './setup.ts'
 
 /** The pages and forms. They need a session. */
 export function dashboardRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<AppEnv> {
   const app = new Hono<AppEnv>()
   app.onError((thrown, c) => answerProblem(c, deps, thrown))
 
+  const look = createSetupLook(deps)
+
   app.use(sameOrigin, async function loggedIn(c, next) {
+    // Nobody can log in.
+    if (deps.config.admins.length === 0 || !deps.store)
+      return answerPage(c, setupPage(await look(c)), 503)
     const session = await admin.session(c)
     if (!session) return answerPage(c, loginPage(), 401)
     c.set('admin', session.admin)
@@ -38,6 +45,7 @@ export function dashboardRoutes(deps: Deps, bodies: Bodies, admin: Admin): Hono<
   app.get('/requests', requestsHandler(deps))
   app.get('/requests/:requestId', requestHandler(deps))
   app.get('/audit', auditHandler(deps))
+  app.get('/setup', async (c) => answerPage(c, setupPage(await look(c))))
   app.get('/users/:userId', userHandler(deps))
   // The page that answers a form refreshes itself from here.
   app.get('/users/:userId/*', toUserHandler)

@@ -36,9 +36,15 @@ const PAGES = [
 
 /** The name of the field that finds users and requests. */
 export const SEARCH = 'Find a user or a request'
+type Document = {
+  title: string
+  /** Blocks of code get a button that copies them. */
+  copies?: boolean
+  children?: Child
+}
 
 /** A whole document. With a frame it is a page of the dashboard, which assets/admin.js refreshes. */
-export const Page = (props: { title: string; children?: Child } & Partial<Frame>) => (
+export const Page = (props: Document & Partial<Frame>) => (
   <html lang="en">
     <head>
       <meta charset="utf-8" />
@@ -47,6 +53,7 @@ export const Page = (props: { title: string; children?: Child } & Partial<Frame>
       <title>{`${props.title} · Weir`}</title>
       <link rel="stylesheet" href={ASSETS.style.path} />
       {props.now && <script type="module" src={ASSETS.script.path} />}
+      {props.copies && <script type="module" src="/copy.js" />}
       <link rel="icon" href="/favicon.svg" />
     </head>
     <body class={props.now ? '' : 'narrow'}>

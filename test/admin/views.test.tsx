@@ -42,7 +42,8 @@ import {
 import { ASSETS } from '../../src/views/assets.ts'
 import { ago, duration, percent, shares, short, usd } from '../../src/views/format.ts'
 import { homePage } from '../../src/views/home.tsx'
-import { awayPage, loginPage, problemPage, setupPage } from '../../src/views/login.tsx'
+import { awayPage, loginPage, problemPage } from '../../src/views/login.tsx'
+import { setupPage } from '../../src/views/setup.tsx'
 import { figures } from '../../src/views/overview-figures.tsx'
 import { overviewPage, type Live } from '../../src/views/overview.tsx'
 import { keysReport, plansReport, profileReport, settingsReport } from '../../src/reports/people.ts'
@@ -235,10 +236,17 @@ function pages(views: Views, name: string): string[] {
     days: userDays({ ...user, past: newPast(ID) }, [dateOf(NOW)]),
   }
   return [
-    views.homePage({ origin: 'http://localhost:8787', kinds: ['any'] }),
+    views.homePage({
+      ...{ origin: 'http://localhost:8787', kinds: ['any'], version: '1', demo: true },
+      helpUrl: 'https://help.test',
+    }),
     views.loginPage(),
     views.loginPage({ error: name }),
-    views.setupPage(),
+    views.setupPage({
+      ...{ platform: 'node', storage: 'database', origin: 'http://localhost', kinds: ['any'] },
+      ...{ adminKey: false, called: false, provider: { state: 'refused', status: 401 } },
+      database: { connected: false, latencyMs: null, reason: name },
+    }),
     views.awayPage({ open: true, queued: 37 }),
     views.problemPage('Not found', name),
     views.overviewPage({ ...frame, live, more }),
@@ -567,7 +575,16 @@ describe('today', () => {
 })
 
 test('a first call has a token that is taken', () => {
-  const home = (kinds: TokenKind[]) => String(homePage({ origin: 'http://localhost', kinds }))
+  const home = (kinds: TokenKind[]) =>
+    String(
+      homePage({
+        origin: 'http://localhost',
+        kinds,
+        version: '1',
+        demo: false,
+        helpUrl: undefined,
+      }),
+    )
   expect(home(['any', 'signed'])).toContain('my-first-user')
   expect(home(['signed'])).toContain('x-user-token: TOKEN')
   expect(home(['signed'])).not.toMatch(/my-first-user|Any token/)
@@ -898,7 +915,7 @@ describe('hostile names and reasons', () => {
   test('are text on every page', () => {
     for (const page of all())
       expect(
-        page.match(/<script(?! type="module" src="\/assets\/[\w-]{43}\/admin\.js">)/g),
+        page.match(/<script(?! type="module" src="\/(assets\/[\w-]{43}\/admin|copy)\.js">)/g),
       ).toBeNull()
   })
 
@@ -944,6 +961,7 @@ test('the edge renders the pages as the full hono/jsx does', async () => {
         'overview',
         'plans',
         'settings',
+        'setup',
         'user',
         'users',
         'requests',

@@ -83,7 +83,7 @@ describe.each(KINDS)('on %s', (kind) => {
     for (const page of pages) {
       expect(page).toMatch(/^<!doctype html><html lang="en">/)
       expect(page).not.toMatch(
-        /<style| style=| on\w+=|javascript:|<script(?! type="module" src="\/assets\/[\w-]{43}\/admin\.js">)/,
+        /<style| style=| on\w+=|javascript:|<script(?! type="module" src="\/(assets\/[\w-]{43}\/admin|copy)\.js">)/,
       )
     }
     const sizes = pages.map((page) => gzipSync(page).length)

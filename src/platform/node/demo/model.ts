@@ -1,9 +1,12 @@
 /**
- * The demo model of `npm run dev`: it answers like Groq if no provider key is set, so that a newcomer sees streaming,
- * metering and limits work offline. Its answers say that it is a demo.
+ * The demo model: it answers like Groq if no provider key is set, so that a newcomer sees streaming, metering and limits
+ * work offline. Its answers say that it is a demo. It knows the names of Groq's models, and refuses others as Groq does.
  */
+import type { Fetch } from '../../../ports.ts'
+import { DEFAULT_MODEL } from '../../../providers/groq.ts'
+import { GROQ_PRICES } from '../../../providers/groq-prices.ts'
 
-const MODEL = 'openai/gpt-oss-20b'
+const MODELS = new Set(GROQ_PRICES.flatMap(({ prices }) => Object.keys(prices)))
 
 type Chat = {
   model?: string
@@ -12,13 +15,17 @@ type Chat = {
   messages?: { role?: string; content?: unknown }[]
 }
 
-export type DemoAnswer = { status: number; type: string; body: string | ReadableStream<Uint8Array> }
+type DemoAnswer = { status: number; type: string; body: string | ReadableStream<Uint8Array> }
 
 /** Answers an upstream request; `path` is what follows the host. */
 export function answerDemo(method: string, path: string, body: string): DemoAnswer {
   const route = path.replace(/^\/openai\/v1\//, '').replace(/\?.*$/, '')
-  if (method === 'GET' && route === 'models') return json(200, { object: 'list', data: [model()] })
-  if (method === 'GET' && route.startsWith('models/')) return json(200, model())
+  if (method === 'GET' && route === 'models')
+    return json(200, { object: 'list', data: [...MODELS].map(modelOf) })
+  if (method === 'GET' && route.startsWith('models/')) {
+    const name = decodeURIComponent(route.slice('models/'.length))
+    return MODELS.has(name) ? json(200, modelOf(name)) : unknown(name)
+  }
   if (method !== 'POST' || route !== 'chat/completions') {
     return json(404, {
       error: {
@@ -28,10 +35,12 @@ export function answerDemo(method: string, path: string, body: string): DemoAnsw
     })
   }
   const chat = JSON.parse(body) as Chat
+  const { model = DEFAULT_MODEL } = chat
+  if (!MODELS.has(model)) return unknown(model)
   const head = {
     id: `chatcmpl-${crypto.randomUUID()}`,
     created: Math.floor(Date.now() / 1000),
-    model: chat.model ?? MODEL,
+    model,
   }
   const words = reply(chat)
   const usage = {
@@ -89,8 +98,8 @@ function reply({ messages }: Chat): string[] {
   return text.split(/(?<= )/)
 }
 
-const model = () => ({
-  id: MODEL,
+const modelOf = (id: string) => ({
+  id,
   object: 'model',
   created: 0,
   owned_by: 'weir demo',
@@ -98,8 +107,28 @@ const model = () => ({
   context_window: 131_072,
 })
 
+/** What Groq answers to the name of a model that it does not have. */
+const unknown = (model: string): DemoAnswer =>
+  json(404, {
+    error: {
+      message: `The model \`${model}\` does not exist or you do not have access to it.`,
+      type: 'invalid_request_error',
+      code: 'model_not_found',
+    },
+  })
+
 const json = (status: number, value: unknown): DemoAnswer => ({
   status,
   type: 'application/json',
   body: JSON.stringify(value),
 })
+
+/** Calls the demo model as if it were upstream. */
+export const demoFetch: Fetch = async (url, { method, body: sent }) => {
+  const { status, type, body } = answerDemo(
+    method,
+    new URL(url).pathname,
+    new TextDecoder().decode(sent ?? new Uint8Array()),
+  )
+  return new Response(body, { status, headers: { 'content-type': type } })
+}
