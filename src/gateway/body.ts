@@ -2,7 +2,12 @@
 import type { Config } from '../config/config.ts'
 import { ApiError } from '../errors.ts'
 import type { Bytes } from '../ports.ts'
-import { reservationOf, type Reservation, type MeteredRoute } from '../metering/reservation.ts'
+import {
+  reservationOf,
+  type MeteredRoute,
+  type Reservation,
+  type Route,
+} from '../metering/reservation.ts'
 import { closingQuote } from '../metering/json-text.ts'
 import { isListed } from '../ledger/model-list.ts'
 import { MODEL_NAME } from '../metering/models.ts'
@@ -22,11 +27,13 @@ import {
 export type Json = Record<string, unknown>
 
 export type ProxyRequest = {
-  route: MeteredRoute
+  route: Route
   /** What goes upstream: the client's bytes, unless strict mode had to splice a maximum in. */
   bytes: Uint8Array<ArrayBuffer>
   /** The client's bytes. */
   sent: Bytes
+  /** What kind of body it is; JSON without it. */
+  contentType?: string
   model: string
   reservation: Reservation
 }
@@ -287,7 +294,7 @@ export function readProxyRequest(
 }
 
 /** Throws unless the name is a valid model name and `ALLOWED_MODELS` contains it. */
-function checkModel(model: string, { allowedModels }: Readonly<Config>): void {
+export function checkModel(model: string, { allowedModels }: Readonly<Config>): void {
   if (!MODEL_NAME.test(model)) {
     throw new ApiError(
       'invalid_request',

@@ -29,9 +29,11 @@ export const areTooMany = (pieces: number, bytes: number): boolean =>
 /** The smallest buffer for a body that comes in pieces. */
 const MIN_BUFFER = 4096
 
-export function createBodies(platform: BodyPlatform = STREAMED): Bodies {
-  const open = createMemory(platform.memory)
-
+/** Builds the reader of bodies. `open` counts what they take of the instance. */
+export function createBodies(
+  platform: BodyPlatform = STREAMED,
+  open = createMemory(platform.memory),
+): Bodies {
   return async function read(c, maxSize) {
     const declared = lengthOf(c)
     if (declared !== undefined && declared > maxSize) throw tooLarge(maxSize)

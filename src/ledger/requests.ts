@@ -357,8 +357,11 @@ function close(
 ): Step<Settled> {
   const { usage } = account
   const { model, at } = lease
-  const { tokens, usd } = lease.reserved
-  const event: Event = { ...ended, at, user: usage.id, model, reserved: tokens }
+  const { tokens, usd, audioSeconds, characters } = lease.reserved
+  const { reservedAudioMs: _ms, reservedCharacters: _characters, ...told } = ended
+  const event: Event = { ...told, at, user: usage.id, model, reserved: tokens }
+  if (audioSeconds !== undefined) event.reservedAudioMs = audioSeconds
+  if (characters !== undefined) event.reservedCharacters = characters
   if (ended.cost !== undefined || usd > 0) event.reservedCost = digitsOf(usd)
   if (usage.at > lease.until) event.late = true
   const { [event.id]: _, ...leases } = usage.leases
@@ -448,7 +451,7 @@ const withReserved = (groups: Standing[], { reserved }: Lease): Standing[] =>
     return { ...group, used: { ...used, ...Object.fromEntries(charged) } }
   })
 
-/** The refusal, if the reservation would pass one of the limits. */
+/** The refusal, if the reservation would pass one of the limits. A request that asks for nothing of a unit does not. */
 function refuse(
   group: Standing,
   reserved: Amounts,
@@ -458,8 +461,8 @@ function refuse(
   for (const { name, unit, window } of LIMITS) {
     const limit = group.limits[name]
     const used = group.used[window]?.[unit] ?? 0
-    const asked = reserved[unit]
-    if (limit === undefined || used + asked <= limit) continue
+    const asked = reserved[unit] ?? 0
+    if (limit === undefined || asked === 0 || used + asked <= limit) continue
     const resetAt = endOf(window, at)
     return { ok: false, reason: 'limit', of, model, window, unit, limit, used, asked, resetAt }
   }

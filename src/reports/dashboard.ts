@@ -13,7 +13,7 @@ import {
 } from '../ledger/shapes.ts'
 import { DAY_MS, HOUR_MS, WINDOWS, dateOf, nextDay } from '../ledger/windows.ts'
 import type { Overview, User, WholeUser } from '../store/store.ts'
-import { costIn, ended, recordedCost, sumOf, type Cost } from './costs.ts'
+import { chargedIn, costIn, ended, recordedCost, sumOf, type Cost } from './costs.ts'
 import {
   everyoneStanding,
   lastActiveOf,
@@ -41,6 +41,8 @@ const userUsesOf = (lines: UserLimit[]): UserUse[] =>
 
 /** Everyone's use of a model, on one day or on many. */
 export type ModelLine = Counts & {
+  audioMs: number
+  characters: number
   model: string
   users?: number
   cost: Cost
@@ -98,6 +100,8 @@ export function today(
     tokens: row.charged,
     requests: row.requests,
     users: row.users,
+    audioMs: row.audioMs ?? 0,
+    characters: row.characters ?? 0,
     cost: recordedCost(row, own(prices, model)),
     left: tokensLeftToday([everyoneStanding(quotas, model, limits, now)], now) ?? undefined,
   }))
@@ -105,7 +109,7 @@ export function today(
     total: day.total,
     sessions: day.sessions,
     cost: sumOf(models.map(({ cost }) => cost)),
-    monthCost: recordedCost({ cost: month.usd, charged: month.tokens }, undefined),
+    monthCost: recordedCost(chargedIn(month), undefined),
     resetAt: nextDay(now),
     uses: usesOf(everyoneStanding(quotas, ALL_MODELS, limits, now), now),
     running: Math.max(0, requests - exact - estimated - day.forgotten),
@@ -125,14 +129,17 @@ export function pastDays(
   dates: string[],
   { prices }: Pick<Terms, 'prices'>,
 ): PastDays {
-  const models = new Map<string, Counts & { costs: Cost[] }>()
+  const models = new Map<string, Omit<ModelLine, 'model' | 'cost'> & { costs: Cost[] }>()
   const days = dates.map((date) => {
     const doc = docs.find((day) => day.date === date)
     for (const [model, row] of Object.entries(doc?.models ?? {})) {
-      const { tokens, requests, costs } = models.get(model) ?? { ...NOTHING, costs: [] }
+      const known = models.get(model) ?? { ...NOTHING, audioMs: 0, characters: 0, costs: [] }
+      const { tokens, requests, costs } = known
       models.set(model, {
         tokens: tokens + row.charged,
         requests: requests + row.requests,
+        audioMs: known.audioMs + (row.audioMs ?? 0),
+        characters: known.characters + (row.characters ?? 0),
         costs: [...costs, recordedCost(row, own(prices, model))],
       })
     }
@@ -140,12 +147,7 @@ export function pastDays(
     return { date, tokens: charged, requests, users }
   })
   const lines = mostFirst(
-    [...models].map(([model, { tokens, requests, costs }]) => ({
-      model,
-      tokens,
-      requests,
-      cost: sumOf(costs),
-    })),
+    [...models].map(([model, { costs, ...line }]) => ({ model, ...line, cost: sumOf(costs) })),
   )
   const cost = sumOf(lines.map(({ cost }) => cost))
   return { ...countsOf(days), days: days.reverse(), models: lines, cost }
@@ -205,16 +207,16 @@ export function userDay(user: User, { limits, prices }: Terms, now: number) {
     .map((report) => {
       const { model, requestsDay: requests, reservedTokens, reportedTokensDay } = report
       const tokens = report.tokensUsedDay - reservedTokens
+      const row = ended(whole(isToday ? useOf(usage, model).row : {}))
       return {
         ...report,
+        audioMs: row.audioMs,
+        characters: row.characters,
         tokens,
         requests,
         reserved: reservedTokens,
         uses: userUsesOf(userLines(usage, model, limits, now)),
-        cost: recordedCost(
-          ended(whole(isToday ? useOf(usage, model).row : {})),
-          own(prices, model),
-        ),
+        cost: recordedCost(row, own(prices, model)),
         differs:
           reportedTokensDay !== null &&
           Math.abs(reportedTokensDay - tokens) > Math.max(TRAILING.tokens, TRAILING.share * tokens),
@@ -224,6 +226,8 @@ export function userDay(user: User, { limits, prices }: Terms, now: number) {
   return {
     ...countsOf(models),
     reserved: models.reduce((sum, { reserved }) => sum + reserved, 0),
+    audioMs: models.reduce((sum, { audioMs }) => sum + audioMs, 0),
+    characters: models.reduce((sum, { characters }) => sum + characters, 0),
     cost: sumOf(models.map(({ cost }) => cost)),
     monthCost: costIn(usage, 'month', prices, now),
     uses,

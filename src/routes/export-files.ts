@@ -7,7 +7,7 @@ import { labelOf } from '../ledger/labels.ts'
 import { nanoFrom } from '../ledger/money.ts'
 import { datesTo } from '../ledger/windows.ts'
 import type { Cursor, EventCursor, EventPage, Store, User } from '../store/store.ts'
-import { costOfDay, recordedCost, usdDigits, withUsd, type Cost } from '../reports/costs.ts'
+import { asTold, costOfDay, recordedCost, usdDigits, type Cost } from '../reports/costs.ts'
 import type { Cell } from '../reports/csv.ts'
 import { INVOICE, invoiceLines, itemsOfDays, itemsOfUser, type Group } from '../reports/invoice.ts'
 import { inOrder, lastActiveOf, userReport } from '../reports/usage.ts'
@@ -76,6 +76,8 @@ const usersToday: ExportFile = {
     'blockedUntil',
     'costUsd',
     'monthCostUsd',
+    'audioSecondsDay',
+    'charactersDay',
   ],
   async *pages(store, deps) {
     const { limits: ofEnvironment, prices } = deps.config
@@ -116,6 +118,8 @@ const days = (dates: string[] | undefined): ExportFile => ({
     'overReservation',
     'users',
     'costUsd',
+    'audioSeconds',
+    'characters',
   ],
   async *pages(store, { config, now }) {
     const { prices, retention } = config
@@ -129,18 +133,14 @@ const days = (dates: string[] | undefined): ExportFile => ({
     })
     const objects = costed.map(({ day, costs }) => ({
       ...day,
-      total: withUsd(day.total, own(costs, ALL_MODELS)),
-      models: mapValues(day.models, (row, model) => withUsd(row, own(costs, model))),
+      total: asTold(day.total, own(costs, ALL_MODELS)),
+      models: mapValues(day.models, (row, model) => asTold(row, own(costs, model))),
     }))
     const rows = costed.flatMap(({ day: { date, total, models }, costs }) =>
-      Object.entries({ [ALL_MODELS]: total, ...models }).map(
-        ([model, { hours, at, cost, ...row }]) => ({
-          date,
-          model,
-          ...row,
-          costUsd: usdDigits(own(costs, model)),
-        }),
-      ),
+      Object.entries({ [ALL_MODELS]: total, ...models }).map(([model, row]) => {
+        const { hours, at, ...told } = asTold(row, undefined)
+        return { date, model, ...told, costUsd: usdDigits(own(costs, model)) }
+      }),
     )
     yield { objects, rows }
   },
@@ -174,6 +174,10 @@ const events = (dates: string[] | undefined): ExportFile => ({
     'key',
     'reservedCost',
     'cost',
+    'reservedAudioMs',
+    'audioMs',
+    'reservedCharacters',
+    'characters',
   ],
   async *pages(store) {
     const asked = dates && new Set(dates)

@@ -2,26 +2,30 @@
 import { Hono } from 'hono/tiny'
 import type { AppContext, AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
+import { inForm } from '../gateway/audio-answer.ts'
+import { readSpeech, readUpload } from '../gateway/audio-body.ts'
 import { parseForUpstream, rawText, readProxyRequest, type Json } from '../gateway/body.ts'
 import { createCalls } from '../gateway/calls.ts'
 import { exchange, type Incoming, type Parts } from '../gateway/exchange.ts'
 import { createGate } from '../gateway/gate.ts'
 import { createRefusalCounter } from '../gateway/refusal-counts.ts'
 import { createRelay } from '../gateway/relay.ts'
+import { boundaryOf } from '../gateway/multipart.ts'
 import { notConfigured } from '../gateway/upstream.ts'
-import type { Bodies } from '../http/bodies.ts'
+import { createBodies, type Bodies } from '../http/bodies.ts'
 import { methodNotAllowed } from '../http/methods.ts'
 import { uncompressed } from '../http/uncompressed.ts'
+import { createUploads } from '../http/uploads.ts'
 import type { Caller, Identify } from '../identity/caller.ts'
 import type { MeteredRoute } from '../metering/reservation.ts'
 import type { Bytes } from '../ports.ts'
-import { METERED, UNMETERED } from '../providers/groq.ts'
+import { METERED, UNMETERED, UPLOADS } from '../providers/groq.ts'
 import { storeOf } from '../store/required.ts'
 import { modelsHandler } from './models.ts'
 import { readSimpleForm, simpleAnswer, toChat } from './simple-form.ts'
 
 /** The request, in the gateway's terms. */
-const incoming = (c: AppContext, isForUs: boolean): Incoming => ({
+const incomingOf = (c: AppContext, isForUs: boolean): Incoming => ({
   id: c.var.id,
   request: c.req.raw,
   isForUs,
@@ -38,12 +42,17 @@ type Served = {
   isForUs?: boolean
 }
 
+/** How many uploads an instance takes in at once. An isolate has little memory. */
+const UPLOADS_AT_ONCE = { node: 8, vercel: 2, workerd: 2 }
+
 /** The proxy routes. Metered ones need a database and a provider key. */
 export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hono<AppEnv> {
   const { config } = deps
   const app = new Hono<AppEnv>()
   const relay = createRelay(deps.relay)
   const calls = createCalls()
+  const uploads = createUploads(UPLOADS_AT_ONCE[deps.environment.platform], deps.now)
+  const audioBodies = createBodies(deps.bodies, uploads)
   const refusals = createRefusalCounter(deps.now)
   let parts: Parts | undefined
 
@@ -72,13 +81,17 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
     { caller, route, bytes, body, isForUs = false }: Served,
   ): Promise<Response> {
     const request = readProxyRequest(route, bytes, config, body)
-    return exchange(incoming(c, isForUs), ready(), caller, request)
+    return exchange(incomingOf(c, isForUs), ready(), caller, request)
   }
 
   /** Reads the body for `answer`. When the answer begins, upstream has the body. */
-  async function withBody<T>(c: AppContext, answer: (bytes: Bytes) => Promise<T>): Promise<T> {
+  async function withBody<T>(
+    c: AppContext,
+    answer: (bytes: Bytes) => Promise<T>,
+    { read, most } = { read: bodies, most: config.maxBodyBytes },
+  ): Promise<T> {
     uncompressed(c)
-    const { bytes, release } = await bodies(c, config.maxBodyBytes)
+    const { bytes, release } = await read(c, most)
     try {
       return await answer(bytes)
     } finally {
@@ -112,6 +125,32 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
     })
   }
 
+  for (const route of UPLOADS) {
+    app.post(`/openai/v1/${route}`, async (c) => {
+      const caller = await identify(c)
+      const type = c.req.header('content-type')
+      // Before a body of the wrong kind is read.
+      boundaryOf(type)
+      const { answer, form } = await withBody(
+        c,
+        async (bytes) => {
+          const { request, form } = readUpload(route, type, bytes, config)
+          const incoming = incomingOf(c, form !== undefined)
+          return { answer: await exchange(incoming, ready(), caller, request), form }
+        },
+        { read: audioBodies, most: config.maxAudioBytes },
+      )
+      return form !== undefined && answer.ok ? inForm(answer, form) : answer
+    })
+  }
+
+  app.post('/openai/v1/audio/speech', async (c) => {
+    const caller = await identify(c)
+    return withBody(c, (bytes) =>
+      exchange(incomingOf(c, false), ready(), caller, readSpeech(bytes, config)),
+    )
+  })
+
   const models = modelsHandler(deps, identify, relay, calls)
   app.get('/openai/v1/models', models)
   app.get('/openai/v1/models/*', models)
@@ -122,12 +161,14 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
 
 /** What is offered, for those who ask for something else. `at` is where. */
 const offered = (at: string): string =>
-  `Under ${at}/openai/v1/ there are POST chat/completions, POST responses, POST embeddings, GET models and ` +
+  `Under ${at}/openai/v1/ there are POST chat/completions, POST responses, POST embeddings, POST audio/transcriptions, ` +
+  `POST audio/translations, POST audio/speech, GET models and ` +
   `GET models/{id}. The base URL of groq-sdk ends with ${at}, that of other clients with ${at}/openai/v1.`
 
 /** Refuses other methods, and calls that Weir does not offer. */
 function refuseOthers(app: Hono<AppEnv>, at: string): void {
-  for (const path of ['/', '/openai/v1/models', ...METERED.map((route) => `/openai/v1/${route}`)]) {
+  const posted = [...METERED, ...UPLOADS, 'audio/speech'].map((route) => `/openai/v1/${route}`)
+  for (const path of ['/', '/openai/v1/models', ...posted]) {
     app.all(path, (c) => {
       throw methodNotAllowed(c.req.method, [path.endsWith('models') ? 'GET' : 'POST'])
     })

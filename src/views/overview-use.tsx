@@ -2,7 +2,7 @@
 import type { ModelLine, PastDays, Today } from '../reports/dashboard.ts'
 import { chart } from './chart.tsx'
 import { percent, shortDate } from './format.ts'
-import { Card, costText, money, name, num } from './parts.tsx'
+import { Card, audioText, costText, money, name, num } from './parts.tsx'
 import { table } from './table.tsx'
 
 const hourOf = (hour: number) => `${String(hour).padStart(2, '0')}:00`
@@ -27,6 +27,7 @@ function models(caption: string, rows: ModelLine[]) {
         ),
       ],
       ['Tokens', 'n', ({ tokens }) => num(tokens)],
+      ['Audio', 'n', audioText],
       ['Share', 'n w', ({ tokens }) => percent(tokens / all)],
       ['Requests', 'n', ({ requests }) => num(requests)],
       ['Users', 'n w', ({ users }) => users && num(users)],
