@@ -491,7 +491,10 @@ test('accepts every limit of every window, and any subset of them', () => {
   const row = Object.fromEntries(LIMITS.map(({ name }, n) => [name, n]))
   const read = (one: object) => on({ MODEL_LIMITS: JSON.stringify({ '*': one }) }).limits.default
   const all = Object.fromEntries(
-    LIMITS.map(({ name, unit }, n) => [name, unit === 'usd' ? n * 1e9 : n]),
+    LIMITS.map(({ name, unit }, n) => [
+      name,
+      unit === 'usd' ? n * 1e9 : unit === 'audioSeconds' ? n * 1000 : n,
+    ]),
   )
   expect(read(row)).toEqual(all)
   for (const { name } of LIMITS) {
