@@ -164,6 +164,27 @@ export const embeddingsRequest = named(
   'The fields of an embeddings request that the gateway reads. The provider gets the whole body unchanged.',
 )
 
+export const uploadRequest = named(
+  'AudioUpload',
+  z.looseObject({
+    file: say(z.string(), 'The audio, under a file name with the extension of its format.'),
+    model: model(),
+    response_format: z.optional(
+      say(
+        z.string(),
+        'Where it is `json`, `text` or left out, the provider is asked for `verbose_json`, and the answer is put in the form that was asked for.',
+      ),
+    ),
+  }),
+  'The fields of an upload that the gateway reads. The provider gets the whole body unchanged, but for `response_format`.',
+)
+
+export const speechRequest = named(
+  'SpeechRequest',
+  z.looseObject({ model: model(), input: say(z.string(), 'The text to speak.') }),
+  'The fields of a speech request that the gateway reads. The provider gets the whole body unchanged.',
+)
+
 /** The provider's answers are passed on unchanged, so only the fields that clients rely on are described. */
 const provided = (id: string, fields: Record<string, Schema>) =>
   named(id, z.looseObject(fields), 'An answer of the provider, byte for byte.')
@@ -179,6 +200,7 @@ export const responseAnswer = provided('Response', {
   output: z.array(z.unknown()),
 })
 export const embeddings = provided('Embeddings', { data: z.array(z.looseObject({})) })
+export const transcription = provided('Transcription', { text: z.string() })
 export const modelAnswer = provided('Model', { id: z.string() })
 export const modelsAnswer = provided('Models', { data: z.array(modelAnswer) })
 export const events = named(

@@ -41,14 +41,23 @@ const userUsesOf = (lines: UserLimit[]): UserUse[] =>
 
 /** Everyone's use of a model, on one day or on many. */
 export type ModelLine = Counts & {
-  audioMs: number
-  characters: number
+  audioMs?: number
+  characters?: number
   model: string
   users?: number
   cost: Cost
   /** Tokens that everyone together has left today, if there is a limit. */
   left?: number | undefined
 }
+
+/** Audio, if there is any. */
+const audioOf = ({
+  audioMs = 0,
+  characters = 0,
+}: Partial<Pick<DayRow, 'audioMs' | 'characters'>>) => ({
+  ...(audioMs > 0 && { audioMs }),
+  ...(characters > 0 && { characters }),
+})
 
 const countsOf = (all: Counts[]): Counts => ({
   requests: all.reduce((sum, { requests }) => sum + requests, 0),
@@ -100,8 +109,7 @@ export function today(
     tokens: row.charged,
     requests: row.requests,
     users: row.users,
-    audioMs: row.audioMs ?? 0,
-    characters: row.characters ?? 0,
+    ...audioOf(row),
     cost: recordedCost(row, own(prices, model)),
     left: tokensLeftToday([everyoneStanding(quotas, model, limits, now)], now) ?? undefined,
   }))
@@ -133,13 +141,15 @@ export function pastDays(
   const days = dates.map((date) => {
     const doc = docs.find((day) => day.date === date)
     for (const [model, row] of Object.entries(doc?.models ?? {})) {
-      const known = models.get(model) ?? { ...NOTHING, audioMs: 0, characters: 0, costs: [] }
+      const known = models.get(model) ?? { ...NOTHING, costs: [] }
       const { tokens, requests, costs } = known
       models.set(model, {
         tokens: tokens + row.charged,
         requests: requests + row.requests,
-        audioMs: known.audioMs + (row.audioMs ?? 0),
-        characters: known.characters + (row.characters ?? 0),
+        ...audioOf({
+          audioMs: (known.audioMs ?? 0) + (row.audioMs ?? 0),
+          characters: (known.characters ?? 0) + (row.characters ?? 0),
+        }),
         costs: [...costs, recordedCost(row, own(prices, model))],
       })
     }
@@ -210,8 +220,7 @@ export function userDay(user: User, { limits, prices }: Terms, now: number) {
       const row = ended(whole(isToday ? useOf(usage, model).row : {}))
       return {
         ...report,
-        audioMs: row.audioMs,
-        characters: row.characters,
+        ...audioOf(row),
         tokens,
         requests,
         reserved: reservedTokens,
@@ -226,8 +235,10 @@ export function userDay(user: User, { limits, prices }: Terms, now: number) {
   return {
     ...countsOf(models),
     reserved: models.reduce((sum, { reserved }) => sum + reserved, 0),
-    audioMs: models.reduce((sum, { audioMs }) => sum + audioMs, 0),
-    characters: models.reduce((sum, { characters }) => sum + characters, 0),
+    ...audioOf({
+      audioMs: models.reduce((sum, { audioMs = 0 }) => sum + audioMs, 0),
+      characters: models.reduce((sum, { characters = 0 }) => sum + characters, 0),
+    }),
     cost: sumOf(models.map(({ cost }) => cost)),
     monthCost: costIn(usage, 'month', prices, now),
     uses,

@@ -74,10 +74,10 @@ const usersToday: ExportFile = {
     'blocked',
     'blockReason',
     'blockedUntil',
-    'costUsd',
-    'monthCostUsd',
     'audioSecondsDay',
     'charactersDay',
+    'costUsd',
+    'monthCostUsd',
   ],
   async *pages(store, deps) {
     const { limits: ofEnvironment, prices } = deps.config
@@ -117,9 +117,9 @@ const days = (dates: string[] | undefined): ExportFile => ({
     'completion',
     'overReservation',
     'users',
-    'costUsd',
     'audioSeconds',
     'characters',
+    'costUsd',
   ],
   async *pages(store, { config, now }) {
     const { prices, retention } = config
@@ -172,12 +172,12 @@ const events = (dates: string[] | undefined): ExportFile => ({
     'totalMs',
     'late',
     'key',
-    'reservedCost',
-    'cost',
     'reservedAudioMs',
     'audioMs',
     'reservedCharacters',
     'characters',
+    'reservedCost',
+    'cost',
   ],
   async *pages(store) {
     const asked = dates && new Set(dates)

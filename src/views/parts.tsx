@@ -24,10 +24,10 @@ export const amountOf = (unit: Unit, amount: number) =>
   unit === 'usd' ? money(amount) : num(amountTo(unit, amount))
 
 /** Audio: seconds that were transcribed, and characters that were spoken. */
-export type Audio = { audioMs: number; characters: number }
+export type Audio = { audioMs?: number; characters?: number }
 
 /** Audio in words; nothing if there is none. */
-export const audioText = ({ audioMs, characters }: Audio) =>
+export const audioText = ({ audioMs = 0, characters = 0 }: Audio) =>
   (audioMs > 0 || characters > 0) && (
     <>
       {audioMs > 0 && [amountOf('audioSeconds', audioMs), ' s']}

@@ -6,14 +6,28 @@
 
 -- What an ended request had reserved, and what everyone is charged for it.
 local function reserved_by(event)
-  return { requests = 1, tokens = event.reserved, usd = event.reservedCost or '0' }
+  return {
+    requests = 1,
+    tokens = event.reserved,
+    usd = event.reservedCost or '0',
+    audioSeconds = event.reservedAudioMs,
+    characters = event.reservedCharacters,
+  }
 end
 local function charged_by(event)
   return {
     requests = event.outcome == 'failed' and 0 or 1,
     tokens = event.charged,
     usd = event.cost or '0',
+    audioSeconds = event.audioMs,
+    characters = event.characters,
   }
+end
+
+-- Amounts of audio are there only if they are not zero. So a request without audio costs two looks.
+local function add_audio(counted, unit, amount)
+  local sum = max(0, (counted[unit] or 0) + amount)
+  counted[unit] = sum ~= 0 and sum or nil
 end
 
 -- Adds amounts in place.
@@ -21,6 +35,8 @@ local function add(counted, amounts)
   counted.requests = (counted.requests or 0) + amounts.requests
   counted.tokens = (counted.tokens or 0) + amounts.tokens
   counted.usd = digits_of((counted.usd or 0) + amounts.usd)
+  if amounts.audioSeconds then add_audio(counted, 'audioSeconds', amounts.audioSeconds) end
+  if amounts.characters then add_audio(counted, 'characters', amounts.characters) end
 end
 
 -- Changes the windows.
@@ -49,6 +65,14 @@ local function correct(windows, lease, charged)
       counted.requests = max(0, counted.requests + (charged.requests - reserved.requests))
       counted.tokens = max(0, counted.tokens + (charged.tokens - reserved.tokens))
       counted.usd = digits_of(max(0, counted.usd + (charged.usd - reserved.usd)))
+      if charged.audioSeconds or reserved.audioSeconds then
+        local more = (charged.audioSeconds or 0) - (reserved.audioSeconds or 0)
+        add_audio(counted, 'audioSeconds', more)
+      end
+      if charged.characters or reserved.characters then
+        local more = (charged.characters or 0) - (reserved.characters or 0)
+        add_audio(counted, 'characters', more)
+      end
     end
   end
 end
@@ -60,6 +84,10 @@ local function open(row, reserved)
     reserved = reserved.tokens,
     cost = reserved.usd,
     reservedCost = reserved.usd,
+    audioMs = reserved.audioSeconds,
+    reservedAudioMs = reserved.audioSeconds,
+    characters = reserved.characters,
+    reservedCharacters = reserved.characters,
   })
 end
 
@@ -80,6 +108,15 @@ local function end_row(row, event)
   told.reserved = -event.reserved
   told.cost = (event.cost or 0) - (event.reservedCost or 0)
   told.reservedCost = -(event.reservedCost or 0)
+  local audio, characters = event.reservedAudioMs, event.reservedCharacters
+  if event.audioMs or audio then
+    told.audioMs = (event.audioMs or 0) - (audio or 0)
+    told.reservedAudioMs = -(audio or 0)
+  end
+  if event.characters or characters then
+    told.characters = (event.characters or 0) - (characters or 0)
+    told.reservedCharacters = -(characters or 0)
+  end
   return plus(row, told)
 end
 
@@ -92,6 +129,8 @@ local function end_day_row(row, event, first, at)
   row.requests = row.requests + 1
   row.charged = row.charged + event.charged
   row.cost = digits_of(row.cost + (event.cost or 0))
+  if event.audioMs then add_audio(row, 'audioMs', event.audioMs) end
+  if event.characters then add_audio(row, 'characters', event.characters) end
   if first then row.users = row.users + 1 end
   row.hours[hour] = (row.hours[hour] or 0) + event.charged
   row.at = max(row.at, at)
@@ -176,12 +215,17 @@ local function drop(account)
   for _, lease in pairs(lost) do
     local date, model = date_of(lease.at), lease.model
     local tokens, usd = lease.reserved.tokens, lease.reserved.usd
+    local audio, characters = lease.reserved.audioSeconds, lease.reserved.characters
     local lose = {
       lost = 1,
       reserved = -tokens,
       lostTokens = tokens,
       reservedCost = -usd,
       lostCost = usd,
+      reservedAudioMs = audio and -audio,
+      lostAudioMs = audio,
+      reservedCharacters = characters and -characters,
+      lostCharacters = characters,
     }
     if date == usage.date then
       local use = use_of(usage, model) or { row = {}, windows = {} }
@@ -289,7 +333,13 @@ local function standing_of(of, scope, limits, windows, shown)
   for window in pairs(shown) do
     local counted = windows[window]
     if counted then
-      used[window] = { requests = counted.requests, tokens = counted.tokens, usd = counted.usd }
+      used[window] = {
+        requests = counted.requests,
+        tokens = counted.tokens,
+        usd = counted.usd,
+        audioSeconds = counted.audioSeconds,
+        characters = counted.characters,
+      }
     end
   end
   return { of = of, model = scope, limits = limits, used = used }
@@ -345,8 +395,10 @@ local function refuse(group, reserved, at)
   for name, limit in pairs(group.limits) do
     local named = LIMITS[name]
     if named then
-      local used = (counted[named.window] or NOTHING)[named.unit]
-      if used + reserved[named.unit] > limit and (not first or named.rank < first.rank) then
+      local asked = (reserved[named.unit] or 0) + 0
+      local used = (counted[named.window] or NOTHING)[named.unit] or 0
+      -- A request that asks for nothing of a unit is not refused by its limits.
+      if asked ~= 0 and used + asked > limit and (not first or named.rank < first.rank) then
         first, passed = named, limit
       end
     end
@@ -361,7 +413,7 @@ local function refuse(group, reserved, at)
     window = window,
     unit = unit,
     limit = passed,
-    used = (counted[window] or NOTHING)[unit],
+    used = (counted[window] or NOTHING)[unit] or 0,
     asked = reserved[unit],
     resetAt = end_of(window, at),
   }
@@ -369,17 +421,25 @@ end
 
 -- Money: ledger/money.ts.
 
--- The cost of some tokens in nano-USD, and in the pico-USD that they leave: no product passes 2^53.
-local function parts_of(count, each)
-  local few, rest = count % 1000, each % 1000
-  return count * ((each - rest) / 1000) + ((count - few) / 1000) * rest, few * rest
+-- count * each / per, as a whole number and the rest, which is not divided.
+-- No product passes 2^53.
+local function parts_of(count, each, per)
+  local few, rest = count % per, each % per
+  return count * ((each - rest) / per) + ((count - few) / per) * rest, few * rest
 end
 
--- The cost of a request in nano-USD, rounded up once.
-local function cost_of(prompt, completion, price)
-  local nano, pico = parts_of(prompt, price.input)
-  local more, rest = parts_of(completion, price.output)
-  return math.min(nano + more + math.ceil((pico + rest) / 1000), MOST_MONEY)
+-- The cost of a request in nano-USD, rounded up once. `audio` has what is not tokens, if there is
+-- any.
+local function cost_of(prompt, completion, price, audio)
+  local nano, pico = parts_of(prompt, price.input, 1000)
+  local more, rest = parts_of(completion, price.output, 1000)
+  nano, pico = nano + more, pico + rest
+  if not audio then return math.min(nano + math.ceil(pico / 1000), MOST_MONEY) end
+  -- There are 3,600,000 ms in an hour.
+  local heard, left = parts_of(audio.audioMs or 0, price.audioHour or 0, 3600000)
+  more, rest = parts_of(audio.characters or 0, price.characters or 0, 1000)
+  local parts = (pico + rest) * 3600 + left
+  return math.min(nano + heard + more + math.ceil(parts / 3600000), MOST_MONEY)
 end
 
 -- The fit: ledger/fit.ts.
@@ -389,8 +449,15 @@ local function amounts_of(asked, most)
   local completions, price = asked.completions, asked.price
   local prompt = asked.reserved - asked.completion
   local completion = completions and most and completions.count * most or asked.completion
-  local usd = price and cost_of(prompt, completion, price) or 0
-  return { requests = 1, tokens = prompt + completion, usd = digits_of(usd) }
+  local audio = (asked.audioMs or asked.characters) and asked
+  local usd = price and cost_of(prompt, completion, price, audio) or 0
+  return {
+    requests = 1,
+    tokens = prompt + completion,
+    usd = digits_of(usd),
+    audioSeconds = asked.audioMs,
+    characters = asked.characters,
+  }
 end
 
 -- The most tokens of each completion, up to `most`, with which a request costs at most `left`.
@@ -398,7 +465,7 @@ local function most_tokens(prompt, count, price, left, most)
   local function fits(each) return cost_of(prompt, count * each, price) <= left end
   if not fits(0) then return -1 end
   if fits(most) then return most end
-  local nano, pico = parts_of(prompt, price.input)
+  local nano, pico = parts_of(prompt, price.input, 1000)
   local tokens = max(0, floor(((left - nano) * 1000 - pico) / (count * price.output)))
   while not fits(tokens) do
     tokens = tokens - 1
@@ -419,14 +486,16 @@ local function fitted(asked, groups)
     for name, limit in pairs(groups[i].limits) do
       local named = LIMITS[name]
       local unit = named and named.unit
+      local wanted = named and (full[unit] or 0) + 0
       -- No limit is on requests alone, since a request is one whatever its size.
       if
         named
         and unit ~= 'requests'
-        and (not WINDOWS[named.window].waits or limit < full[unit] + 0)
+        and wanted > 0
+        and (not WINDOWS[named.window].waits or limit < wanted)
       then
-        local left = limit - (groups[i].used[named.window] or NOTHING)[unit]
-        if full[unit] + 0 > left then
+        local left = limit - ((groups[i].used[named.window] or NOTHING)[unit] or 0)
+        if wanted > left then
           local fits = 0
           if unit ~= 'usd' then
             fits = floor((left - prompt) / count)
@@ -732,6 +801,8 @@ local function close(account, lease, event, quotas)
   local usage, model, at = account.usage, lease.model, lease.at
   event.at, event.user, event.model, event.reserved = at, usage.id, model, lease.reserved.tokens
   if event.cost or lease.reserved.usd + 0 > 0 then event.reservedCost = lease.reserved.usd end
+  event.reservedAudioMs = lease.reserved.audioSeconds
+  event.reservedCharacters = lease.reserved.characters
   if usage.at > lease['until'] then event.late = true end
 
   local date = date_of(at)
