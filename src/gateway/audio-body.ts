@@ -28,13 +28,13 @@ const wrong = (param: string, message: string) =>
   new ApiError('invalid_request', message, { param })
 
 /**
- * Reads an upload, and asks for the length of the audio where the client's form of the answer does not have it. Throws
+ * Reads an upload, with `room` behind its bytes, and asks for the length of the audio where the client's form of the answer does not have it. Throws
  * `unsupported_audio`, `invalid_request`, `cost_unbounded`, `model_not_allowed`.
  */
 export function readUpload(
   route: UploadRoute,
   contentType: string | undefined,
-  bytes: Bytes,
+  { bytes, room }: { bytes: Bytes; room: number },
   config: Readonly<Config>,
 ): Upload {
   const body = multipartOf(boundaryOf(contentType), bytes)
@@ -75,7 +75,7 @@ export function readUpload(
   const isStreamed = !['', 'false', '0'].includes((textIn('stream') ?? '').toLowerCase())
   if (config.audioMetering === 'estimate' || isStreamed) return { request }
   if (asked !== 'json' && asked !== 'text') return { request }
-  const changed = withField(bytes, body, 'response_format', 'verbose_json')
+  const changed = withField(bytes, room, body, 'response_format', 'verbose_json')
   return { request: { ...request, bytes: changed, sent: changed }, form: asked }
 }
 

@@ -194,9 +194,16 @@ function filenameOf(extended: string | undefined): string | undefined {
 export const textOf = (bytes: Bytes, { start, end }: Part): string =>
   UTF_8.decode(bytes.subarray(start, end))
 
-/** The body with the content of a part replaced, or with a part added as the last one. */
+/** The most bytes by which `withField` makes a body longer, with a name and a value of 64 bytes. */
+export const MOST_ADDED = 256
+
+/**
+ * The body with the content of a part replaced, or with a part added as the last one. It is changed in place if there is
+ * `room` behind it, else copied: an upload is large.
+ */
 export function withField(
   bytes: Bytes,
+  room: number,
   { boundary, parts, close }: Multipart,
   name: string,
   value: string,
@@ -205,7 +212,14 @@ export function withField(
   const added = `--${boundary}\r\nContent-Disposition: form-data; name="${name}"\r\n\r\n${value}\r\n`
   const [start, end] = part ? [part.start, part.end] : [close, close]
   const insert = new TextEncoder().encode(part ? value : added)
-  const result = new Uint8Array(bytes.length - (end - start) + insert.length)
+  const length = bytes.length - (end - start) + insert.length
+  if (length <= bytes.length + room) {
+    const result = new Uint8Array(bytes.buffer, bytes.byteOffset, length)
+    result.copyWithin(start + insert.length, end, bytes.length)
+    result.set(insert, start)
+    return result
+  }
+  const result = new Uint8Array(length)
   result.set(bytes.subarray(0, start))
   result.set(insert, start)
   result.set(bytes.subarray(end), start + insert.length)

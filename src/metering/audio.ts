@@ -4,7 +4,7 @@ import type { Cap, Reservation } from './reservation.ts'
 import { pcmSeconds } from './wav.ts'
 
 /** The provider charges at least so much: https://console.groq.com/docs/speech-to-text */
-export const MIN_AUDIO_MS = 10_000
+const MIN_AUDIO_MS = 10_000
 
 /**
  * The bytes of a second that compressed audio is taken to have: 16 kbit/s, which speech seldom goes below. Silence may, so

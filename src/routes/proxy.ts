@@ -10,9 +10,9 @@ import { exchange, type Incoming, type Parts } from '../gateway/exchange.ts'
 import { createGate } from '../gateway/gate.ts'
 import { createRefusalCounter } from '../gateway/refusal-counts.ts'
 import { createRelay } from '../gateway/relay.ts'
-import { boundaryOf } from '../gateway/multipart.ts'
+import { MOST_ADDED, boundaryOf } from '../gateway/multipart.ts'
 import { notConfigured } from '../gateway/upstream.ts'
-import { createBodies, type Bodies } from '../http/bodies.ts'
+import { IN_PIECES, createBodies, type Bodies } from '../http/bodies.ts'
 import { methodNotAllowed } from '../http/methods.ts'
 import { uncompressed } from '../http/uncompressed.ts'
 import { createUploads } from '../http/uploads.ts'
@@ -52,7 +52,7 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
   const relay = createRelay(deps.relay)
   const calls = createCalls()
   const uploads = createUploads(UPLOADS_AT_ONCE[deps.environment.platform], deps.now)
-  const audioBodies = createBodies(deps.bodies, uploads)
+  const audioBodies = createBodies(deps.bodies ?? IN_PIECES, uploads, MOST_ADDED)
   const refusals = createRefusalCounter(deps.now)
   let parts: Parts | undefined
 
@@ -87,13 +87,13 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
   /** Reads the body for `answer`. When the answer begins, upstream has the body. */
   async function withBody<T>(
     c: AppContext,
-    answer: (bytes: Bytes) => Promise<T>,
+    answer: (bytes: Bytes, room: number) => Promise<T>,
     { read, most } = { read: bodies, most: config.maxBodyBytes },
   ): Promise<T> {
     uncompressed(c)
-    const { bytes, release } = await read(c, most)
+    const { bytes, room, release } = await read(c, most)
     try {
-      return await answer(bytes)
+      return await answer(bytes, room)
     } finally {
       release()
     }
@@ -133,8 +133,8 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
       boundaryOf(type)
       const { answer, form } = await withBody(
         c,
-        async (bytes) => {
-          const { request, form } = readUpload(route, type, bytes, config)
+        async (bytes, room) => {
+          const { request, form } = readUpload(route, type, { bytes, room }, config)
           const incoming = incomingOf(c, form !== undefined)
           return { answer: await exchange(incoming, ready(), caller, request), form }
         },

@@ -2,7 +2,13 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { ApiError } from '../../src/errors.ts'
 import { TooManySteps, placesOf } from '../../src/gateway/byte-search.ts'
-import { boundaryOf, multipartOf, textOf, withField } from '../../src/gateway/multipart.ts'
+import {
+  MOST_ADDED,
+  boundaryOf,
+  multipartOf,
+  textOf,
+  withField,
+} from '../../src/gateway/multipart.ts'
 import type { Bytes } from '../../src/ports.ts'
 
 const bytesOf = (text: string): Bytes => new Uint8Array(Buffer.from(text, 'latin1'))
@@ -178,7 +184,7 @@ test('a body gets the one field and keeps all other bytes, or is refused', () =>
       scanned += 1
       const contents = found.parts.map((one) => text.slice(one.start, one.end))
       expect(contents).toEqual(plain(text, made.boundary))
-      const changed = latin1(withField(bytes, found, 'response_format', 'verbose_json'))
+      const changed = latin1(withField(bytes, 0, found, 'response_format', 'verbose_json'))
       const known = found.parts.find(({ name }) => name === 'response_format')
       if (known) {
         expect(changed).toBe(`${text.slice(0, known.start)}verbose_json${text.slice(known.end)}`)
@@ -187,6 +193,12 @@ test('a body gets the one field and keeps all other bytes, or is refused', () =>
         expect(changed.startsWith(text.slice(0, found.close))).toBe(true)
         expect(changed.endsWith(after)).toBe(true)
       }
+      // In place, where there is room.
+      const roomy = new Uint8Array(bytes.length + MOST_ADDED)
+      roomy.set(bytes)
+      const inPlace = roomy.subarray(0, bytes.length)
+      const placed = withField(inPlace, MOST_ADDED, found, 'response_format', 'verbose_json')
+      expect([latin1(placed), placed.buffer === roomy.buffer]).toEqual([changed, true])
       const again = multipartOf(made.boundary, bytesOf(changed))
       const value = again.parts.find(({ name }) => name === 'response_format')
       expect(value && textOf(bytesOf(changed), value)).toBe('verbose_json')

@@ -931,7 +931,9 @@ test('a fit takes the last token that what is left pays for, and no other', () =
       [{ of: 'user', model: '*', limits: { usdPerDay: MOST_USD }, used: { day: usedPerDay } }],
     )!
     const costs = (some: number) => costOf({ prompt, completion: count * some }, price)
-    const isPaid = granted === 256 || costs(granted) <= BigInt(left)
+    // What is free is paid for, whatever is left.
+    const isFree = costs(granted) === 0n
+    const isPaid = granted === 256 || isFree || costs(granted) <= BigInt(left)
     const isLast = granted === tokens || costs(granted + 1) > BigInt(left)
     expect(isPaid && isLast, JSON.stringify({ prompt, count, price, left, granted })).toBe(true)
   }
