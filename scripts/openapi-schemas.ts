@@ -521,7 +521,13 @@ export const usageAnswer = named(
     quotas: say(
       z.record(
         z.string(),
-        z.object({ tokens: count(), requests: count(), usd: amount('Dollars.') }),
+        z.object({
+          tokens: count(),
+          requests: count(),
+          usd: amount('Dollars.'),
+          audioSeconds: z.optional(amount('Seconds of audio.')),
+          characters: z.optional(count('Characters that were spoken.')),
+        }),
       ),
       'Today’s use of `GLOBAL_LIMITS` by model, and `*` for all, including the reservations of running requests.',
     ),

@@ -4,9 +4,8 @@ import type { Form } from './audio-body.ts'
 /** What the provider answers in the form `json`; the full form has more. */
 const IN_JSON = ['text', 'logprobs', 'usage', 'x_groq']
 
-/** The answer in a form. One that is not a transcription in full stays as it is. */
-export async function inForm(answer: Response, form: Form): Promise<Response> {
-  const sent = await answer.text()
+/** The answer, whose text is `sent`, in a form. One that is not a transcription in full stays as it is. */
+export function inForm(answer: Response, sent: string, form: Form): Response {
   const full = transcriptionIn(sent)
   const { status, statusText } = answer
   const headers = new Headers(answer.headers)

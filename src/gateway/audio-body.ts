@@ -24,6 +24,9 @@ const KNOWN = [
 /** Those that we read. */
 const READ = ['file', 'url', 'model', 'response_format', 'stream']
 
+/** Longer than any text that we read. */
+const MOST_TEXT = 256
+
 const wrong = (param: string, message: string) =>
   new ApiError('invalid_request', message, { param })
 
@@ -41,7 +44,8 @@ export function readUpload(
   const fields = fieldsOf(body.parts, config)
   const textIn = (field: string) => {
     const part = fields.get(field)
-    return part && textOf(bytes, part)
+    // What is longer is none of the texts that we know.
+    return part && textOf(bytes, { ...part, end: Math.min(part.end, part.start + MOST_TEXT) })
   }
 
   if (fields.has('url')) {

@@ -46,6 +46,10 @@ export function pcmSeconds(bytes: Uint8Array): number | undefined {
   return (bytes.length - samples) / bytesPerSecond
 }
 
+/** Decoders do not agree what to make of more. */
+const MOST_CHANNELS = 32
+const HIGHEST_RATE = 384_000
+
 /** The bytes of a second; undefined where the samples are not PCM, or where the format contradicts itself. */
 function rateOf(format: DataView): number | undefined {
   if (format.byteLength < 16) return undefined
@@ -55,9 +59,9 @@ function rateOf(format: DataView): number | undefined {
   const kind = tag === EXTENSIBLE ? subformatOf(format) : tag
   const isPcm = kind !== undefined && BITS[kind]?.includes(bits)
   const isWhole = block > 0 && block === (channels * bits) / 8
-  return isPcm && isWhole && rate > 0 && bytesPerSecond === rate * block
-    ? bytesPerSecond
-    : undefined
+  const isUsual = channels <= MOST_CHANNELS && rate > 0 && rate <= HIGHEST_RATE
+  const isRight = isPcm && isWhole && isUsual && bytesPerSecond === rate * block
+  return isRight ? bytesPerSecond : undefined
 }
 
 function subformatOf(format: DataView): number | undefined {

@@ -22,7 +22,7 @@ import type { Bytes } from '../ports.ts'
 import { METERED, UNMETERED, UPLOADS } from '../providers/groq.ts'
 import { storeOf } from '../store/required.ts'
 import { modelsHandler } from './models.ts'
-import { readSimpleForm, simpleAnswer, toChat } from './simple-form.ts'
+import { readSimpleForm, simpleAnswer, textOf, toChat } from './simple-form.ts'
 
 /** The request, in the gateway's terms. */
 const incomingOf = (c: AppContext, isForUs: boolean): Incoming => ({
@@ -140,7 +140,7 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
         },
         { read: audioBodies, most: config.maxAudioBytes },
       )
-      return form !== undefined && answer.ok ? inForm(answer, form) : answer
+      return form !== undefined && answer.ok ? inForm(answer, await wholeOf(answer), form) : answer
     })
   }
 
@@ -157,6 +157,16 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
 
   refuseOthers(app, `${config.basePath}/api/groq`)
   return app
+}
+
+/** The text of an answer. Throws `upstream_unreachable` if it is too large or breaks off. */
+async function wholeOf(answer: Response): Promise<string> {
+  try {
+    return await textOf(answer)
+  } catch (cause) {
+    if (cause instanceof ApiError) throw cause
+    throw new ApiError('upstream_unreachable', "The model provider's answer broke off.", { cause })
+  }
 }
 
 /** What is offered, for those who ask for something else. `at` is where. */

@@ -285,6 +285,21 @@ describe.each(KINDS)('on %s', (kind) => {
     })
   })
 
+  test('an answer that breaks off is 502 where its form was to be changed, and broken off elsewhere', async () => {
+    const gateway = await on(kind)
+    world.upstream.on(WHISPER, { ...transcription('verbose_json', 12), chunk: 20, cut: 40 })
+    const broken = await upload(gateway, [file(), model])
+    const id = broken.headers.get('x-weir-id')
+    expect(await told(broken)).toMatchObject({ status: 502, code: 'upstream_unreachable' })
+    expect(await eventOf(world.store, id)).toMatchObject({ outcome: 'estimated', audioMs: 10_000 })
+    world.upstream.on(WHISPER, {
+      ...transcription('verbose_json', 12),
+      hold: Promise.resolve(),
+      raw: 'x',
+    })
+    expect(await told(await upload(gateway, [file(), model]))).toMatchObject({ status: 502 })
+  })
+
   test('pages of other origins may upload, and users need a token', async () => {
     const gateway = await on(kind)
     const asked = await fetch(`${gateway.url}/api/groq/openai/v1/audio/speech`, {

@@ -69,6 +69,8 @@ test.each<[string, Uint8Array]>([
   ['PCM of 12 bits', wavOf(second, { bits: 12 })],
   ['no channels', wavOf(second, { channels: 0 })],
   ['no samples a second', wavOf(second, { rate: 0 })],
+  ['a billion samples a second', wavOf(second, { rate: 1e9 })],
+  ['a hundred channels', wavOf(second, { channels: 100 })],
   ['a rate of bytes that contradicts the rest', wavOf(second, { bytesPerSecond: 320_000 })],
   ['a second format before the samples', wavOf(second, { before: [formatChunk({ rate: 8 })] })],
   ['a second format after the samples', wavOf(second, { after: [formatChunk({ rate: 8 })] })],
