@@ -1,7 +1,6 @@
 /** Fills the database with a past: one user and one day made by normal commands, and copies of them. */
 import { activityOf } from '../src/ledger/documents.ts'
-import type { UsageDoc } from '../src/ledger/shapes.ts'
-import { VERSION } from '../src/ledger/shapes.ts'
+import { VERSIONS, type Key, type ProfileDoc, type UsageDoc } from '../src/ledger/shapes.ts'
 import { DAY_MS, dateOf } from '../src/ledger/windows.ts'
 import { PREFIX, TOP_DAY, dayKey, pastKey, profileKey, usageKey } from '../src/store/redis/keys.ts'
 import { createRedisStore } from '../src/store/redis/store.ts'
@@ -26,7 +25,7 @@ export const modelOf = (model: number): string =>
   model === 0 ? BENCH_MODEL : `maker/model-${model}`
 
 /** What each user has, in words. */
-export const EACH_USER = `${BENCH_USER_DAYS} past days of ${MODELS_PER_USER} models and a profile as long as one with two keys`
+export const EACH_USER = `${BENCH_USER_DAYS} past days of ${MODELS_PER_USER} models and a profile with two keys`
 
 /** What everyone together has, in words. */
 export const EVERYONE = `${MODELS} models and ${DAYS} days`
@@ -102,19 +101,19 @@ export async function populate(redis: Redis, users: number): Promise<void> {
   }
 }
 
-/** A profile as long as one with a label, a plan and two keys, which an admission reads. */
-function profileOf(id: string, now: number): object {
-  const key = (name: string) => ({
+/** The profile of a user with a label, a plan and two keys, which an admission reads. */
+function profileOf(id: string, now: number): ProfileDoc {
+  const key = (name: string): Key => ({
     name,
     hash: 'a'.repeat(43),
     start: 'weir_aBcDeF',
     last4: 'aBcD',
-    createdAt: now,
-    expiresAt: now + 90 * DAY_MS,
-    disabled: 0,
+    created: now,
+    expires: now + 90 * DAY_MS,
   })
   const keys = { AbCdEfGhIjKl: key('laptop'), MnOpQrStUvWx: key('server') }
-  return { v: VERSION, id, label: 'Ada Lovelace', plan: 'pro', blocks: {}, keys }
+  const v = VERSIONS.profile
+  return { v, id, label: 'Ada Lovelace', plan: 'pro', blocks: {}, limits: {}, keys }
 }
 
 async function all(redis: Redis, commands: string[][]): Promise<void> {

@@ -10,15 +10,12 @@ import {
 } from '@johnnymorganz/stylua'
 import { spawnSync } from 'node:child_process'
 import { resolve } from 'node:path'
-import { layOut, type ScriptParts } from '../src/store/redis/script.ts'
+import { SCRIPT_PARTS, layOut, type ScriptParts } from '../src/store/redis/script.ts'
 
 /** The file of each part of the script. */
-export const LUA_FILES: Record<keyof ScriptParts, string> = {
-  shapes: 'src/store/redis/ledger/shapes.lua',
-  policy: 'src/store/redis/ledger/policy.lua',
-  rules: 'src/store/redis/ledger/rules.lua',
-  batch: 'src/store/redis/ledger/batch.lua',
-}
+export const LUA_FILES = Object.fromEntries(
+  SCRIPT_PARTS.map((part) => [part, `src/store/redis/ledger/${part}.lua`]),
+) as Record<(typeof SCRIPT_PARTS)[number], string>
 
 /** The import has its own file. It runs after the part of the ledger's script that reads documents. */
 export const IMPORT_FILE = 'src/store/redis/import.lua'
@@ -49,18 +46,19 @@ export function formatLua(code: string): string {
 export const lintLua = (parts: ScriptParts): string[] =>
   lint(
     layOut(parts),
-    Object.entries(LUA_FILES).map(([part, file]) => [file, parts[part as keyof ScriptParts]]),
+    SCRIPT_PARTS.map((part) => [LUA_FILES[part], parts[part] ?? '']),
   )
 
 /**
  * What luacheck finds in the import's file. Findings in the code before it are ignored: the import does not use all of
  * that code.
  */
-export const lintImport = (shapes: string, code: string): string[] =>
+export const lintImport = ({ windows, shapes }: ScriptParts, code: string): string[] =>
   lint(
-    layOut({ shapes, policy: '', rules: '', batch: code }),
+    layOut({ windows, shapes, batch: code }),
     [
-      [LUA_FILES.shapes, shapes],
+      [LUA_FILES.windows, windows ?? ''],
+      [LUA_FILES.shapes, shapes ?? ''],
       [IMPORT_FILE, code],
     ],
     ['--read-globals', 'redis.sha1hex'],

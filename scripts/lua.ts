@@ -4,6 +4,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { mapValues } from '../src/ledger/documents.ts'
 import { formatLua, IMPORT_FILE, lintImport, lintLua, LUA_FILES } from './lua-check.ts'
 
 const { values } = parseArgs({ options: { write: { type: 'boolean', default: false } } })
@@ -18,10 +19,8 @@ const read = (file: string): string => {
   return values.write ? formatted : code
 }
 
-const shapes = read(LUA_FILES.shapes)
-const [policy, rules] = [read(LUA_FILES.policy), read(LUA_FILES.rules)]
-const batch = read(LUA_FILES.batch)
-wrong.push(...lintLua({ shapes, policy, rules, batch }), ...lintImport(shapes, read(IMPORT_FILE)))
+const parts = mapValues(LUA_FILES, read)
+wrong.push(...lintLua(parts), ...lintImport(parts, read(IMPORT_FILE)))
 for (const line of wrong) console.error(line)
 if (wrong.length) process.exitCode = 1
 else console.log('The Lua files are formatted, and luacheck finds nothing.')

@@ -31,10 +31,10 @@ export function* limitHeaders(
 ): Generator<[string, string]> {
   const mine = limits.find(({ of, model }) => of === 'user' && !isTotal(model))
   if (!mine) return
-  const units = new Set<Unit>(['requests', unitOf(reservation), 'usd'])
+  const charged = unitOf(reservation)
   const [policies, standings]: [string[], string[]] = [[], []]
   for (const { unit, window, limit, left, resetAt } of linesOf(mine, at)) {
-    if (!units.has(unit)) continue
+    if (unit !== 'requests' && unit !== 'usd' && unit !== charged) continue
     const name = `"${unit}-${window}"`
     const { unit: quotaUnit, of } = WRITTEN[unit]
     policies.push(`${name};q=${of(limit)}${quotaUnit};w=${seconds(resetAt - startOf(window, at))}`)

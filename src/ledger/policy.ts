@@ -106,13 +106,18 @@ export function usedIn(windows: Windows | undefined, window: Window, at: number)
   return amountsFrom((unit) => counted[unit] ?? 0)
 }
 
-/** An amount in each unit, without those of audio that are zero. */
-export const amountsFrom = (amount: (unit: Unit) => number): Amounts =>
-  Object.fromEntries(
-    UNITS.map((unit) => [unit, amount(unit)] as const).filter(
-      ([unit, value]) => value !== 0 || NOTHING[unit] !== undefined,
-    ),
-  ) as Amounts
+/** An amount in each unit, without those of audio that are zero. It is built directly, since each request needs many. */
+export function amountsFrom(amount: (unit: Unit) => number): Amounts {
+  const amounts: Amounts = {
+    requests: amount('requests'),
+    tokens: amount('tokens'),
+    usd: amount('usd'),
+  }
+  const [audioSeconds, characters] = [amount('audioSeconds'), amount('characters')]
+  if (audioSeconds !== 0) amounts.audioSeconds = audioSeconds
+  if (characters !== 0) amounts.characters = characters
+  return amounts
+}
 
 /** The windows that have not ended. A window that this build does not know stays as it is. */
 export const current = (windows: Windows, at: number): Windows =>

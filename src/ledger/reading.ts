@@ -3,16 +3,21 @@
  * a document.
  */
 import {
+  COUNTERS,
   HUGE,
   MOST,
   SHAPES,
   VERSIONS,
+  audioOf,
   own,
+  type Amounts,
+  type AudioUnit,
   type Documents,
   type Kind,
   type Shape,
+  type Windows,
 } from './shapes.ts'
-import { dateOf } from './windows.ts'
+import { DAY_MS, WINDOWS, WINDOW_NAMES, dateOf, startOf } from './windows.ts'
 
 /** The conversion of one version to the next, by kind and by the older version. */
 export type Upgrades = Partial<Record<Kind, Record<number, (doc: Json) => Json>>>
@@ -40,9 +45,64 @@ const isAmount = (value: unknown) => typeof value === 'number' && value > -HUGE 
 
 const isMoney = (shape: Shape) => shape === 'money' || shape === 'money?'
 
+/** The counters of a window as the script writes them. */
+const WINDOW = /^([^:]+):(\d+):(-?\d+):(-?\d+):(-?\d+)(?::(-?\d+):(-?\d+))?$/
+
+const LONG_WINDOWS = WINDOW_NAMES.filter((name) => WINDOWS[name].longest > DAY_MS)
+
+/** A part of the text; undefined if it is not one. */
+function countersOf(text: string): Windows | undefined {
+  const windows: Windows = {}
+  for (const one of text ? text.split(' ') : []) {
+    const [found, name = '', ...amounts] = WINDOW.exec(one) ?? []
+    if (found === undefined) return undefined
+    const [start = 0, requests = 0, tokens = 0, usd = 0, audioMs, characters] = amounts.map(
+      (amount) => Number(amount ?? 0),
+    )
+    windows[name] = { start, requests, tokens, usd, ...audioOf(audioMs, characters) }
+  }
+  return windows
+}
+
 /**
- * Whether a value fits its shape as it is. Almost all documents do, and are not copied. Money in it becomes numbers in
- * place.
+ * Stored windows as an object; a value that is none stays as it is. The script keeps windows longer than a day after a
+ * `;`, without what the window of the day has: `windows.lua`.
+ */
+function windowsOf(value: unknown): unknown {
+  if (typeof value !== 'string') return value
+  const [first = '', rest = ''] = value.split(';')
+  const windows = countersOf(first)
+  if (!windows) return value
+  const before = countersOf(rest) ?? {}
+  const { day } = windows
+  for (const name of day ? LONG_WINDOWS : []) {
+    const start = startOf(name, day!.start)
+    const known = own(before, name)
+    if (known && known.start > start) continue
+    const sums: Amounts = known?.start === start ? known : { requests: 0, tokens: 0, usd: 0 }
+    const sum = (unit: AudioUnit) => (sums[unit] ?? 0) + (day![unit] ?? 0)
+    before[name] = {
+      start,
+      requests: sums.requests + day!.requests,
+      tokens: sums.tokens + day!.tokens,
+      usd: sums.usd + day!.usd,
+      ...audioOf(sum('audioSeconds'), sum('characters')),
+    }
+  }
+  return { ...windows, ...before }
+}
+
+/** A stored value as it is in memory, where the two differ. */
+function inMemory(shape: Shape, value: unknown): unknown {
+  if (isMoney(shape)) return moneyOf(value)
+  if (shape === 'windows') return windowsOf(value)
+  if (typeof shape === 'object' && 'optional' in shape) return inMemory(shape.optional, value)
+  return value
+}
+
+/**
+ * Whether a value fits its shape as it is. Almost all documents do, and are not copied. Money in it becomes numbers, and
+ * windows become objects, in place.
  */
 function isWhole(shape: Shape, value: unknown): boolean {
   if (shape === 'number') return isNumber(value)
@@ -51,6 +111,7 @@ function isWhole(shape: Shape, value: unknown): boolean {
   if (shape === 'number?') return value === undefined || isNumber(value)
   if (shape === 'text') return typeof value === 'string'
   if (shape === 'text?') return value === undefined || typeof value === 'string'
+  if (shape === 'windows') return isWhole(COUNTERS, value)
   if ('packed' in shape) return isWhole(shape.packed, value)
   if ('optional' in shape) return value === undefined || isWhole(shape.optional, value)
   if (!isJson(value)) return false
@@ -62,7 +123,10 @@ function isWhole(shape: Shape, value: unknown): boolean {
   for (const name in value) if (value[name] === null) return false
   for (const name in shape.fields) {
     const field = shape.fields[name] as Shape
-    if (isMoney(field) && value[name] !== undefined) value[name] = moneyOf(value[name])
+    if (value[name] !== undefined) {
+      const known = inMemory(field, value[name])
+      if (known !== value[name]) value[name] = known
+    }
     if (!isWhole(field, value[name])) return false
   }
   return true
@@ -87,6 +151,7 @@ export function fit(shape: Shape, value: unknown): unknown {
     if (typeof value === 'string') return value
     throw new TypeError('not a text')
   }
+  if (shape === 'windows') return fit(COUNTERS, windowsOf(value))
   if ('packed' in shape) {
     return fit(shape.packed, typeof value === 'string' ? JSON.parse(value) : value)
   }

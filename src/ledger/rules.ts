@@ -1,14 +1,14 @@
 /**
  * The rules of metering as one pure reducer: (documents, command) → (documents, answer).
  *
- * The local store runs this file. `store/redis/ledger/rules.lua` is its port, with the functions that it calls, one by
- * one.
+ * The local store runs this file. `store/redis/ledger/` has its port, with the functions that it calls, one by one.
  */
 import { clear, erase, note, session, setBlock } from './admin.ts'
 import { report } from './browser-report.ts'
 import { reset, setKey, setPlan, setProfile, setSettings } from './people.ts'
 import type { Command } from './commands.ts'
-import { admit, enter, settle } from './requests.ts'
+import { admit } from './admission.ts'
+import { enter, settle } from './settlement.ts'
 import { ALL_MODELS } from './shapes.ts'
 import type { Step, Terms, View } from './step.ts'
 import { MINUTE_MS } from './windows.ts'

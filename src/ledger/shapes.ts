@@ -34,6 +34,12 @@ export type AudioUnit = Extract<Unit, 'audioSeconds' | 'characters'>
  */
 export type Amounts = Record<Exclude<Unit, AudioUnit>, number> & Partial<Record<AudioUnit, number>>
 
+/** Amounts of audio, if there are any. */
+export const audioOf = (audioMs = 0, characters = 0): Pick<Amounts, AudioUnit> => ({
+  ...(audioMs !== 0 && { audioSeconds: audioMs }),
+  ...(characters !== 0 && { characters }),
+})
+
 /** Requests and tokens, without what they cost. */
 export type Counts = Pick<Amounts, 'requests' | 'tokens'>
 
@@ -370,6 +376,7 @@ export type Audit = {
  * A missing `number` or `money` is 0, a missing `text` is empty, and one with a `?` stays absent. A `packed` part may be stored as
  * JSON text within the document, so that a step parses only the parts that it needs. An `optional` part may be absent, which
  * differs from an empty one. `money` is a number in memory, and a text of digits in the script and where the script wrote it.
+ * `windows` are an object in memory, and one text where the script wrote them: `windows.lua`.
  */
 export type Shape =
   | 'number'
@@ -378,6 +385,7 @@ export type Shape =
   | 'number?'
   | 'text?'
   | 'money?'
+  | 'windows'
   | { each: Shape }
   | { fields: Record<string, Shape> }
   | { packed: Shape }
@@ -396,7 +404,8 @@ const units: Record<Unit, Shape> = {
   characters: 'number?',
 }
 const amounts: Shape = { fields: units }
-const windows: Shape = { each: { fields: { start: 'number', ...units } } }
+/** The counters of windows. */
+export const COUNTERS: Shape = { each: { fields: { start: 'number', ...units } } }
 const outcomes = ['requests', 'exact', 'estimated', 'failed']
 const tokens = ['charged', 'prompt', 'cached', 'completion', 'overReservation']
 const audio = ['audioMs', 'reservedAudioMs', 'lostAudioMs']
@@ -441,7 +450,7 @@ const key: Shape = {
   },
 }
 
-const modelUse: Shape = { fields: { row: thinRow, windows } }
+const modelUse: Shape = { fields: { row: thinRow, windows: 'windows' } }
 
 /** The documents by kind. The store decides where each is kept. */
 export const SHAPES = {
@@ -458,7 +467,7 @@ export const SHAPES = {
       charged: 'number',
       answered: 'number',
       sessions: { each: 'number' },
-      windows,
+      windows: 'windows',
       limitedUntil: 'number?',
       models: { each: { packed: modelUse } },
       leases: {
@@ -481,7 +490,7 @@ export const SHAPES = {
       words: { optional: names },
       plan: 'text?',
       keysUsed: { optional: names },
-      keysCharged: { optional: windows },
+      keysCharged: { optional: 'windows' },
     },
   },
   past: { fields: { v: 'number', id: 'text', days: { each: { each: thinRow } } } },
@@ -518,7 +527,7 @@ export const SHAPES = {
       plans: names,
     },
   },
-  quota: { fields: { v: 'number', at: 'number', windows } },
+  quota: { fields: { v: 'number', at: 'number', windows: 'windows' } },
   newUsers: { fields: { v: 'number', minute: 'number', networks: { each: 'number' } } },
   /** The models of the current day, and the row of one of them. */
   models: { fields: { v: 'number', models: { each: 'number' } } },

@@ -1,9 +1,9 @@
 /** The arithmetic of counters and rows: charges a reservation, and replaces it by the charge of the ended request. */
 import { hasAnswers, newDayRow, newRow } from './documents.ts'
 import {
+  audioOf,
   own,
   type Amounts,
-  type AudioUnit,
   type DayDoc,
   type DayRow,
   type Event,
@@ -22,12 +22,6 @@ export const reservedBy = ({ reserved, reservedCost, ...audio }: Event): Amounts
   tokens: reserved,
   usd: nanoOf(reservedCost),
   ...audioOf(audio.reservedAudioMs, audio.reservedCharacters),
-})
-
-/** Amounts of audio, if there are any. */
-export const audioOf = (audioMs = 0, characters = 0): Pick<Amounts, AudioUnit> => ({
-  ...(audioMs !== 0 && { audioSeconds: audioMs }),
-  ...(characters !== 0 && { characters }),
 })
 
 /** What everyone is charged when a request ends. */

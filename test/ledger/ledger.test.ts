@@ -15,7 +15,7 @@ import {
   type Limits,
   type ModelLimits,
 } from '../../src/ledger/policy.ts'
-import { INDEX_MS } from '../../src/ledger/requests.ts'
+import { INDEX_MS } from '../../src/ledger/accounts.ts'
 import { CLOCK_TOLERANCE_MS } from '../../src/ledger/rules.ts'
 import { VERSION, type Event, type Windows } from '../../src/ledger/shapes.ts'
 import {

@@ -17,12 +17,7 @@ import { useDatabase } from '../support/database.ts'
 const { redis } = useDatabase()
 
 const read = (file: string) => readFileSync(file, 'utf8')
-const PARTS = {
-  shapes: read(LUA_FILES.shapes),
-  policy: read(LUA_FILES.policy),
-  rules: read(LUA_FILES.rules),
-  batch: read(LUA_FILES.batch),
-}
+const PARTS = mapValues(LUA_FILES, read)
 
 test('the edge has the same script inlined', async () => {
   const { entryPoints: _, ...options } = edgeBundle('', 'script.js')
@@ -34,23 +29,59 @@ test('the edge has the same script inlined', async () => {
   expect(inlined.LEDGER_SCRIPT).toBe(LEDGER_SCRIPT)
 })
 
-test('constants stand before the files, and a constant of one value replaces its name', () => {
+test('constants stand before the files that use them, and a constant of one value replaces its name', () => {
   const parts = {
+    windows: 'w(WINDOWS)\n',
     shapes: 'a(DAY_MS)\n',
-    policy: 'p(TOTAL)\n',
-    rules: 'b(WINDOWS)\n',
-    batch: 'c(ALL_MODELS)\n',
+    accounts: 'b(TOTAL)\n',
+    settlement: 's(ALL_MODELS)\n',
+    policy: 'p()\n',
+    admission: 'd(MOST_LIMITS)\n',
+    changes: 'c()\n',
+    rule: 'r()\n',
+    batch: 'x()\n',
   }
-  const script = assembleScript(parts)
-  const generated = /^(local [A-Z_]+ = .+\n)+(local function [^]+?end\n){2}(?=local function with)/
-  expect(layOut(parts)).toMatch(generated)
+  const [before, after] = assembleScript(parts).split('w(WINDOWS)\n') as [string, string]
   expect(layOut(parts)).toContain('local DAY_MS = 86400000\n')
-  expect(script).toMatch(generated)
-  expect(script).toContain('local WINDOWS = {')
-  expect(script).not.toContain('local DAY_MS')
-  expect(script.replace(generated, '')).toBe(
-    "local function with_shapes()\na(86400000)\nlocal function with_policy()\np('total')\nlocal function with_rules()\nb(WINDOWS)\nlocal function run_batch()\nc('*')\n" +
-      'end\nreturn run_batch()\nend\nreturn with_rules()\nend\nreturn with_policy()\nend\nreturn with_shapes()\n',
+  expect(before).toContain('local WINDOWS = {')
+  expect(before).not.toMatch(/DAY_MS|MOST_LIMITS/)
+  expect(after.replace(/^(local function [^]+?end\n){2}(?=local function with)/, '')).toMatch(
+    new RegExp(
+      [
+        'local function with_shapes()',
+        'a(86400000)',
+        'local function with_accounts()',
+        "b('total')",
+        'local function with_settlement()',
+        "s('*')",
+        'end',
+        'local function with_policy()',
+        'local MOST_LIMITS = {.*}',
+        'p()',
+        'local function with_admission()',
+        'd(MOST_LIMITS)',
+        'end',
+        'local function with_changes()',
+        'c()',
+        'end',
+        'return with_admission, with_changes',
+        'end',
+        'r()',
+        'local function run_batch()',
+        'x()',
+        'end',
+        'return run_batch()',
+        'end',
+        'return with_accounts()',
+        'end',
+        'return with_shapes()',
+      ]
+        .map(
+          (line) =>
+            `${line.replace(/[()*]/g, (char) => (line.includes('.*') ? char : `\\${char}`))}\n`,
+        )
+        .join(''),
+    ),
   )
 })
 
@@ -85,9 +116,8 @@ test('Redis reads a value unchanged', async () => {
 })
 
 const LEDGER_DOCUMENTS = assembleScript({
-  ...PARTS,
-  policy: '',
-  rules: '',
+  windows: PARTS.windows,
+  shapes: PARTS.shapes,
   batch: `
     local ok, doc = pcall(read_document, ARGV[2], ARGV[3])
     if not ok or not doc then return doc or 'none' end
@@ -212,8 +242,8 @@ test('luacheck finds nothing', () => {
 
 test.each([
   ['an undefined global', 'shapes', 'local function f() return nowhere end\nf()\n', 'nowhere'],
-  ['an unused local', 'rules', 'local idle = 1\n', 'idle'],
-  ['an unused value', 'rules', 'local twice = 1\ntwice = 2\nredis.call(twice)\n', 'twice'],
+  ['an unused local', 'accounts', 'local idle = 1\n', 'idle'],
+  ['an unused value', 'accounts', 'local twice = 1\ntwice = 2\nredis.call(twice)\n', 'twice'],
   [
     'a local that hides another',
     'batch',
@@ -230,18 +260,12 @@ test.each([
 })
 
 test('a constant that nothing uses is found', () => {
-  const without = (text: string) => text.replace(/\bNO_END\b/g, '1')
-  const parts = {
-    shapes: without(PARTS.shapes),
-    policy: without(PARTS.policy),
-    rules: without(PARTS.rules),
-    batch: without(PARTS.batch),
-  }
+  const parts = mapValues(PARTS, (text) => text.replace(/\bNO_END\b/g, '1'))
   expect(lintLua(parts)).toEqual(["src/store/redis/script.ts: (W211) unused variable 'NO_END'"])
 })
 
 test('Lua has one format', () => {
-  expect(formatLua(PARTS.rules)).toBe(PARTS.rules)
+  for (const text of Object.values(PARTS)) expect(formatLua(text)).toBe(text)
   expect(formatLua('local   a = "b"\n')).toBe("local a = 'b'\n")
   expect(() => formatLua('local = 1')).toThrow()
 })

@@ -2,6 +2,8 @@
  * Deliberate mistakes. The tests must notice each of them. They are in the ledger's script, and in the code that keeps
  * attackers out.
  */
+import { readFileSync } from 'node:fs'
+import { SCRIPT_PARTS } from '../../src/store/redis/script.ts'
 
 export type Mutant = {
   /** What goes wrong. */
@@ -24,63 +26,62 @@ const LEDGER_TESTS = [
   'test/ledger/invariants.test.ts',
 ]
 
-const inLedger = (name: string, find: string, replace: string, part = 'rules'): Mutant => ({
+const SCRIPT = SCRIPT_PARTS.map((part) => `${LEDGER}/${part}.lua`).map((file) => ({
+  file,
+  text: readFileSync(file, 'utf8'),
+}))
+
+/** The file of the script that has a text. */
+const fileWith = (find: string) => SCRIPT.find(({ text }) => text.includes(find))?.file ?? LEDGER
+
+const inLedger = (name: string, find: string, replace: string): Mutant => ({
   name,
-  file: `${LEDGER}/${part}.lua`,
+  file: fileWith(find),
   find,
   replace,
   tests: LEDGER_TESTS,
 })
 
-const inPolicy = (name: string, find: string, replace: string): Mutant =>
-  inLedger(name, find, replace, 'policy')
-
 /** A mistake that the books of the invariants notice. */
-const inBooks = (
-  name: string,
-  find: string,
-  replace: string,
-  part = 'rules',
-  only = 'Redis over TCP',
-): Mutant => ({
-  ...inLedger(name, find, replace, part),
+const inBooks = (name: string, find: string, replace: string, only = 'Redis over TCP'): Mutant => ({
+  ...inLedger(name, find, replace),
   tests: ['test/ledger/invariants.test.ts'],
   only,
 })
 
 export const LEDGER_MUTANTS: Mutant[] = [
-  inBooks('a month ends a day late', 'start_of(window, start + 32 * DAY_MS)', 'start_of(window, start + 32 * DAY_MS) + DAY_MS', 'shapes'),
+  inBooks('a month ends a day late', 'start_of(window, start + 32 * DAY_MS)', 'start_of(window, start + 32 * DAY_MS) + DAY_MS'),
   { ...inBooks('weeks begin on Sunday', 'const MONDAY = 4 * DAY_MS', 'const MONDAY = 3 * DAY_MS'), file: 'src/ledger/windows.ts' },
   inBooks('money is rounded up for each kind of token', 'nano + more + math.ceil((pico + rest) / 1000)', 'nano + more + math.ceil(pico / 1000) + math.ceil(rest / 1000)'),
-  inBooks('money is written as a number', "local function digits_of(nano) return format('%.0f', nano) end", 'local function digits_of(nano) return nano end', 'shapes'),
+  inBooks('money is written as a number', "local function digits_of(nano) return format('%d', nano) end", 'local function digits_of(nano) return nano end'),
   inBooks('a fit gives one token too many', 'fits = floor((left - prompt) / count)', 'fits = floor((left - prompt) / count) + 1'),
-  inBooks('a fit of money gives one token too few', 'while fits(tokens + 1) do', 'while false do', 'rules', 'nine million'),
+  inBooks('a fit of money gives one token too few', 'while fits(tokens + 1) do', 'while false do', 'nine million'),
   inBooks('a fit is that of one completion', 'fits = floor((left - prompt) / count)', 'fits = floor(left - prompt)'),
   inBooks('a short window cuts answers', 'not WINDOWS[named.window].waits or limit < full[unit] + 0', 'true'),
   inBooks('a repeated admission forgets its fit', 'maximum = maximum,\n    unverified', 'unverified'),
-  inBooks('a late end corrects the new month', 'counted.start == start_of(window, at) then\n      -- The', 'counted.start then\n      -- The'),
-  inBooks('a correction passes what is exact', 'counted.usd + (charged.usd - reserved.usd)', 'counted.usd + charged.usd - reserved.usd', 'rules', 'nine million'),
-  inBooks('more is admitted than can be counted', 'if too_much then', 'if false then', 'rules', 'nine million'),
+  inBooks('a late end corrects the new month', 'if counted and counted.start == start_of(window, at) then\n      local', 'if counted then\n      local'),
+  inBooks('a correction passes what is exact', 'counted.usd + (charged.usd - reserved.usd)', 'counted.usd + charged.usd - reserved.usd', 'nine million'),
+  inBooks('more is admitted than can be counted', 'if too_much then', 'if false then', 'nine million'),
   inBooks('the sender says what was reserved', 'event.reservedCost = lease.reserved.usd end', 'event.reservedCost = event.reservedCost or lease.reserved.usd end'),
   inBooks('a model without a price is free', "LIMITS[name].unit == 'usd' then return true", "LIMITS[name].unit == '' then return true"),
   inBooks('hours are counted only where a limit of the user names them', "  for i = 1, #groups do\n    for window in pairs(windows_in(groups[i].limits)) do\n      windows", "  for i = 1, #groups do\n    for window in pairs(groups[i].of == 'user' and windows_in(groups[i].limits) or {}) do\n      windows"),
-  { ...inBooks('a part of a million dollars is short by a nano-dollar', 'Math.floor(limit / 100) * percent + Math.floor(((limit % 100) * percent) / 100)', 'Math.floor((limit * percent) / 100)', 'rules', 'each request ends once'), file: 'src/ledger/plans.ts' },
+  { ...inBooks('a part of a million dollars is short by a nano-dollar', 'Math.floor(limit / 100) * percent + Math.floor(((limit % 100) * percent) / 100)', 'Math.floor((limit * percent) / 100)', 'each request ends once'), file: 'src/ledger/plans.ts' },
   inBooks('a lost reservation keeps its money', '      reservedCost = -usd,\n      lostCost = usd,\n', ''),
   inBooks('a key is charged for another month', "  if start_of('month', at) ~= month then return end\n", ''),
   inLedger('a request that just fits is refused', 'used + reserved[named.unit] > limit', 'used + reserved[named.unit] >= limit'),
   inLedger('what is asked for is not looked at', 'used + reserved[named.unit] > limit', 'used + 0 > limit'),
-  inPolicy('a block of all models is passed over', 'for _, scope in ipairs({ ALL_MODELS, model }) do\n    local block', 'for _, scope in ipairs({ model }) do\n    local block'),
-  inPolicy('the plan of a token comes before that of the profile', 'profile and profile.plan or claimed or by_default', 'claimed or profile and profile.plan or by_default'),
-  inPolicy('a plan that is gone has no limits', 'return by_default, load_plan(by_default), named', 'return by_default, { limits = {} }, named'),
-  inPolicy('a limit of one user removes the others of its row', 'local function overridden(row, own)\n  local result = copy(row)', 'local function overridden(row, own)\n  local result = {}'),
-  inPolicy('a boost outlives its end', "boost['until'] > at then", "boost['until'] > 0 then"),
-  inPolicy('a boost makes limits that were not there', 'for name, limit in pairs(row) do\n    result[name] = limit + max(0, boost[name] or 0)', 'for name, more in pairs(boost) do\n    result[name] = (row[name] or 0) + max(0, more)'),
-  inPolicy('an empty list of models is no list', 'if not list or list[model] then', 'if not list or not next(list) or list[model] then'),
-  inPolicy('a secret that was replaced works for ever', "and at < previous['until']", ''),
-  inPolicy('any secret of a key works', 'if hash ~= key.hash and not is_previous then', 'if false then'),
-  inPolicy('a key outlives its end', 'key.expires <= at', 'key.expires <= 0'),
-  inPolicy('a disabled key works', "if key.disabled then return 'disabled' end", ''),
-  inPolicy('a token that was revoked works', 'claims.issuedAt < (profile', 'claims.issuedAt < 0 * (profile'),
+  inLedger('a block of all models is passed over', 'for _, scope in ipairs({ ALL_MODELS, model }) do\n    local block', 'for _, scope in ipairs({ model }) do\n    local block'),
+  inLedger('the plan of a token comes before that of the profile', 'profile and profile.plan or claimed or by_default', 'claimed or profile and profile.plan or by_default'),
+  inLedger('a plan that is gone has no limits', 'return by_default, load_plan(by_default), named', 'return by_default, { limits = {} }, named'),
+  inLedger('a limit of one user removes the others of its row', 'local function overridden(row, own)\n  local result = copy(row)', 'local function overridden(row, own)\n  local result = {}'),
+  inLedger('a boost outlives its end', "boost['until'] > at then", "boost['until'] > 0 then"),
+  inLedger('a boost makes limits that were not there', 'for name, limit in pairs(row) do\n    result[name] = limit + max(0, boost[name] or 0)', 'for name, more in pairs(boost) do\n    result[name] = (row[name] or 0) + max(0, more)'),
+  inLedger('an empty list of models is no list', 'if not list or list[model] then', 'if not list or not next(list) or list[model] then'),
+  inLedger('a secret that was replaced works for ever', "and at < previous['until']", ''),
+  inLedger('any secret of a key works', 'if hash ~= key.hash and not is_previous then', 'if false then'),
+  inLedger('a key outlives its end', 'key.expires <= at', 'key.expires <= 0'),
+  inLedger('a disabled key works', "if key.disabled then return 'disabled' end", ''),
+  inLedger('a token that was revoked works', 'claims.issuedAt < (profile', 'claims.issuedAt < 0 * (profile'),
   inLedger('a reset forgets running requests', 'with(reserved_in(leases, model', 'with(reserved_in({}, model'),
   inLedger('who is not verified is not counted apart', 'if lease.unverified then', 'if false then'),
   inLedger('an admission that is repeated is charged twice', 'if held then return { answer = admitted(', 'if false then return { answer = admitted('),
@@ -91,15 +92,20 @@ export const LEDGER_MUTANTS: Mutant[] = [
   inLedger("everyone's counters keep the reservation", '  correct_all(quotas, lease, charged)\n  -- Of', '  -- Of'),
   inLedger('everyone does not get back the requests that fail', "requests = event.outcome == 'failed' and 0 or 1", 'requests = 1'),
   inLedger('a user gets back the requests that fail', 'charged.requests = 1\n', '\n'),
-  inLedger('minutes are not counted', '      windows[window] = 1\n    end\n  end\n  return windows\nend\n\n-- The quotas', '    end\n  end\n  return windows\nend\n\n-- The quotas'),
+  inLedger('minutes are not counted', 'pairs(windows_in(groups[i].limits)) do\n      windows[window] = 1', 'pairs({}) do\n      windows[window] = 1'),
   inLedger('a late end corrects the window of another day', 'if counted and counted.start == start_of(window, at) then', 'if counted then'),
-  inLedger('a window that has ended counts on', 'if WINDOWS[window] and counted.start ~= start_of(window, at) then', 'if counted.start == 0 then', 'shapes'),
+  inLedger('a month that has ended counts on', 'if WINDOWS[name] and counted.start ~= start_of(name, at) then left', 'if counted.start == 0 then left'),
+  inLedger('the day that ends is not in its month', 'local day = of_day(whole, name, counted.start)', 'local day = whole.day or NOTHING'),
+  inLedger('a request of today counts twice in its month', 'and not (is_long and is_today) then', 'then'),
+  inLedger('a late end corrects only the day', 'elseif not is_today then\n      counted', 'elseif false then\n      counted'),
+  inLedger('a reset of the week changes what the day has', 'counted.usd = max(-today.usd, usd)', 'counted.usd = max(0, usd)'),
+  inLedger('a window that has ended counts on', 'if WINDOWS[name] and counted.start ~= start_of(name, at) then\n      left =', 'if counted.start == 0 then\n      left ='),
   inLedger('an end is told of the day on which it came', 'local date = date_of(at)\n  local row, is_unanswered', 'local date = date_of(usage.at)\n  local row, is_unanswered'),
   inLedger('a reservation that is lost stays reserved', '      reserved = -tokens,\n      lostTokens = tokens,\n', ''),
   inLedger('a lease is never lost', 'return lease.at <= oldest and is_past(lease, at)', 'return false'),
   inLedger('the oldest day that is to be kept is dropped', 'return day >= oldest', 'return day > oldest'),
   inLedger("a user's clock goes backwards", 'local at = max(usage.at, now)', 'local at = now'),
-  inLedger("the ledger's clock goes backwards", 'return max(last, now)', 'return now', 'shapes'),
+  inLedger("the ledger's clock goes backwards", 'return max(last, now)', 'return now'),
   inLedger('a late event of an erased user is entered', ' or event.at <= gone then', ' then'),
   inLedger('an event is entered twice', 'if entered(event.id) or now - event.at', 'if now - event.at'),
   inLedger('a smaller report lowers what was reported', 'max(old.tokens, said.tokens)', 'said.tokens'),
@@ -116,16 +122,16 @@ export const LEDGER_MUTANTS: Mutant[] = [
   inLedger('what is below the reservation counts against what is over', 'max(0, event.charged - event.reserved)', '(event.charged - event.reserved)'),
   inLedger('a user is counted with each model', 'return use and use.row.requests and use.row, usage.answered == 0', 'return use and use.row.requests and use.row, true'),
   inLedger('clearing does not tell how many it took', 'today.forgotten + today.total.exact + today.total.estimated', 'today.forgotten'),
-  inLedger('a day that has ended stays apart from its rows', 'for _, date in ipairs(ended) do', 'for _, date in ipairs({}) do', 'batch'),
-  inLedger('a day is folded again, and loses its rows', 'if not day or not day.open then return nil end', 'if not day then return nil end', 'batch'),
-  inLedger('a day is folded with no rows', 'whole.models[model] = row', "whole.models[''] = row", 'shapes'),
-  inLedger('a row of a day that was folded is kept apart', 'if row and day and not day.open then', 'if false then', 'batch'),
-  inLedger('what a newer version wrote is written over', "if doc.v > VERSIONS[kind] then error('NEWER', 0) end", '', 'shapes'),
-  { ...inLedger('a command that fails in the midst leaves half of it', "if result ~= 'NEWER' then return false end", '', 'batch'), tests: ['test/ledger/script.test.ts'], only: 'the others are kept' },
-  inLedger("a user's other models are forgotten", "if type(use) ~= 'string' then return use end", "if type(use) ~= 'string' then return nil end", 'shapes'),
+  inLedger('a day that has ended stays apart from its rows', 'for _, date in ipairs(ended) do', 'for _, date in ipairs({}) do'),
+  inLedger('a day is folded again, and loses its rows', 'if not day or not day.open then return nil end', 'if not day then return nil end'),
+  inLedger('a day is folded with no rows', 'whole.models[model] = row', "whole.models[''] = row"),
+  inLedger('a row of a day that was folded is kept apart', 'if row and day and not day.open then', 'if false then'),
+  inLedger('what a newer version wrote is written over', "if doc.v > VERSIONS[kind] then error('NEWER', 0) end", ''),
+  { ...inLedger('a command that fails in the midst leaves half of it', "if result ~= 'NEWER' then return false end", ''), tests: ['test/ledger/script.test.ts'], only: 'the others are kept' },
+  inLedger("a user's other models are forgotten", "if type(use) ~= 'string' then return use end", "if type(use) ~= 'string' then return nil end"),
   inLedger('what was charged today is not told to the indexes', 'usage.charged = usage.charged + (row.charged or 0) - (use.row.charged or 0)', ''),
   inLedger('a model keeps the windows of yesterday', 'use.windows = current(use.windows, usage.at)', ''),
-  inLedger('one command that fails takes the batch along', 'local ok, result = pcall(run, ARGV[i])', 'local ok, result = true, run(ARGV[i])', 'batch'),
+  inLedger('one command that fails takes the batch along', 'local ok, result = pcall(run, ARGV[i])', 'local ok, result = true, run(ARGV[i])'),
 ] // prettier-ignore
 
 const HTTP = ['test/attack/http.test.ts']

@@ -148,10 +148,10 @@ end
 
 -- Counters of the same span are added. Of different spans, the later one counts.
 local function merge_windows(one, other)
+  one, other = whole_windows(one), whole_windows(other)
   local merged = copy(one)
   for window, counted in pairs(other) do
     local known = one[window]
-    counted.usd = digits_of(counted.usd)
     if not known or known.start < counted.start then
       merged[window] = counted
     elseif known.start == counted.start then
@@ -159,18 +159,17 @@ local function merge_windows(one, other)
       for unit, amount in pairs(counted) do
         if unit ~= 'start' then added[unit] = (known[unit] or 0) + amount end
       end
-      added.usd = digits_of(added.usd)
       merged[window] = added
     end
   end
-  return merged
+  return parted_windows(merged)
 end
 
 local function add_quota(scope, comes)
   local before = load_quota(scope)
   local quota = before and copy(before) or new('quota', { at = comes.at })
   quota.at = math.max(quota.at, comes.at)
-  quota.windows = merge_windows(quota.windows, comes.windows)
+  quota.windows = merge_windows(quota.windows, windows_of(comes.windows))
   docs[quota_key(scope)], quotas[scope] = quota, quota
   if scope ~= ALL_MODELS then
     models[scope] = math.floor(quota.at / DAY_MS)
@@ -260,6 +259,7 @@ for _, key in ipairs(gone) do
   redis.call('DEL', key)
 end
 for scope, quota in pairs(quotas) do
+  quota.windows = stored_windows(quota.windows)
   set(quota_key(scope), cjson.encode(quota))
 end
 for _, index in ipairs(indexes) do

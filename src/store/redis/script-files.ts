@@ -1,23 +1,24 @@
 /** The ledger script, assembled from its files. In the edge bundle, scripts/bundle.ts puts its text in place of this file. */
 import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { assembleScript } from './script.ts'
+import { SCRIPT_PARTS, assembleScript, type ScriptParts } from './script.ts'
 
-/** The files of the script, in order of their layout. */
-export const SCRIPT_FILES = ['shapes', 'policy', 'rules', 'batch'].map((name) =>
-  fileURLToPath(new URL(`ledger/${name}.lua`, import.meta.url)),
-)
+/** The file of each part of the script. */
+const fileOf = (part: string) => fileURLToPath(new URL(`ledger/${part}.lua`, import.meta.url))
+
+export const SCRIPT_FILES = SCRIPT_PARTS.map(fileOf)
 
 /** A comment that has its line to itself. */
 const COMMENTS = /^ *--.*\n/gm
 
-/** Reads the files, without their comments, and assembles the script. */
-export function readScript(): string {
-  const [shapes = '', policy = '', rules = '', batch = ''] = SCRIPT_FILES.map((path) =>
-    readFileSync(path, 'utf8').replace(COMMENTS, ''),
+/** The text of each part, without its comments. */
+export const readParts = (parts: readonly (keyof ScriptParts)[]): ScriptParts =>
+  Object.fromEntries(
+    parts.map((part) => [part, readFileSync(fileOf(part), 'utf8').replace(COMMENTS, '')]),
   )
-  return assembleScript({ shapes, policy, rules, batch })
-}
+
+/** Reads the files and assembles the script. */
+export const readScript = (): string => assembleScript(readParts(SCRIPT_PARTS))
 
 /** The script for `createRedisStore`. */
 export const LEDGER_SCRIPT = readScript()

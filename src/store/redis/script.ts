@@ -1,4 +1,4 @@
-/** The ledger script: the constants shared with TypeScript, then four Lua files, as one chunk. */
+/** The ledger script: the constants shared with TypeScript and the Lua files, as one chunk. */
 import {
   AUDIT_ID_CHARS,
   ENTER_MS,
@@ -18,7 +18,7 @@ import { DEFAULT_PLAN, TOTAL } from '../../ledger/plans.ts'
 import { MOST_MONEY } from '../../ledger/money.ts'
 import { LIMITS, MOST_LIMITS, NOTHING } from '../../ledger/policy.ts'
 import { KEY_CODES, REFUSAL_CODES, UNUSED_MODEL } from '../../ledger/refusals.ts'
-import { INDEX_MS } from '../../ledger/requests.ts'
+import { INDEX_MS } from '../../ledger/accounts.ts'
 import {
   ALL_MODELS,
   MODEL_USE,
@@ -56,7 +56,8 @@ const CONSTANTS: Record<string, unknown> = {
     WINDOW_NAMES.map((name) => {
       const { always, waits, ...row } = WINDOWS[name]
       // The script computes months itself.
-      return [name, { always, waits, ...('every' in row && { every: row.every }) }]
+      const long = row.longest > DAY_MS
+      return [name, { always, waits, long, ...('every' in row && { every: row.every }) }]
     }),
   ),
   LIMITS: Object.fromEntries(
@@ -97,33 +98,63 @@ const CONSTANTS: Record<string, unknown> = {
   SWEPT,
 }
 
-/** The texts of the files in src/store/redis/ledger/. */
-export type ScriptParts = { shapes: string; policy: string; rules: string; batch: string }
+/** The names of the files in src/store/redis/ledger/, in the order of the script. */
+export const SCRIPT_PARTS = [
+  'windows',
+  'shapes',
+  'accounts',
+  'settlement',
+  'policy',
+  'admission',
+  'changes',
+  'rule',
+  'batch',
+] as const
+
+/** The texts of the files. A script of other commands has only some of them. */
+export type ScriptParts = Partial<Record<(typeof SCRIPT_PARTS)[number], string>>
 
 /**
- * The files as one chunk, after all constants. Each file is a function inside the function of the file before it, and
- * sees the locals of that function. This is faster than one function: Lua finds the locals of an enclosing function
- * directly, and searches for those of the same function when it creates a closure.
+ * The files as one chunk, after the constants that they use. A file that everything needs is a function around the files after it,
+ * which see its locals. This is faster than one function: Lua finds the locals of an enclosing function directly, and
+ * searches for those of the same function when it creates a closure. The files that only some commands need are functions
+ * that `rule.lua` calls.
  */
-export function layOut(
-  { shapes, policy, rules, batch }: ScriptParts,
-  constants = CONSTANTS,
-): string {
-  const header = Object.entries(constants).map(
-    ([name, value]) => `local ${name} = ${luaOf(value)}\n`,
-  )
+export function layOut(parts: ScriptParts, constants = CONSTANTS): string {
+  const { policy = '', admission = '', changes = '' } = parts
+  const isNamed = (name: string, text: string) => new RegExp(`\\b${name}\\b`).test(text)
+  const asked = policy + admission + changes
+  const always = [
+    ...Object.values({ ...parts, policy: '', admission: '', changes: '' }),
+    shapesByKind(),
+  ].join('')
+  const header = (isIn: (name: string) => boolean) =>
+    Object.entries(constants)
+      .filter(([name]) => isIn(name))
+      .map(([name, value]) => `local ${name} = ${luaOf(value)}\n`)
+      .join('')
   return [
-    ...header,
+    header((name) => isNamed(name, always) || !isNamed(name, asked)),
+    parts.windows,
     shapesByKind(),
     'local function with_shapes()\n',
-    shapes,
-    'local function with_policy()\n',
+    parts.shapes,
+    'local function with_accounts()\n',
+    parts.accounts,
+    'local function with_settlement()\n',
+    parts.settlement,
+    'end\nlocal function with_policy()\n',
+    header((name) => !isNamed(name, always) && isNamed(name, asked)),
     policy,
-    'local function with_rules()\n',
-    rules,
+    'local function with_admission()\n',
+    admission,
+    'end\nlocal function with_changes()\n',
+    changes,
+    'end\nreturn with_admission, with_changes\nend\n',
+    parts.rule,
     'local function run_batch()\n',
-    batch,
-    'end\nreturn run_batch()\nend\nreturn with_rules()\nend\nreturn with_policy()\nend\nreturn with_shapes()\n',
+    parts.batch,
+    'end\nreturn run_batch()\nend\nreturn with_accounts()\nend\nreturn with_shapes()\n',
   ].join('')
 }
 
@@ -173,6 +204,9 @@ function checkOf(shape: Shape, value: string): string {
       `local n = tonumber(${value}) ${refuse('not (n and n < HUGE and n > -HUGE)')}` +
       `if n == ${value} then ${value} = string.format('%.0f', n) end `
     return shape === 'money' ? `do ${check}end ` : `if ${value} ~= nil then ${check}end `
+  }
+  if (shape === 'windows') {
+    return `${value} = windows_of(${value}) ${refuse(`not ${value}`)}`
   }
   if (shape === 'text') return refuse(`type(${value}) ~= 'string'`)
   if (shape === 'text?') return refuse(`${value} ~= nil and type(${value}) ~= 'string'`)

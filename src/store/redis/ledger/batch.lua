@@ -353,8 +353,13 @@ end
 -- Personal data expires by itself, even if no request ever comes again.
 for id, doc in pairs(usages) do
   for model, use in pairs(doc.models) do
-    if type(use) == 'table' then doc.models[model] = cjson.encode(use) end
+    if type(use) == 'table' then
+      use.windows = stored_windows(use.windows)
+      doc.models[model] = cjson.encode(use)
+    end
   end
+  doc.windows = stored_windows(doc.windows)
+  doc.keysCharged = doc.keysCharged and stored_windows(doc.keysCharged)
   redis.call('SET', user_key('usage', id), cjson.encode(doc), 'EX', USER_SECONDS)
   local left = doc.limitedUntil and math.ceil((doc.limitedUntil - doc.at) / 1000) or 0
   if left > keep.userDays * 86400 then
@@ -455,6 +460,7 @@ if settings then
   texts[#texts + 1] = cjson.encode(settings)
 end
 for scope, quota in pairs(quotas) do
+  quota.windows = stored_windows(quota.windows)
   texts[#texts + 1] = quota_key(scope)
   texts[#texts + 1] = cjson.encode(quota)
 end

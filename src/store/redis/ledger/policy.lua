@@ -138,3 +138,22 @@ local function access_refused(command, profile, plan, at)
   end
   return nil
 end
+
+local function use_windows(usage, scope)
+  if scope == ALL_MODELS then return usage.windows end
+  local use = use_of(usage, scope)
+  return use and current(use.windows, usage.at) or {}
+end
+
+-- A row of limits with its use in the windows that are shown.
+local function standing_of(of, scope, limits, windows, shown)
+  local used = {}
+  for window in pairs(shown) do
+    local counted = in_window(windows, window)
+    if counted then
+      used[window] = { requests = counted.requests, tokens = counted.tokens, usd = counted.usd }
+      join_audio(used[window], counted, NOTHING, 1)
+    end
+  end
+  return { of = of, model = scope, limits = limits, used = used }
+end

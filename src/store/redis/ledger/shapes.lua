@@ -1,72 +1,4 @@
 -- Reads documents and fits them to their shapes, like ledger/reading.ts and ledger/documents.ts.
---
--- The constants, which are generated from the TypeScript, stand before this file.
-
-local floor, max, format = math.floor, math.max, string.format
-
--- Days since the epoch to a civil date:
--- http://howardhinnant.github.io/date_algorithms.html#civil_from_days
-local function civil(days)
-  local z = days + 719468
-  local era = floor(z / 146097)
-  local doe = z - era * 146097
-  local yoe = floor((doe - floor(doe / 1460) + floor(doe / 36524) - floor(doe / 146096)) / 365)
-  local doy = doe - (365 * yoe + floor(yoe / 4) - floor(yoe / 100))
-  local mp = floor((5 * doy + 2) / 153)
-  local month = mp < 10 and mp + 3 or mp - 9
-  local year = yoe + era * 400 + (month <= 2 and 1 or 0)
-  return format('%04d-%02d-%02d', year, month, doy - floor((153 * mp + 2) / 5) + 1)
-end
-
--- A step asks for few dates, and for each of them often.
-local dates = {}
-local function date_of(at)
-  local day = floor(at / DAY_MS)
-  local date = dates[day]
-  if not date then
-    date = civil(day)
-    dates[day] = date
-  end
-  return date
-end
-
-local function minute_of(at) return floor(at / MINUTE_MS) end
-
--- The start of a window that contains a moment. A step asks for few moments, and for each of them
--- often.
-local starts = {}
-local function start_of(window, at)
-  local known = starts[at]
-  if not known then
-    known = {}
-    starts[at] = known
-  end
-  local start = known[window]
-  if not start then
-    local every = WINDOWS[window].every
-    if every then
-      start = at - (at - every.from) % every.ms
-    else
-      local day = tonumber(string.sub(date_of(at), 9))
-      start = at - at % DAY_MS - (day - 1) * DAY_MS
-    end
-    known[window] = start
-  end
-  return start
-end
-
-local function end_of(window, at)
-  local start, every = start_of(window, at), WINDOWS[window].every
-  return every and start + every.ms or start_of(window, start + 32 * DAY_MS)
-end
-
-local function copy(record)
-  local result = {}
-  for key, value in pairs(record) do
-    result[key] = value
-  end
-  return result
-end
 
 local function with(record, key, value)
   local result = copy(record)
@@ -92,7 +24,7 @@ end
 
 -- An amount of money as it is stored. Lua adds texts of digits like numbers, and writes numbers
 -- with 14 digits only.
-local function digits_of(nano) return format('%.0f', nano) end
+local function digits_of(nano) return format('%d', nano) end
 
 -- A value in its shape, with defaults for missing fields. It is changed in place: it was just
 -- decoded, and nothing else uses it.
@@ -111,6 +43,11 @@ local function fit(shape, value)
     local nano = tonumber(value)
     if not (nano and nano < HUGE and nano > -HUGE) then error('not money') end
     return digits_of(nano)
+  end
+  if shape == 'windows' then
+    local windows = windows_of(value == nil and '' or value)
+    if not windows then error('not windows') end
+    return windows
   end
   if shape == 'text' or shape == 'text?' then
     if value == nil then return shape == 'text' and '' or nil end
@@ -219,18 +156,6 @@ end
 local function answers_of(row) return (row.exact or 0) + (row.estimated or 0) end
 
 local function is_in_force(block, at) return block['until'] == nil or block['until'] > at end
-
--- The windows that have not ended. A window that this build does not know stays as it is.
-local function current(windows, at)
-  local left
-  for window, counted in pairs(windows) do
-    if WINDOWS[window] and counted.start ~= start_of(window, at) then
-      left = left or copy(windows)
-      left[window] = nil
-    end
-  end
-  return left or windows
-end
 
 -- Loading: the raw texts of the declared keys are read at once. Other keys are read when clocks
 -- disagree or a day has ended.

@@ -1,45 +1,18 @@
-/**
- * The rules of requests: admission, settlement, and the entry of a request that was served while the store was
- * unreachable.
- */
+/** Whether a request may begin, and what it reserves. */
 import {
-  ENTER_MS,
-  LATE_SETTLE_MS,
   MODELS_COUNTED,
   MODELS_PER_USER,
   NETWORKS,
   RUNNING_PER_USER,
-  SESSIONS_PER_USER,
   type Admit,
   type Admitted,
-  type Enter,
   type Refusal,
-  type Settle,
-  type Settled,
 } from './commands.ts'
-import {
-  advance,
-  answersOf,
-  filter,
-  hasAnswers,
-  isPast,
-  newDay,
-  newPast,
-  newQuota,
-  newRow,
-  newUsage,
-  thin,
-  useOf,
-  whole,
-  withPastRow,
-  type Account,
-  rowsOf,
-} from './documents.ts'
+import { advance, filter, isPast, newUsage, useOf, whole, rowsOf } from './documents.ts'
 import {
   LIMITS,
   MOST_LIMITS,
   NOTHING,
-  current,
   hasUnit,
   standingOf,
   windowsIn,
@@ -54,40 +27,19 @@ import {
   VERSIONS,
   own,
   type Amounts,
-  type Event,
   type Lease,
   type NewUsersDoc,
   type ProfileDoc,
-  type QuotaDoc,
-  type Row,
   type UsageDoc,
-  type Windows,
 } from './shapes.ts'
 import { accessRefused } from './access.ts'
 import { amountsOf, cutTo, fitted, type Asked } from './fit.ts'
-import { digitsOf } from './money.ts'
 import { UNUSED_MODEL, codeOf, refusalName, refusedOf } from './refusals.ts'
 import { everyoneRows, planOf, shareOf, unverifiedScope, userRows, type UserPlan } from './plans.ts'
 import { stepOf, type Step, type Terms, type View } from './step.ts'
-import {
-  charge,
-  chargedBy,
-  correct,
-  end,
-  endDay,
-  firstAnswer,
-  open,
-  reservedBy,
-  sum,
-  type First,
-} from './tally.ts'
-import { MINUTE_MS, WINDOWS, WINDOW_NAMES, dateOf, endOf, minuteOf, startOf } from './windows.ts'
-
-/**
- * A user's place in the indexes changes at most this often, unless a new day began or the tokens of the day have
- * doubled.
- */
-export const INDEX_MS = 10 * MINUTE_MS
+import { open, sum } from './tally.ts'
+import { WINDOWS, WINDOW_NAMES, dateOf, endOf, minuteOf } from './windows.ts'
+import { charged, chargeAll, withToday, indexed } from './accounts.ts'
 
 /**
  * Refuses, or charges the reservation at once and records the lease. A repeated id gets the same answer. An id that was
@@ -286,134 +238,6 @@ function newUsersOf({ newUsers }: Admit, at: number, view: View) {
 const runningAt = (leases: Record<string, Lease>, at: number): number =>
   Object.values(leases).filter((lease) => !isPast(lease, at)).length
 
-/**
- * Replaces the reservation by the real charge if the lease is still there. If it was lost with the user's document, the
- * request is entered. Otherwise does nothing.
- */
-export function settle(command: Settle, now: number, view: View, terms: Terms): Step<Settled> {
-  const { user, event } = command
-  const known = view.usage(user)
-  if (!known || !own(known.leases, event.id)) {
-    return isForgotten(event, known, now)
-      ? enter(command, now, view, terms)
-      : { answer: { applied: false } }
-  }
-  const account = advance(known, now, view.past, terms)
-  const lease = own(account.usage.leases, event.id)
-  if (!lease) return { answer: { applied: false } }
-  return close(account, lease, event, now, view)
-}
-
-/**
- * Whether the user's document is from after the admission, or from before it: the database was emptied, evicted the
- * document, or continues from an older copy. A document outlives a lease, so it did not expire.
- */
-const isForgotten = ({ at }: Event, known: UsageDoc | undefined, now: number): boolean =>
-  now - at < LATE_SETTLE_MS && (!known || known.since > at || known.at < at)
-
-/** Counts a request whose lease is not certain, as if it had been admitted at its own time. Limits do not stop it. */
-export function enter(
-  command: Pick<Enter, 'user' | 'event' | 'refused'>,
-  now: number,
-  view: View,
-  terms: Terms,
-): Step<Settled> {
-  const { user, event } = command
-  const { id, model } = event
-  const gone = view.erasedAt(user) ?? -Infinity
-  if (view.entered(id) || now - event.at >= ENTER_MS || event.at <= gone) {
-    return { answer: { applied: false } }
-  }
-  const at = Math.min(event.at, now)
-  const account = advance(view.usage(user) ?? newUsage(user, at), at, view.past, terms)
-  const held = own(account.usage.leases, id)
-  if (held) return { ...close(account, held, event, now, view), entered: id }
-  if (command.refused) return { answer: { applied: false }, entered: id }
-
-  const reserved = reservedBy(event)
-  // The event does not say which windows its limits have, so it counts in all of them.
-  const windows = Object.fromEntries(WINDOW_NAMES.map((window) => [window, 1 as const]))
-  const lease: Lease = { model, at, until: account.usage.at, reserved, windows }
-  const quotas = chargeAll(view, lease, now)
-  const { row = newRow() } = rowOf(account, view.past, dateOf(at), model)
-  const opened = withRow(
-    { ...account, usage: charged(account.usage, lease) },
-    view.past,
-    dateOf(at),
-    model,
-    open(row, reserved),
-  )
-  const seen: View = { ...view, quota: (scope) => own(quotas, scope) }
-  return { ...close(opened, lease, event, now, seen), entered: id }
-}
-
-/** Ends an admitted request: its charge replaces its reservation in the day and the windows of its admission. */
-function close(
-  account: Account,
-  lease: Lease,
-  ended: Event,
-  now: number,
-  view: View,
-): Step<Settled> {
-  const { usage } = account
-  const { model, at } = lease
-  const { tokens, usd, audioSeconds, characters } = lease.reserved
-  const { reservedAudioMs: _ms, reservedCharacters: _characters, ...told } = ended
-  const event: Event = { ...told, at, user: usage.id, model, reserved: tokens }
-  if (audioSeconds !== undefined) event.reservedAudioMs = audioSeconds
-  if (characters !== undefined) event.reservedCharacters = characters
-  if (ended.cost !== undefined || usd > 0) event.reservedCost = digitsOf(usd)
-  if (usage.at > lease.until) event.late = true
-  const { [event.id]: _, ...leases } = usage.leases
-
-  const date = dateOf(at)
-  const { row, isUnanswered } = rowOf(account, view.past, date, model)
-  let next = account
-  let first: First = { user: false, model: false, session: false }
-  if (row) {
-    first = firstAnswer(isUnanswered, row, event)
-    next = withRow(account, view.past, date, model, end(row, event))
-  }
-  const sessions = withSession(usage, date, event)
-  first.session = sessions !== usage.sessions
-
-  const amounts = chargedBy(event)
-  // Of a user's requests, the failed ones count too.
-  const ofUser = { ...amounts, requests: 1 }
-  const corrected = changeWindows(next.usage, model, (windows) => correct(windows, lease, ofUser))
-  const quotas = changeQuotas(view.quota, lease, now, (windows) => correct(windows, lease, amounts))
-  const closed = indexed({ ...corrected, leases, sessions, seen: usage.at })
-  if (event.key !== undefined) closed.keysCharged = chargedKeys(closed, event.key, at, ofUser)
-  return {
-    ...stepOf({ ...next, usage: closed }),
-    quotas,
-    day: endDay(view.day(date) ?? newDay(date), event, first, usage.at),
-    event,
-    answer: { applied: true },
-  }
-}
-
-/** What each key was charged this month, with a request added. A request of another month changes nothing. */
-function chargedKeys(
-  { keysCharged = {}, at: now }: UsageDoc,
-  key: string,
-  at: number,
-  by: Amounts,
-) {
-  const month = startOf('month', now)
-  const kept = filter(keysCharged, ({ start }) => start === month)
-  if (startOf('month', at) !== month) return kept
-  return { ...kept, [key]: { start: month, ...sum([own(kept, key) ?? NOTHING, by]) } }
-}
-
-/** The sessions, with the session of an answered request added; at most `SESSIONS_PER_USER`. */
-function withSession(usage: UsageDoc, date: string, { session, outcome }: Event) {
-  const { sessions } = usage
-  if (session === undefined || date !== usage.date || outcome === 'failed') return sessions
-  if (own(sessions, session) || Object.keys(sessions).length >= SESSIONS_PER_USER) return sessions
-  return { ...sessions, [session]: 1 as const }
-}
-
 /** All limits that hold for a request, in the order in which they are checked. */
 function groupsOf(
   { model }: Pick<Admit, 'model'>,
@@ -478,101 +302,6 @@ function countedIn(groups: Standing[]): Lease['windows'] {
       1,
     ]),
   )
-}
-
-/** The user's document with a lease's reservation charged to its windows. */
-const charged = (usage: UsageDoc, lease: Lease): UsageDoc =>
-  changeWindows(usage, lease.model, (windows) => charge(windows, lease, usage.at))
-
-/** Applies a change to a user's windows of all models and of one model. */
-function changeWindows(
-  usage: UsageDoc,
-  model: string,
-  change: (windows: Windows) => Windows,
-): UsageDoc {
-  const known = own(usage.models, model)
-  const use = known ?? useOf(usage, model)
-  const windows = change(current(use.windows, usage.at))
-  const isUsed = known !== undefined || Object.keys(windows).length > 0
-  return {
-    ...usage,
-    windows: change(usage.windows),
-    models: isUsed ? { ...usage.models, [model]: { ...use, windows } } : usage.models,
-  }
-}
-
-/** Applies a change to everyone's windows of all models and of a lease's model, and to those of who is not verified. */
-function changeQuotas(
-  quota: View['quota'],
-  { model, unverified }: Lease,
-  now: number,
-  change: (windows: Windows, at: number) => Windows,
-): Record<string, QuotaDoc> {
-  const scopes = [ALL_MODELS, model]
-  const all = unverified ? [...scopes, ...scopes.map(unverifiedScope)] : scopes
-  const changed = all.map((scope) => {
-    const doc = quota(scope) ?? newQuota(now)
-    const at = Math.max(doc.at, now)
-    return [scope, { ...doc, at, windows: change(current(doc.windows, at), at) }] as const
-  })
-  return Object.fromEntries(changed)
-}
-
-/** Everyone's counters with a lease's reservation charged. */
-const chargeAll = ({ quota }: View, lease: Lease, now: number) =>
-  changeQuotas(quota, lease, now, (windows, at) => charge(windows, lease, at))
-
-/** A user's row of a day, and whether no request of that day was answered. */
-function rowOf(
-  { usage, past }: Account,
-  load: View['past'],
-  date: string,
-  model: string,
-): { row?: Row; isUnanswered: boolean } {
-  if (date === usage.date) {
-    const { row } = useOf(usage, model)
-    const isUnanswered = usage.answered === 0
-    return row.requests === undefined ? { isUnanswered } : { row: whole(row), isUnanswered }
-  }
-  const kept = past ?? load(usage.id)
-  const rows = (kept && own(kept.days, date)) ?? {}
-  const row = own(rows, model)
-  const isUnanswered = !Object.values(rows).map(whole).some(hasAnswers)
-  return row ? { row: whole(row), isUnanswered } : { isUnanswered }
-}
-
-/** The account with one row of a day replaced. */
-function withRow(
-  { usage, past }: Account,
-  load: View['past'],
-  date: string,
-  model: string,
-  row: Row,
-): Account {
-  if (date === usage.date) return { usage: withToday(usage, model, row), past }
-  const kept = past ?? load(usage.id) ?? newPast(usage.id)
-  return { usage, past: withPastRow(kept, date, model, row) }
-}
-
-/** The document with one of today's rows replaced and the sums updated. */
-function withToday(usage: UsageDoc, model: string, row: Row): UsageDoc {
-  const use = useOf(usage, model)
-  const old = whole(use.row)
-  return {
-    ...usage,
-    charged: usage.charged + row.charged - old.charged,
-    answered: usage.answered + answersOf(row) - answersOf(old),
-    models: { ...usage.models, [model]: { ...use, row: thin(row) } },
-  }
-}
-
-/** The document with a new index entry, if one is due. */
-function indexed(usage: UsageDoc): UsageDoc {
-  const { at, charged: tokens } = usage
-  const known = usage.indexed
-  const isDue =
-    at - known.at >= INDEX_MS || dateOf(known.at) !== usage.date || tokens > 2 * known.tokens
-  return isDue ? { ...usage, indexed: { at, tokens } } : usage
 }
 
 const admitted = (

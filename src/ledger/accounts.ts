@@ -1,0 +1,85 @@
+/** What the commands of requests share: the counters that they charge or correct, and a user's row and place of today. */
+import { answersOf, newQuota, thin, useOf, whole } from './documents.ts'
+import { current } from './policy.ts'
+import {
+  ALL_MODELS,
+  own,
+  type Lease,
+  type QuotaDoc,
+  type Row,
+  type UsageDoc,
+  type Windows,
+} from './shapes.ts'
+import { unverifiedScope } from './plans.ts'
+import { type View } from './step.ts'
+import { charge } from './tally.ts'
+import { MINUTE_MS, dateOf } from './windows.ts'
+
+/**
+ * A user's place in the indexes changes at most this often, unless a new day began or the tokens of the day have
+ * doubled.
+ */
+export const INDEX_MS = 10 * MINUTE_MS
+
+/** The user's document with a lease's reservation charged to its windows. */
+export const charged = (usage: UsageDoc, lease: Lease): UsageDoc =>
+  changeWindows(usage, lease.model, (windows) => charge(windows, lease, usage.at))
+
+/** Applies a change to a user's windows of all models and of one model. */
+export function changeWindows(
+  usage: UsageDoc,
+  model: string,
+  change: (windows: Windows) => Windows,
+): UsageDoc {
+  const known = own(usage.models, model)
+  const use = known ?? useOf(usage, model)
+  const windows = change(current(use.windows, usage.at))
+  const isUsed = known !== undefined || Object.keys(windows).length > 0
+  return {
+    ...usage,
+    windows: change(usage.windows),
+    models: isUsed ? { ...usage.models, [model]: { ...use, windows } } : usage.models,
+  }
+}
+
+/** Applies a change to everyone's windows of all models and of a lease's model, and to those of who is not verified. */
+export function changeQuotas(
+  quota: View['quota'],
+  { model, unverified }: Lease,
+  now: number,
+  change: (windows: Windows, at: number) => Windows,
+): Record<string, QuotaDoc> {
+  const scopes = [ALL_MODELS, model]
+  const all = unverified ? [...scopes, ...scopes.map(unverifiedScope)] : scopes
+  const changed = all.map((scope) => {
+    const doc = quota(scope) ?? newQuota(now)
+    const at = Math.max(doc.at, now)
+    return [scope, { ...doc, at, windows: change(current(doc.windows, at), at) }] as const
+  })
+  return Object.fromEntries(changed)
+}
+
+/** Everyone's counters with a lease's reservation charged. */
+export const chargeAll = ({ quota }: View, lease: Lease, now: number) =>
+  changeQuotas(quota, lease, now, (windows, at) => charge(windows, lease, at))
+
+/** The document with one of today's rows replaced and the sums updated. */
+export function withToday(usage: UsageDoc, model: string, row: Row): UsageDoc {
+  const use = useOf(usage, model)
+  const old = whole(use.row)
+  return {
+    ...usage,
+    charged: usage.charged + row.charged - old.charged,
+    answered: usage.answered + answersOf(row) - answersOf(old),
+    models: { ...usage.models, [model]: { ...use, row: thin(row) } },
+  }
+}
+
+/** The document with a new index entry, if one is due. */
+export function indexed(usage: UsageDoc): UsageDoc {
+  const { at, charged: tokens } = usage
+  const known = usage.indexed
+  const isDue =
+    at - known.at >= INDEX_MS || dateOf(known.at) !== usage.date || tokens > 2 * known.tokens
+  return isDue ? { ...usage, indexed: { at, tokens } } : usage
+}

@@ -1,0 +1,443 @@
+-- Whether a request may begin, and what it reserves: the port of ledger/admission.ts and fit.ts.
+
+-- The windows that a row has limits of.
+local function windows_in(limits)
+  local windows = {}
+  for name in pairs(limits) do
+    local limit = LIMITS[name]
+    if limit then windows[limit.window] = 1 end
+  end
+  return windows
+end
+
+local function everyones(scope, at)
+  local quota = load_quota(scope)
+  return quota and current(quota.windows, at) or {}
+end
+
+local function groups_of(model, policy, usage)
+  local groups, at = {}, usage.at
+  local mine, everyone, unverified = policy.user, policy.everyone, policy.unverified
+  local function add_group(of, scope, limits)
+    if limits then
+      local counted = of == 'unverified' and '~' .. scope or scope
+      local windows = of == 'user' and use_windows(usage, scope) or everyones(counted, at)
+      groups[#groups + 1] = standing_of(of, scope, limits, windows, windows_in(limits))
+    end
+  end
+  add_group('user', model, mine.model)
+  add_group('user', ALL_MODELS, mine.total)
+  add_group('everyone', ALL_MODELS, everyone.total)
+  add_group('everyone', model, everyone.model)
+  if unverified then
+    add_group('unverified', ALL_MODELS, unverified.total)
+    add_group('unverified', model, unverified.model)
+  end
+  return groups
+end
+
+-- What everyone uses, against the most that can be counted.
+local function most_of(at)
+  local used = whole_windows(everyones(ALL_MODELS, at))
+  return { of = 'everyone', model = ALL_MODELS, limits = MOST_LIMITS, used = used }
+end
+
+-- Whether no counter is near the most that can be counted, so that the long windows need not be
+-- read.
+local function is_far_from_most(at, reserved)
+  local windows = everyones(ALL_MODELS, at)
+  local day, before = windows.day or NOTHING, windows.before
+  local is_long = string.rep('%d', 15)
+  return max(day.tokens, day.usd, reserved.tokens, reserved.usd + 0) < 1e14
+    and (not before or type(before) == 'string' and not string.find(before, is_long))
+end
+
+-- Changes the groups, which are the step's own.
+local function with_reserved(groups, lease)
+  for i = 1, #groups do
+    local used = groups[i].used
+    for window in pairs(windows_in(groups[i].limits)) do
+      used[window] = used[window] or {}
+      add(used[window], lease.reserved)
+    end
+  end
+  return groups
+end
+
+-- An amount as answers have it.
+local function told(unit, amount) return unit == 'usd' and digits_of(amount) or amount end
+
+local function refuse(group, reserved, at)
+  local counted = group.used
+  local first, passed
+  for name, limit in pairs(group.limits) do
+    local named = LIMITS[name]
+    if named then
+      local asked = (reserved[named.unit] or 0) + 0
+      local used = (counted[named.window] or NOTHING)[named.unit] or 0
+      -- A request that asks for nothing of a unit is not refused by its limits.
+      if asked ~= 0 and used + asked > limit and (not first or named.rank < first.rank) then
+        first, passed = named, limit
+      end
+    end
+  end
+  if not first then return nil end
+  local unit, window = first.unit, first.window
+  return {
+    ok = false,
+    reason = 'limit',
+    of = group.of,
+    model = group.model,
+    window = window,
+    unit = unit,
+    limit = passed,
+    used = told(unit, (counted[window] or NOTHING)[unit] or 0),
+    asked = told(unit, reserved[unit]),
+    resetAt = end_of(window, at),
+  }
+end
+
+-- Money: ledger/money.ts.
+
+-- count * each / per, as a whole number and the rest, which is not divided.
+-- No product passes 2^53.
+local function parts_of(count, each, per)
+  local few, rest = count % per, each % per
+  return count * ((each - rest) / per) + ((count - few) / per) * rest, few * rest
+end
+
+-- The cost of a request in nano-USD, rounded up once. `audio` has what is not tokens, if there is
+-- any.
+local function cost_of(prompt, completion, price, audio)
+  local nano, pico = parts_of(prompt, price.input, 1000)
+  local more, rest = parts_of(completion, price.output, 1000)
+  nano, pico = nano + more, pico + rest
+  if not audio then return math.min(nano + math.ceil(pico / 1000), MOST_MONEY) end
+  -- There are 3,600,000 ms in an hour.
+  local heard, left = parts_of(audio.audioMs or 0, price.audioHour or 0, 3600000)
+  more, rest = parts_of(audio.characters or 0, price.characters or 0, 1000)
+  local parts = (pico + rest) * 3600 + left
+  return math.min(nano + heard + more + math.ceil(parts / 3600000), MOST_MONEY)
+end
+
+-- The fit: ledger/fit.ts.
+
+-- What a request reserves, with a maximum of its own or with `most` tokens of each completion.
+local function amounts_of(asked, most)
+  local completions, price = asked.completions, asked.price
+  local prompt = asked.reserved - asked.completion
+  local completion = completions and most and completions.count * most or asked.completion
+  local audio = (asked.audioMs or asked.characters) and asked
+  local usd = price and cost_of(prompt, completion, price, audio) or 0
+  return {
+    requests = 1,
+    tokens = prompt + completion,
+    usd = digits_of(usd),
+    audioSeconds = asked.audioMs,
+    characters = asked.characters,
+  }
+end
+
+-- The most tokens of each completion, up to `most`, with which a request costs at most `left`.
+local function most_tokens(prompt, count, price, left, most)
+  local function fits(each) return cost_of(prompt, count * each, price) <= left end
+  if not fits(0) then return -1 end
+  if fits(most) then return most end
+  local nano, pico = parts_of(prompt, price.input, 1000)
+  local tokens = max(0, floor(((left - nano) * 1000 - pico) / (count * price.output)))
+  while not fits(tokens) do
+    tokens = tokens - 1
+  end
+  while fits(tokens + 1) do
+    tokens = tokens + 1
+  end
+  return tokens
+end
+
+-- The tokens of each completion that a request is granted; nil if the client sent a maximum.
+local function fitted(asked, groups)
+  local completions = asked.completions
+  if not completions then return nil end
+  local full, most = amounts_of(asked, completions.tokens), completions.tokens
+  local prompt, count = asked.reserved - asked.completion, completions.count
+  for i = 1, #groups do
+    for name, limit in pairs(groups[i].limits) do
+      local named = LIMITS[name]
+      local unit = named and named.unit
+      local wanted = named and (full[unit] or 0) + 0
+      -- No limit is on requests alone, since a request is one whatever its size.
+      if
+        named
+        and unit ~= 'requests'
+        and wanted > 0
+        and (not WINDOWS[named.window].waits or limit < wanted)
+      then
+        local left = limit - ((groups[i].used[named.window] or NOTHING)[unit] or 0)
+        if wanted > left then
+          local fits = 0
+          if unit ~= 'usd' then
+            fits = floor((left - prompt) / count)
+          elseif asked.price then
+            fits = most_tokens(prompt, count, asked.price, left, most)
+          end
+          most = math.min(most, fits)
+        end
+      end
+    end
+  end
+  return max(most, math.min(FIT_MIN_TOKENS, completions.tokens))
+end
+
+-- What a request asks for. Without a maximum of its own, it gets the plan's.
+local function under_plan(command, most)
+  local completions = command.completions
+  if not most or not completions or completions.tokens <= most then return command end
+  local asked = copy(command)
+  asked.completion = completions.count * most
+  asked.reserved = command.reserved - command.completion + asked.completion
+  asked.completions = { count = completions.count, tokens = most }
+  return asked
+end
+
+-- Whether a limit is in dollars.
+local function is_in_dollars(groups)
+  for i = 1, #groups do
+    for name in pairs(groups[i].limits) do
+      if LIMITS[name] and LIMITS[name].unit == 'usd' then return true end
+    end
+  end
+  return false
+end
+
+-- When the last window ends of which the user has a limit; 0 without limits.
+local function last_end(groups, at)
+  local last = 0
+  for i = 1, #groups do
+    if groups[i].of == 'user' then
+      for window in pairs(windows_in(groups[i].limits)) do
+        last = max(last, end_of(window, at))
+      end
+    end
+  end
+  return last
+end
+
+local function counted_in(groups)
+  local windows = {}
+  for window, row in pairs(WINDOWS) do
+    if row.always then windows[window] = 1 end
+  end
+  for i = 1, #groups do
+    for window in pairs(windows_in(groups[i].limits)) do
+      windows[window] = 1
+    end
+  end
+  return windows
+end
+
+-- What holds for one request: its rows of limits, its plan, and what it asks for under that plan.
+local function policy_of(command, profile, at)
+  local model, claims = command.model, command.claims
+  local name, plan, unknown = plan_of(profile, claims and claims.plan)
+  local policy = {
+    name = name,
+    plan = plan,
+    unknown = unknown,
+    user = user_rows(model, command.limits, plan, profile, at),
+    everyone = everyone_rows(model, command.everyone),
+    asked = under_plan(command, plan and plan.maxCompletionTokens),
+  }
+  if command.unverified then policy.unverified = share_of(policy.everyone, command.unverified) end
+  return policy
+end
+
+-- The sender knows the limits that its command named, and writing them would take longer than
+-- checking them.
+local function admitted(command, policy, at, groups, maximum)
+  local mine, everyone = command.limits, command.everyone or {}
+  for i = 1, #groups do
+    local limits = groups[i].limits
+    for _, used in pairs(groups[i].used) do
+      used.usd = digits_of(used.usd)
+    end
+    if
+      limits == mine.model
+      or limits == mine.total
+      or limits == everyone.model
+      or limits == everyone.total
+    then
+      groups[i].limits = nil
+    end
+  end
+  return {
+    ok = true,
+    at = at,
+    limits = groups[1] and groups,
+    plan = policy.plan and policy.name,
+    unknownPlan = policy.unknown,
+    maximum = maximum,
+  }
+end
+
+local function running_at(leases, at)
+  return size(filter(leases, function(lease) return not is_past(lease, at) end))
+end
+
+-- Counts a new user in the network's minute, or refuses. A network beyond NETWORKS is not counted.
+local function new_users_of(command, at)
+  local network, per_minute = command.newUsers.network, command.newUsers.perMinute
+  local minute, known = minute_of(at), load_new_users()
+  local networks = known and known.minute == minute and known.networks or {}
+  local count = networks[network] or 0
+  if count >= per_minute then
+    local reset_at = end_of('minute', at)
+    return nil, { ok = false, reason = 'newUsers', perMinute = per_minute, resetAt = reset_at }
+  end
+  if count == 0 and size(networks) >= NETWORKS then return nil end
+  return new('newUsers', { minute = minute, networks = with(networks, network, count + 1) })
+end
+
+-- The code of a refusal, as clients see it: ledger/refusals.ts.
+local function code_of(refusal)
+  if refusal.reason ~= 'limit' then
+    return REFUSAL_CODES[refusal.reason == 'key' and refusal.why or refusal.reason]
+  end
+  if WINDOWS[refusal.window].waits then return 'rate_limit_exceeded' end
+  return refusal.of == 'user' and 'insufficient_quota' or 'global_quota'
+end
+
+-- Refuses a request, and counts the refusal of a user who is known. Others are counted by the
+-- sender.
+local function refuse_with(command, refusal, known, at)
+  local carried = command.refusals
+  if not known then return { answer = refusal, refusals = carried } end
+  local model, code = load_quota(command.model) and command.model or UNUSED_MODEL, code_of(refusal)
+  local refusals, date, name = copy(carried or {}), date_of(at), code .. ' ' .. model
+  refusals[date] = copy(refusals[date] or {})
+  refusals[date][name] = (refusals[date][name] or 0) + 1
+  local entry = {
+    v = VERSION,
+    id = command.id,
+    at = at,
+    user = command.user,
+    code = code,
+    model = command.model,
+  }
+  if refusal.reason == 'limit' then
+    entry.limit = {
+      of = refusal.of,
+      model = refusal.model,
+      unit = refusal.unit,
+      window = refusal.window,
+      limit = refusal.limit,
+      used = tonumber(refusal.used),
+      asked = tonumber(refusal.asked),
+    }
+  end
+  return { answer = with(refusal, 'counted', true), refused = entry, refusals = refusals }
+end
+
+-- The window in which a user has used as many models as are allowed, if this is one more.
+local function models_full(usage, model)
+  local use, known = use_of(usage, model), size(usage.models)
+  if not use and known >= MODELS_COUNTED then return 'month' end
+  if use and use.row.requests or known < MODELS_PER_USER then return nil end
+  local today = 0
+  for name in pairs(usage.models) do
+    if use_of(usage, name).row.requests then today = today + 1 end
+  end
+  return today >= MODELS_PER_USER and 'day' or nil
+end
+
+local function admit(command, now)
+  local id, user, model = command.id, command.user, command.model
+  local known = load_user('usage', user)
+  local account = advance(known or new_usage(user, now), now)
+  local usage = account.usage
+  local at = usage.at
+  local profile = load_user('profile', user)
+  local policy = policy_of(command, profile, at)
+  local groups, plan = groups_of(model, policy, usage), policy.plan
+  local held = usage.leases[id]
+  if held then return { answer = admitted(command, policy, held.at, groups, held.maximum) } end
+  local granted, maximum = fitted(policy.asked, groups), nil
+  if granted and granted < command.completions.tokens then maximum = granted end
+  if entered(id) then return { answer = admitted(command, policy, at, groups, maximum) } end
+  local reserved = amounts_of(policy.asked, granted)
+
+  local denied = access_refused(command, profile, plan, at)
+  if denied then return refuse_with(command, denied, known, at) end
+  if not command.price and is_in_dollars(groups) then
+    return refuse_with(command, refused('unpriced'), known, at)
+  end
+  local window = models_full(usage, model)
+  if window then
+    return refuse_with(command, with(refused('models'), 'window', window), known, at)
+  end
+  local most = math.min(plan and plan.concurrentRequests or RUNNING_PER_USER, RUNNING_PER_USER)
+  if size(usage.leases) >= most and running_at(usage.leases, at) >= most then
+    return refuse_with(command, with(refused('running'), 'limit', most), known, at)
+  end
+
+  for i = 1, #groups do
+    local refusal = refuse(groups[i], reserved, at)
+    if refusal then
+      refusal.maximum = plan and plan.maxCompletionTokens
+      return refuse_with(command, refusal, known, at)
+    end
+  end
+  local too_much = not is_far_from_most(at, reserved) and refuse(most_of(at), reserved, at)
+  if too_much then
+    too_much.maximum = plan and plan.maxCompletionTokens
+    return refuse_with(command, too_much, known, at)
+  end
+
+  local newcomer
+  if not known and command.newUsers then
+    local refusal
+    newcomer, refusal = new_users_of(command, at)
+    if refusal then return refuse_with(command, refusal, known, at) end
+  end
+
+  local lease = {
+    model = model,
+    at = at,
+    ['until'] = at + command.lasts,
+    reserved = reserved,
+    windows = counted_in(groups),
+    maximum = maximum,
+    unverified = command.unverified and 1,
+  }
+  local quotas = quotas_at(lease, at)
+  charge_all(quotas, lease)
+  charge_user(usage, lease)
+  usage.seen = at
+  set_today(usage, model, open(usage.models[model].row, reserved))
+  usage.leases[id] = lease
+  usage.ip = command.ip or usage.ip
+  local claims, key = command.claims, command.key
+  if claims then
+    if claims.label and claims.label ~= usage.label then
+      usage.label, usage.words = claims.label, claims.words or {}
+    end
+    usage.plan = claims.plan
+  end
+  if key then
+    local used = filter(usage.keysUsed or {}, function(_, name) return profile.keys[name] end)
+    used[key.id] = at
+    usage.keysUsed = used
+  end
+  local limited_until = last_end(groups, at)
+  usage.limitedUntil = limited_until > end_of('day', at) and limited_until or nil
+  local answer = admitted(command, policy, at, with_reserved(groups, lease), maximum)
+  return {
+    usage = indexed(usage),
+    past = account.past,
+    quotas = quotas,
+    new_users = newcomer,
+    refusals = command.refusals,
+    answer = answer,
+  }
+end
+
+REDUCE.admit = admit
