@@ -10,11 +10,10 @@ import {
   VERSIONS,
   audioOf,
   own,
-  type Amounts,
-  type AudioUnit,
   type Documents,
   type Kind,
   type Shape,
+  type Unit,
   type Windows,
 } from './shapes.ts'
 import { DAY_MS, WINDOWS, WINDOW_NAMES, dateOf, startOf } from './windows.ts'
@@ -78,16 +77,19 @@ function windowsOf(value: unknown): unknown {
   for (const name of day ? LONG_WINDOWS : []) {
     const start = startOf(name, day!.start)
     const known = own(before, name)
-    if (known && known.start > start) continue
-    const sums: Amounts = known?.start === start ? known : { requests: 0, tokens: 0, usd: 0 }
-    const sum = (unit: AudioUnit) => (sums[unit] ?? 0) + (day![unit] ?? 0)
-    before[name] = {
-      start,
-      requests: sums.requests + day!.requests,
-      tokens: sums.tokens + day!.tokens,
-      usd: sums.usd + day!.usd,
+    // A window that was not counted until now has a start of 0.
+    const isNew = known?.start === 0
+    if (known && known.start > start && !isNew) continue
+    const earlier = isNew || known?.start === start ? known : undefined
+    const sum = (unit: Unit) => (earlier?.[unit] ?? 0) + (day![unit] ?? 0)
+    const amounts = {
+      requests: sum('requests'),
+      tokens: sum('tokens'),
+      usd: sum('usd'),
       ...audioOf(sum('audioSeconds'), sum('characters')),
     }
+    if (isNew && Object.values(amounts).every((amount) => amount === 0)) delete before[name]
+    else before[name] = { start, ...amounts }
   }
   return { ...windows, ...before }
 }

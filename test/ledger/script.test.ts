@@ -123,7 +123,9 @@ const LEDGER_DOCUMENTS = assembleScript({
     if not ok or not doc then return doc or 'none' end
     for model in pairs(ARGV[2] == 'usage' and doc.models or {}) do
       if not pcall(use_of, doc, model) then return 'none' end
+      doc.models[model].windows = whole_windows(doc.models[model].windows)
     end
+    if doc.windows then doc.windows = whole_windows(doc.windows) end
     return cjson.encode(doc)\n`,
 })
 

@@ -96,7 +96,10 @@ const SPOILT: [kind: string, key: string, changes: [string, (doc: Json) => void]
         (doc) => void (doc['leases']!['0']!['windows'] = any('day')),
       ],
       ['a window that is a number', (doc) => void (doc['windows'] = any({ day: 5 }))],
-      ['a counter that is a text', (doc) => void (doc['windows'] = any({ day: { start: 1, tokens: '100' } }))],
+      [
+        'a counter that is a text',
+        (doc) => void (doc['windows'] = any({ day: { start: 1, tokens: '100' } })),
+      ],
       ['a last activity as a text', (doc) => void (doc['seen'] = any('noon'))],
       ['an address that is a number', (doc) => void (doc['ip'] = any(7))],
       ['a number that nobody can write', (doc) => void (doc['at'] = any(1e16))],

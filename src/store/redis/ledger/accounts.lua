@@ -23,7 +23,9 @@ local function charge(windows, lease, now)
     if start == start_of(window, now) and not (is_long and is_today) then
       local counts = is_long and before_of(windows) or windows
       local counted = counts[window]
-      if not counted or counted.start ~= start then
+      if counted and counted.start == 0 then
+        counted.start = start
+      elseif not counted or counted.start ~= start then
         counted = { start = start }
         counts[window] = counted
       end

@@ -26,6 +26,8 @@ end
 local function correct(windows, lease, charged)
   local at, reserved, day = lease.at, lease.reserved, windows.day
   local is_today = lease.windows.day and day and day.start == start_of('day', at)
+  local audio = (charged.audioSeconds or 0) - (reserved.audioSeconds or 0)
+  local characters = (charged.characters or 0) - (reserved.characters or 0)
   for window in pairs(lease.windows) do
     local is_long = WINDOWS[window].long
     local counted = nil
@@ -43,13 +45,31 @@ local function correct(windows, lease, charged)
       counted.requests = max(-today.requests, requests)
       counted.tokens = max(-today.tokens, tokens)
       counted.usd = max(-today.usd, usd)
-      if has_audio(charged) or has_audio(reserved) then
-        local audio = (charged.audioSeconds or 0) - (reserved.audioSeconds or 0)
-        local characters = (charged.characters or 0) - (reserved.characters or 0)
+      if audio ~= 0 or characters ~= 0 then
         set_audio(
           counted,
           max(-(today.audioSeconds or 0), (counted.audioSeconds or 0) + audio),
           max(-(today.characters or 0), (counted.characters or 0) + characters)
+        )
+      end
+    end
+  end
+  if not is_today then return end
+  -- A long window that does not hold the reservation does not change with the day.
+  for window, row in pairs(WINDOWS) do
+    if row.long and not lease.windows[window] then
+      local before = before_of(windows)
+      local counted = before[window] or copy(NOTHING)
+      counted.start = counted.start or start_of(window, at)
+      before[window] = counted
+      counted.requests = counted.requests - (charged.requests - reserved.requests)
+      counted.tokens = counted.tokens - (charged.tokens - reserved.tokens)
+      counted.usd = counted.usd - (charged.usd - reserved.usd)
+      if audio ~= 0 or characters ~= 0 then
+        set_audio(
+          counted,
+          (counted.audioSeconds or 0) - audio,
+          (counted.characters or 0) - characters
         )
       end
     end

@@ -147,8 +147,9 @@ local function in_window(windows, name)
   if not WINDOWS[name].long then return windows[name] end
   local before, day = windows.before and before_of(windows)[name], windows.day
   local start = day and start_of(name, day.start)
-  if not day or before and before.start > start then return before end
-  if not before or before.start < start then before = NOTHING end
+  local is_new = day and before and before.start == 0
+  if not day or before and before.start > start and not is_new then return before end
+  if not before or before.start < start and not is_new then before = NOTHING end
   local sums = {
     start = start,
     requests = before.requests + day.requests,
@@ -156,6 +157,8 @@ local function in_window(windows, name)
     usd = before.usd + day.usd,
   }
   join_audio(sums, before, day, 1)
+  local is_empty = sums.requests == 0 and sums.tokens == 0 and sums.usd == 0
+  if is_new and is_empty and not has_audio(sums) then return nil end
   return sums
 end
 
@@ -174,21 +177,25 @@ local function whole_windows(windows)
   return whole
 end
 
--- The opposite: windows of which the long ones are without the day.
+-- The opposite: windows of which the long ones are without the day. A long window that was not
+-- counted has nothing of the day either; its start is 0.
 local function parted_windows(whole)
-  local windows, before = {}, {}
+  local windows, before, day = {}, {}, whole.day
   for name, counted in pairs(whole) do
-    if not WINDOWS[name] or not WINDOWS[name].long then
-      windows[name] = counted
-    else
-      local day = of_day(whole, name, counted.start)
+    if not WINDOWS[name] or not WINDOWS[name].long then windows[name] = counted end
+  end
+  for name, row in pairs(WINDOWS) do
+    local counted = whole[name]
+    if row.long and (counted or day) then
+      local today = counted and of_day(whole, name, counted.start) or day
+      counted = counted or { start = 0, requests = 0, tokens = 0, usd = 0 }
       before[name] = {
         start = counted.start,
-        requests = counted.requests - day.requests,
-        tokens = counted.tokens - day.tokens,
-        usd = counted.usd - day.usd,
+        requests = counted.requests - today.requests,
+        tokens = counted.tokens - today.tokens,
+        usd = counted.usd - today.usd,
       }
-      join_audio(before[name], counted, day, -1)
+      join_audio(before[name], counted, today, -1)
     end
   end
   if next(before) then windows.before = before end
