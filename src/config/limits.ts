@@ -133,7 +133,7 @@ function rowsLike(example: string): Parse<ModelLimits> {
       required: [],
       optional: LIMITS.map(({ name }) => name),
     },
-    `${example}, by exact names of models, with some of requests, tokens, usd, audioSeconds or characters, then PerMinute, PerHour, PerDay, PerWeek or PerMonth; usd is dollars, at most ${MAX_USD.toLocaleString('en-US')}`,
+    `${example}, by exact names of models, with some of requests, tokens, usd, audioSeconds or characters, then PerMinute, PerHour, PerDay, PerWeek or PerMonth; usd is dollars, at most a million`,
   )
   return (text) => {
     const parsed = parse(text)

@@ -4,7 +4,7 @@ import { ApiError } from '../errors.ts'
 import { reservationOfSpeech, reservationOfUpload } from '../metering/audio.ts'
 import type { AudioRoute } from '../metering/reservation.ts'
 import type { Bytes } from '../ports.ts'
-import { checkModel, parseForUpstream, rawText, type ProxyRequest } from './body.ts'
+import { checkModel, rawText, type ParsedBody, type ProxyRequest } from './body.ts'
 import { boundaryOf, multipartOf, textOf, withField, type Part } from './multipart.ts'
 
 type UploadRoute = Exclude<AudioRoute, 'audio/speech'>
@@ -107,9 +107,12 @@ function fieldsOf(parts: Part[], { cap }: Readonly<Config>): Map<string, Part> {
   return fields
 }
 
-/** Reads a text to speak. Throws `invalid_json`, `invalid_request`, `model_not_allowed`. */
-export function readSpeech(bytes: Bytes, config: Readonly<Config>): ProxyRequest {
-  const parsed = parseForUpstream(bytes, config)
+/** Reads a text to speak; `parsed` is `bytes`. Throws `invalid_request`, `model_not_allowed`. */
+export function readSpeech(
+  bytes: Bytes,
+  parsed: ParsedBody,
+  config: Readonly<Config>,
+): ProxyRequest {
   const { model, input } = parsed.value
   if (typeof model !== 'string') throw wrong('model', '`model` must be the name of a model.')
   checkModel(model, config)

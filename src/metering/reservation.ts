@@ -137,8 +137,16 @@ function amountOf(value: unknown): number {
 }
 
 function notAscii(bytes: Uint8Array): number {
+  const { buffer, byteOffset, length } = bytes
+  const first = Math.min(-byteOffset & 3, length)
+  const words = new Int32Array(buffer, byteOffset + first, (length - first) >> 2)
   let count = 0
-  for (let i = 0; i < bytes.length; i += 1) count += bytes[i]! >> 7
+  // Four at a time: the product has the sum of the four bits in its upper byte.
+  for (let i = 0; i < words.length; i += 1) {
+    count += Math.imul((words[i]! >>> 7) & 0x01010101, 0x01010101) >>> 24
+  }
+  for (let i = 0; i < first; i += 1) count += bytes[i]! >> 7
+  for (let i = first + words.length * 4; i < length; i += 1) count += bytes[i]! >> 7
   return count
 }
 

@@ -4,13 +4,14 @@ import type { AppContext, AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { inForm } from '../gateway/audio-answer.ts'
 import { readSpeech, readUpload } from '../gateway/audio-body.ts'
-import { parseForUpstream, rawText, readProxyRequest, type Json } from '../gateway/body.ts'
+import { parseForUpstream, rawText, readProxyRequest, type ParsedBody } from '../gateway/body.ts'
 import { createCalls } from '../gateway/calls.ts'
 import { exchange, type Incoming, type Parts } from '../gateway/exchange.ts'
 import { createGate } from '../gateway/gate.ts'
 import { createRefusalCounter } from '../gateway/refusal-counts.ts'
 import { createRelay } from '../gateway/relay.ts'
 import { MOST_ADDED, boundaryOf } from '../gateway/multipart.ts'
+import { inTurns } from '../gateway/steps.ts'
 import { notConfigured } from '../gateway/upstream.ts'
 import { IN_PIECES, createBodies, type Bodies } from '../http/bodies.ts'
 import { methodNotAllowed } from '../http/methods.ts'
@@ -37,13 +38,16 @@ type Served = {
   caller: Caller
   route: MeteredRoute
   bytes: Bytes
-  body?: Json
+  body: ParsedBody
   /** See `Incoming`. */
   isForUs?: boolean
 }
 
 /** How many uploads an instance takes in at once. An isolate has little memory. */
 const UPLOADS_AT_ONCE = { node: 8, vercel: 2, workerd: 2 }
+
+/** All that is posted below `/openai/v1/`. */
+const POSTED = [...METERED, ...UPLOADS, 'audio/speech']
 
 /** The proxy routes. Metered ones need a database and a provider key. */
 export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hono<AppEnv> {
@@ -84,8 +88,8 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
     return exchange(incomingOf(c, isForUs), ready(), caller, request)
   }
 
-  /** Reads the body for `answer`. When the answer begins, upstream has the body. */
-  async function withBody<T>(
+  /** Reads a body for `answer`. When the answer begins, upstream has the body. */
+  async function withBytes<T>(
     c: AppContext,
     answer: (bytes: Bytes, room: number) => Promise<T>,
     { read, most } = { read: bodies, most: config.maxBodyBytes },
@@ -99,14 +103,20 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
     }
   }
 
+  /** The same with the body parsed. */
+  const withBody = <T>(
+    c: AppContext,
+    answer: (bytes: Bytes, body: ParsedBody) => Promise<T>,
+  ): Promise<T> =>
+    withBytes(c, async (bytes) => answer(bytes, await inTurns(parseForUpstream(bytes, config))))
+
   app.post('/', async (c) => {
     const route = 'chat/completions'
-    const { answer, isForm } = await withBody(c, async (bytes) => {
-      const parsed = parseForUpstream(bytes, config)
+    const { answer, isForm } = await withBody(c, async (bytes, parsed) => {
       if ('messages' in parsed.value) {
         if ('userToken' in parsed.value) throw tokenBesideMessages()
         const caller = await identify(c)
-        const answer = await serve(c, { caller, route, bytes, body: parsed.value })
+        const answer = await serve(c, { caller, route, bytes, body: parsed })
         return { answer, isForm: false }
       }
       const { userToken, ...form } = await readSimpleForm(parsed.value)
@@ -121,7 +131,7 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
   for (const route of METERED) {
     app.post(`/openai/v1/${route}`, async (c) => {
       const caller = await identify(c)
-      return withBody(c, (bytes) => serve(c, { caller, route, bytes }))
+      return withBody(c, (bytes, body) => serve(c, { caller, route, bytes, body }))
     })
   }
 
@@ -131,7 +141,7 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
       const type = c.req.header('content-type')
       // Before a body of the wrong kind is read.
       boundaryOf(type)
-      const { answer, form } = await withBody(
+      const { answer, form } = await withBytes(
         c,
         async (bytes, room) => {
           const { request, form } = readUpload(route, type, { bytes, room }, config)
@@ -146,8 +156,8 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
 
   app.post('/openai/v1/audio/speech', async (c) => {
     const caller = await identify(c)
-    return withBody(c, (bytes) =>
-      exchange(incomingOf(c, false), ready(), caller, readSpeech(bytes, config)),
+    return withBody(c, async (bytes, body) =>
+      exchange(incomingOf(c, false), ready(), caller, readSpeech(bytes, body, config)),
     )
   })
 
@@ -175,29 +185,26 @@ const offered = (at: string): string =>
   `POST audio/translations, POST audio/speech, GET models and ` +
   `GET models/{id}. The base URL of groq-sdk ends with ${at}, that of other clients with ${at}/openai/v1.`
 
-/** Refuses other methods, and calls that Weir does not offer. */
+/**
+ * Refuses other methods, and calls that Weir does not offer. One route, because each costs a pattern that is compiled at
+ * the start and tried with each call.
+ */
 function refuseOthers(app: Hono<AppEnv>, at: string): void {
-  const posted = [...METERED, ...UPLOADS, 'audio/speech'].map((route) => `/openai/v1/${route}`)
-  for (const path of ['/', '/openai/v1/models', ...posted]) {
-    app.all(path, (c) => {
-      throw methodNotAllowed(c.req.method, [path.endsWith('models') ? 'GET' : 'POST'])
-    })
-  }
-  app.all('/openai/v1/models/*', (c) => {
-    throw methodNotAllowed(c.req.method, ['GET'])
-  })
-  for (const path of UNMETERED) {
-    for (const pattern of [`/openai/v1/${path}`, `/openai/v1/${path}/*`]) {
-      app.all(pattern, () => {
-        throw new ApiError(
-          'not_found',
-          `${path} answers have no token usage, so they cannot be metered and are not offered here.`,
-        )
-      })
+  app.all('*', (c) => {
+    const [, below = ''] = /^\/api\/groq\/?(.*?)\/?$/.exec(c.req.path) ?? []
+    const [, path] = /^openai\/v1\/(.+)$/.exec(below) ?? []
+    const isWithin = (group: string) => path === group || path?.startsWith(`${group}/`) === true
+    if (isWithin('models')) throw methodNotAllowed(c.req.method, ['GET'])
+    if (below === '' || POSTED.some((route) => route === path)) {
+      throw methodNotAllowed(c.req.method, ['POST'])
     }
-  }
-  app.all('*', () => {
-    throw new ApiError('not_found', `This path is not offered. ${offered(at)}`)
+    const unmetered = UNMETERED.find(isWithin)
+    throw new ApiError(
+      'not_found',
+      unmetered === undefined
+        ? `This path is not offered. ${offered(at)}`
+        : `${unmetered} answers have no token usage, so they cannot be metered and are not offered here.`,
+    )
   })
 }
 

@@ -89,7 +89,10 @@ function tell(what: string, bills: Bill[]): number {
 }
 
 describe.each(KINDS)('on %s', (kind) => {
-  test.each(FEW_AND_MANY)(
+  // The number of users is a matter of the database, whatever the platform.
+  const counts = kind === 'node' ? FEW_AND_MANY : [10]
+
+  test.each(counts)(
     'with %i users a request alone costs 9 commands, and first requests a few more',
     async (users) => {
       const gateway = await world.gateway(kind, GLOBAL)
@@ -160,7 +163,7 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(await measure('of nobody', 'nobody', 1)).toBeLessThanOrEqual(5)
   })
 
-  test('an admin costs the same with 10 users and with 100,000', async () => {
+  test(`an admin costs the same with ${counts.join(' and with ')} users`, async () => {
     const gateway = await world.gateway(kind, { METRICS_KEY })
     const most = {
       '/metrics': 4,
@@ -173,7 +176,7 @@ describe.each(KINDS)('on %s', (kind) => {
       [`a refresh of /admin/users/${seededId(3)}`]: 4,
     }
     const bills: Record<string, Bill>[] = []
-    for (const users of FEW_AND_MANY) {
+    for (const users of counts) {
       await world.redis.flush()
       await seedUsers(world.redis, users, Date.now())
       await eventOf(world.store, await ask(gateway, 'somebody'))
@@ -205,7 +208,7 @@ describe.each(KINDS)('on %s', (kind) => {
       tell(`${kind}, ${what}`, [few])
       expect(few.total).toBeLessThanOrEqual(most[what] ?? 0)
     }
-    expect(bills[1]).toEqual(bills[0])
+    expect(bills.at(-1)).toEqual(bills[0])
   }, 60_000)
 })
 

@@ -1070,7 +1070,7 @@ test.each(['open', 'closed'] as const)(
         }
         expect(it.fallback.health()).toEqual({ degraded: false, queued: 0 })
       }),
-      { numRuns: 2000 },
+      { numRuns: 600 },
     )
   },
   60_000,

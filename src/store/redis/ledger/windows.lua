@@ -126,7 +126,7 @@ local function text_of_counters(windows)
   return table.concat(texts, ' ')
 end
 
--- The long windows before the day, read when they are first needed.
+-- The long windows before the day, to be changed. Until then they stay a text.
 local function before_of(windows)
   local before = windows.before
   if type(before) ~= 'table' then
@@ -134,6 +134,16 @@ local function before_of(windows)
     windows.before = before
   end
   return before
+end
+
+-- The same, to be read only.
+local parsed = {}
+local function known_before(windows)
+  local before = windows.before or ''
+  if type(before) == 'table' then return before end
+  local known = parsed[before] or counters_of(before, 1, #before) or {}
+  parsed[before] = known
+  return known
 end
 
 -- What the day adds to a long window: nothing if it is not in that window.
@@ -145,7 +155,7 @@ end
 -- The counters of one window, long ones with those of the day; nil if there are none.
 local function in_window(windows, name)
   if not WINDOWS[name].long then return windows[name] end
-  local before, day = windows.before and before_of(windows)[name], windows.day
+  local before, day = windows.before and known_before(windows)[name], windows.day
   local start = day and start_of(name, day.start)
   local is_new = day and before and before.start == 0
   if not day or before and before.start > start and not is_new then return before end
@@ -168,7 +178,7 @@ local function whole_windows(windows)
   for name, counted in pairs(windows) do
     if name ~= 'before' then whole[name] = counted end
   end
-  for name, counted in pairs(before_of(windows)) do
+  for name, counted in pairs(known_before(windows)) do
     whole[name] = counted
   end
   for name, row in pairs(WINDOWS) do
