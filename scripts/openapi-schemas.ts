@@ -181,7 +181,10 @@ export const uploadRequest = named(
 
 export const speechRequest = named(
   'SpeechRequest',
-  z.looseObject({ model: model(), input: say(z.string(), 'The text to speak.') }),
+  z.looseObject({
+    model: model(),
+    input: say(z.string().check(z.minLength(1)), 'The text to speak.'),
+  }),
   'The fields of a speech request that the gateway reads. The provider gets the whole body unchanged.',
 )
 
