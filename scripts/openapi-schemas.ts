@@ -425,6 +425,7 @@ const event: z.ZodMiniType<Event> = z.object({
   total: z.optional(count()),
   cached: z.optional(count()),
   reasoning: z.optional(count()),
+  error: z.optional(say(z.string(), 'The code of the provider’s error, where it told one.')),
   mismatch: z.optional(
     say(z.literal(true), 'The total of the provider was not prompt + completion.'),
   ),

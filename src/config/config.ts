@@ -68,6 +68,10 @@ export type Config = {
   port: number
   /** The path that the gateway is below, such as /weir; empty at the root of its site. */
   basePath: string
+  /** Whether `/` tells visitors what this is. */
+  homePage: boolean
+  /** A gateway for a try. */
+  demo: boolean
   logLevel: LogLevel
 }
 
@@ -159,6 +163,8 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     host: values.HOST,
     port: values.PORT,
     basePath: values.BASE_PATH,
+    homePage: values.HOME_PAGE === 'on',
+    demo: values.DEMO === '1',
     logLevel: values.LOG_LEVEL,
   }
   return Object.freeze(config)

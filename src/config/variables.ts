@@ -39,13 +39,16 @@ export type Row = {
  */
 const MAX_EVENTS = 20_000
 
+/** Where usage is kept without a database, unless the environment says otherwise. */
+export const USAGE_FILE = 'logs/token_usage.json'
+
 /** In the order of the documentation; `npx tsx scripts/env-example.ts` writes .env.example from it. */
 export const TABLE = [
   {
     name: 'GROQ_API_KEY',
     parse: headerValue,
     default: undefined,
-    doc: "The provider's API key, which is sent upstream instead of the user's token. Without it, model calls answer 503; `npm run dev` then answers with a built-in demo model.",
+    doc: "The provider's API key, which is sent upstream instead of the user's token. Without it, model calls answer 503, or with DEMO the built-in demo model answers.",
   },
   {
     name: 'GROQ_BASE_URL',
@@ -63,7 +66,7 @@ export const TABLE = [
     name: 'ADMIN_KEY',
     parse: adminKey,
     default: undefined,
-    doc: 'The key that opens the admin routes, at least 16 characters. Without it and ADMIN_KEYS, they answer 503; `npm run dev` generates one.',
+    doc: 'The key that opens the admin routes, at least 16 characters. Without it and ADMIN_KEYS, they answer 503; DEMO makes one up.',
   },
   {
     name: 'ADMIN_KEYS',
@@ -134,7 +137,7 @@ export const TABLE = [
   {
     name: 'USAGE_FILE',
     parse: anyText,
-    default: 'logs/token_usage.json',
+    default: USAGE_FILE,
     doc: 'The file that usage is kept in where there is no database, with its journal beside it. Node only.',
   },
   {
@@ -282,6 +285,12 @@ export const TABLE = [
     doc: 'Where callers find help, such as https://example.com/help. Errors name it; without it they name none.',
   },
   {
+    name: 'HOME_PAGE',
+    parse: oneOf('on', 'off'),
+    default: 'on',
+    doc: 'Whether / is a page for developers, with a first call and a link to the dashboard. With off it is 404 as any unknown path.',
+  },
+  {
     name: 'HOST',
     parse: host,
     default: undefined,
@@ -298,6 +307,12 @@ export const TABLE = [
     parse: wholeNumber(0, 65_535),
     default: '8787',
     doc: 'The port to listen on, from 0 to 65535; 0 takes a free one. Node only.',
+  },
+  {
+    name: 'DEMO',
+    parse: oneOf('0', '1'),
+    default: '0',
+    doc: 'With 1, a gateway for a try: without GROQ_API_KEY a built-in demo model answers, /demo is a chat page, and what is missing of ADMIN_KEY and USER_HASH_SECRET is made up once and kept beside USAGE_FILE. `npm run dev` and the command weir set it. Node only.',
   },
   {
     name: 'LOG_LEVEL',

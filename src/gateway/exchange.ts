@@ -9,6 +9,7 @@ import { StoreError } from '../store/store.ts'
 import { createMeter } from '../metering/meter.ts'
 import { underMaximum, type ProxyRequest } from './body.ts'
 import type { Gate } from './gate.ts'
+import { createErrorReader } from './error-code.ts'
 import { frameOf, headersDown } from './headers.ts'
 import { limitHeaders } from './limit-headers.ts'
 import type { Relay } from './relay.ts'
@@ -86,10 +87,12 @@ async function serve(
   const answered = performance.now()
 
   const { status, statusText } = answer
-  const headers = headersDown(answer.headers, answer.body ? parts.deps.relay : undefined)
+  const body = await passOn(known, call, answer, answered - gated)
+  const { headers: ofStreams, isDecoded } = parts.deps.relay
+  const platform = { headers: body instanceof ReadableStream ? ofStreams : {}, isDecoded }
+  const headers = headersDown(answer.headers, body ? platform : undefined)
   headers.append('server-timing', timing(gated - arrived, answered - gated))
   for (const [name, value] of ownHeaders(admission, known.request)) headers.set(name, value)
-  const body = passOn(known, call, answer, answered - gated)
   return new Response(body, { status, statusText, headers })
 }
 
@@ -150,12 +153,12 @@ async function ask(
 }
 
 /** Relays the body to the client, and settles the request when it has ended. */
-function passOn(
+async function passOn(
   { deps, relay, incoming, caller, request, settle, leave }: Exchange,
   { controller, clearDeadline }: Call,
   { ok, status, headers, body }: UpstreamAnswer,
   ttfbMs: number,
-): ReadableStream<Bytes> | null {
+): Promise<ReadableStream<Bytes> | Bytes | null> {
   if (!body) {
     clearDeadline()
     leave()
@@ -164,11 +167,12 @@ function passOn(
   }
   const coding = headers.get('content-encoding')
   const isReadable = !coding || coding === 'identity' || deps.relay.isDecoded(coding)
+  const error = ok ? undefined : createErrorReader()
   const relayed = relay({
     client: incoming.isForUs ? undefined : incoming.request,
     body,
     frame: frameOf(headers, deps.relay),
-    meter: ok ? createMeter(request.route, headers.get('content-type')) : undefined,
+    meter: ok ? createMeter(request.route, headers.get('content-type')) : error,
     upstream: controller,
     onClientAbort: deps.config.onClientAbort,
     user: caller.id,
@@ -177,7 +181,8 @@ function passOn(
     clearDeadline()
     leave()
     const seen = isReadable ? metered : { ...metered, over: true }
-    return settle({ status, metered: seen, ended, cut, ttfbMs }, status)
+    const code = error?.code()
+    return settle({ status, metered: seen, ended, cut, ttfbMs, ...(code && { code }) }, status)
   })
   incoming.waitUntil(settled)
   return relayed.body

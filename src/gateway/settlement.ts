@@ -10,8 +10,11 @@ import type { Reservation } from '../metering/reservation.ts'
 import type { FallbackStore } from '../store/fallback/store.ts'
 import type { ProxyRequest } from './body.ts'
 
-/** How far an exchange came; `ttfbMs` is the time to the first byte. */
-export type Seen = Pick<Ending, 'status' | 'metered' | 'ended' | 'cut'> & { ttfbMs?: number }
+/** How far an exchange came; `ttfbMs` is the time to the first byte, `code` that of upstream's error. */
+export type Seen = Pick<Ending, 'status' | 'metered' | 'ended' | 'cut'> & {
+  ttfbMs?: number
+  code?: string
+}
 
 export type Settlement = {
   /**
@@ -41,7 +44,7 @@ export function settlement(
   const started = deps.now()
   let at = started
 
-  function settle({ ttfbMs, ...ending }: Seen, sent: number): Promise<void> {
+  function settle({ ttfbMs, code, ...ending }: Seen, sent: number): Promise<void> {
     const { cap, prices } = deps.config
     const charge = chargeOf({
       ...ending,
@@ -72,6 +75,7 @@ export function settlement(
     }
     if (caller.session !== undefined) event.session = caller.session
     if (caller.key) event.key = caller.key.id
+    if (code !== undefined) event.error = code
     if (ttfbMs !== undefined) event.ttfbMs = Math.round(ttfbMs)
     const { log, environment } = deps
     const place = environment.storage === 'database' ? 'Database' : 'File'

@@ -281,6 +281,8 @@ export type Event = {
   outcome: Outcome
   /** The HTTP status the client got. */
   status: number
+  /** The code of upstream's error, where it told one. */
+  error?: string
   prompt?: number
   completion?: number
   total?: number

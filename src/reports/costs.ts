@@ -112,3 +112,12 @@ export function usdDigits(cost: Cost): string | null {
   const digits = cost.toFixed(0).padStart(DECIMALS + 1, '0')
   return `${digits.slice(0, -DECIMALS)}.${digits.slice(-DECIMALS)}`.replace(/\.?0+$/, '')
 }
+
+/** Audio, if there is any. */
+export const audioOf = ({
+  audioMs = 0,
+  characters = 0,
+}: Partial<Pick<DayRow, 'audioMs' | 'characters'>>) => ({
+  ...(audioMs > 0 && { audioMs }),
+  ...(characters > 0 && { characters }),
+})

@@ -1,19 +1,27 @@
 /** The numbers of the dashboard: pure functions from documents. No number changes only because time passes. */
-import { isInForce, newDay, newDayRow, rowsOf, useOf, whole } from '../ledger/documents.ts'
+import { isInForce, newDay, rowsOf, useOf, whole } from '../ledger/documents.ts'
 import { labelOf } from '../ledger/labels.ts'
-import { NOTHING, linesOf, usedIn, type Line, type Standing } from '../ledger/policy.ts'
+import { NOTHING, linesOf, usedIn, windowsOf, type Line, type Standing } from '../ledger/policy.ts'
 import {
   ALL_MODELS,
   own,
   type Block,
   type Counts,
-  type DayDoc,
   type DayRow,
   type ProfileDoc,
 } from '../ledger/shapes.ts'
-import { DAY_MS, HOUR_MS, WINDOWS, dateOf, nextDay } from '../ledger/windows.ts'
+import { DAY_MS, HOUR_MS, WINDOWS, dateOf, nextDay, type Window } from '../ledger/windows.ts'
 import type { Overview, User, WholeUser } from '../store/store.ts'
-import { chargedIn, costIn, ended, recordedCost, sumOf, type Cost } from './costs.ts'
+import {
+  audioOf,
+  chargedIn,
+  costIn,
+  ended,
+  heldBy,
+  recordedCost,
+  sumOf,
+  type Cost,
+} from './costs.ts'
 import {
   everyoneStanding,
   lastActiveOf,
@@ -49,15 +57,6 @@ export type ModelLine = Counts & {
   /** Tokens that everyone together has left today, if there is a limit. */
   left?: number | undefined
 }
-
-/** Audio, if there is any. */
-const audioOf = ({
-  audioMs = 0,
-  characters = 0,
-}: Partial<Pick<DayRow, 'audioMs' | 'characters'>>) => ({
-  ...(audioMs > 0 && { audioMs }),
-  ...(characters > 0 && { characters }),
-})
 
 const countsOf = (all: Counts[]): Counts => ({
   requests: all.reduce((sum, { requests }) => sum + requests, 0),
@@ -127,48 +126,17 @@ export function today(
   }
 }
 
-type DayLine = Counts & { date: string; users: number }
-
-/** Days of everyone, the oldest first, and each model's use on all of them. */
-export type PastDays = Counts & { days: DayLine[]; models: ModelLine[]; cost: Cost }
-
-export function pastDays(
-  docs: DayDoc[],
-  dates: string[],
-  { prices }: Pick<Terms, 'prices'>,
-): PastDays {
-  const models = new Map<string, Omit<ModelLine, 'model' | 'cost'> & { costs: Cost[] }>()
-  const days = dates.map((date) => {
-    const doc = docs.find((day) => day.date === date)
-    for (const [model, row] of Object.entries(doc?.models ?? {})) {
-      const known = models.get(model) ?? { ...NOTHING, costs: [] }
-      const { tokens, requests, costs } = known
-      models.set(model, {
-        tokens: tokens + row.charged,
-        requests: requests + row.requests,
-        ...audioOf({
-          audioMs: (known.audioMs ?? 0) + (row.audioMs ?? 0),
-          characters: (known.characters ?? 0) + (row.characters ?? 0),
-        }),
-        costs: [...costs, recordedCost(row, own(prices, model))],
-      })
-    }
-    const { charged, requests, users } = doc?.total ?? newDayRow()
-    return { date, tokens: charged, requests, users }
-  })
-  const lines = mostFirst(
-    [...models].map(([model, { costs, ...line }]) => ({ model, ...line, cost: sumOf(costs) })),
-  )
-  const cost = sumOf(lines.map(({ cost }) => cost))
-  return { ...countsOf(days), days: days.reverse(), models: lines, cost }
-}
+/** The windows of which the list of users can tell. */
+export type UserWindow = Extract<Window, 'day' | 'week' | 'month'>
 
 /** A user's line in the list of users. */
 export type UserLine = Counts & {
   id: string
   label: string | undefined
   at: number
-  monthCost: Cost
+  cost: Cost
+  /** Requests of today that failed. */
+  failed: number
   /** The model and the used share of the limit that is used most. Limits whose end a client waits for do not count. */
   nearest: { model: string; share: number } | undefined
   /** Models that are blocked, `*` for all. */
@@ -178,8 +146,20 @@ export type UserLine = Counts & {
   differs: boolean
 }
 
-export function userLine(user: User, terms: Terms, now: number): UserLine {
-  const { models, uses, tokens, requests, monthCost } = userDay(user, terms, now)
+/** `tokens`, `requests` and `cost` are those of a window, without what running requests reserve. */
+export function userLine(
+  user: User,
+  terms: Terms,
+  now: number,
+  window: UserWindow = 'day',
+): UserLine {
+  const { models, uses, ...day } = userDay(user, terms, now)
+  const held = heldBy(user.usage, ALL_MODELS, now)[window] ?? NOTHING
+  const used = usedIn(windowsOf(user.usage, ALL_MODELS), window, now)
+  const isDay = window === 'day'
+  const tokens = isDay ? day.tokens : used.tokens - held.tokens
+  // A request that runs is a request, whatever it will use.
+  const requests = isDay ? day.requests : used.requests
   const nearest = [...models, { model: ALL_MODELS, uses }].flatMap(({ model, uses }) =>
     uses
       .filter(({ window }) => !WINDOWS[window].waits)
@@ -191,7 +171,8 @@ export function userLine(user: User, terms: Terms, now: number): UserLine {
     at: lastActiveOf(user.usage),
     tokens,
     requests,
-    monthCost,
+    cost: isDay ? day.cost : costIn(user.usage, window, terms.prices, now),
+    failed: models.reduce((sum, { failed }) => sum + failed, 0),
     nearest: nearest.sort((a, b) => b.share - a.share)[0],
     blocked: blocksOf(user.profile, now).map(({ model }) => model),
     overReservation: models.reduce((sum, { overReservation }) => sum + overReservation, 0),

@@ -178,6 +178,7 @@ const events = (dates: string[] | undefined): ExportFile => ({
     'characters',
     'reservedCost',
     'cost',
+    'error',
   ],
   async *pages(store) {
     const asked = dates && new Set(dates)

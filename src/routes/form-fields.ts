@@ -88,6 +88,7 @@ const TITLES: Record<string, string> = {
   note: 'The note',
   plan: 'The plan',
   name: 'The name',
+  user: 'The name in your application',
   'boost.until': 'The end',
   expires_at: 'The end',
   grace_seconds: 'The grace',

@@ -138,7 +138,7 @@ async function redisWorld(
       retention: KEEP,
       script: COUNTING_SCRIPT,
       tolerance: Infinity,
-      batch: n === 2,
+      sharing: n === 2 ? 'calls' : 'none',
       warn: (event, fields) => {
         throw new Error(`${event} ${JSON.stringify(fields)}`)
       },

@@ -82,6 +82,7 @@ function world(mode: 'open' | 'closed' = 'open') {
     policy: unused,
     searchLabels: unused,
     searchIds: unused,
+    users: unused,
     listProfiles: unused,
     blockedUsers: unused,
     overview: unused,

@@ -27,6 +27,11 @@ export function startupLines(
   if (!globalLimits?.total && config.userTokens.includes('any')) {
     lines.push('Without a total in GLOBAL_LIMITS nothing limits the bill.')
   }
+  if (config.host === undefined) {
+    lines.push(
+      'HOST is not set: other machines of the network reach Weir too. HOST=127.0.0.1 is this machine only.',
+    )
+  }
   if (!config.proxySaid) {
     lines.push(
       'TRUST_PROXY is not set: client addresses are those of sockets. Set it behind a proxy.',

@@ -12,7 +12,7 @@ export const STATIC_HEADERS = {
 }
 /** Further headers for files that pages of any origin may use. */
 export const SHARED_HEADERS = { 'access-control-allow-origin': '*' }
-export const SHARED_PATHS = ['/tracker.js', '/api/openapi.json']
+export const SHARED_PATHS = ['/tracker.js', '/banner.js', '/api/openapi.json']
 
 /** The folder static/. */
 const STATIC = fileURLToPath(new URL('../../../static/', import.meta.url))
