@@ -144,7 +144,7 @@ export const TABLE = [
     name: 'MODEL_LIMITS',
     parse: modelLimits,
     default: MODEL_LIMITS,
-    doc: 'What each user may use of each model, as JSON: tokensPerDay and requestsPerDay and, if wanted, tokensPerMinute and requestsPerMinute. The row "*" is for models without a row of their own, "total" for all models of a user together. Days and minutes are in UTC.',
+    doc: 'What each user may use of each model, as JSON: requests, tokens, usd, audioSeconds or characters, each PerMinute, PerHour, PerDay, PerWeek or PerMonth. The row "*" is for models without a row of their own, "total" for all models of a user together. Windows are in UTC.',
   },
   {
     name: 'GLOBAL_LIMITS',
@@ -187,6 +187,18 @@ export const TABLE = [
     parse: wholeNumber(1024, 100 * 1024 * 1024),
     default: '4194304',
     doc: 'The largest body of a model call, in bytes, from 1024 to 104857600.',
+  },
+  {
+    name: 'MAX_AUDIO_BYTES',
+    parse: wholeNumber(1024, 25 * 1024 * 1024),
+    default: '26214400',
+    doc: 'The largest upload of audio, in bytes, from 1024 to 26214400, which is the most that the provider takes. Vercel takes no more than 4.5 MB.',
+  },
+  {
+    name: 'AUDIO_METERING',
+    parse: oneOf('exact', 'estimate'),
+    default: 'exact',
+    doc: 'How the seconds of a transcription are counted where the client asks for json or text, in which the provider does not report them. exact asks the provider for verbose_json, and gives the client what it asked for. estimate leaves the request as it is, and charges what was reserved.',
   },
   {
     name: 'UPSTREAM_TIMEOUT_MS',
@@ -264,7 +276,7 @@ export const TABLE = [
     name: 'MODEL_PRICES',
     parse: modelPrices,
     default: '{}',
-    doc: 'What models cost, as JSON by exact name, in USD per million tokens, each price from 0 to 100000 with at most 6 decimals: input, output and, where cached input is cheaper, cached, as in {"openai/gpt-oss-20b":{"input":0.075,"cached":0.0375,"output":0.3}}. Weir knows the prices of Groq that were published; a row here takes the place of the whole row of its model. Costs are shown for models with a price.',
+    doc: 'What models cost, as JSON by exact name, each price with at most 6 decimals: input, output and, where cached input is cheaper, cached, in USD per million tokens from 0 to 100000, as in {"openai/gpt-oss-20b":{"input":0.075,"cached":0.0375,"output":0.3}}; audioHour, in USD an hour of audio from 0 to 100; characters, in USD per million characters that are spoken. Weir knows the prices of Groq that were published; a row here takes the place of the whole row of its model. Costs are shown for models with a price.',
   },
   {
     name: 'HELP_URL',

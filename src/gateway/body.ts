@@ -2,7 +2,12 @@
 import type { Config } from '../config/config.ts'
 import { ApiError } from '../errors.ts'
 import type { Bytes } from '../ports.ts'
-import { reservationOf, type Reservation, type MeteredRoute } from '../metering/reservation.ts'
+import {
+  reservationOf,
+  type MeteredRoute,
+  type Reservation,
+  type Route,
+} from '../metering/reservation.ts'
 import { isListed } from '../ledger/model-list.ts'
 import { MODEL_NAME } from '../metering/models.ts'
 import { FILLER } from '../metering/cut-text.ts'
@@ -24,15 +29,17 @@ import { atOnce, type Steps } from './steps.ts'
 export type Json = Record<string, unknown>
 
 export type ProxyRequest = {
-  route: MeteredRoute
+  route: Route
   /** What goes upstream: the client's bytes, unless strict mode had to splice a maximum in. */
   bytes: Uint8Array<ArrayBuffer>
   /** The client's bytes. */
   sent: Bytes
+  /** What kind of body it is; JSON without it. */
+  contentType?: string
   model: string
   reservation: Reservation
   /** Where the null is in what the client sent, if it sent one as the maximum. */
-  nullAt: number | undefined
+  nullAt?: number | undefined
 }
 
 export const MAX_MESSAGES = 5000
@@ -271,7 +278,7 @@ export function readProxyRequest(
 }
 
 /** Throws unless the name is a valid model name and `ALLOWED_MODELS` contains it. */
-function checkModel(model: string, { allowedModels }: Readonly<Config>): void {
+export function checkModel(model: string, { allowedModels }: Readonly<Config>): void {
   if (!MODEL_NAME.test(model)) {
     throw new ApiError(
       'invalid_request',

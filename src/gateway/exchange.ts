@@ -139,6 +139,7 @@ async function ask(
       method: 'POST',
       path: request.route,
       body: request.bytes,
+      contentType: request.contentType,
       user: caller.id,
       controller,
     })
@@ -198,7 +199,7 @@ function* ownHeaders(
   admission: Admission,
   { reservation }: ProxyRequest,
 ): Generator<[string, string]> {
-  yield* limitHeaders(admission)
+  yield* limitHeaders(admission, reservation)
   if (admission.degraded) yield ['x-weir-degraded', '1']
   if (reservation.splice) yield ['x-weir-max-completion-tokens', String(reservation.splice.tokens)]
 }

@@ -3,7 +3,8 @@ import type { Deps } from '../context.ts'
 import type { Caller } from '../identity/caller.ts'
 import type { Settle } from '../ledger/commands.ts'
 import { digitsOf } from '../ledger/money.ts'
-import { VERSION, own, type Event } from '../ledger/shapes.ts'
+import { VERSION, type Event } from '../ledger/shapes.ts'
+import { priceFor } from '../metering/cost.ts'
 import { chargeOf, type Ending } from '../metering/outcome.ts'
 import type { Reservation } from '../metering/reservation.ts'
 import type { FallbackStore } from '../store/fallback/store.ts'
@@ -25,6 +26,12 @@ export type Settlement = {
   settle(seen: Seen, sent: number): Promise<void>
 }
 
+/** What was charged, in words. */
+function amountOf({ charged, audioMs, characters }: Event): string {
+  if (audioMs !== undefined) return `${audioMs / 1000} audio seconds`
+  return characters === undefined ? `${charged} tokens` : `${characters} characters`
+}
+
 /** Builds the settlement of one request. */
 export function settlement(
   { id, waitUntil }: { id: string; waitUntil(work: Promise<unknown>): void },
@@ -39,8 +46,13 @@ export function settlement(
 
   function settle({ ttfbMs, code, ...ending }: Seen, sent: number): Promise<void> {
     const { cap, prices } = deps.config
-    const charge = chargeOf({ ...ending, reservation, price: own(prices, model), cap })
-    const { outcome, charged, cost, reservedCost, usage } = charge
+    const charge = chargeOf({
+      ...ending,
+      reservation,
+      price: priceFor(prices, model, reservation),
+      cap,
+    })
+    const { outcome, charged, cost, reservedCost, usage, audioMs, characters } = charge
     const event: Event = {
       v: VERSION,
       id,
@@ -55,6 +67,10 @@ export function settlement(
       charged,
       ...(reservedCost !== undefined && { reservedCost: digitsOf(reservedCost) }),
       ...(cost !== undefined && { cost: digitsOf(cost) }),
+      ...(reservation.audioMs && { reservedAudioMs: reservation.audioMs }),
+      ...(audioMs && { audioMs }),
+      ...(reservation.characters && { reservedCharacters: reservation.characters }),
+      ...(characters && { characters }),
       totalMs: Math.max(0, deps.now() - started),
     }
     if (caller.session !== undefined) event.session = caller.session
@@ -68,7 +84,7 @@ export function settlement(
     const settled = store.execute(command).then(
       ({ applied }) => {
         if (!applied) return
-        log.info(`📊 Logged ${charged} tokens for model ${model} (${place})`, { usage: event })
+        log.info(`📊 Logged ${amountOf(event)} for model ${model} (${place})`, { usage: event })
       },
       (error: unknown) => log.error('usage.refused', { usage: event, error }),
     )

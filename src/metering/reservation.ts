@@ -12,6 +12,11 @@ import { missingBytes } from './cut-text.ts'
 /** The metered routes: the path after `/openai/v1/`. */
 export type MeteredRoute = 'chat/completions' | 'responses' | 'embeddings'
 
+/** The metered routes of audio, which have other units. */
+export type AudioRoute = 'audio/transcriptions' | 'audio/translations' | 'audio/speech'
+
+export type Route = MeteredRoute | AudioRoute
+
 export type Cap = 'balanced' | 'strict'
 
 export type ReservationRules = {
@@ -27,6 +32,9 @@ export type Reservation = {
   completion: number
   /** Body bytes without image data, for estimates. */
   promptBytes: number
+  /** Ms of audio, or characters to be spoken. Then there are no tokens. */
+  audioMs?: number
+  characters?: number
   /** The maximum that the client sent; absent if it sent none. */
   sent?: number
   /** Where the client sent no maximum: the field for one, and what is reserved for each of the completions. */

@@ -12,7 +12,16 @@ import {
 } from '../ledger/shapes.ts'
 import { DAY_MS, HOUR_MS, WINDOWS, dateOf, nextDay, type Window } from '../ledger/windows.ts'
 import type { Overview, User, WholeUser } from '../store/store.ts'
-import { costIn, ended, heldBy, recordedCost, sumOf, type Cost } from './costs.ts'
+import {
+  audioOf,
+  chargedIn,
+  costIn,
+  ended,
+  heldBy,
+  recordedCost,
+  sumOf,
+  type Cost,
+} from './costs.ts'
 import {
   everyoneStanding,
   lastActiveOf,
@@ -40,6 +49,8 @@ const userUsesOf = (lines: UserLimit[]): UserUse[] =>
 
 /** Everyone's use of a model, on one day or on many. */
 export type ModelLine = Counts & {
+  audioMs?: number
+  characters?: number
   model: string
   users?: number
   cost: Cost
@@ -97,6 +108,7 @@ export function today(
     tokens: row.charged,
     requests: row.requests,
     users: row.users,
+    ...audioOf(row),
     cost: recordedCost(row, own(prices, model)),
     left: tokensLeftToday([everyoneStanding(quotas, model, limits, now)], now) ?? undefined,
   }))
@@ -104,7 +116,7 @@ export function today(
     total: day.total,
     sessions: day.sessions,
     cost: sumOf(models.map(({ cost }) => cost)),
-    monthCost: recordedCost({ cost: month.usd, charged: month.tokens }, undefined),
+    monthCost: recordedCost(chargedIn(month), undefined),
     resetAt: nextDay(now),
     uses: usesOf(everyoneStanding(quotas, ALL_MODELS, limits, now), now),
     running: Math.max(0, requests - exact - estimated - day.forgotten),
@@ -186,16 +198,15 @@ export function userDay(user: User, { limits, prices }: Terms, now: number) {
     .map((report) => {
       const { model, requestsDay: requests, reservedTokens, reportedTokensDay } = report
       const tokens = report.tokensUsedDay - reservedTokens
+      const row = ended(whole(isToday ? useOf(usage, model).row : {}))
       return {
         ...report,
+        ...audioOf(row),
         tokens,
         requests,
         reserved: reservedTokens,
         uses: userUsesOf(userLines(usage, model, limits, now)),
-        cost: recordedCost(
-          ended(whole(isToday ? useOf(usage, model).row : {})),
-          own(prices, model),
-        ),
+        cost: recordedCost(row, own(prices, model)),
         differs:
           reportedTokensDay !== null &&
           Math.abs(reportedTokensDay - tokens) > Math.max(TRAILING.tokens, TRAILING.share * tokens),
@@ -205,6 +216,10 @@ export function userDay(user: User, { limits, prices }: Terms, now: number) {
   return {
     ...countsOf(models),
     reserved: models.reduce((sum, { reserved }) => sum + reserved, 0),
+    ...audioOf({
+      audioMs: models.reduce((sum, { audioMs = 0 }) => sum + audioMs, 0),
+      characters: models.reduce((sum, { characters = 0 }) => sum + characters, 0),
+    }),
     cost: sumOf(models.map(({ cost }) => cost)),
     monthCost: costIn(usage, 'month', prices, now),
     uses,

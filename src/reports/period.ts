@@ -4,11 +4,18 @@ import { nanoOf } from '../ledger/money.ts'
 import { NOTHING } from '../ledger/policy.ts'
 import { own, type Counts, type DayDoc, type DayRow, type Event } from '../ledger/shapes.ts'
 import { HOUR_MS, DAY_MS, dateOf } from '../ledger/windows.ts'
-import { costOfDay, recordedCost, sumOf, type Cost, type Prices } from './costs.ts'
+import { audioOf, costOfDay, recordedCost, sumOf, type Cost, type Prices } from './costs.ts'
 import type { Range } from './range.ts'
 
 /** Everyone's use of a model. */
-export type ModelLine = Counts & { model: string; failed: number; users?: number; cost: Cost }
+export type ModelLine = Counts & {
+  model: string
+  failed: number
+  users?: number
+  cost: Cost
+  audioMs?: number
+  characters?: number
+}
 
 /** Everyone's use of some days. */
 export type Period = Counts & {
@@ -37,15 +44,16 @@ export function periodOf(docs: DayDoc[], dates: string[], prices: Prices): Perio
         tokens: line.tokens + row.charged,
         requests: line.requests + row.requests,
         failed: line.failed + row.failed,
+        ...audioOf({
+          audioMs: (line.audioMs ?? 0) + (row.audioMs ?? 0),
+          characters: (line.characters ?? 0) + (row.characters ?? 0),
+        }),
         costs: [...line.costs, recordedCost(row, own(prices, model))],
         ...(days.length === 1 && { users: row.users }),
       })
     }
   }
-  const lines = [...models.values()].map(({ model, tokens, requests, failed, users, costs }) => ({
-    ...{ model, tokens, requests, failed, cost: sumOf(costs) },
-    ...(users !== undefined && { users }),
-  }))
+  const lines = [...models.values()].map(({ costs, ...line }) => ({ ...line, cost: sumOf(costs) }))
   const sum = (of: (row: DayRow) => number) => days.reduce((all, { total }) => all + of(total), 0)
   return {
     ...NONE,

@@ -108,6 +108,8 @@ export const UNIT_TITLES: Record<Unit, string> = {
   requests: 'Requests',
   tokens: 'Tokens',
   usd: 'Dollars',
+  audioSeconds: 'Audio seconds',
+  characters: 'Characters',
 }
 
 /** The name of a count in the current window: `Tokens today`, `Requests this minute`. */

@@ -5,7 +5,7 @@ import { MEASURES, type Bars, type Measure, type ModelLine } from '../reports/pe
 import { RANGES, type Range } from '../reports/range.ts'
 import { lineChart, stackedChart } from './chart.tsx'
 import { clockText, duration, exact, exactUsd, shares, short, shortDate, usd } from './format.ts'
-import { Card, clock, costText, count, name, num } from './parts.tsx'
+import { Card, audioText, clock, costText, count, name, num } from './parts.tsx'
 import { ALL, requestsPath } from './requests.tsx'
 import { table } from './table.tsx'
 import { help } from './terms.tsx'
@@ -140,6 +140,7 @@ export function modelsCard(models: ModelLine[], today: ModelToday[] | undefined)
           ],
           ['Cost', 'n', ({ cost }) => costText(cost)],
           ['Tokens', 'n', ({ tokens }) => num(tokens)],
+          ['Audio', 'n w', audioText],
           ['Share', 'n w', (row) => parts[models.indexOf(row)]],
           ['Requests', 'n w', ({ requests }) => num(requests)],
           ['Failed', 'n w', ({ failed }) => count(failed)],

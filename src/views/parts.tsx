@@ -1,5 +1,6 @@
 /** Common parts of pages: numbers, times, names, notices and cards. */
 import type { Child } from 'hono/jsx'
+import { amountTo } from '../ledger/policy.ts'
 import { ALL_MODELS, type Unit } from '../ledger/shapes.ts'
 import { ago, clockText, exact, exactUsd, percent, short, usd, utc } from './format.ts'
 
@@ -20,7 +21,20 @@ export const costText = (cost: number | undefined) => (cost === undefined ? '–
 
 /** An amount of a unit. */
 export const amountOf = (unit: Unit, amount: number) =>
-  unit === 'usd' ? money(amount) : num(amount)
+  unit === 'usd' ? money(amount) : num(amountTo(unit, amount))
+
+/** Audio: seconds that were transcribed, and characters that were spoken. */
+export type Audio = { audioMs?: number; characters?: number }
+
+/** Audio in words; nothing if there is none. */
+export const audioText = ({ audioMs = 0, characters = 0 }: Audio) =>
+  (audioMs > 0 || characters > 0) && (
+    <>
+      {audioMs > 0 && [amountOf('audioSeconds', audioMs), ' s']}
+      {audioMs > 0 && characters > 0 && ', '}
+      {characters > 0 && [num(characters), ' characters']}
+    </>
+  )
 
 /** Under an amount that was used: what is reserved beside it for requests that have not ended. */
 export const heldText = (unit: Unit, reserved: number) =>

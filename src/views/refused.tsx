@@ -1,5 +1,6 @@
 /** Requests that were refused. */
 import { own, type Refused } from '../ledger/shapes.ts'
+import { amountTo } from '../ledger/policy.ts'
 import { WINDOWS } from '../ledger/windows.ts'
 import { exact, exactUsd } from './format.ts'
 import { Card, modelName, name, time, userLink } from './parts.tsx'
@@ -33,12 +34,19 @@ export const refusals = (
     empty: 'Nobody was refused.',
   })
 
-const WORDS = { requests: 'requests', tokens: 'tokens', usd: '' }
+const WORDS = {
+  requests: 'requests',
+  tokens: 'tokens',
+  usd: '',
+  audioSeconds: 'audio seconds',
+  characters: 'characters',
+}
 const OF: Record<string, string> = { everyone: 'of everyone', unverified: 'of unverified callers' }
 
 /** Which limit refused, and on hover what was used of it and asked for. */
 export function limitOf({ of, model, unit, window, ...amounts }: NonNullable<Refused['limit']>) {
-  const text = (amount: number) => (unit === 'usd' ? exactUsd(amount) : exact(amount))
+  const text = (amount: number) =>
+    unit === 'usd' ? exactUsd(amount) : exact(amountTo(unit, amount))
   const [limit, used, asked] = [amounts.limit, amounts.used, amounts.asked].map(text)
   const words = [limit, WORDS[unit], own(WINDOWS, window)?.words ?? window, OF[of]]
   return (

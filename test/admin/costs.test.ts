@@ -162,13 +162,19 @@ describe('an export', () => {
   test('by user is an invoice: a line for each user, over all days that are kept', async () => {
     const { ann, bob } = await fewDays()
     const rows = await rowsOf('kind=users&group=user')
+    const noAudio = {
+      ...{ audioSeconds: '0', characters: '0', audioHourPrice: '', charactersPrice: '' },
+      ...{ unpricedAudioSeconds: '0', unpricedCharacters: '0' },
+    }
     expect(rows).toEqual([
       {
+        ...noAudio,
         ...{ label: '', userId: bob, date: '', model: '', requests: '2', prompt: '40' },
         ...{ cached: '0', completion: '30', charged: '70', inputPrice: '', cachedPrice: '' },
         ...{ outputPrice: '', costUsd: '0.000006', unpricedTokens: '35' },
       },
       {
+        ...noAudio,
         ...{ label: `'=Ann, "A"`, userId: ann, date: '', model: '', requests: '3', prompt: '60' },
         ...{ cached: '0', completion: '45', charged: '105', inputPrice: '', cachedPrice: '' },
         ...{ outputPrice: '', costUsd: '0.000018', unpricedTokens: '0' },

@@ -232,7 +232,13 @@ describe.each(KINDS)('on %s', (kind) => {
       400,
       'invalid_request',
     ],
-    ['audio', { path: '/api/groq/openai/v1/audio/transcriptions', json: {} }, 404, 'not_found'],
+    [
+      'audio that is no form',
+      { path: '/api/groq/openai/v1/audio/transcriptions', json: {} },
+      415,
+      'unsupported_audio',
+    ],
+    ['other audio', { path: '/api/groq/openai/v1/audio/voices', json: {} }, 404, 'not_found'],
     ['batches', { path: '/api/groq/openai/v1/batches', json: {} }, 404, 'not_found'],
     ['files', { method: 'GET', path: '/api/groq/openai/v1/files/x/content' }, 404, 'not_found'],
     [

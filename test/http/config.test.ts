@@ -46,19 +46,31 @@ const DEFAULTS: Config = {
   redis: undefined,
   usageFile: 'logs/token_usage.json',
   limits: {
-    default: { tokensPerDay: 200_000, requestsPerDay: 1000 },
+    default: {
+      tokensPerDay: 200_000,
+      requestsPerDay: 1000,
+      audioSecondsPerDay: 14_400_000,
+      charactersPerDay: 20_000,
+    },
     total: undefined,
     models: {},
   },
   globalLimits: {
     default: undefined,
-    total: { tokensPerDay: 2_000_000, requestsPerDay: 10_000 },
+    total: {
+      tokensPerDay: 2_000_000,
+      requestsPerDay: 10_000,
+      audioSecondsPerDay: 144_000_000,
+      charactersPerDay: 200_000,
+    },
     models: {},
   },
   allowedModels: ['*'],
   cap: 'balanced',
   maxCompletionTokens: 2500,
   maxBodyBytes: 4 * 1024 * 1024,
+  maxAudioBytes: 25 * 1024 * 1024,
+  audioMetering: 'exact',
   upstreamTimeoutMs: 120_000,
   requestMs: 300_000,
   allowedOrigins: ['*'],
@@ -148,6 +160,8 @@ test('reads every variable', () => {
       CAP: 'strict',
       MAX_COMPLETION_TOKENS: '9',
       MAX_BODY_BYTES: '1024',
+      MAX_AUDIO_BYTES: '2048',
+      AUDIO_METERING: 'estimate',
       UPSTREAM_TIMEOUT_MS: '11',
       REQUEST_SECONDS: '12',
       ALLOWED_ORIGINS: 'https://a.test, https://b.test',
@@ -198,6 +212,8 @@ test('reads every variable', () => {
     cap: 'strict',
     maxCompletionTokens: 9,
     maxBodyBytes: 1024,
+    maxAudioBytes: 2048,
+    audioMetering: 'estimate',
     upstreamTimeoutMs: 11,
     requestMs: 12_000,
     allowedOrigins: ['https://a.test', 'https://b.test'],
@@ -234,6 +250,7 @@ const INTEGERS = [
   'NEW_USERS_PER_MINUTE',
   'MAX_COMPLETION_TOKENS',
   'MAX_BODY_BYTES',
+  'MAX_AUDIO_BYTES',
   'UPSTREAM_TIMEOUT_MS',
   'REQUEST_SECONDS',
   'STORE_TIMEOUT_MS',
@@ -322,6 +339,7 @@ test.each([
   ['NEW_USERS_PER_MINUTE', 0, 1_000_000],
   ['MAX_COMPLETION_TOKENS', 1, 1_000_000],
   ['MAX_BODY_BYTES', 1024, 104_857_600],
+  ['MAX_AUDIO_BYTES', 1024, 26_214_400],
   ['UPSTREAM_TIMEOUT_MS', 1, 300_000],
   ['REQUEST_SECONDS', 1, 300],
   ['STORE_TIMEOUT_MS', 1, 60_000],
@@ -481,7 +499,10 @@ test('accepts every limit of every window, and any subset of them', () => {
   const row = Object.fromEntries(LIMITS.map(({ name }, n) => [name, n]))
   const read = (one: object) => on({ MODEL_LIMITS: JSON.stringify({ '*': one }) }).limits.default
   const all = Object.fromEntries(
-    LIMITS.map(({ name, unit }, n) => [name, unit === 'usd' ? n * 1e9 : n]),
+    LIMITS.map(({ name, unit }, n) => [
+      name,
+      unit === 'usd' ? n * 1e9 : unit === 'audioSeconds' ? n * 1000 : n,
+    ]),
   )
   expect(read(row)).toEqual(all)
   for (const { name } of LIMITS) {
