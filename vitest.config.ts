@@ -11,6 +11,7 @@ const ALONE = [
   'store/deadline',
   'store/journal-lock',
   'store/queue-file',
+  'store/rides',
   'store/turns',
 ].map((name) => `test/${name}.test.ts`)
 

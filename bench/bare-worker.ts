@@ -1,7 +1,12 @@
 /** The bare pass-through as a worker. */
-import { bareApp } from './bare.ts'
+import type { ExecutionContext, Hono } from 'hono'
+import { bareApp, type BareOptions } from './bare.ts'
+
+let app: Hono | undefined
 
 export default {
-  fetch: (request: Request, { BARE_UPSTREAM }: { BARE_UPSTREAM: string }) =>
-    bareApp(BARE_UPSTREAM).fetch(request),
+  fetch(request: Request, { BARE }: { BARE: string }, context: ExecutionContext) {
+    app ??= bareApp(JSON.parse(BARE) as BareOptions)
+    return app.fetch(request, {}, context)
+  },
 }

@@ -5,6 +5,18 @@ const HEAD = '{"model":"a/b","messages":[]'
 /** As many units as there is room for. */
 const fill = (unit: string, room: number): string => unit.repeat(Math.floor(room / unit.length))
 
+/** These in no order, the same in each run. */
+function shuffled(units: string[], room: number): string {
+  const picked: string[] = []
+  for (let size = 0, seed = 1; size < room;) {
+    seed = Math.imul(seed ^ (seed >>> 15), 0x2c1b3c6d) + 1
+    const unit = units[(seed >>> 8) % units.length] ?? ''
+    size += Buffer.byteLength(unit)
+    picked.push(unit)
+  }
+  return picked.slice(0, -1).join('')
+}
+
 /** Units that all differ. */
 function sequence(unit: (n: string) => string, room: number): string {
   const units: string[] = []
@@ -26,6 +38,10 @@ export function bodiesOf(bytes: number): Record<string, string> {
     'one text of escapes': prompt(fill('\\n', room)),
     'one text of escaped quotes': prompt(fill('\\"', room)),
     'one text outside ASCII': prompt(fill('ж', room / 2)),
+    'one text of all kinds of characters': prompt(
+      shuffled(['a', 'bc', 'ж', '漢', '😀', '\\n', '\\"', '\\u00e9'], room),
+    ),
+    'white space': `${HEAD}${' '.repeat(room)}}`,
     'short texts outside ASCII': `${HEAD},"x":["a"${`,"${'ж'.repeat(18)}"`.repeat(Math.min(98_000, room / 39))}]}`,
     'lists in lists': `${HEAD},"x":${'['.repeat(room / 2)}${']'.repeat(room / 2)}}`,
     'objects in objects': `${HEAD},"x":${fill('{"a":', room - room / 6)}0${fill('}', room / 6)}}`,

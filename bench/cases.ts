@@ -8,7 +8,13 @@ import { startChild, type Child, type Usage, type UsageQuestion } from './child.
 import type { Target } from './load.ts'
 import type { WeirOptions } from './weir-vars.ts'
 
-export type Case = Target & { name: string; base: string; child: Child<UsageQuestion, Usage> }
+/** `only` is the one workload that the case is measured with. */
+export type Case = Target & {
+  name: string
+  base: string
+  child: Child<UsageQuestion, Usage>
+  only?: string | undefined
+}
 
 /** The addresses of everything that a gateway talks to. */
 export type Surroundings = { upstream: string; rest: { url: string; token: string }; tcp: string }
@@ -31,15 +37,47 @@ async function start(file: string, options: object, path: string) {
 
 const weir = (options: WeirOptions) => start('weir.ts', options, OURS)
 
-const STARTS: Record<string, { base: string; start: Start }> = {
+const bareWorkerd = (calls: number): Start => {
+  return ({ upstream, rest }) =>
+    start('workerd.ts', { entry: 'bench/bare-worker.ts', upstream, rest, calls }, CHAT)
+}
+
+/** The workload of the cases that are about tokens. */
+export const TOKENS = 'plain, 32 in flight'
+
+/** Cases on the gateway of the case before, which send other tokens. */
+const withTokens = (base: string, tokens: NonNullable<Target['tokens']>) => ({
+  base,
+  only: TOKENS,
+  tokens,
+})
+
+type Plan = {
+  /** What it is compared with. */
+  base: string
+  only?: string
+} & ({ start: Start } | { tokens: NonNullable<Target['tokens']> })
+
+const STARTS: Record<string, Plan> = {
   bare: {
     base: 'bare',
-    start: ({ upstream }) => start('bare-node.ts', { upstream }, CHAT),
+    start: ({ upstream }) => start('bare-node.ts', { upstream, isOwn: true }, CHAT),
+  },
+  'bare-fetch': {
+    base: 'bare',
+    start: ({ upstream }) => start('bare-node.ts', { upstream, isOwn: false }, CHAT),
   },
   'node-rest': {
     base: 'bare',
     start: ({ upstream, rest }) => weir({ upstream, rest }),
   },
+  'node-signed': {
+    base: 'bare',
+    only: TOKENS,
+    start: ({ upstream, rest }) => weir({ upstream, rest, signed: true }),
+  },
+  'node-jwt': withTokens('node-signed', 'jwt'),
+  'node-jwt-first-use': withTokens('node-signed', 'new jwt'),
   'node-tcp': {
     base: 'bare',
     start: ({ upstream, tcp }) => weir({ upstream, tcp }),
@@ -63,8 +101,10 @@ const STARTS: Record<string, { base: string; start: Start }> = {
   },
   'bare-workerd': {
     base: 'bare-workerd',
-    start: ({ upstream }) => start('workerd.ts', { entry: 'bench/bare-worker.ts', upstream }, CHAT),
+    start: bareWorkerd(0),
   },
+  'bare-workerd-1-call': { base: 'bare-workerd', start: bareWorkerd(1) },
+  'bare-workerd-2-calls': { base: 'bare-workerd', start: bareWorkerd(2) },
   workerd: {
     base: 'bare-workerd',
     start: ({ upstream, rest }) =>
@@ -76,13 +116,22 @@ export const CASES = Object.keys(STARTS)
 
 /** Starts the cases with these names, and their bases. */
 export async function startCases(names: string[], around: Surroundings): Promise<Case[]> {
-  const wanted = new Set(names.flatMap((name) => [STARTS[name]?.base ?? name, name]))
+  const wanted = new Set<string>()
+  const want = (name: string): void => {
+    if (wanted.has(name)) return
+    wanted.add(name)
+    want(STARTS[name]?.base ?? name)
+  }
+  names.forEach(want)
   const cases: Case[] = []
-  for (const [name, { base, start }] of Object.entries(STARTS)) {
+  for (const [name, { base, only, ...plan }] of Object.entries(STARTS)) {
     if (!wanted.has(name)) continue
     process.stderr.write(`starting ${name}\n`)
-    const begun = await start(around)
-    if (begun) cases.push({ name, base, ...begun })
+    const begun =
+      'start' in plan
+        ? await plan.start(around)
+        : { ...(cases.find((one) => one.name === base) as Case), ...plan }
+    if (begun) cases.push({ ...begun, name, base, only })
   }
   return cases
 }

@@ -19,6 +19,8 @@ export type DatabaseAnswer = {
   billed: number
   /** Every call of a script, by the operation of its first command, in µs within Redis. */
   scripts: { op: string; us: number }[]
+  /** HTTP requests that it got. */
+  calls: number
   /** The time of all calls in µs, scripts included. */
   us: number
   /** User and system CPU time in µs. */
@@ -30,8 +32,10 @@ const IN_SCRIPT = '?:0'
 
 const redis = await startRedis()
 const upstash = await startUpstash(redis)
-// The server logs every call, and nothing here reads the log.
-setInterval(() => upstash.log.splice(0), 1000).unref()
+let calls = 0
+const takeCalls = () => (calls += upstash.log.splice(0).length)
+// The log of all calls would be long.
+setInterval(takeCalls, 1000).unref()
 await redis.command(['CONFIG', 'SET', 'slowlog-max-len', '20000'])
 
 async function cpuUsed(): Promise<number> {
@@ -44,7 +48,7 @@ async function cpuUsed(): Promise<number> {
 
 let cpuBefore = 0
 
-async function stats(): Promise<Pick<DatabaseAnswer, 'billed' | 'scripts' | 'us' | 'cpu'>> {
+async function stats(): Promise<Omit<DatabaseAnswer, 'token' | 'tcp'>> {
   const cpu = (await cpuUsed()) - cpuBefore
   const counts = await redis.commandstats()
   const slow = (await redis.command(['SLOWLOG', 'GET', '-1'])) as [
@@ -63,6 +67,9 @@ async function stats(): Promise<Pick<DatabaseAnswer, 'billed' | 'scripts' | 'us'
     if (op) scripts.push({ op, us: duration })
     if (!/^(config|slowlog|info|client|hello)$/i.test(name)) us += duration
   }
+  takeCalls()
+  const answered = { calls }
+  calls = 0
   await redis.command(['SLOWLOG', 'RESET'])
   await redis.resetStats()
   cpuBefore = await cpuUsed()
@@ -70,7 +77,7 @@ async function stats(): Promise<Pick<DatabaseAnswer, 'billed' | 'scripts' | 'us'
   const billed = Object.entries(counts)
     .filter(([name]) => !name.startsWith('slowlog'))
     .reduce((sum, [, calls]) => sum + calls, 0)
-  return { billed, scripts, us, cpu }
+  return { billed, scripts, us, cpu, ...answered }
 }
 
 answerParent<DatabaseQuestion, DatabaseAnswer>(upstash.url, async (question) => {

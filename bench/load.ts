@@ -1,10 +1,14 @@
 /** The load generator: a fixed number of requests in flight. Every answer is read to its end and checked. */
 import { Agent, request, type ClientRequest } from 'node:http'
 import { transcripts } from '../test/support/transcripts.ts'
-import { BENCH_MODEL } from './weir-vars.ts'
+import { ownJwt } from '../test/support/issuer.ts'
+import { subjectOf, tokenOf } from './populate.ts'
+import { BENCH_MODEL, BENCH_TOKEN_SECRET } from './weir-vars.ts'
 
 export type Target = {
   url: string
+  /** The token of a user: by default any text, else a JWT, which is the same or a new one for each request. */
+  tokens?: 'any' | 'jwt' | 'new jwt'
   headers?: Record<string, string>
   /** It changes upstream's answer, so only the status can be checked. */
   rewrites?: boolean
@@ -41,9 +45,34 @@ const chat = (kind: Workload['kind'], slow = false) =>
     ...(kind === 'paced' && { user: kind }),
   })
 
+/** Makes the tokens of users. A JWT is as long as that of an OIDC issuer. */
+function tokenMaker(tokens: NonNullable<Target['tokens']>): (user: number) => string {
+  const known = new Map<number, string>()
+  const exp = Math.floor(Date.now() / 1000) + 3600
+  let made = 0
+  const jwtOf = (user: number) => {
+    made += 1
+    const claims = {
+      sub: subjectOf(user),
+      exp,
+      iat: exp - 3600,
+      jti: `${process.pid}-${exp}-${made}`,
+    }
+    return ownJwt({ ...claims, more: 'x'.repeat(400) }, BENCH_TOKEN_SECRET)
+  }
+  if (tokens === 'any') return tokenOf
+  if (tokens === 'new jwt') return jwtOf
+  return (user) => {
+    const token = known.get(user) ?? jwtOf(user)
+    known.set(user, token)
+    return token
+  }
+}
+
 /** Sends a workload to a chat completions address. Without `from`, each request in flight has its own user. */
 export async function load(target: Target, work: Workload): Promise<Timing[]> {
-  const { url, headers, rewrites } = target
+  const { url, headers, rewrites, tokens = 'any' } = target
+  const token = tokenMaker(tokens)
   const agent = new Agent({ keepAlive: true, maxSockets: work.inFlight })
   const { kind } = work
   const expected = rewrites || kind === 'paced' ? undefined : transcripts[kind].body
@@ -57,7 +86,7 @@ export async function load(target: Target, work: Workload): Promise<Timing[]> {
       agent,
       method: 'POST',
       headers: {
-        authorization: `Bearer token-of-user-${user}`,
+        authorization: `Bearer ${token(user)}`,
         'content-type': 'application/json',
         'content-length': body.length,
         accept: 'application/json',

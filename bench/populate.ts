@@ -20,6 +20,10 @@ const EVENTS = RETENTION.eventsKept
 /** Commands that are sent at a time. */
 const BATCH = 1000
 
+/** Users who send one request after the other, and come again and again. */
+export const HOT_USERS = 32
+
+export const subjectOf = (user: number): string => `user-${user}`
 export const tokenOf = (user: number): string => `token-of-user-${user}`
 export const modelOf = (model: number): string =>
   model === 0 ? BENCH_MODEL : `maker/model-${model}`
@@ -43,7 +47,7 @@ export async function populate(redis: Redis, users: number): Promise<void> {
     script: LEDGER_SCRIPT,
     // The commands start at the beginning of the past.
     tolerance: Infinity,
-    batch: false,
+    sharing: 'none',
     warn: () => undefined,
   })
   const use = async (user: string, models: number, at: number) => {
@@ -81,21 +85,27 @@ export async function populate(redis: Redis, users: number): Promise<void> {
   const usual = (await read(usageKey('a-usual-one'))) as UsageDoc
   const past = (await read(pastKey('a-usual-one'))) as object
   const ids = createIds(BENCH_HASH_SECRET)
+  /** The first users are also the users of JWTs. */
+  const idsOf = async (user: number) => [
+    await ids.user(tokenOf(user)),
+    ...(user < HOT_USERS ? [await ids.ofUser(subjectOf(user))] : []),
+  ]
   const today = Math.floor(now / DAY_MS) * TOP_DAY
   const seconds = String((BENCH_USER_DAYS * DAY_MS) / 1000)
   for (let from = 0; from < users; from += BATCH) {
     const commands: string[][] = []
     for (let user = from; user < Math.min(from + BATCH, users); user += 1) {
-      const id = await ids.user(tokenOf(user))
       const seen = now - Math.floor((user / users) * DAY_MS)
-      const doc: UsageDoc = { ...usual, id, seen, indexed: { ...usual.indexed, at: seen } }
-      commands.push(
-        ['SET', usageKey(id), JSON.stringify(doc), 'EX', seconds],
-        ['SET', pastKey(id), JSON.stringify({ ...past, id }), 'EX', seconds],
-        ['SET', profileKey(id), JSON.stringify(profileOf(id, now))],
-        ['ZADD', `${PREFIX}users`, String(activityOf(doc)), `a:${id}`],
-        ['ZADD', `${PREFIX}users`, String(today + doc.indexed.tokens + user), `t:${id}`],
-      )
+      for (const id of await idsOf(user)) {
+        const doc: UsageDoc = { ...usual, id, seen, indexed: { ...usual.indexed, at: seen } }
+        commands.push(
+          ['SET', usageKey(id), JSON.stringify(doc), 'EX', seconds],
+          ['SET', pastKey(id), JSON.stringify({ ...past, id }), 'EX', seconds],
+          ['SET', profileKey(id), JSON.stringify(profileOf(id, now))],
+          ['ZADD', `${PREFIX}users`, String(activityOf(doc)), `a:${id}`],
+          ['ZADD', `${PREFIX}users`, String(today + doc.indexed.tokens + user), `t:${id}`],
+        )
+      }
     }
     await all(redis, commands)
   }

@@ -66,7 +66,7 @@ try {
   }
   if (parts.includes('requests')) {
     results.requests = await requests(cases, database)
-    costs(results.requests as { case: string; workload: string; billedCommands: number }[])
+    costs(results.requests as Cost[])
   }
   if (parts.includes('streams')) results.streams = await streams(cases, database, token)
   const weir = cases.find((one) => one.name === 'node-rest')
@@ -77,18 +77,21 @@ try {
   writeFileSync(RESULT, `${JSON.stringify({ ...about, seconds, ...results }, null, 2)}\n`)
   console.log(`\nThe whole run took ${seconds} s; the figures are in bench/result.json.`)
 } finally {
-  const children = [...cases.map(({ child }) => child), upstream, database]
-  await Promise.all(children.map((child) => child.stop()))
+  const children = new Set([...cases.map(({ child }) => child), upstream, database])
+  await Promise.all([...children].map((child) => child.stop()))
 }
 
-function costs(figures: { case: string; workload: string; billedCommands: number }[]): void {
+/** Absent where two cases are only compared. */
+type Cost = { case: string; workload: string; billedCommands?: number }
+
+function costs(figures: Cost[]): void {
   const rows = figures
-    .filter(({ billedCommands }) => billedCommands > 0)
-    .map(({ workload, case: name, billedCommands }) => [
+    .filter(({ billedCommands: commands }) => commands !== undefined && commands > 0)
+    .map(({ workload, case: name, billedCommands: commands = 0 }) => [
       workload,
       name,
-      billedCommands.toFixed(2),
-      `$${usdPerMillion(billedCommands).toFixed(2)}`,
+      commands.toFixed(2),
+      `$${usdPerMillion(commands).toFixed(2)}`,
     ])
   console.log('\nA million requests on Upstash, pay as you go ($0.20 per 100,000 commands)\n')
   console.log(table(['', '', 'commands per request', 'USD'], rows))

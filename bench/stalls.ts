@@ -1,6 +1,8 @@
 /** How long one client can keep the others waiting: by the body that it sends, and by how it behaves. */
 import { readConfig } from '../src/config/config.ts'
-import { readProxyRequest } from '../src/gateway/body.ts'
+import { parseForUpstream, readProxyRequest } from '../src/gateway/body.ts'
+import type { Cap } from '../src/metering/reservation.ts'
+import type { Bytes } from '../src/ports.ts'
 import { bodiesOf } from './bodies.ts'
 import type { Case } from './cases.ts'
 import { startChild } from './child.ts'
@@ -16,35 +18,71 @@ export async function stalls(weir: Case): Promise<object[]> {
   return [...reading(), ...(await waiting(weir))]
 }
 
-/** Reads each body as the proxy does. Requests wait meanwhile, because a process has one event loop. */
+/** Reads each body as the proxy does. A process has one event loop, so others wait for as long as the longest step takes. */
 function reading(): object[] {
   const bodies = Object.entries(bodiesOf(maxBodyBytes))
-  const parsing = median(times(() => void JSON.parse(bodies[0]?.[1] ?? '')))
-  const figures = bodies.map(([body, text]) => {
-    const bytes = new TextEncoder().encode(text)
-    let answer = 'goes up'
-    const took = times(() => {
-      try {
-        readProxyRequest('chat/completions', bytes, { ...config, maxBodyBytes })
-      } catch (error) {
-        answer = (error as { code: string }).code
-      }
-    })
-    return { body, ms: median(took), times: median(took) / parsing, answer }
-  })
+  const parsing = median(repeated(() => timed(() => void JSON.parse(bodies[0]?.[1] ?? ''))))
+  const figures = bodies.flatMap(([body, text]) =>
+    (['balanced', 'strict'] as const).map((cap) => {
+      const bytes = new TextEncoder().encode(text)
+      const reads = repeated(() => readBody(bytes, cap))
+      const longest = median(reads.map(({ steps }) => Math.max(...steps)))
+      const whole = median(reads.map(({ steps }) => steps.reduce((sum, step) => sum + step)))
+      const times = { longest: longest / parsing, whole: whole / parsing }
+      return { body, cap, ms: longest, times, answer: reads[0]?.answer ?? '' }
+    }),
+  )
   const mb = (maxBodyBytes / 1024 / 1024).toFixed(0)
   console.log(`\nReading a body of ${mb} MB, against JSON.parse of one text (${ms(parsing)} ms)\n`)
-  const rows = figures.map((one) => [one.body, ms(one.ms), `${one.times.toFixed(1)}×`, one.answer])
-  console.log(table(['body', 'ms', 'times', 'answer'], rows))
+  const rows = figures.map((one) => [
+    one.body,
+    one.cap,
+    ms(one.ms),
+    `${one.times.longest.toFixed(1)}×`,
+    `${one.times.whole.toFixed(1)}×`,
+    one.answer,
+  ])
+  console.log(table(['body', 'cap', 'longest step, ms', 'times', 'all steps', 'answer'], rows))
   return figures
 }
 
-const times = (work: () => void): number[] =>
-  Array.from({ length: ROUNDS }, () => {
+type Read = {
+  /** How long each took, in ms. */
+  steps: number[]
+  answer: string
+}
+
+function readBody(bytes: Bytes, cap: Cap): Read {
+  const rules = { ...config, maxBodyBytes, cap }
+  const steps: number[] = []
+  const step = <T>(work: () => T): T => {
     const start = performance.now()
-    work()
-    return performance.now() - start
-  })
+    try {
+      return work()
+    } finally {
+      steps.push(performance.now() - start)
+    }
+  }
+  const parsing = parseForUpstream(bytes, rules)
+  try {
+    for (;;) {
+      const { done, value } = step(() => parsing.next())
+      if (!done) continue
+      step(() => readProxyRequest('chat/completions', bytes, rules, value))
+      return { steps, answer: 'goes up' }
+    }
+  } catch (error) {
+    return { steps, answer: (error as { code: string }).code }
+  }
+}
+
+const repeated = <T>(work: () => T): T[] => Array.from({ length: ROUNDS }, work)
+
+function timed(work: () => void): number {
+  const start = performance.now()
+  work()
+  return performance.now() - start
+}
 
 /** What a quiet client waits for an answer while another one does its worst. */
 async function waiting(weir: Case): Promise<object[]> {

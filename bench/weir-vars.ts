@@ -7,6 +7,8 @@ export type WeirOptions = {
   rest?: { url: string; token: string }
   tcp?: string
   file?: string
+  /** Signed tokens are taken too. */
+  signed?: boolean
   /** Rows of MODEL_LIMITS that the run is to reach. */
   limits?: Record<string, object>
 }
@@ -26,8 +28,9 @@ export const BENCH_MODEL = 'openai/gpt-oss-20b'
 
 export const BENCH_ADMIN_KEY = 'admin-key-of-the-bench'
 export const BENCH_HASH_SECRET = 'secret-of-the-bench'
+export const BENCH_TOKEN_SECRET = 'secret-of-an-application-of-the-bench'
 
-export const weirVars = ({ upstream, rest, tcp, file, limits }: WeirOptions): Vars => ({
+export const weirVars = ({ upstream, rest, tcp, file, signed, limits }: WeirOptions): Vars => ({
   GROQ_API_KEY: 'gsk_bench',
   GROQ_BASE_URL: upstream,
   ADMIN_KEY: BENCH_ADMIN_KEY,
@@ -35,6 +38,7 @@ export const weirVars = ({ upstream, rest, tcp, file, limits }: WeirOptions): Va
   ...(rest && { KV_REST_API_URL: rest.url, KV_REST_API_TOKEN: rest.token }),
   ...(tcp !== undefined && { REDIS_URL: tcp }),
   ...(file !== undefined && { USAGE_FILE: file }),
+  ...(signed && { USER_TOKENS: 'any,signed', USER_TOKEN_SECRETS: BENCH_TOKEN_SECRET }),
   MODEL_LIMITS: JSON.stringify({ '*': AMPLE, total: AMPLE, ...limits }),
   GLOBAL_LIMITS: JSON.stringify({ total: AMPLE, [BENCH_MODEL]: AMPLE }),
   NEW_USERS_PER_MINUTE: '1000000',

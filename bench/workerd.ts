@@ -4,10 +4,11 @@ import { Log, LogLevel, Miniflare } from 'miniflare'
 import { readFileSync, readdirSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { COMPATIBILITY_DATE, edgeBundle } from '../scripts/bundle.ts'
+import type { BareOptions } from './bare.ts'
 import { answerParent, optionsOfParent, type Usage, type UsageQuestion } from './child.ts'
 import { weirVars, type WeirOptions } from './weir-vars.ts'
 
-const { entry, ...options } = optionsOfParent<WeirOptions & { entry: string }>()
+const { entry, ...options } = optionsOfParent<WeirOptions & BareOptions & { entry: string }>()
 
 const { outputFiles } = await build({ ...edgeBundle(entry, 'worker.js'), write: false })
 const miniflare = new Miniflare({
@@ -17,7 +18,7 @@ const miniflare = new Miniflare({
   host: '127.0.0.1',
   port: 0,
   cf: false,
-  bindings: { ...weirVars(options), BARE_UPSTREAM: options.upstream },
+  bindings: { ...weirVars(options), BARE: JSON.stringify(options) },
   log: new Log(LogLevel.NONE),
   // Without a reader of its output, workerd would block.
   handleRuntimeStdio(stdout: Readable, stderr: Readable) {
@@ -43,15 +44,22 @@ function workerdOf(parent: number): number {
   throw new Error('no workerd among the processes')
 }
 
-/** https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html: ticks of 10 ms, pages of 4 KB. */
+/** The run time of all threads in ns, since the ticks of /proc/PID/stat are 10 ms. */
+function cpuOf(): number {
+  const tasks = readdirSync(`/proc/${pid}/task`)
+  return tasks.reduce((sum, task) => {
+    try {
+      return sum + Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0])
+    } catch {
+      // The thread has ended since.
+      return sum
+    }
+  }, 0)
+}
+
 function usageOf(): Usage {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
-  const fields = stat
-    .slice(stat.lastIndexOf(')') + 2)
-    .split(' ')
-    .map(Number)
-  const [user = 0, system = 0] = fields.slice(11, 13)
-  return { cpu: (user + system) * 10_000, rss: (fields[21] ?? 0) * 4096, heap: 0 }
+  const [, pages = 0] = readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ').map(Number)
+  return { cpu: cpuOf() / 1000, rss: pages * 4096, heap: 0 }
 }
 
 answerParent<UsageQuestion, Usage>(origin, usageOf)

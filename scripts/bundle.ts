@@ -23,7 +23,7 @@ const inlined = (module: string, files: string[], read: () => Record<string, unk
   },
 })
 
-const assets = inlined('src/views/assets.ts', Object.values(ASSET_FILES), () => ({
+const assets = inlined('src/views/assets.ts', Object.values(ASSET_FILES).flat(), () => ({
   ASSETS: readAssets(),
 }))
 

@@ -1,15 +1,20 @@
 /**
  * `npm run dev`: the edge bundles in workerd, with usage in a file and, if no key is set, a demo model.
- * It needs no database, no key and no network, and rebuilds on change.
+ * It needs no database, no key and no network, and rebuilds on change. Secrets are made up once and kept.
  */
 import { context, type BuildResult } from 'esbuild'
 import { Log, LogLevel, Miniflare, Response, type MiniflareOptions, type Request } from 'miniflare'
-import { randomBytes } from 'node:crypto'
-import { ConfigError, readConfig, VARIABLES, type Config, type Vars } from '../src/config/config.ts'
+import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
+import { ConfigError, VARIABLES, type Config } from '../src/config/config.ts'
 import { loadEnvFiles } from '../src/platform/node/env-files.ts'
 import { importOld } from '../src/migration/import-old.ts'
 import { fieldsOf, imported } from '../src/migration/report.ts'
 import { TIMEOUT_MS } from '../src/migration/start.ts'
+import { answerDemo } from '../src/platform/node/demo/model.ts'
+import { firstSteps } from '../src/platform/node/demo/first-steps.ts'
+import { readTrial } from '../src/platform/node/demo/trial.ts'
+import { assertFree, cannotListen } from '../src/platform/node/listening.ts'
 import { connect } from '../src/platform/node/store.ts'
 import {
   checkInDatabase,
@@ -24,9 +29,11 @@ import { serveStore } from '../src/store/binding.ts'
 import { openLocal, type LocalStore } from '../src/store/local/store.ts'
 import { StoreError } from '../src/store/store.ts'
 import { COMPATIBILITY_DATE, WORKERS, edgeBundle, workersOf, type WorkerScripts } from './bundle.ts'
-import { answerDemo } from './demo-model.ts'
-import { PAGE_ROUTES, pages } from './demo-page.ts'
+import { readable } from './dev-log.ts'
+import { PAGE_ROUTES, servePage } from './dev-pages.ts'
 import { reapChildren } from './reaper.ts'
+
+const HOST = '127.0.0.1'
 
 loadEnvFiles()
 
@@ -34,21 +41,21 @@ try {
   await develop()
 } catch (error) {
   const expected = error instanceof ConfigError || error instanceof StoreError
-  const taken = error instanceof Error && 'code' in error && error.code === 'ERR_ADDRESS_IN_USE'
-  if (!expected && !taken) throw error
-  console.error(error.message)
+  const told = expected ? error.message : cannotListen(error)
+  if (told === undefined) throw error
+  console.error(told)
   process.exit(1)
 }
 
 async function develop(): Promise<void> {
   reapChildren()
-  const generatedKey = process.env.ADMIN_KEY ? undefined : randomBytes(24).toString('base64url')
-  const vars: Vars = { ...process.env, ...(generatedKey && { ADMIN_KEY: generatedKey }) }
-  const config = readConfig(vars, 'edge')
-  const demo = config.groqKey === undefined
+  const trial = await readTrial(process.env, 'edge')
+  const { config, vars, isDemoModel } = trial
+  // workerd says the same with a dump of its stack.
+  await assertFree(HOST, config.port)
   const store = config.redis ? undefined : await openUsage(config)
 
-  const bindings: Record<string, string> = demo ? { GROQ_API_KEY: 'demo' } : {}
+  const bindings: Record<string, string> = {}
   for (const name of VARIABLES) {
     const value = vars[name]
     if (value) bindings[name] = value
@@ -58,7 +65,7 @@ async function develop(): Promise<void> {
     serviceBindings.STORE = async (request: Request) =>
       new Response(await serveStore(store, await request.text()))
   }
-  if (demo) {
+  if (isDemoModel) {
     serviceBindings.UPSTREAM = async (request: Request) => {
       const { pathname } = new URL(request.url)
       const { status, type, body } = answerDemo(request.method, pathname, await request.text())
@@ -78,11 +85,12 @@ async function develop(): Promise<void> {
         serviceBindings: { PAGES: servePage },
       },
     ],
-    host: '127.0.0.1',
+    host: HOST,
     port: config.port,
     // Otherwise Miniflare asks the network where this machine is.
     cf: false,
     log: new Log(LogLevel.WARN),
+    handleRuntimeStdio: showLog,
   })
 
   const running: WorkerScripts = { proxy: '', pages: '' }
@@ -121,31 +129,17 @@ async function develop(): Promise<void> {
   )
 
   const storage = store ? `the file ${config.usageFile}` : 'Redis over REST'
-  // Here a missing provider key means the demo model.
-  const lines = startupLines({ ...config, groqKey: 'set' }, storage)
+  const lines = startupLines({ ...config, host: HOST }, storage)
   if (await checkSecret(config).catch(() => false)) lines.push(SECRET_CHANGED)
-  if (demo) lines.push('Provider: the built-in demo model, because GROQ_API_KEY is not set.')
-  if (generatedKey) lines.push(`Admin key, generated for this run: ${generatedKey}`)
-  lines.push(
-    `Weir listens on ${origin}`,
-    `Dashboard: ${origin}/admin (log in with the admin key)`,
-    `Demo page: ${origin}/demo`,
-    'Try it:',
-    ...firstCalls(config, origin, `-H 'Authorization: Bearer ${generatedKey ?? '$ADMIN_KEY'}'`),
-  )
+  lines.push(`Weir listens on ${origin}`, ...firstSteps(trial, origin))
   for (const line of lines) console.log(line)
 }
 
-/** Commands for a first look: a call by a user, or where no token can be made up, how to get a key or a signed token. */
-function firstCalls({ userTokens }: Readonly<Config>, origin: string, asAdmin: string): string[] {
-  const kind = ['any', 'issued', 'signed'].find((one) => userTokens.some((taken) => taken === one))
-  const byKind: Record<string, string> = {
-    any: `${origin}/api/groq -H 'x-user-token: my-first-user' -d '{"prompt":"Hello"}'`,
-    issued: `${origin}/api/admin/keys ${asAdmin} -d '{"user":"my-first-user"}'`,
-    signed: `${origin}/api/admin/tokens ${asAdmin} -d '{"user":"my-first-user","expires_in":3600}'`,
+/** Prints what workerd prints, with one short line for each entry of the log. */
+function showLog(...outputs: Readable[]): void {
+  for (const output of outputs) {
+    createInterface({ input: output }).on('line', (line) => console.log(readable(line)))
   }
-  const first = kind === undefined ? [] : [`  curl ${byKind[kind]}`]
-  return [...first, `  curl ${origin}/api/admin/usage ${asAdmin}`]
 }
 
 /** The store on files. A file of the old system is imported first. */
@@ -166,11 +160,4 @@ async function checkSecret(config: Readonly<Config>): Promise<boolean> {
   } finally {
     disconnect()
   }
-}
-
-/** Answers the pages and files that a browser requests beside the gateway. */
-async function servePage({ url, method, headers }: Request): Promise<Response> {
-  const asked = { method, headers: Object.fromEntries(headers) }
-  const { body, status, headers: told } = await pages.request(url, asked)
-  return new Response(body, { status, headers: Object.fromEntries(told) })
 }

@@ -22,6 +22,7 @@ const event = z.object({
   cached: optional,
   reasoning: optional,
   mismatch: z.optional(z.literal(true)),
+  error: z.optional(z.string()),
   reserved: amount,
   charged: amount,
   ttfbMs: optional,

@@ -10,6 +10,9 @@ import {
   chatRequest,
   embeddings,
   embeddingsRequest,
+  speechRequest,
+  transcription,
+  uploadRequest,
   events,
   exportQuery,
   groqAnswer,
@@ -135,6 +138,18 @@ const metered = (
   }
 }
 
+const upload = (id: string, summary: string): Operation => ({
+  ...metered({ id, summary, takes: uploadRequest, gives: transcription }),
+  body: { 'multipart/form-data': uploadRequest },
+  answers: {
+    200: {
+      told: 'The transcription, in the form that was asked for.',
+      content: { [JSON_TYPE]: transcription, 'text/plain': text },
+    },
+  },
+  errors: [...METERED, 'unsupported_audio'],
+})
+
 /** All routes except pages, static files, and those of openapi-admin-paths.ts. */
 export const PATHS: Paths = {
   '/api/groq': {
@@ -174,6 +189,25 @@ export const PATHS: Paths = {
       gives: embeddings,
       streams: false,
     }),
+  },
+  '/api/groq/openai/v1/audio/transcriptions': {
+    post: upload('createTranscription', 'Transcribe audio'),
+  },
+  '/api/groq/openai/v1/audio/translations': {
+    post: upload('createTranslation', 'Translate audio into English text'),
+  },
+  '/api/groq/openai/v1/audio/speech': {
+    post: {
+      ...metered({
+        id: 'createSpeech',
+        summary: 'Speak a text',
+        takes: speechRequest,
+        gives: text,
+      }),
+      answers: {
+        200: { told: 'The audio of the provider, byte for byte.', content: { 'audio/wav': text } },
+      },
+    },
   },
   '/api/groq/openai/v1/models': {
     get: {

@@ -165,6 +165,30 @@ export const embeddingsRequest = named(
   'The fields of an embeddings request that the gateway reads. The provider gets the whole body unchanged.',
 )
 
+export const uploadRequest = named(
+  'AudioUpload',
+  z.looseObject({
+    file: say(z.string(), 'The audio, under a file name with the extension of its format.'),
+    model: model(),
+    response_format: z.optional(
+      say(
+        z.string(),
+        'Where it is `json`, `text` or left out, the provider is asked for `verbose_json`, and the answer is put in the form that was asked for.',
+      ),
+    ),
+  }),
+  'The fields of an upload that the gateway reads. The provider gets the whole body unchanged, but for `response_format`.',
+)
+
+export const speechRequest = named(
+  'SpeechRequest',
+  z.looseObject({
+    model: model(),
+    input: say(z.string().check(z.minLength(1)), 'The text to speak.'),
+  }),
+  'The fields of a speech request that the gateway reads. The provider gets the whole body unchanged.',
+)
+
 /** The provider's answers are passed on unchanged, so only the fields that clients rely on are described. */
 const provided = (id: string, fields: Record<string, Schema>) =>
   named(id, z.looseObject(fields), 'An answer of the provider, byte for byte.')
@@ -180,6 +204,7 @@ export const responseAnswer = provided('Response', {
   output: z.array(z.unknown()),
 })
 export const embeddings = provided('Embeddings', { data: z.array(z.looseObject({})) })
+export const transcription = provided('Transcription', { text: z.string() })
 export const modelAnswer = provided('Model', { id: z.string() })
 export const modelsAnswer = provided('Models', { data: z.array(modelAnswer) })
 export const events = named(
@@ -334,6 +359,8 @@ const userUsage: z.ZodMiniType<ReturnType<typeof userReport>> = z.object({
         'Reservations of requests that have not ended, part of `tokensUsedDay`.',
       ),
       overReservation: count('Tokens that the provider reported beyond the reservations.'),
+      audioSecondsDay: say(z.number(), 'Seconds of audio charged today, reservations included.'),
+      charactersDay: count('Characters charged today that were spoken, reservations included.'),
       costUsd: dollars(
         'Dollars charged today, as recorded when they were charged, without what running requests reserve; null if no price was known.',
       ),
@@ -354,6 +381,8 @@ const stats: z.ZodMiniType<ReturnType<typeof modelStats>[number]> = z.object({
   totalTokensUsed: count('Over the days of `STATS_RETENTION_DAYS`.'),
   totalRequests: count(),
   activeUsers: count('Users with an answer today.'),
+  audioSecondsDay: say(z.number(), 'Seconds of audio charged today.'),
+  charactersDay: count('Characters charged today that were spoken.'),
   costUsd: dollars('Dollars charged today; null if no price was known.'),
   totalCostUsd: dollars('Dollars charged over the days of `STATS_RETENTION_DAYS`.'),
   lastUpdated: time(),
@@ -371,6 +400,8 @@ const day: z.ZodMiniType<ReturnType<typeof daysReport>[number]> = z.object({
   completion: count(),
   overReservation: count(),
   costUsd: dollars('What `charged` cost, in dollars; null if no price was known.'),
+  audioSeconds: say(z.number(), 'Seconds of audio that were transcribed.'),
+  characters: count('Characters that were spoken.'),
   users: count('Users with an answer.'),
   hours: say(z.record(z.string(), count()), 'Tokens by hour in UTC, 0 to 23.'),
   at: time('When the day last changed.'),
@@ -398,6 +429,7 @@ const event: z.ZodMiniType<Event> = z.object({
   total: z.optional(count()),
   cached: z.optional(count()),
   reasoning: z.optional(count()),
+  error: z.optional(say(z.string(), 'The code of the provider’s error, where it told one.')),
   mismatch: z.optional(
     say(z.literal(true), 'The total of the provider was not prompt + completion.'),
   ),
@@ -405,6 +437,10 @@ const event: z.ZodMiniType<Event> = z.object({
   charged: count('Tokens: what the provider reported, or an estimate.'),
   reservedCost: z.optional(nano('What `reserved` costs.')),
   cost: z.optional(nano('What `charged` cost; absent if no price was known.')),
+  reservedAudioMs: z.optional(count('Milliseconds of audio that were reserved.')),
+  audioMs: z.optional(count('Milliseconds of audio that were charged.')),
+  reservedCharacters: z.optional(count('Characters that were reserved.')),
+  characters: z.optional(count('Characters that were charged.')),
   ttfbMs: z.optional(count('To the first byte of the provider.')),
   totalMs: count(),
   late: z.optional(z.literal(true)),
@@ -502,7 +538,13 @@ export const usageAnswer = named(
     quotas: say(
       z.record(
         z.string(),
-        z.object({ tokens: count(), requests: count(), usd: amount('Dollars.') }),
+        z.object({
+          tokens: count(),
+          requests: count(),
+          usd: amount('Dollars.'),
+          audioSeconds: z.optional(amount('Seconds of audio.')),
+          characters: z.optional(count('Characters that were spoken.')),
+        }),
       ),
       'Today’s use of `GLOBAL_LIMITS` by model, and `*` for all, including the reservations of running requests.',
     ),

@@ -1,6 +1,6 @@
 /**
- * The OpenAPI document, made from the schemas that the routes validate with. To write the served file, run `npx tsx
- * scripts/openapi.ts`.
+ * The OpenAPI document, made from the schemas that the routes validate with. To write the served file and the
+ * page that shows it, run `npx tsx scripts/openapi.ts`.
  * https://spec.openapis.org/oas/v3.1.1.html
  */
 import { writeFile } from 'node:fs/promises'
@@ -12,6 +12,7 @@ import { SESSION_COOKIE } from '../src/identity/sessions.ts'
 import { ADMIN_PATHS } from './openapi-admin-paths.ts'
 import { PATHS, type Operation, type Tag } from './openapi-paths.ts'
 import { providerError, text, words } from './openapi-schemas.ts'
+import { referencePage, type Reference } from './reference.tsx'
 
 export type Json = { [key: string]: unknown }
 
@@ -277,9 +278,13 @@ export function openapi(): Json {
 /** The text of the served file. */
 export const openapiText = (): string => `${JSON.stringify(openapi(), null, 2)}\n`
 
+/** The text of the page that shows it. */
+export const referenceText = (): string => referencePage(openapi() as Reference)
+
 /** The URL path. The file is at the same path below static/. */
 export const OPENAPI_PATH = '/api/openapi.json'
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   await writeFile(new URL(`../static${OPENAPI_PATH}`, import.meta.url), openapiText())
+  await writeFile(new URL('../static/reference.html', import.meta.url), referenceText())
 }

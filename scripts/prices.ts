@@ -1,6 +1,6 @@
 /**
  * `npx tsx scripts/prices.ts` writes the prices of Groq's models, from @pydantic/genai-prices and what Groq's own pages
- * say. Only prices of tokens: audio is paid by the second and by the character.
+ * say. The prices of audio, by the hour and by the character, are from these pages alone.
  */
 import { calcPrice, findProvider, type MatchLogic, type ModelPrice } from '@pydantic/genai-prices'
 import { readFile, writeFile } from 'node:fs/promises'
@@ -25,7 +25,7 @@ export const WRONG_IN_PACKAGE: Record<string, string> = {
 }
 
 /**
- * What pages said on a day, in USD per million tokens: models that the package does not know, and some that it does, so that
+ * What pages said on a day, in USD per million tokens or characters, or an hour of audio: models that the package does not know, and some that it does, so that
  * a test can compare. Models without a published price are on no list: allam-2-7b, and compound systems, which cost what
  * the models that they call cost.
  */
@@ -48,6 +48,10 @@ export const KNOWN: PriceList[] = [
       'openai/gpt-oss-20b': { input: 0.075, cached: 0.0375, output: 0.3 },
       // Sources disagree about a discount for cached input. Without one, no cost is too low.
       'openai/gpt-oss-safeguard-20b': { input: 0.075, output: 0.3 },
+      'whisper-large-v3': { input: 0, output: 0, audioHour: 0.111 },
+      'whisper-large-v3-turbo': { input: 0, output: 0, audioHour: 0.04 },
+      'canopylabs/orpheus-v1-english': { input: 0, output: 0, characters: 22 },
+      'canopylabs/orpheus-arabic-saudi': { input: 0, output: 0, characters: 40 },
     },
   },
   {
@@ -62,8 +66,8 @@ export const KNOWN: PriceList[] = [
   },
 ]
 
-/** The price in pico-USD a token. Throws if that is not whole. */
-function priceOf({ input, cached, output }: Price): Price {
+/** The price as the ledger has it. Throws if that is not whole. */
+function priceOf({ input, cached, output, audioHour, characters }: Price): Price {
   const whole = (usd: number): number => {
     const pico = picoOf(usd)
     if (pico === undefined) throw new Error(`$${usd} per million tokens has more than six decimals`)
@@ -73,10 +77,13 @@ function priceOf({ input, cached, output }: Price): Price {
     input: whole(input),
     ...(cached !== undefined && { cached: whole(cached) }),
     output: whole(output),
+    // Nano-USD an hour.
+    ...(audioHour !== undefined && { audioHour: whole(audioHour) * 1000 }),
+    ...(characters !== undefined && { characters: whole(characters) }),
   }
 }
 
-/** Prices in USD per million tokens as pico-USD a token. */
+/** Prices in USD per million tokens or characters, or an hour of audio, as the ledger has them. */
 export const inPico = (prices: Record<string, Price>): Record<string, Price> =>
   Object.fromEntries(Object.entries(prices).map(([model, price]) => [model, priceOf(price)]))
 
@@ -151,10 +158,10 @@ export async function pricesText(): Promise<string> {
       prices: some(inPico(prices), (model) => !isBelieved(model)),
     })),
   ]
-  const text = `/** What tokens of Groq's models cost. \`npx tsx scripts/prices.ts\` writes this file: change the script. */
+  const text = `/** What Groq's models cost. \`npx tsx scripts/prices.ts\` writes this file: change the script. */
 import type { Price } from '../ledger/money.ts'
 
-/** The prices of models in pico-USD a token, as a source gave them on a day. */
+/** The prices of models, as a source gave them on a day. */
 export type PriceList = { source: string; date: string; prices: Record<string, Price> }
 
 /** No model is on two lists. Some have been shut down, but contracts may still have them. */

@@ -14,6 +14,7 @@ import { withFallback, type FallbackStore } from '../src/store/fallback/store.ts
 import { openLocal } from '../src/store/local/store.ts'
 import { memoryQueue } from '../src/store/fallback/queue.ts'
 import { StoreError } from '../src/store/store.ts'
+import { SEARCH } from '../src/views/page.tsx'
 import { NOW, SECRET, seed } from './screenshots-data.ts'
 
 export type State = {
@@ -35,6 +36,7 @@ export type States = {
 const CONTEXT = { waitUntil() {}, passThroughOnException() {}, props: {} }
 
 const ADMIN_KEY = 'admin-key-of-the-screenshots'
+const VIEWER_KEY = 'viewer-key-of-the-screenshots'
 
 const LIMITS = {
   MODEL_LIMITS: JSON.stringify({
@@ -129,6 +131,7 @@ export async function openStates(): Promise<States> {
 
   const [main, fresh] = [await gateway(full.store), await gateway(empty.store)]
   const down = await gateway(away)
+  const read = await gateway(full.store, { ADMIN_KEYS: `vera:viewer:${VIEWER_KEY}` })
 
   const states: State[] = [
     { name: 'home', url: main },
@@ -146,29 +149,79 @@ export async function openStates(): Promise<States> {
     { name: 'setup', url: `${await gateway(full.store, { ADMIN_KEY: '' })}/admin` },
     { name: 'away', url: `${down}/admin`, in: true },
     { name: 'empty', url: `${fresh}/admin`, in: true },
-    { name: 'dashboard', url: `${main}/admin`, in: true },
-    { name: 'dashboard-top', url: `${main}/admin?sort=tokens`, in: true },
+    { name: 'overview', url: `${main}/admin`, in: true },
+    { name: 'overview-24h', url: `${main}/admin?range=24h&chart=cost`, in: true },
+    { name: 'overview-90d', url: `${main}/admin?range=90d&chart=outcomes`, in: true },
     {
-      name: 'dashboard-page-2',
-      url: `${main}/admin`,
+      name: 'overview-days',
+      url: `${main}/admin?from=2026-03-01&to=2026-03-09`,
+      in: true,
+      before: (page) => page.locator('#use .bar').nth(4).hover(),
+    },
+    {
+      name: 'overview-tables',
+      url: `${main}/admin?range=7d`,
+      in: true,
+      before: openAll,
+    },
+    { name: 'users', url: `${main}/admin/users`, in: true },
+    { name: 'users-cost', url: `${main}/admin/users?sort=cost&window=month`, in: true },
+    { name: 'users-blocked', url: `${main}/admin/users?shown=blocked`, in: true },
+    {
+      name: 'users-page-2',
+      url: `${main}/admin/users?sort=tokens`,
       in: true,
       before: (page) => page.getByRole('link', { name: 'Next page' }).click(),
     },
-    { name: 'dashboard-queued', url: `${await gateway(queued)}/admin`, in: true },
     {
-      name: 'dashboard-nobody',
-      url: `${main}/admin`,
+      name: 'users-menu',
+      url: `${main}/admin/users?shown=blocked`,
       in: true,
-      before: async (page) => {
-        await page.getByLabel('Label, id, token or key of a user').fill('nobody-with-this-token')
-        await submit(page, 'Find')
-      },
+      before: (page) => page.locator('.more').first().click(),
     },
     {
-      name: 'dashboard-tables',
+      name: 'users-new',
+      url: `${main}/admin/users`,
+      in: true,
+      before: async (page) => {
+        await page.getByText('Add a user').first().click()
+        await page.getByLabel('Name in your application').fill('marta@example.com')
+        await submit(page, 'Add user')
+        await page.locator('#new').getByRole('alert').waitFor()
+      },
+    },
+    { name: 'requests', url: `${main}/admin/requests`, in: true },
+    { name: 'requests-failed', url: `${main}/admin/requests?outcome=failed&status=429`, in: true },
+    { name: 'requests-none', url: `${main}/admin/requests?model=nothing`, in: true },
+    { name: 'requests-refused', url: `${main}/admin/requests?outcome=refused`, in: true },
+    {
+      name: 'request',
+      url: `${main}/admin/requests`,
+      in: true,
+      before: (page) => page.locator('#events tbody a').first().click(),
+    },
+    {
+      name: 'request-refused',
+      url: `${main}/admin/requests?outcome=refused`,
+      in: true,
+      before: (page) => page.locator('#events tbody a').first().click(),
+    },
+    {
+      name: 'explained',
       url: `${main}/admin`,
       in: true,
-      before: openAll,
+      before: (page) => page.locator('#figures .help').first().click(),
+    },
+    { name: 'audit', url: `${main}/admin/audit`, in: true },
+    { name: 'overview-queued', url: `${await gateway(queued)}/admin`, in: true },
+    {
+      name: 'nobody',
+      url: `${main}/admin/users`,
+      in: true,
+      before: async (page) => {
+        await page.getByLabel(SEARCH).fill('nobody-with-this-token')
+        await submit(page, 'Find')
+      },
     },
     { name: 'user', url: `${main}/admin/users/${seeded.busy}`, in: true },
     { name: 'user-blocked', url: `${main}/admin/users/${seeded.blocked}?done=blocked`, in: true },
@@ -204,6 +257,8 @@ export async function openStates(): Promise<States> {
     { name: 'plans', url: `${main}/admin/plans`, in: true },
     { name: 'plans-forms', url: `${main}/admin/plans`, in: true, before: openAll },
     { name: 'settings', url: `${main}/admin/settings`, in: true },
+    { name: 'viewer', url: `${read}/admin`, in: true },
+    { name: 'viewer-user', url: `${read}/admin/users/${seeded.named}`, in: true },
     { name: 'user-unknown', url: `${main}/admin/users/nobody`, in: true },
   ]
 
@@ -214,7 +269,7 @@ export async function openStates(): Promise<States> {
     const context = await browser.newContext()
     const page = await context.newPage()
     await page.goto(`${origin}/admin`)
-    await logIn(page, ADMIN_KEY)
+    await logIn(page, origin === read ? VIEWER_KEY : ADMIN_KEY)
     await page.getByRole('button', { name: 'Log out' }).waitFor()
     const state = await context.storageState()
     await context.close()

@@ -1,29 +1,34 @@
 /**
- * `npm run screenshots`: pictures of every page in every state, in screenshots/, on a phone and on a desktop, light and
- * dark. `-- home user` takes only the pages whose names begin with these.
+ * `npm run screenshots`: pictures of every page in every state, in screenshots/, from a phone to a wide desktop, light and
+ * dark. `-- home user` takes only the pages whose names begin with these. It fails if a page is wider than its window.
+ * `-- docs` takes the pictures of docs/ instead.
  */
 import { mkdir } from 'node:fs/promises'
 import { chromium } from 'playwright-core'
 import { chromiumPath } from '../test/support/chromium-path.ts'
+import { takeDocsImages } from './docs-images.ts'
 import { openStates, type State } from './screenshots-states.ts'
 
 const FOLDER = 'screenshots'
-const WIDTHS = [390, 1440]
+const WIDTHS = [390, 768, 820, 1024, 1440, 1920]
 const SCHEMES = ['light', 'dark'] as const
 
 const only = process.argv.slice(2)
 await mkdir(FOLDER, { recursive: true })
-const { states, open, close } = await openStates()
+const shown = await openStates()
+const { states, open, close } = shown
 const browser = await chromium.launch({
   executablePath: chromiumPath(),
   args: ['--no-sandbox', '--disable-gpu', '--hide-scrollbars', '--force-color-profile=srgb'],
 })
 try {
-  for (const state of states) {
-    if (only.length && !only.some((name) => state.name.startsWith(name))) continue
-    for (const width of WIDTHS) await take(state, width)
-    console.log(`${FOLDER}/${state.name}`)
-  }
+  if (only[0] === 'docs') await takeDocsImages(browser, shown)
+  else
+    for (const state of states) {
+      if (only.length && !only.some((name) => state.name.startsWith(name))) continue
+      for (const width of WIDTHS) await take(state, width)
+      console.log(`${FOLDER}/${state.name}`)
+    }
 } finally {
   await browser.close()
   await close()
@@ -41,6 +46,9 @@ async function take(state: State, width: number) {
     await page.screenshot({ path, fullPage: true })
   }
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
-  if (wide > 0) console.error(`${state.name} at ${width}: ${wide} px too wide`)
+  if (wide > 0) {
+    console.error(`${state.name} at ${width}: ${wide} px too wide`)
+    process.exitCode = 1
+  }
   await page.context().close()
 }

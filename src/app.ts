@@ -47,7 +47,7 @@ const pages: Part = (app, deps, bodies, identify) => {
   app.route('/api/tokens', tokensRoutes(deps, admin))
   app.route('/admin', dashboardRoutes(deps, bodies, admin))
   app.route('/', metricsRoutes(deps))
-  app.route('/', homeRoutes(deps.config))
+  app.route('/', homeRoutes(deps))
   app.route('/', ownUsagePageRoutes(deps.config))
   app.route('/', assetRoutes())
 }

@@ -23,6 +23,7 @@ export const CODES = {
   method_not_allowed: [405, 'invalid_request_error'],
   body_too_large: [413, 'invalid_request_error'],
   unsupported_encoding: [415, 'invalid_request_error'],
+  unsupported_audio: [415, 'invalid_request_error'],
   upgrade_required: [426, 'invalid_request_error'],
   insufficient_quota: [429, 'insufficient_quota'],
   global_quota: [429, 'insufficient_quota'],

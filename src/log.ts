@@ -37,11 +37,16 @@ export function createLog({ level, format, write }: LogOptions): Log {
       if (format === 'json') {
         return write(inOneLine({ time, level: name, msg: event, ...plain }))
       }
-      const details = Object.entries(plain).map(([key, value]) => ` ${key}=${inOneLine(value)}`)
-      write(`${time.slice(11, 19)} ${name.padEnd(5)} ${event}${details.join('')}`)
+      write(inWords(time, name, event, plain))
     }
   }
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
+}
+
+/** An entry as one line for people. */
+export function inWords(time: string, level: string, event: string, fields: Fields): string {
+  const details = Object.entries(fields).map(([key, value]) => ` ${key}=${inOneLine(value)}`)
+  return `${time.slice(11, 19)} ${level.padEnd(5)} ${event}${details.join('')}`
 }
 
 /** JSON on one line, without characters that control a terminal. JSON itself escapes only characters below U+0020. */

@@ -7,6 +7,10 @@ import { startMigration } from './migration/start.ts'
 import { connect, openStore } from './platform/node/store.ts'
 import { tellSecretChange } from './platform/node/secret-check.ts'
 import { createApp } from './app.ts'
+import { demoFetch } from './platform/node/demo/model.ts'
+import { firstSteps } from './platform/node/demo/first-steps.ts'
+import { readTrial, type Trial } from './platform/node/demo/trial.ts'
+import { addressOf, cannotListen } from './platform/node/listening.ts'
 import { startServer } from './platform/node/server.ts'
 import { startupLines } from './platform/node/startup.ts'
 import { onStopSignal } from './platform/node/signals.ts'
@@ -15,28 +19,30 @@ import { StoreError } from './store/store.ts'
 loadEnvFiles()
 
 try {
-  const config = readConfig(process.env, 'node')
   useProxies(process.env)
-  await start(config)
+  if (process.env.DEMO?.trim() === '1') {
+    const trial = await readTrial(process.env, 'node')
+    await start(trial.config, trial)
+  } else {
+    await start(readConfig(process.env, 'node'))
+  }
 } catch (error) {
   const expected = error instanceof ConfigError || error instanceof StoreError
   // The port is taken, or the address is not one of this machine.
-  const deaf =
-    error instanceof Error &&
-    'syscall' in error &&
-    /^(listen|getaddrinfo)$/.test(String(error.syscall))
-  if (!expected && !deaf) throw error
-  console.error(error.message)
+  const told = expected ? error.message : cannotListen(error)
+  if (told === undefined) throw error
+  console.error(told)
   process.exit(1)
 }
 
-async function start(config: Readonly<Config>): Promise<void> {
+async function start(config: Readonly<Config>, trial?: Trial): Promise<void> {
   const production = process.env.NODE_ENV === 'production'
   const format = production ? 'json' : 'text'
   const write = (line: string) => console.log(line)
   const log = createLog({ level: config.logLevel, format, write })
   const { store, storage, check, lost, close } = await openStore(config, log)
-  const server = await startServer({ createApp, config, store, log })
+  const upstream = trial?.isDemoModel ? demoFetch : undefined
+  const server = await startServer({ createApp, config, store, log, upstream })
   void tellSecretChange(config.userHashSecret, check, log)
   const { redis: database } = config
   const migration = database && startMigration({ config, database, connect, log, now: Date.now })
@@ -50,11 +56,8 @@ async function start(config: Readonly<Config>): Promise<void> {
   if (lost.aborted) stop()
 
   // Printed last: a process that waits for these lines may stop the server after them.
+  const address = addressOf(config.host, server.port, config.basePath)
   for (const line of startupLines(config, storage, store.health())) console.log(line)
-  console.log(`Weir listens on http://${urlHost(config.host)}:${server.port}${config.basePath}`)
-}
-
-/** The host of an address that leads to this server. */
-function urlHost(host = 'localhost'): string {
-  return host.includes(':') ? `[${host}]` : host
+  console.log(`Weir listens on ${address}`)
+  if (trial) for (const line of firstSteps(trial, address)) console.log(line)
 }

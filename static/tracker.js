@@ -1,11 +1,8 @@
 // @ts-check
 /**
- * Counts a page's use of Weir, reports it, and says what is left or blocked.
+ * Counts a page's use of Weir, reports it, and says what is left or blocked: docs/tracker.md
  *
  *   <script type="module" src="https://HOST/tracker.js" data-user-token="TOKEN" data-banner></script>
- *
- * wraps `fetch` and sets `window.weir`. Or import `createTracker` and use its `fetch`.
- * Events: usage (own), quota (the gateway's), blocked, unblocked, sync, error. Times are epoch ms.
  */
 
 const quietly = (run) => {
@@ -16,7 +13,6 @@ const quietly = (run) => {
 
 const isCount = (value) => value >>> 0 === value
 
-// Leaves out windows that have ended.
 const sumOf = (span, ...windows) => {
   const now = Date.now()
   const sum = { tokens: 0, requests: 0, resetAt: now - (now % span) + span }
@@ -41,39 +37,37 @@ const merge = (...parts) => {
   return all
 }
 
-/**
- * `base` is the gateway's address, unless this file comes from it.
- * @param {{ userToken: string, base?: string, ipAddress?: string, banner?: boolean }} options
- */
+/** @param {{ userToken: any, base?: string, ipAddress?: string, banner?: any, help?: string }} options */
 export const createTracker = ({
   userToken,
   base = new URL('.', import.meta.url).href,
   ipAddress,
   banner,
+  help,
 }) => {
   const tracker = new EventTarget()
-  const alert = document.createElement('div')
   const closed = new AbortController()
   const { signal } = closed
   const { fetch } = globalThis
   const api = new URL('api/', base.replace(/\/*$/, '/')).href
-  // A signed token is soon replaced by another one of the same user.
-  const { iss, sub = userToken } =
-    quietly(() =>
-      JSON.parse(atob(userToken.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'))),
-    ) ?? {}
-  let hash = 0
-  for (const one of api + iss + sub) hash = (hash * 31 + one.charCodeAt(0)) % 2 ** 40
-  const key = 'weir:' + hash
-  const answerKey = key + ':answer'
+  const view =
+    banner != null &&
+    banner !== false &&
+    import(new URL('banner.js', import.meta.url).href).then((it) => it.createBanner(banner, help))
+  const show = (...lists) => void (view && view.then((it) => it(...lists)).catch(() => {}))
+  const renew = userToken.call && userToken
+  let token
+  let key
+  let answerKey
 
-  // Counts that storage did not take.
   let unsaved = {}
   let busy = false
   let failures = 0
   let shown = '[]'
-  // When to sync, in epoch ms: not before `free` + 2 s, else at `soon`, `quiet` (a burst is over)
-  // or `late`.
+  const told = {}
+  // Whether the user cannot call now.
+  let stuck
+  // When to sync: not before `free` + 2 s, else at `soon`, `quiet` (a burst is over) or `late`.
   let free = 0
   let soon = 0
   let quiet = Infinity
@@ -106,7 +100,7 @@ export const createTracker = ({
   const record = (model, used) => {
     const one = { tokens: used?.total_tokens, requests: 1 }
     unsaved = merge(unsaved, { [model]: { minute: one, day: one } })
-    if (save(key, usage())) unsaved = {}
+    if (key && save(key, usage())) unsaved = {}
     news()
   }
 
@@ -117,17 +111,24 @@ export const createTracker = ({
     soon = quiet = Infinity
     late = Date.now() + 300_000
     try {
-      const response = await fetch(api + 'tracking/sync', {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ userToken, ipAddress, modelUsage: usage() }),
-        keepalive: true,
-        signal: AbortSignal.timeout(20_000),
-      })
+      const send = () =>
+        fetch(api + 'tracking/sync', {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ userToken: token, ipAddress, modelUsage: usage() }),
+          keepalive: true,
+          signal: AbortSignal.timeout(20_000),
+        })
+      let response = await send()
+      if (response.status === 401 && renew) {
+        token = await renew()
+        response = await send()
+      }
+      if (response.status === 401) emit('expired')
       wait = Number(response.headers.get('retry-after')) * 1000 || 0
       if (!response.ok) throw Error('Sync: ' + response.status)
       const answer = await response.json()
-      // Not if a call was refused during the sync.
+      // Unless a call was refused meanwhile.
       if (soon) share(answer)
       emit('sync', answer)
       failures = 0
@@ -143,22 +144,33 @@ export const createTracker = ({
 
   const tell = ({ usage, blocked }) => {
     if (signal.aborted) return
-    const list = blocked.filter(({ until }) => !until || until > Date.now())
+    const now = Date.now()
+    const list = blocked.filter(({ until }) => !until || until > now)
+    const spent = []
+    const low = []
+    for (const model in usage) {
+      const {
+        tokensUsedDay: used,
+        tokensReservedDay: held,
+        tokensRemainingDay: left,
+        resetAt,
+      } = usage[model]
+      if (left == null || resetAt <= now) continue
+      const one = { model, used, left, resetAt }
+      if (left + held <= 0) spent.push(one)
+      else if (used >= 0.8 * (used + held + left)) low.push(one)
+    }
     for (const { until, message } of list) soon = Math.min(soon, message ? 0 : (until ?? soon))
+    for (const { resetAt } of spent) soon = Math.min(soon, resetAt)
+    stuck = list[0] || spent[0]
+    if (stuck) late = Math.min(late, now + 30_000)
     if (usage) emit('quota', usage)
-    if (shown === (shown = JSON.stringify(list))) return
-    emit(list[0] ? 'blocked' : 'unblocked', list)
-    alert.textContent = list
-      .map(({ model, reason, until, message }) => {
-        const end = until ? new Date(until).toLocaleString() : 'further notice'
-        return (
-          message ??
-          `You are blocked from ${model === '*' ? 'all models' : model} until ${end}. ${reason ?? ''}`
-        )
-      })
-      .join(' ')
-    if (banner && list[0]) document.body.prepend(alert)
-    else alert.remove()
+    for (const [type, models] of Object.entries({ spent, low })) {
+      const names = models.map(({ model }) => model).join()
+      if (told[type] !== (told[type] = names) && names) emit(type, models)
+    }
+    if (shown !== (shown = JSON.stringify(list))) emit(list[0] ? 'blocked' : 'unblocked', list)
+    show(list, spent)
   }
   const share = (answer) => {
     tell(answer)
@@ -169,7 +181,7 @@ export const createTracker = ({
     plan()
   }
 
-  // Looks for usage in what was read. An answer counts once, also if the page reads several copies.
+  // An answer counts once, also if the page reads several copies.
   const look = (text, answer) => {
     let found
     for (const json of [text, ...text.split(/[\r\n]/)]) {
@@ -192,11 +204,9 @@ export const createTracker = ({
     found()
   }
 
-  // The page keeps the answer that `fetch` gave, and what it reads is read along. A second reader would keep the call
-  // going after the page has cancelled it, and take in what the page does not.
+  // What the page reads is read along. A second reader would keep a call going that the page has cancelled.
   const watch = (response, answer) => {
     const define = (name, how) => Object.defineProperty(response, name, how)
-    // The stream is another one after each copy.
     /** @returns {any} */
     const body = () => Reflect.get(Response.prototype, 'body', response)
     const clone = response.clone.bind(response)
@@ -241,7 +251,6 @@ export const createTracker = ({
       // Older Safari has no streams of bytes.
       quietly(() => new ReadableStream({ ...source, type: 'bytes' })) ??
       new ReadableStream(source, { highWaterMark: 0 })
-    // Once all was read by one call, the stream is the one that this call has locked.
     define('body', {
       get: () => (!body() || (body().locked && !reader) ? body() : (stream ??= open())),
     })
@@ -271,6 +280,8 @@ export const createTracker = ({
     if (changed === answerKey) recall()
   })
   on('online', now)
+  for (const type of ['focus', 'visibilitychange'])
+    on(type, () => stuck && !document.hidden && now())
   on('pageshow', (event) => event.persisted && lead())
   on('pagehide', () => {
     busy = false
@@ -278,11 +289,29 @@ export const createTracker = ({
     stop()
   })
 
-  alert.role = 'alert'
-  alert.style.cssText = 'padding:1em;background:#911;color:#fff'
-  // The tab that leads syncs soon and gets the answer.
-  setTimeout(() => release || recall(), 500)
-  void lead()
+  const begin = (first) => {
+    token = first
+    // Signed tokens of a user follow each other.
+    const { iss, sub = token } =
+      quietly(() => JSON.parse(atob(token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/')))) ??
+      {}
+    let hash = 0
+    for (const one of api + iss + sub) hash = (hash * 31 + one.charCodeAt(0)) % 2 ** 40
+    key = 'weir:' + hash
+    answerKey = key + ':answer'
+    setTimeout(() => release || recall(), 500)
+    void lead()
+  }
+  const ask = async () => {
+    try {
+      begin(await renew())
+    } catch (error) {
+      emit('error', error)
+      if (!signal.aborted) setTimeout(ask, 30_000)
+    }
+  }
+  if (renew) void ask()
+  else begin(userToken)
 
   return Object.assign(tracker, {
     record,
@@ -296,7 +325,7 @@ export const createTracker = ({
     close() {
       closed.abort()
       stop()
-      alert.remove()
+      show()
     },
   })
 }
@@ -304,6 +333,6 @@ export const createTracker = ({
 for (const { src, dataset } of globalThis.document?.scripts ?? []) {
   const { userToken, banner } = dataset
   if (src !== import.meta.url || !userToken) continue
-  const weir = createTracker({ ...dataset, userToken, banner: banner != null })
+  const weir = createTracker({ ...dataset, userToken, banner })
   Object.assign(window, { weir, fetch: weir.fetch })
 }

@@ -44,6 +44,9 @@ export type Config = {
   cap: Cap
   maxCompletionTokens: number
   maxBodyBytes: number
+  maxAudioBytes: number
+  /** Whether the length of audio is asked for, or estimated where the client does not ask for it. */
+  audioMetering: 'exact' | 'estimate'
   /** To the first byte. */
   upstreamTimeoutMs: number
   requestMs: number
@@ -61,13 +64,17 @@ export type Config = {
   retention: Retention
   /** The days that model stats sum up. */
   statsDays: number
-  /** In pico-USD a token, by exact name of a model. */
+  /** By exact name of a model. */
   prices: Record<string, Price>
   /** The address to listen on; all of them without it. */
   host: string | undefined
   port: number
   /** The path that the gateway is below, such as /weir; empty at the root of its site. */
   basePath: string
+  /** Whether `/` tells visitors what this is. */
+  homePage: boolean
+  /** A gateway for a try. */
+  demo: boolean
   logLevel: LogLevel
 }
 
@@ -142,6 +149,8 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     cap: values.CAP,
     maxCompletionTokens: values.MAX_COMPLETION_TOKENS,
     maxBodyBytes: values.MAX_BODY_BYTES,
+    maxAudioBytes: values.MAX_AUDIO_BYTES,
+    audioMetering: values.AUDIO_METERING,
     upstreamTimeoutMs: values.UPSTREAM_TIMEOUT_MS,
     requestMs: values.REQUEST_SECONDS * 1000,
     allowedOrigins: values.ALLOWED_ORIGINS,
@@ -165,6 +174,8 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
     host: values.HOST,
     port: values.PORT,
     basePath: values.BASE_PATH,
+    homePage: values.HOME_PAGE === 'on',
+    demo: values.DEMO === '1',
     logLevel: values.LOG_LEVEL,
   }
   return Object.freeze(config)

@@ -1,6 +1,13 @@
 /** The variables that are JSON by names of models: limits and prices. */
 import { mapValues } from '../ledger/documents.ts'
-import { LIMITS, isMoney, limitFrom, type Limits, type ModelLimits } from '../ledger/policy.ts'
+import {
+  LIMITS,
+  isMoney,
+  isTime,
+  limitFrom,
+  type Limits,
+  type ModelLimits,
+} from '../ledger/policy.ts'
 import { ALL_MODELS } from '../ledger/shapes.ts'
 import type { Price } from '../ledger/money.ts'
 import { picoOf } from '../metering/cost.ts'
@@ -10,6 +17,9 @@ import { rows } from './rows.ts'
 
 /** Limits stay far below the amounts whose sums JSON numbers keep exact. */
 export const MAX_LIMIT = 10_000_000_000_000
+
+/** The largest limit in seconds, which the ledger counts in ms. */
+export const MAX_SECONDS = MAX_LIMIT / 1000
 
 /** The largest limit in dollars. */
 export const MAX_USD = 1_000_000
@@ -23,16 +33,18 @@ export const isLimit = (value: unknown, name: string): value is number =>
   value >= 0 &&
   (isMoney(name)
     ? value <= MAX_USD && Number(value.toFixed(USD_DECIMALS)) === value
-    : Number.isInteger(value) && value <= MAX_LIMIT)
+    : Number.isInteger(value) && value <= (isTime(name) ? MAX_SECONDS : MAX_LIMIT))
 
 /** In USD per million tokens: far above any model. */
 const MAX_PRICE = 100_000
 
 /** The default of MODEL_LIMITS. */
-export const MODEL_LIMITS = '{"*":{"tokensPerDay":200000,"requestsPerDay":1000}}'
+export const MODEL_LIMITS =
+  '{"*":{"tokensPerDay":200000,"requestsPerDay":1000,"audioSecondsPerDay":14400,"charactersPerDay":20000}}'
 
 /** The default of GLOBAL_LIMITS. */
-export const GLOBAL_LIMITS = '{"total":{"tokensPerDay":2000000,"requestsPerDay":10000}}'
+export const GLOBAL_LIMITS =
+  '{"total":{"tokensPerDay":2000000,"requestsPerDay":10000,"audioSecondsPerDay":144000,"charactersPerDay":200000}}'
 
 /** Takes the limits of each user, with a row for every model that has no row of its own. */
 export const modelLimits: Parse<ModelLimits> = (text) => {
@@ -54,27 +66,63 @@ export const globalLimits: Parse<ModelLimits | undefined> = (text) => {
   return total || Object.keys(models).length ? parsed : { value: undefined }
 }
 
-/** Prices as they are written: in USD per million tokens, by exact name of a model. */
+/** The most USD an hour of audio. */
+const MAX_HOUR = 100
+
+const PRICES_LIKE =
+  '{"openai/gpt-oss-20b":{"input":0.075,"output":0.3}}, by exact names of models, with input, output and, if wanted, cached ' +
+  'in USD per million tokens; or {"whisper-large-v3":{"audioHour":0.111}} in USD an hour; or {"canopylabs/orpheus-v1-english":{"characters":22}} ' +
+  `in USD per million characters; each from 0 to ${MAX_PRICE} (${MAX_HOUR} an hour) with at most 6 decimals`
+
+/** USD as a whole number of parts; undefined if there are more than six decimals. */
+const partsOf = (kind: string, usd: number): number | undefined => {
+  const pico = picoOf(usd)
+  return pico === undefined || kind !== 'audioHour' ? pico : pico * 1000
+}
+
+/** Prices as they are written: in USD per million tokens or characters, or an hour of audio, by exact name of a model. */
 const written = rows<Record<string, number>>(
   {
     isName: (text) => MODEL_NAME.test(text),
-    isAmount: (value) =>
-      typeof value === 'number' && value >= 0 && value <= MAX_PRICE && picoOf(value) !== undefined,
-    required: ['input', 'output'],
-    optional: ['cached'],
+    isAmount: (value, kind) =>
+      typeof value === 'number' &&
+      value >= 0 &&
+      value <= (kind === 'audioHour' ? MAX_HOUR : MAX_PRICE) &&
+      picoOf(value) !== undefined,
+    required: [],
+    optional: ['input', 'cached', 'output', 'audioHour', 'characters'],
   },
-  '{"openai/gpt-oss-20b":{"input":0.075,"output":0.3}}, by exact names of models, with input, output and, if wanted, cached ' +
-    `in USD per million tokens, each from 0 to ${MAX_PRICE} with at most 6 decimals`,
+  PRICES_LIKE,
 )
 
-/** Takes prices in USD per million tokens, and gives them in pico-USD a token. */
+/** Takes prices in USD per million tokens or characters, or an hour of audio, and gives them as the ledger has them. */
 export const modelPrices: Parse<Record<string, Price>> = (text) => {
   const parsed = written(text)
   if ('problem' in parsed) return parsed
-  const priceOf = (row: Record<string, number>) =>
-    Object.fromEntries(Object.entries(row).map(([kind, usd]) => [kind, picoOf(usd)]))
-  const prices = Object.entries(parsed.value).map(([model, row]) => [model, priceOf(row)])
-  return { value: Object.fromEntries(prices) as Record<string, Price> }
+  const models = Object.entries(parsed.value)
+  const wrong = models.find(([, row]) => !isPrice(row))
+  if (wrong) return { problem: `must be JSON like ${PRICES_LIKE} (at ${wrong[0]}).` }
+  const priceOf = (row: Record<string, number>) => ({
+    input: 0,
+    output: 0,
+    ...mapValues(row, (usd, kind) => partsOf(kind, usd)),
+  })
+  return {
+    value: Object.fromEntries(models.map(([model, row]) => [model, priceOf(row) as Price])),
+  }
+}
+
+/** Whether a row has the two prices of tokens, or those of audio alone. */
+function isPrice({
+  input,
+  cached,
+  output,
+  audioHour,
+  characters,
+}: Record<string, number>): boolean {
+  const ofTokens = [input, output].filter((one) => one !== undefined).length
+  if (ofTokens === 2) return true
+  return ofTokens === 0 && cached === undefined && (audioHour ?? characters) !== undefined
 }
 
 function rowsLike(example: string): Parse<ModelLimits> {
@@ -85,7 +133,7 @@ function rowsLike(example: string): Parse<ModelLimits> {
       required: [],
       optional: LIMITS.map(({ name }) => name),
     },
-    `${example}, by exact names of models, with some of requests, tokens or usd, then PerMinute, PerHour, PerDay, PerWeek or PerMonth; usd is dollars, at most ${MAX_USD.toLocaleString('en-US')}`,
+    `${example}, by exact names of models, with some of requests, tokens, usd, audioSeconds or characters, then PerMinute, PerHour, PerDay, PerWeek or PerMonth; usd is dollars, at most a million`,
   )
   return (text) => {
     const parsed = parse(text)

@@ -40,13 +40,16 @@ export type Row = {
  */
 const MAX_EVENTS = 20_000
 
+/** Where usage is kept without a database, unless the environment says otherwise. */
+export const USAGE_FILE = 'logs/token_usage.json'
+
 /** In the order of the documentation; `npx tsx scripts/env-example.ts` writes .env.example from it. */
 export const TABLE = [
   {
     name: 'GROQ_API_KEY',
     parse: headerValue,
     default: undefined,
-    doc: "The provider's API key, which is sent upstream instead of the user's token. Without it, model calls answer 503; `npm run dev` then answers with a built-in demo model.",
+    doc: "The provider's API key, which is sent upstream instead of the user's token. Without it, model calls answer 503, or with DEMO the built-in demo model answers.",
   },
   {
     name: 'GROQ_BASE_URL',
@@ -64,7 +67,7 @@ export const TABLE = [
     name: 'ADMIN_KEY',
     parse: adminKey,
     default: undefined,
-    doc: 'The key that opens the admin routes, at least 16 characters. Without it and ADMIN_KEYS, they answer 503; `npm run dev` generates one.',
+    doc: 'The key that opens the admin routes, at least 16 characters. Without it and ADMIN_KEYS, they answer 503; DEMO makes one up.',
   },
   {
     name: 'ADMIN_KEYS',
@@ -153,14 +156,14 @@ export const TABLE = [
   {
     name: 'USAGE_FILE',
     parse: anyText,
-    default: 'logs/token_usage.json',
+    default: USAGE_FILE,
     doc: 'The file that usage is kept in where there is no database, with its journal beside it. Node only.',
   },
   {
     name: 'MODEL_LIMITS',
     parse: modelLimits,
     default: MODEL_LIMITS,
-    doc: 'What each user may use of each model, as JSON: tokensPerDay and requestsPerDay and, if wanted, tokensPerMinute and requestsPerMinute. The row "*" is for models without a row of their own, "total" for all models of a user together. Days and minutes are in UTC.',
+    doc: 'What each user may use of each model, as JSON: requests, tokens, usd, audioSeconds or characters, each PerMinute, PerHour, PerDay, PerWeek or PerMonth. The row "*" is for models without a row of their own, "total" for all models of a user together. Windows are in UTC.',
   },
   {
     name: 'GLOBAL_LIMITS',
@@ -203,6 +206,18 @@ export const TABLE = [
     parse: wholeNumber(1024, 100 * 1024 * 1024),
     default: '4194304',
     doc: 'The largest body of a model call, in bytes, from 1024 to 104857600.',
+  },
+  {
+    name: 'MAX_AUDIO_BYTES',
+    parse: wholeNumber(1024, 25 * 1024 * 1024),
+    default: '26214400',
+    doc: 'The largest upload of audio, in bytes, from 1024 to 26214400, which is the most that the provider takes. Vercel takes no more than 4.5 MB.',
+  },
+  {
+    name: 'AUDIO_METERING',
+    parse: oneOf('exact', 'estimate'),
+    default: 'exact',
+    doc: 'How the seconds of a transcription are counted where the client asks for json or text, in which the provider does not report them. exact asks the provider for verbose_json, and gives the client what it asked for. estimate leaves the request as it is, and charges what was reserved.',
   },
   {
     name: 'UPSTREAM_TIMEOUT_MS',
@@ -280,13 +295,19 @@ export const TABLE = [
     name: 'MODEL_PRICES',
     parse: modelPrices,
     default: '{}',
-    doc: 'What models cost, as JSON by exact name, in USD per million tokens, each price from 0 to 100000 with at most 6 decimals: input, output and, where cached input is cheaper, cached, as in {"openai/gpt-oss-20b":{"input":0.075,"cached":0.0375,"output":0.3}}. Weir knows the prices of Groq that were published; a row here takes the place of the whole row of its model. Costs are shown for models with a price.',
+    doc: 'What models cost, as JSON by exact name, each price with at most 6 decimals: input, output and, where cached input is cheaper, cached, in USD per million tokens from 0 to 100000, as in {"openai/gpt-oss-20b":{"input":0.075,"cached":0.0375,"output":0.3}}; audioHour, in USD an hour of audio from 0 to 100; characters, in USD per million characters that are spoken. Weir knows the prices of Groq that were published; a row here takes the place of the whole row of its model. Costs are shown for models with a price.',
   },
   {
     name: 'HELP_URL',
     parse: pageUrl,
     default: undefined,
     doc: 'Where callers find help, such as https://example.com/help. Errors name it; without it they name none.',
+  },
+  {
+    name: 'HOME_PAGE',
+    parse: oneOf('on', 'off'),
+    default: 'on',
+    doc: 'Whether / is a page for developers, with a first call and a link to the dashboard. With off it is 404 as any unknown path.',
   },
   {
     name: 'HOST',
@@ -305,6 +326,12 @@ export const TABLE = [
     parse: wholeNumber(0, 65_535),
     default: '8787',
     doc: 'The port to listen on, from 0 to 65535; 0 takes a free one. Node only.',
+  },
+  {
+    name: 'DEMO',
+    parse: oneOf('0', '1'),
+    default: '0',
+    doc: 'With 1, a gateway for a try: without GROQ_API_KEY a built-in demo model answers, /demo is a chat page, and what is missing of ADMIN_KEY and USER_HASH_SECRET is made up once and kept beside USAGE_FILE. `npm run dev` and the command weir set it. Node only.',
   },
   {
     name: 'LOG_LEVEL',

@@ -2,8 +2,12 @@
 import type { Config } from '../config/config.ts'
 import { ApiError } from '../errors.ts'
 import type { Bytes } from '../ports.ts'
-import { reservationOf, type Reservation, type MeteredRoute } from '../metering/reservation.ts'
-import { closingQuote } from '../metering/json-text.ts'
+import {
+  reservationOf,
+  type MeteredRoute,
+  type Reservation,
+  type Route,
+} from '../metering/reservation.ts'
 import { isListed } from '../ledger/model-list.ts'
 import { MODEL_NAME } from '../metering/models.ts'
 import { FILLER } from '../metering/cut-text.ts'
@@ -15,20 +19,27 @@ import {
   MAX_STRUCTURE,
   NEW_KEY,
   outlineOf,
+  STEP,
   type Flaw,
+  type Key,
   type Outline,
 } from './json-scan.ts'
+import { atOnce, type Steps } from './steps.ts'
 
 export type Json = Record<string, unknown>
 
 export type ProxyRequest = {
-  route: MeteredRoute
+  route: Route
   /** What goes upstream: the client's bytes, unless strict mode had to splice a maximum in. */
   bytes: Uint8Array<ArrayBuffer>
   /** The client's bytes. */
   sent: Bytes
+  /** What kind of body it is; JSON without it. */
+  contentType?: string
   model: string
   reservation: Reservation
+  /** Where the null is in what the client sent, if it sent one as the maximum. */
+  nullAt?: number | undefined
 }
 
 export const MAX_MESSAGES = 5000
@@ -89,9 +100,10 @@ function fieldsByFold(fields: string[]): Map<string, string> {
 
 /** A parsed body for upstream. */
 export type ParsedBody = {
-  /** Texts in it are those of the outline: only their beginning is as it was sent. */
+  /** Of long texts in it, only the beginning is as it was sent. */
   value: Json
-  outline: Outline
+  /** Where the value of a top-level field begins, in bytes. */
+  placeOf(field: string): number
 }
 
 /**
@@ -99,30 +111,32 @@ export type ParsedBody = {
  * `invalid_request`.
  */
 export function parseBody(bytes: Bytes): Json {
-  const outline = scanned(bytes)
+  const outline = atOnce(scanned(bytes, 1))
   const value = objectOf(UTF_8.decode(bytes))
-  checkKeys(outline, bytes, 1)
+  checkKeys(outline, bytes)
   return value
 }
 
 /**
  * Parses a body for upstream, of which the gateway needs no long text. In strict mode, inner keys that matter must be there
- * once too. Throws `invalid_json`, `invalid_request`.
+ * once too. A large body takes several steps. Throws `invalid_json`, `invalid_request`.
  */
-export function parseForUpstream(bytes: Bytes, { cap }: Pick<Config, 'cap'>): ParsedBody {
-  const outline = scanned(bytes)
+export function* parseForUpstream(bytes: Bytes, { cap }: Pick<Config, 'cap'>): Steps<ParsedBody> {
+  const outline = yield* scanned(bytes, cap === 'strict' ? STRICT_DEPTH : 1)
+  if (bytes.length > STEP) yield
   const value = objectOf(outline.text)
-  checkKeys(outline, bytes, cap === 'strict' ? STRICT_DEPTH : 1)
-  return { value, outline }
+  if (bytes.length > STEP) yield
+  checkKeys(outline, bytes)
+  return { value, placeOf: (field) => placeOf(field, outline, bytes) }
 }
 
 /** Throws `invalid_json`, `invalid_request` for bytes that may not be parsed as JSON. */
-export const checkJson = (bytes: Bytes): void => void scanned(bytes)
+export const checkJson = (bytes: Bytes): void => void atOnce(scanned(bytes, 0))
 
 const UTF_8 = new TextDecoder('utf-8', { ignoreBOM: true })
 
-function scanned(bytes: Bytes): Outline {
-  const outline = outlineOf(bytes)
+function* scanned(bytes: Bytes, keyDepth: number): Steps<Outline> {
+  const outline = yield* outlineOf(bytes, keyDepth)
   if (typeof outline === 'string') throw FLAWS[outline]()
   return outline
 }
@@ -161,101 +175,81 @@ function objectOf(text: string): Json {
   throw new ApiError('invalid_json', 'The body must be a JSON object.')
 }
 
-function checkKeys(outline: Outline, bytes: Bytes, maxDepth: number): void {
-  let within = ''
-  for (const { key, depth, seen } of keysOf(outline, maxDepth, bytes)) {
-    const folded = fold(key)
-    if (depth === 1) within = folded
-    const field = (depth === 1 ? READ_FIELDS : READ_INSIDE).get(folded)
-    if (depth > 1 && (field === undefined || !READ_THROUGH.has(within))) continue
-    const param = key.slice(0, 64)
-    if (seen.has(folded)) {
+function checkKeys(outline: Outline, bytes: Bytes): void {
+  let field = ''
+  /** At each depth, the names in the object that is open. */
+  const open: { within: number; names: Set<string> }[] = []
+  for (const key of outline.keys) {
+    const { depth, within } = key
+    if (depth > 1 && !READ_THROUGH.has(field)) continue
+    const name = nameOf(key, outline, bytes)
+    const folded = fold(name)
+    if (depth === 1) field = folded
+    const known = (depth === 1 ? READ_FIELDS : READ_INSIDE).get(folded)
+    if (depth > 1 && known === undefined) continue
+    const param = name.slice(0, 64)
+    if (open[depth]?.within !== within) open[depth] = { within, names: new Set() }
+    const { names } = open[depth]
+    if (names.has(folded)) {
       const message = 'A key appears twice in the body; send each key once.'
       throw new ApiError('invalid_request', message, { param })
     }
-    seen.add(folded)
-    if (field !== undefined && field !== key) {
-      const message = `A key is misspelt: write it as \`${field}\`.`
+    names.add(folded)
+    if (known !== undefined && known !== name) {
+      const message = `A key is misspelt: write it as \`${known}\`.`
       throw new ApiError('invalid_request', message, { param })
     }
   }
 }
 
-type Key = {
-  key: string
-  /** The index behind its closing quote. */ end: number
-  depth: number
-  /** One set per object. */ seen: Set<string>
+function nameOf({ start, end, at }: Key, { text }: Outline, bytes: Bytes): string {
+  const written = text.slice(at, at + end - start)
+  const isPlain = !written.includes('\\') && !written.includes(FILLER)
+  return isPlain
+    ? written
+    : (JSON.parse(UTF_8.decode(bytes.subarray(start - 1, end + 1))) as string)
 }
 
-/** The keys of all objects down to a depth, repeated keys too. The outline is valid JSON. */
-function* keysOf(outline: Outline, maxDepth: number, bytes: Bytes): Generator<Key> {
-  const { text } = outline
-  /** The open containers, with a set for each object whose keys are wanted. */
-  const open: (Set<string> | undefined)[] = []
-  let expectKey = false
-  for (let i = 0; i < text.length; i += 1) {
-    switch (text.charCodeAt(i)) {
-      case 0x22: {
-        const end = closingQuote(text, i + 1)
-        const seen = open.at(-1)
-        if (seen && expectKey) {
-          yield { key: keyAt(outline, i, end + 1, bytes), end: end + 1, depth: open.length, seen }
-          expectKey = false
-        }
-        i = end
-        break
-      }
-      case 0x7b: // {
-        open.push(open.length < maxDepth ? new Set() : undefined)
-        expectKey = true
-        break
-      case 0x5b: // [
-        open.push(undefined)
-        break
-      case 0x7d: // }
-      case 0x5d: // ]
-        open.pop()
-        break
-      case 0x2c: // ,
-        expectKey = true
-        break
-    }
-  }
+function placeOf(field: string, outline: Outline, bytes: Bytes): number {
+  const isField = (key: Key) => key.depth === 1 && nameOf(key, outline, bytes) === field
+  const key = outline.keys.find(isField)
+  if (!key) throw new Error(`The body has no ${field}.`)
+  let at = bytes.indexOf(COLON, key.end) + 1
+  while (bytes[at]! <= SPACE) at += 1
+  return at
 }
 
-function keyAt({ text, byteAt }: Outline, start: number, end: number, bytes: Bytes): string {
-  const written = text.slice(start, end)
-  const isPlain = !written.includes(FILLER)
-  if (isPlain) return JSON.parse(written) as string
-  return JSON.parse(UTF_8.decode(bytes.subarray(byteAt(start), byteAt(end)))) as string
-}
+const COLON = 0x3a
+const SPACE = 0x20
+const QUOTE = 0x22
+const BACKSLASH = 0x5c
 
 /** The bytes of a top-level text, with its quotes. */
-export function rawText({ outline }: ParsedBody, bytes: Bytes, field: string): Bytes {
-  const { text, byteAt } = outline
-  for (const { key, end } of keysOf(outline, 1, bytes)) {
-    if (key !== field) continue
-    const start = text.indexOf('"', end)
-    return bytes.subarray(byteAt(start), byteAt(closingQuote(text, start + 1) + 1))
-  }
-  throw new Error(`The body has no ${field}.`)
+export function rawText({ placeOf }: ParsedBody, bytes: Bytes, field: string): Bytes {
+  const start = placeOf(field)
+  return bytes.subarray(start, closingQuote(bytes, start + 1) + 1)
 }
 
-/**
- * Checks the fields that the gate needs, and computes the reservation. `body` is given if the bytes are parsed
- * already. Throws `ApiError`.
- */
+/** The index of the quote that closes a text. */
+function closingQuote(bytes: Bytes, from: number): number {
+  for (let end = bytes.indexOf(QUOTE, from); ; end = bytes.indexOf(QUOTE, end + 1)) {
+    let backslashes = 0
+    while (bytes[end - 1 - backslashes] === BACKSLASH) backslashes += 1
+    if (backslashes % 2 === 0) return end
+  }
+}
+
+/** Checks the fields that the gate needs, and computes the reservation. `body` is `bytes`, parsed. Throws `ApiError`. */
 export function readProxyRequest(
   route: MeteredRoute,
   bytes: Bytes,
   config: Readonly<Config>,
-  body = parseForUpstream(bytes, config).value,
+  body: ParsedBody,
 ): ProxyRequest {
   const wrong = (param: string, message: string) =>
     new ApiError('invalid_request', message, { param })
 
-  const { model, stream, messages, input } = body
+  const { model, stream, messages, input } = body.value
   if (typeof model !== 'string') throw wrong('model', '`model` must be the name of a model.')
   checkModel(model, config)
   if (stream !== undefined && stream !== null && typeof stream !== 'boolean') {
@@ -276,18 +270,15 @@ export function readProxyRequest(
     }
   }
 
-  const reservation = reservationOf(route, body, bytes, config)
-  return {
-    route,
-    bytes: reservation.splice ? withMaximum(bytes, reservation, reservation.splice.tokens) : bytes,
-    sent: bytes,
-    model,
-    reservation,
-  }
+  const reservation = reservationOf(route, body.value, bytes, config)
+  const { room, splice } = reservation
+  const nullAt = room?.isNull ? body.placeOf(room.field) : undefined
+  const request = { route, bytes, sent: bytes, model, reservation, nullAt }
+  return splice ? { ...request, bytes: withMaximum(request, splice) } : request
 }
 
 /** Throws unless the name is a valid model name and `ALLOWED_MODELS` contains it. */
-function checkModel(model: string, { allowedModels }: Readonly<Config>): void {
+export function checkModel(model: string, { allowedModels }: Readonly<Config>): void {
   if (!MODEL_NAME.test(model)) {
     throw new ApiError(
       'invalid_request',
@@ -304,35 +295,28 @@ export const notOffered = (model: string): ApiError =>
 
 /** The request with the maximum of completion tokens that was granted, in place of the larger one that was asked for. */
 export function underMaximum(request: ProxyRequest, maximum: number | undefined): ProxyRequest {
-  const { sent, reservation } = request
+  const { reservation } = request
   const { room } = reservation
   if (maximum === undefined || !room) return request
   const completion = room.completions * maximum
   const tokens = reservation.tokens - reservation.completion + completion
   const splice = { field: room.field, tokens: maximum }
-  const bytes = withMaximum(sent, reservation, maximum)
+  const bytes = withMaximum(request, splice)
   return { ...request, bytes, reservation: { ...reservation, tokens, completion, splice } }
 }
 
-/** The body with a maximum of completion tokens, in front of its first key or in place of a null. It must have room for one. */
-function withMaximum(bytes: Bytes, { room }: Reservation, tokens: number): Uint8Array<ArrayBuffer> {
-  if (!room) return new Uint8Array(bytes)
-  const { field, isNull } = room
-  const at = isNull ? nullOf(bytes, field) : bytes.indexOf(0x7b) + 1
+/** The body with a maximum of completion tokens, in front of its first key or in place of a null. */
+function withMaximum(
+  { sent, nullAt }: ProxyRequest,
+  { field, tokens }: { field: string; tokens: number },
+): Bytes {
+  const at = nullAt ?? sent.indexOf(0x7b) + 1
+  const isNull = nullAt !== undefined
   const insert = new TextEncoder().encode(isNull ? String(tokens) : `"${field}":${tokens},`)
-  const rest = bytes.subarray(isNull ? at + 'null'.length : at)
+  const rest = sent.subarray(isNull ? at + 'null'.length : at)
   const result = new Uint8Array(at + insert.length + rest.length)
-  result.set(bytes.subarray(0, at))
+  result.set(sent.subarray(0, at))
   result.set(insert, at)
   result.set(rest, at + insert.length)
   return result
-}
-
-/** Where the null of a top-level field begins, in bytes. */
-function nullOf(bytes: Bytes, field: string): number {
-  const outline = scanned(bytes)
-  for (const { key, end } of keysOf(outline, 1, bytes)) {
-    if (key === field) return outline.byteAt(outline.text.indexOf('null', end))
-  }
-  throw new Error('The field is not there.')
 }

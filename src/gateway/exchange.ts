@@ -9,11 +9,11 @@ import { StoreError } from '../store/store.ts'
 import { createMeter } from '../metering/meter.ts'
 import { underMaximum, type ProxyRequest } from './body.ts'
 import type { Gate } from './gate.ts'
+import { createErrorReader } from './error-code.ts'
 import type { Incoming } from './incoming.ts'
 import { frameOf, headersDown } from './headers.ts'
 import { limitHeaders } from './limit-headers.ts'
 import type { Relay } from './relay.ts'
-import { createSpendReader } from './spend.ts'
 import { settlement, type Seen, type Settlement } from './settlement.ts'
 import { callUpstream } from './upstream.ts'
 import type { Calls } from './calls.ts'
@@ -77,10 +77,12 @@ async function serve(
   const answered = performance.now()
 
   const { status, statusText } = answer
-  const headers = headersDown(answer.headers, answer.body ? parts.deps.relay : undefined)
+  const body = await passOn(known, call, answer, answered - gated)
+  const { headers: ofStreams, isDecoded } = parts.deps.relay
+  const platform = { headers: body instanceof ReadableStream ? ofStreams : {}, isDecoded }
+  const headers = headersDown(answer.headers, body ? platform : undefined)
   headers.append('server-timing', timing(gated - arrived, answered - gated))
   for (const [name, value] of ownHeaders(admission, known.request)) headers.set(name, value)
-  const body = passOn(known, call, answer, answered - gated)
   return new Response(body, { status, statusText, headers })
 }
 
@@ -127,6 +129,7 @@ async function ask(
       method: 'POST',
       path: request.route,
       body: request.bytes,
+      contentType: request.contentType,
       user: caller.id,
       controller,
     })
@@ -140,12 +143,12 @@ async function ask(
 }
 
 /** Relays the body to the client, and settles the request when it has ended. */
-function passOn(
+async function passOn(
   { deps, relay, incoming, caller, request, settle, leave }: Exchange,
   { controller, clearDeadline }: Call,
   { ok, status, headers, body }: UpstreamAnswer,
   ttfbMs: number,
-): ReadableStream<Bytes> | null {
+): Promise<ReadableStream<Bytes> | Bytes | null> {
   if (!body) {
     clearDeadline()
     leave()
@@ -154,12 +157,12 @@ function passOn(
   }
   const coding = headers.get('content-encoding')
   const isReadable = !coding || coding === 'identity' || deps.relay.isDecoded(coding)
-  const refusal = deps.alerts && !ok ? createSpendReader() : undefined
+  const error = ok ? undefined : createErrorReader()
   const relayed = relay({
     client: incoming.isForUs ? undefined : incoming.request,
     body,
     frame: frameOf(headers, deps.relay),
-    meter: ok ? createMeter(request.route, headers.get('content-type')) : refusal,
+    meter: ok ? createMeter(request.route, headers.get('content-type')) : error,
     upstream: controller,
     onClientAbort: deps.config.onClientAbort,
     user: caller.id,
@@ -168,8 +171,8 @@ function passOn(
     clearDeadline()
     leave()
     const seen = isReadable ? metered : { ...metered, over: true }
-    const spendBlocked = refusal?.isBlocked() ? 1 : undefined
-    return settle({ status, metered: seen, ended, cut, ttfbMs, spendBlocked }, status)
+    const code = error?.code()
+    return settle({ status, metered: seen, ended, cut, ttfbMs, ...(code && { code }) }, status)
   })
   incoming.waitUntil(settled)
   return relayed.body
@@ -186,7 +189,7 @@ function* ownHeaders(
   admission: Admission,
   { reservation }: ProxyRequest,
 ): Generator<[string, string]> {
-  yield* limitHeaders(admission)
+  yield* limitHeaders(admission, reservation)
   if (admission.degraded) yield ['x-weir-degraded', '1']
   if (reservation.splice) yield ['x-weir-max-completion-tokens', String(reservation.splice.tokens)]
 }

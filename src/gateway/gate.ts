@@ -7,8 +7,8 @@ import { amountsOf, cutTo, isFitted, leastOf, type Asked } from '../ledger/fit.t
 import { labelWords } from '../ledger/labels.ts'
 import type { Price } from '../ledger/money.ts'
 import { rowsFor } from '../ledger/policy.ts'
-import { own } from '../ledger/shapes.ts'
 import { minuteOf } from '../ledger/windows.ts'
+import { priceFor } from '../metering/cost.ts'
 import type { Reservation } from '../metering/reservation.ts'
 import type { Degraded, FallbackStore } from '../store/fallback/store.ts'
 import type { Caller } from '../identity/caller.ts'
@@ -22,7 +22,10 @@ export type Entrant = {
   id: string
   caller: Caller
   model: string
-  reservation: Pick<Reservation, 'tokens' | 'completion' | 'sent' | 'room'>
+  reservation: Pick<
+    Reservation,
+    'tokens' | 'completion' | 'sent' | 'room' | 'audioMs' | 'characters'
+  >
 }
 
 /**
@@ -143,7 +146,7 @@ function command(
     id,
     user: caller.id,
     model,
-    ...askedOf(reservation, own(config.prices, model)),
+    ...askedOf(reservation, priceFor(config.prices, model, reservation)),
     now,
     lasts: config.requestMs,
     limits: rowsFor(limits, model),
@@ -163,11 +166,13 @@ function command(
 
 /** What a request asks for. */
 function askedOf(
-  { tokens, completion, room }: Entrant['reservation'],
+  { tokens, completion, room, audioMs, characters }: Entrant['reservation'],
   price: Price | undefined,
 ): Asked {
   const asked: Asked = { reserved: tokens, completion }
   if (room) asked.completions = { count: room.completions, tokens: room.tokens }
+  if (audioMs !== undefined) asked.audioMs = audioMs
+  if (characters !== undefined) asked.characters = characters
   if (price) asked.price = price
   return asked
 }
@@ -187,7 +192,8 @@ function asking(
 ): (Refusal & Degraded) | undefined {
   if (refusal.reason !== 'limit') return refusal
   const asked = askedUnder(refusal, entrant, config)
-  const amount = amountsOf(asked, canFit(refusal, asked) ? leastOf(asked) : undefined)[refusal.unit]
+  const amounts = amountsOf(asked, canFit(refusal, asked) ? leastOf(asked) : undefined)
+  const amount = amounts[refusal.unit] ?? 0
   return amount >= refusal.asked ? { ...refusal, asked: amount } : undefined
 }
 
@@ -198,7 +204,7 @@ const askedUnder = (
   { maximum }: OverLimit,
   { model, reservation }: Entrant,
   { prices }: Readonly<Config>,
-): Asked => cutTo(askedOf(reservation, own(prices, model)), maximum)
+): Asked => cutTo(askedOf(reservation, priceFor(prices, model, reservation)), maximum)
 
 /** Whether a request would have been cut to what is left of a limit. */
 const canFit = (limit: OverLimit, asked: Asked): boolean =>

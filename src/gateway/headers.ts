@@ -40,12 +40,16 @@ const KINDS_NOT_DOWN = new RegExp(
   ].join('|'),
 )
 
-/** The headers of an upstream request: the client's headers that are allowed, and our key. */
-export function headersUp(client: Headers, key: string): Record<string, string> {
+/** The headers of an upstream request: the client's headers that are allowed, our key, and what we have read the body as. */
+export function headersUp(
+  client: Headers,
+  key: string,
+  contentType = 'application/json',
+): Record<string, string> {
   const up: Record<string, string> = {
     authorization: `Bearer ${key}`,
-    // We have read the body as JSON in UTF-8, so upstream must not read it as anything else.
-    'content-type': 'application/json',
+    // Upstream must not read the body as anything else than we did.
+    'content-type': contentType,
     // No compression: a compressed stream would be buffered and decoded on the way.
     'accept-encoding': 'identity',
   }

@@ -4,6 +4,11 @@
  * are cut, since the gateway needs no more than their beginning and their size.
  */
 import { cutMark, FILLER } from '../metering/cut-text.ts'
+import type { Steps } from './steps.ts'
+import { CLOSED, ESCAPED, NEXT, PLAIN } from './text-bytes.ts'
+
+/** A body is looked through in steps of so many bytes. One takes about a millisecond. */
+export const STEP = 512 * 1024
 
 /** The most lists and objects within each other. */
 export const MAX_DEPTH = 64
@@ -23,18 +28,21 @@ export const MAX_NUMBER = 64
 /** The most characters of all numbers. */
 export const MAX_NUMBERS = 500_000
 
-/** How much of a text is in the outline, in bytes: enough for names, types, and the beginning of an image. */
-const KEPT = 32
+/**
+ * How much of a text is in the outline, in bytes: enough for names and types, also if each character is written as an
+ * escape, and for the beginning of an image.
+ */
+const KEPT = 96
 /** The same for the texts on top, one of which is a user token. */
 const KEPT_ON_TOP = 1024
+
+/** The longest escape, in bytes. */
+const ESCAPE = 6
 
 /** How many bytes have to be missing, so that a mark in their place saves time. */
 const WORTH_A_CUT = 128
 
 const FILLED = FILLER.charCodeAt(0)
-
-const QUOTE = 0x22
-const BACKSLASH = 0x5c
 
 /** Why a body may not be parsed. `malformed` is only what the pass sees: the parser finds the rest. */
 export type Flaw = 'malformed' | 'depth' | 'structure' | 'key' | 'numbers'
@@ -50,26 +58,16 @@ const COMMA = 6
 const COLON = 7
 
 const KINDS = new Uint8Array(256).fill(WRONG)
-mark(KINDS, ' \t\r\n', SPACE)
-mark(KINDS, '0123456789+-.eEtrufalsn', WORD)
-mark(KINDS, '"', TEXT)
-mark(KINDS, '{[', OPEN)
-mark(KINDS, '}]', CLOSE)
-mark(KINDS, ',', COMMA)
-mark(KINDS, ':', COLON)
+mark(' \t\r\n', SPACE)
+mark('0123456789+-.eEtrufalsn', WORD)
+mark('"', TEXT)
+mark('{[', OPEN)
+mark('}]', CLOSE)
+mark(',', COMMA)
+mark(':', COLON)
 
-/** The bytes of a text that are a character by themselves. */
-const PLAIN = new Uint8Array(256).fill(1, 0x20, 0x80)
-mark(PLAIN, '"\\', 0)
-
-const ESCAPED = new Uint8Array(256)
-mark(ESCAPED, '"\\/bfnrtu', 1)
-
-const HEX = new Uint8Array(256)
-mark(HEX, '0123456789abcdefABCDEF', 1)
-
-function mark(table: Uint8Array, characters: string, value: number): void {
-  for (const character of characters) table[character.charCodeAt(0)] = value
+function mark(characters: string, kind: number): void {
+  for (const character of characters) KINDS[character.charCodeAt(0)] = kind
 }
 
 /** A hash tells keys apart. Its factor is random, so that nobody can send many keys with the same hash. */
@@ -80,32 +78,143 @@ const SLOTS = 1 << 15
 const SEEN = new Uint32Array(SLOTS)
 let pass = 0
 
+/** A key, if the body is valid JSON. */
+export type Key = {
+  /** Where its bytes are in the body, without the quotes. */
+  start: number
+  end: number
+  /** Where it begins in the outline. */
+  at: number
+  /** How many lists and objects it is in. */
+  depth: number
+  /** The innermost of these, by its number. */
+  within: number
+}
+
 /** A body as the parser gets it. */
 export type Outline = {
   /** JSON in ASCII: a filler takes the place of each byte outside ASCII, and a mark that of the rest of a long text. */
   text: string
-  /** Where the byte at an index of `text` is in the body. For an index outside marks. */
-  byteAt(index: number): number
+  /** In the order of the body. */
+  keys: Key[]
 }
 
-/** Looks through a body. */
-export function outlineOf(bytes: Uint8Array<ArrayBuffer>): Outline | Flaw {
+/** How far a pass has come, and what it has found. */
+type Scan = {
+  bytes: Uint8Array
+  outline: Uint8Array
+  /** The outline, four bytes at a time. Those ahead are still as they were sent. */
+  words: Int32Array
+  keyDepth: number
+  keys: Key[]
+  cuts: Cut[]
+  /** The bytes of all cuts. */
+  missing: number
+  seen: Uint32Array
+  pass: number
+  at: number
+  depth: number
+  /** How many lists and objects have begun, and the one that is open at each depth. */
+  begun: number
+  open: number[]
+  structure: number
+  numbers: number
+  number: number
+  inText: boolean
+  /** In a text: what the bytes up to here mean, see `NEXT`. */
+  state: number
+  /** This escape is not in the outline. */
+  isFilled: boolean
+  /** The text that is open, or ended last: its bytes, where it is in the outline, and up to where it is kept. */
+  start: number
+  end: number
+  shift: number
+  kept: number
+}
+
+/** Looks through a body. The keys are those that are in at most `keyDepth` lists and objects. */
+export function* outlineOf(
+  bytes: Uint8Array<ArrayBuffer>,
+  keyDepth: number,
+): Steps<Outline | Flaw> {
+  const { length } = bytes
+  const scan = begin(bytes, keyDepth)
+  while (scan.at < length) {
+    if (length > STEP) yield
+    const flaw = readOn(scan, Math.min(scan.at + STEP, length))
+    if (flaw) return flaw
+  }
+  if (scan.inText) return 'malformed'
+  if (length > STEP) yield
+  return { text: withoutCuts(scan), keys: scan.keys }
+}
+
+function begin(bytes: Uint8Array<ArrayBuffer>, keyDepth: number): Scan {
   factor ||= crypto.getRandomValues(new Uint32Array(1))[0]! | 1
   pass = (pass + 1) >>> 0
-  const { length } = bytes
   const outline = new Uint8Array(bytes)
-  /** The bytes four at a time, without the last few. Those ahead are still as they were sent. */
-  const words = new Int32Array(outline.buffer, 0, length >> 2)
-  const cuts: Cut[] = []
-  let depth = 0
-  let structure = 0
-  let numbers = 0
-  let number = 0
-  /** The text that ended last. */
-  let start = 0
-  let end = 0
+  return {
+    bytes,
+    outline,
+    words: new Int32Array(outline.buffer, 0, bytes.length >> 2),
+    keyDepth,
+    keys: [],
+    cuts: [],
+    missing: 0,
+    // Between two steps there may be other passes.
+    seen: bytes.length > STEP ? new Uint32Array(SLOTS) : SEEN,
+    pass,
+    at: 0,
+    depth: 0,
+    begun: 0,
+    open: [],
+    structure: 0,
+    numbers: 0,
+    number: 0,
+    inText: false,
+    state: PLAIN,
+    isFilled: false,
+    start: 0,
+    end: 0,
+    shift: 0,
+    kept: 0,
+  }
+}
 
-  for (let i = 0; i < length; i += 1) {
+/** Reads from where the scan is up to an index, which is a multiple of 4 or the end. */
+function readOn(scan: Scan, to: number): Flaw | undefined {
+  const { bytes, outline } = scan
+  // Fields of an object take the loops twice as long.
+  let { depth, structure, numbers, number, inText, state, isFilled, start, end, kept } = scan
+  let i = scan.at
+
+  for (; i < to; i += 1) {
+    if (inText) {
+      for (const near = Math.min(kept + WORTH_A_CUT, to); i < near; i += 1) {
+        const before = state
+        const byte = bytes[i]!
+        state = NEXT[state + byte]!
+        if ((before | state) === PLAIN) continue
+        if (state >= CLOSED) break
+        if (state === ESCAPED) {
+          isFilled = i + ESCAPE > kept
+          if (!isFilled) structure += 1
+        }
+        if (byte >= 0x80 || isFilled) outline[i] = FILLED
+      }
+      if (state < CLOSED) {
+        scan.state = state
+        i = skipText(scan, i, to)
+        state = scan.state
+      }
+      if (i === to) break
+      if (state !== CLOSED) return 'malformed'
+      inText = false
+      end = i
+      if (end - kept > WORTH_A_CUT) cutOut(scan, kept, end)
+      continue
+    }
+
     const kind = KINDS[bytes[i]!]!
     if (kind === WRONG) return 'malformed'
     if (kind === WORD) {
@@ -116,115 +225,100 @@ export function outlineOf(bytes: Uint8Array<ArrayBuffer>): Outline | Flaw {
     }
     number = 0
     if (kind === SPACE) continue
-    if (kind !== TEXT) {
-      structure += 1
-      if (kind === OPEN) {
-        depth += 1
-        if (depth > MAX_DEPTH) return 'depth'
-      } else if (kind === CLOSE) depth -= 1
-      else if (kind === COLON) {
-        if (end - start > MAX_KEY) return 'key'
-        let hash = end - start
-        for (let k = start; k < end; k += 1) {
-          hash = Math.imul(hash ^ bytes[k]!, factor)
-          hash ^= hash >>> 15
-        }
-        const slot = hash & (SLOTS - 1)
-        if (SEEN[slot] !== pass) {
-          SEEN[slot] = pass
-          structure += NEW_KEY
-        }
-        start = end
-      }
-      if (structure > MAX_STRUCTURE) return 'structure'
+    if (kind === TEXT) {
+      inText = true
+      state = PLAIN
+      isFilled = false
+      start = i + 1
+      kept = start + (depth > 1 ? KEPT : KEPT_ON_TOP)
+      scan.shift = scan.missing
       continue
     }
-
-    start = i + 1
-    const kept = start + (depth > 1 ? KEPT : KEPT_ON_TOP)
-    const near = kept + WORTH_A_CUT
-    for (i = start; i < near;) {
-      const byte = bytes[i]!
-      if (PLAIN[byte] === 1) {
-        i += 1
-        if ((i & 3) === 0) i = skipPlain(words, i)
-        continue
+    structure += 1
+    if (kind === OPEN) {
+      depth += 1
+      if (depth > MAX_DEPTH) return 'depth'
+      scan.begun += 1
+      scan.open[depth] = scan.begun
+    } else if (kind === CLOSE) depth -= 1
+    else if (kind === COLON) {
+      if (end - start > MAX_KEY) return 'key'
+      if (isNew(scan, start, end)) structure += NEW_KEY
+      if (depth <= scan.keyDepth) {
+        scan.keys.push({ start, end, at: start - scan.shift, depth, within: scan.open[depth] ?? 0 })
       }
-      if (byte === QUOTE) break
-      const size = sizeAt(bytes, i)
-      if (size === 0) return 'malformed'
-      const next = i + size
-      if (byte === BACKSLASH && next <= kept) {
-        structure += 1
-        i = next
-        continue
-      }
-      outline[i] = outline[i + 1] = FILLED
-      if (size > 2) outline[i + 2] = FILLED
-      if (size > 3) outline[i + 3] = FILLED
-      i = next
+      start = end
     }
-    end = bytes[i] === QUOTE ? i : closingQuoteOf(bytes, words, i)
-    if (end === -1) return 'malformed'
-    if (end > near) cuts.push(cutOut(outline, kept, end))
-    i = end
+    if (structure > MAX_STRUCTURE) return 'structure'
   }
-  return outlineWithout(cuts, outline)
+
+  scan.at = i
+  Object.assign(scan, { depth, structure, numbers, number })
+  Object.assign(scan, { inText, state, isFilled, start, end, kept })
+  return undefined
+}
+
+/** After a character that is not plain, so many bytes are looked at one by one. */
+const BLOCK = 64
+
+/** Reads a text up to an index, and gives the index where it ends. */
+function skipText(scan: Scan, from: number, to: number): number {
+  const { bytes, words } = scan
+  let { state } = scan
+  let i = from
+  while (i < to && state < CLOSED) {
+    if (state === PLAIN && (i & 3) === 0) i = skipPlain(words, i, to)
+    for (const end = Math.min((i + BLOCK) & ~3, to); i < end; i += 1) {
+      state = NEXT[state + bytes[i]!]!
+      if (state >= CLOSED) break
+    }
+  }
+  scan.state = state
+  return i
+}
+
+/** Whether this is the first key of its name in the body. A few others seem to be known too. */
+function isNew({ bytes, seen, pass }: Scan, start: number, end: number): boolean {
+  let hash = end - start
+  for (let k = start; k < end; k += 1) {
+    hash = Math.imul(hash ^ bytes[k]!, factor)
+    hash ^= hash >>> 15
+  }
+  const slot = hash & (SLOTS - 1)
+  const isKnown = seen[slot] === pass
+  seen[slot] = pass
+  return !isKnown
 }
 
 /** In an outline, the bytes from an index to another are left out. */
 type Cut = { from: number; to: number }
 
 /** Writes a mark in place of the rest of a text. */
-function cutOut(outline: Uint8Array, from: number, to: number): Cut {
+function cutOut(scan: Scan, from: number, to: number): void {
   const mark = cutMark(to - from)
-  for (let k = 0; k < mark.length; k += 1) outline[from + k] = mark.charCodeAt(k)
-  return { from: from + mark.length, to }
+  for (let k = 0; k < mark.length; k += 1) scan.outline[from + k] = mark.charCodeAt(k)
+  scan.cuts.push({ from: from + mark.length, to })
+  scan.missing += to - from - mark.length
 }
 
-function outlineWithout(cuts: readonly Cut[], bytes: Uint8Array): Outline {
-  let length = cuts[0]?.from ?? bytes.length
-  const pieces = cuts.map(({ to }, index) => {
-    const from = length
-    const next = cuts[index + 1]?.from ?? bytes.length
-    bytes.copyWithin(from, to, next)
+function withoutCuts({ outline, cuts }: Scan): string {
+  let length = cuts[0]?.from ?? outline.length
+  for (const [index, { to }] of cuts.entries()) {
+    const next = cuts[index + 1]?.from ?? outline.length
+    outline.copyWithin(length, to, next)
     length += next - to
-    return { from, missing: to - from }
-  })
-  const byteAt = (index: number) => index + (lastFrom(index, pieces)?.missing ?? 0)
-  return { text: ASCII.decode(bytes.subarray(0, length)), byteAt }
-}
-
-/** The last of the pieces that begins at an index or before it. The pieces are in order. */
-function lastFrom<T extends { from: number }>(index: number, pieces: readonly T[]): T | undefined {
-  let low = 0
-  let high = pieces.length
-  while (low < high) {
-    const middle = (low + high) >> 1
-    if (pieces[middle]!.from <= index) low = middle + 1
-    else high = middle
   }
-  return pieces[low - 1]
+  return ASCII.decode(outline.subarray(0, length))
 }
 
 /** Outlines are in ASCII, which is UTF-8 too. */
 const ASCII = new TextDecoder()
 
-/** The index of the quote that closes a text; -1 if the text is malformed before it, or has none. */
-function closingQuoteOf(bytes: Uint8Array, words: Int32Array, from: number): number {
-  for (let i = from; ;) {
-    if (bytes[i] === QUOTE) return i
-    const size = sizeAt(bytes, i)
-    if (size === 0) return -1
-    i += size
-    if ((i & 7) === 0) i = skipPlain(words, i)
-  }
-}
-
 /** Where the bytes end that can be skipped four at a time, from a multiple of 4. */
-function skipPlain(words: Int32Array, from: number): number {
+function skipPlain(words: Int32Array, from: number, to: number): number {
+  const last = to >> 2
   let at = from >> 2
-  for (; at < words.length; at += 1) {
+  for (; at < last; at += 1) {
     const word = words[at]!
     // A byte is below n if taking n from it borrows: https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord
     const quote = word ^ 0x22222222
@@ -237,37 +331,4 @@ function skipPlain(words: Int32Array, from: number): number {
     if ((stop & 0x80808080) !== 0) break
   }
   return at << 2
-}
-
-// These are plain functions, since a closure in the loop takes longer than all else there.
-
-/** How many bytes a character of a text has, or the escape of one; 0 if it is malformed. */
-function sizeAt(bytes: Uint8Array, at: number): number {
-  const byte = bytes[at]!
-  if (byte >= 0x80) return characterAt(bytes, at)
-  if (byte === BACKSLASH) return escapeAt(bytes, at)
-  return byte >= 0x20 ? 1 : 0
-}
-
-function escapeAt(bytes: Uint8Array, at: number): number {
-  const escaped = bytes[at + 1]!
-  if (escaped !== 0x75) return ESCAPED[escaped] === 1 ? 2 : 0
-  for (let i = at + 2; i < at + 6; i += 1) if (HEX[bytes[i]!] !== 1) return 0
-  return 6
-}
-
-/** https://www.rfc-editor.org/rfc/rfc3629#section-4 */
-function characterAt(bytes: Uint8Array, at: number): number {
-  const first = bytes[at]!
-  const second = bytes[at + 1]!
-  if ((second & 0xc0) !== 0x80 || first < 0xc2) return 0
-  if (first < 0xe0) return 2
-  if ((bytes[at + 2]! & 0xc0) !== 0x80) return 0
-  if (first < 0xf0) {
-    if (first === 0xe0) return second >= 0xa0 ? 3 : 0
-    return first === 0xed && second >= 0xa0 ? 0 : 3
-  }
-  if (first > 0xf4 || (bytes[at + 3]! & 0xc0) !== 0x80) return 0
-  if (first === 0xf0) return second >= 0x90 ? 4 : 0
-  return first === 0xf4 && second >= 0x90 ? 0 : 4
 }

@@ -53,17 +53,31 @@ function resetOf({ unit, limit, resetAt }: OverLimit, now: number): string {
   return `${reset} ${inWords(resetAt - now)}, at ${time(resetAt)}.`
 }
 
+const ADVICE: Partial<Record<Unit, string>> = {
+  audioSeconds: 'Send a shorter recording.',
+  characters: 'Send less text.',
+}
+
 function neverOf({ unit }: OverLimit, isLeast: boolean): string {
   if (unit === 'requests') return 'Waiting will not help: the limit allows none.'
-  const advice = isLeast ? 'Send less text.' : 'Ask for fewer completion tokens, or send less text.'
+  const advice =
+    ADVICE[unit] ??
+    (isLeast ? 'Send less text.' : 'Ask for fewer completion tokens, or send less text.')
   return `Waiting will not help: this is more than the whole limit. ${advice}`
 }
 
-/** An amount of a unit in words. Dollars have up to six decimals, which are rounded so that no request seems to fit. */
-const amountOf = (unit: Unit, amount: number, round = Math.round): string =>
-  unit === 'usd'
-    ? `$${(round(amount / 1000) / 1e6).toLocaleString('en-US', { maximumFractionDigits: 6 })}`
-    : `${number(amount)} ${amount === 1 ? unit.slice(0, -1) : unit}`
+/**
+ * An amount of a unit in words. Dollars have up to six decimals, and seconds none; they are rounded so that no request seems to
+ * fit.
+ */
+function amountOf(unit: Unit, amount: number, round = Math.round): string {
+  if (unit === 'usd') {
+    return `$${(round(amount / 1000) / 1e6).toLocaleString('en-US', { maximumFractionDigits: 6 })}`
+  }
+  const count = unit === 'audioSeconds' ? round(amount / SECOND_MS) : amount
+  const name = unit === 'audioSeconds' ? 'audio seconds' : unit
+  return `${number(count)} ${count === 1 ? name.slice(0, -1) : name}`
+}
 
 const number = (value: number) => value.toLocaleString('en-US')
 
@@ -73,10 +87,12 @@ export const time = (at: number): string => new Date(at).toISOString().replace(/
 /** The time until a moment in words, rounded up: "in 12 hours". */
 function inWords(ms: number): string {
   const [unit, length] = SPANS.find(([, , most]) => ms <= most) ?? DAYS
+  relative ??= new Intl.RelativeTimeFormat('en')
   return relative.format(Math.max(1, Math.ceil(ms / length)), unit)
 }
 
-const relative = new Intl.RelativeTimeFormat('en')
+/** Made when it is first used, since it takes a tenth of the start of an isolate. */
+let relative: Intl.RelativeTimeFormat | undefined
 
 const DAYS = ['day', DAY_MS, Infinity] as const
 /** Each unit, its length, and up to which time it is used. */

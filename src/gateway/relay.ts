@@ -5,7 +5,7 @@
  * workerd, when the client aborts one, the settlement is lost too.
  */
 import type { Meter, Metered } from '../metering/meter.ts'
-import type { BodyReader, Bytes, Frame, RelayPlatform } from '../ports.ts'
+import type { BodyReader, Bytes, Frame, Pipe, RelayPlatform } from '../ports.ts'
 import { createPlaces } from './places.ts'
 
 type RelayOptions = {
@@ -30,9 +30,15 @@ type Relayed = {
 }
 
 export type Relay = (options: RelayOptions) => {
-  body: ReadableStream<Bytes>
+  /** The answer, as a stream unless it is short and has come at once. */
+  body: Promise<ReadableStream<Bytes> | Bytes>
   done: Promise<Relayed>
 }
+
+/** The most bytes of a short answer. */
+const SHORT = 64 * 1024
+
+const NOTHING: Metered = { deltas: 0, bytes: 0 }
 
 /** A user may have one in this many of all drains. */
 const SHARE_OF_DRAINS = 4
@@ -45,8 +51,10 @@ export function createRelay({ pipe, drain: limits }: Pick<RelayPlatform, 'pipe' 
   })
 
   return function relay({ client, body, frame, meter, upstream, onClientAbort, user = '' }) {
-    const { readable, writer, fail } = pipe(frame, client)
     const reader = body.getReader()
+    let opened: Pipe | undefined
+    let begin = (_: ReadableStream<Bytes> | Bytes) => {}
+    const begun = new Promise<ReadableStream<Bytes> | Bytes>((resolve) => (begin = resolve))
     let gone = false
     let drained = 0
     let endDrain = () => {}
@@ -61,8 +69,17 @@ export function createRelay({ pipe, drain: limits }: Pick<RelayPlatform, 'pipe' 
       endDrain = place
       if (Number.isFinite(limits.ms)) timer = setTimeout(cut, limits.ms)
     }
-    // `closed` rejects when the client disconnects, even while upstream sends nothing.
-    writer.closed.catch(leave)
+    /** The way to the client. A pipe costs more than the rest of a short answer, which needs none. */
+    function open(): Pipe {
+      if (opened) return opened
+      opened = pipe(frame, client)
+      // `closed` rejects when the client disconnects, even while upstream sends nothing.
+      opened.writer.closed.catch(leave)
+      begin(opened.readable)
+      return opened
+    }
+    const fail = (error: unknown) => open().fail(error)
+
     // Releases a pump that waits for upstream, or for a client that does not read.
     upstream.signal.addEventListener('abort', () => {
       fail(new Error('upstream was cut'))
@@ -72,8 +89,17 @@ export function createRelay({ pipe, drain: limits }: Pick<RelayPlatform, 'pipe' 
     async function pump(): Promise<Relayed> {
       let ended = false
       try {
+        const isShort = !frame.isEventStream && (frame.length ?? Infinity) <= SHORT
+        let next = isShort ? await reader.read() : undefined
+        if (next?.value && next.value.length === frame.length && !opened) {
+          begin(next.value)
+          meter?.write(next.value)
+          return { metered: meter?.end() ?? NOTHING, ended: true, cut: false }
+        }
+        const { writer } = open()
         for (;;) {
-          const { done, value } = await reader.read()
+          const { done, value } = next ?? (await reader.read())
+          next = undefined
           // An answer that we cut also reports its end, because its reader was cancelled.
           ended = done && !upstream.signal.aborted
           if (done) break
@@ -93,10 +119,10 @@ export function createRelay({ pipe, drain: limits }: Pick<RelayPlatform, 'pipe' 
         clearTimeout(timer)
         endDrain()
       }
-      const metered = meter?.end() ?? { deltas: 0, bytes: 0 }
+      const metered = meter?.end() ?? NOTHING
       return { metered, ended, cut: !ended && upstream.signal.aborted }
     }
 
-    return { body: readable, done: pump() }
+    return { body: begun, done: pump() }
   }
 }

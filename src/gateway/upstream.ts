@@ -12,6 +12,8 @@ export type UpstreamCall = {
   /** After `/openai/v1/`; it is sent as it is. */
   path: string
   body?: Bytes
+  /** JSON without it. */
+  contentType?: string | undefined
   /** The caller's id. */
   user?: string
   controller: AbortController
@@ -23,13 +25,13 @@ export type UpstreamCall = {
  */
 export async function callUpstream(
   { config, fetch }: Pick<Deps, 'config' | 'fetch'>,
-  { client, method, path, body, user, controller }: UpstreamCall,
+  { client, method, path, body, contentType, user, controller }: UpstreamCall,
 ): Promise<UpstreamAnswer> {
   if (config.groqKey === undefined) throw notConfigured()
   const timer = setTimeout(() => controller.abort(), config.upstreamTimeoutMs)
   try {
     const { search } = new URL(client.url)
-    const headers = headersUp(client.headers, config.groqKey)
+    const headers = headersUp(client.headers, config.groqKey, contentType)
     const once = client.headers.get('idempotency-key')
     if (once && user) {
       // All users share our key upstream. Without the user's id, the same key from two users would

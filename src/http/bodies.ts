@@ -6,6 +6,8 @@ import { createMemory } from './memory.ts'
 
 type Body = {
   bytes: Bytes
+  /** How many bytes behind them may be written to. */
+  room: number
   /** The bytes are needed no longer. */
   release(): void
 }
@@ -29,9 +31,15 @@ export const areTooMany = (pieces: number, bytes: number): boolean =>
 /** The smallest buffer for a body that comes in pieces. */
 const MIN_BUFFER = 4096
 
-export function createBodies(platform: BodyPlatform = STREAMED): Bodies {
-  const open = createMemory(platform.memory)
-
+/**
+ * Builds the reader of bodies. `open` counts what they take of the instance. With `room`, a body of a declared length gets one
+ * buffer with so much more room at once, so that it need not be copied.
+ */
+export function createBodies(
+  platform = STREAMED,
+  open = createMemory(platform.memory),
+  room = 0,
+): Bodies {
   return async function read(c, maxSize) {
     const declared = lengthOf(c)
     if (declared !== undefined && declared > maxSize) throw tooLarge(maxSize)
@@ -53,10 +61,11 @@ export function createBodies(platform: BodyPlatform = STREAMED): Bodies {
           pieces += 1
           if (size > maxSize) return fail(tooLarge(maxSize))
           if (areTooMany(pieces, size)) return fail(tooManyPieces(pieces))
-          const isWhole = piece.length === declared
+          const isWhole = piece.length === declared && room === 0
           if (size > buffer.length) {
-            const room = isWhole ? size : Math.max(size, 2 * buffer.length, MIN_BUFFER)
-            const capacity = Math.min(room, declared ?? maxSize)
+            const most = declared ?? maxSize
+            const wanted = isWhole ? size : Math.max(size, 2 * buffer.length, MIN_BUFFER)
+            const capacity = (room > 0 ? most : Math.min(wanted, most)) + room
             if (!share.take(capacity - buffer.length)) return fail(noMemory())
             const larger = isWhole ? piece : new Uint8Array(capacity)
             if (!isWhole) larger.set(buffer.subarray(0, length))
@@ -67,7 +76,8 @@ export function createBodies(platform: BodyPlatform = STREAMED): Bodies {
         },
         end() {
           share.arrived()
-          resolve({ bytes: buffer.subarray(0, length), release: share.release })
+          const free = room > 0 ? buffer.length - length : 0
+          resolve({ bytes: buffer.subarray(0, length), room: free, release: share.release })
         },
         fail: () => fail(brokenOff()),
       })
@@ -76,28 +86,36 @@ export function createBodies(platform: BodyPlatform = STREAMED): Bodies {
 }
 
 /** For platforms that gather the pieces of a body themselves. */
-const STREAMED: BodyPlatform = {
-  memory: 32 * 1024 * 1024,
-  read(request, _, { piece, end, fail }) {
-    let stopped = false
-    async function pump(): Promise<void> {
-      // One call is cheaper than many, and the server reads no more than the declared length (RFC 9112, section 6.3).
-      if (request.headers.has('content-length')) {
-        const bytes = new Uint8Array(await request.arrayBuffer())
-        if (!stopped && bytes.length > 0) piece(bytes)
-      } else {
-        const reader = request.body?.getReader()
-        while (!stopped && reader) {
-          const { done, value } = await reader.read()
-          if (done) break
-          if (!stopped) piece(value)
+const STREAMED = streamed(true)
+
+/** The same for bodies that get a buffer with room: each piece is copied into it. */
+export const IN_PIECES = streamed(false)
+
+/** `atOnce`: where the length is declared, the platform gathers the pieces. */
+function streamed(atOnce: boolean): BodyPlatform {
+  return {
+    memory: 32 * 1024 * 1024,
+    read(request, _, { piece, end, fail }) {
+      let stopped = false
+      async function pump(): Promise<void> {
+        // One call is cheaper than many, and the server reads no more than the declared length (RFC 9112, section 6.3).
+        if (atOnce && request.headers.has('content-length')) {
+          const bytes = new Uint8Array(await request.arrayBuffer())
+          if (!stopped && bytes.length > 0) piece(bytes)
+        } else {
+          const reader = request.body?.getReader()
+          while (!stopped && reader) {
+            const { done, value } = await reader.read()
+            if (done) break
+            if (!stopped) piece(value)
+          }
         }
+        if (!stopped) end()
       }
-      if (!stopped) end()
-    }
-    pump().catch(fail)
-    return () => void (stopped = true)
-  },
+      pump().catch(fail)
+      return () => void (stopped = true)
+    },
+  }
 }
 
 /** The declared length. With a Transfer-Encoding it says nothing (RFC 9112, section 6.3). */

@@ -281,7 +281,7 @@ const withReserved = (groups: Standing[], { reserved }: Lease): Standing[] =>
     return { ...group, used: { ...used, ...Object.fromEntries(charged) } }
   })
 
-/** The refusal, if the reservation would pass one of the limits. */
+/** The refusal, if the reservation would pass one of the limits. A request that asks for nothing of a unit does not. */
 function refuse(
   group: Standing,
   reserved: Amounts,
@@ -291,8 +291,8 @@ function refuse(
   for (const { name, unit, window } of LIMITS) {
     const limit = group.limits[name]
     const used = group.used[window]?.[unit] ?? 0
-    const asked = reserved[unit]
-    if (limit === undefined || used + asked <= limit) continue
+    const asked = reserved[unit] ?? 0
+    if (limit === undefined || asked === 0 || used + asked <= limit) continue
     const resetAt = endOf(window, at)
     return { ok: false, reason: 'limit', of, model, window, unit, limit, used, asked, resetAt }
   }

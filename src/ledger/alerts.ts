@@ -5,7 +5,7 @@
 import type { Admit, Admitted, Settle, Settled, Take, Taken, Tried } from './commands.ts'
 import { filter, mapValues, newQuota } from './documents.ts'
 import { labelOf } from './labels.ts'
-import { LIMITS, NOTHING, usedIn, windowsOf, type Limits, type Of, type Rows } from './policy.ts'
+import { LIMITS, NOTHING, amountsFrom, usedIn, windowsOf, type Limits, type Of, type Rows } from './policy.ts'
 import {
   ALL_MODELS,
   VERSIONS,
@@ -119,7 +119,7 @@ function reached(
   for (const { name, unit, window } of LIMITS) {
     const limit = row?.[name]
     if (limit === undefined || limit <= 0 || WINDOWS[window].waits) continue
-    const used = usedOf(window)[unit]
+    const used = usedOf(window)[unit] ?? 0
     const level = LEVELS[of].find((percent) => used * 100 >= limit * percent)
     if (level === undefined) continue
     const claimed = claim(next, `${model} ${unit} ${window}`, {
@@ -137,11 +137,8 @@ function reached(
   return { claims: next, told }
 }
 
-const minus = (amounts: Amounts, held: Amounts): Amounts => ({
-  requests: Math.max(0, amounts.requests - held.requests),
-  tokens: Math.max(0, amounts.tokens - held.tokens),
-  usd: Math.max(0, amounts.usd - held.usd),
-})
+const minus = (amounts: Amounts, held: Amounts): Amounts =>
+  amountsFrom((unit) => Math.max(0, (amounts[unit] ?? 0) - (held[unit] ?? 0)))
 
 const isFault = ({ outcome, status }: Event): boolean =>
   outcome === 'failed' && (status >= 500 || FAULTS[status] !== undefined)

@@ -60,6 +60,8 @@ export const MAX_TOKENS = 1_000_000_000
 /** So many different tags are counted in a day. The requests of further ones are counted together. */
 export const TAGS_PER_DAY = 50
 export const OTHER_TAG = 'other'
+/** The longest audio of one request, in ms: an upload of a second a byte is shorter. */
+export const MAX_AUDIO_MS = 100_000_000_000
 
 /** A user may have this many keys. */
 export const KEYS_PER_USER = 20
@@ -82,6 +84,9 @@ export type Admit = {
   reserved: number
   /** The part of `reserved` that is completion tokens. */
   completion: number
+  /** The ms of audio, or the characters to be spoken; absent if there are none. */
+  audioMs?: number
+  characters?: number
   /** The price of the model; absent if it is not known. */
   price?: Price
   now: number

@@ -88,6 +88,12 @@ export const newRow = (): Row => ({
   cost: 0,
   reservedCost: 0,
   lostCost: 0,
+  audioMs: 0,
+  reservedAudioMs: 0,
+  lostAudioMs: 0,
+  characters: 0,
+  reservedCharacters: 0,
+  lostCharacters: 0,
 })
 
 /** A day without any use, of one model or of all. */
@@ -197,13 +203,20 @@ function drop(account: Account, load: (id: string) => PastDoc | undefined): Acco
   return { usage, past }
 }
 
-const lose = (row: Row, { tokens, usd }: Amounts): Row => ({
+const lose = (
+  row: Row,
+  { tokens, usd, audioSeconds: audioMs = 0, characters = 0 }: Amounts,
+): Row => ({
   ...row,
   lost: row.lost + 1,
   reserved: row.reserved - tokens,
   lostTokens: row.lostTokens + tokens,
   reservedCost: row.reservedCost - usd,
   lostCost: row.lostCost + usd,
+  reservedAudioMs: row.reservedAudioMs - audioMs,
+  lostAudioMs: row.lostAudioMs + audioMs,
+  reservedCharacters: row.reservedCharacters - characters,
+  lostCharacters: row.lostCharacters + characters,
 })
 
 /** Whether a lease's request must have ended: it holds its reservation until it settles or is lost. */

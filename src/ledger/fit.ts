@@ -6,19 +6,22 @@
 import { FIT_MIN_TOKENS, type Admit } from './commands.ts'
 import { costOf, mostTokens } from './money.ts'
 import { LIMITS, type Standing } from './policy.ts'
-import type { Amounts, Unit } from './shapes.ts'
+import { audioOf, type Amounts, type Unit } from './shapes.ts'
 import { WINDOWS, type Window } from './windows.ts'
 
 /** What of an admission says how much it asks for. */
-export type Asked = Pick<Admit, 'reserved' | 'completion' | 'completions' | 'price'>
+export type Asked = Pick<
+  Admit,
+  'reserved' | 'completion' | 'completions' | 'price' | 'audioMs' | 'characters'
+>
 
 /** What a request reserves, with a maximum of its own or with `most` tokens of each completion. */
 export function amountsOf(asked: Asked, most = asked.completions?.tokens): Amounts {
-  const { reserved, completions, price } = asked
+  const { reserved, completions, price, audioMs, characters } = asked
   const prompt = reserved - asked.completion
   const completion = completions && most !== undefined ? completions.count * most : asked.completion
-  const usd = price ? costOf({ prompt, completion }, price) : 0
-  return { requests: 1, tokens: prompt + completion, usd }
+  const usd = price ? costOf({ prompt, completion, audioMs, characters }, price) : 0
+  return { requests: 1, tokens: prompt + completion, usd, ...audioOf(audioMs, characters) }
 }
 
 /** What a request asks for with at most so many tokens of each completion, if the client sent no maximum. */
@@ -48,20 +51,23 @@ export function fitted(asked: Asked, groups: readonly Standing[]): number | unde
       const limit = limits[name]
       if (limit === undefined || !isFitted({ unit, window, limit }, full)) continue
       const left = limit - (used[window]?.[unit] ?? 0)
-      if (full[unit] > left) most = Math.min(most, mostOf(unit, asked, left))
+      if ((full[unit] ?? 0) > left) most = Math.min(most, mostOf(unit, asked, left))
     }
   }
   return Math.max(most, least)
 }
 
 /**
- * Whether a request is cut to what is left of a limit. A client can wait for the end of a short window, which is better than a
+ * Whether a request is cut to what is left of a limit, in a unit that it asks for. A client can wait for the end of a short window, which is better than a
  * cut answer, unless the limit itself is below the default.
  */
 export const isFitted = (
   { unit, window, limit }: { unit: Unit; window: Window; limit: number },
   full: Amounts,
-): boolean => unit !== 'requests' && (!WINDOWS[window].waits || limit < full[unit])
+): boolean => {
+  const asked = full[unit] ?? 0
+  return unit !== 'requests' && asked > 0 && (!WINDOWS[window].waits || limit < asked)
+}
 
 /** The tokens of each completion that fit into what is left of a unit. */
 function mostOf(unit: Unit, asked: Asked, left: number): number {

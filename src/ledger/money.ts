@@ -1,5 +1,6 @@
 /**
- * Money, in whole nano-USD. Prices are whole pico-USD a token, since a cached token may cost 37.5 nano-USD.
+ * Money, in whole nano-USD. Prices are whole pico-USD a token or a character, since a cached token may cost 37.5 nano-USD, and
+ * whole nano-USD an hour of audio, since a second has no whole price.
  *
  * In arithmetic an amount is a number, exact up to 2^53 nano-USD ($9.0 million). In documents, events and answers of
  * scripts it is a text of digits, because Lua writes numbers with 14 digits.
@@ -11,10 +12,19 @@ export type Price = {
   /** Of input that upstream had in its cache. If absent, it costs the same as other input. */
   cached?: number
   output: number
+  /** Nano-USD an hour of audio that is transcribed, and pico-USD a character that is spoken. */
+  audioHour?: number
+  characters?: number
 }
 
-/** Tokens of a request or of a reservation. Cached ones are a part of the prompt. */
-export type PricedTokens = { prompt: number; cached?: number | undefined; completion: number }
+/** Tokens, ms of audio and characters of a request or of a reservation. Cached tokens are a part of the prompt. */
+export type Priced = {
+  prompt: number
+  cached?: number | undefined
+  completion: number
+  audioMs?: number | undefined
+  characters?: number | undefined
+}
 
 /** The largest reservation, in tokens: far above any limit, and still exact in a sum. */
 export const MAX_RESERVATION = 1_000_000_000_000
@@ -24,22 +34,23 @@ export const MOST_MONEY = Number.MAX_SAFE_INTEGER
 
 const NANO_PER_USD = 1e9
 const PICO_PER_NANO = 1000
+const MS_PER_HOUR = 3_600_000
 
 /**
  * What a request costs, in nano-USD: the sum over its units, rounded up once. It is exact up to `MOST_MONEY`. More cached
  * tokens than the prompt has count as the prompt.
  */
-export function costOf(tokens: PricedTokens, price: Price): number {
-  const { nano, pico } = partsOf(tokens, price)
-  return Math.min(nano + Math.ceil(pico / PICO_PER_NANO), MOST_MONEY)
+export function costOf(use: Priced, price: Price): number {
+  const { nano, pico } = partsOf(use, price)
+  const audio = product(use.audioMs ?? 0, price.audioHour ?? 0, MS_PER_HOUR)
+  // Both remainders in parts of an hour of audio, so that they are rounded up together.
+  const rest = pico * (MS_PER_HOUR / PICO_PER_NANO) + audio.rest
+  return Math.min(nano + audio.whole + Math.ceil(rest / MS_PER_HOUR), MOST_MONEY)
 }
 
-/**
- * The cost of a request as nano-USD and the pico-USD that they leave, fewer than 3,000,000.
- * Tokens × price may pass 2^53 where the cost in nano-USD does not, so neither is multiplied whole.
- */
+/** The cost of tokens and characters as nano-USD and the pico-USD that they leave, fewer than 4,000,000. */
 function partsOf(
-  { prompt, cached = 0, completion }: PricedTokens,
+  { prompt, cached = 0, completion, characters = 0 }: Priced,
   { input, output, ...price }: Price,
 ) {
   const hits = Math.min(cached, prompt)
@@ -47,16 +58,26 @@ function partsOf(
     [prompt - hits, input],
     [hits, price.cached ?? input],
     [completion, output],
+    [characters, price.characters ?? 0],
   ] as const
   let nano = 0
   let pico = 0
   for (const [count, each] of units) {
-    const few = count % PICO_PER_NANO
-    const rest = each % PICO_PER_NANO
-    nano += count * ((each - rest) / PICO_PER_NANO) + ((count - few) / PICO_PER_NANO) * rest
-    pico += few * rest
+    const { whole, rest } = product(count, each, PICO_PER_NANO)
+    nano += whole
+    pico += rest
   }
   return { nano, pico }
+}
+
+/**
+ * count × each ÷ per, as a whole number and the rest, which is not divided and below per². The product may pass 2^53 where the
+ * quotient does not, so it is not built.
+ */
+function product(count: number, each: number, per: number): { whole: number; rest: number } {
+  const few = count % per
+  const rest = each % per
+  return { whole: count * ((each - rest) / per) + ((count - few) / per) * rest, rest: few * rest }
 }
 
 /**

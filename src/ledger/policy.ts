@@ -9,7 +9,7 @@ import {
   type UsageDoc,
   type Windows,
 } from './shapes.ts'
-import { WINDOWS, WINDOW_NAMES, endOf, startOf, type Window } from './windows.ts'
+import { SECOND_MS, WINDOWS, WINDOW_NAMES, endOf, startOf, type Window } from './windows.ts'
 
 /**
  * Amounts by the name of their limit, such as `tokensPerDay`; those of `usd` are in nano-USD. An absent name means that
@@ -35,17 +35,20 @@ const UNIT_OF: Record<string, Unit> = Object.fromEntries(
 /** Whether the amounts of a limit are money. Its name is one of `LIMITS`. */
 export const isMoney = (name: string): boolean => UNIT_OF[name] === 'usd'
 
-/** A limit as people write it, in dollars where it is money, as the ledger has it. */
+/** Whether the amounts of a limit are seconds. */
+export const isTime = (name: string): boolean => UNIT_OF[name] === 'audioSeconds'
+
+/** A limit as people write it, in dollars or seconds where it is money or time, as the ledger has it. */
 export const limitFrom = (name: string, said: number): number =>
-  isMoney(name) ? nanoFrom(said) : said
+  isMoney(name) ? nanoFrom(said) : isTime(name) ? said * SECOND_MS : said
 
 /** A limit of the ledger as people write it. */
 export const limitTo = (name: string, limit: number): number =>
-  isMoney(name) ? usdOf(limit) : limit
+  amountTo(UNIT_OF[name] ?? 'requests', limit)
 
-/** An amount of a unit as people read it: dollars where it is money. */
+/** An amount of a unit as people read it: dollars where it is money, seconds where it is time. */
 export const amountTo = (unit: Unit, amount: number): number =>
-  unit === 'usd' ? usdOf(amount) : amount
+  unit === 'usd' ? usdOf(amount) : unit === 'audioSeconds' ? amount / SECOND_MS : amount
 
 /** Limits per model, for every model without a row, and for all models together. */
 export type ModelLimits = {
@@ -100,7 +103,20 @@ export type Line = {
 export function usedIn(windows: Windows | undefined, window: Window, at: number): Amounts {
   const counted = windows && own(windows, window)
   if (counted?.start !== startOf(window, at)) return NOTHING
-  return Object.fromEntries(UNITS.map((unit) => [unit, counted[unit]])) as Amounts
+  return amountsFrom((unit) => counted[unit] ?? 0)
+}
+
+/** An amount in each unit, without those of audio that are zero. It is built directly, since each request needs many. */
+export function amountsFrom(amount: (unit: Unit) => number): Amounts {
+  const amounts: Amounts = {
+    requests: amount('requests'),
+    tokens: amount('tokens'),
+    usd: amount('usd'),
+  }
+  const [audioSeconds, characters] = [amount('audioSeconds'), amount('characters')]
+  if (audioSeconds !== 0) amounts.audioSeconds = audioSeconds
+  if (characters !== 0) amounts.characters = characters
+  return amounts
 }
 
 /** The windows that have not ended. A window that this build does not know stays as it is. */
@@ -148,11 +164,12 @@ const MOST = 9e15
 
 /**
  * The most of everyone together, whatever the limits are: far beyond, documents cannot be read. A week may be in two
- * months, so it is limited too. Requests come nowhere near it.
+ * months, so it is limited too. Requests and audio come nowhere near it.
  */
 export const MOST_LIMITS: Limits = Object.fromEntries(
   LIMITS.filter(
-    ({ unit, window }) => unit !== 'requests' && (window === 'month' || window === 'week'),
+    ({ unit, window }) =>
+      (unit === 'tokens' || unit === 'usd') && (window === 'month' || window === 'week'),
   ).map(({ name }) => [name, MOST]),
 )
 

@@ -8,10 +8,12 @@ import {
   MOST,
   SHAPES,
   VERSIONS,
+  audioOf,
   own,
   type Documents,
   type Kind,
   type Shape,
+  type Unit,
   type Windows,
 } from './shapes.ts'
 import { DAY_MS, WINDOWS, WINDOW_NAMES, dateOf, startOf } from './windows.ts'
@@ -43,7 +45,7 @@ const isAmount = (value: unknown) => typeof value === 'number' && value > -HUGE 
 const isMoney = (shape: Shape) => shape === 'money' || shape === 'money?'
 
 /** The counters of a window as the script writes them. */
-const WINDOW = /^([^:]+):(\d+):(-?\d+):(-?\d+):(-?\d+)$/
+const WINDOW = /^([^:]+):(\d+):(-?\d+):(-?\d+):(-?\d+)(?::(-?\d+):(-?\d+))?$/
 
 const LONG_WINDOWS = WINDOW_NAMES.filter((name) => WINDOWS[name].longest > DAY_MS)
 
@@ -53,8 +55,10 @@ function countersOf(text: string): Windows | undefined {
   for (const one of text ? text.split(' ') : []) {
     const [found, name = '', ...amounts] = WINDOW.exec(one) ?? []
     if (found === undefined) return undefined
-    const [start = 0, requests = 0, tokens = 0, usd = 0] = amounts.map(Number)
-    windows[name] = { start, requests, tokens, usd }
+    const [start = 0, requests = 0, tokens = 0, usd = 0, audioMs, characters] = amounts.map(
+      (amount) => Number(amount ?? 0),
+    )
+    windows[name] = { start, requests, tokens, usd, ...audioOf(audioMs, characters) }
   }
   return windows
 }
@@ -77,10 +81,12 @@ function windowsOf(value: unknown): unknown {
     const isNew = known?.start === 0
     if (known && known.start > start && !isNew) continue
     const earlier = isNew || known?.start === start ? known : undefined
+    const sum = (unit: Unit) => (earlier?.[unit] ?? 0) + (day![unit] ?? 0)
     const amounts = {
-      requests: (earlier?.requests ?? 0) + day!.requests,
-      tokens: (earlier?.tokens ?? 0) + day!.tokens,
-      usd: (earlier?.usd ?? 0) + day!.usd,
+      requests: sum('requests'),
+      tokens: sum('tokens'),
+      usd: sum('usd'),
+      ...audioOf(sum('audioSeconds'), sum('characters')),
     }
     if (isNew && Object.values(amounts).every((amount) => amount === 0)) delete before[name]
     else before[name] = { start, ...amounts }

@@ -111,8 +111,11 @@ function close(
 ): Step<Settled> {
   const { usage } = account
   const { model, at } = lease
-  const { tokens, usd } = lease.reserved
-  const event: Event = { ...ended, at, user: usage.id, model, reserved: tokens }
+  const { tokens, usd, audioSeconds, characters } = lease.reserved
+  const { reservedAudioMs: _ms, reservedCharacters: _characters, ...told } = ended
+  const event: Event = { ...told, at, user: usage.id, model, reserved: tokens }
+  if (audioSeconds !== undefined) event.reservedAudioMs = audioSeconds
+  if (characters !== undefined) event.reservedCharacters = characters
   if (ended.cost !== undefined || usd > 0) event.reservedCost = digitsOf(usd)
   if (usage.at > lease.until) event.late = true
   const { [event.id]: _, ...leases } = usage.leases

@@ -5,7 +5,7 @@
  * that this build does not know stays, and a text that does not fit is not a document. Documents hold neither `null`
  * nor arrays, because Lua reads `null` as an object and writes `[]` as `{}`; a list is `{name: 1}`.
  *
- * Times are epoch ms, dates are UTC `YYYY-MM-DD`, amounts are whole requests, tokens and nano-USD.
+ * Times are epoch ms, dates are UTC `YYYY-MM-DD`, amounts are whole requests, tokens, nano-USD, ms of audio and characters.
  */
 /**
  * The version that this build writes in events, audit entries, files and their lines. It rises with any of `VERSIONS`.
@@ -22,11 +22,23 @@ export const UNLIMITED = -1
 export const ALL_MODELS = '*'
 
 /** The units of limits, in the order in which they are checked. */
-export const UNITS = ['requests', 'tokens', 'usd'] as const
+export const UNITS = ['requests', 'tokens', 'usd', 'audioSeconds', 'characters'] as const
 export type Unit = (typeof UNITS)[number]
 
-/** An amount in each unit: requests, tokens, nano-USD. */
-export type Amounts = Record<Unit, number>
+/** The units of audio: what is transcribed, and what is spoken. */
+export type AudioUnit = Extract<Unit, 'audioSeconds' | 'characters'>
+
+/**
+ * An amount in each unit: requests, tokens, nano-USD, ms of audio and characters. Amounts of audio are there only if they are
+ * not zero, since most requests have none.
+ */
+export type Amounts = Record<Exclude<Unit, AudioUnit>, number> & Partial<Record<AudioUnit, number>>
+
+/** Amounts of audio, if there are any. */
+export const audioOf = (audioMs = 0, characters = 0): Pick<Amounts, AudioUnit> => ({
+  ...(audioMs !== 0 && { audioSeconds: audioMs }),
+  ...(characters !== 0 && { characters }),
+})
 
 /** Requests and tokens, without what they cost. */
 export type Counts = Pick<Amounts, 'requests' | 'tokens'>
@@ -63,6 +75,14 @@ export type Row = {
   reservedCost: number
   /** The part of `cost` that is reservations of lost requests. */
   lostCost: number
+  /** Ms of audio, as `charged`, `reserved` and `lostTokens` are of tokens. */
+  audioMs: number
+  reservedAudioMs: number
+  lostAudioMs: number
+  /** The same of characters that are spoken. */
+  characters: number
+  reservedCharacters: number
+  lostCharacters: number
 }
 
 /** A row as it is stored, without the fields that are zero. */
@@ -305,6 +325,9 @@ export type DayRow = {
   completion: number
   overReservation: number
   cost: number
+  /** Ms of audio and characters; absent if there were none. */
+  audioMs?: number
+  characters?: number
   /** Users with at least one answered request. */
   users: number
   /** Tokens by UTC hour, "0" to "23". */
@@ -349,6 +372,8 @@ export type Event = {
   outcome: Outcome
   /** The HTTP status the client got. */
   status: number
+  /** The code of upstream's error, where it told one. */
+  error?: string
   prompt?: number
   completion?: number
   total?: number
@@ -362,6 +387,12 @@ export type Event = {
   /** What was reserved and charged, in digits of nano-USD; absent if the price of the model was not known. */
   reservedCost?: string
   cost?: string
+  /** Ms of audio that were reserved and charged; absent if there were none. */
+  reservedAudioMs?: number
+  audioMs?: number
+  /** The same of characters. */
+  reservedCharacters?: number
+  characters?: number
   ttfbMs?: number
   totalMs: number
   /** The request settled after it had been shown as lost. */
@@ -459,14 +490,23 @@ const numbers = (...names: string[]): { fields: Record<string, Shape> } => ({
 })
 
 /** The units as fields of a document. */
-const units: Record<Unit, Shape> = { requests: 'number', tokens: 'number', usd: 'money' }
+const units: Record<Unit, Shape> = {
+  requests: 'number',
+  tokens: 'number',
+  usd: 'money',
+  audioSeconds: 'number?',
+  characters: 'number?',
+}
 const amounts: Shape = { fields: units }
 /** The counters of windows. */
 export const COUNTERS: Shape = { each: { fields: { start: 'number', ...units } } }
 const outcomes = ['requests', 'exact', 'estimated', 'failed']
 const tokens = ['charged', 'prompt', 'cached', 'completion', 'overReservation']
+const audio = ['audioMs', 'reservedAudioMs', 'lostAudioMs']
+const characters = ['characters', 'reservedCharacters', 'lostCharacters']
 const row = {
   ...numbers(...outcomes, 'lost', ...tokens, 'reserved', 'lostTokens').fields,
+  ...numbers(...audio, ...characters).fields,
   cost: 'money',
   reservedCost: 'money',
   lostCost: 'money',
@@ -482,6 +522,8 @@ const dayRow: { fields: Record<string, Shape> } = {
   fields: {
     ...numbers(...outcomes, ...tokens, 'users', 'at').fields,
     cost: 'money',
+    audioMs: 'number?',
+    characters: 'number?',
     hours: { each: 'number' },
   },
 }

@@ -2,7 +2,7 @@
 import { OTHER_TAG, TAGS_PER_DAY } from './commands.ts'
 import { hasAnswers, newDayRow, newRow } from './documents.ts'
 import {
-  UNITS,
+  audioOf,
   own,
   type Amounts,
   type DayDoc,
@@ -11,34 +11,32 @@ import {
   type Lease,
   type Row,
   type TagRow,
-  type Unit,
   type UsageDoc,
   type Windows,
 } from './shapes.ts'
 import { nanoOf } from './money.ts'
-import { isTotal } from './policy.ts'
+import { amountsFrom, isTotal } from './policy.ts'
 import { DAY_MS, HOUR_MS, WINDOW_NAMES, startOf, type Window } from './windows.ts'
 
-const amountsOf = (amount: (unit: Unit) => number): Amounts =>
-  Object.fromEntries(UNITS.map((unit) => [unit, amount(unit)])) as Amounts
-
 /** What an ended request had reserved. */
-export const reservedBy = ({ reserved, reservedCost }: Event): Amounts => ({
+export const reservedBy = ({ reserved, reservedCost, ...audio }: Event): Amounts => ({
   requests: 1,
   tokens: reserved,
   usd: nanoOf(reservedCost),
+  ...audioOf(audio.reservedAudioMs, audio.reservedCharacters),
 })
 
 /** What everyone is charged when a request ends. */
-export const chargedBy = ({ outcome, charged, cost }: Event): Amounts => ({
+export const chargedBy = ({ outcome, charged, cost, audioMs, characters }: Event): Amounts => ({
   requests: outcome === 'failed' ? 0 : 1,
   tokens: charged,
   usd: nanoOf(cost),
+  ...audioOf(audioMs, characters),
 })
 
 /** The sum of all amounts. */
 export const sum = (all: Amounts[]): Amounts =>
-  amountsOf((unit) => all.reduce((total, amounts) => total + amounts[unit], 0))
+  amountsFrom((unit) => all.reduce((total, amounts) => total + (amounts[unit] ?? 0), 0))
 
 /**
  * Charges a lease's reservation to the windows that it names, if the admission was in the window that is current at
@@ -54,7 +52,10 @@ export function charge(
     const start = startOf(window, at)
     if (start !== startOf(window, now)) continue
     const counted = windows[window]?.start === start ? windows[window] : undefined
-    next[window] = { start, ...amountsOf((unit) => (counted?.[unit] ?? 0) + reserved[unit]) }
+    next[window] = {
+      start,
+      ...amountsFrom((unit) => (counted?.[unit] ?? 0) + (reserved[unit] ?? 0)),
+    }
   }
   return next
 }
@@ -70,8 +71,10 @@ export function correct(
     const counted = next[window]
     if (counted?.start !== startOf(window, at)) continue
     // The difference first: no sum on the way may pass the total, which is exact up to 2^53.
-    const to = (unit: Unit) => Math.max(0, counted[unit] + (charged[unit] - reserved[unit]))
-    next[window] = { ...counted, ...amountsOf(to) }
+    const corrected = amountsFrom((unit) =>
+      Math.max(0, (counted[unit] ?? 0) + ((charged[unit] ?? 0) - (reserved[unit] ?? 0))),
+    )
+    next[window] = { start: counted.start, ...corrected }
   }
   return next
 }
@@ -96,7 +99,10 @@ export function reservedOf({ leases, at }: UsageDoc, scope: string): Record<stri
 }
 
 /** A user's row with one more request, charged at its reservation. */
-export function open(row: Row | undefined, { tokens, usd }: Amounts): Row {
+export function open(
+  row: Row | undefined,
+  { tokens, usd, audioSeconds: audioMs = 0, characters = 0 }: Amounts,
+): Row {
   const old = row ?? newRow()
   return {
     ...old,
@@ -105,6 +111,10 @@ export function open(row: Row | undefined, { tokens, usd }: Amounts): Row {
     reserved: old.reserved + tokens,
     cost: old.cost + usd,
     reservedCost: old.reservedCost + usd,
+    audioMs: old.audioMs + audioMs,
+    reservedAudioMs: old.reservedAudioMs + audioMs,
+    characters: old.characters + characters,
+    reservedCharacters: old.reservedCharacters + characters,
   }
 }
 
@@ -119,13 +129,27 @@ const tell = <T extends Row | DayRow>(row: T, event: Event): T => ({
 })
 
 /** A user's row after one of its requests has ended. */
-export const end = (row: Row, event: Event): Row => ({
+export const end = (
+  row: Row,
+  event: Event,
+  { reservedAudioMs = 0, audioMs = 0, reservedCharacters = 0, characters = 0 } = event,
+): Row => ({
   ...tell(row, event),
   charged: row.charged - event.reserved + event.charged,
   reserved: row.reserved - event.reserved,
   cost: row.cost - nanoOf(event.reservedCost) + nanoOf(event.cost),
   reservedCost: row.reservedCost - nanoOf(event.reservedCost),
+  audioMs: row.audioMs - reservedAudioMs + audioMs,
+  reservedAudioMs: row.reservedAudioMs - reservedAudioMs,
+  characters: row.characters - reservedCharacters + characters,
+  reservedCharacters: row.reservedCharacters - reservedCharacters,
 })
+
+/** The sum of a field, if it is not zero. */
+function sumOf(field: 'audioMs' | 'characters', row: DayRow, event: Event): Partial<DayRow> {
+  const sum = (row[field] ?? 0) + (event[field] ?? 0)
+  return sum === 0 ? {} : { [field]: sum }
+}
 
 const endDayRow = (row: DayRow, event: Event, first: boolean, at: number): DayRow => {
   const hour = String(Math.floor((event.at % DAY_MS) / HOUR_MS))
@@ -134,6 +158,8 @@ const endDayRow = (row: DayRow, event: Event, first: boolean, at: number): DayRo
     requests: row.requests + 1,
     charged: row.charged + event.charged,
     cost: row.cost + nanoOf(event.cost),
+    ...sumOf('audioMs', row, event),
+    ...sumOf('characters', row, event),
     users: row.users + (first ? 1 : 0),
     hours: { ...row.hours, [hour]: (row.hours[hour] ?? 0) + event.charged },
     at: Math.max(row.at, at),

@@ -3,7 +3,8 @@
  * whole nano-USD.
  */
 import { costOf, type Price } from '../ledger/money.ts'
-import type { Row } from '../ledger/shapes.ts'
+import { own, type Row } from '../ledger/shapes.ts'
+import type { Reservation } from './reservation.ts'
 
 const PICO_PER_USD_A_MILLION = 1_000_000
 
@@ -11,6 +12,26 @@ const PICO_PER_USD_A_MILLION = 1_000_000
 export function picoOf(usd: number): number | undefined {
   const pico = Math.round(usd * PICO_PER_USD_A_MILLION)
   return pico / PICO_PER_USD_A_MILLION === usd ? pico : undefined
+}
+
+/** The price of a model by which a request is charged; undefined if it has none in the request's unit. */
+export function priceFor(
+  prices: Record<string, Price>,
+  model: string,
+  { audioMs, characters }: Pick<Reservation, 'audioMs' | 'characters'>,
+): Price | undefined {
+  const price = own(prices, model)
+  if (!price) return undefined
+  const isOfAudio = price.audioHour !== undefined || price.characters !== undefined
+  const each =
+    audioMs !== undefined
+      ? price.audioHour
+      : characters !== undefined
+        ? price.characters
+        : isOfAudio
+          ? price.input || price.output || undefined
+          : price.input
+  return each === undefined ? undefined : price
 }
 
 /**

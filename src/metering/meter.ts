@@ -4,9 +4,9 @@
  * Groq repeats usage up to three times in a stream (`x_groq.usage`, top level, and the extra chunk of include_usage):
  * the last readable one wins, and nothing is added up.
  */
-import { MAX_TOKENS } from '../ledger/commands.ts'
+import { MAX_AUDIO_MS, MAX_TOKENS } from '../ledger/commands.ts'
 import { closingQuote } from './json-text.ts'
-import type { MeteredRoute } from './reservation.ts'
+import type { Route } from './reservation.ts'
 
 /** Tokens as upstream reported them; cached is part of prompt, reasoning is part of completion. */
 export type Usage = {
@@ -21,6 +21,8 @@ export type Usage = {
 
 export type Metered = {
   usage?: Usage
+  /** The length of the audio that was transcribed. */
+  audioMs?: number
   /**
    * For an estimate if usage is missing: the streamed deltas, and the bytes of the answer; of a stream only the bytes
    * of its text.
@@ -42,12 +44,19 @@ export type Meter = {
 const MAX_BUFFER = 8 * 1024 * 1024
 
 /** The meter for a 2xx answer, by its route and content type. */
-export function createMeter(route: MeteredRoute, contentType: string | null | undefined): Meter {
+export function createMeter(route: Route, contentType: string | null | undefined): Meter {
   const type = contentType?.split(';', 1)[0]?.trim().toLowerCase()
-  return type === 'text/event-stream' ? streamMeter() : jsonMeter(route === 'embeddings')
+  if (route === 'audio/speech') return NO_METER
+  if (type === 'text/event-stream') return streamMeter()
+  return route === 'audio/transcriptions' || route === 'audio/translations'
+    ? jsonMeter(lengthOf)
+    : jsonMeter((body) => usageIn(body, route === 'embeddings'))
 }
 
-function jsonMeter(promptOnly: boolean): Meter {
+/** What is spoken is known before the call. */
+const NO_METER: Meter = { write() {}, end: () => ({ deltas: 0, bytes: 0 }) }
+
+function jsonMeter(read: (body: unknown) => Partial<Metered>): Meter {
   const decoder = new TextDecoder()
   let text = ''
   let over = false
@@ -62,8 +71,7 @@ function jsonMeter(promptOnly: boolean): Meter {
     },
     end() {
       if (over) return { deltas: 0, bytes, over }
-      const usage = usageOf(parse(text + decoder.decode()), promptOnly)
-      return usage ? { usage, deltas: 0, bytes } : { deltas: 0, bytes }
+      return { ...read(parse(text + decoder.decode())), deltas: 0, bytes }
     },
   }
 }
@@ -159,15 +167,31 @@ function parse(text: string): unknown {
   }
 }
 
+const at = (value: unknown, key: string): unknown =>
+  typeof value === 'object' && value !== null && Object.hasOwn(value, key)
+    ? (value as Record<string, unknown>)[key]
+    : undefined
+
+function usageIn(body: unknown, promptOnly: boolean): Partial<Metered> {
+  const usage = usageOf(body, promptOnly)
+  return usage ? { usage } : {}
+}
+
+/** The length that a transcription reports, in `duration` or in a usage of seconds. */
+function lengthOf(body: unknown): Partial<Metered> {
+  const usage = at(body, 'usage')
+  const inUsage = at(usage, 'type') === 'duration' ? at(usage, 'seconds') : undefined
+  const seconds = inUsage ?? at(body, 'duration')
+  if (typeof seconds !== 'number' || !(seconds >= 0)) return {}
+  const audioMs = Math.round(seconds * 1000)
+  return audioMs <= MAX_AUDIO_MS ? { audioMs } : {}
+}
+
 /**
  * The usage in an answer, a chunk or an event of the Responses API, if it has a readable one.
  * With `promptOnly` (embeddings) a missing completion counts as 0.
  */
 export function usageOf(body: unknown, promptOnly = false): Usage | undefined {
-  const at = (value: unknown, key: string): unknown =>
-    typeof value === 'object' && value !== null && Object.hasOwn(value, key)
-      ? (value as Record<string, unknown>)[key]
-      : undefined
   const read = (usage: unknown): Usage | undefined => {
     const prompt = count(at(usage, 'prompt_tokens') ?? at(usage, 'input_tokens'))
     const written = at(usage, 'completion_tokens') ?? at(usage, 'output_tokens')

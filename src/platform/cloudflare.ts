@@ -11,6 +11,8 @@ export const workerdApp = (part: EdgePart, vars: Vars, { STORE, UPSTREAM }: Serv
   createEdgeApp({
     ...part,
     platform: 'workerd',
+    // workerd cancels a request that waits for a promise of another one.
+    sharing: 'settlements',
     vars,
     store: STORE && bindingStore(STORE),
     fetch: UPSTREAM

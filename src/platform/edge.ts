@@ -11,6 +11,7 @@ import { transformPipe } from '../gateway/pipe.ts'
 import type { Environment, Fetch, RelayPlatform } from '../ports.ts'
 import { withFallback, type FallbackStore } from '../store/fallback/store.ts'
 import { memoryQueue } from '../store/fallback/queue.ts'
+import type { Sharing } from '../store/redis/commands.ts'
 import { CONNECTED, createRedisStore } from '../store/redis/store.ts'
 import { LEDGER_SCRIPT } from '../store/redis/script-files.ts'
 import { restClient } from '../store/redis/rest.ts'
@@ -26,6 +27,8 @@ export type EdgePart = {
 
 type EdgeOptions = EdgePart & {
   platform: Environment['platform']
+  /** What the runtime lets requests share. */
+  sharing: Sharing
   vars: Vars
   /** Calls upstream. */
   fetch: typeof fetch
@@ -37,6 +40,14 @@ type EdgeOptions = EdgePart & {
 }
 
 type App = Pick<Hono<AppEnv>, 'fetch'>
+
+/** With the headers as plain values: each look into those of a `Response` leaves the language, and costs as much as a copy. */
+const withPlainHeaders =
+  (send: typeof fetch): Fetch =>
+  async (url, init) => {
+    const { status, statusText, ok, headers, body } = await send(url, init)
+    return { status, statusText, ok, headers: new Map(headers), body }
+  }
 
 /** The Content-Encodings that `fetch` undoes: workerd only these two, written like this; others a list of them. */
 const DECODED = isWorkerd
@@ -68,7 +79,7 @@ export function createEdgeApp(options: EdgeOptions): App {
       config,
       store,
       alerts,
-      fetch,
+      fetch: withPlainHeaders(fetch),
       fetchKeys: call,
       now: Date.now,
       log,
@@ -98,7 +109,7 @@ const withDrain = (app: App): App => ({
 /** The bound store or the database, or undefined if there is neither. Logs the settings in force. */
 function openStore(
   config: Readonly<Config>,
-  { store: bound, turnTaker }: EdgeOptions,
+  { store: bound, turnTaker, sharing }: EdgeOptions,
   log: Log,
 ): { store?: FallbackStore; storage: Environment['storage'] } {
   const { storeTimeoutMs: timeoutMs, retention } = config
@@ -117,10 +128,10 @@ function openStore(
     (redis &&
       createRedisStore({
         redis,
-        takeTurn: turnTaker?.(redis, { batch: false }),
+        takeTurn: turnTaker?.(redis, { batch: sharing === 'calls' }),
         retention,
         script: LEDGER_SCRIPT,
-        batch: false,
+        sharing,
         warn: log.warn,
       }))
   if (!chosen) return { storage: 'none' }

@@ -1,6 +1,13 @@
 /** What the two functions on Vercel have in common. */
 import { createEdgeApp, type EdgePart } from './edge.ts'
 
+/**
+ * Whether this is the Node runtime, whose instance is one process for all its requests, which may wait for each other.
+ * The edge has no such process: https://vercel.com/docs/functions/runtimes/edge
+ */
+const isNode =
+  !('EdgeRuntime' in globalThis) && typeof globalThis.process?.versions?.node === 'string'
+
 type VercelContext = { waitUntil(promise: Promise<unknown>): void }
 
 /**
@@ -14,6 +21,7 @@ export function vercelHandler(part: EdgePart) {
     app ??= createEdgeApp({
       ...part,
       platform: 'vercel',
+      sharing: isNode ? 'calls' : 'settlements',
       vars: process.env,
       fetch: (input, init) => fetch(input, init),
       // Vercel overwrites it: https://vercel.com/docs/headers/request-headers#x-real-ip

@@ -1,7 +1,7 @@
-/** What tokens of Groq's models cost. `npx tsx scripts/prices.ts` writes this file: change the script. */
+/** What Groq's models cost. `npx tsx scripts/prices.ts` writes this file: change the script. */
 import type { Price } from '../ledger/money.ts'
 
-/** The prices of models in pico-USD a token, as a source gave them on a day. */
+/** The prices of models, as a source gave them on a day. */
 export type PriceList = { source: string; date: string; prices: Record<string, Price> }
 
 /** No model is on two lists. Some have been shut down, but contracts may still have them. */
@@ -47,9 +47,13 @@ export const GROQ_PRICES: PriceList[] = [
     source: 'https://console.groq.com/docs/models',
     date: '2026-08-18',
     prices: {
+      'canopylabs/orpheus-arabic-saudi': { input: 0, output: 0, characters: 40_000_000 },
+      'canopylabs/orpheus-v1-english': { input: 0, output: 0, characters: 22_000_000 },
       'meta-llama/llama-prompt-guard-2-22m': { input: 30_000, output: 30_000 },
       'meta-llama/llama-prompt-guard-2-86m': { input: 40_000, output: 40_000 },
       'openai/gpt-oss-safeguard-20b': { input: 75_000, output: 300_000 },
+      'whisper-large-v3': { input: 0, output: 0, audioHour: 111_000_000 },
+      'whisper-large-v3-turbo': { input: 0, output: 0, audioHour: 40_000_000 },
     },
   },
   {

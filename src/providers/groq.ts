@@ -1,5 +1,5 @@
 /** All that is specific to Groq: its address, its paths and its headers. */
-import type { MeteredRoute } from '../metering/reservation.ts'
+import type { AudioRoute, MeteredRoute } from '../metering/reservation.ts'
 
 /** The address of Groq's API; its OpenAI-compatible part begins at `/openai/v1`. */
 export const GROQ_URL = 'https://api.groq.com'
@@ -10,8 +10,14 @@ export const DEFAULT_MODEL = 'openai/gpt-oss-20b'
 /** The paths whose answers report their usage: https://console.groq.com/docs/api-reference */
 export const METERED: MeteredRoute[] = ['chat/completions', 'responses', 'embeddings']
 
+/** The paths to which audio is uploaded. */
+export const UPLOADS: Exclude<AudioRoute, 'audio/speech'>[] = [
+  'audio/transcriptions',
+  'audio/translations',
+]
+
 /** Paths of Groq that are refused, because nothing in their answers can be metered. */
-export const UNMETERED = ['audio', 'batches', 'files', 'fine_tuning', 'images', 'reranking']
+export const UNMETERED = ['batches', 'files', 'fine_tuning', 'images', 'reranking']
 
 /** The part of a models path that names one model, decoded. */
 export const MODEL_PATH = /^[A-Za-z0-9._:/-]{1,256}$/

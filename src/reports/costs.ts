@@ -7,10 +7,11 @@ import {
   type DayDoc,
   type DayRow,
   type Row,
+  type Unit,
   type UsageDoc,
 } from '../ledger/shapes.ts'
 import { reservedOf } from '../ledger/tally.ts'
-import { startOf, type Window } from '../ledger/windows.ts'
+import { SECOND_MS, startOf, type Window } from '../ledger/windows.ts'
 import { costOfCharge } from '../metering/cost.ts'
 
 export type Prices = Record<string, Price>
@@ -18,13 +19,20 @@ export type Prices = Record<string, Price>
 /** Nano-USD; undefined if tokens were charged while no price was known. */
 export type Cost = number | undefined
 
-type Charged = Pick<Row, 'cost' | 'charged'>
+type Charged = Pick<Row, 'cost' | 'charged'> & Partial<Pick<Row, 'audioMs' | 'characters'>>
 
 /** The recorded cost of a model. Where none was recorded, it is known only if the model is free. */
-export const recordedCost = ({ cost, charged }: Charged, price: Price | undefined): Cost =>
-  cost > 0 || charged === 0 || costOfCharge({ ...WITHOUT_PARTS, charged }, price) === 0
-    ? cost
-    : undefined
+export function recordedCost(
+  { cost, charged, audioMs = 0, characters = 0 }: Charged,
+  price: Price | undefined,
+): Cost {
+  const isFree =
+    costOfCharge({ ...WITHOUT_PARTS, charged }, price) === 0 &&
+    (audioMs === 0 || price?.audioHour === 0) &&
+    (characters === 0 || price?.characters === 0)
+  const isUsed = charged > 0 || audioMs > 0 || characters > 0
+  return cost > 0 || !isUsed || isFree ? cost : undefined
+}
 
 const WITHOUT_PARTS = { prompt: 0, cached: 0, completion: 0 }
 
@@ -45,6 +53,8 @@ export const ended = (row: Row): Row => ({
   ...row,
   charged: row.charged - row.reserved,
   cost: row.cost - row.reservedCost,
+  audioMs: row.audioMs - row.reservedAudioMs,
+  characters: row.characters - row.reservedCharacters,
 })
 
 /** What a user's requests of the current window cost, without what running ones reserve. */
@@ -53,7 +63,13 @@ export const costIn = (usage: UsageDoc, window: Window, prices: Prices, at: numb
     Object.keys(usage.models).map((model) => {
       const used = usedIn(windowsOf(usage, model), window, at)
       const held = heldBy(usage, model, at)[window] ?? NOTHING
-      const row = { cost: used.usd - held.usd, charged: used.tokens - held.tokens }
+      const less = (unit: Unit) => (used[unit] ?? 0) - (held[unit] ?? 0)
+      const row = {
+        cost: less('usd'),
+        charged: less('tokens'),
+        audioMs: less('audioSeconds'),
+        characters: less('characters'),
+      }
       return recordedCost(row, own(prices, model))
     }),
   )
@@ -62,22 +78,30 @@ export const costIn = (usage: UsageDoc, window: Window, prices: Prices, at: numb
 export const heldBy = (usage: UsageDoc, model: string, at: number): Record<string, Amounts> =>
   reservedOf({ ...usage, at }, model)
 
+/** What windows count, as a row has it. */
+export const chargedIn = ({ usd, tokens, audioSeconds = 0, characters = 0 }: Amounts) => ({
+  cost: usd,
+  charged: tokens,
+  audioMs: audioSeconds,
+  characters,
+})
+
 /** What ended requests with a key cost this month. */
 export function costOfKey({ keysCharged = {} }: UsageDoc, key: string, at: number): Cost {
   const charged = own(keysCharged, key)
   if (charged?.start !== startOf('month', at)) return 0
-  return recordedCost({ cost: charged.usd, charged: charged.tokens }, undefined)
+  return recordedCost(chargedIn(charged), undefined)
 }
 
 /** A cost in dollars, as answers have it. */
 export const usdOrNull = (cost: Cost): number | null => (cost === undefined ? null : usdOf(cost))
 
-/** A row as answers have it: with its cost in dollars. */
-export function withUsd<T extends Pick<DayRow, 'cost'>>(
-  { cost: _, ...row }: T,
+/** A row as answers have it: with its cost in dollars, and audio in seconds. */
+export function asTold<T extends Pick<DayRow, 'cost' | 'audioMs' | 'characters'>>(
+  { cost: _, audioMs = 0, characters = 0, ...row }: T,
   cost: Cost,
-): Omit<T, 'cost'> & { costUsd: number | null } {
-  return { ...row, costUsd: usdOrNull(cost) }
+) {
+  return { ...row, audioSeconds: audioMs / SECOND_MS, characters, costUsd: usdOrNull(cost) }
 }
 
 const DECIMALS = 9
@@ -88,3 +112,12 @@ export function usdDigits(cost: Cost): string | null {
   const digits = cost.toFixed(0).padStart(DECIMALS + 1, '0')
   return `${digits.slice(0, -DECIMALS)}.${digits.slice(-DECIMALS)}`.replace(/\.?0+$/, '')
 }
+
+/** Audio, if there is any. */
+export const audioOf = ({
+  audioMs = 0,
+  characters = 0,
+}: Partial<Pick<DayRow, 'audioMs' | 'characters'>>) => ({
+  ...(audioMs > 0 && { audioMs }),
+  ...(characters > 0 && { characters }),
+})

@@ -1,19 +1,27 @@
 /** The numbers of the dashboard: pure functions from documents. No number changes only because time passes. */
-import { isInForce, newDay, newDayRow, rowsOf, useOf, whole } from '../ledger/documents.ts'
+import { isInForce, newDay, rowsOf, useOf, whole } from '../ledger/documents.ts'
 import { labelOf } from '../ledger/labels.ts'
-import { NOTHING, linesOf, usedIn, type Line, type Standing } from '../ledger/policy.ts'
+import { NOTHING, linesOf, usedIn, windowsOf, type Line, type Standing } from '../ledger/policy.ts'
 import {
   ALL_MODELS,
   own,
   type Block,
   type Counts,
-  type DayDoc,
   type DayRow,
   type ProfileDoc,
 } from '../ledger/shapes.ts'
-import { DAY_MS, HOUR_MS, WINDOWS, dateOf, nextDay } from '../ledger/windows.ts'
+import { DAY_MS, HOUR_MS, WINDOWS, dateOf, nextDay, type Window } from '../ledger/windows.ts'
 import type { Overview, User, WholeUser } from '../store/store.ts'
-import { costIn, ended, recordedCost, sumOf, type Cost } from './costs.ts'
+import {
+  audioOf,
+  chargedIn,
+  costIn,
+  ended,
+  heldBy,
+  recordedCost,
+  sumOf,
+  type Cost,
+} from './costs.ts'
 import {
   everyoneStanding,
   lastActiveOf,
@@ -41,6 +49,8 @@ const userUsesOf = (lines: UserLimit[]): UserUse[] =>
 
 /** Everyone's use of a model, on one day or on many. */
 export type ModelLine = Counts & {
+  audioMs?: number
+  characters?: number
   model: string
   users?: number
   cost: Cost
@@ -98,6 +108,7 @@ export function today(
     tokens: row.charged,
     requests: row.requests,
     users: row.users,
+    ...audioOf(row),
     cost: recordedCost(row, own(prices, model)),
     left: tokensLeftToday([everyoneStanding(quotas, model, limits, now)], now) ?? undefined,
   }))
@@ -105,7 +116,7 @@ export function today(
     total: day.total,
     sessions: day.sessions,
     cost: sumOf(models.map(({ cost }) => cost)),
-    monthCost: recordedCost({ cost: month.usd, charged: month.tokens }, undefined),
+    monthCost: recordedCost(chargedIn(month), undefined),
     resetAt: nextDay(now),
     uses: usesOf(everyoneStanding(quotas, ALL_MODELS, limits, now), now),
     running: Math.max(0, requests - exact - estimated - day.forgotten),
@@ -115,48 +126,17 @@ export function today(
   }
 }
 
-type DayLine = Counts & { date: string; users: number }
-
-/** Days of everyone, the oldest first, and each model's use on all of them. */
-export type PastDays = Counts & { days: DayLine[]; models: ModelLine[]; cost: Cost }
-
-export function pastDays(
-  docs: DayDoc[],
-  dates: string[],
-  { prices }: Pick<Terms, 'prices'>,
-): PastDays {
-  const models = new Map<string, Counts & { costs: Cost[] }>()
-  const days = dates.map((date) => {
-    const doc = docs.find((day) => day.date === date)
-    for (const [model, row] of Object.entries(doc?.models ?? {})) {
-      const { tokens, requests, costs } = models.get(model) ?? { ...NOTHING, costs: [] }
-      models.set(model, {
-        tokens: tokens + row.charged,
-        requests: requests + row.requests,
-        costs: [...costs, recordedCost(row, own(prices, model))],
-      })
-    }
-    const { charged, requests, users } = doc?.total ?? newDayRow()
-    return { date, tokens: charged, requests, users }
-  })
-  const lines = mostFirst(
-    [...models].map(([model, { tokens, requests, costs }]) => ({
-      model,
-      tokens,
-      requests,
-      cost: sumOf(costs),
-    })),
-  )
-  const cost = sumOf(lines.map(({ cost }) => cost))
-  return { ...countsOf(days), days: days.reverse(), models: lines, cost }
-}
+/** The windows of which the list of users can tell. */
+export type UserWindow = Extract<Window, 'day' | 'week' | 'month'>
 
 /** A user's line in the list of users. */
 export type UserLine = Counts & {
   id: string
   label: string | undefined
   at: number
-  monthCost: Cost
+  cost: Cost
+  /** Requests of today that failed. */
+  failed: number
   /** The model and the used share of the limit that is used most. Limits whose end a client waits for do not count. */
   nearest: { model: string; share: number } | undefined
   /** Models that are blocked, `*` for all. */
@@ -166,8 +146,20 @@ export type UserLine = Counts & {
   differs: boolean
 }
 
-export function userLine(user: User, terms: Terms, now: number): UserLine {
-  const { models, uses, tokens, requests, monthCost } = userDay(user, terms, now)
+/** `tokens`, `requests` and `cost` are those of a window, without what running requests reserve. */
+export function userLine(
+  user: User,
+  terms: Terms,
+  now: number,
+  window: UserWindow = 'day',
+): UserLine {
+  const { models, uses, ...day } = userDay(user, terms, now)
+  const held = heldBy(user.usage, ALL_MODELS, now)[window] ?? NOTHING
+  const used = usedIn(windowsOf(user.usage, ALL_MODELS), window, now)
+  const isDay = window === 'day'
+  const tokens = isDay ? day.tokens : used.tokens - held.tokens
+  // A request that runs is a request, whatever it will use.
+  const requests = isDay ? day.requests : used.requests
   const nearest = [...models, { model: ALL_MODELS, uses }].flatMap(({ model, uses }) =>
     uses
       .filter(({ window }) => !WINDOWS[window].waits)
@@ -179,7 +171,8 @@ export function userLine(user: User, terms: Terms, now: number): UserLine {
     at: lastActiveOf(user.usage),
     tokens,
     requests,
-    monthCost,
+    cost: isDay ? day.cost : costIn(user.usage, window, terms.prices, now),
+    failed: models.reduce((sum, { failed }) => sum + failed, 0),
     nearest: nearest.sort((a, b) => b.share - a.share)[0],
     blocked: blocksOf(user.profile, now).map(({ model }) => model),
     overReservation: models.reduce((sum, { overReservation }) => sum + overReservation, 0),
@@ -205,16 +198,15 @@ export function userDay(user: User, { limits, prices }: Terms, now: number) {
     .map((report) => {
       const { model, requestsDay: requests, reservedTokens, reportedTokensDay } = report
       const tokens = report.tokensUsedDay - reservedTokens
+      const row = ended(whole(isToday ? useOf(usage, model).row : {}))
       return {
         ...report,
+        ...audioOf(row),
         tokens,
         requests,
         reserved: reservedTokens,
         uses: userUsesOf(userLines(usage, model, limits, now)),
-        cost: recordedCost(
-          ended(whole(isToday ? useOf(usage, model).row : {})),
-          own(prices, model),
-        ),
+        cost: recordedCost(row, own(prices, model)),
         differs:
           reportedTokensDay !== null &&
           Math.abs(reportedTokensDay - tokens) > Math.max(TRAILING.tokens, TRAILING.share * tokens),
@@ -224,6 +216,10 @@ export function userDay(user: User, { limits, prices }: Terms, now: number) {
   return {
     ...countsOf(models),
     reserved: models.reduce((sum, { reserved }) => sum + reserved, 0),
+    ...audioOf({
+      audioMs: models.reduce((sum, { audioMs = 0 }) => sum + audioMs, 0),
+      characters: models.reduce((sum, { characters = 0 }) => sum + characters, 0),
+    }),
     cost: sumOf(models.map(({ cost }) => cost)),
     monthCost: costIn(usage, 'month', prices, now),
     uses,

@@ -1,17 +1,21 @@
 /** What was used and what it cost, summed up for an invoice. */
 import { rowsOf, runningOf, whole } from '../ledger/documents.ts'
 import { own, type DayDoc, type DayRow, type PastDoc, type UsageDoc } from '../ledger/shapes.ts'
-import type { Price } from '../ledger/money.ts'
+import { usdOf, type Price } from '../ledger/money.ts'
+import { SECOND_MS } from '../ledger/windows.ts'
 import { ended, recordedCost, sumOf, usdDigits, type Prices } from './costs.ts'
 
 /** A use of one model on one day that has ended. */
 type Item = { date: string; model: string; row: Counted }
-type Counted = Pick<DayRow, 'requests' | 'prompt' | 'cached' | 'completion' | 'charged' | 'cost'>
+type Counted = Pick<
+  DayRow,
+  'requests' | 'prompt' | 'cached' | 'completion' | 'charged' | 'cost' | 'audioMs' | 'characters'
+>
 
 /** What a line of an invoice sums up. */
 export type Group = 'user' | 'day' | 'model'
 
-/** The columns after those that say what a line is of. Prices are those of today, in dollars per million tokens. */
+/** The columns after those that say what a line is of. Prices are those of today, in dollars per million, or an hour of audio. */
 export const INVOICE = [
   'date',
   'model',
@@ -25,6 +29,12 @@ export const INVOICE = [
   'outputPrice',
   'costUsd',
   'unpricedTokens',
+  'audioSeconds',
+  'characters',
+  'audioHourPrice',
+  'charactersPrice',
+  'unpricedAudioSeconds',
+  'unpricedCharacters',
 ] as const
 
 /** A user's use on some days. What runs is not in it until it has ended. */
@@ -57,11 +67,14 @@ export function invoiceLines(items: Item[], group: Group, prices: Prices) {
 }
 
 function lineOf(key: string, items: Item[], group: Group, prices: Prices) {
-  const sum = (field: keyof Counted) => items.reduce((all, { row }) => all + row[field], 0)
+  const sum = (field: keyof Counted) => items.reduce((all, { row }) => all + (row[field] ?? 0), 0)
   const costs = items.map(({ model, row }) => ({
-    charged: row.charged,
+    row,
     cost: recordedCost(row, own(prices, model)),
   }))
+  const unpriced = (field: keyof Counted) =>
+    costs.reduce((all, { row, cost }) => all + (cost === undefined ? (row[field] ?? 0) : 0), 0)
+  const price = group === 'model' ? own(prices, key) : undefined
   return {
     date: group === 'day' ? key : null,
     model: group === 'model' ? key : null,
@@ -70,23 +83,29 @@ function lineOf(key: string, items: Item[], group: Group, prices: Prices) {
     cached: sum('cached'),
     completion: sum('completion'),
     charged: sum('charged'),
-    ...pricesOf(group === 'model' ? own(prices, key) : undefined),
+    ...pricesOf(price),
     costUsd: usdDigits(sumOf(costs.map(({ cost }) => cost))),
-    unpricedTokens: costs.reduce(
-      (all, { charged, cost }) => all + (cost === undefined ? charged : 0),
-      0,
-    ),
+    unpricedTokens: unpriced('charged'),
+    audioSeconds: sum('audioMs') / SECOND_MS,
+    characters: sum('characters'),
+    ...audioPricesOf(price),
+    unpricedAudioSeconds: unpriced('audioMs') / SECOND_MS,
+    unpricedCharacters: unpriced('characters'),
   }
 }
 
 const PICO_PER_USD_A_MILLION = 1_000_000
 
-function pricesOf(price: Price | undefined) {
-  const perMillion = (pico: number | undefined) =>
-    pico === undefined ? null : pico / PICO_PER_USD_A_MILLION
-  return {
-    inputPrice: perMillion(price?.input),
-    cachedPrice: perMillion(price?.cached ?? price?.input),
-    outputPrice: perMillion(price?.output),
-  }
-}
+const perMillion = (pico: number | undefined) =>
+  pico === undefined ? null : pico / PICO_PER_USD_A_MILLION
+
+const pricesOf = (price: Price | undefined) => ({
+  inputPrice: perMillion(price?.input),
+  cachedPrice: perMillion(price?.cached ?? price?.input),
+  outputPrice: perMillion(price?.output),
+})
+
+const audioPricesOf = (price: Price | undefined) => ({
+  audioHourPrice: price?.audioHour === undefined ? null : usdOf(price.audioHour),
+  charactersPrice: perMillion(price?.characters),
+})

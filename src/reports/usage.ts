@@ -3,6 +3,8 @@ import type { Reported } from '../ledger/commands.ts'
 import { filter, isInForce, rowsOf, runningOf, whole } from '../ledger/documents.ts'
 import {
   NOTHING,
+  amountTo,
+  amountsFrom,
   limitsOf,
   linesOf,
   standingOf,
@@ -22,11 +24,11 @@ import {
   type UsageDoc,
 } from '../ledger/shapes.ts'
 import { labelOf } from '../ledger/labels.ts'
-import { usdOf } from '../ledger/money.ts'
 import { DEFAULT_PLAN } from '../ledger/plans.ts'
-import { dateOf, nextDay } from '../ledger/windows.ts'
+import { SECOND_MS, dateOf, nextDay } from '../ledger/windows.ts'
 import type { User, UserQuery } from '../store/store.ts'
 import {
+  asTold,
   costIn,
   costOfDay,
   ended,
@@ -34,7 +36,6 @@ import {
   recordedCost,
   sumOf,
   usdOrNull,
-  withUsd,
   type Prices,
 } from './costs.ts'
 
@@ -72,6 +73,8 @@ export function userReport(
       lost: row.lost + Math.max(0, runningOf(row) - running),
       reservedTokens: row.reserved,
       overReservation: row.overReservation,
+      audioSecondsDay: row.audioMs / SECOND_MS,
+      charactersDay: row.characters,
       costUsd: usdOrNull(recordedCost(ended(row), own(prices, model))),
       reportedTokensDay: said?.tokens ?? null,
       reportedRequestsDay: said?.requests ?? null,
@@ -188,8 +191,8 @@ export function syncReport({ at, models, total, blocks }: Reported) {
 export const quotasToday = (quotas: Quotas, now: number): Record<string, Amounts> =>
   Object.fromEntries(
     Object.entries(quotas).map(([model, { windows }]) => {
-      const { usd, ...counts } = usedIn(windows, 'day', now)
-      return [model, { ...counts, usd: usdOf(usd) }]
+      const used = usedIn(windows, 'day', now)
+      return [model, amountsFrom((unit) => amountTo(unit, used[unit] ?? 0))]
     }),
   )
 
@@ -197,7 +200,7 @@ export const quotasToday = (quotas: Quotas, now: number): Record<string, Amounts
 export const daysReport = (days: DayDoc[], prices: Prices) =>
   days.map(({ date, total, models }) => ({
     date,
-    ...withUsd(total, costOfDay({ models }, prices)),
+    ...asTold(total, costOfDay({ models }, prices)),
   }))
 
 /** Everyone's day per model; the totals are over the days given. */
@@ -216,6 +219,8 @@ export function modelStats(days: DayDoc[], quotas: Quotas, { limits, prices }: T
       totalTokensUsed: all.reduce((sum, day) => sum + day.charged, 0),
       totalRequests: all.reduce((sum, day) => sum + day.requests, 0),
       activeUsers: row?.users ?? 0,
+      audioSecondsDay: (row?.audioMs ?? 0) / SECOND_MS,
+      charactersDay: row?.characters ?? 0,
       costUsd: usdOrNull(row ? costOf(row) : 0),
       totalCostUsd: usdOrNull(sumOf(all.map(costOf))),
       lastUpdated: Math.max(...all.map((day) => day.at)),

@@ -1,10 +1,13 @@
 /** The frame of the dashboard's pages. It also shows the result of a form. */
 import type { AppContext, Deps } from '../context.ts'
 import { isViewer } from '../http/admin.ts'
-import { own } from '../ledger/shapes.ts'
+import { own, type DayDoc } from '../ledger/shapes.ts'
+import { dateOf } from '../ledger/windows.ts'
+import { storeAnswer, storeOf } from '../store/required.ts'
+import type { Overview } from '../store/store.ts'
 import type { Frame } from '../views/page.tsx'
 import { Notice } from '../views/parts.tsx'
-import { REASON_CHARS } from '../views/user-blocks.tsx'
+import { USER_ID } from './user-query.ts'
 
 /** The notices after a form, by `?done`. */
 const NOTICES: Record<string, string> = {
@@ -12,6 +15,8 @@ const NOTICES: Record<string, string> = {
   unblocked: 'Unblocked. Their calls are admitted within two seconds.',
   erased: 'Erased. Only totals still include their usage.',
   saved: 'Saved. The next request is held by it.',
+  raised: 'Raised until midnight UTC. The next request is held by it.',
+  added: 'Added. Their first call finds what you set.',
   'signed-out': 'Saved. Signed tokens that were issued before now are refused.',
   reset: 'Reset. What they used of these limits is free again.',
   'plan-deleted': 'Deleted. The next request of its users is held by the default plan.',
@@ -19,23 +24,42 @@ const NOTICES: Record<string, string> = {
   'key-deleted': 'Deleted. Calls with the key are refused.',
 }
 const PROBLEMS: Record<string, string> = {
-  nobody: 'No user has this label, id, token or key.',
-  block: `Nothing was changed: the end must be in the future, and the reason at most ${REASON_CHARS} characters long.`,
-  unblock: 'Nothing was changed: choose a block of this user.',
   'test-pending': 'The receiver did not take the test. It is tried again.',
   'test-failed': 'The receiver did not take the test, and it is not tried again.',
-  sure: 'Nothing was erased: tick the box first.',
+  boosted: 'Nothing was changed: this user has a boost already. Change it on their page.',
+  unlimited: 'Nothing was changed: this user has no limit of a day or longer.',
 }
 
-/** The frame of a page. A form that redirects to it puts its result into `?done`. */
-export function frameOf(c: AppContext, { now, environment }: Deps): Frame {
-  const done = c.req.query('done') ?? ''
+/** The frame of a page. A form that redirects to it puts its result into `?done`, and whom it was about into `?who`. */
+export function frameOf(c: AppContext, { now, environment, store }: Deps, days?: DayDoc[]): Frame {
+  const { done = '', who = '' } = c.req.query()
   const problem = own(PROBLEMS, done)
   const words = problem ?? own(NOTICES, done)
+  const at = now()
   return {
-    now: now(),
+    now: at,
     place: `${environment.platform} · ${environment.storage} · ${c.var.admin.name}`,
     viewer: isViewer(c),
-    notice: words && <Notice bad={!!problem}>{words}</Notice>,
+    away: store?.health().degraded ?? false,
+    ...(days && { counts: countsOf(days, at) }),
+    notice: words && (
+      <Notice bad={!!problem}>
+        {words} {USER_ID.test(who) && <a href={`/admin/users/${who}`}>Show the user</a>}
+      </Notice>
+    ),
   }
+}
+
+/** What is counted beside the names of pages: users and requests of today. */
+function countsOf(days: DayDoc[], now: number): Record<string, number> {
+  const { users, requests } = days.find(({ date }) => date === dateOf(now))?.total ?? NOTHING
+  return { '/admin/users': users, '/admin/requests': requests }
+}
+const NOTHING = { users: 0, requests: 0 }
+
+/** The current day and the policy, in one call, for pages that read nothing else of them. */
+export const framed = (deps: Deps, events = 0): Promise<Overview> => {
+  const now = deps.now()
+  const users = { sort: 'lastActive', limit: 0, now } as const
+  return storeAnswer(storeOf(deps).overview({ dates: [dateOf(now)], users, events }))
 }

@@ -2,94 +2,185 @@
 import { tokenNotes } from '../config/tokens.ts'
 import type { AppContext, Deps } from '../context.ts'
 import { DEFAULT_PLAN, everyoneLimits, limitsOfUser, type Policy } from '../ledger/plans.ts'
-import { own } from '../ledger/shapes.ts'
-import { dateOf, datesTo } from '../ledger/windows.ts'
-import { blocksOf, pastDays, today, userLine } from '../reports/dashboard.ts'
+import { labelOf } from '../ledger/labels.ts'
+import { own, type RefusalCounts } from '../ledger/shapes.ts'
+import { DAY_MS, MINUTE_MS, dateOf, datesTo, type Window } from '../ledger/windows.ts'
+import { blocksOf, today, userLine, type Today, type UserWindow } from '../reports/dashboard.ts'
+import { latencyOf } from '../reports/latency.ts'
+import { looksOf, refusedToday, type Look } from '../reports/look.ts'
+import { MEASURES, barsOf, lastDay, periodOf, type Measure } from '../reports/period.ts'
+import { readRange, type Range } from '../reports/range.ts'
 import { codesOf } from '../reports/refusals.ts'
 import { tagStats } from '../reports/tags.ts'
-import { inOrder } from '../reports/usage.ts'
-import { formatCursor, parseCursor } from '../store/cursor.ts'
-import { auditFor } from '../http/admin.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
-import type { Refusals, User } from '../store/store.ts'
-import type { AdminActions } from '../views/overview-admin.tsx'
-import type { Line } from '../views/overview-users.tsx'
+import type { User } from '../store/store.ts'
+import type { Invoice } from '../views/export.tsx'
+import type { RefusedFigure } from '../views/overview-figures.tsx'
+import type { Line } from '../views/users.tsx'
 import { overviewPage, type Live } from '../views/overview.tsx'
 import { answerPage } from './answer-page.ts'
 import { frameOf } from './dashboard-frame.tsx'
 import { isRefresh, refreshed } from './dashboard-refresh.ts'
 
-const USERS = 50
-const EVENTS = 50
-const BLOCKED = 100
-const AUDIT = 20
-const REFUSED = 20
-const NO_REFUSALS: Refusals = { latest: [], days: {} }
-/** Days of the long chart, if that many are kept. */
-const HISTORY_DAYS = 90
+/** Users with most tokens today, among whom those near a limit and those who cost most are looked for. */
+const LOOKED_USERS = 50
+/** Recent requests, of which hours, waits and failures are told. */
+const RECENT = 500
+const SHOWN_USERS = 8
+const SHOWN_EVENTS = 10
+/** The latest refusals, and blocked users, among whom those to look at are found. */
+const REFUSED = 100
+const BLOCKED = 20
+/** A page of many days is refreshed less often, because a refresh reads them all. */
+const FEW_DAYS = 4
+const EVERY_MANY_MS = MINUTE_MS
 
-/** Answers `?sort&cursor`. */
+/** Answers `?range` or `?from&to`, and `?chart`. */
 export const overviewHandler =
   (deps: Deps) =>
   async (c: AppContext): Promise<Response> => {
     const store = storeOf(deps)
     const { config } = deps
     const { prices } = config
-    const frame = frameOf(c, deps)
-    const at = frame.now
-    const sort = c.req.query('sort') === 'tokens' ? 'tokens' : 'lastActive'
-    const from = parseCursor(c.req.query('cursor') ?? '')
-    const part = isRefresh(c)
-    const dates = datesTo(at, part ? 2 : Math.min(HISTORY_DAYS, config.retention.historyDays))
-    const users = { sort, from, limit: USERS, now: at } as const
-    const [overview, blocked, audit, refusals] = await storeAnswer(
-      Promise.all([
-        store.overview({ dates, users, events: EVENTS }),
-        part ? [] : store.blockedUsers(BLOCKED),
-        part ? [] : store.audit(AUDIT),
-        part ? NO_REFUSALS : store.refusals([dateOf(at)], REFUSED),
-      ]),
-    )
-    const { days, page, events, policy } = overview
-    const global = everyoneLimits(config.globalLimits, policy.settings)
+    const at = deps.now()
+    const asked = c.req.query()
+    const range = readRange(asked, at, config.retention.historyDays)
+    const measure = own<unknown>(MEASURES, asked['chart'] ?? '')
+      ? (asked['chart'] as Measure)
+      : 'tokens'
+    const dates = [...new Set([...datesTo(at, 2), ...range.dates, ...range.before])]
+    const users = { sort: 'tokens', limit: LOOKED_USERS, now: at } as const
+    const overview = await storeAnswer(store.overview({ dates, users, events: RECENT }))
+    const { days, page, events, policy, quotas } = overview
+    const limits = everyoneLimits(config.globalLimits, policy.settings)
+    const day = today({ days, quotas }, { limits, prices }, at)
+    const recent = { events, whole: events.length < RECENT }
+    const figures =
+      range.name === '24h'
+        ? lastDay(days, recent, prices, at)
+        : {
+            period: periodOf(days, range.dates, prices),
+            before: periodOf(days, range.before, prices),
+            since: undefined,
+          }
+    const lines = page.users.map((user) => lineOf(deps, user, policy, at))
     const live: Live = {
       health: store.health(),
-      today: today(overview, { limits: global, prices }, at),
-      users: inOrder(page.users, users).map((user) => lineOf(deps, user, policy, at)),
-      sort,
-      next: page.next && formatCursor(page.next),
-      paged: from !== undefined,
-      events,
+      range,
+      measure,
+      ...figures,
+      today: range.name === 'today' ? day : undefined,
+      bars: barsOf(days, range, measure, recent, prices, at),
+      limit: limitOf(day, measure),
+      looks: looksOf(day.uses, lines, events),
+      latency: latencyOf(events),
+      looked: events.length,
+      top: lines
+        .toSorted((a, b) => (b.cost ?? 0) - (a.cost ?? 0) || b.tokens - a.tokens)
+        .slice(0, SHOWN_USERS),
+      events: events.slice(0, SHOWN_EVENTS),
+      labels: labelsOf(page.users),
     }
-    if (part) return refreshed(c, live, () => overviewPage({ ...frame, live }))
+    const frame = {
+      ...frameOf(c, deps, days),
+      ...(dates.length > FEW_DAYS && { every: EVERY_MANY_MS }),
+    }
+    if (isRefresh(c)) return refreshed(c, frame, live, () => overviewPage({ ...frame, live }))
     const more = {
-      tags: tagStats(days, at),
-      history: pastDays(days, dates, { prices }),
-      blocks: blocked.flatMap((profile) => blocksOf(profile, at)),
-      cut: blocked.length >= BLOCKED,
-      audit: auditFor(c, audit),
-      refused: {
-        codes: codesOf(own(refusals.days, dateOf(at)) ?? {}),
-        latest: refusals.latest,
+      tags: {
+        rows: tagStats(
+          days.filter(({ date }) => range.dates.includes(date)),
+          at,
+        ),
+        days: range.dates.length,
       },
+      ...(await refusedAndBlocked(deps, range, live.labels, at)),
       invoice: invoiceDays(deps, at),
       origin: new URL(c.req.url).origin,
       tokens: tokenNotes(config),
+      oldest: datesTo(at, config.retention.historyDays).at(-1) ?? '',
+      date: dateOf(at),
     }
     return answerPage(c, overviewPage({ ...frame, live, more }))
   }
 
+/** The limit of everyone that the bars of days have beside them. */
+function limitOf({ uses }: Today, measure: Measure): Live['limit'] {
+  const unit = {
+    tokens: 'tokens',
+    cost: 'usd',
+    requests: 'requests',
+    outcomes: 'requests',
+  } as const
+  const window: Window = 'day'
+  const use = uses.find((one) => one.unit === unit[measure] && one.window === window)
+  return use && { amount: use.limit, words: 'limit of everyone a day' }
+}
+
+const sum = (counts: RefusalCounts | undefined) =>
+  counts && Object.values(counts).reduce((all, count) => all + count, 0)
+
+/** Who was refused today and who is blocked, with their labels. */
+async function refusedAndBlocked(
+  deps: Deps,
+  range: Range,
+  labels: Record<string, string>,
+  at: number,
+): Promise<{ refused: RefusedFigure; looks: Look[]; blocked: number }> {
+  const store = storeOf(deps)
+  const ofRange = range.dates.length === 1
+  const [date = '', before = ''] = ofRange ? [range.dates[0], range.before[0]] : datesTo(at, 2)
+  const [{ latest, days }, profiles] = await storeAnswer(
+    Promise.all([store.refusals([date, before], REFUSED), store.blockedUsers(BLOCKED)]),
+  )
+  const refused = refusedToday(latest, at)
+  const blocked = profiles.flatMap((profile) =>
+    blocksOf(profile, at).map((block) => ({ kind: 'blocked', user: profile.id, block }) as const),
+  )
+  const looks = [...refused, ...blocked]
+  const unnamed = [...new Set(looks.map(({ user }) => user))].filter((id) => !own(labels, id))
+  const others = labelsOf(await storeAnswer(store.users(unnamed.slice(0, BLOCKED))))
+  return {
+    refused: {
+      count: sum(own(days, date)) ?? 0,
+      before: sum(own(days, before)) ?? 0,
+      codes: codesOf(own(days, date) ?? {}),
+      ofRange,
+    },
+    looks: looks.map((look) => ({
+      ...look,
+      label: own(labels, look.user) ?? own(others, look.user),
+    })),
+    blocked: blocked.length,
+  }
+}
+
+/** The labels of users by their ids; nothing of a user without one. */
+export const labelsOf = (users: User[]): Record<string, string> =>
+  Object.fromEntries(
+    users.flatMap((user) => {
+      const label = labelOf(user)
+      return label === undefined ? [] : [[user.profile.id, label]]
+    }),
+  )
+
 /** The days that an invoice can have, and those of this month so far. */
-function invoiceDays({ config }: Deps, at: number): AdminActions['invoice'] {
-  const [to = ''] = datesTo(at, 1)
-  const oldest = datesTo(at, config.retention.userDays + 1).at(-1) ?? to
+function invoiceDays({ config }: Deps, at: number): Invoice {
+  const to = dateOf(at)
+  const oldest = dateOf(at - config.retention.userDays * DAY_MS)
   const first = `${to.slice(0, -2)}01`
   return { oldest, from: first < oldest ? oldest : first, to }
 }
 
 /** A user as lists show it, with the plan if it is not the default. */
-export function lineOf({ config }: Deps, user: User, policy: Policy, at: number): Line {
+export function lineOf(
+  { config }: Deps,
+  user: User,
+  policy: Policy,
+  at: number,
+  window: UserWindow = 'day',
+): Line {
   const { plan, limits } = limitsOfUser(config.limits, user, policy, at)
-  const line = userLine(user, { limits, prices: config.prices }, at)
+  const line = userLine(user, { limits, prices: config.prices }, at, window)
   return plan === (policy.settings?.defaultPlan ?? DEFAULT_PLAN) ? line : { ...line, plan }
 }

@@ -11,7 +11,7 @@ import { storeAnswer, storeOf } from '../store/required.ts'
 import type { Fields, Refused } from '../views/form.tsx'
 import { plansPage } from '../views/plans.tsx'
 import { answerPage, seeOther } from './answer-page.ts'
-import { frameOf } from './dashboard-frame.tsx'
+import { frameOf, framed } from './dashboard-frame.tsx'
 import { isRefresh } from './dashboard-refresh.ts'
 import { knownModels, modelsIn, numberOrNone, problemOf, rowsIn } from './form-fields.ts'
 import { PLAN_REFUSAL, deletePlan, planNamed, planOf, storePlan } from './plans.ts'
@@ -24,9 +24,9 @@ export const plansPageHandler =
     isRefresh(c) ? c.body(null, 304) : answerPlans(c, deps)
 
 async function answerPlans(c: AppContext, deps: Deps, refused?: Refused): Promise<Response> {
-  const policy = await storeAnswer(storeOf(deps).policy())
+  const { policy, days } = await framed(deps)
   const page = plansPage({
-    ...frameOf(c, deps),
+    ...frameOf(c, deps, days),
     plans: plansReport(policy, deps.config),
     defaultPlan: policy.settings?.defaultPlan ?? DEFAULT_PLAN,
     names: knownModels(deps.config),

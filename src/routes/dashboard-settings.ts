@@ -8,11 +8,10 @@ import { fields } from '../http/json-body.ts'
 import { DEFAULT_PLAN } from '../ledger/plans.ts'
 import { own } from '../ledger/shapes.ts'
 import { settingsReport } from '../reports/people.ts'
-import { storeAnswer, storeOf } from '../store/required.ts'
 import type { Fields, Refused } from '../views/form.tsx'
 import { settingsPage } from '../views/settings.tsx'
 import { answerPage, seeOther } from './answer-page.ts'
-import { frameOf } from './dashboard-frame.tsx'
+import { frameOf, framed } from './dashboard-frame.tsx'
 import { isRefresh } from './dashboard-refresh.ts'
 import { knownModels, problemOf, rowsIn, textOrNone } from './form-fields.ts'
 import { SETTINGS_REFUSAL, storeSettings } from './settings.ts'
@@ -26,9 +25,10 @@ export const settingsPageHandler =
 
 async function answerSettings(c: AppContext, deps: Deps, refused?: Refused): Promise<Response> {
   const { config } = deps
-  const { plans, settings } = await storeAnswer(storeOf(deps).policy())
+  const { policy, days } = await framed(deps)
+  const { plans, settings } = policy
   const page = settingsPage({
-    ...frameOf(c, deps),
+    ...frameOf(c, deps, days),
     settings: settingsReport(settings, config),
     plans: [...new Set([DEFAULT_PLAN, ...Object.keys(plans)])].sort(),
     names: knownModels(config),
@@ -41,8 +41,13 @@ async function answerSettings(c: AppContext, deps: Deps, refused?: Refused): Pro
 
 /** What an admin needs to know of the environment. Nothing of it is a secret. */
 function environmentOf(config: Deps['config']): [string, string][] {
-  const { retention } = config
+  const { retention, admins, groqKey, metricsKey } = config
+  const isSet = (secret: string | undefined) => (secret === undefined ? 'not set' : 'set')
   return [
+    ['GROQ_API_KEY', isSet(groqKey)],
+    ['ADMIN_KEY, ADMIN_KEYS', admins.map(({ name, role }) => `${name} (${role})`).join(', ')],
+    ['USER_TOKENS', config.userTokens.join(', ')],
+    ['METRICS_KEY', isSet(metricsKey)],
     ['DEFAULT_MODEL', config.defaultModel],
     ['ALLOWED_MODELS', config.allowedModels.join(', ')],
     ['CAP', config.cap],

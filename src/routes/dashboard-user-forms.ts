@@ -2,13 +2,17 @@
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import type { Admin, Stamp } from '../http/admin.ts'
+import { alertOfBlock, deliverSoon } from './alerts.ts'
 import { formOf } from '../http/form.ts'
 import { fields } from '../http/json-body.ts'
 import { endOfProfile } from '../ledger/documents.ts'
-import { own, type ProfileDoc } from '../ledger/shapes.ts'
+import { own, type Block, type ProfileDoc } from '../ledger/shapes.ts'
+import { MINUTE_MS } from '../ledger/windows.ts'
+import { isScope } from '../metering/models.ts'
 import { lastActiveOf } from '../reports/usage.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import { timeField, type Fields } from '../views/form.tsx'
+import { DURATIONS, REASON_CHARS } from '../views/user-blocks.tsx'
 import { seeOther } from './answer-page.ts'
 import { answerUser, userOf } from './dashboard-user.ts'
 import { modelsIn, numberOrNone, problemOf, rowsIn, textOrNone, timeOrNone } from './form-fields.ts'
@@ -50,20 +54,20 @@ const change =
     return { done }
   }
 
-/** What was typed for the name and the plan; what stays as it is is left out, so that the audit log tells what changed. */
+/** What was typed of the label, the note and the plan. What stays as it is is left out, so that the audit log tells what changed. */
 function named({ typed, profile }: Asked): object {
-  const { label, note, plan } = typed
-  const all = { label: textOrNone(label), note: textOrNone(note), plan: textOrNone(plan) }
+  const fields = (['label', 'note', 'plan'] as const).filter((field) => typed[field] !== undefined)
   return Object.fromEntries(
-    Object.entries(all).filter(
-      ([field, text]) => text !== (profile[field as keyof typeof all] ?? null),
-    ),
+    fields
+      .map((field) => [field, textOrNone(typed[field])] as const)
+      .filter(([field, text]) => text !== (profile[field] ?? null)),
   )
 }
 
 /** The forms about the user, by the end of their path. */
 const FORMS: Record<string, Run> = {
   profile: change('saved', named),
+  plan: change('saved', named),
   limits: change('saved', ({ typed }) => ({ limits: rowsIn(typed) })),
   boost: change('saved', ({ typed }) => ({
     boost: { limits: rowsIn(typed), until: timeOrNone(typed['until']) },
@@ -73,6 +77,36 @@ const FORMS: Record<string, Run> = {
   'sign-out': change('signed-out', () => ({ notBefore: 'now' })),
   'sign-in': change('saved', () => ({ notBefore: null })),
 
+  async block({ deps, stamp, user, typed }) {
+    const { model = '', reason = '' } = typed
+    if (!isScope(model)) throw again('Nothing was blocked: choose a model, or all models.')
+    if (reason.length > REASON_CHARS) {
+      throw again(`Nothing was blocked: the reason may have at most ${REASON_CHARS} characters.`)
+    }
+    const until = endOfBlock(typed, stamp.now)
+    const block: Block = { at: stamp.now, ...(reason && { reason }), ...(until && { until }) }
+    const command = { op: 'block', user, model, block, ...alertOfBlock(deps), ...stamp } as const
+    await storeAnswer(storeOf(deps).execute(command))
+    return { done: 'blocked' }
+  },
+
+  async unblock({ deps, stamp, user, profile, typed }) {
+    const { model = '' } = typed
+    // A block that is there can be lifted, whatever an older version or a migration named it.
+    if (!isScope(model) && !Object.hasOwn(profile.blocks, model)) {
+      throw again('Nothing was changed: choose a block of this user.')
+    }
+    const lift = { op: 'block', user, model, block: undefined, ...stamp } as const
+    await storeAnswer(storeOf(deps).execute(lift))
+    return { done: 'unblocked' }
+  },
+
+  async erase({ deps, stamp, user, typed }) {
+    if (typed['sure'] !== 'yes') throw again('Nothing was erased: tick the box first.')
+    await storeAnswer(storeOf(deps).execute({ op: 'erase', user, ...stamp }))
+    return { done: 'erased' }
+  },
+
   async reset({ deps, stamp, user, typed }) {
     const { window } = typed
     await resetUser(deps, stamp, user, fields(window ? { window } : {}, resetBody, RESET_REFUSAL))
@@ -81,7 +115,8 @@ const FORMS: Record<string, Run> = {
 
   async keys({ deps, stamp, user, typed }) {
     const { name, expires, next = '' } = typed
-    const body = { userId: user, name: textOrNone(name), expires_at: timeOrNone(expires) }
+    const models = modelsIn(typed)
+    const body = { userId: user, name: textOrNone(name), models, expires_at: timeOrNone(expires) }
     const kept = keptOf(fields(body, keyBody, CREATE_REFUSAL), stamp.now)
     if (!NEXT.test(next)) throw again('The form is not complete: load the page again.')
     const made = await createKey(deps, stamp, user, kept, next)
@@ -92,8 +127,19 @@ const FORMS: Record<string, Run> = {
   },
 }
 
+/** When the block of a form ends; undefined for no end. */
+function endOfBlock({ minutes = '', until }: Fields, now: number): number | undefined {
+  if (!DURATIONS.some(([lasts]) => lasts === minutes)) {
+    throw again('Nothing was blocked: choose one of the durations.')
+  }
+  if (!until) return minutes ? now + Number(minutes) * MINUTE_MS : undefined
+  const end = Date.parse(`${until}Z`)
+  if (end > now) return end
+  throw again('Nothing was blocked: the end must be a time in the future, in UTC.')
+}
+
 /** The id of a key that is to be created. */
-const NEXT = /^[0-9A-Za-z]{8}$/
+export const NEXT = /^[0-9A-Za-z]{8}$/
 
 const again = (message: string) => new ApiError('invalid_request', message)
 
@@ -108,12 +154,17 @@ const changeOfKey =
 
 /** The forms about a key. */
 const KEY_FORMS: Record<string, Run> = {
-  change: changeOfKey(({ id, profile, typed: { name, expires } }) => {
+  change: changeOfKey(({ id, profile, typed }) => {
+    const { name, expires } = typed
     const end = timeOrNone(expires)
     // A field shows seconds. An end that nobody changed stays, also one that has passed.
     const shown = timeOrNone(timeField(own(profile.keys, id)?.expires ?? null))
     const isSame = end === shown || (end && shown && Date.parse(end) === Date.parse(shown))
-    return { name: textOrNone(name), ...(!isSame && { expires_at: end }) }
+    return {
+      name: textOrNone(name),
+      models: modelsIn(typed),
+      ...(!isSame && { expires_at: end }),
+    }
   }),
   disable: changeOfKey(() => ({ disabled: true })),
   enable: changeOfKey(() => ({ disabled: false })),
@@ -157,6 +208,7 @@ export const userFormHandler =
       return answerUser(c, deps, { refused: { form: name, typed, problem: problemOf(error) } })
     }
     if ('secret' in result) return answerUser(c, deps, result)
+    if (result.done === 'blocked') deliverSoon(c, deps)
     // A user who has never called, and of whom nothing is left, has no page.
     const left = await storeAnswer(storeOf(deps).user(user))
     const isKept = left && (lastActiveOf(left.usage) > 0 || endOfProfile(left.profile) > deps.now())

@@ -3,7 +3,7 @@ import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { rowsOf } from '../ledger/documents.ts'
 import { createIssuedKeys } from '../identity/issued-key.ts'
-import { DEFAULT_PLAN, limitsOfUser, type Policy } from '../ledger/plans.ts'
+import { DEFAULT_PLAN, limitsOfUser } from '../ledger/plans.ts'
 import { dateOf, datesTo } from '../ledger/windows.ts'
 import { isViewer } from '../http/admin.ts'
 import { blocksOf, userDay, userDays } from '../reports/dashboard.ts'
@@ -14,7 +14,7 @@ import type { WholeUser } from '../store/store.ts'
 import type { Refused } from '../views/form.tsx'
 import { userPage, type UserLive } from '../views/user.tsx'
 import { answerPage } from './answer-page.ts'
-import { frameOf } from './dashboard-frame.tsx'
+import { frameOf, framed } from './dashboard-frame.tsx'
 import { isRefresh, refreshed } from './dashboard-refresh.ts'
 import { USER_ID } from './user-query.ts'
 
@@ -32,18 +32,21 @@ export const userHandler =
     answerUser(c, deps)
 
 /** What a form of the page led to: it was refused, or it made a key. */
-type Outcome = { refused?: Refused; secret?: string }
+type Outcome = { refused?: Refused; secret?: string; user?: string }
 
 /** Answers with the page, after a form with what it led to. Throws `not_found`. */
 export async function answerUser(
   c: AppContext,
   deps: Deps,
-  outcome: Outcome = {},
+  { user: asked, ...outcome }: Outcome = {},
 ): Promise<Response> {
   const { config } = deps
-  const frame = frameOf(c, deps)
-  const at = frame.now
-  const [user, policy] = await Promise.all([userOf(c, deps), policyOf(deps)])
+  const at = deps.now()
+  const [user, { policy, days, events: newest }] = await Promise.all([
+    userOf(c, deps, asked),
+    framed(deps, LOOKED),
+  ])
+  const frame = frameOf(c, deps, days)
   const { usage, profile } = user
   const { id, ip } = usage
   const { limits } = limitsOfUser(config.limits, user, policy, at)
@@ -56,22 +59,17 @@ export async function answerUser(
     ...userDay(user, terms, at),
     days: userDays(user, datesTo(at, Math.min(USER_DAYS, config.retention.userDays) + 1)),
   }
-  const seen = async () => {
-    const events = await storeAnswer(storeOf(deps).events(LOOKED))
-    return { events: events.filter((event) => event.user === id), looked: LOOKED }
-  }
+  const seen = { events: newest.filter((event) => event.user === id), looked: LOOKED }
   if (isRefresh(c)) {
-    return refreshed(c, live, async () => userPage({ ...frame, live, ...(await seen()) }))
+    return refreshed(c, frame, [live, seen], () => userPage({ ...frame, live, ...seen }))
   }
   const known = [...Object.keys(rowsOf(usage)), ...Object.keys(terms.limits.models)]
   const names = [...new Set([...known, config.defaultModel])].sort()
   const secret = config.userHashSecret
   const { boost: _, ...rest } = profile
   const plain = { usage, profile: { ...rest, limits: {} } }
-  const [shown, { latest }] = await Promise.all([
-    seen(),
-    storeAnswer(storeOf(deps).refusals([], REFUSED_LOOKED)),
-  ])
+  const { latest } = await storeAnswer(storeOf(deps).refusals([], REFUSED_LOOKED))
+  const open = c.req.query('open')
   const more = {
     refused: latest.filter((one) => one.user === id),
     refusedLooked: REFUSED_LOOKED,
@@ -85,15 +83,17 @@ export async function answerUser(
     next: secret === undefined ? undefined : (await createIssuedKeys(secret).make(id)).id,
     taken: config.userTokens.includes('issued'),
   }
-  const page = userPage({ ...frame, live, ...shown, more, ...outcome })
+  const refused = outcome.refused ?? (open === undefined ? undefined : { form: open })
+  const page = userPage({ ...frame, live, ...seen, more, refused, secret: outcome.secret })
   return answerPage(c, page, outcome.refused ? 400 : 200)
 }
 
-const policyOf = (deps: Deps): Promise<Policy> => storeAnswer(storeOf(deps).policy())
-
-/** The user in the path. Throws `not_found`. */
-export async function userOf(c: AppContext, deps: Deps): Promise<WholeUser> {
-  const id = c.req.param('userId') ?? ''
+/** The user in the path, or another one. Throws `not_found`. */
+export async function userOf(
+  c: AppContext,
+  deps: Deps,
+  id = c.req.param('userId') ?? '',
+): Promise<WholeUser> {
   const user = USER_ID.test(id) && (await storeAnswer(storeOf(deps).user(id)))
   if (user) return user
   throw new ApiError('not_found', 'No data is stored for a user with this id.')

@@ -7,7 +7,7 @@ import { labelOf } from '../ledger/labels.ts'
 import { nanoFrom, usdOf } from '../ledger/money.ts'
 import { datesTo } from '../ledger/windows.ts'
 import type { Cursor, EventCursor, EventPage, Store, User } from '../store/store.ts'
-import { costOfDay, recordedCost, usdDigits, withUsd, type Cost } from '../reports/costs.ts'
+import { asTold, costOfDay, recordedCost, usdDigits, type Cost } from '../reports/costs.ts'
 import type { Cell } from '../reports/csv.ts'
 import { INVOICE, invoiceLines, itemsOfDays, itemsOfUser, type Group } from '../reports/invoice.ts'
 import { TAG_COLUMNS, tagLines } from '../reports/tags.ts'
@@ -75,6 +75,8 @@ const usersToday: ExportFile = {
     'blocked',
     'blockReason',
     'blockedUntil',
+    'audioSecondsDay',
+    'charactersDay',
     'costUsd',
     'monthCostUsd',
   ],
@@ -116,6 +118,8 @@ const days = (dates: string[] | undefined): ExportFile => ({
     'completion',
     'overReservation',
     'users',
+    'audioSeconds',
+    'characters',
     'costUsd',
   ],
   async *pages(store, { config, now }) {
@@ -133,18 +137,14 @@ const days = (dates: string[] | undefined): ExportFile => ({
       ...(day.tags && {
         tags: mapValues(day.tags, ({ cost, ...row }) => ({ ...row, costUsd: usdOf(cost) })),
       }),
-      total: withUsd(day.total, own(costs, ALL_MODELS)),
-      models: mapValues(day.models, (row, model) => withUsd(row, own(costs, model))),
+      total: asTold(day.total, own(costs, ALL_MODELS)),
+      models: mapValues(day.models, (row, model) => asTold(row, own(costs, model))),
     }))
     const rows = costed.flatMap(({ day: { date, total, models }, costs }) =>
-      Object.entries({ [ALL_MODELS]: total, ...models }).map(
-        ([model, { hours, at, cost, ...row }]) => ({
-          date,
-          model,
-          ...row,
-          costUsd: usdDigits(own(costs, model)),
-        }),
-      ),
+      Object.entries({ [ALL_MODELS]: total, ...models }).map(([model, row]) => {
+        const { hours, at, ...told } = asTold(row, undefined)
+        return { date, model, ...told, costUsd: usdDigits(own(costs, model)) }
+      }),
     )
     yield { objects, rows }
   },
@@ -177,8 +177,13 @@ const events = (dates: string[] | undefined, tag: string | undefined): ExportFil
     'totalMs',
     'late',
     'key',
+    'reservedAudioMs',
+    'audioMs',
+    'reservedCharacters',
+    'characters',
     'reservedCost',
     'cost',
+    'error',
   ],
   async *pages(store) {
     const asked = dates && new Set(dates)

@@ -1,18 +1,26 @@
 /** Fields that several bodies of the admin API have. */
 import * as z from 'zod/mini'
-import { MAX_LIMIT, MAX_USD, isLimit } from '../config/limits.ts'
+import { MAX_LIMIT, MAX_SECONDS, MAX_USD, isLimit } from '../config/limits.ts'
 import { LABEL_CHARS, PLAN, USER_CHARS } from '../identity/jwt.ts'
 import { LIMITS } from '../ledger/policy.ts'
+import type { Unit } from '../ledger/shapes.ts'
 import { MODEL_NAME } from '../metering/models.ts'
 import { USER_ID } from './user-query.ts'
 
 /** The amounts of limits: whole numbers, and dollars. */
 const amount = z.int().check(z.nonnegative(), z.maximum(MAX_LIMIT))
+const seconds = z.int().check(z.nonnegative(), z.maximum(MAX_SECONDS))
 const dollars = z.number().check(
   z.nonnegative(),
   z.maximum(MAX_USD),
   z.refine((usd) => isLimit(usd, 'usdPerDay')),
 )
+
+/** The units whose amounts differ. */
+const AMOUNTS: Partial<Record<Unit, z.ZodMiniType<number, number>>> = {
+  usd: dollars,
+  audioSeconds: seconds,
+}
 
 /** The longest names and notes, in characters. */
 const NAME_CHARS = 100
@@ -60,7 +68,7 @@ const rowsOf = <T extends z.ZodMiniType<number | null>>(
       z.string().check(z.regex(name)),
       z.strictObject(
         Object.fromEntries(
-          LIMITS.map(({ name, unit }) => [name, z.optional(of(unit === 'usd' ? dollars : amount))]),
+          LIMITS.map(({ name, unit }) => [name, z.optional(of(AMOUNTS[unit] ?? amount))]),
         ),
       ),
     )

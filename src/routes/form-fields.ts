@@ -1,9 +1,9 @@
 /** What the forms of the dashboard send, as the bodies of the admin API, and what is said of a form that is wrong. */
 import type { Config } from '../config/config.ts'
-import { MAX_LIMIT, MAX_USD } from '../config/limits.ts'
+import { MAX_LIMIT, MAX_SECONDS, MAX_USD } from '../config/limits.ts'
 import { ApiError } from '../errors.ts'
 import { own } from '../ledger/shapes.ts'
-import { LIMITS, isMoney } from '../ledger/policy.ts'
+import { LIMITS, isMoney, isTime } from '../ledger/policy.ts'
 import { MODEL_NAME } from '../metering/models.ts'
 import { THESE, type Fields } from '../views/form.tsx'
 import { exact } from '../views/format.ts'
@@ -88,6 +88,7 @@ const TITLES: Record<string, string> = {
   note: 'The note',
   plan: 'The plan',
   name: 'The name',
+  user: 'The name in your application',
   'boost.until': 'The end',
   expires_at: 'The end',
   grace_seconds: 'The grace',
@@ -107,7 +108,7 @@ export function problemOf({ message, param = '' }: ApiError): string {
     const orNone = rows === 'boost.limits' ? '' : `, or "${UNLIMITED_WORD}"`
     const right = isMoney(limit)
       ? `dollars, such as 2.50, of at most ${exact(MAX_USD)} and with at most 6 decimals`
-      : `a whole number of at most ${exact(MAX_LIMIT)}`
+      : `a whole number of at most ${exact(isTime(limit) ? MAX_SECONDS : MAX_LIMIT)}`
     return `${title} of ${scopeTitle(model)}: write ${right}${orNone}, or nothing.`
   }
   if (model !== undefined) {

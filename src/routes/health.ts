@@ -9,15 +9,7 @@ import type { AppEnv, Deps } from '../context.ts'
 import { ApiError, errorResponse } from '../errors.ts'
 import { notConfigured } from '../gateway/upstream.ts'
 import { allowMethods } from '../http/methods.ts'
-import { StoreError } from '../store/store.ts'
-
-/** How long a result is reused: the check writes, and anyone may call it. */
-const REMEMBER_MS = { good: 10_000, bad: 1000 }
-
-/** `connected` is null before the first check has ended. */
-type Database = { connected: boolean | null; latencyMs: number | null; reason?: string }
-
-type Checked = { database: Database; checkedAt: number }
+import { rememberedCheck, type Database } from './database-check.ts'
 
 export function healthRoutes(deps: Deps): Hono<AppEnv> {
   const { config, store, environment, now } = deps
@@ -53,48 +45,6 @@ export function healthRoutes(deps: Deps): Hono<AppEnv> {
   app.all('/health', allowMethods('GET'))
   return app
 }
-
-/** The check of the database, reused for a while. */
-function rememberedCheck({ store, now }: Deps): () => Promise<Checked> {
-  let known: Checked | undefined
-  let wasDegraded = false
-
-  async function check(): Promise<Database> {
-    const started = performance.now()
-    try {
-      await store?.probe()
-    } catch (error) {
-      if (!(error instanceof StoreError)) throw error
-      return away(error.reason)
-    }
-    const latencyMs = Math.round((performance.now() - started) * 10) / 10
-    return store ? { connected: true, latencyMs } : away()
-  }
-
-  return async () => {
-    const checkedAt = now()
-    const { degraded, reason } = store?.health() ?? {}
-    // Then the store is tried in the background, and checked here as soon as that succeeds.
-    if (degraded) {
-      wasDegraded = true
-      return (known = { database: away(reason), checkedAt })
-    }
-    const wait = known?.database.connected === false ? REMEMBER_MS.bad : REMEMBER_MS.good
-    if (!known || wasDegraded || checkedAt - known.checkedAt >= wait) {
-      wasDegraded = false
-      // Concurrent callers get the previous result, so that many calls do not cause many writes.
-      known = { database: known?.database ?? { connected: null, latencyMs: null }, checkedAt }
-      known = { database: await check(), checkedAt }
-    }
-    return known
-  }
-}
-
-const away = (reason?: string): Database => ({
-  connected: false,
-  latencyMs: null,
-  ...(reason !== undefined && { reason }),
-})
 
 /** Why model calls are answered with 503, if they are. */
 function problemOf({ config, store }: Deps, { connected }: Database): ApiError | undefined {

@@ -85,8 +85,11 @@ export function modelsHandler(deps: Deps, identify: Identify, relay: Relay, call
       if (ended && status === 200) gathered.keep()
     })
     c.executionCtx.waitUntil(done.finally(end))
-    for (const [name, value] of Object.entries(deps.relay.headers)) headers.set(name, value)
-    return shown(path, offer, new Response(relayed.body, { status, statusText, headers }))
+    const body = await relayed.body
+    if (body instanceof ReadableStream) {
+      for (const [name, value] of Object.entries(deps.relay.headers)) headers.set(name, value)
+    }
+    return shown(path, offer, new Response(body, { status, statusText, headers }))
   }
 }
 

@@ -1,7 +1,7 @@
 /** Errors as pages. */
 import type { AppContext, Deps } from '../context.ts'
 import { asApiError } from '../errors.ts'
-import { awayPage, loginPage, problemPage, setupPage } from '../views/login.tsx'
+import { awayPage, loginPage, problemPage } from '../views/login.tsx'
 import { answerPage, type View } from './answer-page.ts'
 
 /** Answers an error of a page or a form. After a wrong admin key it shows the login page again. */
@@ -14,8 +14,6 @@ export function answerProblem(c: AppContext, deps: Deps, thrown: unknown): Promi
     const { queued, reason } = store?.health() ?? { queued: 0 }
     const open = config.onStoreDown === 'open'
     page = awayPage({ open, queued, ...(reason !== undefined && { reason }) })
-  } else if (code === 'not_configured' && config.admins.length === 0) {
-    page = setupPage()
   } else if (code === 'invalid_token' || code === 'rate_limit_exceeded') {
     page = loginPage({ error: message })
   }

@@ -1,7 +1,7 @@
 /** The simple form of POST /api/groq: `{prompt, …}` becomes a chat request, and the answer `{content, usage, model}`. */
 import type * as z from 'zod/mini'
 import { ApiError } from '../errors.ts'
-import type { Json } from '../gateway/body.ts'
+import type { Json, ParsedBody } from '../gateway/body.ts'
 import type { Bytes } from '../ports.ts'
 import type { simpleForm } from './simple-form-schemas.ts'
 
@@ -33,7 +33,7 @@ export function toChat(
   { prompt, model, ...rest }: SimpleForm,
   defaultModel: string,
   rawPrompt: Bytes,
-): { bytes: Bytes; body: Json } {
+): { bytes: Bytes; body: ParsedBody } {
   const chat = (content: string) => ({
     model: model ?? defaultModel,
     messages: [{ role: 'user', content }],
@@ -48,7 +48,8 @@ export function toChat(
   bytes.set(before)
   bytes.set(rawPrompt, before.length)
   bytes.set(after, before.length + rawPrompt.length)
-  return { bytes, body: chat(prompt) }
+  const placeOf = (field: string) => frame.indexOf(':', frame.indexOf(`"${field}"`)) + 1
+  return { bytes, body: { value: chat(prompt), placeOf } }
 }
 
 /** The most bytes of an answer, which is held in memory as a whole. The meter has the same limit. */

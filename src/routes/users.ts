@@ -47,7 +47,7 @@ export function usersHandler(deps: Deps) {
       return c.json(await reportOf(c, deps, id, await storeAnswer(storeOf(deps).user(id))))
     }
     if (q !== undefined && user === undefined) {
-      const [found, policy] = await Promise.all([
+      const [{ users: found }, policy] = await Promise.all([
         search(q.trim()),
         storeAnswer(storeOf(deps).policy()),
       ])

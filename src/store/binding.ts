@@ -23,6 +23,7 @@ const VERBS = [
   'refusals',
   'session',
   'user',
+  'users',
   'audit',
   'alerts',
   'events',

@@ -44,6 +44,8 @@ export interface Store {
   session(hash: string, now: number): Promise<boolean>
   /** A user, or undefined if nothing is stored about them. */
   user(id: string): Promise<WholeUser | undefined>
+  /** These users, without those of whom nothing is stored. */
+  users(ids: string[]): Promise<User[]>
   /** The past days of users; nothing of a user without any. */
   pasts(ids: string[]): Promise<PastDoc[]>
   /** Actions of admins, the newest first: at most `limit` of the last `AUDIT_KEPT`. */

@@ -5,19 +5,21 @@
  */
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { basename } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 export type Asset = { path: string; type: string; text: string }
 
 const fileOf = (name: string) => fileURLToPath(new URL(`assets/${name}`, import.meta.url))
 
+/** The style, a file for each subject, in the order in which rules take the place of earlier ones. */
+const STYLES = ['base', 'frame', 'cards', 'charts', 'tables', 'forms', 'messages', 'screens']
+
 /** Their paths on disk. */
 export const ASSET_FILES = {
-  script: fileOf('admin.js'),
-  style: fileOf('admin.css'),
-  usage: fileOf('usage.js'),
-  usageStyle: fileOf('usage.css'),
+  script: [fileOf('admin.js')],
+  style: STYLES.map((name) => fileOf(`style/${name}.css`)),
+  usage: [fileOf('usage.js')],
+  usageStyle: [fileOf('usage.css')],
 }
 
 const SCRIPT = 'text/javascript; charset=utf-8'
@@ -25,16 +27,16 @@ const STYLE = 'text/css; charset=utf-8'
 
 /** Reads them from disk. */
 export const readAssets = () => ({
-  script: readAsset(ASSET_FILES.script, SCRIPT),
-  style: readAsset(ASSET_FILES.style, STYLE),
-  usage: readAsset(ASSET_FILES.usage, SCRIPT),
-  usageStyle: readAsset(ASSET_FILES.usageStyle, STYLE),
+  script: readAsset('admin.js', ASSET_FILES.script, SCRIPT),
+  style: readAsset('admin.css', ASSET_FILES.style, STYLE),
+  usage: readAsset('usage.js', ASSET_FILES.usage, SCRIPT),
+  usageStyle: readAsset('usage.css', ASSET_FILES.usageStyle, STYLE),
 })
 
-function readAsset(file: string, type: string): Asset {
-  const text = readFileSync(file, 'utf8')
+function readAsset(name: string, files: string[], type: string): Asset {
+  const text = files.map((file) => readFileSync(file, 'utf8')).join('')
   const digest = createHash('sha256').update(text).digest('base64url')
-  return { path: `/assets/${digest}/${basename(file)}`, type, text }
+  return { path: `/assets/${digest}/${name}`, type, text }
 }
 
 export const ASSETS = readAssets()

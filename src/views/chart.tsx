@@ -1,86 +1,204 @@
-/** A bar chart, with the same amounts as a table. */
-import { exact, short } from './format.ts'
+/** Charts, drawn on the server, each with the same numbers as a table. */
+import { nice, ticks as ticksOf } from 'd3-array'
+import { line, stack } from 'd3-shape'
+import type { Child } from 'hono/jsx'
+import type { Series } from '../reports/period.ts'
+import { NAME_CHARS, name as nameOf } from './parts.tsx'
 import { table, type Column } from './table.tsx'
 
-/** The top of an axis: the next round amount that can be halved. */
-export function axisTop(most: number): number {
-  const power = 10 ** Math.floor(Math.log10(Math.max(most, 10)))
-  return power * ([1, 1.2, 1.6, 2, 3, 4, 5, 6, 8].find((step) => step * power >= most) ?? 10)
-}
+/** The size in which shapes are computed. The style sheet gives charts the size that they have. */
+const WIDTH = 1000
+const HEIGHT = 200
+/** About so many lines across, and so many names below. */
+const TICKS = 4
+const MARKS = 6
+/** The part of a bar's place that stays free. */
+const GAP = 0.2
 
-const percentOf = (share: number) => `${Math.round(share * 1e4) / 100}%`
-
-/** A bar's name and its amounts. The first amount is drawn. */
-export type Bar = [name: string, tokens: number, ...more: number[]]
-
-export type ChartProps = {
+type ChartProps = {
   id: string
   caption: string
-  /** The headings of a bar's name and amounts. */
-  columns: string[]
-  bars: Bar[]
-  /** The number of bars that fit. */
-  slots?: number
-  /** Labels along the axis, from the first bar to the last. */
-  marks: string[]
+  /** The names of the bars. */
+  names: string[]
+  series: Series[]
+  /** Amounts as they are shown at an axis, and exactly. */
+  short: (amount: number) => string
+  exact: (amount: number) => string
+  /** Whether amounts are whole numbers. */
+  whole: boolean
+  /** A limit, which is a line across, and what it is. */
+  limit?: { amount: number; words: string } | undefined
 }
 
-/** The chart and its table. The last bar is the current one. */
-export function chart({ id, caption, columns, bars, slots = bars.length, marks }: ChartProps) {
-  const top = axisTop(Math.max(...bars.map(([, tokens]) => tokens)))
-  const step = 1 / slots
+/** A limit beyond this many times of the highest bar is told only: a line for it would make bars too low to read. */
+const LIMIT_IN_SIGHT = 3
+
+/** A bar for each name, in which the series are stacked. */
+export function stackedChart(props: ChartProps) {
+  const { names, series, limit } = props
+  const totals = names.map((_, n) =>
+    series.reduce((sum, { amounts }) => sum + (amounts[n] ?? 0), 0),
+  )
+  const most = Math.max(...totals)
+  const isInSight = limit !== undefined && limit.amount <= most * LIMIT_IN_SIGHT
+  const y = amountScale(Math.max(most, isInSight ? limit.amount : 0))
+  const step = WIDTH / names.length
+  const stacked = stack<unknown, number, number>()
+    .keys(series.map((_, s) => s))
+    .value((n, s) => series[s]?.amounts[n] ?? 0)(names.map((_, n) => n))
+  const shapes = (
+    <>
+      {names.map((name, n) => (
+        <g class="bar">
+          <title>{titleOf(props, name, n, totals[n] ?? 0)}</title>
+          <rect class="band" x={round(n * step)} width={round(step)} height={HEIGHT} />
+          {stacked.map((parts, s) => {
+            const [from = 0, to = 0] = parts[n] ?? []
+            if (to <= from) return undefined
+            // A small part is still seen.
+            const top = Math.min(y(to), y(from) - 1)
+            return (
+              <rect
+                class={classOf(series, s)}
+                x={round((n + GAP / 2) * step)}
+                width={round((1 - GAP) * step)}
+                y={round(top)}
+                height={round(y(from) - top)}
+              />
+            )
+          })}
+        </g>
+      ))}
+      {isInSight && (
+        <line class="limit" x2={WIDTH} y1={round(y(limit.amount))} y2={round(y(limit.amount))} />
+      )}
+    </>
+  )
+  const note = limit && (
+    <li class={isInSight ? 'limit-key' : ''}>
+      {limit.words}: {props.short(limit.amount)}
+    </li>
+  )
+  return whole(props, { totals, y, shapes, note })
+}
+
+/** A line for each series over the names. An amount that is `NaN` is a gap. */
+export function lineChart(props: ChartProps) {
+  const { names, series } = props
+  const all = series.flatMap(({ amounts }) => amounts.filter((amount) => !Number.isNaN(amount)))
+  const y = amountScale(Math.max(0, ...all))
+  const step = WIDTH / names.length
+  const draw = line<number>()
+    .defined((amount) => !Number.isNaN(amount))
+    .x((_, n) => round((n + 0.5) * step))
+    .y((amount) => round(y(amount)))
+  const shapes = (
+    <>
+      {names.map((name, n) => (
+        <g class="bar">
+          <title>{titleOf(props, name, n)}</title>
+          <rect class="band" x={n * step} width={step} height={HEIGHT} />
+        </g>
+      ))}
+      {series.map(({ amounts }, s) => (
+        <path class={classOf(series, s)} d={draw(amounts) ?? ''} />
+      ))}
+    </>
+  )
+  return whole(props, { y, shapes })
+}
+
+const round = (length: number) => Math.round(length * 10) / 10
+
+/** The height of amounts in the chart, whose axis ends at a round amount that is not below `most`. */
+function amountScale(most: number) {
+  const [, top] = nice(0, most || 1, TICKS)
+  const y = (amount: number) => HEIGHT * (1 - amount / top)
+  return Object.assign(y, { ticks: () => ticksOf(0, top, TICKS) })
+}
+
+const classOf = (series: Series[], s: number) => series[s]?.kind ?? `s${s}`
+
+type Drawn = {
+  totals?: number[]
+  y: ReturnType<typeof amountScale>
+  shapes: Child
+  note?: Child
+}
+
+/** The amounts of a bar, in words. */
+function titleOf({ series, exact }: ChartProps, name: string, n: number, total?: number): string {
+  const parts = series.flatMap(({ name, amounts }) => {
+    const amount = amounts[n] ?? 0
+    return amount > 0 ? [`${name.slice(0, NAME_CHARS)}: ${exact(amount)}`] : []
+  })
+  const all = total === undefined ? [] : [exact(total)]
+  return [name, ...all, ...(parts.length > 1 || total === undefined ? parts : [])].join('\n')
+}
+
+/** A chart with its axes, its legend and its table. */
+function whole(props: ChartProps, { totals, y, shapes, note }: Drawn) {
+  const { id, caption, names, series, short } = props
+  const ticks = y.ticks().filter((tick) => !props.whole || Number.isInteger(tick))
+  const every = Math.max(1, Math.ceil((names.length - 1) / (MARKS - 1)))
+  const marks = names.filter((_, n) => n % every === 0)
   return (
     <>
       <figure class="chart">
         <div class="y" aria-hidden="true">
-          {[top, top / 2, 0].map((tick) => (
+          {ticks.toReversed().map((tick) => (
             <span>{short(tick)}</span>
           ))}
         </div>
-        <svg role="img" aria-label={caption}>
-          {['0', '50%', '100%'].map((y) => (
-            <line x2="100%" y1={y} y2={y} />
+        <svg
+          role="img"
+          aria-label={caption}
+          viewBox={`0 0 ${WIDTH} ${HEIGHT}`}
+          preserveAspectRatio="none"
+        >
+          {ticks.map((tick) => (
+            <line x2={WIDTH} y1={round(y(tick))} y2={round(y(tick))} />
           ))}
-          {bars.map(([name, ...amounts], at) => {
-            const high = amounts[0] ? Math.max(amounts[0] / top, 0.01) : 0
-            const said = amounts.map((amount, n) => `${columns[n + 1]} ${exact(amount)}`)
-            return (
-              <g>
-                <title>{`${name}: ${said.join(', ').toLowerCase()}`}</title>
-                <rect x={percentOf(at * step)} width={percentOf(step)} height="100%" />
-                <rect
-                  x={percentOf((at + 0.1) * step)}
-                  width={percentOf(step * 0.8)}
-                  y={percentOf(1 - high)}
-                  height={percentOf(high)}
-                />
-              </g>
-            )
-          })}
+          {shapes}
         </svg>
         <div class="x" aria-hidden="true">
           {marks.map((mark) => (
             <span>{mark}</span>
           ))}
         </div>
-        <figcaption aria-hidden="true" />
+        <figcaption aria-hidden="true" hidden />
       </figure>
+      <ul class="legend">
+        {series.map(({ name }, s) => (
+          <li class={`o ${classOf(series, s)}`}>{nameOf(name)}</li>
+        ))}
+        {note}
+      </ul>
       <details id={id}>
         <summary>Show table</summary>
-        {barsTable(caption, columns, bars)}
+        {barsTable(props, totals)}
       </details>
     </>
   )
 }
 
-const barsTable = (caption: string, columns: string[], bars: Bar[]) =>
-  table({
+function barsTable({ caption, names, series, exact }: ChartProps, totals: number[] | undefined) {
+  const text = (amount: number) => (Number.isNaN(amount) ? '–' : exact(amount))
+  return table({
     caption,
-    rows: bars.toReversed(),
-    key: ([name]) => name,
-    columns: columns.map((column, at): Column<Bar> => [
-      column,
-      at ? 'n' : '',
-      (bar) => (at ? exact(Number(bar[at])) : bar[0]),
-    ]),
+    rows: names.map((name, n) => ({ name, n })).reverse(),
+    key: ({ name }) => name,
+    columns: [
+      ['Time', '', ({ name }) => name],
+      ...(totals ? [['All', 'n', ({ n }) => text(totals[n] ?? 0)] satisfies Column<Bar>] : []),
+      ...series.map(({ name, amounts }): Column<Bar> => [
+        name,
+        totals && series.length > 1 ? 'n w' : 'n',
+        ({ n }) => text(amounts[n] ?? 0),
+        { content: nameOf(name) },
+      ]),
+    ],
   })
+}
+
+type Bar = { name: string; n: number }

@@ -5,8 +5,8 @@ import { AdminsOnly } from './admins-only.tsx'
 /** The fields of a form, by name. */
 export type Fields = Record<string, string | undefined>
 
-/** A form that was refused: which one, what was typed, and what is wrong. */
-export type Refused = { form: string; typed: Fields; problem: string }
+/** The form that is open: which one, and if it was refused, what was typed and what is wrong. */
+export type Refused = { form: string; typed?: Fields; problem?: string }
 
 type FormProps = {
   /** Tells the forms of a page apart. */
@@ -36,7 +36,7 @@ export const openForm = ({ form, action, values, refused, button, kind, fields }
   return (
     <AdminsOnly>
       <form method="post" action={action} class="fields">
-        {own && (
+        {own?.problem && (
           <p class="error wide" role="alert">
             <bdi>{own.problem}</bdi>
           </p>

@@ -8,6 +8,11 @@ const LOCALE = 'en-US'
 const whole = new Intl.NumberFormat(LOCALE)
 const compact = new Intl.NumberFormat(LOCALE, { notation: 'compact', maximumSignificantDigits: 3 })
 const dollars = new Intl.NumberFormat(LOCALE, { style: 'currency', currency: 'USD' })
+const smallDollars = new Intl.NumberFormat(LOCALE, {
+  style: 'currency',
+  currency: 'USD',
+  maximumSignificantDigits: 2,
+})
 const decimals = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 6 })
 const allDecimals = new Intl.NumberFormat(LOCALE, {
   style: 'currency',
@@ -44,11 +49,26 @@ export const awayText = (reason: string | undefined): string =>
 export const percent = (share: number): string =>
   share > 0 && share < 0.01 ? '<1%' : `${Math.floor(share * 100)}%`
 
+/**
+ * The shares of amounts in all of them, as whole percent that add up to 100: those with the largest remainders are rounded up.
+ * A small share that rounds to 0 is `<1%`.
+ */
+export function shares(amounts: number[]): string[] {
+  const all = amounts.reduce((sum, amount) => sum + amount, 0)
+  if (all <= 0) return amounts.map(() => '0%')
+  const exact = amounts.map((amount) => (amount / all) * 100)
+  const whole = exact.map(Math.floor)
+  const missing = 100 - whole.reduce((sum, one) => sum + one, 0)
+  const order = exact.map((share, at) => ({ at, rest: share % 1 })).sort((a, b) => b.rest - a.rest)
+  for (const { at } of order.slice(0, missing)) whole[at] = (whole[at] ?? 0) + 1
+  return whole.map((share, at) => (share === 0 && (amounts[at] ?? 0) > 0 ? '<1%' : `${share}%`))
+}
+
 const CENT = 0.01
 
-/** Nano-USD as US dollars. An amount below one cent is not shown as 0. */
+/** Nano-USD as US dollars. An amount below one cent has two significant digits: `$0.0031`. */
 export const usd = (nano: number): string =>
-  nano > 0 && usdOf(nano) < CENT ? '<$0.01' : dollars.format(usdOf(nano))
+  (nano > 0 && usdOf(nano) < CENT ? smallDollars : dollars).format(usdOf(nano))
 
 /** The same with all decimals. */
 export const exactUsd = (nano: number): string => allDecimals.format(usdOf(nano))
@@ -72,6 +92,10 @@ export const shortDate = (date: string): string => day.format(new Date(date))
 export const utc = (at: number): string =>
   `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`
 
+/** `Nov 22, 14:05:09`, in UTC. */
+export const clockText = (at: number): string =>
+  `${day.format(at)}, ${new Date(at).toISOString().slice(11, 19)}`
+
 /** `5m ago`, `in 2h`, `yesterday`. assets/admin.js updates these texts by the same rule. */
 export function ago(at: number, now: number): string {
   const passed = at - now
@@ -84,6 +108,8 @@ export const UNIT_TITLES: Record<Unit, string> = {
   requests: 'Requests',
   tokens: 'Tokens',
   usd: 'Dollars',
+  audioSeconds: 'Audio seconds',
+  characters: 'Characters',
 }
 
 /** The name of a count in the current window: `Tokens today`, `Requests this minute`. */

@@ -1,50 +1,91 @@
-/** The page at `/`: what Weir is, and a first call. */
-import { TOKEN_KINDS, type TokenKind } from '../config/tokens.ts'
+/** The page at `/`: what this is, a first call, and where to go on. */
+import { TOKEN_KINDS } from '../config/tokens.ts'
+import { firstCall, isAny, type Gateway } from './first-call.tsx'
 import { Page } from './page.tsx'
 
-type Gateway = { origin: string; kinds: TokenKind[] }
-
-/** A call that works without further setup, if any token is taken. */
-export const FirstCall = ({ origin, kinds }: Gateway) => {
-  const token = kinds.includes('any') ? 'my-first-user' : 'TOKEN'
-  return (
-    <pre>
-      {`curl ${origin}/api/groq \\\n  -H 'x-user-token: ${token}' \\\n  -d '{"prompt":"Hello"}'`}
-    </pre>
-  )
+type Home = Gateway & {
+  version: string
+  /** There is a chat page at /demo. */
+  demo: boolean
+  helpUrl: string | undefined
 }
 
-export const homePage = ({ origin, kinds }: Gateway) => (
-  <Page title="LLM gateway">
-    <h1>An LLM gateway with a cap for every user</h1>
-    <p>
-      Weir stands between your users and a model. It keeps the provider key, counts the usage of
-      each user, enforces a hard cap, and does not change a byte of the answers.
-    </p>
-    <h2>A first call</h2>
-    <FirstCall origin={origin} kinds={kinds} />
-    <p class="soft">
-      {kinds.includes('any')
-        ? 'Any token of 8 characters or more is a user. A new token is a new user.'
-        : `TOKEN stands for a user token: ${kinds.map((kind) => TOKEN_KINDS[kind]).join(', or ')}.`}
-    </p>
-    <h2>With an SDK</h2>
-    <pre>{`baseURL  ${origin}/api/groq/openai/v1\napiKey   the user's token`}</pre>
-    <p class="soft">
-      For the groq-sdk package use {origin}/api/groq: it adds the rest of the path.
-    </p>
-    <h2>More</h2>
-    <ul>
-      <li>
-        <a href="/admin">Dashboard</a>: who uses how much, now and over 90 days
-      </li>
-      <li>
-        <a href="/api/test">Database check</a>: whether counts can be stored
-      </li>
-      <li>
-        <a href="/tracker.js">tracker.js</a>: shows users in a browser what they have left
-      </li>
-      <li>README.md explains limits, prices, blocks, storage and deployment</li>
-    </ul>
-  </Page>
+/** The same call by each kind of client. */
+const examples = ({ origin, kinds }: Gateway): [string, string][] => {
+  const token = isAny(kinds) ? 'my-first-user' : 'TOKEN'
+  const base = `${origin}/api/groq/openai/v1`
+  return [
+    ['curl', firstCall({ origin, kinds })],
+    [
+      'JavaScript',
+      `import OpenAI from 'openai'
+
+const openai = new OpenAI({ baseURL: '${base}', apiKey: '${token}' })
+const answer = await openai.chat.completions.create({
+  model: 'openai/gpt-oss-20b',
+  messages: [{ role: 'user', content: 'Hello' }],
+})
+console.log(answer.choices[0].message.content)`,
+    ],
+    [
+      'Python',
+      `from openai import OpenAI
+
+client = OpenAI(base_url="${base}", api_key="${token}")
+answer = client.chat.completions.create(
+    model="openai/gpt-oss-20b", messages=[{"role": "user", "content": "Hello"}]
 )
+print(answer.choices[0].message.content)`,
+    ],
+  ]
+}
+
+export const homePage = (home: Home) => {
+  const { origin, kinds, version, demo, helpUrl } = home
+  return (
+    <Page title="LLM gateway" copies>
+      <h1>An LLM gateway with a cap for every user</h1>
+      <p>
+        Applications call a model through this address. Each of their users has a limit. Answers are
+        those of the model, byte for byte.
+      </p>
+      <h2>A first call</h2>
+      {examples(home).map(([name, code], index) => (
+        <details open={index === 0}>
+          <summary>{name}</summary>
+          <pre>{code}</pre>
+        </details>
+      ))}
+      <p class="soft">
+        {isAny(kinds)
+          ? 'The API key is a user token: any text of 8 characters or more is a user, and a new one is a new user.'
+          : `The API key is a user token: ${kinds.map((kind) => TOKEN_KINDS[kind]).join(', or ')}.`}{' '}
+        For the package groq-sdk the base URL is {origin}/api/groq.
+      </p>
+      <h2>Go on</h2>
+      <ul>
+        {demo && (
+          <li>
+            <a href="/demo">Demo</a>: a chat that shows what its user has left
+          </li>
+        )}
+        <li>
+          <a href="/reference.html">Reference of the API</a>, and its{' '}
+          <a href="/api/openapi.json">OpenAPI document</a>
+        </li>
+        <li>
+          <a href="/tracker.js">tracker.js</a>: shows users in a browser what they have left
+        </li>
+        <li>
+          <a href="/admin">Dashboard</a>, for admins
+        </li>
+        {helpUrl && (
+          <li>
+            <a href={helpUrl}>Help</a>
+          </li>
+        )}
+      </ul>
+      <p class="soft">Weir {version}</p>
+    </Page>
+  )
+}

@@ -38,19 +38,6 @@ export const loginPage = ({ error }: { error?: string | undefined } = {}) =>
     </form>,
   )
 
-/** Shown if no admin key is set, so that nobody can log in. */
-export const setupPage = () =>
-  message(
-    'No admin key is set',
-    <>
-      <p>
-        Set ADMIN_KEY to 16 characters or more in the environment of this gateway, and restart it.
-        Calls work without it. This command generates a key:
-      </p>
-      <pre>openssl rand -base64 24</pre>
-    </>,
-  )
-
 /** Shown if the database does not answer. `open`: whether calls are still served. */
 export const awayPage = (props: { open: boolean; queued: number; reason?: string }) =>
   message(

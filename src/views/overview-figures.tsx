@@ -1,13 +1,40 @@
-/** The figures of today at the top of the dashboard. */
+/** The figures at the top of the overview, each beside that of the period before. */
 import type { Child } from 'hono/jsx'
 import type { Unit } from '../ledger/shapes.ts'
+import type { Cost } from '../reports/costs.ts'
 import { shareOf, type Today, type Use } from '../reports/dashboard.ts'
+import type { Period } from '../reports/period.ts'
+import type { Range } from '../reports/range.ts'
 import { counted, percent } from './format.ts'
-import { amountOf, costText, limitBar, money, num, time } from './parts.tsx'
+import { amountOf, clock, costText, limitBar, money, num, time } from './parts.tsx'
+import { help, type Term } from './terms.tsx'
 
-const figure = (title: string, amount: Child, children: Child) => (
-  <div>
-    <h2>{title}</h2>
+export type Figures = {
+  range: Range
+  period: Period
+  /** The numbers of the period before; the ones that are not known are left out. */
+  before: Partial<Period>
+  /** The numbers but the tokens are of the recent requests only, which go back to this time. */
+  since: number | undefined
+  /** The current day, where the range is today. */
+  today: Today | undefined
+}
+
+/** How many requests were refused; undefined where it is not known. */
+export type RefusedFigure = {
+  count: number
+  before: number | undefined
+  codes: { code: string; count: number }[]
+  /** It is of the day of the range. If the range has several days, it is of today, beside yesterday. */
+  ofRange: boolean
+}
+
+const figure = (id: string, title: string, amount: Child, children: Child, term?: Term) => (
+  <div id={`figure-${id}`} data-live>
+    <h2>
+      {title}
+      {term && help(term)}
+    </h2>
     {amount !== undefined && <strong>{amount}</strong>}
     {children}
   </div>
@@ -26,51 +53,141 @@ const ofLimits = (uses: Use[], of: Unit) =>
       </>
     ))
 
-/** Everyone's usage today, and everyone's limits. */
-export function figures({ total, uses, trend, ...today }: Today, now: number) {
-  const more = trend !== undefined && `${trend < 0 ? '−' : '+'}${percent(Math.abs(trend))}`
+/** The change from an earlier amount, as `+12%`. */
+const change = (amount: number, before: number) =>
+  before > 0 && `${amount < before ? '−' : '+'}${percent(Math.abs(amount / before - 1))}`
+
+/** What it was before. A day that has not ended is not compared with a whole one. */
+function beside(range: Range, amount: Cost, before: Cost, text: (amount: number) => Child) {
+  if (before === undefined) return undefined
+  const isWhole = range.name !== 'today' && amount !== undefined
   return (
-    <section class="card figures" data-live id="figures" aria-label="Today">
+    <p>
+      {range.beforeTitle}: {text(before)} {isWhole && <b>{change(amount, before)}</b>}
+    </p>
+  )
+}
+
+export function figures(props: Figures, refused: RefusedFigure | undefined, now: number) {
+  const { range, period, before, since, today } = props
+  const uses = today?.uses ?? []
+  const failures = period.requests ? period.failed / period.requests : 0
+  const earlier = before.requests ? (before.failed ?? 0) / before.requests : undefined
+  return (
+    <section class="card figures" id="figures" aria-label={range.title}>
       {figure(
-        'Tokens today',
-        num(total.charged),
+        'cost',
+        'Cost',
+        costText(period.cost),
         <>
-          {ofLimits(uses, 'tokens')}
-          <p>
-            {more && `${more} on yesterday at this time, `}resets {time(today.resetAt, now)}
-          </p>
-        </>,
-      )}
-      {figure('Requests', num(total.requests), ofLimits(uses, 'requests'))}
-      {figure('Active users', num(total.users), <p>sessions: {num(today.sessions)}</p>)}
-      {figure(
-        'Cost today',
-        costText(today.cost),
-        <>
+          {beside(range, period.cost, before.cost, money)}
           {ofLimits(uses, 'usd')}
-          {today.monthCost !== undefined && (
+          {today?.monthCost !== undefined && (
             <p>
-              <b>{money(today.monthCost)}</b> this month so far
+              this month: <b>{money(today.monthCost)}</b>
             </p>
           )}
-          {today.models.some(({ cost }) => cost === undefined) && (
-            <p>without models whose price is not known</p>
+          {priceNote(period)}
+        </>,
+        'cost',
+      )}
+      {figure(
+        'tokens',
+        'Tokens',
+        num(period.tokens),
+        <>
+          {beside(range, period.tokens, before.tokens, num)}
+          {today?.trend !== undefined && (
+            <p>
+              <b>{`${today.trend < 0 ? '−' : '+'}${percent(Math.abs(today.trend))}`}</b> on
+              yesterday, by full hours
+            </p>
+          )}
+          {ofLimits(uses, 'tokens')}
+          {today && <p>resets {time(today.resetAt, now)}</p>}
+        </>,
+      )}
+      {figure(
+        'requests',
+        'Requests',
+        num(period.requests),
+        <>
+          {beside(range, period.requests, before.requests, num)}
+          {ofLimits(uses, 'requests')}
+          {since !== undefined && <p>of the recent ones, since {clock(since)}</p>}
+          {period.users > 0 && (
+            <p>
+              <b>{num(period.users)}</b> active users
+              {range.dates.length > 1 && ' on the busiest day'}
+            </p>
           )}
         </>,
       )}
-      {figure('Outcomes', undefined, outcomes({ ...total, running: today.running }))}
+      {figure(
+        'failed',
+        'Failed',
+        num(period.failed),
+        <>
+          {period.requests > 0 && (
+            <p>
+              <b>{percent(failures)}</b> of requests
+              {earlier !== undefined && `, ${range.beforeTitle}: ${percent(earlier)}`}
+            </p>
+          )}
+          {period.failed > 0 && (
+            <p>
+              <a href="/admin/requests?outcome=failed">Show failed requests</a>
+            </p>
+          )}
+        </>,
+        'failed',
+      )}
+      {refused &&
+        figure(
+          'refused',
+          refused.ofRange ? 'Refused' : 'Refused today',
+          num(refused.count),
+          <>
+            {refused.before !== undefined && (
+              <p>
+                {refused.ofRange ? range.beforeTitle : 'yesterday'}: {num(refused.before)}
+              </p>
+            )}
+            {refused.codes.slice(0, 4).map(({ code, count }) => (
+              <p>
+                <code>{code}</code> {num(count)}
+              </p>
+            ))}
+            {refused.count > 0 && (
+              <p>
+                <a href="/admin/requests?outcome=refused">Show refused requests</a>
+              </p>
+            )}
+          </>,
+          'refused',
+        )}
+      {figure('outcomes', 'Outcomes', undefined, outcomes(period, today?.running), 'outcome')}
     </section>
   )
 }
 
-/** How requests ended, as a bar and as numbers. */
-function outcomes(
-  row: Pick<Today['total'], 'exact' | 'estimated' | 'failed' | 'overReservation'> &
-    Pick<Today, 'running'>,
-) {
-  const kinds = (['exact', 'estimated', 'failed', 'running'] as const).map(
-    (kind) => [kind, row[kind]] as const,
+function priceNote({ models }: Period) {
+  const known = models.filter(({ cost }) => cost !== undefined).length
+  return (
+    known < models.length && (
+      <p>
+        {known} of {models.length} models have a price
+      </p>
+    )
   )
+}
+
+/** How requests ended, as a bar and as numbers. */
+function outcomes(period: Period, running: number | undefined) {
+  const ended = (['exact', 'estimated', 'failed'] as const).map(
+    (kind) => [kind, period[kind]] as const,
+  )
+  const kinds = [...ended, ...(running === undefined ? [] : [['running', running] as const])]
   const all = kinds.reduce((sum, [, count]) => sum + count, 0)
   let end = 0
   return (
@@ -83,13 +200,22 @@ function outcomes(
         })}
       </svg>
       <dl class="facts">
-        {[...kinds, ['over reservation', row.overReservation] as const].map(([kind, count]) => (
+        {kinds.map(([kind, count]) => (
           <div>
-            <dt class={`o ${kind}`}>{kind}</dt>
+            <dt class={`o ${kind}`}>
+              {kind}
+              {help(kind)}
+            </dt>
             <dd>{num(count)}</dd>
           </div>
         ))}
       </dl>
+      {period.overReservation > 0 && (
+        <p>
+          <b>{num(period.overReservation)}</b> tokens over reservation
+          {help('reservation')}
+        </p>
+      )}
     </>
   )
 }

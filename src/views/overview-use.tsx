@@ -1,86 +1,222 @@
-/** Everyone's usage by hour, by day and by model. */
-import type { ModelLine, PastDays, Today } from '../reports/dashboard.ts'
-import { chart } from './chart.tsx'
-import { percent, shortDate } from './format.ts'
-import { Card, costText, money, name, num } from './parts.tsx'
+/** Everyone's use on the overview: by hour or day, by model, and how long it waited for the first byte. */
+import type { ModelLine as ModelToday } from '../reports/dashboard.ts'
+import type { Latency } from '../reports/latency.ts'
+import { MEASURES, type Bars, type Measure, type ModelLine } from '../reports/period.ts'
+import { RANGES, type Range } from '../reports/range.ts'
+import { lineChart, stackedChart } from './chart.tsx'
+import { clockText, duration, exact, exactUsd, shares, short, shortDate, usd } from './format.ts'
+import { Card, audioText, clock, costText, count, name, num } from './parts.tsx'
+import { ALL, requestsPath } from './requests.tsx'
 import { table } from './table.tsx'
+import { help } from './terms.tsx'
 
-const hourOf = (hour: number) => `${String(hour).padStart(2, '0')}:00`
+/** What the address of the overview says. */
+export type OverviewQuery = { range: Range; measure: Measure }
 
-function models(caption: string, rows: ModelLine[]) {
-  const all = rows.reduce((sum, { tokens }) => sum + tokens, 0) || 1
-  return table({
-    caption,
-    rows,
-    key: ({ model }) => model,
-    columns: [
-      [
-        'Model',
-        'g',
-        ({ model, tokens }) => (
-          <>
-            {name(model)}
-            <svg class="share" aria-hidden="true">
-              <rect width={`${((tokens / all) * 100).toFixed(1)}%`} height="100%" />
-            </svg>
-          </>
-        ),
-      ],
-      ['Tokens', 'n', ({ tokens }) => num(tokens)],
-      ['Share', 'n w', ({ tokens }) => percent(tokens / all)],
-      ['Requests', 'n', ({ requests }) => num(requests)],
-      ['Users', 'n w', ({ users }) => users && num(users)],
-      ['Left', 'n', ({ left }) => left !== undefined && num(left)],
-      ['Cost', 'n', ({ cost }) => costText(cost)],
-    ],
-    empty: 'No model has answered yet.',
-  })
+/** The address of the overview with other days or another chart. */
+function pathOf({ range, measure }: OverviewQuery, more: Record<string, string>): string {
+  const days: Record<string, string> = range.name
+    ? { range: range.name }
+    : { from: range.dates.at(-1) ?? '', to: range.dates[0] ?? '' }
+  const fields = { ...(more['range'] ? {} : days), chart: measure, ...more }
+  const told = Object.entries(fields).filter(
+    ([field, value]) =>
+      `${field} ${value}` !== 'range today' && `${field} ${value}` !== 'chart tokens',
+  )
+  const text = String(new URLSearchParams(told))
+  return `/admin${text && `?${text}`}`
 }
 
-/** Today's usage by hour and by model; a refresh updates it. */
-export const todayCard = (today: Today) => (
-  <Card id="today" title="Today by hour" live>
-    {chart({
-      id: 'hours',
-      caption: 'Tokens by hour of today, UTC',
-      columns: ['Hour', 'Tokens'],
-      bars: today.hours.map((tokens, hour) => [hourOf(hour), tokens]),
-      slots: 24,
-      marks: [0, 6, 12, 18, 24].map(hourOf),
-    })}
-    {models('Models today', today.models)}
-  </Card>
-)
+/** The days of the overview: the first control of the page. */
+export function rangeBar(query: OverviewQuery, oldest: string, today: string) {
+  const { range, measure } = query
+  return (
+    <div class="range">
+      <nav class="tabs" aria-label="Days">
+        {Object.entries(RANGES).map(([name, { title }]) => (
+          <a
+            href={pathOf(query, { range: name })}
+            aria-current={name === range.name ? 'true' : undefined}
+          >
+            {title}
+          </a>
+        ))}
+      </nav>
+      <form action="/admin" class="inline">
+        {measure !== 'tokens' && <input type="hidden" name="chart" value={measure} />}
+        <label>
+          <span>from</span>
+          <input
+            type="date"
+            name="from"
+            value={range.dates.at(-1)}
+            min={oldest}
+            max={today}
+            required
+          />
+        </label>
+        <label>
+          <span>to</span>
+          <input type="date" name="to" value={range.dates[0]} min={oldest} max={today} required />
+        </label>
+        <button class="quiet">Show</button>
+      </form>
+    </div>
+  )
+}
 
-/** The past days, and their models. */
-export function pastCard({ days, cost, tokens, requests, models: lines }: PastDays) {
-  const last = days.length - 1
+type UseProps = OverviewQuery & {
+  bars: Bars
+  /** A limit of everyone, in the unit of the chart. */
+  limit: { amount: number; words: string } | undefined
+}
+
+export function useCard({ bars, limit, ...query }: UseProps) {
+  const { range, measure } = query
+  const { title, by } = MEASURES[measure]
+  const isMoney = measure === 'cost'
+  const step = range.hourly ? 'hour' : 'day'
   return (
     <Card
-      id="past"
-      title={`${days.length} days`}
+      id="use"
+      title={`${title} by ${step}`}
+      live
       side={
-        <small>
-          {num(tokens)} tokens, {num(requests)} requests
-          {cost !== undefined && [', ', money(cost)]}
-        </small>
+        <nav class="tabs" aria-label="What the chart shows">
+          {Object.entries(MEASURES).map(([one, { title }]) => (
+            <a
+              href={pathOf(query, { chart: one })}
+              aria-current={one === measure ? 'true' : undefined}
+            >
+              {title}
+            </a>
+          ))}
+        </nav>
       }
     >
-      {chart({
-        id: 'days',
-        caption: `Tokens by day over ${days.length} days`,
-        columns: ['Day', 'Tokens', 'Requests', 'Users'],
-        bars: days.map(({ date, tokens, requests, users }) => [
-          shortDate(date),
-          tokens,
-          requests,
-          users,
-        ]),
-        marks: [0, last / 3, (last * 2) / 3, last].map((at) =>
-          shortDate(days[Math.round(at)]?.date ?? ''),
-        ),
+      {stackedChart({
+        id: 'bars',
+        caption: `${title} by ${step} and ${by}, ${range.title}, UTC`,
+        names: range.hourly ? bars.names : bars.names.map(shortDate),
+        series: bars.series,
+        short: isMoney ? usd : short,
+        exact: isMoney ? exactUsd : exact,
+        whole: !isMoney,
+        limit: range.hourly ? undefined : limit,
       })}
-      {models(`Models over ${days.length} days`, lines)}
+      {bars.since !== undefined && (
+        <p class="soft">
+          Of the recent requests, since {clock(bars.since)}: days do not keep this by the hour.
+        </p>
+      )}
+      {range.hourly && <p class="soft">Hours are in UTC.</p>}
+    </Card>
+  )
+}
+
+/** The models of a range. `today` are those of the current day, which know what is left. */
+export function modelsCard(models: ModelLine[], today: ModelToday[] | undefined) {
+  const parts = shares(models.map(({ tokens }) => tokens))
+  const most = Math.max(1, ...models.map(({ tokens }) => tokens))
+  const leftOf = (model: string) => today?.find((one) => one.model === model)?.left
+  return (
+    <Card id="models" title="Models" live>
+      {table({
+        caption: 'Models, the most used first',
+        rows: models,
+        key: ({ model }) => model,
+        columns: [
+          [
+            'Model',
+            'g',
+            ({ model, tokens }) => (
+              <>
+                <a href={requestsPath({ ...ALL, model })}>{name(model)}</a>
+                <svg class="share" aria-hidden="true">
+                  <rect width={`${((tokens / most) * 100).toFixed(1)}%`} height="100%" />
+                </svg>
+              </>
+            ),
+          ],
+          ['Cost', 'n', ({ cost }) => costText(cost)],
+          ['Tokens', 'n', ({ tokens }) => num(tokens)],
+          ['Audio', 'n w', audioText],
+          ['Share', 'n w', (row) => parts[models.indexOf(row)]],
+          ['Requests', 'n w', ({ requests }) => num(requests)],
+          ['Failed', 'n w', ({ failed }) => count(failed)],
+          ['Users', 'n w', ({ users }) => users !== undefined && count(users)],
+          [
+            'Left',
+            'n w',
+            ({ model }) => {
+              const left = leftOf(model)
+              return left !== undefined && num(left)
+            },
+          ],
+        ],
+        empty: 'No model has answered in these days.',
+      })}
+    </Card>
+  )
+}
+
+/** The waits of recent requests, as a chart and by model. */
+export function latencyCard({ all, models, parts }: Latency, events: number) {
+  const lines = (
+    [
+      ['p50', ({ p50 }) => p50],
+      ['p95', ({ p95 }) => p95],
+    ] as [string, (waits: { p50: number; p95: number }) => number][]
+  ).map(([name, of]) => ({
+    name,
+    amounts: parts.map(({ waits }) => (waits ? of(waits) : Number.NaN)),
+  }))
+  return (
+    <Card
+      id="latency"
+      title={['First byte', help('firstByte')]}
+      live
+      side={<small>of the last {exact(events)} requests</small>}
+    >
+      {all ? (
+        <>
+          <dl class="facts">
+            <div>
+              <dt>p50</dt>
+              <dd>{duration(all.p50)}</dd>
+            </div>
+            <div>
+              <dt>p95</dt>
+              <dd>{duration(all.p95)}</dd>
+            </div>
+          </dl>
+          {lineChart({
+            id: 'waits',
+            caption: 'Time to the first byte of recent requests: p50 and p95',
+            names: parts.map(({ from }) => clockText(from).slice(0, -3)),
+            series: lines,
+            short: duration,
+            exact: duration,
+            whole: false,
+          })}
+          <details id="waits-models">
+            <summary>By model</summary>
+            {table({
+              caption: 'Time to the first byte by model',
+              rows: models,
+              key: ({ model }) => model,
+              columns: [
+                ['Model', 'g', ({ model }) => name(model)],
+                ['p50', 'n', ({ p50 }) => duration(p50)],
+                ['p95', 'n', ({ p95 }) => duration(p95)],
+                ['Requests', 'n w', ({ requests }) => num(requests)],
+              ],
+            })}
+          </details>
+        </>
+      ) : (
+        <p class="empty">No request has been answered yet.</p>
+      )}
     </Card>
   )
 }

@@ -1,39 +1,64 @@
-/** The dashboard: everyone's usage, blocked users, and recent requests. */
+/** The overview: what everyone used, what needs a look, and the latest requests. */
 import type { TokenNotes } from '../config/tokens.ts'
 import type { Event } from '../ledger/shapes.ts'
 import type { StoreHealth } from '../store/fallback/store.ts'
-import type { PastDays, Today } from '../reports/dashboard.ts'
+import type { Look } from '../reports/look.ts'
+import type { Latency } from '../reports/latency.ts'
+import type { Bars, Measure } from '../reports/period.ts'
 import { evictionWarning } from '../reports/eviction.ts'
 import type { TagStats } from '../reports/tags.ts'
+import { AdminsOnly } from './admins-only.tsx'
+import { exportCard, type Invoice } from './export.tsx'
 import { awayText, exact } from './format.ts'
-import { FirstCall } from './home.tsx'
-import { adminCards, type AdminActions } from './overview-admin.tsx'
-import { figures } from './overview-figures.tsx'
-import { pastCard, todayCard } from './overview-use.tsx'
-import { usersCard, type UserList } from './overview-users.tsx'
+import { FirstCall } from './first-call.tsx'
+import { figures, type Figures, type RefusedFigure } from './overview-figures.tsx'
+import { lookCard } from './overview-look.tsx'
+import { latencyCard, modelsCard, rangeBar, useCard } from './overview-use.tsx'
 import { Page, type Frame } from './page.tsx'
-import { Card, Notice } from './parts.tsx'
-import { requests } from './requests.tsx'
+import { Card, costText, Notice, num } from './parts.tsx'
+import { requestsTable } from './requests.tsx'
+import { table } from './table.tsx'
 import { tagsCard } from './tags.tsx'
+import { limitUsed, userCell, type Line } from './users.tsx'
 
 /** The data that a refresh updates. It is plain data, because the ETag of a refresh is made of it. */
-export type Live = UserList & { health: StoreHealth; today: Today; events: Event[] }
+export type Live = Figures & {
+  health: StoreHealth
+  measure: Measure
+  bars: Bars
+  limit: { amount: number; words: string } | undefined
+  looks: Look[]
+  latency: Latency
+  /** The recent requests that were looked at. */
+  looked: number
+  /** The users who cost most today. */
+  top: Line[]
+  events: Event[]
+  labels: Record<string, string>
+}
 
 /** What only a whole page shows. */
-export type More = AdminActions & {
-  history: PastDays
-  tags: TagStats[]
+export type More = {
+  tags: { rows: TagStats[]; days: number }
+  refused: RefusedFigure
+  looks: Look[]
+  blocked: number
+  invoice: Invoice
   origin: string
   tokens: TokenNotes
+  /** The oldest day and the current one. */
+  oldest: string
+  date: string
 }
 
 /** The page, or without `more` only the parts for a refresh. */
 export function overviewPage({ live, more, ...frame }: Frame & { live: Live; more?: More }) {
   const { now } = frame
-  const { health, today } = live
+  const { health, range, period } = live
+  const isEmpty = period.requests === 0 && live.events.length === 0
   return (
-    <Page title="Dashboard" {...frame}>
-      <h1 class="hide">Dashboard</h1>
+    <Page title="Overview" {...frame}>
+      <h1 class="hide">Overview</h1>
       <div data-live id="health">
         {(health.degraded || health.queued > 0) && (
           <Notice bad>
@@ -46,26 +71,60 @@ export function overviewPage({ live, more, ...frame }: Frame & { live: Live; mor
       {more?.tokens.warnings.map((warning) => (
         <Notice bad>{warning}</Notice>
       ))}
-      {more && <p class="soft">{more.tokens.notes.join(' ')}</p>}
-      {more && !more.history.requests && !live.users.length && (
+      {range.problem && <Notice bad>{range.problem}</Notice>}
+      {more && isEmpty && (
         <Card id="first" title="Nothing has been counted yet">
           <p>Make a first call. Its user appears here within seconds:</p>
           <FirstCall origin={more.origin} kinds={more.tokens.kinds} />
         </Card>
       )}
-      {figures(today, now)}
-      <div class="two">
-        {todayCard(today)}
-        {more && pastCard(more.history)}
-      </div>
-      <div class="two wide">
-        {usersCard(live, now)}
-        <Card id="events" title="Recent requests" live>
-          {requests(live.events, now)}
+      {lookCard({ now: live.looks, more: more?.looks, blocked: more?.blocked ?? 0 }, now)}
+      {more && rangeBar(live, more.oldest, more.date)}
+      {figures(live, more?.refused, now)}
+      <div class="grid">
+        {useCard(live)}
+        {modelsCard(period.models, live.today?.models)}
+        {latencyCard(live.latency, live.looked)}
+        {topCard(live.top)}
+        <Card
+          id="events"
+          title="Recent requests"
+          live
+          side={<a href="/admin/requests">All requests</a>}
+        >
+          {requestsTable(live.events, live.labels, 'short')}
         </Card>
+        {more && <AdminsOnly>{exportCard(more.invoice)}</AdminsOnly>}
       </div>
-      {more && tagsCard(more.tags, more.history.days.length)}
-      {more && adminCards(more, now)}
+      {more && tagsCard(more.tags.rows, more.tags.days)}
     </Page>
   )
 }
+
+/** The users who cost most today, among those with most tokens. */
+const topCard = (users: Line[]) => (
+  <Card
+    id="top"
+    title="Users today"
+    live
+    side={
+      <>
+        <a href="/admin/users?sort=cost&window=month">This month</a>
+        <a href="/admin/users?sort=cost">All users</a>
+      </>
+    }
+  >
+    {table({
+      caption: 'Users who cost most today',
+      rows: users,
+      key: ({ id }) => id,
+      columns: [
+        ['User', 'g', userCell],
+        ['Cost', 'n', ({ cost }) => costText(cost)],
+        ['Tokens', 'n', ({ tokens }) => num(tokens)],
+        ['Limit used', 'w', ({ nearest }) => nearest && limitUsed(nearest)],
+      ],
+      empty: 'Nobody has used anything today.',
+    })}
+  </Card>
+)

@@ -2,7 +2,9 @@
 import type { Child } from 'hono/jsx'
 import { ASSETS } from './assets.ts'
 import { ForViewer } from './admins-only.tsx'
+import { short } from './format.ts'
 import { time } from './parts.tsx'
+import { glossary } from './terms.tsx'
 
 /** What the frame of a dashboard page shows. */
 export type Frame = {
@@ -11,19 +13,39 @@ export type Frame = {
   place: string
   /** The page is for a viewer. */
   viewer?: boolean
+  /** The database is away, as far as this instance knows. */
+  away?: boolean
+  /** What is counted beside the names of pages, by their paths: users and requests of today. */
+  counts?: Record<string, number>
+  /** A search that has found nothing. */
+  search?: { text: string; problem: string }
+  /** How often assets/admin.js refreshes the page, in ms, if it is not as often as usual. */
+  every?: number
   notice?: Child
 }
 
 /** The pages that every page leads to: paths and titles. */
 const PAGES = [
-  ['/admin', 'Dashboard'],
+  ['/admin', 'Overview'],
+  ['/admin/users', 'Users'],
+  ['/admin/requests', 'Requests'],
   ['/admin/plans', 'Plans'],
   ['/admin/alerts', 'Alerts'],
+  ['/admin/audit', 'Audit'],
   ['/admin/settings', 'Settings'],
 ] as const
 
+/** The name of the field that finds users and requests. */
+export const SEARCH = 'Find a user or a request'
+type Document = {
+  title: string
+  /** Blocks of code get a button that copies them. */
+  copies?: boolean
+  children?: Child
+}
+
 /** A whole document. With a frame it is a page of the dashboard, which assets/admin.js refreshes. */
-export const Page = (props: { title: string; children?: Child } & Partial<Frame>) => (
+export const Page = (props: Document & Partial<Frame>) => (
   <html lang="en">
     <head>
       <meta charset="utf-8" />
@@ -32,6 +54,7 @@ export const Page = (props: { title: string; children?: Child } & Partial<Frame>
       <title>{`${props.title} · Weir`}</title>
       <link rel="stylesheet" href={ASSETS.style.path} />
       {props.now && <script type="module" src={ASSETS.script.path} />}
+      {props.copies && <script type="module" src="/copy.js" />}
       <link rel="icon" href="/favicon.svg" />
     </head>
     <body class={props.now ? '' : 'narrow'}>
@@ -45,18 +68,11 @@ export const Page = (props: { title: string; children?: Child } & Partial<Frame>
         </a>
         {props.now && (
           <>
-            <nav class="pages-of" aria-label="Pages">
-              {PAGES.map(([path, title]) => (
-                <a href={path} aria-current={title === props.title ? 'page' : undefined}>
-                  {title}
-                </a>
-              ))}
-            </nav>
-            <span class="soft place">{props.place}</span>
-            <span id="live" class="soft" hidden>
-              <span role="status">Live</span> {time(props.now, props.now)}
-            </span>
-            <form method="post" action="/api/admin/logout">
+            {state(props.now, props)}
+            {searchForm(props.search)}
+            {pagesNav(props.title, props.counts ?? {})}
+            <form method="post" action="/api/admin/logout" class="out">
+              <span class="soft place">{props.place}</span>
               <button class="quiet">Log out</button>
             </form>
           </>
@@ -67,7 +83,53 @@ export const Page = (props: { title: string; children?: Child } & Partial<Frame>
           {props.notice}
           {props.children}
         </ForViewer.Provider>
+        {props.now && glossary}
       </main>
     </body>
   </html>
+)
+
+const pagesNav = (title: string, counts: Record<string, number>) => (
+  <nav class="pages-of" aria-label="Pages" id="pages" data-live>
+    {PAGES.map(([path, name]) => (
+      <a href={path} aria-current={name === title ? 'page' : undefined}>
+        {name}
+        {counts[path] !== undefined && <small>{short(counts[path])}</small>}
+      </a>
+    ))}
+  </nav>
+)
+
+/** Whether the page is live and the database there, and the button that stops refreshes. */
+const state = (now: number, { away, every }: Partial<Frame>) => (
+  <p class="state">
+    <span id="live" class="soft" data-health={away ? 'away' : 'live'} data-every={every} hidden>
+      <span role="status">{away ? 'Database down' : 'Live'}</span> {time(now, now)}
+    </span>
+    <button id="pause" class="quiet" type="button" hidden>
+      Pause
+    </button>
+  </p>
+)
+
+const searchForm = (failed: Frame['search']) => (
+  <form method="post" action="/admin/find" class="find" role="search">
+    <input
+      name="q"
+      value={failed?.text}
+      aria-label={SEARCH}
+      aria-describedby={failed && 'find-problem'}
+      aria-invalid={failed && 'true'}
+      placeholder="Label, id, request, token or key"
+      title="The beginning of a word of a label or of an id, a whole token, a key or its id, or an x-weir-id"
+      autocomplete="off"
+      required
+    />
+    <button class="quiet">Find</button>
+    {failed && (
+      <p id="find-problem" class="error" role="alert">
+        {failed.problem}
+      </p>
+    )}
+  </form>
 )

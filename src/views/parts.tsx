@@ -1,7 +1,8 @@
 /** Common parts of pages: numbers, times, names, notices and cards. */
 import type { Child } from 'hono/jsx'
+import { amountTo } from '../ledger/policy.ts'
 import { ALL_MODELS, type Unit } from '../ledger/shapes.ts'
-import { ago, exact, exactUsd, percent, short, usd, utc } from './format.ts'
+import { ago, clockText, exact, exactUsd, percent, short, usd, utc } from './format.ts'
 
 /** The most characters of a name that are shown, since names and reasons come from users. */
 export const NAME_CHARS = 300
@@ -20,7 +21,20 @@ export const costText = (cost: number | undefined) => (cost === undefined ? '–
 
 /** An amount of a unit. */
 export const amountOf = (unit: Unit, amount: number) =>
-  unit === 'usd' ? money(amount) : num(amount)
+  unit === 'usd' ? money(amount) : num(amountTo(unit, amount))
+
+/** Audio: seconds that were transcribed, and characters that were spoken. */
+export type Audio = { audioMs?: number; characters?: number }
+
+/** Audio in words; nothing if there is none. */
+export const audioText = ({ audioMs = 0, characters = 0 }: Audio) =>
+  (audioMs > 0 || characters > 0) && (
+    <>
+      {audioMs > 0 && [amountOf('audioSeconds', audioMs), ' s']}
+      {audioMs > 0 && characters > 0 && ', '}
+      {characters > 0 && [num(characters), ' characters']}
+    </>
+  )
 
 /** Under an amount that was used: what is reserved beside it for requests that have not ended. */
 export const heldText = (unit: Unit, reserved: number) =>
@@ -47,11 +61,22 @@ export const modelName = (model: string) =>
 
 export const scope = (model: string) => name(modelName(model))
 
-export const userLink = (id: string) => (
-  <a class="id" href={`/admin/users/${id}`}>
-    {id}
+/** A link to a user: the label, if there is one, or the id. */
+export const userLink = (id: string, label?: string) => (
+  <a class={label ? 'label' : 'id'} href={`/admin/users/${id}`}>
+    {label ? name(label) : id}
   </a>
 )
+
+/** A moment: the time of the day in UTC, which assets/admin.js writes in the time zone of the admin. */
+export const clock = (at: number) => (
+  <time datetime={new Date(at).toISOString()} title={utc(at)} data-clock>
+    {clockText(at)}
+  </time>
+)
+
+/** A count of a table, in which zeros stand back. */
+export const count = (amount: number) => (amount === 0 ? <span class="soft">–</span> : num(amount))
 
 export const tag = (text: string, kind: string, title?: string) => (
   <span class={`tag ${kind}`} title={title}>

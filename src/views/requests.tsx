@@ -1,54 +1,160 @@
-/** The table of requests that have ended, of everyone or of one user. */
-import type { Event } from '../ledger/shapes.ts'
-import { duration, exact, short } from './format.ts'
+/** Requests that have ended or were refused: the table of them, and the page that filters them. */
+import { own, type Event, type Refused } from '../ledger/shapes.ts'
 import { nanoOf } from '../ledger/money.ts'
-import { costText, name, num, tag, time, userLink } from './parts.tsx'
+import { duration, exact, short } from './format.ts'
+import { select, type Choice } from './form.tsx'
+import { Page, type Frame } from './page.tsx'
+import { Card, clock, costText, name, num, tag, userLink } from './parts.tsx'
+import { refusals } from './refused.tsx'
 import { table } from './table.tsx'
+import { help } from './terms.tsx'
 
-/** Requests that have ended, the newest first. `own` leaves out the user. */
-export const requests = (rows: Event[], now: number, own?: true) =>
+/** What the address of the page says; empty for all. */
+export type RequestsQuery = { model: string; outcome: string; status: string; user: string }
+
+/** Requests of any kind. */
+export const ALL: RequestsQuery = { model: '', outcome: '', status: '', user: '' }
+
+/** The labels of users by their ids. */
+export type Labels = Record<string, string>
+
+type RequestsPage = Frame & {
+  events: Event[]
+  /** With the outcome `refused`: these instead of events. */
+  refused: Refused[] | undefined
+  labels: Labels
+  query: RequestsQuery
+  models: string[]
+  /** How many requests were looked at, and when the oldest of them was admitted. */
+  looked: number
+  since: number | undefined
+  /** The cursor of older requests. `paged`: these are not the newest. */
+  next: string | undefined
+  paged: boolean
+}
+
+const OUTCOMES: Choice[] = [
+  ['', 'Any outcome'],
+  ['exact', 'exact'],
+  ['estimated', 'estimated'],
+  ['failed', 'failed'],
+  ['refused', 'refused'],
+]
+
+/** The address of a view of the list. */
+export function requestsPath(query: RequestsQuery, before = ''): string {
+  const fields = Object.entries({ ...query, before }).filter(([, value]) => value !== '')
+  const text = String(new URLSearchParams(fields))
+  return `/admin/requests${text && `?${text}`}`
+}
+
+export function requestsPage(props: RequestsPage) {
+  const { events, refused, labels, query, models, looked, since, next, paged, ...frame } = props
+  const isFiltered = Object.values(query).some((value) => value !== '')
+  return (
+    <Page title="Requests" {...frame}>
+      <h1 class="hide">Requests</h1>
+      <Card id="events" title={refused ? 'Refused' : 'Ended'} live side={filterForm(query, models)}>
+        {query.user && (
+          <p class="soft among">
+            Of {userLink(query.user, own(labels, query.user))}.{' '}
+            <a href={requestsPath({ ...query, user: '' })}>Show those of everyone</a>
+          </p>
+        )}
+        {refused ? refusals(refused, labels, frame.now) : requestsTable(events, labels)}
+        {refused && <p class="soft among">Of one user and code, one refusal a minute is kept.</p>}
+        {!refused && isFiltered && looked > 0 && (
+          <p class="soft among">
+            Among {exact(looked)} requests
+            {since !== undefined && [', which go back to ', clock(since)]}.
+          </p>
+        )}
+        {(next ?? paged) && (
+          <nav class="pages" aria-label="Pages of requests">
+            {paged && <a href={requestsPath(query)}>Newest</a>}
+            {next && (
+              <a href={requestsPath(query, next)} rel="next">
+                Older
+              </a>
+            )}
+          </nav>
+        )}
+      </Card>
+    </Page>
+  )
+}
+
+const filterForm = ({ model, outcome, status, user }: RequestsQuery, models: string[]) => (
+  <form action="/admin/requests" class="inline">
+    {user && <input type="hidden" name="user" value={user} />}
+    <label>
+      <span class="hide">Model</span>
+      {select('model', [['', 'Any model'], ...models.map((one): Choice => [one, one])], model)}
+    </label>
+    <label>
+      <span class="hide">Outcome</span>
+      {select('outcome', OUTCOMES, outcome)}
+    </label>
+    <label>
+      <span class="hide">Status</span>
+      <input
+        name="status"
+        value={status}
+        placeholder="Status"
+        inputmode="numeric"
+        pattern="[0-9]{3}"
+        title="A status of three digits, such as 429"
+      />
+    </label>
+    <button class="quiet">Show</button>
+    {(model || outcome || status) && <a href={requestsPath({ ...ALL, user })}>Clear</a>}
+  </form>
+)
+
+/** Requests that have ended, the newest first. `own` leaves out the user; `short` has fewer columns. */
+export const requestsTable = (
+  rows: Event[],
+  labels: Labels,
+  kind: 'whole' | 'own' | 'short' = 'whole',
+) =>
   table({
-    caption: 'Recent requests, the newest first',
+    caption: 'Requests, the newest first',
     rows,
     key: ({ id }) => id,
     columns: [
-      ['When', 'n', ({ at }) => time(at, now)],
-      ['User', 'u', ({ user }) => (own ? undefined : userLink(user))],
+      ['When', 'n', ({ id, at }) => <a href={`/admin/requests/${id}`}>{clock(at)}</a>],
+      ['User', 'u', ({ user }) => (kind === 'own' ? undefined : userLink(user, own(labels, user)))],
       ['Model', 'g', ({ model }) => name(model)],
       [
         'Outcome',
         'e',
-        ({ outcome, status, charged, reserved }) => (
-          <>
-            <span class={`o ${outcome}`}>
-              {outcome === 'failed' ? `failed ${status}` : outcome}
-            </span>
-            {charged > reserved && tag('over reservation', '', `Reserved: ${exact(reserved)}`)}
-          </>
-        ),
+        outcomeCell,
+        kind === 'whole' ? { content: ['Outcome', help('outcome')] } : undefined,
       ],
-      [
-        'Tokens',
-        'n',
-        ({ outcome, charged }) =>
-          outcome === 'estimated' ? (
-            <span title={`Estimated: ${exact(charged)}`}>≈{short(charged)}</span>
-          ) : (
-            num(charged)
-          ),
-      ],
+      ['Tokens', 'n', tokensCell],
       ['Cost', 'n w', ({ cost }) => costText(cost === undefined ? undefined : nanoOf(cost))],
       [
-        'Took',
-        'n w',
-        ({ route, ttfbMs, totalMs }) => (
-          <span
-            title={`${route}${ttfbMs === undefined ? '' : `, first byte after ${duration(ttfbMs)}`}`}
-          >
-            {duration(totalMs)}
-          </span>
-        ),
+        'First byte',
+        'n x',
+        ({ ttfbMs }) =>
+          kind === 'short' ? undefined : ttfbMs === undefined ? '–' : duration(ttfbMs),
       ],
+      ['Took', 'n w', ({ totalMs }) => duration(totalMs)],
     ],
-    empty: 'No request has ended yet.',
+    empty: 'No such request has ended.',
   })
+
+export const outcomeCell = ({ outcome, status, charged, reserved }: Event) => (
+  <>
+    <span class={`o ${outcome}`}>{outcome === 'failed' ? `failed ${status}` : outcome}</span>
+    {charged > reserved && ' '}
+    {charged > reserved && tag('over reservation', '', `Reserved: ${exact(reserved)}`)}
+  </>
+)
+
+const tokensCell = ({ outcome, charged }: Event) =>
+  outcome === 'estimated' ? (
+    <span title={`Estimated: ${exact(charged)}`}>≈{short(charged)}</span>
+  ) : (
+    num(charged)
+  )

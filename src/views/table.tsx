@@ -3,10 +3,13 @@ import type { Child } from 'hono/jsx'
 import { NAME_CHARS } from './parts.tsx'
 
 /**
- * A column: its heading, its classes and its cells. `n`: numbers; `w`: only on wide screens; `g`: takes the remaining
- * width.
+ * A column: its heading, its classes and its cells. `n`: numbers; `w`: only in wide cards; `x`: only in very wide ones; `g`: takes
+ * the remaining width.
  */
-export type Column<T> = [name: string, kind: string, cell: (row: T) => Child]
+export type Column<T> = [name: string, kind: string, cell: (row: T) => Child, head?: Head]
+
+/** A heading that is more than the name: a link that sorts, or an explanation. */
+type Head = { content: Child; sorted?: boolean }
 
 export type TableProps<T> = {
   caption: string
@@ -22,17 +25,17 @@ export type TableProps<T> = {
 export function table<T>({ caption, rows, key, columns, empty }: TableProps<T>) {
   if (!rows.length) return <p class="empty">{empty}</p>
   const cells = columns.map(([, , cell]) => rows.map(cell))
-  const shown = columns.flatMap(([name, kind], at) =>
-    cells[at]?.some(Boolean) ? [{ name, kind, cells: cells[at] }] : [],
+  const shown = columns.flatMap(([name, kind, , head], at) =>
+    cells[at]?.some(Boolean) ? [{ name, kind, head, cells: cells[at] }] : [],
   )
   return (
     <table>
       <caption class="hide">{caption}</caption>
       <thead>
         <tr>
-          {shown.map(({ name, kind }) => (
-            <th scope="col" class={kind}>
-              {name}
+          {shown.map(({ name, kind, head }) => (
+            <th scope="col" class={kind} aria-sort={head?.sorted ? 'descending' : undefined}>
+              {head?.content ?? name}
             </th>
           ))}
         </tr>

@@ -1,5 +1,6 @@
 /** A user's blocks, and the form that adds one. */
 import { AdminsOnly } from './admins-only.tsx'
+import { openForm, select, type Choice, type Refused } from './form.tsx'
 import { ALL_MODELS } from '../ledger/shapes.ts'
 import type { BlockLine } from '../reports/dashboard.ts'
 import { Card, modelName, name, scope, time } from './parts.tsx'
@@ -7,7 +8,7 @@ import { Card, modelName, name, scope, time } from './parts.tsx'
 export const REASON_CHARS = 500
 
 /** The durations of a block: minutes as the form sends them, and their labels. */
-export const DURATIONS = [
+export const DURATIONS: Choice[] = [
   ['', 'until unblocked'],
   ['15', '15 minutes'],
   ['60', '1 hour'],
@@ -19,7 +20,12 @@ export const DURATIONS = [
 export type UserBlocks = { blocks: BlockLine[]; names: string[] }
 
 /** The card with the blocks of the user whose page is at `path`. */
-export const blocksCard = (path: string, { blocks, names }: UserBlocks, now: number) => (
+export const blocksCard = (
+  path: string,
+  { blocks, names }: UserBlocks,
+  refused: Refused | undefined,
+  now: number,
+) => (
   <Card id="blocks" title="Blocks">
     {blocks.map(({ model, reason, at, until }) => (
       <form method="post" action={`${path}/unblock`} class="block">
@@ -38,35 +44,36 @@ export const blocksCard = (path: string, { blocks, names }: UserBlocks, now: num
         </AdminsOnly>
       </form>
     ))}
-    <AdminsOnly>
-      <form method="post" action={`${path}/block`} class="fields">
-        <label>
-          Block from
-          <select name="model">
-            <option value={ALL_MODELS}>all models</option>
-            {names.map((model) => (
-              <option>{model}</option>
-            ))}
-          </select>
-        </label>
-        <label>
-          For
-          <select name="minutes">
-            {DURATIONS.map(([minutes, words]) => (
-              <option value={minutes}>{words}</option>
-            ))}
-          </select>
-        </label>
-        <label>
-          or until (UTC)
-          <input name="until" type="datetime-local" step="1" />
-        </label>
-        <label class="wide">
-          Reason, shown to the user
-          <input name="reason" maxlength={REASON_CHARS} />
-        </label>
-        <button>Block</button>
-      </form>
-    </AdminsOnly>
+    {openForm({
+      form: 'block',
+      action: `${path}/block`,
+      values: {},
+      refused,
+      button: 'Block',
+      fields: ({ model, minutes, until, reason }) => (
+        <>
+          <label>
+            Block from
+            {select(
+              'model',
+              [[ALL_MODELS, 'all models'], ...names.map((one): Choice => [one, one])],
+              model,
+            )}
+          </label>
+          <label>
+            For
+            {select('minutes', DURATIONS, minutes)}
+          </label>
+          <label>
+            or until (UTC)
+            <input name="until" type="datetime-local" step="1" value={until} />
+          </label>
+          <label class="wide">
+            Reason, shown to the user
+            <input name="reason" maxlength={REASON_CHARS} value={reason} />
+          </label>
+        </>
+      ),
+    })}
   </Card>
 )

@@ -1,7 +1,17 @@
 /** A user's keys, and the forms that create and change them. */
 import { DAY_MS, HOUR_MS, SECOND_MS } from '../ledger/windows.ts'
 import type { keyReport } from '../reports/people.ts'
-import { closedForm, openForm, select, timeField, type Choice, type Refused } from './form.tsx'
+import {
+  closedForm,
+  modelFields,
+  modelList,
+  openForm,
+  select,
+  timeField,
+  type Choice,
+  type Fields,
+  type Refused,
+} from './form.tsx'
 import { nanoFrom } from '../ledger/money.ts'
 import { Card, NAME_CHARS, money, Notice, name, tag, time } from './parts.tsx'
 
@@ -54,13 +64,13 @@ export const keysCard = (
         form: 'keys',
         action: `${path}/keys`,
         title: 'New key',
-        values: {},
+        values: modelFields(null),
         refused,
         button: 'Create key',
         fields: (values) => (
           <>
             <input type="hidden" name="next" value={next} />
-            {nameAndEnd(values)}
+            {keyFields(values)}
           </>
         ),
       })
@@ -68,7 +78,7 @@ export const keysCard = (
   </Card>
 )
 
-const nameAndEnd = (values: Record<string, string | undefined>) => (
+const keyFields = (values: Fields) => (
   <>
     <label>
       Name
@@ -78,6 +88,7 @@ const nameAndEnd = (values: Record<string, string | undefined>) => (
       Expires (UTC)
       <input name="expires" type="datetime-local" step="1" value={values['expires']} />
     </label>
+    {modelList(values)}
   </>
 )
 
@@ -129,9 +140,9 @@ function keyBlock(path: string, key: Key, refused: Refused | undefined, now: num
         <summary aria-label={`Change the key ${title}`}>Change</summary>
         {openForm({
           ...form('change'),
-          values: { name: key.name ?? '', expires: timeField(expiresAt) },
+          values: { name: key.name ?? '', expires: timeField(expiresAt), ...modelFields(models) },
           button: 'Save',
-          fields: nameAndEnd,
+          fields: keyFields,
         })}
         {openForm({
           ...form(key.disabled ? 'enable' : 'disable'),

@@ -7,6 +7,7 @@ import {
   closedForm,
   modelFields,
   modelList,
+  openForm,
   select,
   timeField,
   type Choice,
@@ -66,10 +67,22 @@ export function profileCard(
         ))}
       </dl>
       {note !== null && <p class="note">{name(note)}</p>}
+      {openForm({
+        ...form('plan'),
+        values: { plan: plan ?? '' },
+        button: 'Set plan',
+        kind: 'quiet',
+        fields: (values) => (
+          <label>
+            Plan
+            {select('plan', choices, values['plan'])}
+          </label>
+        ),
+      })}
       {closedForm({
         ...form('profile'),
-        title: 'Label, note and plan',
-        values: { label: ownLabel ?? '', note: note ?? '', plan: plan ?? '' },
+        title: 'Label and note',
+        values: { label: ownLabel ?? '', note: note ?? '' },
         button: 'Save',
         fields: (values) => (
           <>
@@ -80,10 +93,6 @@ export function profileCard(
                 value={values['label']}
                 placeholder={label?.slice(0, NAME_CHARS)}
               />
-            </label>
-            <label>
-              Plan
-              {select('plan', choices, values['plan'])}
             </label>
             <label class="wide">
               Note, for admins only

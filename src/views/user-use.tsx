@@ -5,11 +5,22 @@ import type { Window } from '../ledger/windows.ts'
 import type { Cost } from '../reports/costs.ts'
 import { shareOf, type UserModel, type UserUse } from '../reports/dashboard.ts'
 import { counted } from './format.ts'
-import { amountOf, costText, heldText, limitBar, name, num, tag, time } from './parts.tsx'
+import {
+  amountOf,
+  audioText,
+  costText,
+  heldText,
+  limitBar,
+  name,
+  num,
+  tag,
+  time,
+  type Audio,
+} from './parts.tsx'
 import { table, type Column } from './table.tsx'
 
 /** Counts of today, the tokens that are reserved beside them, and the limits that apply. */
-type Used = Counts & { reserved: number; cost: Cost; uses: UserUse[] }
+type Used = Counts & Audio & { reserved: number; cost: Cost; uses: UserUse[] }
 
 /** A user's usage. `uses` are the limits of all models together. */
 export type UserToday = Used & {
@@ -25,6 +36,9 @@ export type UserToday = Used & {
 function against({ uses }: Used, unit: Unit, window: Window) {
   const use = uses.find((one) => one.unit === unit && one.window === window)
   if (!use) return undefined
+  // Few use audio, so its limits are shown only where it was used.
+  const isAudio = unit === 'audioSeconds' || unit === 'characters'
+  if (isAudio && use.used + use.reserved === 0) return undefined
   const { limit } = use
   const reserved = unit === 'requests' ? 0 : use.reserved
   const used = use.used + use.reserved - reserved
@@ -62,12 +76,12 @@ function ofDay(of: Used, unit: keyof Counts) {
 }
 
 /** Units and windows that are shown only if they have a limit: all except the counts of the day. */
-const OTHERS = LIMITS.filter(({ unit, window }) => window !== 'day' || unit === 'usd').map(
-  ({ unit, window }) => ({
-    title: counted(unit, window),
-    cell: (of: Used) => against(of, unit, window),
-  }),
-)
+const OTHERS = LIMITS.filter(
+  ({ unit, window }) => window !== 'day' || (unit !== 'tokens' && unit !== 'requests'),
+).map(({ unit, window }) => ({
+  title: counted(unit, window),
+  cell: (of: Used) => against(of, unit, window),
+}))
 
 /** Today's usage, in total and for each model, with the limits. */
 export function usedToday(live: UserToday, now: number) {
@@ -76,6 +90,7 @@ export function usedToday(live: UserToday, now: number) {
   const facts = {
     'Tokens today': ofDay(live, 'tokens'),
     Requests: ofDay(live, 'requests'),
+    ...(audioText(live) && { 'Audio today': audioText(live) }),
     'Cost today': costText(cost),
     'Month so far': costText(monthCost),
     ...Object.fromEntries(others.filter(([, fact]) => fact !== undefined)),
@@ -121,14 +136,15 @@ const modelsTable = (models: UserModel[]) =>
         ({ reportedTokensDay: said, differs }) =>
           said === null ? undefined : <span class={differs ? 'tag' : ''}>{num(said)}</span>,
       ],
+      ['Audio', 'n', audioText],
       ['Requests', 'n w', (row) => ofDay(row, 'requests')],
-      ...OTHERS.map(({ title, cell }): Column<UserModel> => [title, 'n w', cell]),
-      ['Exact', 'n w', ({ exact }) => num(exact)],
-      ['Estimated', 'n w', ({ estimated }) => num(estimated)],
-      ['Failed', 'n w', ({ failed }) => num(failed)],
-      ['Running', 'n w', ({ running }) => num(running)],
-      ['Lost', 'n w', ({ lost }) => num(lost)],
-      ['Over reservation', 'n w', ({ overReservation }) => num(overReservation)],
+      ...OTHERS.map(({ title, cell }): Column<UserModel> => [title, 'n x', cell]),
+      ['Exact', 'n x', ({ exact }) => num(exact)],
+      ['Estimated', 'n x', ({ estimated }) => num(estimated)],
+      ['Failed', 'n x', ({ failed }) => num(failed)],
+      ['Running', 'n x', ({ running }) => num(running)],
+      ['Lost', 'n x', ({ lost }) => num(lost)],
+      ['Over reservation', 'n x', ({ overReservation }) => num(overReservation)],
       ['Cost', 'n w', ({ cost }) => costText(cost)],
     ],
     empty: 'No request today.',

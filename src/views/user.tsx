@@ -1,13 +1,13 @@
 /** A user's page: usage and limits, blocks, and erasure. */
 import type { Counts, Event, Refused as RefusedRequest } from '../ledger/shapes.ts'
 import { AdminsOnly } from './admins-only.tsx'
-import { chart } from './chart.tsx'
-import { shortDate } from './format.ts'
+import { stackedChart } from './chart.tsx'
+import { exact, short, shortDate } from './format.ts'
 import { Page, type Frame } from './page.tsx'
-import type { Refused } from './form.tsx'
+import { openForm, type Refused } from './form.tsx'
 import { Card, name } from './parts.tsx'
 import { refusedOfUser } from './refused.tsx'
-import { requests } from './requests.tsx'
+import { requestsTable } from './requests.tsx'
 import { blocksCard, type UserBlocks } from './user-blocks.tsx'
 import { keysCard, newKey, type UserKeys } from './user-keys.tsx'
 import { profileCard, type UserProfile } from './user-profile.tsx'
@@ -40,33 +40,43 @@ export function userPage({ live, events, looked, more, refused, secret, ...frame
     <Page title={`User ${id.slice(0, 6)}`} {...frame}>
       {secret !== undefined && newKey(secret)}
       <h1>
-        <a href="/admin#users">Users</a> {more?.profile.label && [name(more.profile.label), ' ']}
-        <span class="id">{id}</span>
+        <a href="/admin/users">Users</a> {more?.profile.label && [name(more.profile.label), ' ']}
+        <span class="id">{id}</span>{' '}
+        <button type="button" class="quiet" data-copy={id} hidden>
+          Copy id
+        </button>
       </h1>
       {usedToday(live, now)}
       <div class="two">
         <div>
           <Card id="week" title={`${days.length} days`} live>
-            {chart({
+            {stackedChart({
               id: 'days',
               caption: `Tokens by day over ${days.length} days`,
-              columns: ['Day', 'Tokens', 'Requests'],
-              bars: days.map(({ date, tokens, requests }) => [shortDate(date), tokens, requests]),
-              marks: days.map(({ date }) => date.slice(8)),
+              names: days.map(({ date }) => shortDate(date)),
+              series: [{ name: 'tokens', amounts: days.map(({ tokens }) => tokens) }],
+              short,
+              exact,
+              whole: true,
             })}
           </Card>
           {more && profileCard(path, more, refused, now)}
           {more && keysCard(path, more, refused, now)}
-          {more && blocksCard(path, more, now)}
+          {more && blocksCard(path, more, refused, now)}
         </div>
         <div>
           <Card
             id="events"
             title="Recent requests"
-            side={<small>among the last {looked} of all users</small>}
+            side={
+              <small>
+                among the last {looked} of all users,{' '}
+                <a href={`/admin/requests?user=${id}`}>show more</a>
+              </small>
+            }
             live
           >
-            {requests(events, now, true)}
+            {requestsTable(events, {}, 'own')}
           </Card>
           {more && refusedOfUser(more.refused, more.refusedLooked, now)}
         </div>
@@ -74,17 +84,28 @@ export function userPage({ live, events, looked, more, refused, secret, ...frame
       {more && (
         <AdminsOnly>
           <Card id="erase" title="Erase">
-            <form method="post" action={`${path}/erase`} class="erase">
-              <p>
-                This deletes their counts, blocks and events for good. If they call again, they
-                start unblocked, with a full day. Totals keep their usage, without their id.
-              </p>
-              <label>
-                <input type="checkbox" name="sure" value="yes" required /> I understand: their
-                blocks are deleted too
-              </label>
-              <button class="danger">Erase user</button>
-            </form>
+            {openForm({
+              form: 'erase',
+              action: `${path}/erase`,
+              values: {},
+              refused,
+              button: 'Erase user',
+              kind: 'danger',
+              fields: () => (
+                <>
+                  <p class="soft wide">
+                    This deletes their counts, blocks and events for good. If they call again, they
+                    start unblocked, with a full day. Totals keep their usage, without their id.
+                  </p>
+                  <label class="tick wide">
+                    <span>
+                      <input type="checkbox" name="sure" value="yes" required /> I understand: their
+                      blocks are deleted too
+                    </span>
+                  </label>
+                </>
+              ),
+            })}
           </Card>
         </AdminsOnly>
       )}

@@ -49,7 +49,13 @@ describe.each(KINDS)('on %s', (kind) => {
       expect(cookie).toMatch(/^__Secure-weir_session=.*; Path=\/team\/weir; HttpOnly; Secure;/)
       const session = { cookie: cookie.split(';', 1)[0] ?? '' }
 
-      for (const path of ['/admin', `/admin/users/${user}`, '/']) {
+      for (const path of [
+        '/admin',
+        '/admin/users',
+        '/admin/requests',
+        `/admin/users/${user}`,
+        '/',
+      ]) {
         const answer = await fetch(`${url}${at}${path}`, { headers: session })
         const page = await answer.text()
         expect([path, answer.status]).toEqual([path, 200])

@@ -162,13 +162,19 @@ describe('an export', () => {
   test('by user is an invoice: a line for each user, over all days that are kept', async () => {
     const { ann, bob } = await fewDays()
     const rows = await rowsOf('kind=users&group=user')
+    const noAudio = {
+      ...{ audioSeconds: '0', characters: '0', audioHourPrice: '', charactersPrice: '' },
+      ...{ unpricedAudioSeconds: '0', unpricedCharacters: '0' },
+    }
     expect(rows).toEqual([
       {
+        ...noAudio,
         ...{ label: '', userId: bob, date: '', model: '', requests: '2', prompt: '40' },
         ...{ cached: '0', completion: '30', charged: '70', inputPrice: '', cachedPrice: '' },
         ...{ outputPrice: '', costUsd: '0.000006', unpricedTokens: '35' },
       },
       {
+        ...noAudio,
         ...{ label: `'=Ann, "A"`, userId: ann, date: '', model: '', requests: '3', prompt: '60' },
         ...{ cached: '0', completion: '45', charged: '105', inputPrice: '', cachedPrice: '' },
         ...{ outputPrice: '', costUsd: '0.000018', unpricedTokens: '0' },
@@ -307,9 +313,11 @@ describe('the dashboard', () => {
     await app.ask('token-of-ann', { max_tokens: 100 })
     await app.send('/api/groq', { method: 'POST', body: '{"prompt":"Hi"}' })
     const overview = await page('/admin')
-    expect(textOf(overview, 'refused')).toMatch(/insufficient_quota 1 /)
-    expect(textOf(overview, 'refused')).toMatch(/\$0\.00001 a month, +all models/)
-    expect(overview.split('id="refused"')[1]).toContain(`href="/admin/users/${id}"`)
+    expect(textOf(overview, 'figure-refused')).toMatch(/1 yesterday: 0 .*insufficient_quota 1 /)
+    expect(textOf(overview, 'look')).toMatch(/insufficient_quota *, now/)
+    expect(overview.split('id="look"')[1]).toContain(`href="/admin/users/${id}"`)
+    const refused = textOf(await page('/admin/requests?outcome=refused'), 'events')
+    expect(refused).toMatch(/insufficient_quota .*\$0\.00001 a month, +all models/)
     expect(textOf(await page(`/admin/users/${id}`), 'refused')).toContain('insufficient_quota')
     expect(textOf(await page(`/admin/users/${await ids.user('b')}`), 'refused')).toBe('')
   })
@@ -340,8 +348,8 @@ describe('the dashboard', () => {
     const dear = { messages: [] }
     await app.ask('token-of-ann', dear)
     const figures = textOf(await page('/admin'), 'figures')
-    expect(figures).toMatch(/Cost today &lt;\$0\.01 &lt;\$0\.01 this month so far/)
+    expect(figures).toMatch(/Cost .*\$0\.000006 yesterday: \$0\.00 this month: \$0\.000006/)
     const user = textOf(await page(`/admin/users/${await ids.user('token-of-ann')}`), 'use')
-    expect(user).toMatch(/Cost today &lt;\$0\.01 Month so far &lt;\$0\.01/)
+    expect(user).toMatch(/Cost today \$0\.000006 Month so far \$0\.000006/)
   })
 })

@@ -252,7 +252,7 @@ describe('the page of a user', () => {
     const { user, path } = await someone()
     await app.admin('PATCH', `users/${user}`, { label: HOSTILE, note: HOSTILE })
     await app.admin('POST', 'keys', { userId: user, name: HOSTILE })
-    for (const { text } of [await page(path), await page('/admin?sort=lastActive')]) {
+    for (const { text } of [await page(path), await page('/admin/users')]) {
       expect(text).not.toContain('<script>alert')
       expect(text).toMatch(ESCAPED)
     }
@@ -391,7 +391,229 @@ describe('keys', () => {
   })
 })
 
-describe('the overview', () => {
+describe('the menu of a row', () => {
+  const quick = (path: string, deed: string, back = '/admin/users?sort=cost') =>
+    post(`${path}/quick`, { do: deed, back })
+  const blocksOf = async (user: string) => (await app.store.user(user))?.profile.blocks
+
+  test('blocks for an hour, for a day or until unblocked, unblocks, and leads back to the list', async () => {
+    const { user, path } = await someone()
+    for (const [deed, lasts] of [
+      ['block-60', 3_600_000],
+      ['block-1440', DAY_MS],
+      ['block', undefined],
+    ] as const) {
+      const { status, location } = await quick(path, deed)
+      const list = `/admin/users?sort=cost&done=blocked&who=${user}`
+      expect([status, location]).toEqual([303, list])
+      const until = lasts && app.clock.now + lasts
+      expect(await blocksOf(user)).toEqual({ '*': { at: app.clock.now, ...(until && { until }) } })
+    }
+    expect((await page(`/admin/users?done=blocked&who=${user}`)).text).toContain(
+      `<a href="${path}">Show the user</a>`,
+    )
+    await quick(path, 'unblock')
+    expect(await blocksOf(user)).toEqual({})
+  })
+
+  test('doubles the limits of a day and longer until midnight, once', async () => {
+    const { user, path } = await someone()
+    const limits = { '*': { tokensPerDay: 500, tokensPerMinute: 9 }, total: { usdPerMonth: 2 } }
+    await app.admin('PATCH', `users/${user}`, { limits })
+    expect((await quick(path, 'raise')).location).toContain('done=raised')
+    const { effectiveLimits, boost } = await profileOf(user)
+    expect(boost?.until).toBe(Date.UTC(2026, 10, 26))
+    expect(effectiveLimits).toMatchObject({
+      '*': { tokensPerDay: 1000, tokensPerMinute: 9, requestsPerDay: 2000 },
+      total: { usdPerMonth: 4 },
+    })
+    const again = await quick(path, 'raise', '/admin/users')
+    expect(again.location).toBe(`/admin/users?done=boosted&who=${user}`)
+    expect((await page(again.location ?? '')).text).toContain('has a boost already')
+  })
+
+  test('leads nowhere else, and does nothing that is not in it', async () => {
+    const { user, path } = await someone()
+    for (const back of ['https://evil.example', '//evil.example', '/admin/usersx', '/admin', '']) {
+      const { location } = await quick(path, 'unblock', back)
+      expect(location).toBe(`/admin/users?done=unblocked&who=${user}`)
+    }
+    const lines = await quick(path, 'unblock', '/admin/users?q=\r\nx-a: b')
+    expect(lines.location).toBe(`/admin/users?q=%0D%0Ax-a%3A+b&done=unblocked&who=${user}`)
+    expect((await quick(path, 'erase')).status).toBe(404)
+    expect((await quick(path, 'constructor')).status).toBe(404)
+  })
+})
+
+describe('a user who has never called', () => {
+  const add = async (form: Record<string, string>) => {
+    const { text } = await page('/admin/users')
+    const [, next = ''] = /name="next" value="(\w+)"/.exec(text) ?? []
+    return post('/admin/users', { ...form, next })
+  }
+
+  test('gets a label and a plan under your own name for them', async () => {
+    await app.admin('PUT', 'plans/trial', { limits: {} })
+    const { location } = await add({ user: 'new@example.com', label: 'New one', plan: 'trial' })
+    const id = await ids.ofUser('new@example.com')
+    expect(location).toBe(`/admin/users/${id}?done=added`)
+    expect(await profileOf(id)).toMatchObject({ label: 'New one', effectivePlan: 'trial' })
+    expect((await page(location ?? '')).text).toContain('<dd>never</dd>')
+  })
+
+  test('gets a key, once for each form, which calls', async () => {
+    const { text } = await page('/admin/users')
+    const [, next = ''] = /name="next" value="(\w+)"/.exec(text) ?? []
+    const form = { user: 'key@example.com', key: 'yes', next }
+    const made = await post('/admin/users', form)
+    const [, key = ''] = /class="secret">(weir_\w+)</.exec(made.text) ?? []
+    expect((await app.ask(key)).status).toBe(200)
+    const again = await post('/admin/users', form)
+    expect([again.status, problem(again.text)]).toEqual([
+      400,
+      expect.stringContaining('This key was created before'),
+    ])
+    expect((await profileOf(await ids.ofUser('key@example.com'))).keys).toHaveLength(1)
+  })
+
+  test.each([
+    [{ user: '' }, 'Write the name'],
+    [{ user: 'x' }, 'write a label, choose a plan or make a key'],
+    [{ user: 'x'.repeat(300), label: 'y' }, 'The name in your application'],
+    [{ user: 'x', label: 'y'.repeat(500) }, 'The label'],
+    [{ user: 'x', plan: 'no such plan' }, 'The plan'],
+  ])('a form with %j says what is wrong and keeps what was typed', async (form, words) => {
+    const { status, text } = await add(form)
+    expect([status, problem(text)]).toEqual([400, expect.stringContaining(words)])
+    expect(text).toContain(`name="user" value="${form.user}"`)
+  })
+})
+
+test('a key may have models of its own', async () => {
+  const { user, path } = await someone()
+  const { text } = await page(path)
+  const [, next = ''] = /name="next" value="(\w+)"/.exec(text) ?? []
+  await post(`${path}/keys`, { next, which: 'these', models: 'openai/gpt-*\nllama-a' })
+  const [key] = (await profileOf(user)).keys
+  expect(key?.models?.toSorted()).toEqual(['llama-a', 'openai/gpt-*'])
+  const id = key?.id.slice(user.length + 1)
+  const wrong = await post(`${path}/keys/${id}/change`, { which: 'these', models: 'no model!' })
+  expect(problem(wrong.text)).toContain('Write at most 64 names of models')
+  await post(`${path}/keys/${id}/change`, { which: 'all', models: '' })
+  expect((await profileOf(user)).keys[0]?.models).toBeNull()
+})
+
+describe('the search and the pages of requests', () => {
+  const find = (q: string) => post('/admin/find', { q })
+
+  test('an x-weir-id leads to the request, which shows all that is kept of it', async () => {
+    const { token, user } = await someone()
+    const answer = await app.ask(token)
+    const id = answer.headers.get('x-weir-id') ?? ''
+    const { location } = await find(` ${id.toUpperCase()} `)
+    expect(location).toBe(`/admin/requests/${id}`)
+    const { text } = await page(location ?? '')
+    const facts = Object.fromEntries(
+      [...text.matchAll(/<dt>(.*?)<\/dt><dd>(.*?)<\/dd>/g)].map(([, title = '', fact = '']) =>
+        [title, fact].map((html) => html.replaceAll(/<button.*?<\/button>|<[^>]*>/g, '').trim()),
+      ),
+    ) as Record<string, string>
+    expect(facts).toMatchObject({
+      ...{ User: user, Model: MODEL, Outcome: 'exact', 'Status to the client': '200' },
+      ...{ Route: 'chat/completions', 'Tokens in': '20', 'Tokens out': '15' },
+      'Reserved → charged': expect.stringMatching(/^\d+ → 35 tokens$/) as string,
+      'Reserved → charged, cost': expect.stringMatching(/^\$0\.\d+ → \$0\.000006$/) as string,
+    })
+  })
+
+  test('a refused request is found too, with the limit that refused it', async () => {
+    const { token, user } = await someone()
+    await app.admin('PATCH', `users/${user}`, { limits: { '*': { requestsPerDay: 1 } } })
+    const refused = await app.ask(token)
+    expect(refused.status).toBe(429)
+    const { location } = await find(refused.headers.get('x-weir-id') ?? '')
+    const { text } = await page(location ?? '')
+    expect(text).toContain('insufficient_quota')
+    expect(text).toMatch(/1 used, 1 asked for/)
+  })
+
+  test('an id of no request is looked for among tokens, and is in no address', async () => {
+    const token = '01a99999-aaaa-7bbb-8ccc-ddddeeeeffb6'
+    await app.ask(token)
+    expect((await find(token)).location).toBe(`/admin/users/${await ids.user(token)}`)
+    const unknown = await find(token.replace('b6', 'b7'))
+    expect([unknown.location, unknown.status]).toEqual([null, 200])
+    expect(unknown.text).toContain('no request this x-weir-id')
+    expect((await page(`/admin/requests/${token}`)).status).toBe(404)
+    expect((await page('/admin/requests/nothing')).text).toContain('This is no x-weir-id')
+  })
+
+  test('requests are filtered by model, outcome, status and user, and paged', async () => {
+    const { token, user } = await someone()
+    for (let n = 0; n < 3; n += 1) await app.ask(token)
+    const rows = async (query: string) => {
+      const { text } = await page(`/admin/requests?${query}`)
+      return (text.split('id="events"')[1] ?? '').match(/<tr data-key/g)?.length ?? 0
+    }
+    expect(await rows(`user=${user}`)).toBe(4)
+    expect(await rows(`user=${user}&model=${encodeURIComponent(MODEL)}`)).toBe(4)
+    expect(await rows(`user=${user}&outcome=exact&status=200`)).toBe(4)
+    expect(await rows(`user=${user}&outcome=failed`)).toBe(0)
+    expect(await rows(`user=${user}&status=500`)).toBe(0)
+    expect(await rows(`user=${user}&status=x`)).toBe(0)
+    expect(await rows('outcome=refused&before=x~y')).toBeGreaterThan(0)
+  })
+
+  test('pages of requests repeat none and leave none out, while new ones arrive', async () => {
+    const { token, user } = await someone()
+    for (let n = 0; n < 130; n += 1) await app.ask(token)
+    const seen: string[] = []
+    let path = `/admin/requests?user=${user}`
+    for (let pages = 0; path && pages < 5; pages += 1) {
+      const { text } = await page(path)
+      seen.push(...[...text.matchAll(/<tr data-key="([\w-]{36})"/g)].map(([, id = '']) => id))
+      await app.ask('token-of-another-user')
+      path = /href="([^"]*)" rel="next"/.exec(text)?.[1]?.replaceAll('&amp;', '&') ?? ''
+    }
+    expect(seen).toHaveLength(131)
+    expect(new Set(seen).size).toBe(131)
+  })
+})
+
+describe('the lists', () => {
+  test('users are sorted by what they used today or this month, and filtered', async () => {
+    const [few, many] = [await someone(), await someone()]
+    for (let n = 0; n < 9; n += 1) await app.ask(many.token)
+    await app.admin('PATCH', `users/${few.user}`, { limits: { '*': { requestsPerDay: 1 } } })
+    await app.store.execute({
+      ...({ op: 'block', user: many.user, model: '*', now: app.clock.now } as const),
+      block: { at: app.clock.now },
+    })
+    const listed = async (query: string) => {
+      const { text } = await page(`/admin/users?${query}`)
+      return [...text.matchAll(/<tr data-key="([\w-]{22})"/g)].map(([, id]) => id)
+    }
+    for (const sort of ['cost', 'requests']) {
+      for (const window of ['day', 'week', 'month']) {
+        const ids = await listed(`sort=${sort}&window=${window}`)
+        const places = [ids.indexOf(many.user), ids.indexOf(few.user)]
+        expect([sort, window, places.includes(-1)]).toEqual([sort, window, false])
+        expect(places).toEqual(places.toSorted((a, b) => a - b))
+      }
+    }
+    const byLimit = await listed('sort=limit')
+    expect(byLimit.indexOf(few.user)).toBeLessThan(byLimit.indexOf(many.user))
+    expect(await listed('shown=blocked')).toEqual([many.user])
+    const near = await listed('shown=near')
+    expect([near.includes(few.user), near.includes(many.user)]).toEqual([true, false])
+    expect(await listed('shown=failing')).toEqual([])
+    await app.admin('PUT', 'plans/rare', { limits: {} })
+    await app.admin('PATCH', `users/${few.user}`, { plan: 'rare' })
+    expect(await listed('plan=rare')).toEqual([few.user])
+    expect(await listed(`q=${few.user.slice(0, 6)}`)).toEqual([few.user])
+    expect((await listed('sort=constructor&window=x&shown=x&cursor=x')).length).toBeGreaterThan(1)
+  })
+
   const rowOf = (html: string, user: string) =>
     new RegExp(`<tr data-key="${user}">.*?</tr>`).exec(html)?.[0]
 
@@ -400,11 +622,11 @@ describe('the overview', () => {
     const other = await someone()
     await app.admin('PUT', 'plans/gold', { limits: {} })
     await post(`${path}/profile`, { label: 'Ann Example', plan: 'gold' })
-    const { text } = await page('/admin')
-    expect(rowOf(text, user)).toMatch(/Ann Example<.*class="id".*>gold</)
+    const { text } = await page('/admin/users')
+    expect(rowOf(text, user)).toMatch(/Ann Example<.*class="id soft".*>gold</)
     expect(rowOf(text, other.user)).not.toMatch(/<b>|title="Plan"/)
     await app.admin('PUT', 'settings', { defaultPlan: 'gold' })
-    expect(rowOf((await page('/admin')).text, user)).not.toContain('title="Plan"')
+    expect(rowOf((await page('/admin/users')).text, user)).not.toContain('title="Plan"')
     await app.admin('PUT', 'settings', { defaultPlan: null })
   })
 
@@ -415,7 +637,7 @@ describe('the overview', () => {
     await post(`${path}/profile`, { label: 'Ann', note: 'x' })
     await post(`${path}/sign-out`)
     await post(`${path}/reset`, { window: 'minute' })
-    const { text } = await page('/admin')
+    const { text } = await page('/admin/audit')
     const words = [...text.matchAll(/<span class="what">(.*?)<\/span>/g)].map(([, html = '']) =>
       html.replaceAll(/<[^>]*>/g, ''),
     )

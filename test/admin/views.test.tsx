@@ -20,6 +20,7 @@ import {
   type Amounts,
   type Block,
   type DayDoc,
+  type DayRow,
   type Event,
   type PlanDoc,
   type ProfileDoc,
@@ -32,24 +33,34 @@ import { DAY_MS, HOUR_MS, MINUTE_MS, dateOf, datesTo } from '../../src/ledger/wi
 import type { User } from '../../src/store/store.ts'
 import {
   blocksOf,
-  pastDays,
   shareOf,
   today,
   userDay,
   userDays,
   userLine,
 } from '../../src/reports/dashboard.ts'
-import { ago, duration, percent, short, usd } from '../../src/views/format.ts'
+import { ASSETS } from '../../src/views/assets.ts'
+import { ago, duration, percent, shares, short, usd } from '../../src/views/format.ts'
 import { homePage } from '../../src/views/home.tsx'
-import { awayPage, loginPage, problemPage, setupPage } from '../../src/views/login.tsx'
-import { overviewPage } from '../../src/views/overview.tsx'
+import { awayPage, loginPage, problemPage } from '../../src/views/login.tsx'
+import { setupPage } from '../../src/views/setup.tsx'
+import { figures } from '../../src/views/overview-figures.tsx'
+import { overviewPage, type Live } from '../../src/views/overview.tsx'
 import { keysReport, plansReport, profileReport, settingsReport } from '../../src/reports/people.ts'
-import { axisTop } from '../../src/views/chart.tsx'
+import { stackedChart } from '../../src/views/chart.tsx'
 import type { Price } from '../../src/ledger/money.ts'
-import { pastCard } from '../../src/views/overview-use.tsx'
+import { latencyOf } from '../../src/reports/latency.ts'
+import { looksOf, refusedToday, type Look } from '../../src/reports/look.ts'
+import { barsOf, lastDay, periodOf } from '../../src/reports/period.ts'
+import { readRange } from '../../src/reports/range.ts'
+import { modelsCard } from '../../src/views/overview-use.tsx'
 import { plansPage } from '../../src/views/plans.tsx'
+import { auditPage } from '../../src/views/audit.tsx'
+import { requestPage } from '../../src/views/request.tsx'
+import { requestsPage, requestsTable } from '../../src/views/requests.tsx'
 import { settingsPage } from '../../src/views/settings.tsx'
 import { userPage } from '../../src/views/user.tsx'
+import { usersPage } from '../../src/views/users.tsx'
 import { amounts } from '../support/amounts.ts'
 import { usedToday, windowsOf } from '../support/seed.ts'
 
@@ -163,32 +174,56 @@ function decided({ usage, profile }: User, name: string) {
   }
 }
 
+/** The numbers of the overview. */
+function liveOf(days: DayDoc[], events: Event[]): Live {
+  const range = readRange({}, NOW, 90)
+  const recent = { events, whole: true }
+  return {
+    health: { degraded: true, queued: 2 },
+    ...{ range, measure: 'tokens', limit: undefined, since: undefined },
+    period: periodOf(days, range.dates, prices),
+    before: {},
+    today: today({ days, quotas: {} }, shared, NOW),
+    bars: barsOf(days, range, 'tokens', recent, prices, NOW),
+    ...{
+      looks: [],
+      latency: latencyOf(events),
+      looked: events.length,
+      top: [],
+      events,
+      labels: {},
+    },
+  }
+}
+
 /** Every page, with a name that a user can choose. */
 function pages(views: Views, name: string): string[] {
   const user = userOf(name, name)
   const days = [dayOf(NOW, { 3: 100 })]
   days[0]!.models = { [name]: days[0]!.total }
+  const line = { ...userLine(user, terms, NOW), label: name }
+  const events = [eventOf(name)]
+  const labels = { [ID]: name }
+  const [block] = blocksOf(user.profile, NOW)
   const live = {
-    health: { degraded: true, queued: 2 },
-    today: today({ days, quotas: {} }, shared, NOW),
-    users: [userLine(user, terms, NOW)],
-    sort: 'tokens' as const,
-    next: `1~${ID}`,
-    paged: true,
-    events: [eventOf(name)],
+    ...liveOf(days, events),
+    looks: looksOf([], [{ ...line, nearest: { model: name, share: 1 } }], []),
+    top: [line],
+    labels,
   }
+  const query = { sort: 'cost', window: 'week', shown: 'all', plan: name, q: name } as const
   const more = {
-    history: pastDays(days, [dateOf(NOW)], terms),
-    tags: [],
-    blocks: blocksOf(user.profile, NOW),
-    cut: false,
-    audit: [
-      {
-        ...({ v: VERSION, at: NOW, action: 'block', user: 'abcdef' } as const),
-        ...{ model: name, reason: name, ip: name },
-      },
-    ],
-    refused: { codes: [{ code: 'user_blocked', count: 3 }], latest: [refusedOf(name)] },
+    tags: { rows: [], days: 1 },
+    looks: [
+      { kind: 'blocked', user: ID, label: name, block: block! },
+      { ...refusedToday([refusedOf(name)], NOW)[0]!, label: name },
+      { kind: 'failing', model: name, failed: 3, requests: 20, status: 500 },
+    ] satisfies Look[],
+    ...{ blocked: 9, oldest: '2026-01-01', date: '2026-03-18' },
+    refused: {
+      ...{ count: 3, before: 2, ofRange: true },
+      codes: [{ code: 'user_blocked', count: 3 }],
+    },
     invoice: { oldest: '2026-02-11', from: '2026-03-01', to: '2026-03-18' },
     origin: 'http://localhost:8787',
     tokens: { kinds: ['any' as const], notes: ['Tokens: any.'], warnings: ['any is risky.'] },
@@ -202,14 +237,48 @@ function pages(views: Views, name: string): string[] {
     days: userDays({ ...user, past: newPast(ID) }, [dateOf(NOW)]),
   }
   return [
-    views.homePage({ origin: 'http://localhost:8787', kinds: ['any'] }),
+    views.homePage({
+      ...{ origin: 'http://localhost:8787', kinds: ['any'], version: '1', demo: true },
+      helpUrl: 'https://help.test',
+    }),
     views.loginPage(),
     views.loginPage({ error: name }),
-    views.setupPage(),
+    views.setupPage({
+      ...{ platform: 'node', storage: 'database', origin: 'http://localhost', kinds: ['any'] },
+      ...{ adminKey: false, called: false, provider: { state: 'refused', status: 401 } },
+      database: { connected: false, latencyMs: null, reason: name },
+    }),
     views.awayPage({ open: true, queued: 37 }),
     views.problemPage('Not found', name),
     views.overviewPage({ ...frame, live, more }),
     views.overviewPage({ ...frame, live }),
+    views.usersPage({
+      ...frame,
+      list: { ...query, users: [line], next: { skip: '50' }, paged: true, among: 'Among some.' },
+      ...{ plans: ['default', name], next: 'abcdefgi' },
+      refused: { form: 'new', typed: { user: name, label: name }, problem: name.slice(0, 200) },
+    }),
+    ...[undefined, [refusedOf(name)]].map((refused) =>
+      views.requestsPage({
+        ...{ ...frame, events, refused, labels, models: [name], looked: 9, since: NOW },
+        query: { model: name, outcome: '', status: '', user: ID },
+        ...{ next: `1~${ID}`, paged: true },
+      }),
+    ),
+    ...[eventOf(name), refusedOf(name)].map((found) =>
+      views.requestPage({ ...frame, id: found.id, labels, found }),
+    ),
+    views.auditPage({
+      ...frame,
+      audit: [
+        {
+          ...({ v: VERSION, at: NOW, action: 'block', user: 'abcdef' } as const),
+          ...{ model: name, reason: name, ip: name, by: name },
+        },
+      ],
+      query: { by: name, action: '' },
+      ...{ names: [name], actions: ['block'], cut: true },
+    }),
     views.userPage({
       ...frame,
       live: of,
@@ -232,14 +301,16 @@ function pages(views: Views, name: string): string[] {
       names: [name],
       refused: { form: 'save-pro', typed: { models: name }, problem: name.slice(0, 200) },
     }),
-    views.settingsPage({
-      ...frame,
-      settings: settingsReport({ ...newSettings(), ...everyone(name) }, environment),
-      ...{ plans: ['default'], names: [name], environment: [['ALLOWED_MODELS', name]] },
-      tokens: { kinds: ['any'], notes: ['Tokens: any.'], warnings: ['any is risky.'] },
-    }),
+    views.settingsPage(settingsProps(name)),
   ].map(String)
 }
+
+const settingsProps = (name: string): Parameters<typeof settingsPage>[0] => ({
+  ...frame,
+  settings: settingsReport({ ...newSettings(), ...everyone(name) }, environment),
+  ...{ plans: ['default'], names: [name], environment: [['ALLOWED_MODELS', name]] },
+  tokens: { kinds: ['any'], notes: ['Tokens: any.'], warnings: ['any is risky.'] },
+})
 
 const environment = { limits: terms.limits, globalLimits: undefined, prices }
 const planDocs = (name: string): Record<string, PlanDoc> => ({
@@ -254,6 +325,7 @@ const everyone = (name: string) => ({
 })
 
 const VIEWS = {
+  ...{ usersPage, requestsPage, requestPage, auditPage },
   ...{ homePage, loginPage, setupPage, awayPage, problemPage, overviewPage, userPage },
   ...{ plansPage, settingsPage },
 }
@@ -277,8 +349,54 @@ test.each([
   expect(percent(share)).toBe(text)
 })
 
-test('does not write less than a cent as 0', () => {
-  expect([usd(0), usd(1_000_000), usd(12_345_000_000)]).toEqual(['$0.00', '<$0.01', '$12.35'])
+test('writes less than a cent with two significant digits', () => {
+  const amounts = [0, 1, 42, 3_123_456, 9_999_999, 12_345_000_000].map(usd)
+  expect(amounts).toEqual(['$0.00', '$0.000000001', '$0.000000042', '$0.0031', '$0.01', '$12.35'])
+})
+
+test.each([
+  [[], []],
+  [
+    [0, 0],
+    ['0%', '0%'],
+  ],
+  [
+    [1, 1, 1],
+    ['34%', '33%', '33%'],
+  ],
+  [
+    [440, 179, 166, 74, 64, 37, 28, 12],
+    ['44%', '18%', '17%', '7%', '6%', '4%', '3%', '1%'],
+  ],
+  [
+    [9999, 1],
+    ['100%', '<1%'],
+  ],
+])('shares of %j add up to 100%%', (amounts, told) => {
+  expect(shares(amounts)).toEqual(told)
+})
+
+test('outcomes are requests: tokens over reservations stand apart from them', () => {
+  const day = dayOf(NOW, { 3: 100 })
+  day.total.overReservation = 1457
+  const page = String(figures(liveOf([day], []), undefined, NOW))
+  const legend = [...page.matchAll(/<dt class="o (\w+)">/g)].map(([, kind]) => kind)
+  expect(legend).toEqual(['exact', 'estimated', 'failed', 'running'])
+  expect(page).toContain('</b> tokens over reservation')
+})
+
+test('a tag stands apart from the outcome, and a block without an end says so', () => {
+  const text = String(requestsTable([{ ...eventOf('a'), outcome: 'exact' }], {})).replace(
+    /<[^>]*>/g,
+    '',
+  )
+  expect(text).toContain('exact over reservation')
+})
+
+test('what is known of the database is beside what the page says of itself', () => {
+  const page = (away: boolean) => String(settingsPage({ ...settingsProps('a'), away }))
+  expect(page(false)).toContain('data-health="live" hidden=""><span role="status">Live<')
+  expect(page(true)).toContain('data-health="away" hidden=""><span role="status">Database down<')
 })
 
 test('writes durations in a readable unit', () => {
@@ -295,13 +413,49 @@ test.each([
   expect(ago(NOW + away, NOW)).toBe(text)
 })
 
-test('ends an axis at an amount that is not below the highest bar and can be halved', () => {
-  for (const most of [0, 1, 9, 11, 99, 101, 1234, 60_001, 999_999, 1e12 + 1]) {
-    const top = axisTop(most)
-    expect(top).toBeGreaterThanOrEqual(most)
-    expect(top).toBeLessThanOrEqual(Math.max(10, most * 2))
-    expect(Number.isInteger(top / 2)).toBe(true)
-  }
+test('a chart has a bar for each name, stacked parts, a legend, round amounts and the same numbers as a table', () => {
+  const chart = String(
+    stackedChart({
+      ...{ id: 'c', caption: 'Tokens', names: ['one', 'two'], short, exact: String, whole: true },
+      series: [
+        { name: 'a', amounts: [50, 0] },
+        { name: 'b', amounts: [25, 170] },
+      ],
+      limit: { amount: 180, words: 'limit' },
+    }),
+  )
+  const rects = [...chart.matchAll(/<rect class="(s\d)"[^>]* y="([\d.]+)" height="([\d.]+)"/g)]
+  expect(rects.map(([, kind, y, height]) => [kind, Number(y), Number(height)])).toEqual([
+    ['s0', 150, 50],
+    ['s1', 125, 25],
+    ['s1', 30, 170],
+  ])
+  expect(chart).toContain('<title>one\n75\na: 50\nb: 25</title>')
+  expect(chart).toMatch(/<line class="limit" x2="1000" y1="20"/)
+  expect([...chart.matchAll(/<span>(\d+)<\/span>/g)].map(([, tick]) => tick)).toEqual([
+    '200',
+    '150',
+    '100',
+    '50',
+    '0',
+  ])
+  expect(chart.match(/<li class="o s\d">/g)).toHaveLength(2)
+  expect(chart).toMatch(/<th scope="row" class="">two<\/th><td class="n">170<\/td>/)
+})
+
+test('a limit far above the bars is told and not drawn, and a chart without bars is empty', () => {
+  const of = (amounts: number[], limit?: { amount: number; words: string }) =>
+    String(
+      stackedChart({
+        ...{ id: 'c', caption: 'Tokens', names: amounts.map(String), short, exact: String },
+        ...{ whole: true, series: [{ name: 'a', amounts }], limit },
+      }),
+    )
+  const far = of([1, 2], { amount: 900, words: 'limit' })
+  expect(far).not.toContain('class="limit"')
+  expect(far).toContain('limit: 900')
+  expect(of([0, 0])).not.toMatch(/NaN|<rect class="s/)
+  expect(of([])).not.toMatch(/NaN|Infinity/)
 })
 
 describe('today', () => {
@@ -406,19 +560,12 @@ describe('today', () => {
   test('shows the limits of all windows', () => {
     const total = { requestsPerMinute: 5, tokensPerMinute: 500 }
     const minutes = windowsOf(amounts(2, 150), NOW, 'minute')
-    const live = {
-      health: { degraded: false, queued: 0 },
-      today: today(
-        { days, quotas: { '*': { v: VERSION, at: NOW, windows: minutes } } },
-        { ...shared, limits: { total, models: {} } },
-        NOW,
-      ),
-      users: [],
-      sort: 'tokens' as const,
-      next: undefined,
-      paged: false,
-      events: [],
-    }
+    const everyone = today(
+      { days, quotas: { '*': { v: VERSION, at: NOW, windows: minutes } } },
+      { ...shared, limits: { total, models: {} } },
+      NOW,
+    )
+    const live = { ...liveOf(days, []), today: everyone }
     const page = String(overviewPage({ ...frame, live }))
     expect(page).toContain('aria-label="Tokens this minute, of the limit for all users"')
     expect(page).toContain('<b>30%</b> of 500 per minute')
@@ -429,7 +576,16 @@ describe('today', () => {
 })
 
 test('a first call has a token that is taken', () => {
-  const home = (kinds: TokenKind[]) => String(homePage({ origin: 'http://localhost', kinds }))
+  const home = (kinds: TokenKind[]) =>
+    String(
+      homePage({
+        origin: 'http://localhost',
+        kinds,
+        version: '1',
+        demo: false,
+        helpUrl: undefined,
+      }),
+    )
   expect(home(['any', 'signed'])).toContain('my-first-user')
   expect(home(['signed'])).toContain('x-user-token: TOKEN')
   expect(home(['signed'])).not.toMatch(/my-first-user|Any token/)
@@ -439,50 +595,144 @@ test('a share of a limit of 0 is 100%', () => {
   expect([shareOf(1, 4), shareOf(0, 4), shareOf(0, 0), shareOf(3, 0)]).toEqual([0.25, 0, 1, 1])
 })
 
-test('a history has all requested days, the oldest first, and adds up its models', () => {
-  const dates = [0, 1, 2].map((back) => dateOf(NOW - back * 24 * HOUR_MS))
-  const docs = [dayOf(NOW, { 1: 5 }), dayOf(NOW - 48 * HOUR_MS, { 1: 6 })]
-  const { days, models, tokens } = pastDays(docs, dates, terms)
-  expect(days.map((day) => day.tokens)).toEqual([6, 0, 5])
-  expect(tokens).toBe(11)
-  expect(models).toEqual([{ model: 'a', tokens: 11, requests: 4, cost: 11_000 }])
+const rowOf = (charged: number, more: Partial<DayRow> = {}): DayRow => ({
+  ...newDayRow(),
+  ...{ requests: 1, charged, prompt: charged, ...more },
+})
+const docOf = (at: number, models: DayDoc['models']): DayDoc => ({
+  ...newDay(dateOf(at)),
+  total: { ...rowOf(70), requests: 3, failed: 1, users: 2 },
+  models,
 })
 
-test('a history lists its models, the most used first, with the costs that were recorded', () => {
-  const rowOf = (charged: number, each = 0) => ({
-    ...newDayRow(),
-    ...{ requests: 1, charged, prompt: charged, cost: charged * each },
-  })
-  const docOf = (at: number, models: DayDoc['models']): DayDoc => ({
-    ...newDay(dateOf(at)),
-    total: { ...rowOf(70), requests: 3, users: 2 },
-    models,
-  })
+test('a period adds up its days and lists its models, the most used first, with the costs that were recorded', () => {
   const docs = [
-    docOf(NOW, { c: rowOf(10), a: rowOf(20, 1) }),
-    docOf(NOW - DAY_MS, { b: rowOf(40, 2), a: rowOf(30, 1) }),
+    docOf(NOW, { c: rowOf(10), a: rowOf(20, { cost: 20 }) }),
+    docOf(NOW - DAY_MS, { b: rowOf(40, { cost: 80, failed: 1 }), a: rowOf(30, { cost: 30 }) }),
+    docOf(NOW - 9 * DAY_MS, { other: rowOf(99) }),
   ]
-  const dates = docs.map(({ date }) => date)
-  expect(pastDays(docs, dates, { prices })).toEqual({
-    tokens: 140,
-    requests: 6,
-    days: dates.toReversed().map((date) => ({ date, tokens: 70, requests: 3, users: 2 })),
+  expect(periodOf(docs, datesTo(NOW, 2), prices)).toEqual({
+    ...{ tokens: 140, requests: 6, exact: 0, estimated: 0, failed: 2, overReservation: 0 },
+    ...{ users: 2, cost: 130 },
     models: [
-      { model: 'a', tokens: 50, requests: 2, cost: 50 },
-      { model: 'b', tokens: 40, requests: 1, cost: 80 },
-      { model: 'c', tokens: 10, requests: 1 },
+      { model: 'a', tokens: 50, requests: 2, failed: 0, cost: 50 },
+      { model: 'b', tokens: 40, requests: 1, failed: 1, cost: 80 },
+      { model: 'c', tokens: 10, requests: 1, failed: 0, cost: undefined },
     ],
-    cost: 130,
   })
 })
 
 test('what a free model costs is shown as dollars, and what is not known is not shown', () => {
-  const row = { ...newDayRow(), requests: 1, charged: 9, prompt: 9 }
-  const doc = { ...newDay(dateOf(NOW)), total: row, models: { free: row } }
+  const doc = { ...newDay(dateOf(NOW)), total: rowOf(9), models: { free: rowOf(9) } }
   const cells = (prices: Record<string, Price>) =>
-    String(pastCard(pastDays([doc], [doc.date], { prices })))
+    String(modelsCard(periodOf([doc], [doc.date], prices).models, undefined))
   expect(cells({ free: { input: 0, output: 0 } })).toContain('<td class="n">$0.00</td>')
   expect(cells({})).not.toContain('$')
+})
+
+describe('the days of the overview', () => {
+  test.each([
+    [{}, 'today', ['2026-03-18'], ['2026-03-17']],
+    [{ range: 'constructor' }, 'today', ['2026-03-18'], ['2026-03-17']],
+    [{ range: '24h' }, '24h', ['2026-03-18', '2026-03-17'], ['2026-03-17', '2026-03-16']],
+    [
+      { from: '2026-03-02', to: '2026-03-03' },
+      undefined,
+      ['2026-03-03', '2026-03-02'],
+      ['2026-03-01', '2026-02-28'],
+    ],
+    [{ from: '2026-03-17', to: '2099-01-01' }, undefined, ['2026-03-18', '2026-03-17'], undefined],
+  ])('%j is %s', (asked, name, dates, before) => {
+    const range = readRange(asked, NOW, 90)
+    expect([range.name, range.dates, range.problem]).toEqual([name, dates, undefined])
+    if (before) expect(range.before).toEqual(before)
+  })
+
+  test.each([
+    { from: '2026-03-09', to: '2026-03-01' },
+    { from: 'x', to: '2026-03-01' },
+    { from: '2026-03-01' },
+    { from: '1999-01-01', to: '1999-01-02' },
+  ])('%j is told to be wrong, and today is shown', (asked) => {
+    const range = readRange(asked, NOW, 90)
+    expect([range.name, range.problem]).toEqual(['today', expect.any(String)])
+  })
+
+  test('days that are not kept are left out', () => {
+    expect(readRange({ range: '90d' }, NOW, 3).dates).toHaveLength(3)
+    const cut = readRange({ from: '2026-01-01', to: '2026-03-18' }, NOW, 3)
+    expect([cut.dates.length, cut.problem]).toEqual([3, 'Only 3 of these days can be shown.'])
+  })
+
+  test('24 hours are counted by the hour, and what days do not know by the hour by recent requests', () => {
+    const docs = [dayOf(NOW, { 0: 5, 14: 7 }), dayOf(NOW - DAY_MS, { 14: 90, 15: 11 })]
+    const event = (ago: number, outcome: Event['outcome']): Event => ({
+      ...{ ...eventOf('a'), at: NOW - ago, outcome, cost: '40' },
+    })
+    const events = [event(HOUR_MS, 'exact'), event(2 * HOUR_MS, 'failed'), event(DAY_MS, 'exact')]
+    const whole = lastDay(docs, { events, whole: true }, prices, NOW)
+    expect(whole.period).toMatchObject({ tokens: 23, requests: 2, failed: 1, cost: 80 })
+    expect([whole.before.tokens, whole.since]).toEqual([90, undefined])
+    const few = lastDay(docs, { events: events.slice(0, 2), whole: false }, prices, NOW)
+    expect(few.since).toBe(NOW - 2 * HOUR_MS)
+  })
+
+  test('bars are hours of one day or days of many, and the small models are one part', () => {
+    const many = Object.fromEntries('abcdefgh'.split('').map((name, n) => [name, rowOf(80 - n)]))
+    const docs = [docOf(NOW, many), docOf(NOW - DAY_MS, { a: rowOf(1) })]
+    const recent = { events: [], whole: true }
+    const bars = barsOf(docs, readRange({ range: '7d' }, NOW, 90), 'tokens', recent, prices, NOW)
+    expect(bars.names).toHaveLength(7)
+    expect(bars.series.map(({ name }) => name)).toEqual(['a', 'b', 'c', 'd', 'e', 'other models'])
+    expect(bars.series[0]?.amounts).toEqual([0, 0, 0, 0, 0, 1, 80])
+    expect(bars.series[5]?.amounts[6]).toBe(75 + 74 + 73)
+    const hours = barsOf(
+      [dayOf(NOW, { 3: 9 })],
+      readRange({}, NOW, 90),
+      'tokens',
+      recent,
+      prices,
+      NOW,
+    )
+    expect([hours.names.length, hours.series[0]?.amounts[3]]).toEqual([24, 9])
+    const few = { events: [eventOf('a')], whole: false }
+    const kinds = barsOf(docs, readRange({}, NOW, 90), 'outcomes', few, prices, NOW)
+    expect([kinds.series[0]?.kind, kinds.since]).toEqual(['estimated', NOW - 1000])
+  })
+})
+
+test('half of the requests wait at most p50, and failed ones do not count', () => {
+  const events = Array.from({ length: 20 }, (_, n) => ({
+    ...{ ...eventOf('a'), at: NOW - n * 1000, ttfbMs: 100 * (n + 1) },
+  }))
+  events.push({ ...eventOf('b'), outcome: 'failed', ttfbMs: 99_999 })
+  const { all, models, parts } = latencyOf(events)
+  expect(all).toEqual({ p50: 1000, p95: 1900, requests: 20 })
+  expect(models).toEqual([{ model: 'a', p50: 1000, p95: 1900, requests: 20 }])
+  expect(parts).toHaveLength(12)
+  expect(latencyOf([])).toEqual({ all: undefined, models: [], parts: [] })
+})
+
+test('what is near a limit and what fails needs a look', () => {
+  const line = (share: number) => ({
+    ...userLine(userOf('a', 'why'), terms, NOW),
+    nearest: { model: 'a', share },
+  })
+  const use = (used: number) => ({ unit: 'usd', window: 'day', used, limit: 100 }) as const
+  const events = Array.from({ length: 20 }, (_, n) => ({
+    ...eventOf(n % 2 ? 'a' : 'b'),
+    ...(n < 4 && { outcome: 'failed' as const, status: 503 }),
+  }))
+  const found = looksOf([use(79), use(80)], [line(0.79), line(0.8), line(1)], events)
+  expect(found.map((look) => [look.kind, 'share' in look ? look.share : undefined])).toEqual([
+    ['limit', 0.8],
+    ['near', 1],
+    ['near', 0.8],
+  ])
+  const more = [...events, ...events].map((event) => ({ ...event, model: 'a' }))
+  expect(looksOf([], [], more)).toEqual([
+    { kind: 'failing', model: 'a', failed: 8, requests: 40, status: 503 },
+  ])
 })
 
 test('a user line has the limit with the highest share, the blocks in force and a report that differs much', () => {
@@ -500,7 +750,8 @@ test('the limit with the highest share may be one of requests, or of all models'
     at: NOW - 7,
     tokens: 800,
     requests: 6,
-    monthCost: 0,
+    cost: undefined,
+    failed: 0,
     nearest: { model: 'a', share: 0.6 },
     blocked: [],
     overReservation: 0,
@@ -589,8 +840,8 @@ describe('a day of a user', () => {
     }
     const page = String(userPage({ ...frame, live, events: [], looked: 500 }))
     expect(page).toContain('<dt>Tokens this minute</dt>')
-    expect(page).toContain('<th scope="col" class="n w">Requests this minute</th>')
-    expect(page).not.toContain('class="n w">Tokens this minute')
+    expect(page).toContain('<th scope="col" class="n x">Requests this minute</th>')
+    expect(page).not.toContain('class="n x">Tokens this minute')
     expect(page).toMatch(/<td class="n">[^/]*<meter[^>]*aria-label="Tokens today"/)
     expect(page).toContain('<dt>Requests</dt><dd>4</dd>')
     expect(page).toContain('<dd>never</dd>')
@@ -665,7 +916,7 @@ describe('hostile names and reasons', () => {
   test('are text on every page', () => {
     for (const page of all())
       expect(
-        page.match(/<script(?! type="module" src="\/assets\/[\w-]{43}\/admin\.js">)/g),
+        page.match(/<script(?! type="module" src="\/(assets\/[\w-]{43}\/admin|copy)\.js">)/g),
       ).toBeNull()
   })
 
@@ -674,7 +925,7 @@ describe('hostile names and reasons', () => {
     const shown = all()
       .slice(6)
       .join('')
-      .replaceAll(/value="[^"]*"|<(option|textarea)\b[^>]*>[^<]*/g, '')
+      .replaceAll(/(value|href)="[^"]*"|<(option|textarea)\b[^>]*>[^<]*/g, '')
     expect(shown.match(/x{301}/)).toBeNull()
   })
 
@@ -705,7 +956,19 @@ test('the edge renders the pages as the full hono/jsx does', async () => {
     const outfile = join(folder, 'views.mjs')
     const stdin = {
       resolveDir: resolve('src/views'),
-      contents: ['home', 'login', 'overview', 'plans', 'settings', 'user']
+      contents: [
+        'home',
+        'login',
+        'overview',
+        'plans',
+        'settings',
+        'setup',
+        'user',
+        'users',
+        'requests',
+        'request',
+        'audit',
+      ]
         .map((file) => `export * from './${file}.tsx'`)
         .join('\n'),
     }
@@ -716,4 +979,44 @@ test('the edge renders the pages as the full hono/jsx does', async () => {
   } finally {
     await rm(folder, { recursive: true })
   }
+})
+
+describe('graphics', () => {
+  /** The colours of the style by their names: of light pages, and with those of dark ones over them. */
+  const rootsOf = [...ASSETS.style.text.matchAll(/:root \{(.*?)\}/gs)].map(([, rules = '']) =>
+    Object.fromEntries(
+      [...rules.matchAll(/--([\w-]+): (#[\da-f]{3,6});/g)].map(([, name = '', hex = '']) => [
+        name,
+        hex,
+      ]),
+    ),
+  )
+  const [light = {}, dark = {}] = rootsOf
+  /** https://www.w3.org/TR/WCAG22/#dfn-relative-luminance */
+  const luminance = (hex: string) => {
+    const long = hex.length === 4 ? hex.replaceAll(/[\da-f]/g, '$&$&') : hex
+    const [red = 0, green = 0, blue = 0] = [1, 3, 5].map((at) => {
+      const part = parseInt(long.slice(at, at + 2), 16) / 255
+      return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4
+    })
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+  }
+  const contrast = (one: string, other: string) => {
+    const [dim = 0, bright = 0] = [luminance(one), luminance(other)].sort((a, b) => a - b)
+    return (bright + 0.05) / (dim + 0.05)
+  }
+
+  test.each([
+    ['light', light],
+    ['dark', { ...light, ...dark }],
+  ])('have a contrast of 3 to 1 with what is behind them, on %s pages', (_, colours) => {
+    const kinds = ['bar', 'warn-bar', 'bad-bar', 'open', 's0', 's1', 's2', 's3', 's4', 's5']
+    const low = kinds.flatMap((kind) =>
+      ['card', 'well'].flatMap((behind) => {
+        const ratio = contrast(colours[kind] ?? '', colours[behind] ?? '')
+        return ratio >= 3 ? [] : [`${kind} on ${behind}: ${ratio.toFixed(2)}`]
+      }),
+    )
+    expect(low).toEqual([])
+  })
 })

@@ -78,13 +78,13 @@ describe.each(KINDS)('on %s', (kind) => {
     const admin = await enter(gateway)
     const { page } = admin
     await page.setViewportSize({ width, height: 844 })
-    for (const path of ['/admin', '/admin?sort=tokens', `/admin/users/${USER}`]) {
+    for (const path of ['/admin', '/admin/requests', `/admin/users/${USER}`]) {
       await goTo(admin, path)
       expect(await page.locator('#events').textContent()).toContain(SCRIPT)
       expect(await harm(page)).toEqual([])
       await use(`${SCRIPT} at ${path}`)
       await refresh(admin)
-      await page.locator('#events').getByText(`${SCRIPT} at ${path}`).first().waitFor()
+      await page.locator('#events td').getByText(`${SCRIPT} at ${path}`).first().waitFor()
       expect(await harm(page)).toEqual([])
     }
     // Forms send these names back unchanged.

@@ -1,7 +1,7 @@
 /** The pages as they are sent: their size, and that they comply with the content security policy. */
-import { readFile } from 'node:fs/promises'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, test } from 'vitest'
+import { ASSETS } from '../../src/views/assets.ts'
 import { logIn, SAME_ORIGIN } from '../support/admin.ts'
 import { admitOf, settleOf } from '../support/commands.ts'
 import { KINDS } from '../support/gateways.ts'
@@ -14,12 +14,12 @@ const MODELS = ['openai/gpt-oss-20b', 'llama-3.3-70b-versatile', 'moonshotai/kim
 const world = useWorld()
 
 test.each([
-  ['admin.js', 4],
-  ['admin.css', 8],
-  ['usage.js', 3],
-  ['usage.css', 1],
-])('%s has at most %i KB gzip', async (name, most) => {
-  expect(gzipSync(await readFile(`src/views/assets/${name}`)).length).toBeLessThanOrEqual(most * KB)
+  ['script', 6],
+  ['style', 10],
+  ['usage', 3],
+  ['usageStyle', 1],
+] as const)('the %s has at most %i KB gzip', (name, most) => {
+  expect(gzipSync(ASSETS[name].text).length).toBeLessThanOrEqual(most * KB)
 })
 
 describe.each(KINDS)('on %s', (kind) => {
@@ -43,14 +43,18 @@ describe.each(KINDS)('on %s', (kind) => {
     const gateway = await world.gateway(kind)
     const session = await logIn(gateway)
     const next = async () =>
-      /href="([^"#]*)#users" rel="next"/
-        .exec(await html(`${gateway.url}/admin`, 200))?.[1]
+      /href="([^"]*)" rel="next"/
+        .exec(await html(`${gateway.url}/admin/users`, 200))?.[1]
         ?.replaceAll('&amp;', '&') ?? ''
     async function html(url: string, status: number, init?: RequestInit): Promise<string> {
       const headers = { ...session, ...SAME_ORIGIN }
       const response = await fetch(url, { headers, ...init })
       expect([url, response.status]).toEqual([url, status])
       return response.text()
+    }
+    const headers = {
+      ...{ ...session, ...SAME_ORIGIN },
+      'content-type': 'application/x-www-form-urlencoded',
     }
     const wrong = { method: 'POST', body: new URLSearchParams({ key: 'a-wrong-key' }) }
     const cut = await world.gateway(kind, { STORE_TIMEOUT_MS: '100' })
@@ -61,9 +65,13 @@ describe.each(KINDS)('on %s', (kind) => {
       await html(`${gateway.url}/api/admin/login`, 401, { ...wrong, headers: SAME_ORIGIN }),
       await html(`${unset.url}/admin`, 503),
       await html(`${gateway.url}/admin`, 200),
-      await html(`${gateway.url}/admin?sort=tokens`, 200),
+      await html(`${gateway.url}/admin?range=90d`, 200),
+      await html(`${gateway.url}/admin/users?sort=tokens`, 200),
       await html(gateway.url + (await next()), 200),
-      await html(`${gateway.url}/admin?done=nobody`, 200),
+      await html(`${gateway.url}/admin/find`, 200, { method: 'POST', headers, body: 'q=nobody' }),
+      await html(`${gateway.url}/admin/requests`, 200),
+      await html(`${gateway.url}/admin/requests?outcome=refused`, 200),
+      await html(`${gateway.url}/admin/audit`, 200),
       await html(`${gateway.url}/admin/users/${user}`, 200),
       await html(`${gateway.url}/admin/users/${seededId(4)}`, 200),
       await html(`${gateway.url}/admin/users/${seededId(4000)}`, 404),
@@ -77,12 +85,12 @@ describe.each(KINDS)('on %s', (kind) => {
     for (const page of pages) {
       expect(page).toMatch(/^<!doctype html><html lang="en">/)
       expect(page).not.toMatch(
-        /<style| style=| on\w+=|javascript:|<script(?! type="module" src="\/assets\/[\w-]{43}\/(admin|usage)\.js">)/,
+        /<style| style=| on\w+=|javascript:|<script(?! type="module" src="\/(assets\/[\w-]{43}\/(admin|usage)|copy)\.js">)/,
       )
     }
     const sizes = pages.map((page) => gzipSync(page).length)
     expect(Math.max(...sizes)).toBeLessThanOrEqual(30 * KB)
-    // The page has fifty users and fifty requests.
-    expect(pages[4]?.match(/<tr data-key/g)?.length).toBeGreaterThan(100)
+    // The page of users has fifty.
+    expect(pages[6]?.match(/<tr data-key/g)).toHaveLength(50)
   })
 })

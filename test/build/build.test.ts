@@ -150,26 +150,36 @@ test('the proxy starts without zod', async () => {
   expect([...loaded].filter((path) => path.includes('/zod/'))).toEqual([])
 })
 
-test('no error is made while a bundle loads, which V8 would parse a second time for its stack', async () => {
-  const made: Error[] = []
+test('no error is made while a bundle loads, which V8 would parse a second time for its stack, and no formatter, which takes as long', async () => {
+  const made: string[] = []
   vi.stubGlobal(
     'Error',
     class extends Error {
       constructor(message?: string, options?: ErrorOptions) {
         super(message, options)
-        made.push(this)
+        made.push(this.message)
       }
     },
   )
+  const formatters = (['NumberFormat', 'DateTimeFormat', 'RelativeTimeFormat'] as const).map(
+    (name) => vi.spyOn(Intl, name),
+  )
+  formatters.push(vi.spyOn(Number.prototype, 'toLocaleString') as never)
   try {
     // Node has no `cloudflare:workers`, which the fourth bundle imports.
     for (const name of ['vercel', 'vercel-pages', 'worker']) {
       await import(/* @vite-ignore */ new URL(`../../dist/${name}/index.js`, import.meta.url).href)
+      const isProxy = name !== 'vercel-pages'
+      for (const formatter of formatters) {
+        if (isProxy) expect(formatter, name).not.toHaveBeenCalled()
+        formatter.mockClear()
+      }
     }
   } finally {
     vi.unstubAllGlobals()
+    vi.restoreAllMocks()
   }
-  expect(made.map(({ message }) => message)).toEqual([])
+  expect(made).toEqual([])
 })
 
 test('the functions export a handler, the proxy also its runtime, and need no module of Node', async () => {

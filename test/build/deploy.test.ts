@@ -145,6 +145,32 @@ const launchesOf = (output: string) =>
     ),
   )
 
+/** The commands of each database call while many requests are in flight. */
+async function callsInFlight(url: string): Promise<string[][]> {
+  const ask = async (user: number) => {
+    const response = await fetch(`${url}/api/groq/openai/v1/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer token-of-user-${user}` },
+      body: JSON.stringify({ model, messages: [] }),
+    })
+    await response.arrayBuffer()
+    expect(response.status).toBe(200)
+  }
+  const settlements = () =>
+    world.upstash.log
+      .flatMap(({ commands }) => commands.flat())
+      .filter((arg) => arg.startsWith('{"op":"settle"'))
+  world.upstash.log.length = 0
+  const users = Array.from({ length: 32 }, (_, user) => user)
+  for (let round = 0; round < 2; round += 1) await Promise.all(users.map(ask))
+  await expect.poll(() => new Set(settlements()).size, { timeout: 10_000 }).toBeGreaterThan(63)
+  return world.upstash.log.map(({ commands: [args = []] }) =>
+    args.flatMap((arg) => /^{"op":"(\w+)"/.exec(arg)?.[1] ?? []),
+  )
+}
+
+const count = (ops: string[], op: string) => ops.filter((one) => one === op).length
+
 describe('vercel build', () => {
   let url: string
   beforeAll(async () => {
@@ -157,6 +183,11 @@ describe('vercel build', () => {
     expect(await launchesOf(built.edge)).toMatchObject([launch, launch])
   })
   smoke(() => target(url))
+  test('requests carry settlements of others, and nothing else of them', async () => {
+    const calls = await callsInFlight(url)
+    expect(calls.some((ops) => count(ops, 'settle') > 0 && count(ops, 'admit') > 0)).toBe(true)
+    expect(calls.some((ops) => count(ops, 'admit') > 1)).toBe(false)
+  }, 60_000)
 })
 
 describe('vercel build with the runtime changed to nodejs', () => {
@@ -175,6 +206,11 @@ describe('vercel build with the runtime changed to nodejs', () => {
     expect(await launchesOf(built.node)).toMatchObject([launch, launch])
   })
   smoke(() => target(url))
+  test('requests share whole calls', async () => {
+    const calls = await callsInFlight(url)
+    expect(calls.some((ops) => count(ops, 'admit') > 1)).toBe(true)
+    expect(calls.some((ops) => count(ops, 'settle') > 1)).toBe(true)
+  }, 60_000)
 })
 
 describe('vercel dev', () => {

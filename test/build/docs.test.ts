@@ -2,9 +2,9 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { cp, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { basename, dirname, join, resolve } from 'node:path'
+import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { readConfig, VARIABLES } from '../../src/config/config.ts'
 import { imported, migrated } from '../../src/migration/report.ts'
@@ -37,7 +37,12 @@ const filesOf = (folder: string, end: RegExp): string[] =>
     .sort()
 
 const DOCS = filesOf('docs', /\.md$/).map(read)
-const PAGES = [...['README.md', 'CHANGELOG.md', 'SECURITY.md'].map(read), ...DOCS]
+const PAGES = [
+  ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', 'examples/README.md'].map(
+    read,
+  ),
+  ...DOCS,
+]
 const all = PAGES.map(({ text }) => text).join('\n')
 const doc = (name: string): string => read(`docs/${name}.md`).text
 
@@ -71,7 +76,9 @@ const anchors = (text: string): string[] =>
 
 test.each(PAGES)('every relative link of $path has a target', ({ path, text }) => {
   const prose = text.replaceAll(/^ *```[^]*?^ *```$/gm, '')
-  const links = [...prose.matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link)
+  const links = [...prose.matchAll(/\]\(([^)\s]+)\)|(?:src|srcset)="([^"]+)"/g)].map(
+    ([, link, image]) => link ?? image ?? '',
+  )
   for (const link of links.filter((one) => !/^https?:/.test(one))) {
     const [file = '', anchor] = link.split('#')
     const target = file === '' ? path : join(dirname(path), file)
@@ -90,6 +97,13 @@ test('every test that security.md names is in the file that it links', () => {
   }
 })
 
+test('the pages are in plain words', () => {
+  const words = /\b(afresh|anew|mending|reckon\w*|thrice|whoever|overshoot|lets go|told so)\b/gi
+  // The changelog names what was renamed.
+  const pages = PAGES.filter(({ path }) => path !== 'CHANGELOG.md')
+  for (const { path, text } of pages) expect([path, text.match(words)]).toEqual([path, null])
+})
+
 test('every mentioned file exists', () => {
   const paths = mentioned(/`((?:src|test|static|scripts|bench|docs|\.ci)\/[\w./-]*)`/g)
   expect(paths.size).toBeGreaterThan(10)
@@ -98,7 +112,16 @@ test('every mentioned file exists', () => {
 
 test('every mentioned variable exists, and all are mentioned', () => {
   const others = [
-    ...['NODE_ENV', 'USER_ID', 'KEY_ID', 'WEIR_KEY', 'THE_PRINTED_KEY', 'TEST_URL', 'TEST_MODEL'],
+    ...[
+      'NODE_ENV',
+      'WEIR_URL',
+      'USER_ID',
+      'KEY_ID',
+      'WEIR_KEY',
+      'THE_PRINTED_KEY',
+      'TEST_URL',
+      'TEST_MODEL',
+    ],
     ...['HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'NO_PROXY', 'STORAGE_KV_REST_API_URL'],
   ]
   const names = mentioned(/\b([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?=\b|_)/g)
@@ -213,11 +236,17 @@ test('storage.md has every key of the database', async () => {
 /** Lines that are not run here, with the reason. */
 const NOT_RUN: [line: RegExp, reason: string][] = [
   [/^npx (vercel|wrangler) /, 'needs an account and the network'],
+  [/^git clone /, 'needs the repository'],
   [/^npm (install|ci)\b/, 'needs a registry'],
+  [/^docker /, 'needs an engine; build/container.test.ts runs the steps'],
+  [/^(npm pack|npx --package=)/, 'build/pack.test.ts runs it'],
+  [/^npm run deploy$/, 'needs an account and the network'],
   [/^(npm run dev|NODE_ENV=production npm start)$/, 'http/run.test.ts runs it'],
+  [/^npx tsx examples\//, 'build/examples.test.ts runs it'],
   [/^npm run replay -- FILE$/, 'store/replay.test.ts runs it'],
   [/^npm run migrate -- (FILE|--kv)$/, 'migration/run.test.ts runs it'],
   [/^(npm test|npx vitest run test\/store\/admit\.test\.ts)$/, 'would run this test'],
+  [/^npm run bench\b/, 'measures for minutes'],
   [/^openssl rand /, 'is no tool of this project'],
 ]
 
@@ -361,34 +390,3 @@ test.each(PAGES.flatMap((page) => fences(page, 'html').map((code) => ({ path: pa
     expect(errors).toEqual([])
   },
 )
-
-test('the Dockerfile copies everything that the server needs', async () => {
-  const [file = ''] = DOCS.flatMap((page) => fences(page, 'dockerfile'))
-  const copied = [...file.matchAll(/^COPY (.+) \S+$/gm)].flatMap(([, names = '']) =>
-    names.split(' '),
-  )
-  const [command = '', ...args] = JSON.parse(/^CMD (.+)$/m.exec(file)?.[1] ?? '[]') as string[]
-  const folder = await mkdtemp(join(tmpdir(), 'weir-docs-'))
-  const { PATH } = process.env
-  const env = { PATH, PORT: '0', ADMIN_KEY, USAGE_FILE: join(folder, 'usage.json') }
-  for (const name of copied) await cp(name, join(folder, basename(name)), { recursive: true })
-  await symlink(resolve('node_modules'), join(folder, 'node_modules'))
-  const server = spawn(command, args, { cwd: folder, env })
-  try {
-    const ended = once(server, 'exit')
-    let output = ''
-    for (const stream of [server.stdout, server.stderr]) {
-      stream.on('data', (data: Buffer) => (output += data.toString()))
-    }
-    await expect.poll(() => output, { timeout: 20_000 }).toMatch(/listens on \S+\n/)
-    const url = /listens on (\S+)/.exec(output)?.[1] ?? ''
-    for (const [path, status] of Object.entries({ '/': 200, '/admin': 401, '/tracker.js': 200 })) {
-      expect([path, (await fetch(url + path)).status]).toEqual([path, status])
-    }
-    server.kill('SIGTERM')
-    expect((await ended)[0]).toBe(0)
-  } finally {
-    server.kill('SIGKILL')
-    await rm(folder, { recursive: true })
-  }
-})

@@ -4,7 +4,7 @@ import fc from 'fast-check'
 import { readFile } from 'node:fs/promises'
 import { Agent, request, type IncomingHttpHeaders } from 'node:http'
 import { beforeAll, expect, test } from 'vitest'
-import { OPENAPI_PATH, openapi, openapiText } from '../../scripts/openapi.ts'
+import { OPENAPI_PATH, openapi, openapiText, referenceText } from '../../scripts/openapi.ts'
 import { createApp } from '../../src/app.ts'
 import { readConfig } from '../../src/config/config.ts'
 import type { Deps } from '../../src/context.ts'
@@ -78,6 +78,20 @@ const TOKENS = Array.from({ length: 24 }, (_, n) => `token of user ${n}`)
 test('the served file is the document of the present sources', async () => {
   const kept = await readFile(`static${OPENAPI_PATH}`, 'utf8')
   expect(kept === openapiText(), 'run `npx tsx scripts/openapi.ts`').toBe(true)
+})
+
+test('the page of the reference is up to date, has no script, and its links hold', async () => {
+  const page = await readFile('static/reference.html', 'utf8')
+  expect(page === referenceText(), 'run `npx tsx scripts/openapi.ts`').toBe(true)
+  expect(page).not.toMatch(/<script|<style| style=| on\w+=/)
+  const ids = [...page.matchAll(/ id="([^"]+)"/g)].map(([, id]) => id)
+  expect(new Set(ids).size).toBe(ids.length)
+  const links = [...page.matchAll(/ href="#([^"]+)"/g)].map(([, id]) => id)
+  expect(links.filter((link) => !ids.includes(link))).toEqual([])
+  for (const { operationId } of Object.values(openapi().paths as object).flatMap(
+    (methods: Record<string, { operationId: string }>) => Object.values(methods),
+  ))
+    expect(ids).toContain(operationId)
 })
 
 test('a linter finds nothing to say', async () => {

@@ -48,7 +48,10 @@ test.each([
   ['qwen/qwen3.8-27b', { input: 800_000, cached: 400_000, output: 4_000_000 }],
   ['meta-llama/llama-prompt-guard-2-22m', { input: 30_000, output: 30_000 }],
   ['moonshotai/kimi-k2-instruct-0905', { input: 1_000_000, cached: 500_000, output: 3_000_000 }],
-  ['whisper-large-v3', undefined],
+  ['whisper-large-v3', { input: 0, output: 0, audioHour: 111_000_000 }],
+  ['whisper-large-v3-turbo', { input: 0, output: 0, audioHour: 40_000_000 }],
+  ['canopylabs/orpheus-v1-english', { input: 0, output: 0, characters: 22_000_000 }],
+  ['canopylabs/orpheus-arabic-saudi', { input: 0, output: 0, characters: 40_000_000 }],
   ['allam-2-7b', undefined],
 ])('without MODEL_PRICES, the price of %s is %j', (model, price) => {
   expect(readConfig({}, 'edge').prices[model]).toEqual(price)

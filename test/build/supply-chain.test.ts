@@ -17,7 +17,10 @@ const WANTED: Record<string, string> = {
   '@redis/client': 'Redis over TCP, on Node only',
   uuid: 'ids of requests (v7)',
   undici: 'calls the provider and Redis over REST on Node, with a tenth of the CPU of fetch',
+  'd3-array': 'the axes of charts (pages only)',
+  'd3-shape': 'the stacked bars and the lines of charts (pages only)',
   tsx: 'runs TypeScript for npm start without a build',
+  esbuild: 'bundles for the edge; one binary per platform, and only the matching one is installed',
 }
 
 /** The dependencies of these packages. */
@@ -25,8 +28,9 @@ const BROUGHT: Record<string, string> = {
   '@upstash/core-analytics': 'comes with @upstash/ratelimit; switched off',
   '@opentelemetry/api':
     'an optional part of @redis/client, installed for development; never switched on',
+  internmap: 'comes with d3-array',
+  'd3-path': 'comes with d3-shape',
   uncrypto: 'comes with @upstash/redis',
-  esbuild: 'comes with tsx; one binary per platform, and only the matching one is installed',
   fsevents: 'comes with tsx, on macOS only',
 }
 
@@ -34,8 +38,8 @@ const BROUGHT: Record<string, string> = {
 const LICENCES = new Set(['MIT', 'Apache-2.0', 'ISC', 'BSD-3-Clause', '0BSD'])
 
 /**
- * Packages with an install script. The script of esbuild only makes its command start faster; the library that tsx
- * uses works without it.
+ * Packages with an install script. The script of esbuild only makes its command start faster; its library
+ * works without it.
  */
 const SCRIPTS = ['esbuild']
 
@@ -46,13 +50,21 @@ type Entry = {
   license?: string
   hasInstallScript?: boolean
   link?: boolean
+  dependencies?: Record<string, string>
+  devDependencies?: Record<string, string>
 }
 
 type Lock = { lockfileVersion: number; packages: Record<string, Entry> }
 
+/** Those that come from a registry: all but the project itself and its workspace test/. */
+function packagesOf({ packages }: Lock): [string, Entry][] {
+  const own = ['', 'test', 'node_modules/weir-tests']
+  return Object.entries(packages).filter(([path]) => !own.includes(path))
+}
+
 const read = (file: string) => JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>
 const lock = read('package-lock.json') as Lock
-const packages = Object.entries(lock.packages).filter(([path]) => path !== '')
+const packages = packagesOf(lock)
 const nameOf = (path: string) =>
   path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length)
 const production = packages.filter(([, entry]) => !entry.dev)
@@ -72,7 +84,7 @@ test.each(['.', 'test/stryker'])(
   'every package of %s is locked by its hash, and comes from the registry of npm',
   (folder) => {
     const lock = read(join(folder, 'package-lock.json')) as Lock
-    const packages = Object.entries(lock.packages).filter(([path]) => path !== '')
+    const packages = packagesOf(lock)
     expect(lock.lockfileVersion).toBeGreaterThanOrEqual(3)
     expect(packages.length).toBeGreaterThan(20)
     const loose = packages.filter(
@@ -84,11 +96,10 @@ test.each(['.', 'test/stryker'])(
         resolved !== undefined && !resolved.startsWith('https://registry.npmjs.org/'),
     )
     expect(elsewhere.map(([path]) => path)).toEqual([])
-    const { dependencies, devDependencies } = read(join(folder, 'package.json')) as Record<
-      string,
-      Record<string, string>
-    >
-    const named = Object.entries({ ...dependencies, ...devDependencies })
+    const named = ['', 'test'].flatMap((own) => {
+      const { dependencies, devDependencies } = lock.packages[own] ?? {}
+      return Object.entries({ ...dependencies, ...devDependencies })
+    })
     expect(named.filter(([, range]) => !/^\^?\d+\.\d+\.\d+$/.test(range))).toEqual([])
   },
 )
@@ -98,6 +109,7 @@ test('what runs in production needs no script of its own to be installed', () =>
   expect(scripted.map(([path]) => nameOf(path)).filter((name) => name !== 'fsevents')).toEqual(
     SCRIPTS,
   )
+  expect(readFileSync('.npmrc', 'utf8')).toContain('ignore-scripts=true\n')
   const { scripts } = read('package.json') as { scripts: Record<string, string> }
   for (const name of ['preinstall', 'install', 'postinstall', 'prepare'])
     expect(scripts[name]).toBeUndefined()
@@ -117,6 +129,13 @@ test('security.md lists them, with their licences', () => {
   expect(listed.map(([, ...cells]) => cells)).toEqual(
     Object.entries({ ...WANTED, ...BROUGHT }).map(([name, why]) => [name, licences[name], why]),
   )
+})
+
+test('a plain install takes only what runs Weir', () => {
+  expect(readFileSync('.npmrc', 'utf8')).toContain('workspaces=false\n')
+  expect(read('package.json').devDependencies).toEqual({ miniflare: expect.any(String) })
+  const { installCommand } = read('vercel.json')
+  expect(installCommand).toBe('npm ci --omit=dev')
 })
 
 test('CI asks for known weaknesses of them, each week too', () => {

@@ -41,16 +41,16 @@ async function billed(run: () => Promise<unknown>): Promise<Bill> {
   return { total: stats.reduce((sum, [, calls]) => sum + calls, 0), told }
 }
 
+/** The settlements that the database has got. On a slow machine, a request may send one that another one carries too. */
+const settlements = () =>
+  world.upstash.log
+    .flatMap(({ commands }) => commands.flat())
+    .filter((arg) => arg.startsWith('{"op":"settle"'))
+
 /** Settlements have ended when the database gets no more commands. A read of events would be billed too. */
 const settled = (count: number) =>
   expect
-    .poll(
-      () =>
-        world.upstash.log
-          .flatMap(({ commands }) => commands.flat())
-          .filter((arg) => arg.startsWith('{"op":"settle"')).length,
-      { timeout: 10_000, interval: 2 },
-    )
+    .poll(() => new Set(settlements()).size, { timeout: 10_000, interval: 2 })
     .toBe(count)
     .then(() =>
       Promise.all(
@@ -94,7 +94,10 @@ function tell(what: string, bills: Bill[]): number {
 }
 
 describe.each(KINDS)('on %s', (kind) => {
-  test.each(FEW_AND_MANY)(
+  // The number of users is a matter of the database, whatever the platform.
+  const counts = kind === 'node' ? FEW_AND_MANY : [10]
+
+  test.each(counts)(
     'with %i users a request alone costs 9 commands, and first requests a few more',
     async (users) => {
       const gateway = await world.gateway(kind, GLOBAL)
@@ -119,10 +122,10 @@ describe.each(KINDS)('on %s', (kind) => {
       expect(ofModel).toBeLessThanOrEqual(12)
       expect(await measure('a model that is known', 1, somebody, 'b/two')).toEqual([9])
       expect(await measure('the first of a user', 1, () => 'another')).toEqual([10])
-      const wide = await measure('each another user', 64, (n) => `user-${n}`)
-      expect(wide).toEqual(Array(64).fill(10))
-      const again = await measure('each of those once more', 64, (n) => `user-${n}`)
-      expect(again).toEqual(Array(64).fill(9))
+      const wide = await measure('each another user', 16, (n) => `user-${n}`)
+      expect(wide).toEqual(Array(16).fill(10))
+      const again = await measure('each of those once more', 16, (n) => `user-${n}`)
+      expect(again).toEqual(Array(16).fill(9))
       // Then the script asks the database for the time.
       await putClockBack(2 * MINUTE_MS)
       expect(await measure('after two minutes without any', 1, somebody)).toEqual([10])
@@ -191,7 +194,7 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(await measure('of nobody', 'nobody', 1)).toBeLessThanOrEqual(5)
   })
 
-  test('an admin costs the same with 10 users and with 100,000', async () => {
+  test(`an admin costs the same with ${counts.join(' and with ')} users`, async () => {
     const gateway = await world.gateway(kind, { METRICS_KEY })
     const most = {
       '/metrics': 4,
@@ -204,7 +207,7 @@ describe.each(KINDS)('on %s', (kind) => {
       [`a refresh of /admin/users/${seededId(3)}`]: 4,
     }
     const bills: Record<string, Bill>[] = []
-    for (const users of FEW_AND_MANY) {
+    for (const users of counts) {
       await world.redis.flush()
       await seedUsers(world.redis, users, Date.now())
       await eventOf(world.store, await ask(gateway, 'somebody'))
@@ -236,35 +239,54 @@ describe.each(KINDS)('on %s', (kind) => {
       tell(`${kind}, ${what}`, [few])
       expect(few.total).toBeLessThanOrEqual(most[what] ?? 0)
     }
-    expect(bills[1]).toEqual(bills[0])
+    expect(bills.at(-1)).toEqual(bills[0])
   }, 60_000)
 })
 
+const IN_FLIGHT = 32
+const ROUNDS = 20
+
+/** What requests cost with many in flight. */
+async function inFlight(gateway: Gateway, userOf: (slot: number, round: number) => string) {
+  await eventOf(world.store, await ask(gateway, 'a-warm-up'))
+  world.upstash.reset()
+  const requests = IN_FLIGHT * ROUNDS
+  const { total } = await billed(async () => {
+    await Promise.all(
+      Array.from({ length: IN_FLIGHT }, async (_, slot) => {
+        for (let n = 0; n < ROUNDS; n += 1) await ask(gateway, userOf(slot, n))
+      }),
+    )
+    await settled(requests)
+  })
+  const figures = { commands: total / requests, calls: world.upstash.log.length / requests }
+  console.log(`${gateway.kind}, in flight: ${JSON.stringify(figures)}`)
+  return figures
+}
+
 test.each([
-  ['node', 4],
-  // On the edge, requests share no calls.
-  ['workerd', 10],
+  // Requests share whole calls here, and on the edge only those of settlements.
+  ['node', { commands: 4, calls: 0.6 }],
+  ['workerd', { commands: 6, calls: 1.1 }],
 ] as const)(
-  'with 32 users in flight on %s a request costs at most %i commands',
+  'with 32 users in flight on %s a request costs at most %o on average',
   async (kind, most) => {
-    const gateway = await world.gateway(kind, GLOBAL)
-    await eventOf(world.store, await ask(gateway, 'a-warm-up'))
-    world.upstash.reset()
-    const rounds = 20
-    const { total } = await billed(async () => {
-      await Promise.all(
-        Array.from({ length: 32 }, async (_, user) => {
-          for (let n = 0; n < rounds; n += 1) await ask(gateway, `user-${user}`)
-        }),
-      )
-      await settled(32 * rounds)
-    })
-    const each = total / (32 * rounds)
-    console.log(`${kind}, 32 users in flight: ${each.toFixed(2)} commands`)
-    expect(each).toBeLessThanOrEqual(most)
+    const { commands, calls } = await inFlight(
+      await world.gateway(kind, GLOBAL),
+      (slot) => `user-${slot}`,
+    )
+    expect(commands).toBeLessThanOrEqual(most.commands)
+    expect(calls).toBeLessThanOrEqual(most.calls)
   },
   60_000,
 )
+
+test('with 32 in flight on workerd, each of another user, a request costs at most 10 commands', async () => {
+  const gateway = await world.gateway('workerd', GLOBAL)
+  const { commands, calls } = await inFlight(gateway, (slot, round) => `user-${slot}-${round}`)
+  expect(commands).toBeLessThanOrEqual(10)
+  expect(calls).toBeLessThanOrEqual(1.1)
+}, 60_000)
 
 /** Sets the ledger's clock back by `ms`. */
 async function putClockBack(ms: number): Promise<void> {

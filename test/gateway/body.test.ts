@@ -2,21 +2,30 @@ import fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
 import { readConfig, type Vars } from '../../src/config/config.ts'
 import { ApiError } from '../../src/errors.ts'
-import { parseBody, parseForUpstream, rawText, readProxyRequest } from '../../src/gateway/body.ts'
-import { MAX_DEPTH, MAX_STRUCTURE, NEW_KEY } from '../../src/gateway/json-scan.ts'
-import { reservationOf, type MeteredRoute } from '../../src/metering/reservation.ts'
+import {
+  parseBody,
+  parseForUpstream,
+  rawText,
+  readProxyRequest,
+  type ParsedBody,
+} from '../../src/gateway/body.ts'
+import { MAX_DEPTH, MAX_STRUCTURE, NEW_KEY, STEP } from '../../src/gateway/json-scan.ts'
+import { atOnce } from '../../src/gateway/steps.ts'
+import { reservationOf, type Cap, type MeteredRoute } from '../../src/metering/reservation.ts'
 
 const CHAT = 'chat/completions'
 const encode = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text)
 const decode = (bytes: Uint8Array) => new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes)
 const parse = (text: string) => parseBody(encode(text))
 
-const read = (body: string | object, vars: Vars = {}, route: MeteredRoute = CHAT) =>
-  readProxyRequest(
-    route,
-    encode(typeof body === 'string' ? body : JSON.stringify(body)),
-    readConfig(vars, 'node'),
-  )
+const parseUp = (bytes: Uint8Array<ArrayBuffer>, cap: Cap): ParsedBody =>
+  atOnce(parseForUpstream(bytes, { cap }))
+
+function read(body: string | object, vars: Vars = {}, route: MeteredRoute = CHAT) {
+  const bytes = encode(typeof body === 'string' ? body : JSON.stringify(body))
+  const config = readConfig(vars, 'node')
+  return readProxyRequest(route, bytes, config, parseUp(bytes, config.cap))
+}
 
 function refusal(call: () => unknown): ApiError {
   try {
@@ -171,7 +180,7 @@ test('finds a repeated key in any JSON, and no other', () => {
         expect(parse(text)).toEqual(JSON.parse(text))
       }
     }),
-    { numRuns: 2000 },
+    { numRuns: 500 },
   )
 })
 
@@ -193,7 +202,7 @@ test('throws nothing but its own errors for any bytes', () => {
       }
       expect(body).toEqual(JSON.parse(decode(bytes)))
     }),
-    { numRuns: 1000 },
+    { numRuns: 500 },
   )
 })
 
@@ -304,7 +313,7 @@ test('texts of any length count with their size, images and tools too', () => {
           bytes,
           rules,
         )
-        const parsed = parseForUpstream(bytes, { cap })
+        const parsed = parseUp(bytes, cap)
         expect(reservationOf(CHAT, parsed.value, bytes, rules)).toMatchObject({
           tokens,
           promptBytes,
@@ -336,11 +345,62 @@ test.each([
         Buffer.from(wrong, 'latin1'),
         encode(`${around.slice(at)}"]}`),
       ])
-      const call = () => parseForUpstream(new Uint8Array(bytes), { cap: 'balanced' })
+      const call = () => parseUp(new Uint8Array(bytes), 'balanced')
       expect(refusal(call).code).toBe('invalid_json')
     }),
   )
 })
+
+/** How often others get a turn while a body is read. */
+function turnsOf(bytes: Uint8Array<ArrayBuffer>): number {
+  const steps = parseForUpstream(bytes, { cap: 'strict' })
+  let turns = 0
+  while (!steps.next().done) turns += 1
+  return turns
+}
+
+test('while a large body is read, others get a turn after each half megabyte and before each further step', () => {
+  const body = (size: number) => encode(having(`"${'ж'.repeat(size / 2)}"`))
+  expect(turnsOf(body(STEP / 2))).toBe(0)
+  expect(turnsOf(body(8 * STEP))).toBeGreaterThan(9)
+})
+
+test.each(['ж', '漢', '😀', '\\n', '\\"', '\\u00e9', `${'a'.repeat(40)}","`])(
+  'a body that is read in steps means the same, wherever a step ends: %s',
+  (piece) => {
+    const size = encode(piece).length
+    for (let before = 0; before < Math.min(size, 6); before += 1) {
+      const text = `${'a'.repeat(before)}${piece.repeat(STEP / size + 2)}`
+      const bytes = encode(`{"model":"a","x":["${text}"],"max_tokens":7}`)
+      const parsed = parseUp(bytes, 'balanced')
+      expect(parsed.value).toMatchObject({ model: 'a', max_tokens: 7 })
+      expect(decode(bytes.subarray(parsed.placeOf('max_tokens')))).toBe('7}')
+    }
+  },
+)
+
+test('of large bodies that are read at the same time, each counts its own structure', () => {
+  const keys = Array.from({ length: 300 }, (_, n) => `"k${n}":0`)
+  const large = having(listOf(64, `{${keys.join()},"text":"${'a'.repeat(STEP / 8)}"}`))
+  const reading = [1, 2, 3].map(() => parseForUpstream(encode(large), { cap: 'balanced' }))
+  const read = (): boolean[] => reading.map((steps) => steps.next().done === true)
+  let ended = read()
+  while (!ended.every(Boolean)) ended = read()
+})
+
+test.each(['input_file', 'item_reference'])(
+  'when strict, a type is known where each of its characters is an escape: %s',
+  (type) => {
+    const escaped = type.replaceAll(/./g, (c) => `\\u00${c.charCodeAt(0).toString(16)}`)
+    const item = (part: string) =>
+      `{"model":"a","input":[{"role":"user","content":[${part}]}],"max_output_tokens":1}`
+    const body =
+      type === 'input_file'
+        ? item(`{"type":"${escaped}","file_data":"JVBE"}`)
+        : `{"model":"a","input":[{"type":"${escaped}","id":"m"}]}`
+    expect(refusal(() => read(body, { CAP: 'strict' }, 'responses')).code).toBe('cost_unbounded')
+  },
+)
 
 test('a long key that is there twice is found, and shown as it was sent', () => {
   const key = 'ключ\\n'.repeat(60)
@@ -493,7 +553,7 @@ test('reads a glob like the equivalent regular expression', () => {
       if (pattern.test(model)) expect(call().model).toBe(model)
       else expect(refusal(call).code).toBe('model_not_allowed')
     }),
-    { numRuns: 2000 },
+    { numRuns: 500 },
   )
 })
 
@@ -504,7 +564,7 @@ test.each([
   const text = ` ${JSON.stringify({ model: 'a', messages, ...fields }, null, 2)}\r\n`
   const bytes = encode(text)
   const CAP = cap === 'balanced' ? 'balanced' : 'strict'
-  const request = readProxyRequest(CHAT, bytes, readConfig({ CAP }, 'node'))
+  const request = readProxyRequest(CHAT, bytes, readConfig({ CAP }, 'node'), parseUp(bytes, CAP))
   expect(request.bytes).toBe(bytes)
   expect(decode(bytes)).toBe(text)
   expect(request.reservation.promptBytes).toBe(bytes.length)
@@ -571,7 +631,7 @@ test.each([
 ])(
   'when strict, refuses another spelling of what it measures, or a second one: %s',
   (param, text) => {
-    const error = refusal(() => parseForUpstream(encode(text), { cap: 'strict' }))
+    const error = refusal(() => parseUp(encode(text), 'strict'))
     expect(error).toMatchObject({ code: 'invalid_request', param })
   },
 )

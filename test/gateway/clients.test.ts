@@ -1,8 +1,16 @@
 import { createGroq } from '@ai-sdk/groq'
-import { APICallError, generateText, jsonSchema, streamText, tool } from 'ai'
+import {
+  APICallError,
+  experimental_transcribe as transcribe,
+  generateText,
+  jsonSchema,
+  streamText,
+  tool,
+} from 'ai'
 import Groq from 'groq-sdk'
 import OpenAI from 'openai'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { samples, wavOf } from '../support/wav.ts'
 import { ADMIN_KEY, KINDS } from '../support/gateways.ts'
 import { ownJwt } from '../support/issuer.ts'
 import { transcripts } from '../support/transcripts.ts'
@@ -17,6 +25,29 @@ const weather = {
     name: 'get_weather',
     parameters: { type: 'object', properties: { city: { type: 'string' } } },
   },
+}
+
+const WHISPER = 'whisper-large-v3'
+const recording = wavOf(samples(32_000))
+const file = () => new File([recording], 'a.wav')
+const said = { model: 'canopylabs/orpheus-v1-english', input: 'Hello', voice: 'troy' } as const
+
+/** What each form of audio call gives; `audio` is of a client. */
+async function audioOf({ transcriptions, translations, speech }: Groq.Audio) {
+  const plain = { file: file(), model: WHISPER } as const
+  const text = { ...plain, response_format: 'text' } as const
+  return {
+    json: await transcriptions.create(plain),
+    text: await transcriptions.create(text),
+    full: await transcriptions.create({
+      ...plain,
+      response_format: 'verbose_json',
+      timestamp_granularities: ['word', 'segment'],
+    }),
+    translated: await translations.create(plain),
+    spoken: await (await speech.create(said)).arrayBuffer(),
+    limited: await outcome(() => transcriptions.create({ ...plain, model: 'case/limited' })),
+  }
 }
 
 /** The upstream's answer by model. */
@@ -92,6 +123,7 @@ const groqScript: Script = async (base, apiKey) => {
     ),
     models: (await client.models.list()).data,
     model: await client.models.retrieve('openai/gpt-oss-20b'),
+    audio: await audioOf(client.audio),
   }
 }
 
@@ -132,6 +164,7 @@ const openaiScript: Script = async (base, apiKey) => {
       encoding_format: 'float',
     }),
     models: (await client.models.list()).data,
+    audio: await audioOf(client.audio as unknown as Groq.Audio),
   }
 }
 
@@ -155,7 +188,21 @@ const aiScript: Script = async (base, apiKey) => {
           JSON.stringify(parts, (key, value: unknown) => (UNSTEADY.has(key) ? undefined : value)),
         ),
     )
+  const transcription = async (responseFormat?: string) => {
+    const { text, segments, language, durationInSeconds } = await transcribe({
+      model: groq.transcription(WHISPER),
+      audio: recording,
+      maxRetries: 0,
+      ...(responseFormat !== undefined && { providerOptions: { groq: { responseFormat } } }),
+    })
+    return { text, segments, language, durationInSeconds }
+  }
   return {
+    audio: [
+      await transcription(),
+      await transcription('text'),
+      await transcription('verbose_json'),
+    ],
     plain: await text('plain'),
     details: await text('details'),
     stream: await stream('stream'),

@@ -547,7 +547,8 @@ test.each<[string, Partial<Limit>, string, object, string]>([
     const answer = { ...SPENT, ...fields }
     state.answer = answer
     // A token of input costs 1,000 nano-USD, which does not give every amount.
-    const tokens = { requests: 7, tokens: answer.asked, usd: answer.asked / 1000 }[answer.unit]
+    const { unit, asked } = answer
+    const tokens = unit === 'usd' ? asked / 1000 : unit === 'tokens' ? asked : 7
     const reserved = Math.floor(tokens)
     const error = await refusal({ reserved })
     expect(error).toMatchObject({ code, status: 429, message, headers })

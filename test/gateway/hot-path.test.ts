@@ -16,7 +16,7 @@ const ACCEPTED: Record<'plain' | 'stream', Work> = {
 const MOST = 1.1
 const LEAST = 0.85
 
-const REQUESTS = 100
+const REQUESTS = 50
 
 const SECRET = 'secret-of-an-application-of-the-tests'
 

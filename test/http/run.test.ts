@@ -1,11 +1,12 @@
 /** The commands of the README, as separate processes in an empty folder. */
-import { spawn, type ChildProcess } from 'node:child_process'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { keptSecrets } from '../../src/platform/node/demo/kept-secrets.ts'
 import { useEntry } from '../support/entry.ts'
 import { mayBeIn } from '../support/secrets.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
@@ -43,11 +44,12 @@ type Vars = Record<string, string>
 
 type Package = { scripts: Record<'start', string> }
 
-/** Starts a script, or Node with other arguments, and waits for its address, or for its end. */
+/** Starts a script, or Node with other arguments, or another command, and waits for its address, or for its end. */
 async function run(script: string | string[], vars: Vars = {}): Promise<Running> {
   const { PATH, HOME } = process.env
   const args = typeof script === 'string' ? ['--import', 'tsx', script] : script
-  const child: ChildProcess = spawn(process.execPath, args, {
+  const [command = '', ...rest] = args[0] === 'unshare' ? args : [process.execPath, ...args]
+  const child: ChildProcess = spawn(command, rest, {
     env: { PATH, HOME, PORT: '0', USAGE_FILE: join(folder, 'logs/token_usage.json'), ...vars },
   })
   let output = ''
@@ -104,9 +106,10 @@ async function totals(url: string, key = ADMIN_KEY): Promise<Totals['days'][numb
   return ((await response.json()) as Totals).days[0]
 }
 
-const SERVED: [string, string, Vars][] = [
-  ['npm run dev', 'scripts/dev.ts', {}],
-  ['npm start', 'src/node.ts', {}],
+/** The bundle stands for `npm start`, which takes four times as long. */
+const SERVED: [string, () => string | string[]][] = [
+  ['npm run dev', () => 'scripts/dev.ts'],
+  ['npm start', () => [entry.path]],
 ]
 
 test.each(SERVED)(
@@ -116,8 +119,8 @@ test.each(SERVED)(
     const PORT = String(await freePort())
     const vars = { ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url, PORT }
     let settled = 0
-    for (const signal of ['SIGTERM', 'SIGKILL', 'SIGINT'] as const) {
-      const weir = await run(script, vars)
+    for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
+      const weir = await run(script(), vars)
       if (settled)
         expect(await totals(weir.url)).toMatchObject({ exact: settled, charged: 35 * settled })
       for (const user of ['one', 'two']) expect((await chat(weir.url, user)).status).toBe(200)
@@ -136,7 +139,7 @@ test('npm run dev works without variables, and the printed command works', async
   expect(output).toMatch(/Storage: the file .*token_usage\.json/)
   expect(output).toContain('demo model')
   expect(output).toContain('not verified')
-  const [, key = ''] = /generated for this run: (\S+)/.exec(output) ?? []
+  const [, key = ''] = /made up and kept in \S+: (\S+)/.exec(output) ?? []
   // Nobody else has set it, so only here the admin can read it.
   mayBeIn(['the output of a process'], key)
   expect(output).not.toContain('ADMIN_KEY is short')
@@ -163,7 +166,82 @@ test('npm run dev works without variables, and the printed command works', async
   expect(stream.headers.get('content-type')).toBe('text/event-stream')
   expect(await stream.text()).toMatch(/"usage":\{.*\n\ndata: \[DONE\]\n\n$/s)
   await expect.poll(() => totals(weir.url, key)).toMatchObject({ exact: 2 })
+
+  const wrong = await fetch(`${weir.url}/api/groq`, {
+    method: 'POST',
+    headers: { 'x-user-token': 'token-of-one' },
+    body: '{"prompt":"Hi","model":"openai/gpt-oss-20"}',
+  })
+  expect(wrong.status).toBe(404)
+  expect(await wrong.json()).toMatchObject({ error: { code: 'model_not_found' } })
+
+  const calls = () => weir.output().match(/^\d\d:\d\d:\d\d \d{3} .*$/gm) ?? []
+  await expect.poll(calls).toHaveLength(3)
+  expect(calls()[0]).toMatch(
+    / 200 openai\/gpt-oss-20b: \d+ tokens \(exact\), \d+ ms, user \S+, id /,
+  )
+  expect(weir.output()).not.toContain('{"time"')
 }, 30_000)
+
+test('npm start with DEMO=1 answers without a provider and makes up its secrets once', async () => {
+  const vars = { DEMO: '1', HOST: '127.0.0.1' }
+  const first = await run([entry.path], vars)
+  expect(first.url).toMatch(/^http:\/\/127\.0\.0\.1:/)
+  expect((await chat(first.url, 'one')).status).toBe(200)
+  await expect.poll(() => first.output()).toContain('Authorization')
+  const keyOf = (output: string) => /made up and kept in \S+: (\S+)/.exec(output)?.[1] ?? ''
+  const key = keyOf(first.output())
+  mayBeIn(['the output of a process', 'a document'], key)
+  expect(await totals(first.url, key)).toMatchObject({ requests: 1 })
+  await first.end('SIGTERM')
+
+  const again = await run([entry.path], vars)
+  await expect.poll(() => keyOf(again.output())).toBe(key)
+  expect(again.output()).not.toMatch(/USER_HASH_SECRET (is not set|has changed)/)
+  expect(await totals(again.url, key)).toMatchObject({ requests: 1 })
+  const file = join(folder, 'logs/token_usage.json.secrets')
+  expect((await stat(file)).mode & 0o777).toBe(0o600)
+  expect(await readFile(file, 'utf8')).toMatch(/^ADMIN_KEY=\S{32}\nUSER_HASH_SECRET=\S{32}\n$/)
+}, 20_000)
+
+test('a try makes up no secret for users that a deployment or an earlier run knows', async () => {
+  const database = { KV_REST_API_URL: 'https://weir.invalid', KV_REST_API_TOKEN: 'token-of-it' }
+  const file = join(folder, 'usage.json')
+  expect(Object.keys(await keptSecrets(database, 'node', file))).toEqual(['ADMIN_KEY'])
+  await writeFile(`${file}.secret`, 'a check value')
+  expect(Object.keys(await keptSecrets({}, 'node', file))).toEqual(['ADMIN_KEY'])
+  expect(await keptSecrets({ ADMIN_KEYS: 'anna:viewer:key-of-anna-here' }, 'node', file)).toEqual(
+    {},
+  )
+})
+
+test.each(['start', 'run dev'])(
+  'SIGTERM to npm %s leaves no process',
+  async (command) => {
+    const { PATH, HOME } = process.env
+    const npm = spawn('npm', command.split(' '), {
+      env: { PATH, HOME, PORT: '0', DEMO: '1', USAGE_FILE: join(folder, 'logs/usage.json') },
+      detached: true,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    let output = ''
+    npm.stdout.on('data', (data: Buffer) => (output += data.toString()))
+    await expect.poll(() => output, { timeout: 20_000 }).toMatch(/Authorization/)
+    const [, key = ''] = /made up and kept in \S+: (\S+)/.exec(output) ?? []
+    mayBeIn(['the output of a process'], key)
+    process.kill(npm.pid ?? 0, 'SIGTERM')
+    // The whole group: npm, its shell, Node and workerd.
+    const isLeft = () => {
+      try {
+        return process.kill(-(npm.pid ?? 0), 0)
+      } catch {
+        return false
+      }
+    }
+    await expect.poll(isLeft, { timeout: 10_000 }).toBe(false)
+  },
+  40_000,
+)
 
 test('npm start without a provider key reports that and answers 503', async () => {
   const weir = await run([entry.path])
@@ -176,7 +254,7 @@ test('npm start without a provider key reports that and answers 503', async () =
 test.each(SERVED)(
   '%s with an invalid environment reports every problem and ends',
   async (_, script) => {
-    const failure = run(script, { CAP: 'soft', EVENTS_KEPT: '1e3', ADMIN_KEY: 'short' })
+    const failure = run(script(), { CAP: 'soft', EVENTS_KEPT: '1e3', ADMIN_KEY: 'short' })
     await expect(failure).rejects.toThrow(/ADMIN_KEY must[^]*CAP must[^]*EVENTS_KEPT must/)
     await expect(failure).rejects.not.toThrow(/at .*\.ts:/)
   },
@@ -184,13 +262,14 @@ test.each(SERVED)(
 
 test.each(SERVED)('%s on files that are in use reports the owner and ends', async (_, script) => {
   await run([entry.path])
-  await expect(run(script)).rejects.toThrow(/process \d+ already uses these files/)
+  await expect(run(script())).rejects.toThrow(/process \d+ already uses these files/)
 })
 
 test.each(SERVED)('%s on a port that is in use reports that and ends', async (_, script) => {
-  const failure = run(script, { PORT: new URL(upstream.url).port })
-  await expect(failure).rejects.toThrow(/EADDRINUSE|Address already in use/i)
-  await expect(failure).rejects.not.toThrow(/\n +at /)
+  const failure = run(script(), { PORT: new URL(upstream.url).port })
+  await expect(failure).rejects.toThrow(
+    /^[^\n]*ended: (serveStatic[^\n]*\n)?The port is in use by another program [^\n]*\n$/,
+  )
 })
 
 /** Opens streams that upstream ends when the test allows it. */
@@ -381,14 +460,46 @@ test.each<[string, BufferEncoding, string]>([
   expect(output.trim()).toBe('strict é 1')
 })
 
-test.each(['/dev/null/nowhere', '/sys'])(
-  'npm start needs no folder for temporary files: with %s only USAGE_FILE is written',
-  async (TMPDIR) => {
-    const { scripts } = JSON.parse(await readFile('package.json', 'utf8')) as Package
-    const args = scripts.start.replace('node', '').trim().split(' ')
-    const weir = await run(args, { TMPDIR, HOME: TMPDIR, GROQ_API_KEY: 'gsk_key' })
+/** The arguments of `npm start`. */
+async function startArgs(): Promise<string[]> {
+  const { scripts } = JSON.parse(await readFile('package.json', 'utf8')) as Package
+  return scripts.start.replace('node', '').trim().split(' ')
+}
+
+test('npm start needs no folder for temporary files: only USAGE_FILE is written', async () => {
+  const TMPDIR = '/dev/null/nowhere'
+  const vars = { TMPDIR, HOME: TMPDIR, GROQ_API_KEY: 'gsk_key' }
+  const weir = await run(await startArgs(), vars)
+  expect(await weir.end('SIGTERM')).toBe(0)
+  expect(await readdir(folder)).toEqual(['logs'])
+}, 20_000)
+
+/** In mounts of its own, everything is read-only but an empty folder, as in a container with a volume. */
+const READ_ONLY =
+  'mount -o remount,bind,ro / && mount -t tmpfs none "$VOLUME" && ! touch "$PWD/x" 2>/dev/null && exec "$0" "$@"'
+const canMount =
+  spawnSync('unshare', ['-rm', 'sh', '-c', READ_ONLY, 'true'], {
+    env: { ...process.env, VOLUME: tmpdir() },
+  }).status === 0
+
+test.runIf(canMount)(
+  'npm start serves and counts with a read-only root and a volume for USAGE_FILE',
+  async () => {
+    // Without a cache of an earlier start.
+    const empty = await mkdtemp(join(tmpdir(), 'weir-run-'))
+    const vars = {
+      ...{ VOLUME: folder, TMPDIR: empty },
+      USAGE_FILE: join(folder, 'usage.json'),
+      ...{ ADMIN_KEY, GROQ_API_KEY: 'gsk_key', GROQ_BASE_URL: upstream.url },
+    }
+    const command = ['unshare', '-rm', 'sh', '-c', READ_ONLY, process.execPath]
+    const weir = await run([...command, ...(await startArgs())], vars)
+    expect((await chat(weir.url, 'one')).status).toBe(200)
+    await expect.poll(async () => (await totals(weir.url))?.exact).toBe(1)
     expect(await weir.end('SIGTERM')).toBe(0)
-    expect(await readdir(folder)).toEqual(['logs'])
+    // Nothing was written outside of the volume.
+    expect([await readdir(folder), await readdir(empty)]).toEqual([[], []])
+    await rm(empty, { recursive: true })
   },
   20_000,
 )

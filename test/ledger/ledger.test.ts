@@ -310,7 +310,8 @@ describe('limits', () => {
     expect(ask({ id: '1', limits: {}, everyone: one })).toMatchObject(told('everyone', 'a/one'))
     for (const [n, { unit, window }] of LIMITS.entries()) {
       const later = Object.fromEntries(Object.entries(none).slice(n))
-      expect(ask({ id: '1', limits: { model: later } })).toMatchObject({ unit, window })
+      const all = { audioMs: 10_000, characters: 5 }
+      expect(ask({ id: '1', limits: { model: later }, ...all })).toMatchObject({ unit, window })
     }
   })
 
@@ -1210,18 +1211,28 @@ describe('the table of windows', () => {
       'requestsPerMonth',
       'tokensPerMonth',
       'usdPerMonth',
+      'audioSecondsPerMonth',
+      'charactersPerMonth',
       'requestsPerWeek',
       'tokensPerWeek',
       'usdPerWeek',
+      'audioSecondsPerWeek',
+      'charactersPerWeek',
       'requestsPerDay',
       'tokensPerDay',
       'usdPerDay',
+      'audioSecondsPerDay',
+      'charactersPerDay',
       'requestsPerHour',
       'tokensPerHour',
       'usdPerHour',
+      'audioSecondsPerHour',
+      'charactersPerHour',
       'requestsPerMinute',
       'tokensPerMinute',
       'usdPerMinute',
+      'audioSecondsPerMinute',
+      'charactersPerMinute',
     ])
     for (const { name, unit, window } of LIMITS) expect(limitName(unit, window)).toBe(name)
   })

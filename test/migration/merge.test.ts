@@ -152,7 +152,7 @@ const storeThere = () =>
     script: LEDGER_SCRIPT,
     retention,
     tolerance: Infinity,
-    batch: false,
+    sharing: 'none',
     warn,
   })
 

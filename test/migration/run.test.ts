@@ -37,6 +37,7 @@ afterEach(async () => {
 type Vars = Record<string, string>
 
 const migrate = useEntry('scripts/migrate.ts')
+const start = useEntry()
 
 /** Starts a script, from the sources or bundled, and collects its output. */
 function run(script: string, args: string[] = [], vars: Vars = {}) {
@@ -66,18 +67,21 @@ const yesterday = async () =>
 
 test('npm start with a database moves the file there in the background, and logs that', async () => {
   await writeOld()
-  const { output } = run('src/node.ts', [], { REDIS_URL: redis.url })
+  const { output } = run(start.path, [], { REDIS_URL: redis.url })
   await expect.poll(output, { timeout: 20_000 }).toMatch(/listens on/)
   await expect.poll(output).toContain('📊 Migrated 4 records from file to database')
   expect(await yesterday()).toBe(50)
   expect(existsSync(`${file}.migrated`)).toBe(true)
 }, 30_000)
 
-test.each(['src/node.ts', 'scripts/dev.ts'])(
+test.each([
+  ['npm start', () => start.path],
+  ['npm run dev', () => 'scripts/dev.ts'],
+])(
   '%s without a database imports the old file before it serves',
-  async (script) => {
+  async (_, script) => {
     await writeOld()
-    const { output } = run(script)
+    const { output } = run(script())
     await expect.poll(output, { timeout: 20_000 }).toMatch(/listens on/)
     expect(output()).toContain('📊 Imported 4 records of an old file')
     const [, url] = /listens on (\S+)/.exec(output()) ?? []

@@ -50,7 +50,7 @@ const node = (line: Line, mode: Run['mode'], fault: FaultName): Run => ({
 const RUNS: Run[] = [
   ...LINES.flatMap((line) => names.map((fault) => node(line, 'open', fault))),
   { ...node('tcp', 'open', 'is killed and restarted'), underLoad: true },
-  ...(['refuses', 'hangs', 'runs no scripts', 'comes and goes'] as const).map((fault): Run => ({
+  ...(['hangs', 'comes and goes'] as const).map((fault): Run => ({
     ...node('rest', 'open', fault),
     kind: 'workerd',
   })),

@@ -97,7 +97,7 @@ describe('a document of a newer version', () => {
   test('does not fail the other commands of the same batch', async () => {
     await restore('v2')
     const text = await renew(usageKey('alice'))
-    const store = redisStore(upstash, { batch: true, warnings })
+    const store = redisStore(upstash, { sharing: 'calls', warnings })
     const calls = [
       admitOf({ id: '1', user: 'bob' }),
       admit,

@@ -49,7 +49,9 @@ describe('a cluster of two nodes', () => {
 
   test('batches and single commands that are redirected together are each counted once', async () => {
     const other = cluster.nodes[1 - (await cluster.owner())]!
-    const [batched, single] = [true, false].map((batch) => storeOf(other.url, { batch }))
+    const [batched, single] = (['calls', 'none'] as const).map((sharing) =>
+      storeOf(other.url, { sharing }),
+    )
     const work = [batched, single].map(async (store, index) => {
       const requests = admits(`s${index}`, 100)
       const answers = await Promise.all(requests.map((admit) => store!.execute(admit)))

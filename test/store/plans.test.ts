@@ -358,6 +358,18 @@ describe.each(stores)('%s', (_, open) => {
     expect(await store.searchIds('b', 9)).toEqual([])
   })
 
+  test('several users are read at once, in the order asked for, without those that nobody knows', async () => {
+    const { store, admit, profile } = await start()
+    await admit({ user: 'ann' })
+    await profile({ label: 'Bob' }, [], 'bob')
+    const users = await store.users(['bob', 'nobody', 'ann'])
+    expect(users.map(({ profile: { id, label } }) => [id, label])).toEqual([
+      ['bob', 'Bob'],
+      ['ann', undefined],
+    ])
+    expect(await store.users([])).toEqual([])
+  })
+
   test('an erased user has no keys, no plan and no label any more', async () => {
     const { store, admit, profile, key: setKey } = await start()
     await profile({ plan: 'pro', note: 'x' })

@@ -32,7 +32,7 @@ test('the script comes back after SCRIPT FLUSH', async () => {
 })
 
 test('a thousand requests of a user run at once, and no more', async () => {
-  const store = redisStore(upstash, { batch: true })
+  const store = redisStore(upstash, { sharing: 'calls' })
   const admits = Array.from({ length: 1001 }, (_, n) => admitOf({ id: `${n}` }))
   const answers = await Promise.all(admits.map((admit) => store.execute(admit)))
   const refused = admits.filter((_, n) => !answers[n]?.ok)
@@ -164,6 +164,16 @@ test('requests of one user cost nine commands each in the long run', async () =>
   expect((await total()) / 200).toBeLessThan(9.3)
 })
 
+test('a plan that is not stored costs a command only the first time', async () => {
+  const store = redisStore(upstash)
+  await store.execute({ op: 'profile', now: NOON, user: 'u', set: { plan: 'gone' } })
+  await spend(store, { id: 'warm', user: 'u' })
+  const admit = admitOf({ id: 'next', user: 'u' })
+  await redis.resetStats()
+  expect(await store.execute(admit)).toMatchObject({ unknownPlan: 'gone' })
+  expect((await redis.commandstats()).get).toBeUndefined()
+})
+
 test('requests of different users cost ten commands each', async () => {
   const store = redisStore(upstash)
   await spend(store, { id: 'warm' })
@@ -173,7 +183,7 @@ test('requests of different users cost ten commands each', async () => {
 })
 
 test('requests of 32 users at once cost at most four commands each', async () => {
-  const store = redisStore(upstash, { batch: true })
+  const store = redisStore(upstash, { sharing: 'calls' })
   await store.execute(admitOf({ id: 'warm' }))
   await redis.resetStats()
   upstash.log.length = 0
@@ -209,7 +219,7 @@ test('a page of the dashboard costs the same at 10 users and at 1,000', async ()
 })
 
 test('more than 64 commands at once need more than one call', async () => {
-  const store = redisStore(upstash, { batch: true })
+  const store = redisStore(upstash, { sharing: 'calls' })
   const admits = Array.from({ length: 150 }, (_, n) => admitOf({ id: `${n}`, user: `${n % 50}` }))
   await Promise.all(admits.map((admit) => store.execute(admit)))
   const sizes = upstash.log
@@ -221,7 +231,7 @@ test('more than 64 commands at once need more than one call', async () => {
 })
 
 test('one bad item in a batch does not fail the others', async () => {
-  const store = redisStore(upstash, { batch: true })
+  const store = redisStore(upstash, { sharing: 'calls' })
   const bad = [
     admitOf({ id: 'b1', reserved: NaN }),
     admitOf({ id: 'b2', limits: undefined }),
@@ -240,7 +250,7 @@ test('one bad item in a batch does not fail the others', async () => {
 })
 
 test('a bad settlement in a batch does not fail the others, and changes nothing', async () => {
-  const store = redisStore(upstash, { batch: true })
+  const store = redisStore(upstash, { sharing: 'calls' })
   const admits = ['1', '2', '3'].map((id) => admitOf({ id, user: id }))
   await Promise.all(admits.map((admit) => store.execute(admit)))
   const [first, ...rest] = admits.map((admit) => settleOf(admit))

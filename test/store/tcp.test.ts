@@ -14,6 +14,7 @@ import { restClient } from '../../src/store/redis/rest.ts'
 import { StoreError, type Store } from '../../src/store/store.ts'
 import { tcpClient, type TcpClient } from '../../src/store/redis/tcp.ts'
 import { admitOf, AMPLE, NOON, settleOf } from '../support/commands.ts'
+import { bundleText } from '../support/entry.ts'
 import { useDatabase } from '../support/database.ts'
 import { redisStore, tcpStore, usersOf } from '../support/stores.ts'
 
@@ -456,8 +457,12 @@ test.each([
   'close lets a process end whose client %s',
   async (_, scheme, prepare, use) => {
     await prepare()
-    const script = `
-      import { tcpClient } from './src/store/redis/tcp.ts'
+    const folder = await mkdtemp(join(tmpdir(), 'weir-close-'))
+    opened.push({ remove: () => rm(folder, { recursive: true }) })
+    const script = join(folder, 'script.mjs')
+    await bundleText(
+      `
+      import { tcpClient } from '../../src/store/redis/tcp.ts'
       const url = '${redis.url.replace('redis:', scheme)}'
       const client = tcpClient({ url, timeoutMs: 60_000 })
       ${use}
@@ -466,9 +471,10 @@ test.each([
       const from = performance.now()
       await new Promise((resolve) => setImmediate(resolve))
       const timers = process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
-      process.on('exit', () => console.log(JSON.stringify({ timers, ms: performance.now() - from })))`
-    const node = ['--import', 'tsx', '--input-type=module', '-e', script]
-    const ended = await promisify(execFile)(process.execPath, node, { timeout: 20_000 })
+      process.on('exit', () => console.log(JSON.stringify({ timers, ms: performance.now() - from })))`,
+      script,
+    )
+    const ended = await promisify(execFile)(process.execPath, [script], { timeout: 20_000 })
     expect(ended.stderr).toBe('')
     const { timers, ms } = JSON.parse(ended.stdout) as { timers: number; ms: number }
     expect(timers).toBe(0)

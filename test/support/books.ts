@@ -24,7 +24,7 @@ import {
   newRow,
   whole,
 } from '../../src/ledger/documents.ts'
-import type { Price } from '../../src/ledger/money.ts'
+import type { Price, Priced } from '../../src/ledger/money.ts'
 import type { Limits, Rows, Standing } from '../../src/ledger/policy.ts'
 import type {
   Amounts,
@@ -45,7 +45,7 @@ import type {
 const WINDOWS = ['month', 'week', 'day', 'hour', 'minute'] as const
 /** Windows that every request counts in, and in which a request without a maximum gets what is left. */
 const LONG: readonly string[] = ['month', 'week', 'day']
-const UNITS = ['requests', 'tokens', 'usd'] as const
+const UNITS = ['requests', 'tokens', 'usd', 'audioSeconds', 'characters'] as const
 const OUTCOMES = ['exact', 'estimated', 'failed', 'lost'] as const
 const MONEY = ['cost', 'reservedCost', 'lostCost'] as const
 
@@ -80,16 +80,19 @@ export function endOf(window: string, at: number): number {
 
 const dateOf = (at: number) => new Date(at).toISOString().slice(0, 10)
 
-/** What tokens cost in nano-USD, rounded up once. */
+/** What tokens and audio cost in nano-USD, rounded up once. */
 export function costOf(
-  { prompt, cached = 0, completion }: { prompt: number; cached?: number; completion: number },
-  { input, cached: again = input, output }: Price,
+  { prompt, cached = 0, completion, ...audio }: Priced,
+  { input, cached: again = input, output, audioHour = 0, characters = 0 }: Price,
 ): bigint {
   const pico =
     BigInt(prompt - cached) * BigInt(input) +
     BigInt(cached) * BigInt(again) +
-    BigInt(completion) * BigInt(output)
-  return (pico + 999n) / 1000n
+    BigInt(completion) * BigInt(output) +
+    BigInt(audio.characters ?? 0) * BigInt(characters)
+  // There are 3,600,000 ms in an hour.
+  const all = pico * 3600n + BigInt(audio.audioMs ?? 0) * BigInt(audioHour)
+  return (all + 3_599_999n) / 3_600_000n
 }
 
 /** Money as a document or an answer has it. */
@@ -108,7 +111,13 @@ export type Stored = {
 }
 
 /** An amount in each unit. */
-type Sum = { requests: number; tokens: number; usd: bigint }
+type Sum = {
+  requests: number
+  tokens: number
+  usd: bigint
+  audioSeconds: number
+  characters: number
+}
 
 /** A row with exact money. */
 type Exact<R> = Omit<R, (typeof MONEY)[number]> & Record<(typeof MONEY)[number] & keyof R, bigint>
@@ -169,16 +178,24 @@ const newAccount = (at: number): Account => ({
   keys: new Map(),
 })
 
-const none = (): Sum => ({ requests: 0, tokens: 0, usd: 0n })
+const none = (): Sum => ({ requests: 0, tokens: 0, usd: 0n, audioSeconds: 0, characters: 0 })
 
 const plus = (a: Sum, b: Sum): Sum => ({
   requests: a.requests + b.requests,
   tokens: a.tokens + b.tokens,
   usd: a.usd + b.usd,
+  audioSeconds: a.audioSeconds + b.audioSeconds,
+  characters: a.characters + b.characters,
 })
 
 /** Amounts as a document or an answer has them. */
-const amountsOf = ({ usd, ...rest }: Sum): Amounts => ({ ...rest, usd: plain(usd) })
+const amountsOf = ({ usd, requests, tokens, audioSeconds, characters }: Sum): Amounts => ({
+  requests,
+  tokens,
+  usd: plain(usd),
+  ...(audioSeconds !== 0 && { audioSeconds }),
+  ...(characters !== 0 && { characters }),
+})
 
 const exactRow = (): Exact<Row> => ({ ...newRow(), cost: 0n, reservedCost: 0n, lostCost: 0n })
 const exactDayRow = (): Exact<DayRow> => ({ ...newDayRow(), cost: 0n })
@@ -224,13 +241,13 @@ const windowsOf = (rows: (Limits | undefined)[]): string[] => [
 
 /** What a request reserves, with `tokens` of each completion where it has no maximum of its own. */
 function reservedOf(
-  { reserved, completion, completions, price }: Admit,
+  { reserved, completion, completions, price, audioMs = 0, characters = 0 }: Admit,
   tokens: number | undefined,
 ): Sum {
   const prompt = reserved - completion
   const all = completions && tokens !== undefined ? completions.count * tokens : completion
-  const usd = price ? costOf({ prompt, completion: all }, price) : 0n
-  return { requests: 1, tokens: prompt + all, usd }
+  const usd = price ? costOf({ prompt, completion: all, audioMs, characters }, price) : 0n
+  return { requests: 1, tokens: prompt + all, usd, audioSeconds: audioMs, characters }
 }
 
 /** What is left of the limits for each completion of a request without a maximum, and at least the fewest. */
@@ -244,7 +261,9 @@ function fitOf(command: Admit, tokens: number, standings: Stand[]): number {
   )
   const fits = (some: number) => {
     const asked = reservedOf(command, some)
-    return limits.every(({ unit, limit, used }) => used + BigInt(asked[unit]) <= limit)
+    return limits.every(
+      ({ unit, limit, used }) => !asked[unit] || used + BigInt(asked[unit]) <= limit,
+    )
   }
   let [most, tooMany] = [Math.min(FEWEST, tokens), tokens + 1]
   if (!fits(most)) return most
@@ -304,6 +323,11 @@ export function keepBooks({ lasting = true } = {}) {
         row.lostTokens += lease.reserved.tokens
         row.reservedCost -= lease.reserved.usd
         row.lostCost += lease.reserved.usd
+        row.reservedAudioMs -= lease.reserved.audioSeconds
+        row.lostAudioMs += lease.reserved.audioSeconds
+        row.reservedCharacters -= lease.reserved.characters
+        row.lostCharacters += lease.reserved.characters
+        if (lease.reserved.audioSeconds > 0) met.add('a lost lease of audio')
       })
     }
   }
@@ -323,9 +347,13 @@ export function keepBooks({ lasting = true } = {}) {
   }
 
   function open(account: Account, lease: Lease): void {
-    const { tokens, usd } = lease.reserved
+    const { tokens, usd, audioSeconds, characters } = lease.reserved
     change(account, lease, (row) => {
       row.requests += 1
+      row.audioMs += audioSeconds
+      row.reservedAudioMs += audioSeconds
+      row.characters += characters
+      row.reservedCharacters += characters
       row.charged += tokens
       row.reserved += tokens
       row.cost += usd
@@ -337,7 +365,10 @@ export function keepBooks({ lasting = true } = {}) {
 
   function end(account: Account, id: string, lease: Lease, event: Event, now: number): void {
     const { model, at } = lease
-    const { tokens: reserved, usd: reservedCost } = lease.reserved
+    const { tokens: reserved, usd: reservedCost, ...held } = lease.reserved
+    const { audioMs = 0, characters = 0 } = event
+    if (audioMs > 0) met.add('an end of audio')
+    if (characters > 0) met.add('an end of speech')
     const { outcome, charged } = event
     const cost = BigInt(event.cost ?? 0)
     account.leases.delete(id)
@@ -361,8 +392,18 @@ export function keepBooks({ lasting = true } = {}) {
       row.reserved -= reserved
       row.cost += cost - reservedCost
       row.reservedCost -= reservedCost
+      row.audioMs += audioMs - held.audioSeconds
+      row.reservedAudioMs -= held.audioSeconds
+      row.characters += characters - held.characters
+      row.reservedCharacters -= held.characters
     })
-    const more = { requests: 0, tokens: charged - reserved, usd: cost - reservedCost }
+    const more = {
+      requests: 0,
+      tokens: charged - reserved,
+      usd: cost - reservedCost,
+      audioSeconds: audioMs - held.audioSeconds,
+      characters: characters - held.characters,
+    }
     add(account.used, lease, ['*', model], more)
     // A failed request does not count for everyone.
     const requests = outcome === 'failed' ? -1 : 0
@@ -371,7 +412,13 @@ export function keepBooks({ lasting = true } = {}) {
     if (event.key !== undefined && startOf('month', at) === startOf('month', account.at)) {
       met.add('a charge of a key')
       const ofKey = { ...lease, windows: ['month'] }
-      add(account.keys, ofKey, [event.key], { requests: 1, tokens: charged, usd: cost })
+      add(account.keys, ofKey, [event.key], {
+        requests: 1,
+        tokens: charged,
+        usd: cost,
+        audioSeconds: audioMs,
+        characters,
+      })
     }
 
     const day = days.get(date) ?? { total: exactDayRow(), models: new Map(), forgotten: 0 }
@@ -381,6 +428,8 @@ export function keepBooks({ lasting = true } = {}) {
       row.requests += 1
       row.charged += charged
       row.cost += cost
+      if (audioMs > 0) row.audioMs = (row.audioMs ?? 0) + audioMs
+      if (characters > 0) row.characters = (row.characters ?? 0) + characters
       row.users += first ? 1 : 0
     }
     tellDay(day.total, firstOfUser)
@@ -401,6 +450,8 @@ export function keepBooks({ lasting = true } = {}) {
       at,
       model,
       reserved,
+      reservedAudioMs: held.audioSeconds || undefined,
+      reservedCharacters: held.characters || undefined,
       ...(isPriced && { reservedCost: String(reservedCost) }),
       ...(late && { late: true }),
     })
@@ -549,7 +600,7 @@ export function keepBooks({ lasting = true } = {}) {
     for (const { of, model: scope, used, window, unit, limit } of named) {
       const count = used[window]?.[unit] ?? 0
       const amount = reserved[unit]
-      if (BigInt(count) + BigInt(amount) <= limit) continue
+      if (!amount || BigInt(count) + BigInt(amount) <= limit) continue
       met.add(`a limit of ${unit} in a ${window}`)
       met.add(`a limit of ${unit} of ${of}`)
       const resetAt = endOf(window, at)
@@ -594,15 +645,15 @@ export function keepBooks({ lasting = true } = {}) {
     account.limitedUntil = last > endOf('day', at) ? last : undefined
     const after = standings(command, at)
     tellStanding(after)
-    mustBeWithin(command, after)
+    mustBeWithin(command, after, reserved)
     if (maximum !== undefined && asked === completions?.tokens) noteFit(command, named)
   }
 
-  /** (a): what is charged after an admission is within every limit. */
-  function mustBeWithin(command: Admit, after: Stand[]): void {
+  /** (a): what is charged after an admission is within every limit, in each unit that it reserves. */
+  function mustBeWithin(command: Admit, after: Stand[], reserved: Sum): void {
     for (const { of, limits, used } of after) {
       for (const { window, unit, limit } of namesOf(limits)) {
-        if ((used[window]?.[unit] ?? 0) <= limit) continue
+        if (!reserved[unit] || (used[window]?.[unit] ?? 0) <= limit) continue
         wrong.push(`${JSON.stringify(command)} passes ${of} ${unit} ${window} ${limit}`)
       }
     }
@@ -644,6 +695,8 @@ export function keepBooks({ lasting = true } = {}) {
       requests: 1,
       tokens: event.reserved,
       usd: BigInt(event.reservedCost ?? 0),
+      audioSeconds: event.reservedAudioMs ?? 0,
+      characters: event.reservedCharacters ?? 0,
     }
     const now = Math.max(clock(), command.now)
     const gone = erased.get(user) ?? -Infinity
@@ -728,6 +781,8 @@ export function keepBooks({ lasting = true } = {}) {
       forgotten.held += row.reserved + row.lostTokens
       forgotten.usd += row.cost
       forgotten.heldUsd += row.reservedCost + row.lostCost
+      forgotten.audioSeconds += row.audioMs - row.reservedAudioMs - row.lostAudioMs
+      forgotten.characters += row.characters - row.reservedCharacters - row.lostCharacters
     }
     users.delete(user)
     blocks.delete(user)
@@ -744,6 +799,8 @@ export function keepBooks({ lasting = true } = {}) {
       cleared.requests += total.requests
       cleared.tokens += total.charged
       cleared.usd += total.cost
+      cleared.audioSeconds += total.audioMs ?? 0
+      cleared.characters += total.characters ?? 0
       days.delete(date)
       if (date < today) continue
       const answered = total.exact + total.estimated
@@ -952,6 +1009,12 @@ export function keepBooks({ lasting = true } = {}) {
           expect(row.requests, what).toBe(outcomes + running.length)
           expect(row.reserved, what).toBe(sumOf(running, ({ reserved }) => reserved.tokens))
           expect(row.reservedCost, what).toBe(sumOf(running, ({ reserved }) => reserved.usd))
+          expect([row.reservedAudioMs, row.reservedCharacters], what).toEqual([
+            sumOf(running, ({ reserved }) => reserved.audioSeconds ?? 0),
+            sumOf(running, ({ reserved }) => reserved.characters ?? 0),
+          ])
+          ended.audioSeconds += row.audioMs - row.reservedAudioMs - row.lostAudioMs
+          ended.characters += row.characters - row.reservedCharacters - row.lostCharacters
           ended.requests += row.requests - running.length - row.lost
           ended.tokens += row.charged - row.reserved - row.lostTokens
           ended.usd += BigInt(row.cost) - BigInt(row.reservedCost) - BigInt(row.lostCost)
@@ -962,12 +1025,16 @@ export function keepBooks({ lasting = true } = {}) {
       requests: sumOf(stored.days, (day) => day.total.requests),
       tokens: sumOf(stored.days, (day) => day.total.charged),
       usd: stored.days.reduce((sum, day) => sum + BigInt(day.total.cost), 0n),
+      audioSeconds: sumOf(stored.days, (day) => day.total.audioMs ?? 0),
+      characters: sumOf(stored.days, (day) => day.total.characters ?? 0),
     }
     // The requests of erased users stay in the days, except those that never ended.
     expect({
       requests: ended.requests + forgotten.requests - forgotten.running,
       tokens: ended.tokens + forgotten.tokens - forgotten.held,
       usd: ended.usd + forgotten.usd - forgotten.heldUsd,
+      audioSeconds: ended.audioSeconds + forgotten.audioSeconds,
+      characters: ended.characters + forgotten.characters,
     }).toEqual(plus(inDays, cleared))
   }
 

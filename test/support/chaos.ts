@@ -38,7 +38,7 @@ const USERS = 7
 /** One in this many clients leaves before its answer has ended. */
 const LEAVES = 20
 /** A client that was refused waits this long before it asks again, in ms. */
-const REFUSED_MS = 20
+const REFUSED_MS = 100
 
 /** The delay of a slow database in ms, far beyond the deadline of a call. */
 const SLOW_MS = 5000

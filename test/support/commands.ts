@@ -92,8 +92,17 @@ const limits: fc.Arbitrary<Limits> = fc.record(
     usdPerDay: fc.constantFrom(30_000_000, 10_000_000_000, 1e15),
     usdPerMonth: fc.constantFrom(90_000_000, 1e15),
     usdPerMinute: fc.constantFrom(20_000_000, 5_000_000_000),
+    audioSecondsPerDay: fc.constantFrom(15_000, 60_000),
+    audioSecondsPerHour: fc.constantFrom(12_000, 1e9),
+    charactersPerWeek: fc.constantFrom(50, 900),
   },
   { requiredKeys: [] },
+)
+
+/** Audio of a request: what it reserves, or what it is charged. */
+const audio = fc.oneof(
+  fc.record({ audioMs: fc.integer({ min: 1, max: 20_000 }) }),
+  fc.record({ characters: fc.integer({ min: 1, max: 90 }) }),
 )
 
 const rarely = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: undefined, freq: 3 })
@@ -138,9 +147,11 @@ const admit = fc.record({
       // A hundred thousand dollars a million tokens.
       { input: 100_000_000_000, output: 100_000_000_000 },
       { input: 50_000_000_000, output: 0 },
+      { input: 0, output: 0, audioHour: 111_000_000, characters: 22_000_001 },
     ),
   ),
   lasts: fc.constantFrom(1000, 300_000),
+  audio: rarely(audio),
   ip: rarely(fc.constant('192.0.2.7')),
   limits: fc.record({ model: limits, total: rarely(limits) }),
   everyone: rarely(fc.record({ total: rarely(limits), model: rarely(limits) })),
@@ -170,6 +181,7 @@ const settle = fc.record({
   key: rarely(keyId),
   session: rarely(fc.constantFrom('s1', 's2', 'constructor')),
   tag: rarely(fc.constantFrom('search', 'constructor', 'other')),
+  audio: rarely(audio),
   /** How long ago it was admitted, in ms. */
   since: fc.constantFrom(0, 1000, 61_000, 90_000_000),
 })
@@ -339,7 +351,7 @@ type Draw = { step: number } & (
 type Ended = typeof settle extends fc.Arbitrary<infer T> ? T : never
 
 function ended(
-  { id, user, outcome, charged, cached, cost, key, session, tag }: Ended,
+  { id, user, outcome, charged, cached, cost, key, session, audio, tag }: Ended,
   at: number,
 ): Event {
   const usage =
@@ -362,6 +374,9 @@ function ended(
     at,
     outcome,
     charged: outcome === 'failed' ? 0 : charged,
+    // Also where nothing of it was reserved, or of the other unit.
+    ...(outcome !== 'failed' && audio),
+    ...(audio && { reservedAudioMs: 10_000 }),
   }
 }
 
@@ -438,10 +453,17 @@ function toCommand(draw: Draw, now: number): Command {
     return { ...value, now }
   }
   if (draw.kind === 'admit') {
-    const { prompt, completion: sent, ...value } = draw.value
+    const { prompt, completion: sent, audio, ...value } = draw.value
     const { completions } = value
     const completion = completions ? completions.count * completions.tokens : sent
-    const admit = { op: 'admit', now, ...value, reserved: prompt + completion, completion }
+    const admit = {
+      op: 'admit',
+      now,
+      ...value,
+      ...audio,
+      reserved: prompt + completion,
+      completion,
+    }
     return JSON.parse(JSON.stringify(admit)) as Admit
   }
   if (draw.kind === 'settle') {

@@ -60,7 +60,7 @@ export function useStores() {
     ['Redis over REST', async (options) => redisStore(upstash, options)],
     [
       'Redis over REST, in batches',
-      async (options) => redisStore(upstash, { ...options, batch: true }),
+      async (options) => redisStore(upstash, { ...options, sharing: 'calls' }),
     ],
     ['files behind a service binding', async (options) => throughBinding(await files(options))],
   ]

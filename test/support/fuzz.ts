@@ -13,7 +13,8 @@ import { ApiError } from '../../src/errors.ts'
 import { createLog } from '../../src/log.ts'
 import { createIdentify } from '../../src/identity/caller.ts'
 import { createSessions, SESSION_COOKIE } from '../../src/identity/sessions.ts'
-import { parseBody, readProxyRequest } from '../../src/gateway/body.ts'
+import { parseBody, parseForUpstream, readProxyRequest } from '../../src/gateway/body.ts'
+import { atOnce } from '../../src/gateway/steps.ts'
 import { headersDown, headersUp } from '../../src/gateway/headers.ts'
 import { streamPipe } from '../../src/gateway/pipe.ts'
 import { readUserQuery } from '../../src/routes/user-query.ts'
@@ -194,7 +195,9 @@ const reader: Target = {
     note(Buffer.from(bytes).toString('base64'))
     const config = random.chance(0.5) ? BALANCED : STRICT
     refusable(() => parseBody(bytes))
-    const request = refusable(() => readProxyRequest(random.pick(ROUTES), bytes, config))
+    const request = refusable(() =>
+      readProxyRequest(random.pick(ROUTES), bytes, config, atOnce(parseForUpstream(bytes, config))),
+    )
     if (!request) return
     const { tokens, promptBytes, splice } = request.reservation
     assert(Number.isSafeInteger(tokens) && tokens > 0, 'the reservation is no count')

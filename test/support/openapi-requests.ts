@@ -2,6 +2,7 @@
 import fc from 'fast-check'
 import { LIMITS } from '../../src/ledger/policy.ts'
 import { DAY_MS, dateOf } from '../../src/ledger/windows.ts'
+import { FORM_TYPE, formOf } from './form.ts'
 import { ADMIN_KEY } from './gateways.ts'
 
 /** What a gateway needs as METRICS_KEY to answer the requests. */
@@ -72,6 +73,7 @@ export type Means = {
 
 const HOUR_MS = 3_600_000
 const FORM = 'application/x-www-form-urlencoded'
+const UPLOAD = 'multipart/form-data'
 /** Bodies that are lines, by their type. */
 const LINES: Record<string, string[]> = {
   'text/csv': ['user,label,plan\r\nann,"Ann, the first",pro\r\nbob,,\r\n', 'user\nann\n'],
@@ -386,6 +388,11 @@ export function requestsOf(document: Document, means: Means): fc.Arbitrary<Ask> 
         if (!body || !value) return ask
         const form = body.type === FORM && typeof value !== 'string'
         ask.headers = { ...headers, 'content-type': body.type }
+        if (body.type === UPLOAD && typeof value !== 'string') {
+          ask.headers['content-type'] = FORM_TYPE
+          ask.body = uploadOf(value)
+          return ask
+        }
         ask.body = utf8(
           form
             ? new URLSearchParams(value as Record<string, string>).toString()
@@ -469,5 +476,15 @@ export function requestsOf(document: Document, means: Means): fc.Arbitrary<Ask> 
     )
   return fc.oneof({ arbitrary: right, weight: 2 }, { arbitrary: wrong, weight: 3 })
 }
+
+/** A body with a file. */
+const uploadOf = (fields: Record<string, unknown>) =>
+  formOf(
+    Object.entries(fields).map(([name, value]) =>
+      name === 'file'
+        ? { name, value: `RIFF${String(value)}`, filename: 'a.wav' }
+        : { name, value: typeof value === 'string' ? value : JSON.stringify(value) },
+    ),
+  )
 
 const utf8 = (text: string) => new TextEncoder().encode(text)

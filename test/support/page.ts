@@ -59,7 +59,14 @@ export type Site = {
 
 export async function startSite(upstream: string): Promise<Site> {
   let waiting: { count: number; resolve: () => void }[] = []
-  const tracker = await readFile(new URL('../../static/tracker.js', import.meta.url))
+  const scripts = Object.fromEntries(
+    await Promise.all(
+      ['/tracker.js', '/banner.js'].map(async (path) => [
+        path,
+        await readFile(new URL(`../../static${path}`, import.meta.url), 'utf8'),
+      ]),
+    ),
+  ) as Record<string, string>
 
   async function sync(req: IncomingMessage): Promise<Reply> {
     const text = await textOf(req)
@@ -90,9 +97,8 @@ export async function startSite(upstream: string): Promise<Site> {
     res.setHeader('access-control-expose-headers', 'retry-after')
     const page = site.pages.get(pathname)
     if (page !== undefined) return void send({ status: 200, body: page }, 'text/html')
-    if (pathname === '/tracker.js') {
-      return void send({ status: 200, body: tracker.toString() }, 'text/javascript')
-    }
+    const script = scripts[pathname]
+    if (script !== undefined) return void send({ status: 200, body: script }, 'text/javascript')
     if (pathname === '/ping') return void send({ status: 204 })
     if (req.method === 'OPTIONS') {
       await site.preflight

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Redis } from '@upstash/redis'
 import { openLocal, type LocalStore } from '../../src/store/local/store.ts'
+import type { Sharing } from '../../src/store/redis/commands.ts'
 import { createRedisStore, type RedisOptions } from '../../src/store/redis/store.ts'
 import { LEDGER_SCRIPT } from '../../src/store/redis/script-files.ts'
 import { restClient } from '../../src/store/redis/rest.ts'
@@ -19,7 +20,7 @@ export const RETENTION: Retention = { userDays: 7, historyDays: 90, eventsKept: 
 export type Warning = { event: string; fields: Record<string, unknown> }
 
 type RedisStoreOptions = {
-  batch?: boolean
+  sharing?: Sharing
   retention?: Partial<Retention>
   timeoutMs?: number
   warnings?: Warning[]
@@ -41,12 +42,12 @@ export const redisStore = (upstash: Upstash, options: RedisStoreOptions = {}): S
 
 const redisOptions = (redis: Redis, options: RedisStoreOptions): RedisOptions => ({
   redis,
-  takeTurn: turnTaker(redis, { batch: options.batch ?? false }),
+  takeTurn: turnTaker(redis, { batch: options.sharing === 'calls' }),
   retention: { ...RETENTION, ...options.retention },
   script: options.script ?? LEDGER_SCRIPT,
   // The clocks of tests may jump.
   tolerance: options.tolerance ?? Infinity,
-  batch: options.batch ?? false,
+  sharing: options.sharing ?? 'none',
   warn: (event: string, fields: Record<string, unknown>) =>
     void options.warnings?.push({ event, fields }),
 })

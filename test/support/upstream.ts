@@ -76,14 +76,14 @@ export async function startUpstream(): Promise<Upstream> {
     res.on('error', () => {})
     const body = await bodyOf(req)
     if (!body) return
-    const json = parse(body)
+    const json = { ...parse(body), ...fieldsOf(req, body) }
     const entry = record(req, res, body, json, closed)
     seen.push(entry)
     waiting.shift()?.(entry)
     const found = behaviours.get(entry.model ?? '')
     const chosen = typeof found === 'function' ? found(entry) : found
     const behaviour = refusal(entry) ?? {
-      ...(usual(entry, json) ?? (chosen ? {} : unknownUrl(entry))),
+      ...(chosen?.transcript ? {} : (usual(entry, json) ?? (chosen ? {} : unknownUrl(entry)))),
       ...chosen,
     }
     await answer(res, entry, behaviour, closed)
@@ -254,11 +254,66 @@ function usual({ method, path }: Seen, json: Record<string, unknown>): Behaviour
       return { transcript: transcripts[json.stream === true ? 'responses-stream' : 'responses'] }
     case 'POST embeddings':
       return { transcript: transcripts.embeddings }
+    case 'POST audio/transcriptions':
+    case 'POST audio/translations':
+      return transcription(String(json.response_format ?? 'json'), DURATION)
+    case 'POST audio/speech':
+      return { headers: { 'content-type': 'audio/wav' }, body: SPEECH }
     case 'GET models':
       return { transcript: transcripts.models }
   }
   if (method === 'GET' && /^models\/./.test(route)) return { transcript: transcripts.model }
   return undefined
+}
+
+/** The seconds of audio that a transcription reports, unless a test says otherwise. */
+export const DURATION = 36.71
+
+/** What a call to speak is answered with. */
+export const SPEECH = Buffer.concat(Array.from({ length: 200 }, (_, n) => Buffer.alloc(500, n)))
+
+/** A transcription in the forms in which Groq has answered. */
+export function transcription(form: string, duration: number, text = ' Your answer.'): Behaviour {
+  const x_groq = { id: 'req_01k00000000000000000000f11' }
+  if (form === 'text') return { headers: { 'content-type': 'text/plain' }, body: text }
+  if (form !== 'verbose_json') return { body: `${JSON.stringify({ text, x_groq })}\n` }
+  const segment = {
+    id: 0,
+    seek: 0,
+    start: 0,
+    end: duration,
+    text,
+    tokens: [50_365, 2260, 1867],
+    temperature: 0,
+    avg_logprob: -0.09,
+    compression_ratio: 1.2,
+    no_speech_prob: 0,
+  }
+  const full = {
+    task: 'transcribe',
+    language: 'English',
+    duration,
+    text,
+    segments: [segment],
+    x_groq,
+  }
+  return { body: `${JSON.stringify(full)}\n` }
+}
+
+/** The texts of a multipart body, as a lenient server reads them. */
+function fieldsOf({ headers }: IncomingMessage, body: Uint8Array): Record<string, string> {
+  const [, boundary] = /boundary="?([^";]+)/.exec(headers['content-type'] ?? '') ?? []
+  if (boundary === undefined) return {}
+  const parts = Buffer.from(body).toString('latin1').split(`--${boundary}`)
+  return Object.fromEntries(
+    parts.flatMap((part) => {
+      const [, name] = /name="?(\w+)/.exec(part) ?? []
+      const end = part.indexOf('\r\n\r\n')
+      return name !== undefined && end >= 0 && !part.includes('filename')
+        ? [[name, part.slice(end + 4, -2)]]
+        : []
+    }),
+  )
 }
 
 function refusal({ headers }: Seen): Behaviour | undefined {

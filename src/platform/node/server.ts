@@ -16,11 +16,12 @@ import { claimReader } from '../claimed-ip.ts'
 import { NODE_BODIES } from './bodies.ts'
 import { bare, forwardedFor } from './client-address.ts'
 import { isDecoded } from './decode.ts'
+import { addDemoPage } from './demo/pages.ts'
 import { nodeFetch } from './http.ts'
 import { inTurn } from './in-turn.ts'
 import { streamPipe } from '../../gateway/pipe.ts'
 import type { AppEnv, Deps } from '../../context.ts'
-import type { RelayPlatform } from '../../ports.ts'
+import type { Fetch, RelayPlatform } from '../../ports.ts'
 import { trackAnswers, trackWork } from './running.ts'
 import { STATIC_PATHS, staticFiles } from './static-files.ts'
 import type { FallbackStore } from '../../store/fallback/store.ts'
@@ -30,6 +31,8 @@ export type ServerOptions = {
   config: Readonly<Config>
   store: FallbackStore
   log: Log
+  /** Answers calls to the model; the provider, without it. */
+  upstream?: Fetch | undefined
 }
 
 export type Server = {
@@ -106,6 +109,7 @@ export async function startServer({
   config,
   store,
   log,
+  upstream = nodeFetch,
 }: ServerOptions): Promise<Server> {
   const work = trackWork()
   const running = trackAnswers()
@@ -125,7 +129,7 @@ export async function startServer({
     config,
     store,
     alerts,
-    fetch: nodeFetch,
+    fetch: upstream,
     fetchKeys: nodeFetch,
     now: Date.now,
     log,
@@ -143,6 +147,7 @@ export async function startServer({
     environment: { platform: 'node', storage: config.redis ? 'database' : 'file' },
   })
   app.on('GET', STATIC_PATHS, staticFiles())
+  if (config.demo) addDemoPage(app)
 
   const tending = setInterval(() => {
     for (const tended of [store.tend(), alerts?.tend()]) if (tended) work.waitUntil(tended)

@@ -8,7 +8,7 @@ import type { Log } from '../../log.ts'
 const SAME_SIGNAL_MS = 1000
 
 /**
- * How often a process of `npm start` looks whether its shell still runs. npm sends a signal to that shell only, and some
+ * How often a process of `npm start`, `npm run dev` or `npx` looks whether its shell still runs. npm sends a signal to that shell only, and some
  * shells end without passing it on. (`exec` in the script would replace the shell, but the shells of Windows do not know it.)
  */
 const SHELL_MS = 250
@@ -42,7 +42,7 @@ export function onStopSignal(steps: (() => unknown)[], log: Pick<Log, 'error'>):
     })
   }
   const { ppid } = process
-  if (process.env.npm_lifecycle_event === 'start') {
+  if (['start', 'dev', 'npx'].includes(process.env.npm_lifecycle_event ?? '')) {
     setInterval(() => {
       if (process.ppid !== ppid && since === undefined) void stop(0)
     }, SHELL_MS).unref()

@@ -2,7 +2,7 @@
 import type { Config } from '../../config/config.ts'
 import { tokenNotes } from '../../config/tokens.ts'
 import { isLongKey } from '../../identity/admin-key.ts'
-import { limitName, type Limits } from '../../ledger/policy.ts'
+import { amountTo, limitName, type Limits } from '../../ledger/policy.ts'
 import { UNITS } from '../../ledger/shapes.ts'
 import { WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
 import { evictionWarning } from '../../reports/eviction.ts'
@@ -26,6 +26,11 @@ export function startupLines(
   lines.push(...notes, ...warnings.map((warning) => `Warning: ${warning}`))
   if (!globalLimits?.total && config.userTokens.includes('any')) {
     lines.push('Without a total in GLOBAL_LIMITS nothing limits the bill.')
+  }
+  if (config.host === undefined) {
+    lines.push(
+      'HOST is not set: other machines of the network reach Weir too. HOST=127.0.0.1 is this machine only.',
+    )
   }
   if (!config.proxySaid) {
     lines.push(
@@ -62,7 +67,9 @@ function inWords(row: Limits = {}): string {
   const windows = WINDOW_NAMES.map((window) => {
     const amounts = UNITS.toReversed().flatMap((unit) => {
       const limit = row[limitName(unit, window)]
-      return limit === undefined ? [] : [`${limit.toLocaleString('en-US')} ${unit}`]
+      if (limit === undefined) return []
+      const name = unit === 'audioSeconds' ? 'audio seconds' : unit
+      return [`${amountTo(unit, limit).toLocaleString('en-US')} ${name}`]
     })
     return amounts.length ? `${amounts.join(' and ')} ${WINDOWS[window].words}` : ''
   })

@@ -12,10 +12,10 @@ export const STATIC_HEADERS = {
 }
 /** Further headers for files that pages of any origin may use. */
 export const SHARED_HEADERS = { 'access-control-allow-origin': '*' }
-export const SHARED_PATHS = ['/tracker.js', '/api/openapi.json']
+export const SHARED_PATHS = ['/tracker.js', '/banner.js', '/api/openapi.json']
 
 /** The folder static/. */
-export const STATIC = fileURLToPath(new URL('../../../static/', import.meta.url))
+const STATIC = fileURLToPath(new URL('../../../static/', import.meta.url))
 
 /** The paths of the files; empty if the server is a single file without a folder. `_headers` is only for Cloudflare. */
 export const STATIC_PATHS = (

@@ -51,7 +51,7 @@ export async function openStore(config: Readonly<Config>, log: Log): Promise<Nod
     takeTurn: turnTaker(redis, { batch: true }),
     retention,
     script: LEDGER_SCRIPT,
-    batch: true,
+    sharing: 'calls',
     warn,
   })
   const queue = await fileQueue(file, log)

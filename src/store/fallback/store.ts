@@ -162,6 +162,7 @@ export function withFallback(options: FallbackOptions): FallbackStore {
     searchIds: (prefix, limit) => read(() => store.searchIds(prefix, limit)),
     listProfiles: (limit, from) => read(() => store.listProfiles(limit, from)),
     days: (dates) => read(() => store.days(dates)),
+    users: (ids) => read(() => store.users(ids)),
     pasts: (ids) => read(() => store.pasts(ids)),
     refusals: (dates, limit) => read(() => store.refusals(dates, limit)),
     events: (limit) => read(() => store.events(limit)),

@@ -65,6 +65,12 @@ export function wholeUserOf(records: Records, id: string): WholeUser | undefined
   return { ...userOf(records, id), past: records.past.get(id) ?? newPast(id) }
 }
 
+/** These users, without those of whom nothing is stored. */
+export const usersOf = (records: Records, ids: string[]): User[] =>
+  ids
+    .filter((id) => records.usage.has(id) || records.profiles.has(id))
+    .map((id) => userOf(records, id))
+
 const userOf = ({ usage, profiles }: Records, id: string): User => ({
   usage: usage.get(id) ?? newUsage(id, 0),
   profile: profiles.get(id) ?? newProfile(id),

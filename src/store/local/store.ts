@@ -18,6 +18,7 @@ import {
   quotasOf,
   refusalsOf,
   usersByLabel,
+  usersOf,
   wholeUserOf,
 } from './reads.ts'
 import { noRecords, restoreItem, stateOf, viewOf } from './state.ts'
@@ -156,6 +157,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     },
     blockedUsers: (limit) => told(blockedUsersOf(records, limit)),
     days: (dates) => told(daysOf(records, dates)),
+    users: (ids) => told(usersOf(records, ids)),
     pasts: (ids) => told(ids.flatMap((id) => records.past.get(id) ?? [])),
     refusals: (dates, limit) => told(refusalsOf(records, dates, limit)),
     events: (limit) => told(newest(limit)),

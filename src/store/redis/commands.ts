@@ -1,8 +1,5 @@
-/**
- * Sends commands to the ledger script. Where the runtime allows it, one call carries the commands of several
- * requests.
- */
-import type { Answer, Command } from '../../ledger/commands.ts'
+/** Sends commands to the ledger script. One call carries the commands of several requests, as far as the runtime allows. */
+import type { Admitted, Answer, Command } from '../../ledger/commands.ts'
 import type { Retention } from '../../ledger/documents.ts'
 import { DEFAULT_PLAN, unverifiedScope } from '../../ledger/plans.ts'
 import { isTotal, type Standing } from '../../ledger/policy.ts'
@@ -28,6 +25,7 @@ import {
   usageKey,
   windowsKey,
 } from './keys.ts'
+import { createRides } from './rides.ts'
 import { REPLAY_BATCH, type Failed } from '../store.ts'
 
 /** The most commands in one script call, so that no call blocks the database for long. */
@@ -45,6 +43,12 @@ const KNOWN_PLANS = 1000
 /** How long a settlement waits for others to share its call. No client waits for a settlement. */
 const SETTLE_GATHER_MS = 25
 
+/**
+ * How the requests of an instance share calls: whole calls, where a request may wait for a promise of another one; only
+ * settlements, where it may not.
+ */
+export type Sharing = 'calls' | 'settlements' | 'none'
+
 export type CommandOptions = {
   retention: Retention
   /** The ledger script, from `redis/script-files.ts`. */
@@ -54,58 +58,79 @@ export type CommandOptions = {
    * database.
    */
   tolerance?: number
-  /** Whether commands of different requests may share a call. The runtime must allow it. */
-  batch: boolean
+  sharing: Sharing
   warn(event: string, fields: Record<string, unknown>): void
 }
 
 type Reply = { answers: (Answer | Failed)[]; damaged?: string[] }
 
+/** A command, and the JSON that is sent. */
+type Written = { command: Command; text: string }
+
+const written = (command: Command): Written => ({ command, text: JSON.stringify(command) })
+
 /**
- * Builds the functions that run commands in the database: `runAll` in one call, `run` together with others if `batch`
- * allows it.
+ * Builds the functions that run commands in the database: `runAll` in one call, `run` together with those of other
+ * requests.
  */
 export function commandRunner(redis: Scripts, options: CommandOptions) {
-  const { batch, warn } = options
+  const { sharing, warn } = options
   const head = headOf(options)
   const ledger = scriptOf(options.script)
   const plans = createKnownPlans()
   // Then the counters of a long window may have outlived the user's document.
   const isBrief = options.retention.userDays < QUOTA_DAYS
 
-  async function runAll(commands: Command[]): Promise<(Answer | Failed)[]> {
-    const keys = new Set(commands.flatMap((command) => keysOf(command, plans.of(command), isBrief)))
-    const args = [head, ...commands.map((command) => JSON.stringify(command))]
+  async function send(all: Written[]): Promise<(Answer | Failed)[]> {
+    const keys = new Set(all.flatMap(({ command }) => keysOf(command, plans.of(command), isBrief)))
+    const args = [head, ...all.map(({ text }) => text)]
     const { answers, damaged } = await guard(async () => {
       const reply = JSON.parse(await ledger<string>(redis, [...keys], args)) as Reply | null
-      if (reply?.answers?.length !== commands.length) throw new Error('not an answer of the script')
+      if (reply?.answers?.length !== all.length) throw new Error('not an answer of the script')
       return reply
     })
     if (damaged) warn('store.damaged', { keys: damaged, setAside: `${PREFIX}damaged:` })
     return answers.map((bare, n) => {
       const answer = withMoney(bare)
-      plans.learn(commands[n], answer)
-      return withLimits(answer, commands[n])
+      plans.learn(all[n]?.command, answer)
+      return withLimits(answer, all[n]?.command)
     })
   }
 
-  const alone = async (command: Command) => (await runAll([command]))[0]
-  const together = (schedule: (go: () => void) => void) =>
-    batch ? gather({ schedule, size: BATCH, atOnce: AT_ONCE, run: runAll }) : alone
-  const soon = together((go) => setImmediate(go))
-  const later = together((go) => setTimeout(go, SETTLE_GATHER_MS))
-  /** How a command is sent. No client waits for a settlement, and admin commands are rare. */
-  const senders: Partial<Record<Command['op'], typeof alone>> = {
-    admit: soon,
-    report: soon,
-    settle: later,
-  }
+  const runAll = (commands: Command[]) => send(commands.map(written))
+  const { alone, ...senders } = sendersOf(sharing, send)
 
   return {
     runAll,
     /** Runs the script without a command, to see whether the database runs it. */
     runNone: () => ledger<string>(redis, [quotaKey(ALL_MODELS)], [head]),
-    run: (command: Command) => (senders[command.op] ?? alone)(command),
+    run: (command: Command) => (senders[command.op] ?? alone)(written(command)),
+  }
+}
+
+type Sender = (item: Written) => Promise<Answer | Failed | undefined>
+
+type Senders = { alone: Sender } & Partial<Record<Command['op'], Sender>>
+
+/** How commands are sent. No client waits for a settlement, and admin commands are rare. */
+function sendersOf(
+  sharing: Sharing,
+  send: (all: Written[]) => Promise<(Answer | Failed)[]>,
+): Senders {
+  if (sharing === 'settlements') {
+    const { carry, ride } = createRides(send)
+    return { alone: carry, settle: ride }
+  }
+  const alone: Sender = async (item) => (await send([item]))[0]
+  if (sharing === 'none') return { alone }
+  const together = (schedule: (go: () => void) => void) =>
+    gather({ schedule, size: BATCH, atOnce: AT_ONCE, run: send })
+  const soon = together((go) => setImmediate(go))
+  return {
+    alone,
+    admit: soon,
+    report: soon,
+    settle: together((go) => setTimeout(go, SETTLE_GATHER_MS)),
   }
 }
 
@@ -236,10 +261,11 @@ function createKnownPlans() {
     learn(command: Command | undefined, answer: Answer | Failed): void {
       if (command?.op !== 'admit' && command?.op !== 'report') return
       if (!('ok' in answer) || !answer.ok) return
-      const plan = 'plan' in answer ? answer.plan : undefined
-      if (plan === undefined && plans.size === 0) return
+      // One that is not stored is looked for with each admission too.
+      const { plan, unknownPlan = plan } = answer as Pick<Admitted, 'plan' | 'unknownPlan'>
+      if (unknownPlan === undefined && plans.size === 0) return
       plans.delete(command.user)
-      if (plan !== undefined) plans.set(command.user, plan)
+      if (unknownPlan !== undefined) plans.set(command.user, unknownPlan)
       const [oldest] = plans.keys()
       if (plans.size > KNOWN_PLANS && oldest !== undefined) plans.delete(oldest)
     },

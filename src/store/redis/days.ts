@@ -109,7 +109,7 @@ export function addRow(total: DayRow, { users: _, at, hours, ...amounts }: DayRo
   ])
   return {
     ...total,
-    ...Object.fromEntries(added.map(([name, amount]) => [name, total[name] + amount])),
+    ...Object.fromEntries(added.map(([name, amount]) => [name, (total[name] ?? 0) + amount])),
     hours: { ...total.hours, ...Object.fromEntries(hourly) },
     at: Math.max(total.at, at),
   }

@@ -163,6 +163,10 @@ export function createRedisStore(options: RedisOptions): Store {
       const keys = [...ids].slice(0, limit).map((id) => [profileKey(id), 'profile'] as const)
       return [...(await documents.read(new Map(keys))).values()]
     },
+    async users(ids) {
+      const docs = await documents.read<Kind>(new Map(ids.flatMap(userKeys)))
+      return ids.flatMap((id) => userIn(docs, id) ?? [])
+    },
     async pasts(ids) {
       const keys = ids.map((id) => [pastKey(id), 'past'] as const)
       return [...(await documents.read(new Map(keys))).values()]

@@ -9,16 +9,27 @@ const EVERY_MS = 5000
 const QUIET_MS = 5 * 60_000
 const EVERY_QUIET_MS = 30_000
 const LONGEST_MS = 60_000
+/** A refresh leaves out what is dear to read. After so many, the whole page is read. */
+const WHOLE_AFTER = 24
+
+const PAUSED = 'weir-paused'
 
 const indicator = /** @type {HTMLElement} */ (document.getElementById('live'))
 const said = /** @type {HTMLElement} */ (indicator.querySelector('[role=status]'))
 const updated = /** @type {HTMLTimeElement} */ (indicator.querySelector('time'))
+const pause = /** @type {HTMLButtonElement} */ (document.getElementById('pause'))
+/** How often this page refreshes. */
+const often = Number(indicator.dataset.every) || EVERY_MS
 /** Milliseconds that the server's clock is ahead of this one. */
 const ahead = Date.parse(updated.dateTime) - Date.now()
 
+/** @type {'live' | 'away'} */
+let health = healthIn(document)
 let etag = ''
 let changedAt = Date.now()
+let refreshes = 0
 let failures = 0
+let isPaused = sessionStorage.getItem(PAUSED) !== null
 /** @type {number | undefined} */
 let timer
 
@@ -29,15 +40,32 @@ const UNITS = /** @type {const} */ ([
   ['second', 1000],
 ])
 const relative = new Intl.RelativeTimeFormat('en-US', { numeric: 'auto', style: 'narrow' })
+const clock = new Intl.DateTimeFormat('en-US', {
+  ...{ month: 'short', day: 'numeric', hourCycle: 'h23' },
+  ...{ hour: '2-digit', minute: '2-digit', second: '2-digit' },
+})
 
-/** Updates relative times, by the rule of src/views/format.ts. */
+/** Updates relative times, by the rule of src/views/format.ts, and writes moments in the time of the admin. */
 function tellTimes() {
   for (const time of document.querySelectorAll('time')) {
-    const passed = Date.parse(time.dateTime) - Date.now() - ahead
+    const at = Date.parse(time.dateTime)
+    const passed = at - Date.now() - ahead
     const [unit, ms] = UNITS.find(([, ms]) => Math.abs(passed) >= ms) ?? UNITS[3]
-    const text = relative.format(Math.trunc(passed / ms), unit)
+    const isClock = time.dataset.clock !== undefined
+    const text = isClock ? clock.format(at) : relative.format(Math.trunc(passed / ms), unit)
     if (time.textContent !== text) time.textContent = text
+    const title = `${clock.format(at)} · ${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`
+    if (time.title !== title) time.title = title
   }
+}
+
+/**
+ * What the server said of its database.
+ * @param {Document} page
+ * @returns {'live' | 'away'}
+ */
+function healthIn(page) {
+  return page.getElementById('live')?.dataset.health === 'away' ? 'away' : 'live'
 }
 
 /**
@@ -57,6 +85,8 @@ function tell(state) {
  */
 function morph(old, fresh) {
   for (const { name, value } of fresh.attributes) {
+    // Times are written here.
+    if (fresh instanceof HTMLTimeElement && name === 'title') continue
     if (old.getAttribute(name) !== value) old.setAttribute(name, value)
   }
   for (const { name } of [...old.attributes]) {
@@ -97,53 +127,122 @@ function morph(old, fresh) {
 const keyOf = (node) => (node instanceof HTMLElement ? node.dataset.key : undefined)
 
 async function refresh() {
-  const headers = { 'x-weir-live': '1', 'if-none-match': etag }
+  const isWhole = refreshes % WHOLE_AFTER === WHOLE_AFTER - 1
+  /** @type {Record<string, string>} */
+  const headers = isWhole ? {} : { 'x-weir-live': '1', 'if-none-match': etag }
   const signal = AbortSignal.timeout(LONGEST_MS)
   const answer = await fetch(location.href, { headers, signal, cache: 'no-store' })
   if (answer.status === 401 || answer.status === 404) return location.reload()
   if (!answer.ok && answer.status !== 304) throw new Error('not updated', { cause: answer.status })
-  updated.dateTime = updated.title = new Date(Date.now() + ahead).toISOString()
+  refreshes += 1
+  updated.dateTime = new Date(Date.now() + ahead).toISOString()
   if (answer.status === 304) return
   const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html')
+  health = healthIn(fresh)
   const focused = document.activeElement
   for (const part of fresh.querySelectorAll('[data-live]')) {
     const old = document.getElementById(part.id)
-    if (old) morph(old, part)
+    // A menu that is open stays as it is.
+    if (old && !old.querySelector(':popover-open')) morph(old, part)
   }
+  prepare()
   // A moved row loses the focus.
   if (focused instanceof HTMLElement && focused.isConnected) focused.focus({ preventScroll: true })
-  etag = answer.headers.get('etag') ?? ''
+  if (!isWhole) etag = answer.headers.get('etag') ?? ''
   changedAt = Date.now()
 }
 
 async function turn() {
   clearTimeout(timer)
   timer = undefined
-  if (document.hidden) return tell('paused')
+  if (document.hidden || isPaused) return tell('paused')
   try {
     await refresh()
     failures = 0
-    tell('live')
+    tell(health)
   } catch (error) {
     failures += 1
     tell(error instanceof Error && error.cause === 503 ? 'away' : 'offline')
   }
   tellTimes()
-  const every = Date.now() - changedAt > QUIET_MS ? EVERY_QUIET_MS : EVERY_MS
+  plan()
+}
+
+function plan() {
+  const every = Math.max(often, Date.now() - changedAt > QUIET_MS ? EVERY_QUIET_MS : EVERY_MS)
   timer = setTimeout(turn, Math.min(every * 2 ** failures, Math.max(every, LONGEST_MS)))
 }
 
-/** Shows the numbers of a bar beside the chart when the pointer is on it. */
+/** Shows what only works with this script. */
+function prepare() {
+  for (const button of document.querySelectorAll('[data-copy]')) button.removeAttribute('hidden')
+}
+
+/** Shows the numbers of a bar above it while the pointer is on it. */
 document.addEventListener('pointerover', ({ target }) => {
   if (!(target instanceof Element)) return
-  for (const caption of document.querySelectorAll('figcaption')) {
-    const bar = caption.parentElement?.contains(target) ? target.closest('g') : null
-    caption.textContent = bar?.querySelector('title')?.textContent ?? ''
+  for (const tip of document.querySelectorAll('figcaption')) {
+    const figure = tip.parentElement
+    const bar = figure?.contains(target) ? target.closest('.bar') : null
+    const text = bar?.querySelector('title')?.textContent ?? ''
+    tip.hidden = text === ''
+    if (!bar || !figure) continue
+    if (tip.textContent !== text) tip.textContent = text
+    const [around, at] = [figure.getBoundingClientRect(), bar.getBoundingClientRect()]
+    const middle = at.left + at.width / 2 - around.left - tip.offsetWidth / 2
+    tip.style.left = `${Math.max(0, Math.min(middle, around.width - tip.offsetWidth))}px`
   }
 })
+
+document.addEventListener('click', async ({ target }) => {
+  const button = target instanceof Element ? target.closest('[data-copy]') : null
+  if (!(button instanceof HTMLElement)) return
+  const words = button.textContent
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy ?? '')
+    button.textContent = 'Copied'
+  } catch {
+    button.textContent = 'Not copied'
+  }
+  setTimeout(() => {
+    button.textContent = words
+  }, 1500)
+})
+
+pause.addEventListener('click', () => {
+  isPaused = !isPaused
+  if (isPaused) sessionStorage.setItem(PAUSED, '1')
+  else sessionStorage.removeItem(PAUSED)
+  showPause()
+  void turn()
+})
+function showPause() {
+  pause.textContent = isPaused ? 'Resume' : 'Pause'
+}
+
+/** A slash leads to the search, where it is not typed. */
+document.addEventListener('keydown', (event) => {
+  const { key, target, ctrlKey, metaKey, altKey } = event
+  const isTyped = target instanceof Element && target.closest('input, textarea, select')
+  if (key !== '/' || isTyped || ctrlKey || metaKey || altKey) return
+  event.preventDefault()
+  for (const search of document.getElementsByName('q')) search.focus()
+})
+
+// The result of a form is told once: a reload does not tell it again.
+const address = new URL(location.href)
+if (address.searchParams.has('done')) {
+  address.searchParams.delete('done')
+  address.searchParams.delete('who')
+  history.replaceState(null, '', address)
+}
+
 document.addEventListener('visibilitychange', turn)
 addEventListener('online', turn)
 setInterval(tellTimes, 1000)
-indicator.hidden = false
-tell('live')
-timer = setTimeout(turn, EVERY_MS)
+indicator.hidden = pause.hidden = false
+prepare()
+showPause()
+tellTimes()
+tell(isPaused ? 'paused' : health)
+if (!isPaused) plan()

@@ -10,6 +10,7 @@ local function add(counted, amounts)
   counted.requests = (counted.requests or 0) + amounts.requests
   counted.tokens = (counted.tokens or 0) + amounts.tokens
   counted.usd = (counted.usd or 0) + amounts.usd
+  join_audio(counted, counted, amounts, 1)
 end
 
 -- Changes the windows.
@@ -40,6 +41,10 @@ local function open(row, reserved)
     reserved = reserved.tokens,
     cost = reserved.usd,
     reservedCost = reserved.usd,
+    audioMs = reserved.audioSeconds,
+    reservedAudioMs = reserved.audioSeconds,
+    characters = reserved.characters,
+    reservedCharacters = reserved.characters,
   })
 end
 
@@ -88,12 +93,17 @@ local function drop(account)
   for _, lease in pairs(lost) do
     local date, model = date_of(lease.at), lease.model
     local tokens, usd = lease.reserved.tokens, lease.reserved.usd
+    local audio, characters = lease.reserved.audioSeconds, lease.reserved.characters
     local lose = {
       lost = 1,
       reserved = -tokens,
       lostTokens = tokens,
       reservedCost = -usd,
       lostCost = usd,
+      reservedAudioMs = audio and -audio,
+      lostAudioMs = audio,
+      reservedCharacters = characters and -characters,
+      lostCharacters = characters,
     }
     if date == usage.date then
       local use = use_of(usage, model) or { row = {}, windows = {} }

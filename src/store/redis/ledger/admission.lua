@@ -73,8 +73,10 @@ local function refuse(group, reserved, at)
   for name, limit in pairs(group.limits) do
     local named = LIMITS[name]
     if named then
-      local used = (counted[named.window] or NOTHING)[named.unit]
-      if used + reserved[named.unit] > limit and (not first or named.rank < first.rank) then
+      local asked = (reserved[named.unit] or 0) + 0
+      local used = (counted[named.window] or NOTHING)[named.unit] or 0
+      -- A request that asks for nothing of a unit is not refused by its limits.
+      if asked ~= 0 and used + asked > limit and (not first or named.rank < first.rank) then
         first, passed = named, limit
       end
     end
@@ -89,7 +91,7 @@ local function refuse(group, reserved, at)
     window = window,
     unit = unit,
     limit = passed,
-    used = told(unit, (counted[window] or NOTHING)[unit]),
+    used = told(unit, (counted[window] or NOTHING)[unit] or 0),
     asked = told(unit, reserved[unit]),
     resetAt = end_of(window, at),
   }
@@ -97,17 +99,25 @@ end
 
 -- Money: ledger/money.ts.
 
--- The cost of some tokens in nano-USD, and in the pico-USD that they leave: no product passes 2^53.
-local function parts_of(count, each)
-  local few, rest = count % 1000, each % 1000
-  return count * ((each - rest) / 1000) + ((count - few) / 1000) * rest, few * rest
+-- count * each / per, as a whole number and the rest, which is not divided.
+-- No product passes 2^53.
+local function parts_of(count, each, per)
+  local few, rest = count % per, each % per
+  return count * ((each - rest) / per) + ((count - few) / per) * rest, few * rest
 end
 
--- The cost of a request in nano-USD, rounded up once.
-local function cost_of(prompt, completion, price)
-  local nano, pico = parts_of(prompt, price.input)
-  local more, rest = parts_of(completion, price.output)
-  return math.min(nano + more + math.ceil((pico + rest) / 1000), MOST_MONEY)
+-- The cost of a request in nano-USD, rounded up once. `audio` has what is not tokens, if there is
+-- any.
+local function cost_of(prompt, completion, price, audio)
+  local nano, pico = parts_of(prompt, price.input, 1000)
+  local more, rest = parts_of(completion, price.output, 1000)
+  nano, pico = nano + more, pico + rest
+  if not audio then return math.min(nano + math.ceil(pico / 1000), MOST_MONEY) end
+  -- There are 3,600,000 ms in an hour.
+  local heard, left = parts_of(audio.audioMs or 0, price.audioHour or 0, 3600000)
+  more, rest = parts_of(audio.characters or 0, price.characters or 0, 1000)
+  local parts = (pico + rest) * 3600 + left
+  return math.min(nano + heard + more + math.ceil(parts / 3600000), MOST_MONEY)
 end
 
 -- The fit: ledger/fit.ts.
@@ -117,8 +127,15 @@ local function amounts_of(asked, most)
   local completions, price = asked.completions, asked.price
   local prompt = asked.reserved - asked.completion
   local completion = completions and most and completions.count * most or asked.completion
-  local usd = price and cost_of(prompt, completion, price) or 0
-  return { requests = 1, tokens = prompt + completion, usd = digits_of(usd) }
+  local audio = (asked.audioMs or asked.characters) and asked
+  local usd = price and cost_of(prompt, completion, price, audio) or 0
+  return {
+    requests = 1,
+    tokens = prompt + completion,
+    usd = digits_of(usd),
+    audioSeconds = asked.audioMs,
+    characters = asked.characters,
+  }
 end
 
 -- The most tokens of each completion, up to `most`, with which a request costs at most `left`.
@@ -126,7 +143,7 @@ local function most_tokens(prompt, count, price, left, most)
   local function fits(each) return cost_of(prompt, count * each, price) <= left end
   if not fits(0) then return -1 end
   if fits(most) then return most end
-  local nano, pico = parts_of(prompt, price.input)
+  local nano, pico = parts_of(prompt, price.input, 1000)
   local tokens = max(0, floor(((left - nano) * 1000 - pico) / (count * price.output)))
   while not fits(tokens) do
     tokens = tokens - 1
@@ -147,14 +164,16 @@ local function fitted(asked, groups)
     for name, limit in pairs(groups[i].limits) do
       local named = LIMITS[name]
       local unit = named and named.unit
+      local wanted = named and (full[unit] or 0) + 0
       -- No limit is on requests alone, since a request is one whatever its size.
       if
         named
         and unit ~= 'requests'
-        and (not WINDOWS[named.window].waits or limit < full[unit] + 0)
+        and wanted > 0
+        and (not WINDOWS[named.window].waits or limit < wanted)
       then
-        local left = limit - (groups[i].used[named.window] or NOTHING)[unit]
-        if full[unit] + 0 > left then
+        local left = limit - ((groups[i].used[named.window] or NOTHING)[unit] or 0)
+        if wanted > left then
           local fits = 0
           if unit ~= 'usd' then
             fits = floor((left - prompt) / count)

@@ -20,6 +20,11 @@ local function hold_in(quota, lease, sign)
   held.requests = max(0, held.requests + sign * reserved.requests)
   held.tokens = max(0, held.tokens + sign * reserved.tokens)
   held.usd = digits_of(max(0, held.usd + sign * reserved.usd))
+  set_audio(
+    held,
+    max(0, (held.audioSeconds or 0) + sign * (reserved.audioSeconds or 0)),
+    max(0, (held.characters or 0) + sign * (reserved.characters or 0))
+  )
 end
 
 -- Changes the quotas, which are the step's own.
@@ -92,11 +97,17 @@ local function reach(found, of, model, row, used_of, claims, at)
 end
 
 local function minus(amounts, held)
-  return {
+  local left = {
     requests = max(0, amounts.requests - held.requests),
     tokens = max(0, amounts.tokens - held.tokens),
     usd = max(0, amounts.usd - held.usd),
   }
+  set_audio(
+    left,
+    max(0, (amounts.audioSeconds or 0) - (held.audioSeconds or 0)),
+    max(0, (amounts.characters or 0) - (held.characters or 0))
+  )
+  return left
 end
 
 -- What windows have counted of one, without what was counted in another span of it.

@@ -152,6 +152,7 @@ local function standing_of(of, scope, limits, windows, shown)
     local counted = in_window(windows, window)
     if counted then
       used[window] = { requests = counted.requests, tokens = counted.tokens, usd = counted.usd }
+      join_audio(used[window], counted, NOTHING, 1)
     end
   end
   return { of = of, model = scope, limits = limits, used = used }

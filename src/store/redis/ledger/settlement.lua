@@ -3,7 +3,13 @@
 
 -- What an ended request had reserved, and what everyone is charged for it.
 local function reserved_by(event)
-  return { requests = 1, tokens = event.reserved, usd = event.reservedCost or '0' }
+  return {
+    requests = 1,
+    tokens = event.reserved,
+    usd = event.reservedCost or '0',
+    audioSeconds = event.reservedAudioMs,
+    characters = event.reservedCharacters,
+  }
 end
 
 local function charged_by(event)
@@ -11,6 +17,8 @@ local function charged_by(event)
     requests = event.outcome == 'failed' and 0 or 1,
     tokens = event.charged,
     usd = event.cost or '0',
+    audioSeconds = event.audioMs,
+    characters = event.characters,
   }
 end
 
@@ -18,6 +26,8 @@ end
 local function correct(windows, lease, charged)
   local at, reserved, day = lease.at, lease.reserved, windows.day
   local is_today = lease.windows.day and day and day.start == start_of('day', at)
+  local audio = (charged.audioSeconds or 0) - (reserved.audioSeconds or 0)
+  local characters = (charged.characters or 0) - (reserved.characters or 0)
   for window in pairs(lease.windows) do
     local is_long = WINDOWS[window].long
     local counted = nil
@@ -35,6 +45,13 @@ local function correct(windows, lease, charged)
       counted.requests = max(-today.requests, requests)
       counted.tokens = max(-today.tokens, tokens)
       counted.usd = max(-today.usd, usd)
+      if audio ~= 0 or characters ~= 0 then
+        set_audio(
+          counted,
+          max(-(today.audioSeconds or 0), (counted.audioSeconds or 0) + audio),
+          max(-(today.characters or 0), (counted.characters or 0) + characters)
+        )
+      end
     end
   end
   if not is_today then return end
@@ -48,6 +65,13 @@ local function correct(windows, lease, charged)
       counted.requests = counted.requests - (charged.requests - reserved.requests)
       counted.tokens = counted.tokens - (charged.tokens - reserved.tokens)
       counted.usd = counted.usd - (charged.usd - reserved.usd)
+      if audio ~= 0 or characters ~= 0 then
+        set_audio(
+          counted,
+          (counted.audioSeconds or 0) - audio,
+          (counted.characters or 0) - characters
+        )
+      end
     end
   end
 end
@@ -85,6 +109,15 @@ local function end_row(row, event)
   told.reserved = -event.reserved
   told.cost = (event.cost or 0) - (event.reservedCost or 0)
   told.reservedCost = -(event.reservedCost or 0)
+  local audio, characters = event.reservedAudioMs, event.reservedCharacters
+  if event.audioMs or audio then
+    told.audioMs = (event.audioMs or 0) - (audio or 0)
+    told.reservedAudioMs = -(audio or 0)
+  end
+  if event.characters or characters then
+    told.characters = (event.characters or 0) - (characters or 0)
+    told.reservedCharacters = -(characters or 0)
+  end
   return plus(row, told)
 end
 
@@ -97,6 +130,8 @@ local function end_day_row(row, event, first, at)
   row.requests = row.requests + 1
   row.charged = row.charged + event.charged
   row.cost = digits_of(row.cost + (event.cost or 0))
+  if event.audioMs then row.audioMs = (row.audioMs or 0) + event.audioMs end
+  if event.characters then row.characters = (row.characters or 0) + event.characters end
   if first then row.users = row.users + 1 end
   row.hours[hour] = (row.hours[hour] or 0) + event.charged
   row.at = max(row.at, at)
@@ -192,6 +227,8 @@ local function close(account, lease, command, quotas)
   local usage, model, at = account.usage, lease.model, lease.at
   event.at, event.user, event.model, event.reserved = at, usage.id, model, lease.reserved.tokens
   if event.cost or lease.reserved.usd + 0 > 0 then event.reservedCost = lease.reserved.usd end
+  event.reservedAudioMs = lease.reserved.audioSeconds
+  event.reservedCharacters = lease.reserved.characters
   if usage.at > lease['until'] then event.late = true end
 
   local date = date_of(at)

@@ -71,17 +71,41 @@ end
 -- The counters of windows are numbers in the script, and one text in documents:
 -- `NAME:START:REQUESTS:TOKENS:USD` for each window, with a space between them. Windows that are
 -- longer than a day stand after a `;`, without what the window of the day has. So almost no step
--- reads or writes them: they change when the day does.
-local WINDOW = '^([^:]+):(%d+):(%-?%d+):(%-?%d+):(%-?%d+) ?'
+-- reads or writes them: they change when the day does. Where there is audio, `:AUDIO:CHARACTERS`
+-- follows.
+local WINDOW = '^([^:]+):(%d+):(%-?%d+):(%-?%d+):(%-?%d+)([%d:%-]*) ?'
+
+-- Amounts of audio are there only if they are not zero. So a request without audio costs two looks.
+local function set_audio(counted, audio, characters)
+  counted.audioSeconds = audio ~= 0 and audio or nil
+  counted.characters = characters ~= 0 and characters or nil
+end
+
+local function has_audio(counted) return counted.audioSeconds or counted.characters end
+
+-- Sets the audio of one to that of two others together, or to their difference.
+local function join_audio(counted, one, other, sign)
+  if not has_audio(one) and not has_audio(other) then return end
+  set_audio(
+    counted,
+    (one.audioSeconds or 0) + sign * (other.audioSeconds or 0),
+    (one.characters or 0) + sign * (other.characters or 0)
+  )
+end
 
 -- The counters of a part of a stored text; nil if it has something else.
 local function counters_of(text, from, last)
   local windows = {}
   while from <= last do
-    local _, to, name, start, requests, tokens, usd = string.find(text, WINDOW, from)
+    local _, to, name, start, requests, tokens, usd, more = string.find(text, WINDOW, from)
     if not to then return nil end
     windows[name] =
       { start = start + 0, requests = requests + 0, tokens = tokens + 0, usd = usd + 0 }
+    if more ~= '' then
+      local audio, characters = string.match(more, '^:(%-?%d+):(%-?%d+)$')
+      if not audio then return nil end
+      set_audio(windows[name], audio + 0, characters + 0)
+    end
     from = to + 1
   end
   return windows
@@ -93,12 +117,16 @@ local function text_of_counters(windows)
     if name ~= 'before' then
       texts[#texts + 1] =
         format('%s:%d:%d:%d:%d', name, counted.start, counted.requests, counted.tokens, counted.usd)
+      if has_audio(counted) then
+        texts[#texts] = texts[#texts]
+          .. format(':%d:%d', counted.audioSeconds or 0, counted.characters or 0)
+      end
     end
   end
   return table.concat(texts, ' ')
 end
 
--- The long windows before the day, read when they are first needed.
+-- The long windows before the day, to be changed. Until then they stay a text.
 local function before_of(windows)
   local before = windows.before
   if type(before) ~= 'table' then
@@ -106,6 +134,16 @@ local function before_of(windows)
     windows.before = before
   end
   return before
+end
+
+-- The same, to be read only.
+local parsed = {}
+local function known_before(windows)
+  local before = windows.before or ''
+  if type(before) == 'table' then return before end
+  local known = parsed[before] or counters_of(before, 1, #before) or {}
+  parsed[before] = known
+  return known
 end
 
 -- What the day adds to a long window: nothing if it is not in that window.
@@ -117,15 +155,21 @@ end
 -- The counters of one window, long ones with those of the day; nil if there are none.
 local function in_window(windows, name)
   if not WINDOWS[name].long then return windows[name] end
-  local before, day = windows.before and before_of(windows)[name], windows.day
+  local before, day = windows.before and known_before(windows)[name], windows.day
   local start = day and start_of(name, day.start)
   local is_new = day and before and before.start == 0
   if not day or before and before.start > start and not is_new then return before end
   if not before or before.start < start and not is_new then before = NOTHING end
-  local requests, tokens = before.requests + day.requests, before.tokens + day.tokens
-  local usd = before.usd + day.usd
-  if is_new and requests == 0 and tokens == 0 and usd == 0 then return nil end
-  return { start = start, requests = requests, tokens = tokens, usd = usd }
+  local sums = {
+    start = start,
+    requests = before.requests + day.requests,
+    tokens = before.tokens + day.tokens,
+    usd = before.usd + day.usd,
+  }
+  join_audio(sums, before, day, 1)
+  local is_empty = sums.requests == 0 and sums.tokens == 0 and sums.usd == 0
+  if is_new and is_empty and not has_audio(sums) then return nil end
+  return sums
 end
 
 -- All windows as they are counted, by name.
@@ -134,7 +178,7 @@ local function whole_windows(windows)
   for name, counted in pairs(windows) do
     if name ~= 'before' then whole[name] = counted end
   end
-  for name, counted in pairs(before_of(windows)) do
+  for name, counted in pairs(known_before(windows)) do
     whole[name] = counted
   end
   for name, row in pairs(WINDOWS) do
@@ -161,6 +205,7 @@ local function parted_windows(whole)
         tokens = counted.tokens - today.tokens,
         usd = counted.usd - today.usd,
       }
+      join_audio(before[name], counted, today, -1)
     end
   end
   if next(before) then windows.before = before end
@@ -204,6 +249,12 @@ local function counters_in(stored)
       end
       if type(amount) ~= 'number' or not (amount < most and amount > -most) then return nil end
       fields[field] = amount
+    end
+    for _, field in ipairs({ 'audioSeconds', 'characters' }) do
+      local amount = fields[field]
+      if amount and not (type(amount) == 'number' and amount < MOST and amount > -MOST) then
+        return nil
+      end
     end
     windows[name] = fields
   end

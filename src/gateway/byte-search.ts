@@ -1,0 +1,28 @@
+/** Finds each place of a text in bytes, in a time that grows with the bytes only. */
+
+/** The text is found in too many steps: it was made so that finding it takes long. */
+export class TooManySteps extends Error {
+  override readonly name = 'TooManySteps'
+}
+
+/**
+ * All places where `wanted` begins, also those that overlap. It skips ahead by the length of the text where it can
+ * (Boyer, Moore and Horspool), so it looks at few of the bytes. Throws `TooManySteps` where a text and bytes that are made for
+ * that would make it look at half as many as there are: one event loop serves everybody.
+ */
+export function placesOf(wanted: Uint8Array, bytes: Uint8Array): number[] {
+  const last = wanted.length - 1
+  const skips = new Uint8Array(256).fill(wanted.length)
+  for (let i = 0; i < last; i += 1) skips[wanted[i]!] = last - i
+  const places: number[] = []
+  let steps = bytes.length / 2 + 4096
+  for (let at = 0; at + last < bytes.length;) {
+    let i = last
+    while (i >= 0 && bytes[at + i] === wanted[i]) i -= 1
+    steps -= last - i + 1
+    if (steps < 0) throw new TooManySteps()
+    if (i < 0) places.push(at)
+    at += i < 0 ? 1 : skips[bytes[at + last]!]!
+  }
+  return places
+}

@@ -1,0 +1,110 @@
+/** The page of what admins did. */
+import { own, type Audit } from '../ledger/shapes.ts'
+import { select, type Choice } from './form.tsx'
+import { Page, type Frame } from './page.tsx'
+import { Card, clock, name, scope, time } from './parts.tsx'
+import { table } from './table.tsx'
+
+/** What is shown: who did it and what; empty for all. */
+type AuditQuery = { by: string; action: string }
+
+type AuditPage = Frame & {
+  audit: Audit[]
+  query: AuditQuery
+  /** What there is to choose from. */
+  names: string[]
+  actions: string[]
+  /** Older actions are not shown. */
+  cut: boolean
+}
+
+export const auditPage = ({ audit, query, names, actions, cut, ...frame }: AuditPage) => (
+  <Page title="Audit" {...frame}>
+    <h1 class="hide">Audit</h1>
+    <Card
+      id="audit"
+      title="Actions of admins"
+      live
+      side={
+        <form action="/admin/audit" class="inline">
+          <label>
+            <span class="hide">Who</span>
+            {select('by', [['', 'Everyone'], ...names.map((one): Choice => [one, one])], query.by)}
+          </label>
+          <label>
+            <span class="hide">What</span>
+            {select(
+              'action',
+              [
+                ['', 'All actions'],
+                ...actions.map((one): Choice => [one, own(AUDIT_WORDS, one) ?? one]),
+              ],
+              query.action,
+            )}
+          </label>
+          <button class="quiet">Show</button>
+        </form>
+      }
+    >
+      {auditTable(audit, frame.now)}
+      {cut && (
+        <nav class="pages" aria-label="More actions">
+          <a href={`/admin/audit?${String(new URLSearchParams({ ...query, all: 'yes' }))}`}>
+            Show all that are kept
+          </a>
+        </nav>
+      )}
+    </Card>
+  </Page>
+)
+
+/** Actions that are shown in other words than those of the audit log. */
+const AUDIT_WORDS: Record<string, string> = {
+  user: 'change user',
+  plan: 'store plan',
+  settings: 'change settings',
+}
+
+/** Fields that are shown in other words than those of the admin API. */
+const FIELD_WORDS: Record<string, string> = {
+  notBefore: 'tokens refused before',
+  globalLimits: 'limits of everyone',
+  defaultPlan: 'default plan',
+}
+
+/** What an action was about: fields, the name of a plan, the id of a key, or a window. */
+const whatOf = (what: string) =>
+  name(
+    what
+      .split(' ')
+      .map((field) => own(FIELD_WORDS, field) ?? field)
+      .join(', '),
+  )
+
+const auditTable = (audit: Audit[], now: number) =>
+  table({
+    caption: 'Actions of admins, the newest first',
+    rows: audit,
+    key: ({ at }) => `${at}`,
+    columns: [
+      ['When', 'n', ({ at }) => clock(at)],
+      ['Ago', 'n w', ({ at }) => time(at, now)],
+      [
+        'What',
+        'g',
+        ({ action, user, model, what, reason, until, times }) => (
+          <span class="what">
+            {own(AUDIT_WORDS, action) ?? action} {times && `${times} times `}
+            {user && <code>{user}…</code>}
+            {model && [' from ', scope(model)]}
+            {what && [user && ': ', whatOf(what)]}
+            {until && [', ends ', time(until, now)]}
+            {reason && [': ', name(reason)]}
+          </span>
+        ),
+      ],
+      ['Who', '', ({ by }) => by && name(by)],
+      ['Address', 'w', ({ ip }) => ip && name(ip)],
+    ],
+    empty: 'No such actions.',
+  })
