@@ -1,7 +1,6 @@
 /** What everyone used in some days, in numbers and as series for a chart: pure functions from documents. */
 import { newDay } from '../ledger/documents.ts'
 import { nanoOf } from '../ledger/money.ts'
-import { NOTHING } from '../ledger/policy.ts'
 import { own, type Counts, type DayDoc, type DayRow, type Event } from '../ledger/shapes.ts'
 import { HOUR_MS, DAY_MS, dateOf } from '../ledger/windows.ts'
 import { audioOf, costOfDay, recordedCost, sumOf, type Cost, type Prices } from './costs.ts'
@@ -30,6 +29,7 @@ export type Period = Counts & {
   models: ModelLine[]
 }
 
+const NO_COUNTS: Counts = { requests: 0, tokens: 0 }
 const NONE = { exact: 0, estimated: 0, failed: 0, overReservation: 0, users: 0 }
 
 /** The sums of some days. */
@@ -38,7 +38,7 @@ export function periodOf(docs: DayDoc[], dates: string[], prices: Prices): Perio
   const models = new Map<string, ModelLine & { costs: Cost[] }>()
   for (const day of days) {
     for (const [model, row] of Object.entries(day.models)) {
-      const line = models.get(model) ?? { ...NOTHING, model, failed: 0, cost: 0, costs: [] }
+      const line = models.get(model) ?? { ...NO_COUNTS, model, failed: 0, cost: 0, costs: [] }
       models.set(model, {
         ...line,
         tokens: line.tokens + row.charged,
