@@ -26,22 +26,30 @@ function placeOf(text: string): EventCursor | undefined {
   return skip === undefined || id === undefined ? undefined : { skip: Number(skip), known: [id] }
 }
 
-const matches = ({ model, outcome, status, user }: RequestsQuery) => {
+const matches = ({ model, outcome, status, user, tag }: RequestsQuery) => {
   const wanted = status === '' ? undefined : Number(status)
   return (event: Event) =>
     (model === '' || event.model === model) &&
     (outcome === '' || event.outcome === outcome) &&
     (wanted === undefined || event.status === wanted) &&
-    (user === '' || event.user === user)
+    (user === '' || event.user === user) &&
+    (tag === '' || event.tag === tag)
 }
 
-/** Answers `?model&outcome&status&user&before`. */
+/** Answers `?model&outcome&status&user&tag&before`. Refusals have no tag. */
 export const requestsHandler =
   (deps: Deps) =>
   async (c: AppContext): Promise<Response> => {
     const store = storeOf(deps)
-    const { model = '', outcome = '', status = '', user = '', before = '' } = c.req.query()
-    const query = { model, outcome, status, user }
+    const {
+      model = '',
+      outcome = '',
+      status = '',
+      user = '',
+      tag = '',
+      before = '',
+    } = c.req.query()
+    const query = { model, outcome, status, user, tag }
     const [{ days }, found] = await Promise.all([
       framed(deps),
       outcome === REFUSED ? refusedOf(deps, query) : eventsOf(deps, query, placeOf(before)),

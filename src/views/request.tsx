@@ -1,13 +1,14 @@
 /** The page of one request: all that is kept of it. */
 import { nanoOf } from '../ledger/money.ts'
+import { amountTo } from '../ledger/policy.ts'
 import { own, type Event, type Refused } from '../ledger/shapes.ts'
 import { SECOND_MS } from '../ledger/windows.ts'
 import type { Child } from 'hono/jsx'
 import { duration, exact, exactUsd, utc } from './format.ts'
 import { Page, type Frame } from './page.tsx'
-import { Card, clock, modelName, name, num, tag, time, userLink } from './parts.tsx'
+import { Card, audioText, clock, modelName, name, num, tag, time, userLink } from './parts.tsx'
 import { limitOf } from './refused.tsx'
-import { outcomeCell, type Labels } from './requests.tsx'
+import { ALL, outcomeCell, requestsPath, type Labels } from './requests.tsx'
 import { help } from './terms.tsx'
 
 type RequestPage = Frame & { id: string; labels: Labels; found: Event | Refused }
@@ -71,6 +72,8 @@ function eventFacts(event: Event): [Child, Child][] {
     ['Status to the client', `${status}`],
     ['Upstream’s error', event.error && <code>{event.error.slice(0, 100)}</code>],
     ['Route', <code>{route}</code>],
+    ['Tag', event.tag && <a href={requestsPath({ ...ALL, tag: event.tag })}>{name(event.tag)}</a>],
+    ['Audio', audioText(event)],
     ['Tokens in', some(prompt)],
     ['of these cached', some(cached)],
     ['Tokens out', some(completion)],
@@ -105,6 +108,7 @@ function refusedFacts({ code, limit }: Refused): [Child, Child][] {
 }
 
 function usedText({ unit, used, asked }: NonNullable<Refused['limit']>): string {
-  const text = unit === 'usd' ? exactUsd : exact
+  const text = (amount: number) =>
+    unit === 'usd' ? exactUsd(amount) : exact(amountTo(unit, amount))
   return `${text(used)} used, ${text(asked)} asked for`
 }

@@ -10,10 +10,16 @@ import { table } from './table.tsx'
 import { help } from './terms.tsx'
 
 /** What the address of the page says; empty for all. */
-export type RequestsQuery = { model: string; outcome: string; status: string; user: string }
+export type RequestsQuery = {
+  model: string
+  outcome: string
+  status: string
+  user: string
+  tag: string
+}
 
 /** Requests of any kind. */
-export const ALL: RequestsQuery = { model: '', outcome: '', status: '', user: '' }
+export const ALL: RequestsQuery = { model: '', outcome: '', status: '', user: '', tag: '' }
 
 /** The labels of users by their ids. */
 export type Labels = Record<string, string>
@@ -84,7 +90,7 @@ export function requestsPage(props: RequestsPage) {
   )
 }
 
-const filterForm = ({ model, outcome, status, user }: RequestsQuery, models: string[]) => (
+const filterForm = ({ model, outcome, status, user, tag }: RequestsQuery, models: string[]) => (
   <form action="/admin/requests" class="inline">
     {user && <input type="hidden" name="user" value={user} />}
     <label>
@@ -106,8 +112,18 @@ const filterForm = ({ model, outcome, status, user }: RequestsQuery, models: str
         title="A status of three digits, such as 429"
       />
     </label>
+    <label>
+      <span class="hide">Tag</span>
+      <input
+        name="tag"
+        value={tag}
+        placeholder="Tag"
+        maxlength={32}
+        title="What the application sent as x-weir-tag"
+      />
+    </label>
     <button class="quiet">Show</button>
-    {(model || outcome || status) && <a href={requestsPath({ ...ALL, user })}>Clear</a>}
+    {(model || outcome || status || tag) && <a href={requestsPath({ ...ALL, user })}>Clear</a>}
   </form>
 )
 

@@ -1,7 +1,9 @@
 /** What each tag costs: the table of the overview. */
 import type { TagStats } from '../reports/tags.ts'
+import { OTHER_TAG } from '../ledger/commands.ts'
 import { nanoFrom } from '../ledger/money.ts'
 import { Card, money, name, num } from './parts.tsx'
+import { ALL, requestsPath } from './requests.tsx'
 import { table } from './table.tsx'
 
 /** Nothing without tags. */
@@ -13,7 +15,16 @@ export const tagsCard = (rows: TagStats[], days: number) =>
         rows,
         key: ({ tag }) => tag,
         columns: [
-          ['Tag', 'g', ({ tag }) => name(tag)],
+          [
+            'Tag',
+            'g',
+            ({ tag }) =>
+              tag === OTHER_TAG ? (
+                name(tag)
+              ) : (
+                <a href={requestsPath({ ...ALL, tag })}>{name(tag)}</a>
+              ),
+          ],
           ['Tokens today', 'n', ({ tokensUsedDay }) => num(tokensUsedDay)],
           ['Cost today', 'n', ({ costUsd }) => money(nanoFrom(costUsd))],
           ['Requests', 'n w', ({ totalRequests }) => num(totalRequests)],

@@ -548,9 +548,10 @@ describe('the search and the pages of requests', () => {
     expect((await page('/admin/requests/nothing')).text).toContain('This is no x-weir-id')
   })
 
-  test('requests are filtered by model, outcome, status and user, and paged', async () => {
+  test('requests are filtered by model, outcome, status, user and tag', async () => {
     const { token, user } = await someone()
-    for (let n = 0; n < 3; n += 1) await app.ask(token)
+    for (let n = 0; n < 2; n += 1) await app.ask(token)
+    await app.ask(token, {}, { 'x-weir-tag': 'search' })
     const rows = async (query: string) => {
       const { text } = await page(`/admin/requests?${query}`)
       return (text.split('id="events"')[1] ?? '').match(/<tr data-key/g)?.length ?? 0
@@ -561,6 +562,8 @@ describe('the search and the pages of requests', () => {
     expect(await rows(`user=${user}&outcome=failed`)).toBe(0)
     expect(await rows(`user=${user}&status=500`)).toBe(0)
     expect(await rows(`user=${user}&status=x`)).toBe(0)
+    expect(await rows('tag=search')).toBe(1)
+    expect(await rows('tag=searc')).toBe(0)
     expect(await rows('outcome=refused&before=x~y')).toBeGreaterThan(0)
   })
 

@@ -261,7 +261,7 @@ function pages(views: Views, name: string): string[] {
     ...[undefined, [refusedOf(name)]].map((refused) =>
       views.requestsPage({
         ...{ ...frame, events, refused, labels, models: [name], looked: 9, since: NOW },
-        query: { model: name, outcome: '', status: '', user: ID },
+        query: { model: name, outcome: '', status: '', user: ID, tag: name },
         ...{ next: `1~${ID}`, paged: true },
       }),
     ),

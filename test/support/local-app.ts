@@ -46,7 +46,7 @@ export type LocalApp = {
   /** As the admin, below /api/admin/. A body that is no text is sent as JSON. */
   admin(method: string, path: string, body?: unknown): Promise<Answer>
   /** A chat request with a user's token, and its settlement. */
-  ask(token: string, body?: object): Promise<Answer>
+  ask(token: string, body?: object, headers?: Record<string, string>): Promise<Answer>
   /** Closes the files and opens them again, with other variables if they are given. */
   restart(vars?: Vars): Promise<void>
   close(): Promise<void>
@@ -160,10 +160,10 @@ export async function localApp(vars: Vars = {}): Promise<LocalApp> {
         headers: BEARER,
         ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
       }),
-    ask: (token, body = {}) =>
+    ask: (token, body = {}, headers = {}) =>
       send('/api/groq/openai/v1/chat/completions', {
         method: 'POST',
-        headers: { authorization: `Bearer ${token}` },
+        headers: { ...headers, authorization: `Bearer ${token}` },
         body: JSON.stringify({ model: MODEL, max_tokens: 20, messages: [], ...body }),
       }),
     async restart(others = vars) {
