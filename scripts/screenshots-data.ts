@@ -1,7 +1,7 @@
 /** Ninety days of an invented application for `npm run screenshots`, the same on every run. */
 import { v7 as uuidv7 } from 'uuid'
 import { rowsOf } from '../src/ledger/documents.ts'
-import type { Command } from '../src/ledger/commands.ts'
+import type { Command, Raise } from '../src/ledger/commands.ts'
 import { ALL_MODELS, VERSION, type Event } from '../src/ledger/shapes.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, nextDay } from '../src/ledger/windows.ts'
 import { costOf, digitsOf, nanoFrom, type Price } from '../src/ledger/money.ts'
@@ -284,6 +284,24 @@ export async function seed(store: Store): Promise<Seeded> {
     )
     const about = { user: user(number), models, limits: { models: {} } }
     await store.execute({ op: 'report', now: NOW, ...about })
+  }
+  const told = { of: 'user', model: ALL_MODELS, unit: 'tokens', window: 'day' } as const
+  const alerts: Raise['alert'][] = [
+    {
+      id: 'a-1',
+      type: 'limit.threshold',
+      ...told,
+      resetAt: nextDay(NOW),
+      user: user(0),
+      percent: 80,
+      limit: 60_000,
+      used: 48_120,
+    },
+    { id: 'a-2', type: 'upstream.errors', calls: 40, failures: 9, state: 'delivered', status: 204 },
+    { id: 'a-3', type: 'test', by: 'ada', state: 'failed', status: 410 },
+  ]
+  for (const [n, alert] of alerts.entries()) {
+    await store.execute({ op: 'raise', now: NOW - n * HOUR_MS, alert })
   }
   return { busy: user(0), blocked: user(5), hostile: user(33), named: user(2) }
 }

@@ -213,6 +213,7 @@ export async function openStates(): Promise<States> {
       before: (page) => page.locator('#figures .help').first().click(),
     },
     { name: 'audit', url: `${main}/admin/audit`, in: true },
+    { name: 'alerts', url: `${main}/admin/alerts`, in: true },
     { name: 'overview-queued', url: `${await gateway(queued)}/admin`, in: true },
     {
       name: 'nobody',

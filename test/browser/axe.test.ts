@@ -41,6 +41,7 @@ const NAMES = [
   'request-refused',
   'explained',
   'audit',
+  'alerts',
   'overview-queued',
   'nobody',
   'user',
