@@ -96,6 +96,7 @@ export function overviewPage({ live, more, ...frame }: Frame & { live: Live; mor
         </Card>
         {more && <AdminsOnly>{exportCard(more.invoice)}</AdminsOnly>}
       </div>
+      {more && <p class="soft">{more.tokens.notes.join(' ')}</p>}
       {more && tagsCard(more.tags.rows, more.tags.days)}
     </Page>
   )

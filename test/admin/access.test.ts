@@ -85,6 +85,13 @@ function bodyFor(path: string): object {
   return { model: MODEL, messages: [], input: 'Hi' }
 }
 
+/** A transcription with the boundary `b`. */
+const UPLOAD = [
+  '--b\r\ncontent-disposition: form-data; name="model"\r\n\r\nwhisper-large-v3',
+  '--b\r\ncontent-disposition: form-data; name="file"; filename="a.mp3"\r\n\r\nnothing to hear',
+  '--b--\r\n',
+].join('\r\n')
+
 test('each route of users takes each kind of credential that is configured, and no other', async () => {
   const TOKENS = 'secret-of-an-application-of-the-tests'
   const gateway = await localApp({ USER_TOKENS: 'issued,signed', USER_TOKEN_SECRETS: TOKENS })
@@ -120,11 +127,13 @@ test('each route of users takes each kind of credential that is configured, and 
     expect(USER_ROUTES.length).toBeGreaterThanOrEqual(7)
     for (const [name, credential, expected] of codes) {
       for (const { method, path, body } of USER_ROUTES) {
+        const isUpload = /audio\/tran/.test(path)
         const headers = {
-          'content-type': 'application/json',
+          'content-type': isUpload ? 'multipart/form-data; boundary=b' : 'application/json',
           ...(credential !== undefined && { authorization: `Bearer ${credential}` }),
         }
-        const sent = { method, headers, ...(body && { body: JSON.stringify(body) }) }
+        const text = isUpload ? UPLOAD : body && JSON.stringify(body)
+        const sent = { method, headers, ...(text && { body: text }) }
         const { json } = await gateway.send(path, sent)
         expect([name, path, json.error?.code ?? 'taken']).toEqual([name, path, expected])
       }

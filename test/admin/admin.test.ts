@@ -50,8 +50,9 @@ const PAGES: Route[] = [
   { method: 'GET', path: '/admin/anything-else', status: 404 },
   { method: 'POST', path: '/admin/find', status: 303 },
   { method: 'POST', path: `/admin/users/${USER}/block`, status: 303 },
+  // The box is not ticked.
+  { method: 'POST', path: `/admin/users/${USER}/erase`, status: 400 },
   { method: 'POST', path: `/admin/users/${USER}/unblock`, status: 303 },
-  { method: 'POST', path: `/admin/users/${USER}/erase`, status: 303 },
 ]
 
 const visit = (gateway: Gateway, { method, path }: Route, headers: Record<string, string>) =>

@@ -263,8 +263,8 @@ describe('an export', () => {
 
   test.each([
     ['kind=events&group=user', 'group', '`group` is for kind=users and kind=days'],
-    ['kind=days&group=user', 'group', '`group` must be day or model for kind=days'],
-    ['kind=users&group=month', 'group', '`group` must be user, day or model.'],
+    ['kind=days&group=user', 'group', '`group` must be day, model or tag for kind=days'],
+    ['kind=users&group=month', 'group', '`group` must be user, day, model or tag.'],
     ['kind=users&from=2026-11-25', 'from', '`from` needs `group`'],
     ['kind=users&to=2026-11-25', 'to', '`to` needs `group`'],
     ['kind=days&from=yesterday', 'from', '`from` must be a day in UTC, as in 2026-11-01.'],

@@ -538,13 +538,13 @@ describe('the search and the pages of requests', () => {
   })
 
   test('an id of no request is looked for among tokens, and is in no address', async () => {
-    const token = '01a99999-aaaa-7bbb-8ccc-ddddeeeeffb6'
-    await app.ask(token)
-    expect((await find(token)).location).toBe(`/admin/users/${await ids.user(token)}`)
-    const unknown = await find(token.replace('b6', 'b7'))
+    const typed = '01a99999-aaaa-7bbb-8ccc-ddddeeeeffb6'
+    await app.ask(typed)
+    expect((await find(typed)).location).toBe(`/admin/users/${await ids.user(typed)}`)
+    const unknown = await find(typed.replace('b6', 'b7'))
     expect([unknown.location, unknown.status]).toEqual([null, 200])
     expect(unknown.text).toContain('no request this x-weir-id')
-    expect((await page(`/admin/requests/${token}`)).status).toBe(404)
+    expect((await page(`/admin/requests/${typed}`)).status).toBe(404)
     expect((await page('/admin/requests/nothing')).text).toContain('This is no x-weir-id')
   })
 

@@ -406,7 +406,7 @@ describe.each(KINDS)('on %s', (kind) => {
     await syncsAfter(5 * MINUTE_MS)
     await expect
       .poll(() => banner.allTextContents())
-      .toEqual([`You are blocked from all models until further notice. ${REASON}`])
+      .toEqual([`You can't use the assistant until you are unblocked. Reason: ${REASON}`])
     await press(page, 'Unblock all models')
     await syncsAfter(5 * MINUTE_MS)
     await expect.poll(() => banner.count()).toBe(0)

@@ -62,6 +62,9 @@ const VARS = {
   USER_TOKENS: 'any,signed',
   USER_TOKEN_SECRETS: 'secret-of-an-application-of-the-tests',
   METRICS_KEY,
+  // Nothing listens there.
+  ALERT_WEBHOOK_URL: 'http://127.0.0.1:9/',
+  ALERT_WEBHOOK_SECRET: `whsec_${Buffer.from('a secret of the tests that is long').toString('base64')}`,
   MAX_BODY_BYTES: '60000',
   ALLOWED_MODELS: '*/*',
   MODEL_LIMITS: JSON.stringify({

@@ -361,6 +361,8 @@ describe.each(stores)('%s', (_, open) => {
       cost: 0,
       reservedCost: 0,
       lostCost: 0,
+      ...{ audioMs: 0, reservedAudioMs: 0, lostAudioMs: 0 },
+      ...{ characters: 0, reservedCharacters: 0, lostCharacters: 0 },
     })
     const { usage } = await userOf(store)
     expect(usage.leases).toEqual({

@@ -207,9 +207,10 @@ async function readDocuments(): Promise<State> {
   return (JSON.parse(saved) as { state: State }).state
 }
 
-/** A day as a server reports it, without its cost in dollars. */
+/** A day as a server reports it, without its cost in dollars and without audio. */
 function withoutCost(day: object): object {
-  const { costUsd: _, ...rest } = { costUsd: undefined, ...day }
+  const none = { costUsd: undefined, audioSeconds: undefined, characters: undefined }
+  const { costUsd: _, audioSeconds: __, characters: ___, ...rest } = { ...none, ...day }
   return rest
 }
 

@@ -61,7 +61,8 @@ async function addFiles(folder: string): Promise<void> {
   const entries = await fs.promises.readdir(folder, { recursive: true, withFileTypes: true })
   for (const entry of entries) {
     const path = join(entry.parentPath, entry.name)
-    if (!entry.isFile() || /\.(m?js|css|tsx?|lua|map)$/.test(entry.name)) continue
+    // The secrets that development makes up have a file of their own.
+    if (!entry.isFile() || /\.(m?js|css|tsx?|lua|map|secrets)$/.test(entry.name)) continue
     if (fs.statSync(path).size > LARGE) continue
     addText({ place: 'a document', text: await fs.promises.readFile(path, 'utf8') })
   }

@@ -54,9 +54,7 @@ export async function raw(url: string, bytes: string, first = false): Promise<Ra
   socket.write(Buffer.from(bytes, 'latin1'))
   await closed
   const text = Buffer.concat(parts).toString('latin1')
-  const statuses = [...text.matchAll(/^HTTP\/1\.[01] (\d{3})/gm)].map(([, status]) =>
-    Number(status),
-  )
+  const statuses = [...text.matchAll(/HTTP\/1\.[01] (\d{3}) /g)].map(([, status]) => Number(status))
   return { text, statuses }
 }
 

@@ -202,8 +202,8 @@ const CHECKS: Record<string, Check> = {
     const get = await fetch(`${url}/api/groq`)
     await expectError(get, 405, 'method_not_allowed')
     expect(get.headers.get('allow')).toBe('POST')
-    const audio = await post('/api/groq/openai/v1/audio/speech', '{}', known)
-    await expectError(audio, 404, 'not_found')
+    const batches = await post('/api/groq/openai/v1/batches', '{}', known)
+    await expectError(batches, 404, 'not_found')
   },
 
   async 'groq-sdk works as it is'({ url, model }) {
