@@ -5,7 +5,16 @@
 import type { Admit, Admitted, Settle, Settled, Take, Taken, Tried } from './commands.ts'
 import { filter, mapValues, newQuota } from './documents.ts'
 import { labelOf } from './labels.ts'
-import { LIMITS, NOTHING, amountsFrom, usedIn, windowsOf, type Limits, type Of, type Rows } from './policy.ts'
+import {
+  LIMITS,
+  NOTHING,
+  amountsFrom,
+  usedIn,
+  windowsOf,
+  type Limits,
+  type Of,
+  type Rows,
+} from './policy.ts'
 import {
   ALL_MODELS,
   VERSIONS,
