@@ -468,6 +468,7 @@ const audit: z.ZodMiniType<Audit> = z.object({
     'rotate key',
     'delete key',
     'make token',
+    'test alert',
   ]),
   user: z.optional(say(z.string(), `The first ${AUDIT_ID_CHARS} characters of a user id.`)),
   model: z.optional(z.string()),
