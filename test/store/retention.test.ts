@@ -56,7 +56,9 @@ describe('in files', () => {
       for (let n = 0; n < 4; n += 1) await spend(store, `${day}-${n}`, { user, model, now })
       await block(store, user, { until: now + 10 * DAY_MS }, now)
       // The lines of this day, and of the two before if their snapshot was still being written when this day began.
-      await expect.poll(journalSize, { interval: 1, timeout: 10_000 }).toBeLessThan(3 * 11 * line.length)
+      await expect
+        .poll(journalSize, { interval: 1, timeout: 10_000 })
+        .toBeLessThan(3 * 11 * line.length)
       now += DAY_MS
     }
     await store.close()
