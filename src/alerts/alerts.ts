@@ -1,6 +1,6 @@
 /**
  * Sends alerts. The ledger has them in its outbox, so that each is delivered at least once and under one id, also after a
- * crash: whoever takes one has a minute, and then it is due again. What happens while the database is away is kept by the
+ * crash: the instance that takes one has a minute, and then it is due again. What happens while the database is away is kept by the
  * instance.
  */
 import { v7 as uuidv7 } from 'uuid'

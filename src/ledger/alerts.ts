@@ -224,7 +224,7 @@ export function watched(
   }
   if (alerts.length > 0) next.outbox = withNew(view.outbox(), alerts, at, terms)
   if (alerts.length > 0 || (all.alertsDue ?? Infinity) <= at) {
-    // Whoever gets the answer takes them. If that one is cut off, the next settlement after this moment does.
+    // The instance that gets the answer takes them. If it is cut off, the next settlement after this moment does.
     quota.alertsDue = at + CLAIM_MS
     next.answer = { ...step.answer, alerts: 1 }
   }

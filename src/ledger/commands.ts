@@ -368,7 +368,7 @@ export type Refusal = { counted?: true } & (
     }
 )
 
-/** `alerts`: some are due, and whoever gets this answer delivers them. */
+/** `alerts`: some are due, and the instance that gets this answer delivers them. */
 export type Settled = { applied: boolean; alerts?: 1 }
 
 /** `due` is when the next alert is due, if one waits. */

@@ -97,11 +97,19 @@ test('every test that security.md names is in the file that it links', () => {
   }
 })
 
+const HARD_WORDS = /\b(afresh|anew|mending|reckon\w*|thrice|whoever|overshoot|lets go|told so)\b/gi
+
 test('the pages are in plain words', () => {
-  const words = /\b(afresh|anew|mending|reckon\w*|thrice|whoever|overshoot|lets go|told so)\b/gi
   // The changelog names what was renamed.
   const pages = PAGES.filter(({ path }) => path !== 'CHANGELOG.md')
-  for (const { path, text } of pages) expect([path, text.match(words)]).toEqual([path, null])
+  for (const { path, text } of pages) expect([path, text.match(HARD_WORDS)]).toEqual([path, null])
+})
+
+test('the code is in plain words', () => {
+  const folders = ['src', 'static', 'scripts', 'bench', 'examples']
+  const code = folders.flatMap((folder) => filesOf(folder, /\.(tsx?|m?js|lua|css)$/)).map(read)
+  expect(code.length).toBeGreaterThan(300)
+  for (const { path, text } of code) expect([path, text.match(HARD_WORDS)]).toEqual([path, null])
 })
 
 test('every mentioned file exists', () => {
