@@ -18,6 +18,7 @@ import {
 } from '../support/admin-browser.ts'
 import { adminGet, BEARER } from '../support/admin.ts'
 import { parseCsv } from '../support/csv.ts'
+import { nextSync } from '../support/browser.ts'
 import { ADMIN_KEY, eventOf, KINDS, type Gateway } from '../support/gateways.ts'
 import { seededId, seedUsers } from '../support/seed.ts'
 import { useWorld } from '../support/world.ts'
@@ -386,16 +387,8 @@ describe.each(KINDS)('on %s', (kind) => {
       <script type="module" src="${gateway.url}/tracker.js" data-user-token="${token}" data-banner></script>`)
     await app.waitForFunction(() => 'weir' in window)
     await app.evaluate(() => navigator.locks.query())
-    const syncsAfter = async (ms: number) => {
-      const synced = app.waitForResponse(
-        (answer) =>
-          answer.url().endsWith('/api/tracking/sync') && answer.request().method() === 'POST',
-      )
-      await app.clock.runFor(ms)
-      await (await synced).finished()
-    }
     const banner = app.getByRole('alert')
-    await syncsAfter(2 * SECOND_MS)
+    await nextSync(app, 2 * SECOND_MS)
     expect(await banner.count()).toBe(0)
 
     const admin = await enter(gateway)
@@ -403,16 +396,14 @@ describe.each(KINDS)('on %s', (kind) => {
     await goTo(admin, `/admin/users/${user}`)
     await page.getByLabel('Reason, shown to the user').fill(REASON)
     await press(page, 'Block')
-    await syncsAfter(5 * MINUTE_MS)
+    await nextSync(app, 5 * MINUTE_MS)
     await expect
       .poll(() => banner.allTextContents())
       .toEqual([`You can't use the assistant until you are unblocked. Reason: ${REASON}`])
     await press(page, 'Unblock all models')
-    // A page of a blocked user asks again when it gets the focus. A sync ends itself after 20 s, also by this clock.
-    const lifted = app.waitForResponse((answer) => answer.url().endsWith('/api/tracking/sync'))
+    // A page of a blocked user asks again when it gets the focus.
     await app.evaluate(() => dispatchEvent(new Event('focus')))
-    await app.clock.runFor(3 * SECOND_MS)
-    await (await lifted).finished()
+    await nextSync(app, 3 * SECOND_MS)
     await expect.poll(() => banner.count()).toBe(0)
   })
 })

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { useBrowser } from '../support/browser.ts'
+import { nextSync, useBrowser } from '../support/browser.ts'
 import { ADMIN_KEY } from '../support/gateways.ts'
 
 const chromium = useBrowser()
@@ -56,13 +56,6 @@ async function send(page: Page, text: string): Promise<void> {
   await page.locator('#log[aria-busy="false"]').waitFor()
 }
 
-/** Advances the page's clock until it has synced. */
-async function synced(page: Page, ms: number): Promise<void> {
-  const answered = page.waitForResponse((answer) => answer.url().endsWith('/api/tracking/sync'))
-  await page.clock.runFor(ms)
-  await (await answered).finished()
-}
-
 async function admin(body?: object): Promise<{ users: { userId: string }[] }> {
   const response = await fetch(`${url}/api/admin/usage`, {
     headers: { authorization: `Bearer ${ADMIN_KEY}` },
@@ -76,20 +69,20 @@ test('a message is answered, the numbers change, and a block is shown until it i
   const { page, complaints } = await open()
   const log = page.getByRole('log')
   const value = (id: string) => page.locator(`#${id}`)
-  await synced(page, 2000)
+  await nextSync(page, 2000)
   // The limit is known before the first call.
   await expect.poll(() => value('left').textContent()).toBe('200,000')
   await send(page, 'What is a weir?')
   expect(await log.textContent()).toContain('You said: “What is a weir?”')
   await expect.poll(() => value('own').textContent()).toMatch(/^\d+ tokens in 1 request$/)
-  await synced(page, 5000)
+  await nextSync(page, 5000)
   await expect.poll(() => value('left').textContent()).toMatch(/^199,\d{3}$/)
   expect(await value('used').textContent()).toBe(await value('own').textContent())
   const meter = page.getByRole('meter')
   expect(Number(await meter.getAttribute('aria-valuenow'))).toBeLessThan(200_000)
   expect(await meter.getAttribute('aria-valuemax')).toBe('200000')
   await send(page, 'And again?')
-  await synced(page, 5000)
+  await nextSync(page, 5000)
   await expect.poll(() => value('used').textContent()).toMatch(/ in 2 requests$/)
   expect(complaints).toEqual([])
 
@@ -103,9 +96,9 @@ test('a message is answered, the numbers change, and a block is shown until it i
   // The text is in the field again, and nothing more can be sent.
   expect(await page.getByLabel('Your message').inputValue()).toBe('Am I blocked?')
   await expect.poll(() => page.getByLabel('Your message').isDisabled()).toBe(true)
-  await synced(page, 5000)
+  await nextSync(page, 5000)
   await admin({ ...block, blocked: false })
-  await synced(page, 30_000)
+  await nextSync(page, 30_000)
   await expect.poll(() => page.getByRole('alert').count()).toBe(0)
   expect(await page.getByLabel('Your message').isDisabled()).toBe(false)
   expect(await page.getByRole('link', { name: 'This user' }).getAttribute('href')).toContain(
@@ -129,7 +122,7 @@ test('what a running request reserves is shown apart from what was used', async 
   await page.route('**/api/tracking/sync', (route) =>
     route.fulfill({ json: { success: true, usage: answers.shift() ?? {}, blocked: [] } }),
   )
-  await synced(page, 2000)
+  await nextSync(page, 2000)
   await expect.poll(() => value('used').textContent()).toBe('45 tokens in 2 requests')
   expect(await value('held').textContent()).toMatch(/Reserved while it runs\s+2,652 tokens/)
   expect(await value('left').textContent()).toBe('197,303')
@@ -138,7 +131,7 @@ test('what a running request reserves is shown apart from what was used', async 
     await meter.getAttribute('aria-valuenow'),
     await meter.getAttribute('aria-valuemax'),
   ]).toEqual(['197303', '200000'])
-  await synced(page, 300_000)
+  await nextSync(page, 300_000)
   await expect.poll(() => value('held').isVisible()).toBe(false)
   expect(complaints).toEqual([])
 })

@@ -13,7 +13,7 @@ import { PREFIX } from '../../src/store/redis/keys.ts'
 import { CONNECTED } from '../../src/store/redis/store.ts'
 import { nextDay } from '../../src/ledger/windows.ts'
 import { createIds } from '../../src/identity/ids.ts'
-import { useBrowser } from '../support/browser.ts'
+import { nextSync, useBrowser } from '../support/browser.ts'
 import { ADMIN_KEY, startGateway } from '../support/gateways.ts'
 import { issuedJwt, pairOf, startIssuer } from '../support/issuer.ts'
 import { mayBeIn, tokensIn } from '../support/secrets.ts'
@@ -386,15 +386,12 @@ test.each(PAGES.flatMap((page) => fences(page, 'html').map((code) => ({ path: pa
     page.on('pageerror', (error) => errors.push(error))
     await page.goto(world.upstream.url)
     const called = page.waitForResponse((answer) => answer.url().startsWith(`${url}/api/groq/`))
-    const synced = page.waitForResponse(
-      (answer) =>
-        answer.url() === `${url}/api/tracking/sync` && answer.request().method() === 'POST',
-    )
     await page.setContent(`<!doctype html><title>app</title>${filled(code, url)}`)
     expect((await called).status()).toBe(200)
     await page.evaluate(() => navigator.locks.query())
-    await page.clock.runFor(2000)
-    expect((await synced).status()).toBe(200)
+    const synced = await nextSync(page, 2000)
+    expect(synced.url()).toBe(`${url}/api/tracking/sync`)
+    expect(synced.status()).toBe(200)
     expect(errors).toEqual([])
   },
 )

@@ -5,7 +5,7 @@ import {
   SHARED_PATHS,
   STATIC_HEADERS,
 } from '../../src/platform/node/static-files.ts'
-import { useBrowser } from '../support/browser.ts'
+import { nextSync, useBrowser } from '../support/browser.ts'
 import { useWorld } from '../support/world.ts'
 
 const world = useWorld()
@@ -70,9 +70,7 @@ test('a page of another origin only needs a script tag', async () => {
     <script type="module" src="${url}/tracker.js" data-user-token="token-of-a-page" data-banner></script>`)
   await page.waitForFunction(() => 'weir' in window)
   await page.evaluate(() => navigator.locks.query())
-  const synced = page.waitForResponse(
-    (answer) => answer.url() === `${url}/api/tracking/sync` && answer.request().method() === 'POST',
-  )
-  await page.clock.runFor(2000)
-  expect((await synced).status()).toBe(200)
+  const synced = await nextSync(page, 2000)
+  expect(synced.url()).toBe(`${url}/api/tracking/sync`)
+  expect(synced.status()).toBe(200)
 })

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import type { Locator, Page } from 'playwright-core'
 import { afterEach, expect } from 'vitest'
-import { useBrowser, type Chromium } from './browser.ts'
+import { nextAnswer, useBrowser, type Chromium } from './browser.ts'
 import { ADMIN_KEY, type Gateway } from './gateways.ts'
 
 /** Longer than any step takes, and shorter than the time limit of a test. */
@@ -92,13 +92,12 @@ export async function goTo({ page, gateway }: AdminPage, path: string): Promise<
 /** The next refresh of a page. Without scripts, the admin reloads it. */
 export async function refresh({ page, gateway, scripts }: AdminPage): Promise<void> {
   if (!scripts) return void (await page.reload())
-  const answered = page.waitForResponse(
-    (response) =>
-      response.url().startsWith(`${gateway.url}/admin`) &&
-      response.request().resourceType() === 'fetch',
+  await nextAnswer(
+    page,
+    5000,
+    (request) =>
+      request.url().startsWith(`${gateway.url}/admin`) && request.resourceType() === 'fetch',
   )
-  await page.clock.runFor(5000)
-  await (await answered).finished()
 }
 
 /** The file that a link saves. */

@@ -4,9 +4,55 @@ import {
   type Browser,
   type BrowserContext,
   type BrowserContextOptions,
+  type Page,
+  type Request,
+  type Response,
 } from 'playwright-core'
 import { afterAll, afterEach, beforeAll } from 'vitest'
 import { chromiumPath } from './chromium-path.ts'
+
+const STEP_MS = 2000
+const LATE_MS = 10_000
+
+/**
+ * Advances the clock of a page until it sends a request of this kind, and returns the answer. It goes by `ms` at most,
+ * and by what the page's own steps may be late. It stops with the request: one that ends itself after a time does so by
+ * this clock too.
+ */
+export async function nextAnswer(
+  page: Page,
+  ms: number,
+  isOne: (request: Request) => boolean,
+): Promise<Response> {
+  let sent: Request | undefined
+  const see = (request: Request) => {
+    if (isOne(request)) sent ??= request
+  }
+  page.on('request', see)
+  try {
+    for (let passed = 0; !sent; passed += STEP_MS) {
+      if (passed > ms + LATE_MS) throw new Error(`no such request within ${passed} ms`)
+      await page.clock.runFor(STEP_MS)
+      // What the page has begun by now is told before the answer to this.
+      await page.evaluate(() => 0)
+    }
+  } finally {
+    page.off('request', see)
+  }
+  const answer = await sent.response()
+  if (!answer) throw new Error(`the request failed: ${sent.failure()?.errorText}`)
+  // A page need not read an error to its end.
+  if (answer.ok()) await answer.finished()
+  return answer
+}
+
+/** Advances the clock of a page until its tracker syncs, at most by `ms`, and returns the answer. */
+export const nextSync = (page: Page, ms: number): Promise<Response> =>
+  nextAnswer(
+    page,
+    ms,
+    (request) => request.url().endsWith('/api/tracking/sync') && request.method() === 'POST',
+  )
 
 export type Chromium = {
   /** A new profile whose clock is stopped at `at` (epoch ms) until the test moves it. It is closed after the test. */
