@@ -154,7 +154,7 @@ local function with_new(list, at)
       all[alert.id] = alert
     end
   end
-  local oldest = at - keep.userDays * DAY_MS
+  local oldest = at - user_days * DAY_MS
   all = filter(all, function(alert) return alert.at >= oldest end)
   for _, alert in pairs(all) do
     kept[#kept + 1] = alert
