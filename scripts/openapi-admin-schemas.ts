@@ -3,7 +3,7 @@ import * as z from 'zod/mini'
 import { ALERT_FORMATS } from '../src/config/alerts.ts'
 import { KEY_ID } from '../src/identity/issued-key.ts'
 import { PLAN } from '../src/identity/jwt.ts'
-import { ALERT_TYPES } from '../src/ledger/shapes.ts'
+import { ALERT_TYPES } from '../src/ledger/documents.ts'
 import type { AlertReport } from '../src/reports/alerts.ts'
 import type {
   keyReport,

@@ -2,7 +2,7 @@
 import { ApiError } from '../errors.ts'
 import type { Refusal } from '../ledger/commands.ts'
 import { isTotal, type Of } from '../ledger/policy.ts'
-import type { Unit } from '../ledger/shapes.ts'
+import type { Unit } from '../ledger/units.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, WINDOWS } from '../ledger/windows.ts'
 import { secondsUntil } from '../retry-after.ts'
 

@@ -1,9 +1,10 @@
 /** Whether a caller may call a model at all: keys, revoked tokens, blocks, and lists of models. */
 import type { Admit, Refusal } from './commands.ts'
-import { blockOf } from './documents.ts'
+import { blockOf } from './blocks.ts'
 import { isListed } from './model-list.ts'
 import type { UserPlan } from './plans.ts'
-import { own, type Block, type Key, type ProfileDoc } from './shapes.ts'
+import { own } from './records.ts'
+import type { Block, Key, ProfileDoc } from './documents.ts'
 
 type Refused = Extract<Refusal, { reason: 'key' | 'revoked' }>
 

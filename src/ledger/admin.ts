@@ -11,8 +11,11 @@ import {
   type SetBlock,
 } from './commands.ts'
 import { raised, withOutbox, withoutUser } from './alerts.ts'
-import { filter, isInForce, newProfile, newDay } from './documents.ts'
-import { VERSION, type Audit } from './shapes.ts'
+import { filter } from './records.ts'
+import { isInForce } from './blocks.ts'
+import { newProfile, newDay } from './new-documents.ts'
+import { VERSION } from './shapes.ts'
+import type { Audit } from './events.ts'
 import { labelOf } from './labels.ts'
 import type { Step, Terms, View } from './step.ts'
 import { HOUR_MS, dateOf } from './windows.ts'

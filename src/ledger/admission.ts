@@ -8,11 +8,13 @@ import {
   type Admitted,
   type Refusal,
 } from './commands.ts'
-import { advance, filter, isPast, newUsage, useOf, whole, rowsOf } from './documents.ts'
+import { advance, isPast } from './advance.ts'
+import { filter, own } from './records.ts'
+import { newUsage } from './new-documents.ts'
+import { useOf, whole, rowsOf } from './rows.ts'
 import {
   LIMITS,
   MOST_LIMITS,
-  NOTHING,
   hasUnit,
   standingOf,
   windowsIn,
@@ -22,16 +24,15 @@ import {
   type Rows,
   type Standing,
 } from './policy.ts'
+import { NOTHING, type Amounts } from './units.ts'
+import { VERSIONS } from './shapes.ts'
 import {
   ALL_MODELS,
-  VERSIONS,
-  own,
-  type Amounts,
   type Lease,
   type NewUsersDoc,
   type ProfileDoc,
   type UsageDoc,
-} from './shapes.ts'
+} from './documents.ts'
 import { accessRefused } from './access.ts'
 import { holding, watchKey } from './alerts.ts'
 import { amountsOf, cutTo, fitted, type Asked } from './fit.ts'
@@ -40,7 +41,8 @@ import { everyoneRows, planOf, shareOf, unverifiedScope, userRows, type UserPlan
 import { stepOf, type Step, type Terms, type View } from './step.ts'
 import { open, sum } from './tally.ts'
 import { WINDOWS, WINDOW_NAMES, dateOf, endOf, minuteOf } from './windows.ts'
-import { charged, chargeAll, withToday, indexed } from './accounts.ts'
+import { charged, chargeAll, withToday } from './accounts.ts'
+import { indexed } from './activity.ts'
 
 /**
  * Refuses, or charges the reservation at once and records the lease. A repeated id gets the same answer. An id that was

@@ -3,32 +3,23 @@
  * are written in one step, so that many isolates that pass a limit together make one alert with one id.
  */
 import type { Admit, Admitted, Settle, Settled, Take, Taken, Tried } from './commands.ts'
-import { filter, mapValues, newQuota } from './documents.ts'
+import { filter, mapValues, own } from './records.ts'
+import { newQuota } from './new-documents.ts'
 import { labelOf } from './labels.ts'
-import {
-  LIMITS,
-  NOTHING,
-  amountsFrom,
-  usedIn,
-  windowsOf,
-  type Limits,
-  type Of,
-  type Rows,
-} from './policy.ts'
+import { LIMITS, usedIn, windowsOf, type Limits, type Of, type Rows } from './policy.ts'
+import { NOTHING, amountsFrom, type Amounts } from './units.ts'
+import { VERSIONS } from './shapes.ts'
 import {
   ALL_MODELS,
-  VERSIONS,
-  own,
   type Alert,
-  type Amounts,
   type Claims,
-  type Event,
   type Lease,
   type OutboxDoc,
   type ProfileDoc,
   type QuotaDoc,
   type UsageDoc,
-} from './shapes.ts'
+} from './documents.ts'
+import type { Event } from './events.ts'
 import type { Step, Terms, View } from './step.ts'
 import { reservedIn, sum } from './tally.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, WINDOWS, endOf, startOf, type Window } from './windows.ts'

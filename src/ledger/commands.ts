@@ -6,16 +6,14 @@ import type {
   AlertFacts,
   Block,
   Boost,
-  Counts,
-  Event,
   Key,
   PlanDoc,
   ProfileDoc,
-  RefusalCounts,
   SettingsDoc,
   StoredRows,
-  Unit,
-} from './shapes.ts'
+} from './documents.ts'
+import type { Counts, Unit } from './units.ts'
+import type { Event, RefusalCounts } from './events.ts'
 import { DAY_MS, type Window } from './windows.ts'
 
 /** A settle that comes later than this after its admission changes nothing: the request is lost. */

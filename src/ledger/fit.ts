@@ -6,7 +6,7 @@
 import { FIT_MIN_TOKENS, type Admit } from './commands.ts'
 import { costOf, mostTokens } from './money.ts'
 import { LIMITS, type Standing } from './policy.ts'
-import { audioOf, type Amounts, type Unit } from './shapes.ts'
+import { audioOf, type Amounts, type Unit } from './units.ts'
 import { WINDOWS, type Window } from './windows.ts'
 
 /** What of an admission says how much it asks for. */

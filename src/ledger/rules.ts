@@ -10,7 +10,7 @@ import { reset, setKey, setPlan, setProfile, setSettings } from './people.ts'
 import type { Command } from './commands.ts'
 import { admit } from './admission.ts'
 import { enter, settle } from './settlement.ts'
-import { ALL_MODELS } from './shapes.ts'
+import { ALL_MODELS } from './documents.ts'
 import type { Step, Terms, View } from './step.ts'
 import { MINUTE_MS } from './windows.ts'
 

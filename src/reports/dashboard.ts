@@ -1,15 +1,12 @@
 /** The numbers of the dashboard: pure functions from documents. No number changes only because time passes. */
-import { isInForce, newDay, rowsOf, useOf, whole } from '../ledger/documents.ts'
+import { isInForce } from '../ledger/blocks.ts'
+import { newDay } from '../ledger/new-documents.ts'
+import { rowsOf, useOf, whole } from '../ledger/rows.ts'
 import { labelOf } from '../ledger/labels.ts'
-import { NOTHING, linesOf, usedIn, windowsOf, type Line, type Standing } from '../ledger/policy.ts'
-import {
-  ALL_MODELS,
-  own,
-  type Block,
-  type Counts,
-  type DayRow,
-  type ProfileDoc,
-} from '../ledger/shapes.ts'
+import { linesOf, usedIn, windowsOf, type Line, type Standing } from '../ledger/policy.ts'
+import { NOTHING, type Counts } from '../ledger/units.ts'
+import { ALL_MODELS, type Block, type DayRow, type ProfileDoc } from '../ledger/documents.ts'
+import { own } from '../ledger/records.ts'
 import { DAY_MS, HOUR_MS, WINDOWS, dateOf, nextDay, type Window } from '../ledger/windows.ts'
 import type { Overview, User, WholeUser } from '../store/store.ts'
 import {

@@ -1,5 +1,5 @@
 /** What needs a look: users and models for which an admin may have to do something. */
-import type { Event, Refused } from '../ledger/shapes.ts'
+import type { Event, Refused } from '../ledger/events.ts'
 import { dateOf } from '../ledger/windows.ts'
 import { shareOf, type BlockLine, type UserLine, type Use } from './dashboard.ts'
 

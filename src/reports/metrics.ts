@@ -1,8 +1,9 @@
 /** Today's numbers in Prometheus' text format: https://prometheus.io/docs/instrumenting/exposition_formats/ */
-import { newDay } from '../ledger/documents.ts'
+import { newDay } from '../ledger/new-documents.ts'
 import { usdOf } from '../ledger/money.ts'
 import { linesOf, type ModelLimits } from '../ledger/policy.ts'
-import { ALL_MODELS, type RefusalCounts } from '../ledger/shapes.ts'
+import { ALL_MODELS } from '../ledger/documents.ts'
+import type { RefusalCounts } from '../ledger/events.ts'
 import { dateOf } from '../ledger/windows.ts'
 import type { Overview } from '../store/store.ts'
 import { shareOf } from './dashboard.ts'

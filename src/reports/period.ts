@@ -1,7 +1,10 @@
 /** What everyone used in some days, in numbers and as series for a chart: pure functions from documents. */
-import { newDay } from '../ledger/documents.ts'
+import { newDay } from '../ledger/new-documents.ts'
 import { nanoOf } from '../ledger/money.ts'
-import { own, type Counts, type DayDoc, type DayRow, type Event } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
+import type { Counts } from '../ledger/units.ts'
+import type { DayDoc, DayRow } from '../ledger/documents.ts'
+import type { Event } from '../ledger/events.ts'
 import { HOUR_MS, DAY_MS, dateOf } from '../ledger/windows.ts'
 import { audioOf, costOfDay, recordedCost, sumOf, type Cost, type Prices } from './costs.ts'
 import type { Range } from './range.ts'

@@ -1,10 +1,10 @@
 /** The reports for admins and browsers: pure functions from documents and answers to rows. */
 import type { Reported } from '../ledger/commands.ts'
-import { filter, isInForce, rowsOf, runningOf, whole } from '../ledger/documents.ts'
+import { filter, own } from '../ledger/records.ts'
+import { isInForce } from '../ledger/blocks.ts'
+import { rowsOf, runningOf, whole } from '../ledger/rows.ts'
 import {
-  NOTHING,
   amountTo,
-  amountsFrom,
   limitsOf,
   linesOf,
   standingOf,
@@ -14,15 +14,14 @@ import {
   type ModelLimits,
   type Standing,
 } from '../ledger/policy.ts'
+import { NOTHING, amountsFrom, type Amounts } from '../ledger/units.ts'
 import {
   ALL_MODELS,
-  own,
-  type Amounts,
   type DayDoc,
   type DayRow,
   type QuotaDoc,
   type UsageDoc,
-} from '../ledger/shapes.ts'
+} from '../ledger/documents.ts'
 import { labelOf } from '../ledger/labels.ts'
 import { DEFAULT_PLAN } from '../ledger/plans.ts'
 import { SECOND_MS, dateOf, nextDay } from '../ledger/windows.ts'

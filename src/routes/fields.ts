@@ -2,7 +2,7 @@
 import { ApiError } from '../errors.ts'
 import type { Refusal } from '../http/json-body.ts'
 import { LIMITS, limitFrom } from '../ledger/policy.ts'
-import { UNLIMITED, type StoredRows } from '../ledger/shapes.ts'
+import { UNLIMITED, type StoredRows } from '../ledger/documents.ts'
 import { MOST_ROWS } from './fields-schemas.ts'
 
 /** Limits as they are stored. */

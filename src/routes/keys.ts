@@ -13,7 +13,8 @@ import {
   type ProfileFields,
 } from '../ledger/commands.ts'
 import { labelWords } from '../ledger/labels.ts'
-import { own, type Key } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
+import type { Key } from '../ledger/documents.ts'
 import { SECOND_MS } from '../ledger/windows.ts'
 import { keyReport, keysReport } from '../reports/people.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'

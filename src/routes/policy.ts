@@ -21,10 +21,13 @@ import {
   type SetProfile,
   type SetSettings,
 } from '../ledger/commands.ts'
-import { filter, hasMoreThanBlocks, isInForce, newProfile } from '../ledger/documents.ts'
+import { filter, own } from '../ledger/records.ts'
+import { hasMoreThanBlocks, isInForce } from '../ledger/blocks.ts'
+import { newProfile } from '../ledger/new-documents.ts'
 import { labelWords } from '../ledger/labels.ts'
 import type { Policy } from '../ledger/plans.ts'
-import { VERSION, own, type Key, type ProfileDoc } from '../ledger/shapes.ts'
+import { VERSION } from '../ledger/shapes.ts'
+import type { Key, ProfileDoc } from '../ledger/documents.ts'
 import { planReport, rowsReport, settingsReport } from '../reports/people.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import type { Store } from '../store/store.ts'

@@ -1,6 +1,6 @@
 /** The figures at the top of the overview, each beside that of the period before. */
 import type { Child } from 'hono/jsx'
-import type { Unit } from '../ledger/shapes.ts'
+import type { Unit } from '../ledger/units.ts'
 import type { Cost } from '../reports/costs.ts'
 import { shareOf, type Today, type Use } from '../reports/dashboard.ts'
 import type { Period } from '../reports/period.ts'

@@ -1,6 +1,6 @@
 /** A user's usage today, and their limits. */
 import { LIMITS } from '../ledger/policy.ts'
-import type { Counts, Unit } from '../ledger/shapes.ts'
+import type { Counts, Unit } from '../ledger/units.ts'
 import type { Window } from '../ledger/windows.ts'
 import type { Cost } from '../reports/costs.ts'
 import { shareOf, type UserModel, type UserUse } from '../reports/dashboard.ts'

@@ -20,14 +20,10 @@ import { fitted } from '../../src/ledger/fit.ts'
 import type { Price } from '../../src/ledger/money.ts'
 import { LIMITS, limitName, type Limits, type ModelLimits } from '../../src/ledger/policy.ts'
 import { readDocument } from '../../src/ledger/reading.ts'
-import {
-  UNITS,
-  UNLIMITED,
-  own,
-  type DayDoc,
-  type Event,
-  type StoredRows,
-} from '../../src/ledger/shapes.ts'
+import { UNITS } from '../../src/ledger/units.ts'
+import { UNLIMITED, type DayDoc, type StoredRows } from '../../src/ledger/documents.ts'
+import { own } from '../../src/ledger/records.ts'
+import type { Event } from '../../src/ledger/events.ts'
 import { DAY_MS, WINDOW_NAMES, dateOf, nextDay } from '../../src/ledger/windows.ts'
 import { bindingStore, serveStore } from '../../src/store/binding.ts'
 import type { State } from '../../src/store/local/state.ts'

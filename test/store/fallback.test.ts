@@ -27,9 +27,10 @@ import type {
   Refusal,
   Settled,
 } from '../../src/ledger/commands.ts'
-import { rowsOf, runningOf, whole } from '../../src/ledger/documents.ts'
+import { rowsOf, runningOf, whole } from '../../src/ledger/rows.ts'
 import { usedIn, type Limits, type Standing } from '../../src/ledger/policy.ts'
-import { UNLIMITED, VERSIONS } from '../../src/ledger/shapes.ts'
+import { VERSIONS } from '../../src/ledger/shapes.ts'
+import { UNLIMITED } from '../../src/ledger/documents.ts'
 import { DAY_MS, SECOND_MS } from '../../src/ledger/windows.ts'
 import { amounts } from '../support/amounts.ts'
 import { admitOf, AMPLE, failureOf, NOON, settleOf } from '../support/commands.ts'

@@ -4,7 +4,7 @@ import { appendFile, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs
 import { dirname, join } from 'node:path'
 import { expect, test, vi } from 'vitest'
 import type { Admit, Admitted } from '../../src/ledger/commands.ts'
-import { runningOf, whole } from '../../src/ledger/documents.ts'
+import { runningOf, whole } from '../../src/ledger/rows.ts'
 import { usedIn } from '../../src/ledger/policy.ts'
 import { CLOCK_TOLERANCE_MS } from '../../src/ledger/rules.ts'
 import { VERSION } from '../../src/ledger/shapes.ts'

@@ -16,22 +16,16 @@ import {
   type SetProfile,
   type Settle,
 } from '../../src/ledger/commands.ts'
-import {
-  answersOf,
-  mapValues,
-  rowsOf,
-  newDayRow,
-  newRow,
-  whole,
-} from '../../src/ledger/documents.ts'
+import { answersOf, rowsOf, whole } from '../../src/ledger/rows.ts'
+import { mapValues } from '../../src/ledger/records.ts'
+import { newDayRow, newRow } from '../../src/ledger/new-documents.ts'
 import type { Price, Priced } from '../../src/ledger/money.ts'
 import type { Limits, Rows, Standing } from '../../src/ledger/policy.ts'
+import type { Amounts } from '../../src/ledger/units.ts'
 import type {
-  Amounts,
   Block,
   DayDoc,
   DayRow,
-  Event,
   PastDoc,
   PlanDoc,
   QuotaDoc,
@@ -39,7 +33,8 @@ import type {
   StoredRows,
   UsageDoc,
   Windows,
-} from '../../src/ledger/shapes.ts'
+} from '../../src/ledger/documents.ts'
+import type { Event } from '../../src/ledger/events.ts'
 
 /** In the order in which limits are checked. */
 const WINDOWS = ['month', 'week', 'day', 'hour', 'minute'] as const

@@ -11,12 +11,13 @@ import type {
   UserCommand,
 } from '../../src/ledger/commands.ts'
 import type { ModelLimits } from '../../src/ledger/policy.ts'
-import { whole } from '../../src/ledger/documents.ts'
-import type { Block, Event, Row } from '../../src/ledger/shapes.ts'
+import { whole } from '../../src/ledger/rows.ts'
+import type { Retention } from '../../src/ledger/advance.ts'
+import type { Block, Row } from '../../src/ledger/documents.ts'
+import type { Event } from '../../src/ledger/events.ts'
 import { SECOND_MS } from '../../src/ledger/windows.ts'
 import { bindingStore, serveStore } from '../../src/store/binding.ts'
 import { createMemory } from '../../src/store/fallback/memory.ts'
-import type { Retention } from '../../src/ledger/documents.ts'
 import {
   REPLAY_BATCH,
   type Cursor,

@@ -11,7 +11,7 @@ import { restClient } from '../../src/store/redis/rest.ts'
 import { tcpClient } from '../../src/store/redis/tcp.ts'
 import { turnTaker } from '../../src/store/redis/turns.ts'
 import type { Answer, Command } from '../../src/ledger/commands.ts'
-import type { Retention } from '../../src/ledger/documents.ts'
+import type { Retention } from '../../src/ledger/advance.ts'
 import { answerOf, type Store, type UserQuery } from '../../src/store/store.ts'
 import type { Upstash } from './upstash.ts'
 

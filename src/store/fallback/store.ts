@@ -20,7 +20,7 @@ import { createBreaker } from './breaker.ts'
 import { createMemory } from './memory.ts'
 import type { Queue } from './queue.ts'
 import { createRecovery } from './recovery.ts'
-import type { Retention } from '../../ledger/documents.ts'
+import type { Retention } from '../../ledger/advance.ts'
 import { MINUTE_MS } from '../../ledger/windows.ts'
 import {
   CommandError,

@@ -1,8 +1,11 @@
 /** Changes the data of the local store: applies the steps of the reducer, and removes expired data. */
 import { ENTER_MS } from '../../ledger/commands.ts'
-import { bareWindows, endOfProfile, type Retention } from '../../ledger/documents.ts'
+import { bareWindows, type Retention } from '../../ledger/advance.ts'
+import { endOfProfile } from '../../ledger/blocks.ts'
 import type { Step } from '../../ledger/step.ts'
-import { ALL_MODELS, own, type Event, type Refused } from '../../ledger/shapes.ts'
+import { ALL_MODELS } from '../../ledger/documents.ts'
+import { own } from '../../ledger/records.ts'
+import type { Event, Refused } from '../../ledger/events.ts'
 import { DAY_MS, dateOf, minuteOf } from '../../ledger/windows.ts'
 import { QUOTA_DAYS } from '../redis/keys.ts'
 import { AUDIT_KEPT, REFUSED_KEPT } from '../store.ts'

@@ -1,10 +1,10 @@
 /** The local store: the reducer over documents in memory, with a journal on disk. */
 import { uptime } from 'node:os'
 import type { AnswerOf, Command } from '../../ledger/commands.ts'
-import type { Retention } from '../../ledger/documents.ts'
+import type { Retention } from '../../ledger/advance.ts'
 import { CLOCK_TOLERANCE_MS, reduce, timeOf } from '../../ledger/rules.ts'
 import type { Step } from '../../ledger/step.ts'
-import type { Event } from '../../ledger/shapes.ts'
+import type { Event } from '../../ledger/events.ts'
 import { HOUR_MS, MINUTE_MS, SECOND_MS, dateOf, minuteOf } from '../../ledger/windows.ts'
 import { applyStep, newestOf, removeAged } from './changes.ts'
 import { openJournal } from './journal.ts'

@@ -1,10 +1,10 @@
 /** Sends commands to the ledger script. One call carries the commands of several requests, as far as the runtime allows. */
 import type { Admitted, Answer, Command } from '../../ledger/commands.ts'
-import type { Retention } from '../../ledger/documents.ts'
+import type { Retention } from '../../ledger/advance.ts'
 import { DEFAULT_PLAN, unverifiedScope } from '../../ledger/plans.ts'
 import { isTotal, type Standing } from '../../ledger/policy.ts'
 import { CLOCK_TOLERANCE_MS } from '../../ledger/rules.ts'
-import { ALL_MODELS } from '../../ledger/shapes.ts'
+import { ALL_MODELS } from '../../ledger/documents.ts'
 import { dateOf } from '../../ledger/windows.ts'
 import { guard, scriptOf, type Scripts } from './call.ts'
 import { gather } from './gather.ts'

@@ -4,9 +4,10 @@
  * counters, because every request changes them.
  */
 import type { Redis } from '@upstash/redis'
-import type { Retention } from '../../ledger/documents.ts'
+import type { Retention } from '../../ledger/advance.ts'
 import type { UserParts } from '../../ledger/merge.ts'
-import type { Audit, DayDoc, Event, PlanDoc, QuotaDoc, SettingsDoc } from '../../ledger/shapes.ts'
+import type { Audit, Event } from '../../ledger/events.ts'
+import type { DayDoc, PlanDoc, QuotaDoc, SettingsDoc } from '../../ledger/documents.ts'
 import { guard, scriptOf } from './call.ts'
 import { callOf, type Also } from './import/call.ts'
 import { newer, sound, soundUser } from './import/documents.ts'

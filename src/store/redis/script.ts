@@ -28,21 +28,21 @@ import {
 } from '../../ledger/alerts.ts'
 import { DEFAULT_PLAN, TOTAL } from '../../ledger/plans.ts'
 import { MOST_MONEY } from '../../ledger/money.ts'
-import { LIMITS, MOST_LIMITS, NOTHING } from '../../ledger/policy.ts'
+import { LIMITS, MOST_LIMITS } from '../../ledger/policy.ts'
+import { NOTHING } from '../../ledger/units.ts'
 import { KEY_CODES, REFUSAL_CODES, UNUSED_MODEL } from '../../ledger/refusals.ts'
-import { INDEX_MS } from '../../ledger/accounts.ts'
+import { INDEX_MS } from '../../ledger/activity.ts'
 import {
-  ALL_MODELS,
   MODEL_USE,
   MONEY_FIELDS,
   MOST,
   HUGE,
   SHAPES,
-  UNLIMITED,
   VERSION,
   VERSIONS,
   type Shape,
 } from '../../ledger/shapes.ts'
+import { ALL_MODELS, UNLIMITED } from '../../ledger/documents.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, NO_END, WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
 import { DAMAGED_SECONDS, PREFIX, QUOTA_DAYS, SWEEP_EVERY, SWEPT, TOP_DAY } from './keys.ts'
 import { AUDIT_KEPT, REFUSED_KEPT } from '../store.ts'

@@ -1,5 +1,5 @@
 /** An import plan as the keys and arguments of the script. */
-import { ALL_MODELS } from '../../../ledger/shapes.ts'
+import { ALL_MODELS } from '../../../ledger/documents.ts'
 import { dateOf } from '../../../ledger/windows.ts'
 import { dayKey, modelsKey, quotaKey, rowKey } from '../keys.ts'
 import { StoreError } from '../../store.ts'

@@ -1,6 +1,7 @@
 /** When imported documents expire. The ledger script has the same rules. */
-import { endOfProfile, type Retention } from '../../../ledger/documents.ts'
-import type { PastDoc, ProfileDoc, UsageDoc } from '../../../ledger/shapes.ts'
+import { endOfProfile } from '../../../ledger/blocks.ts'
+import type { Retention } from '../../../ledger/advance.ts'
+import type { PastDoc, ProfileDoc, UsageDoc } from '../../../ledger/documents.ts'
 import { DAY_MS, NO_END, SECOND_MS } from '../../../ledger/windows.ts'
 
 export type Terms = { retention: Retention; now: number }

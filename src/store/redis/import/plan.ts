@@ -3,13 +3,12 @@ import { ENTER_MS } from '../../../ledger/commands.ts'
 import type { Overlap } from '../../../ledger/merge.ts'
 import {
   ALL_MODELS,
-  type Audit,
   type DayDoc,
-  type Event,
   type PlanDoc,
   type QuotaDoc,
   type SettingsDoc,
-} from '../../../ledger/shapes.ts'
+} from '../../../ledger/documents.ts'
+import type { Audit, Event } from '../../../ledger/events.ts'
 import { DAY_MS } from '../../../ledger/windows.ts'
 import { PREFIX, QUOTA_DAYS, erasedKey, onceKey } from '../keys.ts'
 import { AUDIT_KEPT } from '../../store.ts'

@@ -6,8 +6,8 @@ import {
   type Overlap,
   type UserParts,
 } from '../../../ledger/merge.ts'
-import { hasMoreThanBlocks } from '../../../ledger/documents.ts'
-import type { Block, UsageDoc } from '../../../ledger/shapes.ts'
+import { hasMoreThanBlocks } from '../../../ledger/blocks.ts'
+import type { Block, UsageDoc } from '../../../ledger/documents.ts'
 import { NO_END } from '../../../ledger/windows.ts'
 import { DAMAGED_SECONDS, PREFIX } from '../keys.ts'
 import { USER_INDEX, placesOf } from '../user-index.ts'

@@ -24,7 +24,7 @@ local function start_over()
 end
 
 -- A user's place in the two orders. Both are in one index, in separate ranges of scores: the lower
--- scores are `activityOf` in ledger/documents.ts, the higher ones hold the day and the tokens of
+-- scores are `activityOf` in ledger/activity.ts, the higher ones hold the day and the tokens of
 -- that day in one number, which is exact below 2^53.
 local function index_user(doc)
   local hash, id = 0, doc.id

@@ -1,4 +1,4 @@
--- Reads documents and fits them to their shapes, like ledger/reading.ts and ledger/documents.ts.
+-- Reads documents and fits them to their shapes, like ledger/reading.ts, rows.ts and advance.ts.
 
 local function with(record, key, value)
   local result = copy(record)
@@ -188,7 +188,7 @@ end
 local function user_key(kind, id) return PREFIX .. kind .. ':' .. id end
 
 -- A user's document is kept for a shorter time than the longest window lasts, so the counters may
--- have a key of their own: bareWindows in ledger/documents.ts.
+-- have a key of their own: bareWindows in ledger/advance.ts.
 local IS_BRIEF = keep and keep.userDays < QUOTA_DAYS
 
 local function load_user(kind, id)
