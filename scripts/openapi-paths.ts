@@ -1,7 +1,7 @@
 /** The routes in the OpenAPI document: their callers, parameters and answers. */
 import type { ErrorCode } from '../src/errors.ts'
 import { WRONG_PER_MINUTE } from '../src/identity/admin-key.ts'
-import { SYNCS_PER_MINUTE } from '../src/ledger/commands.ts'
+import { SYNCS_PER_MINUTE } from '../src/ledger/capacity.ts'
 import type * as z from 'zod/mini'
 import { keyShapeAnswer, ownUsageAnswer } from './openapi-own-schemas.ts'
 import {

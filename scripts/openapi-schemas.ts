@@ -5,7 +5,7 @@
 import * as z from 'zod/mini'
 import { TOKEN_KINDS, type TokenKind } from '../src/config/tokens.ts'
 import { CODES, type ErrorCode } from '../src/errors.ts'
-import { AUDIT_ID_CHARS, MODELS_PER_USER } from '../src/ledger/commands.ts'
+import { AUDIT_ID_CHARS, MODELS_PER_USER } from '../src/ledger/capacity.ts'
 import { UNITS } from '../src/ledger/units.ts'
 import type { Audit, Event } from '../src/ledger/events.ts'
 import { MAX_MESSAGES } from '../src/gateway/body.ts'

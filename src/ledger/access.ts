@@ -1,5 +1,6 @@
 /** Whether a caller may call a model at all: keys, revoked tokens, blocks, and lists of models. */
-import type { Admit, Refusal } from './commands.ts'
+import type { Admit } from './commands.ts'
+import type { Refusal } from './answers.ts'
 import { blockOf } from './blocks.ts'
 import { isListed } from './model-list.ts'
 import type { UserPlan } from './plans.ts'

@@ -1,13 +1,7 @@
 /** Whether a request may begin, and what it reserves. */
-import {
-  MODELS_COUNTED,
-  MODELS_PER_USER,
-  NETWORKS,
-  RUNNING_PER_USER,
-  type Admit,
-  type Admitted,
-  type Refusal,
-} from './commands.ts'
+import type { Admit } from './commands.ts'
+import { MODELS_COUNTED, MODELS_PER_USER, NETWORKS, RUNNING_PER_USER } from './capacity.ts'
+import type { Admitted, Refusal } from './answers.ts'
 import { advance, isPast } from './advance.ts'
 import { filter, own } from './records.ts'
 import { newUsage } from './new-documents.ts'

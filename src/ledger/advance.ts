@@ -6,7 +6,7 @@ import { current } from './policy.ts'
 import { dateOf, DAY_MS } from './windows.ts'
 import { rowsOf, useOf, thin, whole, pastRow, withPastRow } from './rows.ts'
 import type { Amounts } from './units.ts'
-import { PAST_LEASES, LATE_SETTLE_MS } from './commands.ts'
+import { PAST_LEASES, LATE_SETTLE_MS } from './capacity.ts'
 
 /** Days that a user's past is kept. */
 export type Keep = { userDays: number }

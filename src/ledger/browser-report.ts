@@ -1,11 +1,7 @@
 /** The rule for a report of usage from a user's browser. */
-import {
-  MODELS_PER_USER,
-  SYNCS_PER_MINUTE,
-  type Report,
-  type ReportRefusal,
-  type Reported,
-} from './commands.ts'
+import type { Report } from './commands.ts'
+import { MODELS_PER_USER, SYNCS_PER_MINUTE } from './capacity.ts'
+import type { ReportRefusal, Reported } from './answers.ts'
 import { credentialRefused } from './access.ts'
 import { advance } from './advance.ts'
 import { filter, own } from './records.ts'

@@ -1,18 +1,7 @@
 /** The rules of what admins decide about users: profiles, keys, resets; and about everyone: plans and settings. */
-import {
-  KEYS_PER_USER,
-  PLANS,
-  type Done,
-  type KeyDone,
-  type KeyRefusal,
-  type PlanRefusal,
-  type ProfileDone,
-  type Reset,
-  type SetKey,
-  type SetPlan,
-  type SetProfile,
-  type SetSettings,
-} from './commands.ts'
+import type { Reset, SetKey, SetPlan, SetProfile, SetSettings } from './commands.ts'
+import { KEYS_PER_USER, PLANS } from './capacity.ts'
+import type { Done, KeyDone, KeyRefusal, PlanRefusal, ProfileDone } from './answers.ts'
 import { auditOf } from './admin.ts'
 import { advance } from './advance.ts'
 import { filter, mapValues, own } from './records.ts'

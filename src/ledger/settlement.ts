@@ -1,12 +1,7 @@
 /** How a request ends, and the entry of a request that was served while the store was unreachable. */
-import {
-  ENTER_MS,
-  LATE_SETTLE_MS,
-  SESSIONS_PER_USER,
-  type Enter,
-  type Settle,
-  type Settled,
-} from './commands.ts'
+import type { Enter, Settle } from './commands.ts'
+import { ENTER_MS, LATE_SETTLE_MS, SESSIONS_PER_USER } from './capacity.ts'
+import type { Settled } from './answers.ts'
 import { advance, type Account } from './advance.ts'
 import { filter, own } from './records.ts'
 import { hasAnswers, useOf, whole, withPastRow } from './rows.ts'

@@ -1,5 +1,5 @@
 /** What a rule can read, and what it changes. */
-import type { Answer } from './commands.ts'
+import type { Answer } from './answers.ts'
 import type { Account, Keep } from './advance.ts'
 import type { Audit, Event, RefusalCounts, Refused } from './events.ts'
 import type {

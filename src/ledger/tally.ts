@@ -1,5 +1,5 @@
 /** The arithmetic of counters and rows: charges a reservation, and replaces it by the charge of the ended request. */
-import { OTHER_TAG, TAGS_PER_DAY } from './commands.ts'
+import { OTHER_TAG, TAGS_PER_DAY } from './capacity.ts'
 import { hasAnswers } from './rows.ts'
 import { newDayRow, newRow } from './new-documents.ts'
 import { audioOf, amountsFrom, type Amounts } from './units.ts'

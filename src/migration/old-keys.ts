@@ -1,6 +1,6 @@
 /** Reads the predecessor's database keys, `user:TOKEN` and `blocked:TOKEN:MODEL`, as documents of Weir. */
 import * as z from 'zod/mini'
-import { MAX_TOKENS } from '../ledger/commands.ts'
+import { MAX_TOKENS } from '../ledger/capacity.ts'
 import { newProfile, newRow, newUsage } from '../ledger/new-documents.ts'
 import { thin } from '../ledger/rows.ts'
 import type { Amounts } from '../ledger/units.ts'

@@ -1,5 +1,5 @@
 /** The reports for admins and browsers: pure functions from documents and answers to rows. */
-import type { Reported } from '../ledger/commands.ts'
+import type { Reported } from '../ledger/answers.ts'
 import { filter, own } from '../ledger/records.ts'
 import { isInForce } from '../ledger/blocks.ts'
 import { rowsOf, runningOf, whole } from '../ledger/rows.ts'

@@ -6,12 +6,9 @@ import type { Admin, Stamp } from '../http/admin.ts'
 import { fields, jsonBody } from '../http/json-body.ts'
 import { createIds } from '../identity/ids.ts'
 import { KEY_ID, createIssuedKeys } from '../identity/issued-key.ts'
-import {
-  KEYS_PER_USER,
-  type KeyFields,
-  type KeyRefusal,
-  type ProfileFields,
-} from '../ledger/commands.ts'
+import type { KeyFields, ProfileFields } from '../ledger/commands.ts'
+import { KEYS_PER_USER } from '../ledger/capacity.ts'
+import type { KeyRefusal } from '../ledger/answers.ts'
 import { labelWords } from '../ledger/labels.ts'
 import { own } from '../ledger/records.ts'
 import type { Key } from '../ledger/documents.ts'

@@ -10,17 +10,16 @@ import { parseBody } from '../gateway/body.ts'
 import { fields, type Refusal } from '../http/json-body.ts'
 import { methodNotAllowed } from '../http/methods.ts'
 import { textBody } from '../http/text-body.ts'
-import {
-  KEYS_PER_USER,
-  PLANS,
-  type Command,
-  type ProfileFields,
-  type SetBlock,
-  type SetKey,
-  type SetPlan,
-  type SetProfile,
-  type SetSettings,
+import type {
+  Command,
+  ProfileFields,
+  SetBlock,
+  SetKey,
+  SetPlan,
+  SetProfile,
+  SetSettings,
 } from '../ledger/commands.ts'
+import { KEYS_PER_USER, PLANS } from '../ledger/capacity.ts'
 import { filter, own } from '../ledger/records.ts'
 import { hasMoreThanBlocks, isInForce } from '../ledger/blocks.ts'
 import { newProfile } from '../ledger/new-documents.ts'

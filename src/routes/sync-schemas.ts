@@ -1,7 +1,7 @@
 /** The body of a browser's report. */
 import * as z from 'zod/mini'
 import type { Refusal } from '../http/json-body.ts'
-import { MODELS_PER_USER } from '../ledger/commands.ts'
+import { MODELS_PER_USER } from '../ledger/capacity.ts'
 import { MODEL_NAME } from '../metering/models.ts'
 
 /** More than a person uses in a day; sums of such amounts stay exact. */

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
-import type { Admit, Command, Reported } from '../../src/ledger/commands.ts'
+import type { Admit, Command } from '../../src/ledger/commands.ts'
+import type { Reported } from '../../src/ledger/answers.ts'
 import { newDay, newProfile, newRow, newUsage } from '../../src/ledger/new-documents.ts'
 import type { Limits, ModelLimits } from '../../src/ledger/policy.ts'
 import type { Amounts } from '../../src/ledger/units.ts'

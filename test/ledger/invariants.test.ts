@@ -8,14 +8,8 @@ import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import type {
-  Admit,
-  Answer,
-  Command,
-  Enter,
-  Settle,
-  UserCommand,
-} from '../../src/ledger/commands.ts'
+import type { Admit, Command, Enter, Settle, UserCommand } from '../../src/ledger/commands.ts'
+import type { Answer } from '../../src/ledger/answers.ts'
 import { fitted } from '../../src/ledger/fit.ts'
 import type { Price } from '../../src/ledger/money.ts'
 import { LIMITS, limitName, type Limits, type ModelLimits } from '../../src/ledger/policy.ts'

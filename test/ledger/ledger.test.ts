@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { Admitted, Enter, Report, Reported } from '../../src/ledger/commands.ts'
+import type { Enter, Report } from '../../src/ledger/commands.ts'
+import type { Admitted, Reported } from '../../src/ledger/answers.ts'
 import { rowsOf, whole } from '../../src/ledger/rows.ts'
 import { activityOf, INDEX_MS } from '../../src/ledger/activity.ts'
 import { newDay, newProfile } from '../../src/ledger/new-documents.ts'

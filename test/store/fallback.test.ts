@@ -18,15 +18,8 @@ import {
   type Failed,
   type Store,
 } from '../../src/store/store.ts'
-import type {
-  Admit,
-  Admitted,
-  Answer,
-  AnswerOf,
-  Command,
-  Refusal,
-  Settled,
-} from '../../src/ledger/commands.ts'
+import type { Admit, Command } from '../../src/ledger/commands.ts'
+import type { Admitted, Answer, AnswerOf, Refusal, Settled } from '../../src/ledger/answers.ts'
 import { rowsOf, runningOf, whole } from '../../src/ledger/rows.ts'
 import { usedIn, type Limits, type Standing } from '../../src/ledger/policy.ts'
 import { VERSIONS } from '../../src/ledger/shapes.ts'

@@ -4,18 +4,17 @@
  * calendar, a fit from a search, and money is a `bigint` of nano-USD.
  */
 import { expect } from 'vitest'
-import {
-  ENTER_MS,
-  LATE_SETTLE_MS,
-  type Admit,
-  type Answer,
-  type Command,
-  type Enter,
-  type Report,
-  type SetKey,
-  type SetProfile,
-  type Settle,
+import type {
+  Admit,
+  Command,
+  Enter,
+  Report,
+  SetKey,
+  SetProfile,
+  Settle,
 } from '../../src/ledger/commands.ts'
+import { ENTER_MS, LATE_SETTLE_MS } from '../../src/ledger/capacity.ts'
+import type { Answer } from '../../src/ledger/answers.ts'
 import { answersOf, rowsOf, whole } from '../../src/ledger/rows.ts'
 import { mapValues } from '../../src/ledger/records.ts'
 import { newDayRow, newRow } from '../../src/ledger/new-documents.ts'

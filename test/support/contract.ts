@@ -1,15 +1,7 @@
 /** The contract of every store: the five stores that keep it, and the helpers of its tests. */
 import { afterEach, expect } from 'vitest'
-import type {
-  Admit,
-  Answer,
-  AnswerOf,
-  Command,
-  Enter,
-  Report,
-  Settled,
-  UserCommand,
-} from '../../src/ledger/commands.ts'
+import type { Admit, Command, Enter, Report, UserCommand } from '../../src/ledger/commands.ts'
+import type { Answer, AnswerOf, Settled } from '../../src/ledger/answers.ts'
 import type { ModelLimits } from '../../src/ledger/policy.ts'
 import { whole } from '../../src/ledger/rows.ts'
 import type { Retention } from '../../src/ledger/advance.ts'

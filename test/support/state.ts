@@ -1,5 +1,6 @@
 /** The reducer on maps. Every store must agree with it. */
-import type { Answer, Command } from '../../src/ledger/commands.ts'
+import type { Command } from '../../src/ledger/commands.ts'
+import type { Answer } from '../../src/ledger/answers.ts'
 import type { Keep } from '../../src/ledger/advance.ts'
 import { reduce } from '../../src/ledger/rules.ts'
 import type { View } from '../../src/ledger/step.ts'

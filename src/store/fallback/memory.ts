@@ -2,16 +2,8 @@
  * What an isolate remembers, for use while the store is unavailable: the counts and blocks that the store told last, and
  * what was used since.
  */
-import type {
-  Admit,
-  Admitted,
-  Answer,
-  Refusal,
-  Report,
-  Reported,
-  Settle,
-  UserCommand,
-} from '../../ledger/commands.ts'
+import type { Admit, Report, Settle, UserCommand } from '../../ledger/commands.ts'
+import type { Admitted, Answer, Refusal, Reported } from '../../ledger/answers.ts'
 import { mapValues, own } from '../../ledger/records.ts'
 import { newProfile, newQuota, newUsage } from '../../ledger/new-documents.ts'
 import { useOf } from '../../ledger/rows.ts'

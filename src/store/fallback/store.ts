@@ -7,15 +7,8 @@
  * counts twice.
  */
 import type { Log } from '../../log.ts'
-import type {
-  Admit,
-  Admitted,
-  AnswerOf,
-  Command,
-  Refusal,
-  Settle,
-  Settled,
-} from '../../ledger/commands.ts'
+import type { Admit, Command, Settle } from '../../ledger/commands.ts'
+import type { Admitted, AnswerOf, Refusal, Settled } from '../../ledger/answers.ts'
 import { createBreaker } from './breaker.ts'
 import { createMemory } from './memory.ts'
 import type { Queue } from './queue.ts'

@@ -1,5 +1,5 @@
 /** Changes the data of the local store: applies the steps of the reducer, and removes expired data. */
-import { ENTER_MS } from '../../ledger/commands.ts'
+import { ENTER_MS } from '../../ledger/capacity.ts'
 import { bareWindows, type Retention } from '../../ledger/advance.ts'
 import { endOfProfile } from '../../ledger/blocks.ts'
 import type { Step } from '../../ledger/step.ts'

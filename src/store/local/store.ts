@@ -1,6 +1,7 @@
 /** The local store: the reducer over documents in memory, with a journal on disk. */
 import { uptime } from 'node:os'
-import type { AnswerOf, Command } from '../../ledger/commands.ts'
+import type { Command } from '../../ledger/commands.ts'
+import type { AnswerOf } from '../../ledger/answers.ts'
 import type { Retention } from '../../ledger/advance.ts'
 import { CLOCK_TOLERANCE_MS, reduce, timeOf } from '../../ledger/rules.ts'
 import type { Step } from '../../ledger/step.ts'

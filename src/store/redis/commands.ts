@@ -1,5 +1,6 @@
 /** Sends commands to the ledger script. One call carries the commands of several requests, as far as the runtime allows. */
-import type { Admitted, Answer, Command } from '../../ledger/commands.ts'
+import type { Command } from '../../ledger/commands.ts'
+import type { Admitted, Answer } from '../../ledger/answers.ts'
 import type { Retention } from '../../ledger/advance.ts'
 import { DEFAULT_PLAN, unverifiedScope } from '../../ledger/plans.ts'
 import { isTotal, type Standing } from '../../ledger/policy.ts'

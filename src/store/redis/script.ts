@@ -15,17 +15,9 @@ import {
   SESSIONS_PER_USER,
   SYNCS_PER_MINUTE,
   TAGS_PER_DAY,
-} from '../../ledger/commands.ts'
-import {
-  ALERTS_KEPT,
-  ALERTS_TAKEN,
-  CLAIM_MS,
-  ERRORS,
-  EXPIRING_MS,
-  FAULTS,
-  LEVELS,
-  QUIET_MS,
-} from '../../ledger/alerts.ts'
+} from '../../ledger/capacity.ts'
+import { ERRORS, EXPIRING_MS, FAULTS, LEVELS, QUIET_MS } from '../../ledger/alerts.ts'
+import { ALERTS_KEPT, ALERTS_TAKEN, CLAIM_MS } from '../../ledger/outbox.ts'
 import { DEFAULT_PLAN, TOTAL } from '../../ledger/plans.ts'
 import { MOST_MONEY } from '../../ledger/money.ts'
 import { LIMITS, MOST_LIMITS } from '../../ledger/policy.ts'

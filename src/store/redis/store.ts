@@ -1,6 +1,7 @@
 /** The store on Redis: documents as JSON, changed by one script. */
 import type { Redis } from '@upstash/redis'
-import type { AnswerOf, Command, Settled } from '../../ledger/commands.ts'
+import type { Command } from '../../ledger/commands.ts'
+import type { AnswerOf, Settled } from '../../ledger/answers.ts'
 import { hasMoreThanBlocks } from '../../ledger/blocks.ts'
 import { newPast } from '../../ledger/new-documents.ts'
 import type { Kind } from '../../ledger/shapes.ts'

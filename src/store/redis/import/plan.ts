@@ -1,5 +1,5 @@
 /** What the import script writes for each kind of chunk. Users are in users.ts. */
-import { ENTER_MS } from '../../../ledger/commands.ts'
+import { ENTER_MS } from '../../../ledger/capacity.ts'
 import type { Overlap } from '../../../ledger/merge.ts'
 import {
   ALL_MODELS,
