@@ -6,7 +6,7 @@ import type { Unit } from '../ledger/units.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, WINDOWS } from '../ledger/windows.ts'
 import { secondsUntil } from '../retry-after.ts'
 
-type OverLimit = Refusal & { reason: 'limit' }
+export type OverLimit = Refusal & { reason: 'limit' }
 
 const WHOSE: Record<Of, string> = {
   user: 'your',

@@ -129,7 +129,7 @@ function refuseWith(
 }
 
 /** What holds for one request: its rows of limits, its plan, and what it asks for under that plan. */
-type Policy = {
+type RequestPolicy = {
   user: Rows
   everyone: Rows
   /** The part of these for callers who are not verified, if this is one. */
@@ -138,10 +138,15 @@ type Policy = {
   asked: Asked
 }
 
-function policyOf(command: Admit, profile: ProfileDoc | undefined, view: View, at: number): Policy {
+function policyOf(
+  command: Admit,
+  profile: ProfileDoc | undefined,
+  view: View,
+  at: number,
+): RequestPolicy {
   const { model, limits, everyone, claims } = command
   const plan = planOf(profile, claims?.plan, view)
-  const policy: Policy = {
+  const policy: RequestPolicy = {
     user: userRows(model, limits, plan.doc, profile, at),
     everyone: everyoneRows(model, everyone, view.settings()),
     plan,
@@ -165,7 +170,7 @@ function tooMany(
   usage: UsageDoc,
   model: string,
   at: number,
-  { plan }: Policy,
+  { plan }: RequestPolicy,
 ): Refusal | undefined {
   const use = own(usage.models, model)
   if (!use && Object.keys(usage.models).length >= MODELS_COUNTED) {
@@ -191,7 +196,7 @@ function firstRefusal(
   groups: Standing[],
   reserved: Amounts,
   at: number,
-  { plan }: Policy,
+  { plan }: RequestPolicy,
 ): Refusal | undefined {
   const maximum = plan.doc?.maxCompletionTokens
   for (const group of groups) {
@@ -243,7 +248,7 @@ const runningAt = (leases: Record<string, Lease>, at: number): number =>
 /** All limits that hold for a request, in the order in which they are checked. */
 function groupsOf(
   { model }: Pick<Admit, 'model'>,
-  { user: limits, everyone, unverified }: Pick<Policy, 'user' | 'everyone' | 'unverified'>,
+  { user: limits, everyone, unverified }: Pick<RequestPolicy, 'user' | 'everyone' | 'unverified'>,
   usage: UsageDoc,
   quota: View['quota'],
 ): Standing[] {
@@ -309,7 +314,7 @@ function countedIn(groups: Standing[]): Lease['windows'] {
 const admitted = (
   at: number,
   groups: Standing[],
-  { plan }: Policy,
+  { plan }: RequestPolicy,
   maximum: number | undefined,
 ): Admitted => {
   const answer: Admitted = { ok: true, at }

@@ -7,7 +7,7 @@ import {
   ALL_MODELS,
   type QuotaDoc,
   type Lease,
-  type Claims,
+  type AlertClaims,
   type UsageDoc,
   type ProfileDoc,
 } from './documents.ts'
@@ -68,10 +68,10 @@ export const releasing = (quotas: Quotas, { at, reserved }: Lease): Quotas =>
 
 /** The claims with one more; undefined if it was claimed before. A higher limit in the same window can be claimed again. */
 function claim(
-  claims: Claims,
+  claims: AlertClaims,
   name: string,
-  { start, level, limit }: Claims[string],
-): Claims | undefined {
+  { start, level, limit }: AlertClaims[string],
+): AlertClaims | undefined {
   const known = own(claims, name)
   const same = known?.start === start ? known : undefined
   if (same && level <= same.level && limit <= same.limit) return undefined
@@ -79,14 +79,14 @@ function claim(
 }
 
 /** The claims of windows that have not ended. */
-const lasting = (claims: Claims, at: number): Claims =>
+const lasting = (claims: AlertClaims, at: number): AlertClaims =>
   filter(claims, ({ start }, name) => {
     const window = name.slice(name.lastIndexOf(' ') + 1)
     return Object.hasOwn(WINDOWS, window) && startOf(window as Window, at) === start
   })
 
 /** The claims without those of a window, or without any. */
-export const withoutClaims = (claims: Claims, window?: Window): Claims =>
+export const withoutClaims = (claims: AlertClaims, window?: Window): AlertClaims =>
   window === undefined ? {} : filter(claims, (_, name) => !name.endsWith(` ${window}`))
 
 /**
@@ -98,9 +98,9 @@ function reached(
   model: string,
   row: Limits | undefined,
   usedOf: (window: Window) => Amounts,
-  claims: Claims,
+  claims: AlertClaims,
   at: number,
-): { claims: Claims; told: Omit<New, 'id' | 'type' | 'at'>[] } {
+): { claims: AlertClaims; told: Omit<New, 'id' | 'type' | 'at'>[] } {
   const told: Omit<New, 'id' | 'type' | 'at'>[] = []
   let next = claims
   for (const { name, unit, window } of LIMITS) {
@@ -130,7 +130,7 @@ const minus = (amounts: Amounts, held: Amounts): Amounts =>
 const isFault = ({ outcome, status }: Event): boolean =>
   outcome === 'failed' && (status >= 500 || FAULTS[status] !== undefined)
 
-type Found = Omit<New, 'id' | 'at'>
+type Claimed = Omit<New, 'id' | 'at'>
 
 /** A settlement with the alerts that it claims. Tells its sender to deliver if some are due. */
 export function watched(
@@ -172,8 +172,8 @@ function limitsReached(
   { usage, quotas, event }: { usage: UsageDoc; quotas: Quotas; event: Event },
   watch: NonNullable<Settle['watch']>,
   all: QuotaDoc,
-): { found: Found[]; mine: Claims; everyones: Claims } {
-  const found: Found[] = []
+): { found: Claimed[]; mine: AlertClaims; everyones: AlertClaims } {
+  const found: Claimed[] = []
   const { at } = all
   let mine = usage.alerted ?? {}
   const leases = Object.values(usage.leases)
@@ -206,8 +206,8 @@ function providerFailures(
   event: Event,
   { spendBlocked }: NonNullable<Settle['watch']>,
   all: QuotaDoc,
-): { found: Found[]; told: Record<string, number>; calls: NonNullable<QuotaDoc['calls']> } {
-  const found: Found[] = []
+): { found: Claimed[]; told: Record<string, number>; calls: NonNullable<QuotaDoc['calls']> } {
+  const found: Claimed[] = []
   const told = { ...all.told }
   const tellOnce = (type: keyof typeof QUIET_MS, facts: Partial<New>) => {
     if (all.at - (told[type] ?? -Infinity) < QUIET_MS[type]) return

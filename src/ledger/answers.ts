@@ -77,9 +77,11 @@ export type Reported = {
   plan?: string
 }
 
+/** The key is not valid, or the token was revoked. */
+export type CredentialRefusal = Extract<Refusal, { reason: 'key' | 'revoked' }>
+
 /** The user has reported often enough in this minute, or the key or token is not valid. */
-export type ReportRefusal =
-  { ok: false; reason: 'syncs'; resetAt: number } | Extract<Refusal, { reason: 'key' | 'revoked' }>
+export type ReportRefusal = { ok: false; reason: 'syncs'; resetAt: number } | CredentialRefusal
 
 export type Done = { ok: true }
 

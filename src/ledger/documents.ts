@@ -83,7 +83,7 @@ export type Lease = {
  * That an alert was sent of a limit in a window that began at `start`: at which percentage, and of which amount. By the
  * model (`*` for all), the unit and the window of the limit, with spaces between.
  */
-export type Claims = Record<string, { start: number; level: number; limit: number }>
+export type AlertClaims = Record<string, { start: number; level: number; limit: number }>
 
 /** What requests write about one user. */
 export type UsageDoc = {
@@ -126,7 +126,7 @@ export type UsageDoc = {
   /** What ended requests of each key were charged in the month that began at `start`. */
   keysCharged?: Windows
   /** Alerts that were sent of the user's limits. */
-  alerted?: Claims
+  alerted?: AlertClaims
   /** The ends of keys of which an alert was sent. */
   keysExpiring?: Record<string, number>
 }
@@ -215,7 +215,7 @@ export type QuotaDoc = {
   /** These are in the document of all models. When an alert waits to be delivered. */
   alertsDue?: number
   /** Alerts that were sent of the limits of everyone. */
-  alerted?: Claims
+  alerted?: AlertClaims
   /** When an alert of a type was last sent that is sent once in a while. */
   told?: Record<string, number>
   /** The calls of the provider in the five minutes since `start`, and how many of them failed. */

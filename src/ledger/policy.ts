@@ -83,7 +83,7 @@ export type Standing = {
 }
 
 /** What is left of one limit. */
-export type Line = {
+export type LimitLine = {
   unit: Unit
   window: Window
   limit: number
@@ -155,8 +155,11 @@ export const MOST_LIMITS: Limits = Object.fromEntries(
 )
 
 /** Every limit of a row, with what is left of it at a moment. */
-export function linesOf({ limits, used }: Pick<Standing, 'limits' | 'used'>, at: number): Line[] {
-  const lines: Line[] = []
+export function linesOf(
+  { limits, used }: Pick<Standing, 'limits' | 'used'>,
+  at: number,
+): LimitLine[] {
+  const lines: LimitLine[] = []
   for (const { name, unit, window } of LIMITS) {
     const limit = limits[name]
     if (limit === undefined) continue

@@ -108,7 +108,7 @@ export function usdDigits(cost: Cost): string | null {
 }
 
 /** Audio, if there is any. */
-export const audioOf = ({
+export const audioFields = ({
   audioMs = 0,
   characters = 0,
 }: Partial<Pick<DayRow, 'audioMs' | 'characters'>>) => ({

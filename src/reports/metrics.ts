@@ -6,7 +6,7 @@ import { ALL_MODELS } from '../ledger/documents.ts'
 import type { RefusalCounts } from '../ledger/events.ts'
 import { dateOf } from '../ledger/windows.ts'
 import type { Overview } from '../store/store.ts'
-import { shareOf } from './dashboard.ts'
+import { partUsed } from './dashboard.ts'
 import { codesOf } from './refusals.ts'
 import { everyoneStanding } from './usage.ts'
 
@@ -82,7 +82,7 @@ function ratios(quotas: Overview['quotas'], limits: ModelLimits, now: number): M
       everyoneStanding(quotas, model, limits, now),
       now,
     )) {
-      found.set(window, Math.max(found.get(window) ?? 0, shareOf(used, limit)))
+      found.set(window, Math.max(found.get(window) ?? 0, partUsed(used, limit)))
     }
   }
   return found

@@ -14,7 +14,7 @@ import { answerPage, seeOther } from './answer-page.ts'
 import { frameOf, framed } from './dashboard-frame.tsx'
 import { isRefresh } from './dashboard-refresh.ts'
 import { knownModels, modelsIn, numberOrNone, problemOf, rowsIn } from './form-fields.ts'
-import { PLAN_REFUSAL, deletePlan, planNamed, planOf, storePlan } from './plans.ts'
+import { PLAN_REFUSAL, deletePlan, planNamed, planFrom, storePlan } from './plans.ts'
 import { planBody } from './plans-schemas.ts'
 
 /** Answers with the page. */
@@ -46,7 +46,7 @@ async function save(deps: Deps, stamp: Stamp, typed: Fields): Promise<string> {
     maxCompletionTokens: numberOrNone(typed['maxCompletionTokens']),
     concurrentRequests: numberOrNone(typed['concurrentRequests']),
   }
-  await storePlan(deps, stamp, name, planOf(fields(body, planBody, PLAN_REFUSAL)))
+  await storePlan(deps, stamp, name, planFrom(fields(body, planBody, PLAN_REFUSAL)))
   return 'saved'
 }
 

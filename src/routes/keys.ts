@@ -17,7 +17,7 @@ import { keyReport, keysReport } from '../reports/people.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import { changeOf, futureOf, refusalOf, storedNames } from './fields.ts'
 import { MAX_GRACE_SECONDS, keyBody, keyChange, keysQuery, rotation } from './keys-schemas.ts'
-import { secretOf, userIn } from './user-name.ts'
+import { secretOf, userNamed } from './user-name.ts'
 
 /** Where all keys are listed: the profiles that are read at once, and how many reads a page may take to have a key. */
 const PROFILES_AT_ONCE = 100
@@ -41,7 +41,7 @@ export const createKeyHandler =
     const secret = secretOf(deps)
     const store = storeOf(deps)
     const stamp = admin.stamp(c)
-    const user = await userIn(body, createIds(secret))
+    const user = await userNamed(body, createIds(secret))
     const { plan, label } = body
     const kept = keptOf(body, stamp.now)
 

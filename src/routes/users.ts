@@ -18,7 +18,7 @@ import {
   refusalOf,
   storedNames,
   storedRows,
-  timeOf,
+  momentFrom,
   type Change,
 } from './fields.ts'
 import { resetBody, userChange, usersQuery } from './users-schemas.ts'
@@ -129,12 +129,12 @@ export function profileOf(
     limits: limits && storedRows(limits),
     boost: boost && {
       limits: storedRows(boost.limits),
-      until: timeOf(boost.until, 'boost.until'),
+      until: momentFrom(boost.until, 'boost.until'),
     },
     models: models && storedNames(models),
     notBefore:
       typeof notBefore === 'number' || typeof notBefore === 'string'
-        ? timeOf(notBefore === 'now' ? now : notBefore, 'notBefore')
+        ? momentFrom(notBefore === 'now' ? now : notBefore, 'notBefore')
         : notBefore,
   })
 }

@@ -32,7 +32,7 @@ import { DAY_MS, HOUR_MS, MINUTE_MS, dateOf, datesTo } from '../../src/ledger/wi
 import type { User } from '../../src/store/store.ts'
 import {
   blocksOf,
-  shareOf,
+  partUsed,
   today,
   userDay,
   userDays,
@@ -591,7 +591,7 @@ test('a first call has a token that is taken', () => {
 })
 
 test('a share of a limit of 0 is 100%', () => {
-  expect([shareOf(1, 4), shareOf(0, 4), shareOf(0, 0), shareOf(3, 0)]).toEqual([0.25, 0, 1, 1])
+  expect([partUsed(1, 4), partUsed(0, 4), partUsed(0, 0), partUsed(3, 0)]).toEqual([0.25, 0, 1, 1])
 })
 
 const rowOf = (charged: number, more: Partial<DayRow> = {}): DayRow => ({

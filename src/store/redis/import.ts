@@ -11,7 +11,7 @@ import type { DayDoc, PlanDoc, QuotaDoc, SettingsDoc } from '../../ledger/docume
 import { guard, scriptOf } from './call.ts'
 import { callOf, type Also } from './import/call.ts'
 import { newer, sound, soundUser } from './import/documents.ts'
-import type { Terms } from './import/ends.ts'
+import type { ImportTerms } from './import/ends.ts'
 import { look, lookErased, lookUsers } from './import/known.ts'
 import {
   planAudit,
@@ -100,7 +100,7 @@ const NEWER = -2
 export function createImport({ redis, retention, script, now, warn }: ImportOptions): Import {
   const runScript = scriptOf(script)
   const markerKey = (id: string) => `${PREFIX}import:${id}`
-  const terms = (): Terms => ({ retention, now: now() })
+  const terms = (): ImportTerms => ({ retention, now: now() })
 
   async function plan(chunk: Chunk): Promise<Plan> {
     switch (chunk.kind) {
