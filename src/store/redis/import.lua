@@ -234,7 +234,7 @@ for i, write in ipairs(args.writes) do
     set(write.key, ARGV[i + 1], write.seconds)
   end
 end
-local HISTORY_SECONDS = string.format('%d', history_days * 86400)
+local HISTORY_SECONDS = string.format('%d', keep.historyDays * 86400)
 for date, day in pairs(days) do
   local seconds = args.seconds[date] or HISTORY_SECONDS
   if day.open then seconds = nil end
