@@ -1,8 +1,10 @@
 /** Ninety days of an invented application for `npm run screenshots`, the same on every run. */
 import { v7 as uuidv7 } from 'uuid'
-import { rowsOf } from '../src/ledger/documents.ts'
+import { rowsOf } from '../src/ledger/rows.ts'
 import type { Command, Raise } from '../src/ledger/commands.ts'
-import { ALL_MODELS, VERSION, type Event } from '../src/ledger/shapes.ts'
+import { VERSION } from '../src/ledger/shapes.ts'
+import { ALL_MODELS } from '../src/ledger/documents.ts'
+import type { Event } from '../src/ledger/events.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, nextDay } from '../src/ledger/windows.ts'
 import { costOf, digitsOf, nanoFrom, type Price } from '../src/ledger/money.ts'
 import { GROQ_PRICES } from '../src/providers/groq-prices.ts'

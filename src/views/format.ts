@@ -1,7 +1,7 @@
 /** Numbers, times and names as text for people, always in English and UTC, so that all admins see the same. */
 import { usdOf } from '../ledger/money.ts'
 import { isMoney } from '../ledger/policy.ts'
-import type { Unit } from '../ledger/shapes.ts'
+import type { Unit } from '../ledger/units.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, type Window } from '../ledger/windows.ts'
 
 const LOCALE = 'en-US'

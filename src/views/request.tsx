@@ -1,7 +1,8 @@
 /** The page of one request: all that is kept of it. */
 import { nanoOf } from '../ledger/money.ts'
 import { amountTo } from '../ledger/policy.ts'
-import { own, type Event, type Refused } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
+import type { Event, Refused } from '../ledger/events.ts'
 import { SECOND_MS } from '../ledger/windows.ts'
 import type { Child } from 'hono/jsx'
 import { duration, exact, exactUsd, utc } from './format.ts'

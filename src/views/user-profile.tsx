@@ -1,6 +1,7 @@
 /** What an admin decides about a user: name and plan, limits, a boost, models, tokens, resets. */
 import { TOTAL } from '../ledger/plans.ts'
-import { ALL_MODELS, own } from '../ledger/shapes.ts'
+import { ALL_MODELS } from '../ledger/documents.ts'
+import { own } from '../ledger/records.ts'
 import { WINDOW_NAMES } from '../ledger/windows.ts'
 import type { LimitRows, profileReport } from '../reports/people.ts'
 import {

@@ -1,9 +1,9 @@
 /** A user's usage today, and their limits. */
 import { LIMITS } from '../ledger/policy.ts'
-import type { Counts, Unit } from '../ledger/shapes.ts'
+import type { Counts, Unit } from '../ledger/units.ts'
 import type { Window } from '../ledger/windows.ts'
 import type { Cost } from '../reports/costs.ts'
-import { shareOf, type UserModel, type UserUse } from '../reports/dashboard.ts'
+import { partUsed, type UserModel, type UserUse } from '../reports/dashboard.ts'
 import { counted } from './format.ts'
 import {
   amountOf,
@@ -47,7 +47,7 @@ function against({ uses }: Used, unit: Unit, window: Window) {
   return (
     <>
       <span class="nearest" title={`${label}, and the limit`}>
-        {limitBar(shareOf(used, limit), label)}
+        {limitBar(partUsed(used, limit), label)}
         <span>
           {usedText(unit, used, reserved)} / {amountOf(unit, limit)}
         </span>

@@ -12,28 +12,27 @@ import {
   newRow,
   newSettings,
   newUsage,
-} from '../../src/ledger/documents.ts'
+} from '../../src/ledger/new-documents.ts'
 import type { TokenKind } from '../../src/config/tokens.ts'
 import type { Limits } from '../../src/ledger/policy.ts'
-import {
-  VERSION,
-  type Amounts,
-  type Block,
-  type DayDoc,
-  type DayRow,
-  type Event,
-  type PlanDoc,
-  type ProfileDoc,
-  type QuotaDoc,
-  type Refused,
-  type Row,
-  type UsageDoc,
-} from '../../src/ledger/shapes.ts'
+import { VERSION } from '../../src/ledger/shapes.ts'
+import type { Amounts } from '../../src/ledger/units.ts'
+import type {
+  Block,
+  DayDoc,
+  DayRow,
+  PlanDoc,
+  ProfileDoc,
+  QuotaDoc,
+  Row,
+  UsageDoc,
+} from '../../src/ledger/documents.ts'
+import type { Event, Refused } from '../../src/ledger/events.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, dateOf, datesTo } from '../../src/ledger/windows.ts'
 import type { User } from '../../src/store/store.ts'
 import {
   blocksOf,
-  shareOf,
+  partUsed,
   today,
   userDay,
   userDays,
@@ -614,7 +613,7 @@ test('a first call has a token that is taken', () => {
 })
 
 test('a share of a limit of 0 is 100%', () => {
-  expect([shareOf(1, 4), shareOf(0, 4), shareOf(0, 0), shareOf(3, 0)]).toEqual([0.25, 0, 1, 1])
+  expect([partUsed(1, 4), partUsed(0, 4), partUsed(0, 0), partUsed(3, 0)]).toEqual([0.25, 0, 1, 1])
 })
 
 const rowOf = (charged: number, more: Partial<DayRow> = {}): DayRow => ({
