@@ -1,7 +1,7 @@
 /** An import plan as the keys and arguments of the script. */
 import { ALL_MODELS } from '../../../ledger/shapes.ts'
 import { dateOf } from '../../../ledger/windows.ts'
-import { dayKey, modelsKey, quotaKey, rowKey } from '../keys.ts'
+import { dayKey, modelsKey, quotaKey, rowKey, tagsKey } from '../keys.ts'
 import { StoreError } from '../../store.ts'
 import { dayEnd, secondsUntil, type Terms } from './ends.ts'
 import type { Plan } from './plan.ts'
@@ -40,7 +40,7 @@ export function callOf(plan: Plan, also: Also, terms: Terms): { keys: string[]; 
     quotaKey(ALL_MODELS),
     ...(also.marker ? [also.marker.key] : []),
     ...[...writes, ...same].map(({ key }) => key),
-    ...dates.flatMap((date) => [dayKey(date), modelsKey(date)]),
+    ...dates.flatMap((date) => [dayKey(date), modelsKey(date), tagsKey(date)]),
     ...days.flatMap(({ date, models }) => Object.keys(models).map((name) => rowKey(date, name))),
     ...Object.keys(quotas).map(quotaKey),
   ])
