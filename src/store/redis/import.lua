@@ -204,6 +204,16 @@ local function add_quota(scope, comes)
   local quota = before and copy(before) or new('quota', { at = comes.at })
   quota.at = math.max(quota.at, comes.at)
   quota.windows = merge_windows(quota.windows, windows_of(comes.windows))
+  -- What was told is not told again.
+  quota.told = quota.told or comes.told
+  if not quota.alerted and comes.alerted then
+    quota.alerted = {}
+    for name, claim in pairs(comes.alerted) do
+      quota.alerted[name] = with(claim, 'limit', digits_of(claim.limit))
+    end
+  end
+  quota.alertsDue = math.min(quota.alertsDue or math.huge, comes.alertsDue or math.huge)
+  if quota.alertsDue == math.huge then quota.alertsDue = nil end
   docs[quota_key(scope)], quotas[scope] = quota, quota
   if scope ~= ALL_MODELS then
     models[scope] = math.floor(quota.at / DAY_MS)
