@@ -2,7 +2,7 @@
 import type { Config } from '../../config/config.ts'
 import { tokenNotes } from '../../config/tokens.ts'
 import { isLongKey } from '../../identity/admin-key.ts'
-import { LIMITS, amountTo, limitName, type Limits } from '../../ledger/policy.ts'
+import { LIMITS, amountTo, limitName, wordsOf, type Limits } from '../../ledger/policy.ts'
 import { UNITS } from '../../ledger/shapes.ts'
 import { WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
 import { evictionWarning } from '../../reports/eviction.ts'
@@ -80,8 +80,7 @@ function inWords(row: Limits = {}): string {
     const amounts = UNITS.toReversed().flatMap((unit) => {
       const limit = row[limitName(unit, window)]
       if (limit === undefined) return []
-      const name = unit === 'audioSeconds' ? 'audio seconds' : unit
-      return [`${amountTo(unit, limit).toLocaleString('en-US')} ${name}`]
+      return [`${amountTo(unit, limit).toLocaleString('en-US')} ${wordsOf(unit)}`]
     })
     return amounts.length ? `${amounts.join(' and ')} ${WINDOWS[window].words}` : ''
   })
