@@ -34,12 +34,21 @@ export function withNew(
     const { state = 'pending' } = alert
     all[alert.id] ??= { ...alert, state, attempts: 0, ...(state === 'pending' && { due: at }) }
   }
-  const oldest = at - userDays * DAY_MS
-  const kept = Object.values(all).filter((alert) => alert.at >= oldest)
+  return latestOf({ ...known, alerts: all }, at - userDays * DAY_MS)
+}
+
+/** The outbox with as many alerts as are kept, of those since `oldest`. */
+function latestOf(outbox: OutboxDoc, oldest: number): OutboxDoc {
+  const kept = Object.values(outbox.alerts).filter((alert) => alert.at >= oldest)
   const excess = kept.length - ALERTS_KEPT
   const gone = new Set(kept.sort(byAge).slice(0, Math.max(0, excess)))
-  return { ...known, alerts: filter(all, (alert) => alert.at >= oldest && !gone.has(alert)) }
+  const alerts = filter(outbox.alerts, (alert) => alert.at >= oldest && !gone.has(alert))
+  return { ...outbox, alerts }
 }
+
+/** Two outboxes as one. Of an alert that both have, the state of the first holds, and so does which receiver is gone. */
+export const mergeOutbox = (first: OutboxDoc | undefined, second: OutboxDoc): OutboxDoc =>
+  latestOf({ ...second, ...first, alerts: { ...second.alerts, ...first?.alerts } }, -Infinity)
 
 /** Those that are delivered or given up first, and then the oldest. */
 const byAge = (a: Alert, b: Alert): number =>

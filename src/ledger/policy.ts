@@ -40,6 +40,9 @@ export const limitFrom = (name: string, said: number): number =>
 export const limitTo = (name: string, limit: number): number =>
   amountTo(UNIT_OF[name] ?? 'requests', limit)
 
+/** A unit in words. */
+export const wordsOf = (unit: Unit): string => (unit === 'audioSeconds' ? 'audio seconds' : unit)
+
 /** An amount of a unit as people read it: dollars where it is money, seconds where it is time. */
 export const amountTo = (unit: Unit, amount: number): number =>
   unit === 'usd' ? usdOf(amount) : unit === 'audioSeconds' ? amount / SECOND_MS : amount

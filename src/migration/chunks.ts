@@ -16,13 +16,16 @@ export type ChunkQueue = {
 }
 
 /**
- * The same state gives the same items in the same order. Everyone's counters come first, because their clock tells
- * which day is the current one. Days come before their users.
+ * The same state gives the same items in the same order. Everyone's counters come before all that has a day, because their
+ * clock tells which day is the current one. They also say when an alert is due, so alerts come before them. Days come before
+ * their users.
  */
 export function queueOf(state: State): ChunkQueue {
   const { quotas, plans = [], settings = [], entered = [], erased = [], events, audit = [] } = state
+  const { outbox = [] } = state
   const days = state.days.toSorted((a, b) => (a.date < b.date ? -1 : 1))
   const parts = [
+    itemsOf(outbox, (items) => ({ kind: 'outbox', items })),
     itemsOf(quotas, (items) => ({ kind: 'quotas', items })),
     itemsOf(plans, (items) => ({ kind: 'plans', items })),
     itemsOf(settings, (items) => ({ kind: 'settings', items })),

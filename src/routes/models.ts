@@ -75,6 +75,7 @@ export function modelsHandler(deps: Deps, identify: Identify, relay: Relay, call
     })
     const relayed = relay({
       client: c.req.raw,
+      left: c.req.raw.signal,
       body: answer.body,
       frame: frameOf(answer.headers, deps.relay),
       meter: gathered.meter,

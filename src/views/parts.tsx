@@ -37,6 +37,13 @@ export const audioText = ({ audioMs = 0, characters = 0 }: Audio) =>
     </>
   )
 
+/** The same for a title, not shortened. */
+export const plainAudio = ({ audioMs = 0, characters = 0 }: Audio): string =>
+  [
+    ...(audioMs > 0 ? [`${exact(amountTo('audioSeconds', audioMs))} s`] : []),
+    ...(characters > 0 ? [`${exact(characters)} characters`] : []),
+  ].join(', ')
+
 /** Under an amount that was used: what is reserved beside it for requests that have not ended. */
 export const heldText = (unit: Unit, reserved: number) =>
   reserved > 0 && <small class="held">{amountOf(unit, reserved)} reserved while it runs</small>

@@ -404,6 +404,50 @@ test('a tag stands apart from the outcome, and a block without an end says so', 
   expect(text).toContain('exact over reservation')
 })
 
+test.each<[Partial<Event>, string, string, string]>([
+  [
+    { outcome: 'exact', reservedAudioMs: 30_000, audioMs: 23_400 },
+    'exact23.4 s',
+    'Reserved → charged 30 s → 23.4 s',
+    '',
+  ],
+  [
+    { outcome: 'estimated', reservedAudioMs: 30_000, audioMs: 30_000 },
+    'estimated≈30 s',
+    'Reserved → charged 30 s → 30 s',
+    'title="Estimated: 30 s"',
+  ],
+  [
+    { outcome: 'exact', reservedAudioMs: 58_000, audioMs: 12_345_600 },
+    'exact over reservation12.3K s',
+    'Reserved → charged 58 s → 12.3K s',
+    'title="Reserved: 58 s"',
+  ],
+  [
+    { outcome: 'exact', reservedCharacters: 140, characters: 140 },
+    'exact140 characters',
+    'Reserved → charged 140 characters → 140 characters',
+    '',
+  ],
+  [
+    { outcome: 'failed', status: 400, reservedCharacters: 140 },
+    'failed 4000',
+    'Reserved → charged 140 characters → nothing',
+    '',
+  ],
+])('a request of audio %j is in seconds or characters', (audio, cells, facts, title) => {
+  const event = { ...eventOf('a'), reserved: 0, charged: 0, ...audio }
+  const text = (page: string) =>
+    page.replace(/<button.*?<\/button>|<[^>]*>/g, '').replaceAll(/\s+/g, ' ')
+  const row = String(requestsTable([event], {}))
+  expect(text(row)).toContain(cells)
+  expect(row).toContain(title)
+  const page = String(requestPage({ ...frame, id: event.id, labels: {}, found: event }))
+  const plain = text(page.replace(/<details.*?<\/details>/g, ''))
+  expect(plain).toContain(facts)
+  expect(plain).not.toContain('0 tokens')
+})
+
 test('what is known of the database is beside what the page says of itself', () => {
   const page = (away: boolean) => String(settingsPage({ ...settingsProps('a'), away }))
   expect(page(false)).toContain('data-health="live" hidden=""><span role="status">Live<')

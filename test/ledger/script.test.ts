@@ -296,9 +296,7 @@ test('a command that fails in the middle of its changes changes nothing, and the
   const broken = { ...later, event: { ...later.event, id: '3', prompt: 'x' } }
   const run = async (...commands: object[]) => {
     await redis.flush()
-    const args = [RETENTION, ...commands].map((arg) =>
-      JSON.stringify(arg),
-    )
+    const args = [RETENTION, ...commands].map((arg) => JSON.stringify(arg))
     const reply = await redis.command(['EVAL', LEDGER_SCRIPT, 1, 'weir:{2}:quota', ...args])
     const keys = ((await redis.command(['KEYS', '*'])) as string[]).sort()
     const texts = keys.filter((key) => /usage|quota|day|models:/.test(key))

@@ -2,7 +2,7 @@
 import type { Config } from '../../config/config.ts'
 import { tokenNotes } from '../../config/tokens.ts'
 import { isLongKey } from '../../identity/admin-key.ts'
-import { amountTo, limitName, type Limits } from '../../ledger/policy.ts'
+import { LIMITS, amountTo, limitName, wordsOf, type Limits } from '../../ledger/policy.ts'
 import { UNITS } from '../../ledger/units.ts'
 import { WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
 import { evictionWarning } from '../../reports/eviction.ts'
@@ -26,6 +26,18 @@ export function startupLines(
   lines.push(...notes, ...warnings.map((warning) => `Warning: ${warning}`))
   if (!globalLimits?.total && config.userTokens.includes('any')) {
     lines.push('Without a total in GLOBAL_LIMITS nothing limits the bill.')
+  }
+  const free = (['audioSeconds', 'characters'] as const).filter((unit) =>
+    LIMITS.every(
+      ({ name, unit: of }) =>
+        globalLimits?.total?.[name] === undefined || ![unit, 'usd'].includes(of),
+    ),
+  )
+  if (globalLimits?.total && free.length > 0) {
+    const names = free.map((unit) => `${unit}PerDay`).join(' and ')
+    lines.push(
+      `The total in GLOBAL_LIMITS leaves audio without a limit: add ${names}, or a limit in dollars.`,
+    )
   }
   if (config.host === undefined) {
     lines.push(
@@ -70,8 +82,7 @@ function inWords(row: Limits = {}): string {
     const amounts = UNITS.flatMap((unit) => {
       const limit = row[limitName(unit, window)]
       if (limit === undefined) return []
-      const name = unit === 'audioSeconds' ? 'audio seconds' : unit
-      return [`${amountTo(unit, limit).toLocaleString('en-US')} ${name}`]
+      return [`${amountTo(unit, limit).toLocaleString('en-US')} ${wordsOf(unit)}`]
     })
     return amounts.length ? `${list.format(amounts)} ${WINDOWS[window].words}` : ''
   })

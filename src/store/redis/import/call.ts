@@ -1,7 +1,7 @@
 /** An import plan as the keys and arguments of the script. */
 import { ALL_MODELS } from '../../../ledger/documents.ts'
 import { dateOf } from '../../../ledger/windows.ts'
-import { dayKey, modelsKey, quotaKey, rowKey } from '../keys.ts'
+import { dayKey, modelsKey, quotaKey, rowKey, tagsKey } from '../keys.ts'
 import { StoreError } from '../../store.ts'
 import { dayEnd, secondsLeft, type ImportTerms } from './ends.ts'
 import type { Plan } from './plan.ts'
@@ -44,7 +44,7 @@ export function callOf(
     quotaKey(ALL_MODELS),
     ...(also.marker ? [also.marker.key] : []),
     ...[...writes, ...same].map(({ key }) => key),
-    ...dates.flatMap((date) => [dayKey(date), modelsKey(date)]),
+    ...dates.flatMap((date) => [dayKey(date), modelsKey(date), tagsKey(date)]),
     ...days.flatMap(({ date, models }) => Object.keys(models).map((name) => rowKey(date, name))),
     ...Object.keys(quotas).map(quotaKey),
   ])

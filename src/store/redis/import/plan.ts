@@ -1,9 +1,12 @@
 /** What the import script writes for each kind of chunk. Users are in users.ts. */
 import { ENTER_MS } from '../../../ledger/capacity.ts'
+import { mergeOutbox } from '../../../ledger/outbox.ts'
+import { filter } from '../../../ledger/records.ts'
 import type { Overlap } from '../../../ledger/merge.ts'
 import {
   ALL_MODELS,
   type DayDoc,
+  type OutboxDoc,
   type PlanDoc,
   type QuotaDoc,
   type SettingsDoc,
@@ -42,6 +45,20 @@ export type Plan = {
 export const planDays = (days: DayDoc[], terms: ImportTerms): Plan => ({
   days: days.filter(({ date }) => dayEnd(date, terms) > terms.now),
 })
+
+/** Leaves out alerts of users that were erased later. */
+export function planOutbox(
+  all: OutboxDoc[],
+  [seen]: Seen[],
+  { same, isErased }: KnownErased,
+): Plan {
+  const [comes] = all
+  if (!comes || !seen) return {}
+  const { key, sha, text } = seen
+  const alerts = filter(comes.alerts, ({ user, at }) => user === undefined || !isErased(user, at))
+  const merged = mergeOutbox(parse('outbox', text), { ...comes, alerts })
+  return { writes: [{ key, sha, text: JSON.stringify(merged) }], same }
+}
 
 /** Plans that the database has stay as they are. */
 export function planPlans(plans: (readonly [name: string, doc: PlanDoc])[], seen: Seen[]): Plan {
