@@ -1,5 +1,5 @@
--- Alerts: the port of ledger/alerts.ts. Most commands need none of it, so its functions are made
--- only for one that does: `alerts` in script.ts.
+-- Alerts: the port of ledger/alerts.ts and outbox.ts. Most commands need none of it, so its
+-- functions are made only for one that does: `alerts` in script.ts.
 
 local terms = cjson.decode(ALERT_TERMS)
 

@@ -1,10 +1,10 @@
 -- The batch: decides all commands, then writes.
 --
--- KEYS are the documents that the commands are known to touch. ARGV[1] is `{keep, tolerance}` as
--- JSON. Each further argument is one command, so that a command that cannot be read does not fail
--- the others. Everything is decoded and decided before the first write, because Redis does not roll
--- back. A text that is not a document is moved to `…:damaged:…` and reported. A document of a newer
--- version fails its command and stays as it is.
+-- KEYS are the documents that the commands are known to touch. ARGV[1] is JSON: how much is kept,
+-- and the tolerance of the clock in ms. Each further argument is one command, so that a command
+-- that cannot be read does not fail the others. Everything is decoded and decided before the first
+-- write, because Redis does not roll back. A text that is not a document is moved to
+-- `…:damaged:…` and reported. A document of a newer version fails its command and stays as it is.
 
 -- What will be written: texts without an expiry in one MSET, the others one by one. What almost no
 -- batch has is made when it is first needed.
@@ -27,7 +27,7 @@ local function put(record, key, value)
 end
 
 -- A user's place in the two orders. Both are in one index, in separate ranges of scores: the lower
--- scores are `activityOf` in ledger/documents.ts, the higher ones hold the day and the tokens of
+-- scores are `activityOf` in ledger/activity.ts, the higher ones hold the day and the tokens of
 -- that day in one number, which is exact below 2^53.
 local function index_user(doc)
   local hash, id = 0, doc.id
