@@ -8,13 +8,13 @@ const fileOf = (part: string) => fileURLToPath(new URL(`ledger/${part}.lua`, imp
 
 export const SCRIPT_FILES = SCRIPT_PARTS.map(fileOf)
 
-/** A comment that has its line to itself. */
-const COMMENTS = /^ *--.*\n/gm
+/** What Redis does not need: indents, and comments that have a line to themselves. */
+const LAYOUT = /^ *(--.*\n)?/gm
 
-/** The text of each part, without its comments. */
+/** The text of each part, without its layout. */
 export const readParts = (parts: readonly (keyof ScriptParts)[]): ScriptParts =>
   Object.fromEntries(
-    parts.map((part) => [part, readFileSync(fileOf(part), 'utf8').replace(COMMENTS, '')]),
+    parts.map((part) => [part, readFileSync(fileOf(part), 'utf8').replace(LAYOUT, '')]),
   )
 
 /** Reads the files and assembles the script. */

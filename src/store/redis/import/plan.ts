@@ -1,8 +1,8 @@
 /** What the import script writes for each kind of chunk. Users are in users.ts. */
 import { ENTER_MS } from '../../../ledger/capacity.ts'
+import type { Overlap } from '../../../ledger/merge.ts'
 import { mergeOutbox } from '../../../ledger/outbox.ts'
 import { filter } from '../../../ledger/records.ts'
-import type { Overlap } from '../../../ledger/merge.ts'
 import {
   ALL_MODELS,
   type DayDoc,
