@@ -13,6 +13,12 @@ const smallDollars = new Intl.NumberFormat(LOCALE, {
   currency: 'USD',
   maximumSignificantDigits: 2,
 })
+const compactDollars = new Intl.NumberFormat(LOCALE, {
+  style: 'currency',
+  currency: 'USD',
+  notation: 'compact',
+  maximumSignificantDigits: 3,
+})
 const decimals = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 6 })
 const allDecimals = new Intl.NumberFormat(LOCALE, {
   style: 'currency',
@@ -66,9 +72,12 @@ export function shares(amounts: number[]): string[] {
 
 const CENT = 0.01
 
-/** Nano-USD as US dollars. An amount below one cent has two significant digits: `$0.0031`. */
-export const usd = (nano: number): string =>
-  (nano > 0 && usdOf(nano) < CENT ? smallDollars : dollars).format(usdOf(nano))
+/** Nano-USD as US dollars: `$12.30`. Below one cent it has two significant digits, `$0.0031`; large amounts are shortened, `$1.23M`. */
+export function usd(nano: number): string {
+  const amount = usdOf(nano)
+  if (amount >= LONG) return compactDollars.format(amount)
+  return (amount > 0 && amount < CENT ? smallDollars : dollars).format(amount)
+}
 
 /** The same with all decimals. */
 export const exactUsd = (nano: number): string => allDecimals.format(usdOf(nano))

@@ -9,7 +9,7 @@ import { ago, clockText, exact, exactUsd, percent, short, usd, utc } from './for
 export const NAME_CHARS = 300
 
 /** A text. If it is shortened, the whole one is shown on hover. */
-const shortened = (text: string, long: string) =>
+export const shortened = (text: string, long: string) =>
   text === long ? text : <span title={long}>{text}</span>
 
 export const num = (amount: number) => shortened(short(amount), exact(amount))

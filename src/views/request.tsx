@@ -42,7 +42,7 @@ export function requestPage({ id, labels, found, ...frame }: RequestPage) {
       >
         <dl class="list">
           {shown
-            .filter(([, fact]) => fact !== undefined && fact !== '')
+            .filter(([, fact]) => fact !== undefined && fact !== '' && fact !== false)
             .map(([title, fact]) => (
               <div>
                 <dt>{title}</dt>

@@ -156,9 +156,9 @@ export const requestsTable = (
         ({ ttfbMs }) =>
           kind === 'short' ? undefined : ttfbMs === undefined ? '–' : duration(ttfbMs),
       ],
-      ['Took', 'n w', ({ totalMs }) => duration(totalMs)],
+      ['Took', 'n v', ({ totalMs }) => duration(totalMs)],
     ],
-    empty: 'No such request has ended.',
+    empty: kind === 'whole' ? 'No such request has ended.' : 'No request has ended yet.',
   })
 
 export const outcomeCell = ({ outcome, status, charged, reserved }: Event) => (

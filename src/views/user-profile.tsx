@@ -74,8 +74,8 @@ export function profileCard(
         button: 'Set plan',
         kind: 'quiet',
         fields: (values) => (
-          <label>
-            Plan
+          <label class="most">
+            Set the plan
             {select('plan', choices, values['plan'])}
           </label>
         ),

@@ -353,6 +353,18 @@ test('writes less than a cent with two significant digits', () => {
   expect(amounts).toEqual(['$0.00', '$0.000000001', '$0.000000042', '$0.0031', '$0.01', '$12.35'])
 })
 
+test('writes large amounts of money with three digits, as a tile has room for them', () => {
+  const amounts = [9_999.99e9, 12_345e9, 9_007_199e9].map(usd)
+  expect(amounts).toEqual(['$9,999.99', '$12.3K', '$9.01M'])
+})
+
+test('the page of a request has no fact without a value', () => {
+  for (const found of [eventOf('a'), refusedOf('a')]) {
+    const page = String(requestPage({ ...frame, id: found.id, labels: {}, found }))
+    expect(page).not.toContain('<dd></dd>')
+  }
+})
+
 test.each([
   [[], []],
   [
@@ -554,6 +566,16 @@ describe('today', () => {
       uses: [],
       models: [{ left: undefined }],
     })
+  })
+
+  test('says that nothing was counted, in place of an empty chart', () => {
+    const chartOf = (days: DayDoc[]) => {
+      const page = String(overviewPage({ ...frame, live: liveOf(days, []) }))
+      return page.slice(page.indexOf('id="use"'), page.indexOf('id="models"'))
+    }
+    expect(chartOf([])).toContain('Nothing was counted in these days.')
+    expect(chartOf([])).not.toContain('<figure')
+    expect(chartOf(days)).toContain('<figure')
   })
 
   test('shows the limits of all windows', () => {

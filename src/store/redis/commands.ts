@@ -183,7 +183,7 @@ function headOf({ retention, tolerance = CLOCK_TOLERANCE_MS }: CommandOptions): 
   const { userDays, historyDays, eventsKept } = retention
   return JSON.stringify({
     // Field by field, so that no other field is sent.
-    keep: { userDays, historyDays, eventsKept },
+    ...{ userDays, historyDays, eventsKept },
     // JSON has no Infinity. The script treats a missing tolerance as infinite.
     ...(Number.isFinite(tolerance) && { tolerance }),
   })
