@@ -54,7 +54,7 @@ export type Config = {
   ipStorage: 'full' | 'truncated' | 'off'
   /** How many proxies in front are trusted. */
   trustProxy: number
-  /** Whether the environment says if a proxy stands before Weir. */
+  /** Whether the environment says if there is a proxy in front of Weir. */
   proxySaid: boolean
   /** Of one network; 0 is no limit. */
   newUsersPerMinute: number
@@ -120,7 +120,7 @@ export function readConfig(vars: Vars, platform: Platform): Readonly<Config> {
   const told = receiverOf(
     values.ALERT_WEBHOOK_URL,
     values.ALERT_FORMAT,
-    // A secret that is wrong is told as such.
+    // A wrong secret is reported as a problem of its own variable.
     values.ALERT_WEBHOOK_SECRET ?? (text('ALERT_WEBHOOK_SECRET') ? [new Uint8Array()] : []),
   )
   if (told.problem !== undefined) problems.push(told.problem)

@@ -15,7 +15,7 @@ export const headerValue: Parse<string> = (value) =>
   // A line break would make `fetch` fail with a message that quotes the value.
   /^[\x21-\x7e]*$/.test(value) ? { value } : { problem: 'must be printable ASCII without spaces.' }
 
-/** Takes a header value that is hard enough to guess. */
+/** Takes a header value that is long enough not to be guessed. */
 export const adminKey: Parse<string> = (text) =>
   text.length < 16 ? { problem: 'must have at least 16 characters.' } : headerValue(text)
 

@@ -25,7 +25,7 @@ export type Issuer = {
   labelClaim?: string
 }
 
-/** What is asked of a secret, in bytes: as many as HMAC-SHA256 makes (RFC 7518, section 3.2). */
+/** The least length of a secret, in bytes: that of an HMAC-SHA256 (RFC 7518, section 3.2). */
 const SECRET_BYTES = 32
 
 /** Takes a list of kinds, each once. */
@@ -94,7 +94,7 @@ type Tokens = { userTokens: TokenKind[]; tokenSecrets: string[]; jwtIssuers: Iss
 /** Which tokens are taken, what that means, and what is risky about it. */
 export type TokenNotes = { kinds: TokenKind[]; notes: string[]; warnings: string[] }
 
-/** What admins are told of the user tokens: at start, by the health route and on the dashboard. */
+/** What admins read about the user tokens: at start, by the health route and on the dashboard. */
 export function tokenNotes({ userTokens, tokenSecrets, jwtIssuers }: Tokens): TokenNotes {
   const notes = [`User tokens: ${userTokens.map((kind) => TOKEN_KINDS[kind]).join('; ')}.`]
   const warnings: string[] = []

@@ -12,7 +12,7 @@ type UploadRoute = Exclude<AudioRoute, 'audio/speech'>
 /** How the client wants the answer. */
 export type Form = 'json' | 'text'
 
-/** `form`: what the client wants of an answer that we have asked for in another form. */
+/** `form`: the form that the client asked for, if we ask upstream for another one. */
 export type Upload = { request: ProxyRequest; form?: Form }
 
 /** The fields that the provider knows: https://console.groq.com/docs/api-reference#audio-transcription */
@@ -44,7 +44,7 @@ export function readUpload(
   const fields = fieldsOf(body.parts, config)
   const textIn = (field: string) => {
     const part = fields.get(field)
-    // What is longer is none of the texts that we know.
+    // A longer value is not one that we know.
     return part && textOf(bytes, { ...part, end: Math.min(part.end, part.start + MOST_TEXT) })
   }
 

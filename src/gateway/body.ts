@@ -38,7 +38,7 @@ export type ProxyRequest = {
   contentType?: string
   model: string
   reservation: Reservation
-  /** Where the null is in what the client sent, if it sent one as the maximum. */
+  /** The place of the `null` in the client's bytes, if the client sent `null` as the maximum. */
   nullAt?: number | undefined
 }
 

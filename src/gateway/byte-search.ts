@@ -1,6 +1,6 @@
 /** Finds each place of a text in bytes, in a time that grows with the bytes only. */
 
-/** The text is found in too many steps: it was made so that finding it takes long. */
+/** The search takes too many steps: the text was made to slow it down. */
 export class TooManySteps extends Error {
   override readonly name = 'TooManySteps'
 }

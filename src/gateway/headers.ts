@@ -2,17 +2,17 @@
 import type { AnswerHeaders, Frame, RelayPlatform } from '../ports.ts'
 import { HEADERS_UP, PREFIXES_UP } from '../providers/groq.ts'
 
-/** What an answer of upstream says to others than its reader. All the rest goes down. */
+/** The headers of upstream's answer that speak to others than its reader. All other headers go to the client. */
 const NOT_DOWN = new Set([
   // About one connection (RFC 9110, section 7.6.1).
   ...['connection', 'keep-alive', 'proxy-connection', 'te', 'trailer', 'transfer-encoding'],
   ...['upgrade', 'proxy-authenticate', 'proxy-authentication-info', 'proxy-authorization'],
   // The body has another length here.
   'content-length',
-  // They have browsers ask for a password, leave the page, load something or forget what they keep for our origin.
+  // They make browsers ask for a password, leave the page, load something or delete what they store for our origin.
   ...['www-authenticate', 'authentication-info', 'refresh', 'link', 'clear-site-data'],
   ...['service-worker-allowed', 'speculation-rules', 'sourcemap', 'x-sourcemap', 'set-login'],
-  // They would set state or rules of our origin, which are not upstream's to set.
+  // They would set state or rules of our origin. Upstream must not set these.
   ...['set-cookie', 'set-cookie2', 'alt-svc', 'strict-transport-security', 'expect-ct'],
   ...['public-key-pins', 'public-key-pins-report-only', 'accept-ch', 'accept-ch-lifetime'],
   ...['critical-ch', 'nel', 'report-to', 'reporting-endpoints', 'origin-agent-cluster'],
@@ -22,7 +22,7 @@ const NOT_DOWN = new Set([
   ...['document-policy', 'require-document-policy', 'integrity-policy', 'timing-allow-origin'],
   ...['document-isolation-policy', 'x-permitted-cross-domain-policies', 'x-dns-prefetch-control'],
   ...['use-as-dictionary', 'supports-loading-mode', 'activate-storage-access', 'x-ua-compatible'],
-  // They have the proxies and caches in front of us keep an answer, or name what they have kept.
+  // They make the proxies and caches in front of us keep an answer, or name what was kept.
   ...['edge-control', 'edge-cache-tag', 'cache-tag', 'x-cache-tags', 'xkey'],
 ])
 

@@ -161,7 +161,7 @@ function begin(bytes: Uint8Array<ArrayBuffer>, keyDepth: number): Scan {
     keys: [],
     cuts: [],
     missing: 0,
-    // Between two steps there may be other passes.
+    // Other passes may run between two steps.
     seen: bytes.length > STEP ? new Uint32Array(SLOTS) : SEEN,
     pass,
     at: 0,

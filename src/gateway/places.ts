@@ -1,7 +1,7 @@
 /** A bounded number of places, of which no user can take all. A pure counter. */
 
 export type Places = {
-  /** Takes a place. Gives the function that leaves it, or whose places are all taken. */
+  /** Takes a place, and returns the function that leaves it; or says whose places are all taken. */
   take(user: string): (() => void) | 'user' | 'everyone'
 }
 

@@ -8,8 +8,8 @@ export const pathWithin =
     path.startsWith(`${basePath}/`) ? path.slice(basePath.length) : path
 
 /**
- * The way from the requested address to the root of the gateway. It is relative where the gateway is below a path: that
- * is right if the proxy takes the path off and if it does not, and a client that sends the header itself harms nobody.
+ * The path from the requested address to the root of the gateway. It is relative if the gateway is below a path: so it is
+ * right whether the proxy removes the path or not, and a client that sends the header itself harms nobody.
  */
 export const rootOf = (c: AppContext): string =>
   c.var.below || c.req.header('x-forwarded-prefix') !== undefined

@@ -32,8 +32,8 @@ export const areTooMany = (pieces: number, bytes: number): boolean =>
 const MIN_BUFFER = 4096
 
 /**
- * Builds the reader of bodies. `open` counts what they take of the instance. With `room`, a body of a declared length gets one
- * buffer with so much more room at once, so that it need not be copied.
+ * Builds the reader of bodies. `open` counts their memory. With `room`, a body of a declared length gets one buffer with
+ * so much more room at once, so that it need not be copied.
  */
 export function createBodies(
   platform = STREAMED,

@@ -2,7 +2,7 @@
 import type { Context } from 'hono'
 import { ApiError } from '../errors.ts'
 
-/** Throws `unsupported_encoding` if a header says that the body is not as it is. */
+/** Throws `unsupported_encoding` if a header says that the body is compressed or encoded. */
 export function uncompressed(c: Context): void {
   const encoding = c.req.header('content-encoding')
   if (encoding === undefined || /^[\s,]*(identity[\s,]*)*$/i.test(encoding)) return

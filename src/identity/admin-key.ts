@@ -11,8 +11,9 @@ import { storeAnswer, storeOf } from '../store/required.ts'
 export const WRONG_PER_MINUTE = 5
 
 /**
- * Behind a proxy that is not configured, a right key is still taken after the wrong keys of others: by the address that
- * the proxy's headers name. Clients may make these up, so that at most this many keys a minute are looked at for it.
+ * Behind a proxy that is not configured, a right key is still accepted after the wrong keys of others, by the address
+ * that the proxy's headers name. Clients may make these headers up, so at most this many keys a minute are checked in
+ * this way.
  */
 const LOOKED_AT = 60
 

@@ -114,7 +114,10 @@ function tokenOf(c: AppContext, bodyToken: string | undefined): string {
   return token
 }
 
-/** Builds what makes a user of an issued key. Junk is refused without the store, which judges the others. */
+/**
+ * Builds the function that finds the user of an issued key. It refuses junk without the store; the store checks the other
+ * keys.
+ */
 function createIssued({ userHashSecret }: Pick<Config, 'userHashSecret'>) {
   const keys = userHashSecret === undefined ? undefined : createIssuedKeys(userHashSecret)
   return async function userOfKey(text: string): Promise<TokenUser> {
@@ -127,7 +130,7 @@ function createIssued({ userHashSecret }: Pick<Config, 'userHashSecret'>) {
   }
 }
 
-/** Builds what makes a user of any token. */
+/** Builds the function that finds the user of any token. */
 function createAny({ config, now, log }: Pick<Deps, 'config' | 'now' | 'log'>, ids: Ids) {
   let adminIds: Set<string> | undefined
   let warnedIn = 0

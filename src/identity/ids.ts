@@ -28,7 +28,7 @@ export function createIds(secret: string | undefined): Ids {
   return {
     user: hash,
     ofUser: (name) => hash(USER + name),
-    // The length keeps two pairs apart whose texts are the same one after the other.
+    // The length tells apart two pairs whose joined texts are equal.
     ofSubject: (issuer, subject) => hash(`${SUBJECT}${issuer.length} ${issuer}${subject}`),
     session: async (name) => (await hash(`session ${name.slice(0, SESSION_LENGTH)}`)).slice(0, 11),
     network: async (address) => (await hashNetwork(`network ${address}`)).slice(0, 11),

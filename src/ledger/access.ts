@@ -42,7 +42,7 @@ export function accessRefused(
     : undefined
 }
 
-/** Why a key is not valid. That it is disabled is told before that it has expired. */
+/** Why a key is not valid. If it is disabled and has expired, it counts as disabled. */
 function keyRefused(key: Key | undefined, hash: string, at: number) {
   if (!key) return 'unknown'
   const { previous } = key

@@ -36,7 +36,10 @@ export function changeWindows(
   }
 }
 
-/** Applies a change to everyone's windows of all models and of a lease's model, and to those of who is not verified. */
+/**
+ * Applies a change to everyone's windows of all models and of a lease's model, and for a caller who is not verified also
+ * to those of all such callers.
+ */
 export function changeQuotas(
   quota: View['quota'],
   { model, unverified }: Lease,

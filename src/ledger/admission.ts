@@ -217,8 +217,8 @@ const usedKeys = (
 })
 
 /**
- * Counts a new user in the network's minute, or refuses. A network beyond `NETWORKS` is not counted: who has so many
- * networks is not bounded by them, and must not shut out everybody else.
+ * Counts a new user in the network's minute, or refuses. A network beyond `NETWORKS` is not counted: this limit cannot
+ * stop a caller who has so many networks, and such a caller must not shut out everybody else.
  */
 function newUsersOf({ newUsers }: Admit, at: number, view: View) {
   if (!newUsers) return {}
@@ -282,7 +282,10 @@ const withReserved = (groups: Standing[], { reserved }: Lease): Standing[] =>
     return { ...group, used: { ...used, ...Object.fromEntries(charged) } }
   })
 
-/** The refusal, if the reservation would pass one of the limits. A request that asks for nothing of a unit does not. */
+/**
+ * The refusal, if the reservation would pass one of the limits. A request that asks for nothing of a unit cannot pass a
+ * limit of that unit.
+ */
 function refuse(
   group: Standing,
   reserved: Amounts,

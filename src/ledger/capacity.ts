@@ -16,10 +16,10 @@ export const ENTER_MS = 7 * DAY_MS
  */
 export const MODELS_PER_USER = 64
 
-/** The same of all models of which a user's weeks and months are counted. */
+/** A user's weeks and months are counted for at most this many models. */
 export const MODELS_COUNTED = 256
 
-/** The new users of this many networks are counted in a minute. */
+/** In a minute, new users are counted for at most this many networks. */
 export const NETWORKS = 1000
 
 /** A user may have this many requests running at once. */
@@ -40,7 +40,7 @@ export const SESSIONS_PER_USER = 64
  */
 export const MAX_TOKENS = 1_000_000_000
 
-/** So many different tags are counted in a day. The requests of further ones are counted together. */
+/** In a day, at most this many tags are counted. The requests of further tags are counted together, as `OTHER_TAG`. */
 export const TAGS_PER_DAY = 50
 export const OTHER_TAG = 'other'
 /** The longest audio of one request, in ms: an upload of a second a byte is shorter. */

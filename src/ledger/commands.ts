@@ -1,4 +1,4 @@
-/** The commands of the ledger, and their answers. */
+/** The commands of the ledger. `answers.ts` has their answers. */
 import type { Price } from './money.ts'
 import type { Rows, ModelLimits } from './policy.ts'
 import type { RefusalCounts, Event } from './events.ts'
@@ -54,23 +54,23 @@ export type Admit = {
   claims?: { issuedAt: number; plan?: string; label?: string; words?: Record<string, 1> }
   /** Refusals that the sender has counted since its last call, by date. */
   refusals?: Record<string, RefusalCounts>
-  /** Alerts are sent: the ledger keeps what they need. */
+  /** Alerts are sent, so the ledger keeps what they need. */
   watch?: 1
-  /** What bounds new users: at most `perMinute` of a network, which is named by a hash. */
+  /** The limit for new users: at most `perMinute` of a network, which is named by a hash. */
   newUsers?: { network: string; perMinute: number }
 }
 
 /**
- * Say how an admitted request ended. Time, user, model and reservation come from the lease. The event's `at` is the
- * time that the admission told: if the user's document is gone or older, the lease was lost with it, and the event is
- * entered.
+ * Say how an admitted request ended. Time, user, model and reservation come from the lease. The event's `at` is the time
+ * that the answer to the admission had: if the user's document is gone or older, the lease was lost with it, and the
+ * event is entered.
  */
 export type Settle = {
   op: 'settle'
   now: number
   user: string
   event: Event
-  /** The admission was one of a caller who is not verified: tells the store what the step reads. */
+  /** The admission was that of a caller who is not verified. By this the store knows what the step reads. */
   unverified?: 1
   watch?: Watch
 }

@@ -80,8 +80,8 @@ export type Lease = {
 }
 
 /**
- * That an alert was sent of a limit in a window that began at `start`: at which percentage, and of which amount. By the
- * model (`*` for all), the unit and the window of the limit, with spaces between.
+ * The alerts that were sent of limits. The key is the model (`*` for all), the unit and the window of a limit, with
+ * spaces between. `start` is when that window began, `level` the percentage, and `limit` the amount.
  */
 export type AlertClaims = Record<string, { start: number; level: number; limit: number }>
 
@@ -117,7 +117,7 @@ export type UsageDoc = {
   syncs?: number
   /** What the user's browser reports as today's use, per model. It is shown beside the metered use, and is no proof. */
   reported: Record<string, Counts>
-  /** What the user's signed token said last. */
+  /** From the user's last signed token. */
   label?: string
   words?: Record<string, 1>
   plan?: string
@@ -171,7 +171,7 @@ export type ProfileDoc = {
   plan?: string
   /** The user's own limits. They take the place of those of the plan. */
   limits: StoredRows
-  /** What is added to limits until a moment. */
+  /** What is added to limits for a time. */
   boost?: Boost
   /** The models that the user may call; absent for all. */
   models?: Record<string, 1>
@@ -216,7 +216,7 @@ export type QuotaDoc = {
   alertsDue?: number
   /** Alerts that were sent of the limits of everyone. */
   alerted?: AlertClaims
-  /** When an alert of a type was last sent that is sent once in a while. */
+  /** For types of alerts that are sent at most once in a while: when each was last sent. */
   told?: Record<string, number>
   /** The calls of the provider in the five minutes since `start`, and how many of them failed. */
   calls?: { start: number; count: number; failures: number }

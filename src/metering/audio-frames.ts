@@ -3,7 +3,7 @@
  * the formats here, and decode what they find, whatever the header of the WAV file says.
  */
 
-/** How far in is looked. Decoders decide by the first packet of samples, of 4 KB. */
+/** How many bytes are searched. Decoders decide by the first packet of samples, of 4 KB. */
 const LOOKED_AT = 32 * 1024
 
 /**

@@ -7,8 +7,8 @@ import { pcmSeconds } from './wav.ts'
 const MIN_AUDIO_MS = 10_000
 
 /**
- * The bytes of a second that compressed audio is taken to have: 16 kbit/s, which speech seldom goes below. Silence may, so
- * this is no bound.
+ * The bytes of a second that compressed audio is taken to have: 16 kbit/s, which speech seldom goes below. Silence may go
+ * below it, so this proves nothing.
  */
 const BYTES_PER_SECOND = 2000
 

@@ -2,7 +2,7 @@
 import { ALL_MODELS } from '../ledger/documents.ts'
 
 /**
- * A model name becomes part of keys and log lines. LoRA models have colons in theirs, as in ft:BASE:ORG/NAME:
+ * A model name becomes part of keys and log lines. Names of LoRA models contain colons, as in ft:BASE:ORG/NAME:
  * https://console.groq.com/docs/lora
  */
 export const MODEL_NAME = /^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$/

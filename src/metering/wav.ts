@@ -46,7 +46,7 @@ export function pcmSeconds(bytes: Uint8Array): number | undefined {
   return (bytes.length - samples) / bytesPerSecond
 }
 
-/** Decoders do not agree what to make of more. */
+/** Decoders disagree about files with more. */
 const MOST_CHANNELS = 32
 const HIGHEST_RATE = 384_000
 

@@ -1,6 +1,6 @@
 /**
- * Notices a proxy that is not configured: all of its clients have its address, and headers that are not trusted name
- * other ones.
+ * Detects a proxy that is not configured. All clients behind it have its address, while headers that are not trusted name
+ * other addresses.
  */
 import type { Config } from '../config/config.ts'
 import type { Log } from '../log.ts'

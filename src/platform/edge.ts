@@ -41,7 +41,10 @@ type EdgeOptions = EdgePart & {
 
 type App = Pick<Hono<AppEnv>, 'fetch'>
 
-/** With the headers as plain values: each look into those of a `Response` leaves the language, and costs as much as a copy. */
+/**
+ * Copies the headers to plain values, because each read from the headers of a `Response` leaves JavaScript, and costs as
+ * much as the copy.
+ */
 const withPlainHeaders =
   (send: typeof fetch): Fetch =>
   async (url, init) => {
@@ -49,7 +52,10 @@ const withPlainHeaders =
     return { status, statusText, ok, headers: new Map(headers), body }
   }
 
-/** The Content-Encodings that `fetch` undoes: workerd only these two, written like this; others a list of them. */
+/**
+ * The Content-Encodings that `fetch` decodes. workerd decodes only these two, in this spelling; other runtimes decode a
+ * list of them.
+ */
 const DECODED = isWorkerd
   ? /^(gzip|br)$/
   : /^\s*((x-)?gzip|deflate|br)(\s*,\s*((x-)?gzip|deflate|br))*\s*$/i
@@ -97,7 +103,7 @@ export function createEdgeApp(options: EdgeOptions): App {
   }
 }
 
-/** The app, which also takes in the bodies that it refuses without reading them. */
+/** The app. It also receives the bodies of requests that were refused before anyone read them. */
 const withDrain = (app: App): App => ({
   async fetch(request, ...rest) {
     const response = await app.fetch(request, ...rest)

@@ -1,4 +1,4 @@
-/** What needs a look: users and models for which an admin may have to do something. */
+/** What needs attention: users and models for which an admin may have to do something. */
 import type { Event, Refused } from '../ledger/events.ts'
 import { dateOf } from '../ledger/windows.ts'
 import { partUsed, type BlockLine, type UserLine, type Use } from './dashboard.ts'

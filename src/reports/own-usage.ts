@@ -58,7 +58,7 @@ export function ownUsage(known: WholeUser, { config, policy, claims }: Terms, at
 /** How OpenRouter names windows: https://openrouter.ai/docs/api-reference/limits */
 const RESETS: Partial<Record<Window, string>> = { month: 'monthly', week: 'weekly', day: 'daily' }
 
-/** What OpenRouter's clients require, and Weir has nothing of. */
+/** What OpenRouter's clients require, and Weir does not have. */
 const NOT_OURS = {
   byok_usage: 0,
   byok_usage_daily: 0,

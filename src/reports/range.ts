@@ -23,7 +23,7 @@ export type Range = {
   before: string[]
   /** The bars are hours. */
   hourly: boolean
-  /** Why the days that were asked for are not these. */
+  /** Why these are not the days that were asked for. */
   problem?: string
 }
 

@@ -33,7 +33,7 @@ export function rememberedCheck({
   return async () => {
     const checkedAt = now()
     const { degraded, reason } = store?.health() ?? {}
-    // Then the store is tried in the background, and checked here as soon as that succeeds.
+    // While the store is away, it is tried in the background. It is checked here as soon as that succeeds.
     if (degraded) {
       wasDegraded = true
       return (known = { database: away(reason), checkedAt })

@@ -29,7 +29,7 @@ export type ExportFile = {
   pages(store: Readable, deps: Deps): AsyncIterable<Entries>
 }
 
-/** A time for people; nothing for a value that is no time, since a damaged entry must not end the file. */
+/** A time for people; empty for a value that is not a time, since a damaged entry must not end the file. */
 function time(at: number | null): string | null {
   const date = new Date(at ?? NaN)
   return Number.isNaN(date.getTime()) ? null : date.toISOString()

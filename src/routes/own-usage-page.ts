@@ -31,6 +31,6 @@ const headersFor = (framers: string[]): Record<string, string | undefined> => ({
   'referrer-policy': 'no-referrer',
   ...(framers.length === 0
     ? { 'x-frame-options': 'SAMEORIGIN' }
-    : // It knows no list of origins, and the policy above takes its place.
+    : // This header cannot list origins, so the policy above replaces it.
       { 'x-frame-options': undefined, 'cross-origin-resource-policy': 'cross-origin' }),
 })

@@ -64,7 +64,7 @@ export async function storePlan(
   })
 }
 
-/** `DELETE /api/admin/plans/:name`: users of the plan have the default one then. */
+/** `DELETE /api/admin/plans/:name`: users of the plan then have the default one. */
 export const deletePlanHandler =
   (deps: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {

@@ -1,6 +1,6 @@
 /**
- * `/api/admin/policy`: all that admins have decided, as lines that can be sent back. What a line names is as the line
- * says afterwards; what no line names stays.
+ * `/api/admin/policy`: all that admins have decided, as lines that can be sent back. Afterwards, everything that a line
+ * names is as the line says. Everything else stays as it was.
  */
 import type * as z from 'zod/mini'
 import type { AppContext, Deps } from '../context.ts'
@@ -296,7 +296,7 @@ function userCommands(
   return commands
 }
 
-/** Whether two values are the same, in whatever order their fields are stored. */
+/** Whether two values are the same. The order of their fields does not count. */
 const isSame = (one: unknown, other: unknown): boolean => sorted(one) === sorted(other)
 
 const sorted = (value: unknown): string | undefined =>

@@ -182,7 +182,7 @@ async function wholeOf(answer: Response): Promise<string> {
   }
 }
 
-/** What is offered, for those who ask for something else. `at` is where. */
+/** Says which calls Weir offers below `at`, for the errors of other calls. */
 const offered = (at: string): string =>
   `Under ${at}/openai/v1/ there are POST chat/completions, POST responses, POST embeddings, POST audio/transcriptions, ` +
   `POST audio/translations, POST audio/speech, GET models and ` +

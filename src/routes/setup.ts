@@ -14,7 +14,7 @@ const PROVIDER_MS = 3000
 export const isUnconfigured = ({ config, store }: Pick<Deps, 'config' | 'store'>): boolean =>
   !store || config.groqKey === undefined
 
-/** Builds the function that looks at everything. */
+/** Builds the function that checks everything. */
 export function createSetupLook(deps: Deps): (c: Context) => Promise<Setup> {
   const { config, environment } = deps
   const database = rememberedCheck(deps)
@@ -51,7 +51,7 @@ function rememberedAnswers({ config, store, fetch, now }: Deps): () => Promise<C
     const first: Provider = groqKey === undefined ? { state: 'unset' } : { state: 'asking' }
     const wait = known?.provider.state === 'works' ? REMEMBER_MS.good : REMEMBER_MS.bad
     if (!known || now() - known.at >= wait) {
-      // Those who ask meanwhile get the answers before.
+      // Callers who ask in the meantime get the previous answers.
       known = { provider: known?.provider ?? first, called: known?.called ?? false, at: now() }
       const [provider, called] = await Promise.all([
         groqKey === undefined ? first : ask(groqUrl, groqKey, fetch),

@@ -18,7 +18,7 @@ const MOST_USERS = 1000
 const COLUMNS = Object.keys(importRow.shape)
 const ROW_REFUSAL = refusalOf(COLUMNS)
 
-/** Checks all rows before the first is written. */
+/** Checks all rows before it writes the first one. */
 export function importHandler(deps: Deps, admin: Admin) {
   const ids = createIds(deps.config.userHashSecret)
 

@@ -118,6 +118,36 @@ test('every mentioned file exists', () => {
   expect([...paths].filter((path) => !existsSync(path))).toEqual([])
 })
 
+test('architecture.md has the rooms with about as many lines as they have, and no file is too long', () => {
+  const lines = (file: string) => readFileSync(file, 'utf8').split('\n').length - 1
+  const sizes = filesOf('src', /\.(tsx?|js|mjs|lua|css|html)$/).map(
+    (file) => [file, lines(file)] as const,
+  )
+  const roomOf = (file: string) => file.split('/').slice(0, 2).join('/')
+  const rows = doc('architecture').matchAll(/^\| `(src\/[^`]+)` +\|.*\| +([\d,]+) \|$/gm)
+  const said = [...rows].flatMap(([, room = '', count = '']) => {
+    const names = /^src\/\{(.*)\}\.ts$/
+      .exec(room)?.[1]
+      ?.split(',')
+      .map((name) => `src/${name}.ts`)
+    return [{ rooms: names ?? [room], count: Number(count.replace(',', '')) }]
+  })
+  expect(said.flatMap(({ rooms }) => rooms).sort()).toEqual(
+    [...new Set(sizes.map(([file]) => roomOf(file)))].sort(),
+  )
+  for (const { rooms, count } of said) {
+    const found = sizes.filter(([file]) => rooms.includes(roomOf(file)))
+    const all = found.reduce((sum, [, size]) => sum + size, 0)
+    expect(Math.abs(all - count), `${rooms.join()}: ${all} lines`).toBeLessThan(
+      Math.max(60, all / 5),
+    )
+  }
+  const scripts = filesOf('scripts', /\.tsx?$/).map((file) => [file, lines(file)] as const)
+  expect(
+    [...sizes, ...scripts].filter(([file, size]) => /\.tsx?$/.test(file) && size > 400),
+  ).toEqual([])
+})
+
 test('every mentioned variable exists, and all are mentioned', () => {
   const others = [
     ...[

@@ -8,9 +8,9 @@ const MOST_WAITING = 100
 type Listener = (request: IncomingMessage, response: ServerResponse) => void
 
 /**
- * A listener that passes on a request when the answer to the one before it has been sent. Clients may send many requests at
- * once (pipelining); Node would start them all, and answers that nobody reads would pile up. A client that sends too many is
- * hung up on, since Node has no way to stop in the middle of what has been read.
+ * A listener that passes on a request when the answer to the one before it has been sent. Clients may send many requests
+ * at once (pipelining); Node would start them all, and answers that nobody reads would pile up. The connection of a
+ * client that sends too many is closed, since Node cannot stop in the middle of what it has read.
  */
 export function inTurn(serve: Listener): Listener {
   /** For each connection with a request in progress, those that wait. */

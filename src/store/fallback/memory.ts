@@ -1,6 +1,6 @@
 /**
- * What an isolate remembers, for use while the store is unavailable: the counts and blocks that the store told last, and
- * what was used since.
+ * What an isolate remembers, for use while the store is unavailable: the last counts and blocks that the store reported,
+ * and what was used since then.
  */
 import type { Admit, Report, Settle, UserCommand } from '../../ledger/commands.ts'
 import type { Admitted, Answer, Refusal, Reported } from '../../ledger/answers.ts'
@@ -35,7 +35,7 @@ import { WINDOW_NAMES, startOf, type Window } from '../../ledger/windows.ts'
 const USERS = 1000
 
 /**
- * Strangers are users of whom the store has told no counts. Together they are one more user, with a part of everyone's
+ * Strangers are users whose counts the store has not reported. Together they are one more user, with a part of everyone's
  * limits: little for those who may have made up their token, since anyone can be a new stranger with each request, and
  * more for those with a key or a signed token. No user has these ids.
  */
@@ -64,12 +64,12 @@ export type Memory = {
 
 /** Builds a memory. It holds 1,000 users, as many strangers, and everyone's counts of each model that limits name. */
 export function createMemory(keep: Keep): Memory {
-  /** Users whose counts the store has told. */
+  /** Users whose counts the store has reported. */
   const users = new Map<string, UsageDoc>()
   /** Users of whom only their requests since the outage are known. They displace no other user. */
   const strangers = new Map<string, UsageDoc>()
   const together = new Map<string, UsageDoc>()
-  /** The limits of users that the store told last, by model and `*`; null for none. */
+  /** The last limits of users that the store reported, by model and `*`; null for none. */
   const rows = new Map<string, Record<string, Limits | null | undefined>>()
   /** The same of everyone. */
   const everyoneRows = new Map<string, Limits | null | undefined>()
@@ -241,8 +241,8 @@ export function createMemory(keep: Keep): Memory {
   }
 
   /**
-   * The admission with the limits that the store told last for its user and for everyone. A key that is not known to be
-   * dead counts as valid, and a plan that a token names cannot be looked up.
+   * The admission with the last limits that the store reported for its user and for everyone. A key that is not known to
+   * be dead counts as valid, and a plan that a token names cannot be looked up.
    */
   function asRemembered({ key: _, unverified: __, claims, ...command }: Admit): Admit {
     const seen = rows.get(command.user) ?? {}
@@ -342,7 +342,7 @@ function withUsed(windows: Windows, used: Learned['used'], at: number): Windows 
   return next
 }
 
-/** The rows that the store told last, or else those of the environment. */
+/** The last rows that the store reported, or else those of the environment. */
 function lastSeen(
   environment: Rows | undefined,
   seen: (scope: string) => Limits | null | undefined,

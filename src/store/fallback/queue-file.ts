@@ -18,7 +18,7 @@ import { queueWriter } from './queue-writer.ts'
 import { memoryQueue, type Queue, type Send } from './queue.ts'
 import { REPLAY_BATCH, StoreError, type Entry } from '../store.ts'
 
-/** How often to try for the files that another process had at the start. */
+/** How often to try to get the files that another process had at the start. */
 const TAKE_OVER_MS = 30_000
 
 /** Builds the queue beside `file` (`USAGE_FILE`). If its files cannot be written, entries are kept in memory. */

@@ -51,7 +51,7 @@ export function documentReader(
   return { parse, read }
 }
 
-/** For display, the known fields of a newer document are better than nothing. */
+/** For display, the known fields of a newer document are enough. */
 function readAny<K extends Kind>(kind: K, value: object): DocumentOf<K> | undefined {
   try {
     return readDocument(kind, value)

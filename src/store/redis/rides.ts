@@ -9,18 +9,18 @@
 const LOOK_MS = 50
 
 /**
- * How long what was taken is left to the request that took it. One whose call fails gives it back, but one that was cut
- * never does. This is longer than a slow database takes, which must not get everything twice.
+ * How long items stay with the request that took them. A request whose call fails returns them, but a request that was
+ * cut never does. The time is longer than a call to a slow database takes, which must not get everything twice.
  */
 const TAKEN_MS = 1000
 
 /** The most that one call carries, so that nobody waits long for others. */
 const SEATS = 16
 
-/** The most calls that carry the same. More would only repeat what has failed. */
+/** The most calls that carry the same item. More would only repeat what has failed. */
 const MOST_CALLS = 3
 
-/** The most that is listed, and the most characters of each. What is more goes by itself. */
+/** The most items in the list, and the most characters of each. Other items are sent by their owners at once. */
 const LISTED = 1000
 const MOST_CHARS = 2048
 

@@ -1,4 +1,4 @@
-/** The lines with which a gateway for a try tells what to do first. */
+/** The lines in which a trial gateway says what to do first. */
 import { secretsPath } from './kept-secrets.ts'
 import type { Trial } from './trial.ts'
 

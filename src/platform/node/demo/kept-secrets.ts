@@ -1,4 +1,4 @@
-/** The secrets of a gateway for a try: made up once, and kept beside the data, so that a restart logs nobody out. */
+/** The secrets of a trial gateway: made up once, and kept beside the data, so that a restart logs nobody out. */
 import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { mkdir } from 'node:fs/promises'

@@ -1,4 +1,4 @@
-/** The configuration of a gateway for a try: with secrets that are made up, and a demo model where there is no provider. */
+/** The configuration of a trial gateway: with secrets that are made up, and a demo model if there is no provider. */
 import { readConfig, type Config, type Platform, type Vars } from '../../../config/config.ts'
 import { USAGE_FILE } from '../../../config/variables.ts'
 import { keptSecrets } from './kept-secrets.ts'
