@@ -87,17 +87,15 @@ afterAll(() => all.close())
 
 type Axe = { axe: { run(options: RunOptions): Promise<AxeResults> } }
 
-/** Pixels that a page is wider than its window. */
-const tooWide = (page: Page) =>
-  page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
-
-/** Columns of names that nobody can read. */
-const tooNarrow = (page: Page) =>
+/** How a page fits its window: how many pixels it is too wide, and the widths of columns of names that nobody can read. */
+const fitOf = (page: Page) =>
   page.evaluate(
-    (least) =>
-      [...document.querySelectorAll('thead .g')]
+    (least) => ({
+      over: Math.max(0, document.documentElement.scrollWidth - innerWidth),
+      narrow: [...document.querySelectorAll('thead .g')]
         .map((cell) => cell.getBoundingClientRect().width)
         .filter((width) => width > 0 && width < least),
+    }),
     NAME_WIDTH,
   )
 
@@ -144,15 +142,14 @@ test.each(NAMES)('axe finds nothing wrong with %s, and it fits its window', asyn
   await page.evaluate(axe)
   for (const width of BETWEEN) {
     await page.setViewportSize({ width, height: 900 })
-    const fits = { over: Math.max(0, await tooWide(page)), narrow: await tooNarrow(page) }
-    expect({ width, ...fits }).toEqual({ width, over: 0, narrow: [] })
+    expect({ width, ...(await fitOf(page)) }).toEqual({ width, over: 0, narrow: [] })
   }
   for (const { width, colorScheme, options } of CHECKS) {
     await page.setViewportSize({ width, height: 900 })
     await page.emulateMedia({ colorScheme })
     // What sticks to the top covers a part of what was scrolled under it, which axe takes for small.
     await page.evaluate(() => scrollTo(0, 0))
-    expect([width, Math.max(0, await tooWide(page))]).toEqual([width, 0])
+    expect([width, (await fitOf(page)).over]).toEqual([width, 0])
     const wrong = await violations(page, options)
     expect({ width, colorScheme, wrong }).toEqual({ width, colorScheme, wrong: [] })
   }
