@@ -180,12 +180,9 @@ export function withLimits(answer: Answer | Failed, command: Command | undefined
 /** The settings that each call passes to the script. */
 function headOf({ retention, tolerance = CLOCK_TOLERANCE_MS }: CommandOptions): string {
   const { userDays, historyDays, eventsKept } = retention
-  return JSON.stringify({
-    // Field by field, so that no other field is sent.
-    keep: { userDays, historyDays, eventsKept },
-    // JSON has no Infinity. The script treats a missing tolerance as infinite.
-    ...(Number.isFinite(tolerance) && { tolerance }),
-  })
+  // JSON has no Infinity. The script treats a missing tolerance as infinite.
+  const most = Number.isFinite(tolerance) ? [tolerance] : []
+  return JSON.stringify([userDays, historyDays, eventsKept, ...most])
 }
 
 /**

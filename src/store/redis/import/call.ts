@@ -22,7 +22,7 @@ export function callOf(plan: Plan, also: Also, terms: Terms): { keys: string[]; 
   const { texts = [], ...list } = plan.list ?? {}
   const dates = [...days.map(({ date }) => date), ...Object.keys(overlaps)]
   const head = {
-    keep: { userDays: terms.retention.userDays, historyDays: terms.retention.historyDays },
+    keep: [terms.retention.userDays, terms.retention.historyDays],
     ...also,
     writes: writes.map(({ text: _, ...write }) => write),
     same: same.map(({ key, sha }) => ({ key, sha })),

@@ -63,10 +63,10 @@ end
 local function long_limits(row)
   local names = {}
   for name in pairs(row or {}) do
-    local named = LIMITS[name]
-    if named and not WINDOWS[named.window].waits then names[#names + 1] = name end
+    local window = LIMIT_WINDOWS[name]
+    if window and not WAITS[window] then names[#names + 1] = name end
   end
-  table.sort(names, function(a, b) return LIMITS[a].rank < LIMITS[b].rank end)
+  table.sort(names, function(a, b) return LIMIT_RANKS[a] < LIMIT_RANKS[b] end)
   return names
 end
 
@@ -74,7 +74,7 @@ end
 -- what was found.
 local function reach(found, of, model, row, used_of, claims, at)
   for _, name in ipairs(long_limits(row)) do
-    local limit, unit, window = row[name], LIMITS[name].unit, LIMITS[name].window
+    local limit, unit, window = row[name], LIMIT_UNITS[name], LIMIT_WINDOWS[name]
     local used, reached = limit > 0 and used_of(window)[unit] or 0, nil
     for _, level in ipairs(limit > 0 and terms.LEVELS[of] or {}) do
       if not reached and used * 100 >= limit * level then reached = level end
@@ -154,7 +154,7 @@ local function with_new(list, at)
       all[alert.id] = alert
     end
   end
-  local oldest = at - keep.userDays * DAY_MS
+  local oldest = at - user_days * DAY_MS
   all = filter(all, function(alert) return alert.at >= oldest end)
   for _, alert in pairs(all) do
     kept[#kept + 1] = alert
