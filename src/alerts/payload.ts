@@ -1,6 +1,7 @@
 /** What a receiver gets of an alert. Pure. It has no text of users but the label. */
-import { amountTo } from '../ledger/policy.ts'
-import { ALL_MODELS, type Alert, type Unit } from '../ledger/shapes.ts'
+import { amountTo, wordsOf } from '../ledger/policy.ts'
+import { ALL_MODELS, type Alert } from '../ledger/documents.ts'
+import type { Unit } from '../ledger/units.ts'
 import { WINDOWS, type Window } from '../ledger/windows.ts'
 
 const iso = (at: number | undefined) => (at === undefined ? undefined : new Date(at).toISOString())
@@ -47,7 +48,8 @@ export function alertText(alert: Alert): string {
       const words = WINDOWS[window as Window].words
       const [used, limit] = [inUnit(unit, alert.used), inUnit(unit, alert.limit)]
       const whose = alert.of === 'everyone' ? 'All users together' : who
-      const amount = unit === 'usd' ? `$${used} of $${limit}` : `${used} of ${limit} ${unit}`
+      const amount =
+        unit === 'usd' ? `$${used} of $${limit}` : `${used} of ${limit} ${wordsOf(unit as Unit)}`
       return `${whose} used ${percent}% of a limit: ${amount} ${words}, ${what}.`
     }
     case 'user.blocked':

@@ -1,7 +1,7 @@
 /** One metered exchange: admit, call upstream, relay the answer, settle. */
 import type { Deps } from '../context.ts'
 import { ApiError, asApiError, brokenOff } from '../errors.ts'
-import type { Admitted } from '../ledger/commands.ts'
+import type { Admitted } from '../ledger/answers.ts'
 import type { Caller } from '../identity/caller.ts'
 import type { Degraded, FallbackStore } from '../store/fallback/store.ts'
 import type { Bytes, UpstreamAnswer } from '../ports.ts'
@@ -144,7 +144,7 @@ async function ask(
 
 /** Relays the body to the client, and settles the request when it has ended. */
 async function passOn(
-  { deps, relay, incoming, caller, request, settle, leave }: Exchange,
+  { deps, relay, incoming, caller, request, left, settle, leave }: Exchange,
   { controller, clearDeadline }: Call,
   { ok, status, headers, body }: UpstreamAnswer,
   ttfbMs: number,
@@ -160,6 +160,7 @@ async function passOn(
   const error = ok ? undefined : createErrorReader()
   const relayed = relay({
     client: incoming.isForUs ? undefined : incoming.request,
+    left,
     body,
     frame: frameOf(headers, deps.relay),
     meter: ok ? createMeter(request.route, headers.get('content-type')) : error,

@@ -11,6 +11,8 @@ import { createPlaces } from './places.ts'
 type RelayOptions = {
   /** The client's request, if the answer goes to it as it is. */
   client: Request | undefined
+  /** Aborted when the client leaves, where the platform tells it before the next write. */
+  left?: AbortSignal
   body: { getReader(): BodyReader }
   frame: Frame
   meter: Meter | undefined
@@ -50,7 +52,7 @@ export function createRelay({ pipe, drain: limits }: Pick<RelayPlatform, 'pipe' 
     total: limits.atOnce,
   })
 
-  return function relay({ client, body, frame, meter, upstream, onClientAbort, user = '' }) {
+  return function relay({ client, left, body, frame, meter, upstream, onClientAbort, user = '' }) {
     const reader = body.getReader()
     let opened: Pipe | undefined
     let begin = (_: ReadableStream<Bytes> | Bytes) => {}
@@ -79,6 +81,8 @@ export function createRelay({ pipe, drain: limits }: Pick<RelayPlatform, 'pipe' 
       return opened
     }
     const fail = (error: unknown) => open().fail(error)
+    // A short answer has no pipe that tells it before its first piece has come.
+    left?.addEventListener('abort', leave)
 
     // Releases a pump that waits for upstream, or for a client that does not read.
     upstream.signal.addEventListener('abort', () => {

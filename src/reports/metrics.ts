@@ -1,11 +1,12 @@
 /** Today's numbers in Prometheus' text format: https://prometheus.io/docs/instrumenting/exposition_formats/ */
-import { newDay } from '../ledger/documents.ts'
+import { newDay } from '../ledger/new-documents.ts'
 import { usdOf } from '../ledger/money.ts'
 import { linesOf, type ModelLimits } from '../ledger/policy.ts'
-import { ALL_MODELS, type RefusalCounts } from '../ledger/shapes.ts'
-import { dateOf } from '../ledger/windows.ts'
+import { ALL_MODELS } from '../ledger/documents.ts'
+import type { RefusalCounts } from '../ledger/events.ts'
+import { SECOND_MS, dateOf } from '../ledger/windows.ts'
 import type { Overview } from '../store/store.ts'
-import { shareOf } from './dashboard.ts'
+import { partUsed } from './dashboard.ts'
 import { codesOf } from './refusals.ts'
 import { everyoneStanding } from './usage.ts'
 
@@ -14,6 +15,9 @@ type Sample = { labels?: Record<string, string>; value: number }
 type Metric = { name: string; type: 'counter' | 'gauge'; help: string; samples: Sample[] }
 
 const OUTCOMES = ['exact', 'estimated', 'failed'] as const
+
+/** The label of requests that failed of models without an answer today, which have no row: callers choose their names. */
+const OTHER_MODEL = 'other'
 const TYPES = ['prompt', 'cached', 'completion', 'charged'] as const
 
 /** The metrics of the current day (UTC). Counters begin again at midnight. `limits` are those of everyone. */
@@ -26,14 +30,19 @@ export function metricsOf(
   const today = dateOf(now)
   const day = days.find(({ date }) => date === today) ?? newDay(today)
   const models = Object.entries(day.models)
+  const failed = models.reduce((rest, [, row]) => rest - row.failed, day.total.failed)
+  const unknown = { labels: { model: OTHER_MODEL, outcome: 'failed' }, value: failed }
   const metrics: Metric[] = [
     {
       name: 'weir_requests_total',
       type: 'counter',
       help: 'Requests that ended today, by model and outcome.',
-      samples: models.flatMap(([model, row]) =>
-        OUTCOMES.map((outcome) => ({ labels: { model, outcome }, value: row[outcome] })),
-      ),
+      samples: [
+        ...models.flatMap(([model, row]) =>
+          OUTCOMES.map((outcome) => ({ labels: { model, outcome }, value: row[outcome] })),
+        ),
+        ...(failed > 0 ? [unknown] : []),
+      ],
     },
     {
       name: 'weir_tokens_total',
@@ -44,9 +53,25 @@ export function metricsOf(
       ),
     },
     {
+      name: 'weir_audio_seconds_total',
+      type: 'counter',
+      help: 'Seconds of audio that were charged today for transcriptions and translations.',
+      samples: models.flatMap(([model, { audioMs }]) =>
+        audioMs === undefined ? [] : [{ labels: { model }, value: audioMs / SECOND_MS }],
+      ),
+    },
+    {
+      name: 'weir_characters_total',
+      type: 'counter',
+      help: 'Characters that were charged today for speech.',
+      samples: models.flatMap(([model, { characters }]) =>
+        characters === undefined ? [] : [{ labels: { model }, value: characters }],
+      ),
+    },
+    {
       name: 'weir_cost_usd_total',
       type: 'counter',
-      help: 'What the charged tokens of today cost in dollars, of models with a price.',
+      help: 'What the requests of today cost in dollars, of models with a price.',
       samples: models.map(([model, row]) => ({ labels: { model }, value: usdOf(row.cost) })),
     },
     {
@@ -81,7 +106,7 @@ function ratios(quotas: Overview['quotas'], limits: ModelLimits, now: number): M
       everyoneStanding(quotas, model, limits, now),
       now,
     )) {
-      found.set(window, Math.max(found.get(window) ?? 0, shareOf(used, limit)))
+      found.set(window, Math.max(found.get(window) ?? 0, partUsed(used, limit)))
     }
   }
   return found

@@ -56,7 +56,7 @@ export function toChat(
 const MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 /** The text of a provider's answer. Throws `upstream_unreachable` if it is too large. */
-export async function textOf(answer: Response): Promise<string> {
+export async function answerText(answer: Response): Promise<string> {
   const decoder = new TextDecoder()
   const reader = answer.body?.getReader()
   let text = ''
@@ -74,7 +74,7 @@ export async function textOf(answer: Response): Promise<string> {
 export async function simpleAnswer(answer: Response): Promise<Response> {
   let value: unknown
   try {
-    value = JSON.parse(await textOf(answer))
+    value = JSON.parse(await answerText(answer))
   } catch (error) {
     if (error instanceof ApiError) throw error
     // No cause: the message of JSON.parse quotes the answer, and would be logged.

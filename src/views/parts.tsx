@@ -1,14 +1,15 @@
 /** Common parts of pages: numbers, times, names, notices and cards. */
 import type { Child } from 'hono/jsx'
 import { amountTo } from '../ledger/policy.ts'
-import { ALL_MODELS, type Unit } from '../ledger/shapes.ts'
+import { ALL_MODELS } from '../ledger/documents.ts'
+import type { Unit } from '../ledger/units.ts'
 import { ago, clockText, exact, exactUsd, percent, short, usd, utc } from './format.ts'
 
 /** The most characters of a name that are shown, since names and reasons come from users. */
 export const NAME_CHARS = 300
 
 /** A text. If it is shortened, the whole one is shown on hover. */
-const shortened = (text: string, long: string) =>
+export const shortened = (text: string, long: string) =>
   text === long ? text : <span title={long}>{text}</span>
 
 export const num = (amount: number) => shortened(short(amount), exact(amount))
@@ -35,6 +36,13 @@ export const audioText = ({ audioMs = 0, characters = 0 }: Audio) =>
       {characters > 0 && [num(characters), ' characters']}
     </>
   )
+
+/** The same for a title, not shortened. */
+export const plainAudio = ({ audioMs = 0, characters = 0 }: Audio): string =>
+  [
+    ...(audioMs > 0 ? [`${exact(amountTo('audioSeconds', audioMs))} s`] : []),
+    ...(characters > 0 ? [`${exact(characters)} characters`] : []),
+  ].join(', ')
 
 /** Under an amount that was used: what is reserved beside it for requests that have not ended. */
 export const heldText = (unit: Unit, reserved: number) =>

@@ -1,14 +1,15 @@
 /** The page of one request: all that is kept of it. */
 import { nanoOf } from '../ledger/money.ts'
 import { amountTo } from '../ledger/policy.ts'
-import { own, type Event, type Refused } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
+import type { Event, Refused } from '../ledger/events.ts'
 import { SECOND_MS } from '../ledger/windows.ts'
 import type { Child } from 'hono/jsx'
 import { duration, exact, exactUsd, utc } from './format.ts'
 import { Page, type Frame } from './page.tsx'
 import { Card, audioText, clock, modelName, name, num, tag, time, userLink } from './parts.tsx'
 import { limitOf } from './refused.tsx'
-import { ALL, outcomeCell, requestsPath, type Labels } from './requests.tsx'
+import { ALL, outcomeCell, requestsPath, reservedAudioOf, type Labels } from './requests.tsx'
 import { help } from './terms.tsx'
 
 type RequestPage = Frame & { id: string; labels: Labels; found: Event | Refused }
@@ -41,7 +42,7 @@ export function requestPage({ id, labels, found, ...frame }: RequestPage) {
       >
         <dl class="list">
           {shown
-            .filter(([, fact]) => fact !== undefined && fact !== '')
+            .filter(([, fact]) => fact !== undefined && fact !== '' && fact !== false)
             .map(([title, fact]) => (
               <div>
                 <dt>{title}</dt>
@@ -59,6 +60,7 @@ const some = (amount: number | undefined) => (amount === undefined ? undefined :
 function eventFacts(event: Event): [Child, Child][] {
   const { route, status, session, key, prompt, cached, completion, reasoning } = event
   const { reserved, charged, reservedCost, cost, ttfbMs, totalMs } = event
+  const reservedAudio = audioText(reservedAudioOf(event))
   const writing = totalMs - (ttfbMs ?? 0)
   const speed =
     completion !== undefined && writing > 0 ? (completion / writing) * SECOND_MS : undefined
@@ -73,14 +75,19 @@ function eventFacts(event: Event): [Child, Child][] {
     ['Upstream’s error', event.error && <code>{event.error.slice(0, 100)}</code>],
     ['Route', <code>{route}</code>],
     ['Tag', event.tag && <a href={requestsPath({ ...ALL, tag: event.tag })}>{name(event.tag)}</a>],
-    ['Audio', audioText(event)],
     ['Tokens in', some(prompt)],
     ['of these cached', some(cached)],
     ['Tokens out', some(completion)],
     ['of these for reasoning', some(reasoning)],
     [
       <>Reserved → charged {help('reservation')}</>,
-      `${exact(reserved)} → ${exact(charged)} tokens`,
+      reservedAudio ? (
+        <>
+          {reservedAudio} → {audioText(event) || 'nothing'}
+        </>
+      ) : (
+        `${exact(reserved)} → ${exact(charged)} tokens`
+      ),
     ],
     [
       'Reserved → charged, cost',

@@ -1,10 +1,22 @@
 /** Requests that have ended or were refused: the table of them, and the page that filters them. */
-import { own, type Event, type Refused } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
+import type { Event, Refused } from '../ledger/events.ts'
 import { nanoOf } from '../ledger/money.ts'
 import { duration, exact, short } from './format.ts'
 import { select, type Choice } from './form.tsx'
 import { Page, type Frame } from './page.tsx'
-import { Card, clock, costText, name, num, tag, userLink } from './parts.tsx'
+import {
+  Card,
+  audioText,
+  clock,
+  costText,
+  name,
+  num,
+  plainAudio,
+  tag,
+  userLink,
+  type Audio,
+} from './parts.tsx'
 import { refusals } from './refused.tsx'
 import { table } from './table.tsx'
 import { help } from './terms.tsx'
@@ -155,22 +167,49 @@ export const requestsTable = (
         ({ ttfbMs }) =>
           kind === 'short' ? undefined : ttfbMs === undefined ? '–' : duration(ttfbMs),
       ],
-      ['Took', 'n w', ({ totalMs }) => duration(totalMs)],
+      ['Took', 'n v', ({ totalMs }) => duration(totalMs)],
     ],
-    empty: 'No such request has ended.',
+    empty: kind === 'whole' ? 'No such request has ended.' : 'No request has ended yet.',
   })
 
-export const outcomeCell = ({ outcome, status, charged, reserved }: Event) => (
-  <>
-    <span class={`o ${outcome}`}>{outcome === 'failed' ? `failed ${status}` : outcome}</span>
-    {charged > reserved && ' '}
-    {charged > reserved && tag('over reservation', '', `Reserved: ${exact(reserved)}`)}
-  </>
-)
+export const outcomeCell = (event: Event) => {
+  const { outcome, status } = event
+  return (
+    <>
+      <span class={`o ${outcome}`}>{outcome === 'failed' ? `failed ${status}` : outcome}</span>
+      {isOver(event) && ' '}
+      {isOver(event) && tag('over reservation', '', `Reserved: ${reservedText(event)}`)}
+    </>
+  )
+}
 
-const tokensCell = ({ outcome, charged }: Event) =>
-  outcome === 'estimated' ? (
+/** What was reserved of audio. */
+export const reservedAudioOf = ({ reservedAudioMs, reservedCharacters }: Event): Audio => ({
+  ...(reservedAudioMs !== undefined && { audioMs: reservedAudioMs }),
+  ...(reservedCharacters !== undefined && { characters: reservedCharacters }),
+})
+
+const isOver = ({ charged, reserved, audioMs = 0, reservedAudioMs = 0 }: Event): boolean =>
+  charged > reserved || audioMs > reservedAudioMs
+
+const reservedText = (event: Event): string =>
+  plainAudio(reservedAudioOf(event)) || exact(event.reserved)
+
+const tokensCell = (event: Event) => {
+  const { outcome, charged } = event
+  const isEstimate = outcome === 'estimated'
+  const audio = audioText(event)
+  if (audio) {
+    return (
+      <span title={isEstimate ? `Estimated: ${plainAudio(event)}` : undefined}>
+        {isEstimate && '≈'}
+        {audio}
+      </span>
+    )
+  }
+  return isEstimate ? (
     <span title={`Estimated: ${exact(charged)}`}>≈{short(charged)}</span>
   ) : (
     num(charged)
   )
+}

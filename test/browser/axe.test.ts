@@ -4,11 +4,13 @@ import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { PICTURES } from '../../scripts/docs-images.ts'
 import { openStates, type State, type States } from '../../scripts/screenshots-states.ts'
 import { useBrowser } from '../support/browser.ts'
 
-/** Checked for what fits only. */
-const BETWEEN = [720, 768, 820, 900, 1024, 1920]
+/** At each of these, a page has to fit its window. */
+const WIDTHS = [390, 720, 768, 820, 900, 1024, 1440, 1920]
+const PHONE = 500
 /** Pixels that a name needs to be read. */
 const NAME_WIDTH = 80
 
@@ -87,16 +89,25 @@ afterAll(() => all.close())
 
 type Axe = { axe: { run(options: RunOptions): Promise<AxeResults> } }
 
-/** How a page fits its window: how many pixels it is too wide, and the widths of columns of names that nobody can read. */
+/**
+ * How a page fits its window: how many pixels it is too wide, the widths of columns of names that nobody can read, and
+ * the tables that are wider than the card around them.
+ */
 const fitOf = (page: Page) =>
   page.evaluate(
-    (least) => ({
+    ({ least, phone }) => ({
       over: Math.max(0, document.documentElement.scrollWidth - innerWidth),
       narrow: [...document.querySelectorAll('thead .g')]
         .map((cell) => cell.getBoundingClientRect().width)
-        .filter((width) => width > 0 && width < least),
+        .filter((width) => innerWidth >= phone && width > 0 && width < least),
+      out: [...document.querySelectorAll('.card table')]
+        .filter((table) => {
+          const card = table.closest('.card')?.getBoundingClientRect()
+          return card && table.getBoundingClientRect().right > card.right
+        })
+        .map((table) => table.querySelector('caption')?.textContent),
     }),
-    NAME_WIDTH,
+    { least: NAME_WIDTH, phone: PHONE },
   )
 
 /** The violations and their places. */
@@ -116,8 +127,50 @@ const thinOut = (page: Page) =>
     for (const row of document.querySelectorAll('tr:nth-child(n+7):not(:has(.tag))')) row.remove()
   })
 
-test('every state with a screenshot is checked', () => {
+test('every state with a screenshot is checked, and the pictures of the docs show some of them', () => {
   expect(all.states.map(({ name }) => name)).toEqual(NAMES)
+  expect(NAMES).toEqual(expect.arrayContaining(Object.values(PICTURES)))
+})
+
+test('a wrong key is told again at each width, and nobody is locked out by that', async () => {
+  const state = all.states.find(({ name }) => name === 'login-wrong') as State
+  for (let times = 0; times < 7; times += 1) {
+    const page = await all.open(chromium.browser(), state, {})
+    expect(await page.getByRole('alert').textContent()).not.toContain('Too many')
+    await page.context().close()
+  }
+})
+
+test.each([
+  [1440, 2],
+  [1600, 3],
+])('at %i px the overview has %i columns', async (width, columns) => {
+  const state = all.states.find(({ name }) => name === 'overview') as State
+  const page = await all.open(chromium.browser(), state, { viewport: { width, height: 900 } })
+  const lefts = await page
+    .locator('.grid > .card')
+    .evaluateAll((cards) => cards.map((card) => Math.round(card.getBoundingClientRect().left)))
+  expect(new Set(lefts).size).toBe(columns)
+  await page.context().close()
+})
+
+test('a name below a chart stands in the middle of its bar', async () => {
+  const state = all.states.find(({ name }) => name === 'overview') as State
+  const page = await all.open(chromium.browser(), state, {})
+  const middles = await page.locator('#use .chart').evaluate((chart) => {
+    const middleOf = (element: Element | undefined) => {
+      const { left = 0, width = 0 } = element?.getBoundingClientRect() ?? {}
+      return Math.round(left + width / 2)
+    }
+    const bars = [...chart.querySelectorAll('.band')]
+    return [...chart.querySelectorAll('.x text')].map((name) => [
+      middleOf(name),
+      middleOf(bars[Number.parseInt(name.textContent ?? '')]),
+    ])
+  })
+  expect(middles).toHaveLength(6)
+  for (const [name = 0, bar = 0] of middles) expect(Math.abs(name - bar)).toBeLessThanOrEqual(1)
+  await page.context().close()
 })
 
 /** A page for each gateway, with and without a session. The browser starts a process for each new one. */
@@ -138,18 +191,18 @@ test.each(NAMES)('axe finds nothing wrong with %s, and it fits its window', asyn
   const state = all.states.find((one) => one.name === name) as State
   const page = await pageFor(state)
   await all.show(page, state)
+  // With all rows, because one of them may be wider than the others.
+  for (const width of WIDTHS) {
+    await page.setViewportSize({ width, height: 900 })
+    expect({ width, ...(await fitOf(page)) }).toEqual({ width, over: 0, narrow: [], out: [] })
+  }
   if (name !== 'users') await thinOut(page)
   await page.evaluate(axe)
-  for (const width of BETWEEN) {
-    await page.setViewportSize({ width, height: 900 })
-    expect({ width, ...(await fitOf(page)) }).toEqual({ width, over: 0, narrow: [] })
-  }
   for (const { width, colorScheme, options } of CHECKS) {
     await page.setViewportSize({ width, height: 900 })
     await page.emulateMedia({ colorScheme })
     // What sticks to the top covers a part of what was scrolled under it, which axe takes for small.
     await page.evaluate(() => scrollTo(0, 0))
-    expect([width, (await fitOf(page)).over]).toEqual([width, 0])
     const wrong = await violations(page, options)
     expect({ width, colorScheme, wrong }).toEqual({ width, colorScheme, wrong: [] })
   }

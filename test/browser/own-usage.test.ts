@@ -174,6 +174,33 @@ test('a listed application shows it in a frame, and no other site does', async (
   }
 })
 
+test('limits of audio are shown where audio was used, with fractions of a second', async () => {
+  const gateway = await world.gateway('node', VARS)
+  const line = { window: 'day', reserved: 0, resetAt: now() + 1e7 }
+  const seconds = { ...line, unit: 'audioSeconds', limit: 100 }
+  const told = {
+    ...{ userId: 'x', label: null, plan: 'default', blocked: [] },
+    limits: [
+      { ...line, model: 'chat', unit: 'requests', limit: 5, used: 0, remaining: 5 },
+      { ...seconds, model: 'chat', used: 0, remaining: 100 },
+      { ...line, model: 'whisper', unit: 'requests', limit: 5, used: 1, remaining: 4 },
+      { ...seconds, model: 'whisper', used: 23.4, remaining: 76.6 },
+      { ...line, model: 'voice', unit: 'characters', limit: 50, used: 0, remaining: 50 },
+    ],
+  }
+  const { page } = await open(`${gateway.url}/usage`)
+  await page.route('**/api/usage', (route) => route.fulfill({ json: told }))
+  await page.getByLabel('Your key or token').fill('token-of-ed-1')
+  await page.keyboard.press('Enter')
+  await shown(page)
+  expect((await linesOf(page)).map((text) => text?.replace(/ Resets.*/, ''))).toEqual([
+    'Requests a day5 left0 of 5 used.',
+    'Requests a day4 left1 of 5 used.',
+    'Seconds of audio a day76.6 left23.4 of 100 used.',
+    'Characters a day50 left0 of 50 used.',
+  ])
+})
+
 test('axe finds nothing wrong with it on a phone and on a desktop, light and dark', async () => {
   const gateway = await world.gateway('node', VARS)
   const line = { model: 'openai/gpt-oss-20b', window: 'day', reserved: 0, resetAt: now() + 1e7 }

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Vars } from '../../src/config/config.ts'
-import { whole } from '../../src/ledger/documents.ts'
+import { whole } from '../../src/ledger/rows.ts'
 import { streamPipe, transformPipe } from '../../src/gateway/pipe.ts'
 import { createRelay } from '../../src/gateway/relay.ts'
 import type { Bytes } from '../../src/ports.ts'
@@ -114,6 +114,43 @@ describe.each(KINDS)('on %s', (kind) => {
       await expect.poll(() => world.store.events(9)).toHaveLength(1)
       expect(await world.store.events(9)).toMatchObject([{ outcome: 'failed', charged: 0 }])
       expect(world.upstream.seen).toEqual([])
+    },
+  )
+
+  // workerd tells only with a write that a client has left, and a short answer has one.
+  test.runIf(kind === 'node').each([
+    ['drain', 'api/groq/openai/v1/chat/completions', { messages: [] }],
+    ['drain', 'api/groq', { prompt: 'Hello' }],
+    ['cancel', 'api/groq/openai/v1/chat/completions', { messages: [] }],
+    ['cancel', 'api/groq', { prompt: 'Hello' }],
+  ])(
+    'with %s, a client that leaves %s before the first piece of a short answer is charged by the rules',
+    async (mode, path, body) => {
+      const gateway = await world.gateway(kind, { ON_CLIENT_ABORT: mode })
+      let release = () => {}
+      const held = new Promise<void>((resolve) => (release = resolve))
+      // The headers, with their length, have come.
+      world.upstream.on('abort/short', { gate: () => held })
+      const seen = world.upstream.next()
+      const client = new AbortController()
+      const asked = fetch(`${gateway.url}/${path}`, {
+        method: 'POST',
+        headers: { 'x-user-token': 'token-of-a-user' },
+        body: JSON.stringify({ model: 'abort/short', ...body }),
+        signal: client.signal,
+      }).catch(() => undefined)
+      const request = await seen
+      // When this is answered, the gateway has the headers.
+      await fetch(`${gateway.url}/api/nothing`)
+      client.abort()
+      await asked
+      if (mode === 'cancel') await request.gone
+      release()
+      await request.done
+      await expect.poll(() => world.store.events(9)).toHaveLength(1)
+      const [event] = await world.store.events(9)
+      if (mode === 'drain') expect(event).toMatchObject({ outcome: 'exact', total: event?.charged })
+      else expect(event).toMatchObject({ outcome: 'estimated', charged: event?.reserved })
     },
   )
 
@@ -264,6 +301,28 @@ test.each([
       onClientAbort: 'drain',
     })
     upstream.abort()
+    expect(await done).toMatchObject({ ended: false, cut: true })
+  },
+)
+
+test.each([
+  ['drain', 10],
+  ['cancel', 60_000],
+] as const)(
+  'with %s, a short answer whose client has left is not waited for beyond the limit of drains',
+  async (onClientAbort, ms) => {
+    const relay = createRelay({ pipe: () => streamPipe(), drain: { ms, bytes: 1000, atOnce: 1 } })
+    const client = new AbortController()
+    const { done } = relay({
+      client: CLIENT,
+      left: client.signal,
+      body: new ReadableStream<Bytes>({ start: () => undefined }),
+      frame: { isEventStream: false, length: 100 },
+      meter: undefined,
+      upstream: new AbortController(),
+      onClientAbort,
+    })
+    client.abort()
     expect(await done).toMatchObject({ ended: false, cut: true })
   },
 )

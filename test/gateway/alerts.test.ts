@@ -157,6 +157,16 @@ describe.each(KINDS)('on %s', (kind) => {
   })
 })
 
+test('on Node what a process that has ended left is sent at the start of another, without a request', async () => {
+  const id = '01a20217-31d9-759b-be27-34edc8f244b6'
+  const alert = { id, type: 'upstream.errors', calls: 30, failures: 20 } as const
+  await world.store.execute({ op: 'raise', now: Date.now(), alert })
+  await fleet(1, { MAX_AUDIO_BYTES: '100001' })
+  await received(1)
+  expect(hooks[0]?.headers['webhook-id']).toBe(id)
+  await expect.poll(async () => (await world.store.alerts())[0]?.state).toBe('delivered')
+})
+
 test('an outage is told by the instance, and its end too', async () => {
   const gateway = await world.gateway('node', {
     ...{ ALERT_WEBHOOK_URL: `${url}/hook`, ALERT_WEBHOOK_SECRET: SECRET },

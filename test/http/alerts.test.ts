@@ -2,7 +2,7 @@
 import { Webhook } from 'standardwebhooks'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { alertText, dataOf } from '../../src/alerts/payload.ts'
-import { ALERT_TYPES, type Alert } from '../../src/ledger/shapes.ts'
+import { ALERT_TYPES, type Alert } from '../../src/ledger/documents.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/ledger/windows.ts'
 import { localApp, MODEL, type Hook, type LocalApp } from '../support/local-app.ts'
 
@@ -264,6 +264,9 @@ describe('the payload', () => {
     const told = [
       alert('limit.threshold', { ...user, ...limit }),
       alert('limit.threshold', { ...limit, of: 'everyone', model: 'a', unit: 'tokens' }),
+      alert('limit.threshold', {
+        ...{ ...user, ...limit, model: 'a', unit: 'audioSeconds', limit: 100_000, used: 93_600 },
+      }),
       alert('user.blocked', { ...user, until: 0, by: 'ann' }),
       alert('key.expiring', { ...user, key: 'K', until: 0 }),
       alert('upstream.errors', { calls: 20, failures: 3 }),
@@ -275,6 +278,7 @@ describe('the payload', () => {
     expect(told.map(alertText)).toEqual([
       'Ann (user U) used 80% of a limit: $4 of $5 a month, all models.',
       'All users together used 80% of a limit: 4000000000 of 5000000000 tokens a month, a.',
+      'Ann (user U) used 80% of a limit: 93.6 of 100 audio seconds a month, a.',
       'Ann (user U) was blocked from all models until 1970-01-01T00:00:00.000Z by ann.',
       'The key U.K of Ann (user U) is valid until 1970-01-01T00:00:00.000Z.',
       'The provider failed 3 of 20 calls within five minutes.',

@@ -8,7 +8,9 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { eventOf, type Gateway } from '../support/gateways.ts'
+import { FORM_TYPE, formOf } from '../support/form.ts'
 import { mayBeIn } from '../support/secrets.ts'
+import { samples, wavOf } from '../support/wav.ts'
 import { useWorld } from '../support/world.ts'
 
 const world = useWorld()
@@ -43,10 +45,29 @@ async function scrape(gateway: Gateway): Promise<string> {
     })
   await eventOf(world.store, (await ask()).headers.get('x-weir-id'))
   await fetch(`${gateway.url}/api/groq`, { method: 'POST', body: '{"prompt":"Hello"}' })
+  await speakAndTranscribe(gateway)
   // The admission carries the refusal that this instance counted.
   await eventOf(world.store, (await ask()).headers.get('x-weir-id'))
   const headers = { authorization: `Bearer ${METRICS_KEY}` }
   return (await fetch(`${gateway.url}/metrics`, { headers })).text()
+}
+
+async function speakAndTranscribe({ url }: Gateway): Promise<void> {
+  const post = async (path: string, headers: Record<string, string>, body: BodyInit) =>
+    fetch(`${url}/api/groq/openai/v1/audio/${path}`, {
+      ...{ method: 'POST', body },
+      headers: { 'x-user-token': `token-of-${Math.random()}`, ...headers },
+    })
+  const form = formOf([
+    { name: 'file', filename: 'a.wav', value: wavOf(samples(32_000)) },
+    { name: 'model', value: 'whisper-large-v3' },
+  ])
+  for (const answer of [
+    await post('speech', {}, '{"model":"canopylabs/orpheus-v1-english","input":"Hello"}'),
+    await post('transcriptions', { 'content-type': FORM_TYPE }, form),
+  ]) {
+    await eventOf(world.store, answer.headers.get('x-weir-id'))
+  }
 }
 
 /** The labels of each metric. */

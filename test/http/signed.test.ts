@@ -352,6 +352,21 @@ test('the start-up says which kinds are taken, what any means, and warns of it b
   expect(linesOf(signed)).toContain('Warning: USER_TOKEN_SECRETS or JWT_ISSUERS is set, but')
 })
 
+test.each([
+  [
+    '{"total":{"tokensPerDay":1000}}',
+    'add audioSecondsPerDay and charactersPerDay, or a limit in dollars',
+  ],
+  ['{"total":{"audioSecondsPerMonth":1000}}', 'add charactersPerDay, or'],
+  ['{"total":{"usdPerMonth":5}}', undefined],
+  ['{"total":{"audioSecondsPerHour":9,"charactersPerDay":9}}', undefined],
+  [undefined, undefined],
+])('the start-up says what audio a total of %s leaves without a limit', (GLOBAL_LIMITS, told) => {
+  const lines = startupLines(readConfig({ GLOBAL_LIMITS }, 'node'), 'a place').join('\n')
+  if (told === undefined) expect(lines).not.toContain('leaves audio without a limit')
+  else expect(lines).toContain(`leaves audio without a limit: ${told}`)
+})
+
 test('the user of an own token is the name in sub, with each secret and with any other claims', async () => {
   const { ask } = gateway()
   const tokens = [own(), own({ iat: at(-5), plan: 'pro' }), ownJwt(claims(), OTHER_SECRET)]

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { RETENTION } from '../support/stores.ts'
 import { settleOf, admitOf } from '../support/commands.ts'
-import { mapValues } from '../../src/ledger/documents.ts'
+import { mapValues } from '../../src/ledger/records.ts'
 import { edgeBundle } from '../../scripts/bundle.ts'
 import { formatLua, lintLua, LUA_FILES } from '../../scripts/lua-check.ts'
 import { NewerVersion, readDocument } from '../../src/ledger/reading.ts'
@@ -226,7 +226,7 @@ test.each(DOCUMENTS)(
       fc.asyncProperty(changes, async (all) => {
         const spoilt = all.reduce((one, [path, value]) => changed(one, path, value), unpacked(doc))
         const text = JSON.stringify(packed(kind, spoilt))
-        const args = ['EVAL', LEDGER_DOCUMENTS, 1, 'key', '[35]', kind, text]
+        const args = ['EVAL', LEDGER_DOCUMENTS, 1, 'key', '{"userDays":35}', kind, text]
         const answer = String(await redis.command(args))
         const read: unknown = answer.startsWith('{') ? JSON.parse(answer, inNumbers) : answer
         expect(read, text).toEqual(readInTypeScript(kind, text))
@@ -296,10 +296,7 @@ test('a command that fails in the middle of its changes changes nothing, and the
   const broken = { ...later, event: { ...later.event, id: '3', prompt: 'x' } }
   const run = async (...commands: object[]) => {
     await redis.flush()
-    const { userDays, historyDays, eventsKept } = RETENTION
-    const args = [[userDays, historyDays, eventsKept], ...commands].map((arg) =>
-      JSON.stringify(arg),
-    )
+    const args = [RETENTION, ...commands].map((arg) => JSON.stringify(arg))
     const reply = await redis.command(['EVAL', LEDGER_SCRIPT, 1, 'weir:{2}:quota', ...args])
     const keys = ((await redis.command(['KEYS', '*'])) as string[]).sort()
     const texts = keys.filter((key) => /usage|quota|day|models:/.test(key))

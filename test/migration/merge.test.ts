@@ -8,20 +8,20 @@ import { current } from '../../src/ledger/policy.ts'
 import { amounts } from '../support/amounts.ts'
 import { windowsOf, usedToday } from '../support/seed.ts'
 import type { Command } from '../../src/ledger/commands.ts'
-import { filter, newPast, newProfile, newRow, newUsage } from '../../src/ledger/documents.ts'
-import {
-  own,
-  type Block,
-  type DayDoc,
-  type DayRow,
-  type Outcome,
-  type PastDoc,
-  type QuotaDoc,
-  type Row,
-  type ThinRow,
-  type UsageDoc,
-  type Windows,
-} from '../../src/ledger/shapes.ts'
+import { filter, own } from '../../src/ledger/records.ts'
+import { newPast, newProfile, newRow, newUsage } from '../../src/ledger/new-documents.ts'
+import type {
+  Block,
+  DayDoc,
+  DayRow,
+  PastDoc,
+  QuotaDoc,
+  Row,
+  ThinRow,
+  UsageDoc,
+  Windows,
+} from '../../src/ledger/documents.ts'
+import type { Outcome } from '../../src/ledger/events.ts'
 import { readDocument } from '../../src/ledger/reading.ts'
 import { DAY_MS, MINUTE_MS, dateOf, startOf } from '../../src/ledger/windows.ts'
 import { queueOf } from '../../src/migration/chunks.ts'
@@ -64,6 +64,7 @@ type Drawn = {
   outcome: Outcome | 'running'
   tokens: number
   cached: number
+  tag: string | undefined
 }
 
 const drawn: fc.Arbitrary<Drawn> = fc.record({
@@ -76,6 +77,7 @@ const drawn: fc.Arbitrary<Drawn> = fc.record({
   outcome: fc.constantFrom('exact', 'estimated', 'failed', 'running'),
   tokens: fc.nat(200),
   cached: fc.nat(200),
+  tag: fc.constantFrom(undefined, 'one', 'other', '__proto__'),
 })
 
 /** Minutes are counted only if there is a limit per minute. */
@@ -87,7 +89,7 @@ const LIMITS = { model: { ...AMPLE, tokensPerMinute: 1e9 } }
  */
 function historyOf(draws: Drawn[]): { side: boolean; command: Command }[] {
   let now = NOON
-  return draws.flatMap(({ side, user, model, session, wait, outcome, tokens, cached }, n) => {
+  return draws.flatMap(({ side, user, model, session, wait, outcome, tokens, cached, tag }, n) => {
     now += now + wait < NOON + (KEEP.userDays - 1) * DAY_MS ? wait : 1000
     const admit = admitOf({ id: `request-${n}`, user, model, now, limits: LIMITS })
     if (outcome === 'running') return [{ side, command: admit }]
@@ -99,6 +101,7 @@ function historyOf(draws: Drawn[]): { side: boolean; command: Command }[] {
       total: tokens,
       charged: tokens,
       session,
+      ...(tag !== undefined && { tag }),
     }
     const settle = outcome === 'failed' ? failureOf(admit, now) : settleOf(admit, ended, now)
     return [
@@ -203,7 +206,9 @@ function told({ users, days, quotas }: Merged) {
     Object.entries(record)
       .map(([name, value]) => [name, map(value)] as const)
       .sort(([a], [b]) => (a < b ? -1 : 1))
-  const ofDay = ({ total, models }: DayDoc) => ({ total, models: entries(models, ofModel) })
+  const ofDay = ({ total, models, tags = {} }: DayDoc) => ({
+    ...{ total, models: entries(models, ofModel), tags: entries(tags, (row) => row) },
+  })
   const ofUser = ({ usage, past, profile }: WholeUser) => {
     const { indexed: _, models, ...rest } = usage
     // A model's ended windows stay until the next request.
@@ -323,6 +328,36 @@ test('cached tokens of both sides are added, in the row of a user and in the day
   const day = days.get(dateOf(NOON))
   expect(day).toMatchObject({ total: sums, models: { 'a/one': sums } })
 })
+
+test.each([
+  ['today', NOON],
+  ['a day that has ended', NOON - DAY_MS],
+])(
+  'tags of both sides of %s are added, and there are no more of them than in a day',
+  async (_, now) => {
+    const at = (side: string, tags: string[]) => {
+      const state = reducerState(KEEP)
+      for (const tag of tags) {
+        const admit = admitOf({ id: `${side} ${tag}`, now })
+        state.do(admit)
+        state.do(settleOf(admit, { tag, cost: '7', completion: 5, charged: 15 }, now))
+      }
+      if (now < NOON) state.do(admitOf({ id: `${side} later`, now: NOON }))
+      return state
+    }
+    const names = (from: number, to: number) =>
+      Array.from({ length: to - from }, (_, n) => `tag-${String(from + n).padStart(3, '0')}`)
+    const { days } = await merged(at('one', names(10, 50)), at('other', [...names(0, 30), 'other']))
+    const { tags = {} } = days.get(dateOf(now)) ?? {}
+    expect(tags['tag-000']).toEqual({ requests: 1, charged: 15, cost: 7 })
+    expect(tags['tag-010']).toEqual({ requests: 2, charged: 30, cost: 14 })
+    expect(Object.keys(tags)).toHaveLength(50 + 1)
+    const more = await merged(at('one', names(30, 75)), at('other', [...names(0, 30), 'other']))
+    const all = more.days.get(dateOf(now))?.tags ?? {}
+    expect(Object.keys(all).sort()).toEqual(['other', ...names(0, 50)])
+    expect(all.other).toEqual({ requests: 1 + 25, charged: 15 * 26, cost: 7 * 26 })
+  },
+)
 
 test('a session of both sides today is counted once', async () => {
   const at = (session: string, id: string) => {

@@ -18,15 +18,10 @@ import { restClient } from '../../src/store/redis/rest.ts'
 import { StoreError, type Store, type User } from '../../src/store/store.ts'
 import { tcpClient } from '../../src/store/redis/tcp.ts'
 import type { Enter, Settle } from '../../src/ledger/commands.ts'
-import { rowsOf, newPast, newProfile } from '../../src/ledger/documents.ts'
-import {
-  VERSION,
-  type Block,
-  type DayDoc,
-  type QuotaDoc,
-  type ThinRow,
-  type UsageDoc,
-} from '../../src/ledger/shapes.ts'
+import { rowsOf } from '../../src/ledger/rows.ts'
+import { newPast, newProfile } from '../../src/ledger/new-documents.ts'
+import { VERSION } from '../../src/ledger/shapes.ts'
+import type { Block, DayDoc, QuotaDoc, ThinRow, UsageDoc } from '../../src/ledger/documents.ts'
 import { readDocument } from '../../src/ledger/reading.ts'
 import { DAY_MS, dateOf } from '../../src/ledger/windows.ts'
 import type { UserParts } from '../../src/ledger/merge.ts'
@@ -321,6 +316,42 @@ test('plans, settings, labels, limits and keys are moved; what the database has 
     'Bob Brown',
   ])
   expect((await store.listProfiles(9)).profiles.map(({ id }) => id)).toEqual(['bob'])
+})
+
+test('alerts are moved: what waits is delivered once, and what was told is not told again', async () => {
+  const watch = { everyone: { total: { requestsPerDay: 4 } } }
+  const spend = async (one: Pick<Store, 'execute'>, id: string, now = NOON) => {
+    const admit = admitOf({ id, now, watch: 1 })
+    await one.execute(admit)
+    return one.execute({ ...settleOf(admit, {}, now), watch })
+  }
+  const raise = async (one: Pick<Store, 'execute'>, id: string) => {
+    await one.execute({ op: 'raise', now: NOON, alert: { id, type: 'test' } })
+    const results = { [id]: { state: 'delivered', status: 204 } } as const
+    await one.execute({ op: 'tried', now: NOON, to: 'here', results })
+  }
+  const due = NOON + 300_000
+  const local = await openOwn()
+  await spend(local, '1')
+  expect(await spend(local, '2')).toMatchObject({ alerts: 1 })
+  await raise(local, 'of-the-file')
+  const results = { '2-1': { state: 'pending', status: 500, due } } as const
+  await local.execute({ op: 'tried', now: NOON, to: 'here', results })
+  await local.close()
+  await raise(store, 'of-the-database')
+  await migrateFile(options())
+  const states = async () => (await store.alerts()).map(({ id, state }) => `${id} ${state}`).sort()
+  const moved = ['2-1 pending', 'of-the-database delivered', 'of-the-file delivered']
+  expect(await states()).toEqual(moved)
+  // The half of the limit is not told again, and a settlement leads to what waits when it is due.
+  expect(await spend(store, '3')).toEqual({ applied: true })
+  const asked = admitOf({ id: '4', now: due })
+  await store.execute(asked)
+  const failed = { ...settleOf(asked, { outcome: 'failed' }, due), watch: {} }
+  expect(await store.execute(failed)).toMatchObject({ alerts: 1 })
+  expect(await states()).toEqual(moved)
+  const { alerts } = await store.execute({ op: 'take', now: due, to: 'here' })
+  expect(Object.keys(alerts)).toEqual(['2-1'])
 })
 
 test('actions of admins and erasures are moved too', async () => {

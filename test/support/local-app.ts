@@ -40,6 +40,8 @@ export type LocalApp = {
   clock: { now: number }
   /** What the receiver of alerts got, and how it answers: 204 unless a test sets something else. */
   receiver: { hooks: Hook[]; answer(hook: Hook, signal: AbortSignal): Response | Promise<Response> }
+  /** How the provider answers, if not as usual. */
+  provider: { answer?: () => Response }
   log: string[]
   store: FallbackStore
   send(path: string, sent?: Sent): Promise<Answer>
@@ -87,6 +89,7 @@ export async function localApp(vars: Vars = {}): Promise<LocalApp> {
     hooks: [],
     answer: () => new Response(null, { status: 204 }),
   }
+  const provider: LocalApp['provider'] = {}
   const receive: Fetch = async (url, { headers, body, signal }) => {
     const hook = { url, headers, body: new TextDecoder().decode(body ?? undefined) }
     receiver.hooks.push(hook)
@@ -108,6 +111,7 @@ export async function localApp(vars: Vars = {}): Promise<LocalApp> {
     const app = createApp({
       ...{ config, store, alerts, now, log },
       fetch: async () =>
+        provider.answer?.() ??
         Response.json({ model: MODEL, choices: [{ message: { content: 'Hi.' } }], usage: USAGE }),
       fetchKeys: async () => Response.json({ keys: [] }),
       clientIp: () => '192.0.2.1',
@@ -149,6 +153,7 @@ export async function localApp(vars: Vars = {}): Promise<LocalApp> {
   return {
     clock,
     receiver,
+    provider,
     log: lines,
     get store() {
       return running.store

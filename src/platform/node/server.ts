@@ -177,6 +177,8 @@ export async function startServer({
     server.once('error', reject)
     server.listen(config.port, config.host, resolve)
   })
+  // What a process that has ended left.
+  if (alerts) work.waitUntil(alerts.deliver())
   const { port } = server.address() as AddressInfo
   return {
     port,

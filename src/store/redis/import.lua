@@ -38,7 +38,7 @@ for _, list in ipairs({ args.writes, args.same }) do
   end
 end
 
-local days, rows, names, quotas, models, gone = {}, {}, {}, {}, {}, {}
+local days, rows, names, tags, quotas, models, gone = {}, {}, {}, {}, {}, {}, {}
 
 -- Adds up numbers by name, at any depth. Of two times (`at`), the later one counts. Money is
 -- written as a text of digits: what the plan brings is a number.
@@ -101,6 +101,39 @@ local function row_of(day, model)
   return day.models[model]
 end
 
+-- Takes tags in the order of their names, so that it is no chance which of too many are counted as
+-- others.
+local function add_tags(day, comes)
+  local key, known = PREFIX .. 'tags:' .. day.date, {}
+  local tagged = day.open and (load('tags', key) or new('tags', {}))
+  local count, sorted = 0, {}
+  for tag, row in pairs(tagged and tagged.tags or day.tags or {}) do
+    known[tag] = row
+    if tag ~= OTHER_TAG then count = count + 1 end
+  end
+  for tag in pairs(comes) do
+    sorted[#sorted + 1] = tag
+  end
+  table.sort(sorted)
+  for _, tag in ipairs(sorted) do
+    local name = tag
+    if not known[tag] and tag ~= OTHER_TAG then
+      if count < TAGS_PER_DAY then
+        count = count + 1
+      else
+        name = OTHER_TAG
+      end
+    end
+    known[name] = sum_up(known[name] or {}, comes[tag])
+  end
+  if not tagged then
+    day.tags = known
+    return
+  end
+  tagged = with(tagged, 'tags', known)
+  docs[key], tags[key] = tagged, tagged
+end
+
 local function add_day(comes)
   local date = comes.date
   local day = known_day(date) or new_day_of(date)
@@ -112,6 +145,7 @@ local function add_day(comes)
   end
   day.sessions = day.sessions + comes.sessions
   day.forgotten = day.forgotten + comes.forgotten
+  if comes.tags then add_tags(day, comes.tags) end
   for model, row in pairs(comes.models) do
     keep_row(day, model, sum_up(row_of(day, model) or new_day_row(), row))
   end
@@ -170,6 +204,16 @@ local function add_quota(scope, comes)
   local quota = before and copy(before) or new('quota', { at = comes.at })
   quota.at = math.max(quota.at, comes.at)
   quota.windows = merge_windows(quota.windows, windows_of(comes.windows))
+  -- What was told is not told again.
+  quota.told = quota.told or comes.told
+  if not quota.alerted and comes.alerted then
+    quota.alerted = {}
+    for name, claim in pairs(comes.alerted) do
+      quota.alerted[name] = with(claim, 'limit', digits_of(claim.limit))
+    end
+  end
+  quota.alertsDue = math.min(quota.alertsDue or math.huge, comes.alertsDue or math.huge)
+  if quota.alertsDue == math.huge then quota.alertsDue = nil end
   docs[quota_key(scope)], quotas[scope] = quota, quota
   if scope ~= ALL_MODELS then
     models[scope] = math.floor(quota.at / DAY_MS)
@@ -234,7 +278,7 @@ for i, write in ipairs(args.writes) do
     set(write.key, ARGV[i + 1], write.seconds)
   end
 end
-local HISTORY_SECONDS = string.format('%d', history_days * 86400)
+local HISTORY_SECONDS = string.format('%d', keep.historyDays * 86400)
 for date, day in pairs(days) do
   local seconds = args.seconds[date] or HISTORY_SECONDS
   if day.open then seconds = nil end
@@ -245,6 +289,9 @@ for key, row in pairs(rows) do
 end
 for date, named in pairs(names) do
   set(PREFIX .. 'models:' .. date, cjson.encode(named))
+end
+for key, tagged in pairs(tags) do
+  set(key, cjson.encode(tagged))
 end
 for _, key in ipairs(gone) do
   redis.call('DEL', key)

@@ -4,13 +4,14 @@
  * counters, because every request changes them.
  */
 import type { Redis } from '@upstash/redis'
-import type { Retention } from '../../ledger/documents.ts'
+import type { Retention } from '../../ledger/advance.ts'
 import type { UserParts } from '../../ledger/merge.ts'
-import type { Audit, DayDoc, Event, PlanDoc, QuotaDoc, SettingsDoc } from '../../ledger/shapes.ts'
+import type { Audit, Event } from '../../ledger/events.ts'
+import type { DayDoc, OutboxDoc, PlanDoc, QuotaDoc, SettingsDoc } from '../../ledger/documents.ts'
 import { guard, scriptOf } from './call.ts'
 import { callOf, type Also } from './import/call.ts'
 import { newer, sound, soundUser } from './import/documents.ts'
-import type { Terms } from './import/ends.ts'
+import type { ImportTerms } from './import/ends.ts'
 import { look, lookErased, lookUsers } from './import/known.ts'
 import {
   planAudit,
@@ -18,13 +19,14 @@ import {
   planEntered,
   planErased,
   planEvents,
+  planOutbox,
   planPlans,
   planQuotas,
   planSettings,
   type Plan,
 } from './import/plan.ts'
 import { asideOf, planUsers } from './import/users.ts'
-import { PREFIX, planKey, settingsKey } from './keys.ts'
+import { PREFIX, outboxKey, planKey, settingsKey } from './keys.ts'
 
 export type ImportCommands = Pick<Redis, 'evalsha' | 'eval' | 'mget' | 'get'>
 
@@ -38,10 +40,11 @@ export type ImportOptions = {
 }
 
 /**
- * The items that one call imports. Everyone's counters come first, because they contain the clock. Then come the
- * days, and then the users of those days.
+ * The items that one call imports. Alerts come first, since everyone's counters say when one is due. These contain the clock,
+ * so they come before the days, and these before their users.
  */
 export type Chunk =
+  | { kind: 'outbox'; items: OutboxDoc[] }
   | { kind: 'quotas'; items: [scope: string, quota: QuotaDoc][] }
   /** Plans and settings that the database has not got. */
   | { kind: 'plans'; items: [name: string, plan: PlanDoc][] }
@@ -99,10 +102,19 @@ const NEWER = -2
 export function createImport({ redis, retention, script, now, warn }: ImportOptions): Import {
   const runScript = scriptOf(script)
   const markerKey = (id: string) => `${PREFIX}import:${id}`
-  const terms = (): Terms => ({ retention, now: now() })
+  const terms = (): ImportTerms => ({ retention, now: now() })
 
   async function plan(chunk: Chunk): Promise<Plan> {
     switch (chunk.kind) {
+      case 'outbox': {
+        const all = chunk.items.map((doc) => sound('outbox', doc))
+        const users = all.flatMap(({ alerts }) => Object.values(alerts).map(({ user }) => user))
+        const erased = await lookErased(
+          redis,
+          users.filter((user) => user !== undefined),
+        )
+        return planOutbox(all, await look(redis, [outboxKey]), erased)
+      }
       case 'quotas': {
         const quotas = chunk.items.map(([scope, quota]): [string, QuotaDoc] => [
           scope,

@@ -15,34 +15,26 @@ import {
   SESSIONS_PER_USER,
   SYNCS_PER_MINUTE,
   TAGS_PER_DAY,
-} from '../../ledger/commands.ts'
-import {
-  ALERTS_KEPT,
-  ALERTS_TAKEN,
-  CLAIM_MS,
-  ERRORS,
-  EXPIRING_MS,
-  FAULTS,
-  LEVELS,
-  QUIET_MS,
-} from '../../ledger/alerts.ts'
+} from '../../ledger/capacity.ts'
+import { ERRORS, EXPIRING_MS, FAULTS, LEVELS, QUIET_MS } from '../../ledger/alerts.ts'
+import { ALERTS_KEPT, ALERTS_TAKEN, CLAIM_MS } from '../../ledger/outbox.ts'
 import { DEFAULT_PLAN, TOTAL } from '../../ledger/plans.ts'
 import { MOST_MONEY } from '../../ledger/money.ts'
-import { LIMITS, MOST_LIMITS, NOTHING } from '../../ledger/policy.ts'
+import { LIMITS, MOST_LIMITS } from '../../ledger/policy.ts'
+import { NOTHING } from '../../ledger/units.ts'
 import { KEY_CODES, REFUSAL_CODES, UNUSED_MODEL } from '../../ledger/refusals.ts'
-import { INDEX_MS } from '../../ledger/accounts.ts'
+import { INDEX_MS } from '../../ledger/activity.ts'
 import {
-  ALL_MODELS,
   MODEL_USE,
   MONEY_FIELDS,
   MOST,
   HUGE,
   SHAPES,
-  UNLIMITED,
   VERSION,
   VERSIONS,
   type Shape,
 } from '../../ledger/shapes.ts'
+import { ALL_MODELS, UNLIMITED } from '../../ledger/documents.ts'
 import {
   DAY_MS,
   HOUR_MS,

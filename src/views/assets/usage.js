@@ -36,7 +36,8 @@ const SPANS = [
   ['minute', 60_000],
   ['second', 1000],
 ]
-const whole = new Intl.NumberFormat('en')
+/** Seconds of audio have a fraction. */
+const count = new Intl.NumberFormat('en', { maximumFractionDigits: 1 })
 const dollars = new Intl.NumberFormat('en', {
   style: 'currency',
   currency: 'USD',
@@ -64,8 +65,7 @@ let asked = 0
 let askedAt = 0
 
 /** @param {string} unit @param {number} amount */
-const amountOf = (unit, amount) =>
-  unit === 'usd' ? dollars.format(amount) : whole.format(Math.ceil(amount))
+const amountOf = (unit, amount) => (unit === 'usd' ? dollars.format(amount) : count.format(amount))
 
 /** @param {number} at */
 function inTime(at) {
@@ -112,6 +112,13 @@ function notice(text, kind) {
   return element
 }
 
+/** @param {Limit} limit */
+const isAudio = ({ unit }) => unit === 'audioSeconds' || unit === 'characters'
+
+/** Few use audio, so a model's limits of it are shown where it was used, or where the model has no others. @param {Limit[]} limits */
+const shownOf = (limits) =>
+  limits.filter((one) => !isAudio(one) || one.used + one.reserved > 0 || limits.every(isAudio))
+
 /** @param {Usage} usage */
 function show({ label, plan, blocked, limits }) {
   byId('who').textContent = `${label === null ? '' : `${label} · `}Plan: ${plan}`
@@ -126,7 +133,8 @@ function show({ label, plan, blocked, limits }) {
   const cards = [...new Set(limits.map(({ model }) => model))].map((model) => {
     const card = copyOf('of-model')
     part(card, 'h2').textContent = modelName(model)
-    part(card, 'ul').replaceChildren(...limits.filter((one) => one.model === model).map(lineOf))
+    const own = limits.filter((one) => one.model === model)
+    part(card, 'ul').replaceChildren(...shownOf(own).map(lineOf))
     return card
   })
   byId('limits').replaceChildren(...(cards.length ? cards : [notice('You have no limit.', '')]))

@@ -60,7 +60,7 @@ local function turn(account)
   end
   if next(rows) then
     local past = load_user('past', usage.id) or new('past', { id = usage.id })
-    local oldest = date_of(at - user_days * DAY_MS)
+    local oldest = date_of(at - keep.userDays * DAY_MS)
     local days = with(past.days, usage.date, rows)
     account.past = with(past, 'days', filter(days, function(_, day) return day >= oldest end))
   end

@@ -108,7 +108,7 @@ end
 
 local function write_cleared()
   local keys = { PREFIX .. 'events', PREFIX .. 'refused' }
-  for ago = 0, history_days do
+  for ago = 0, keep.historyDays do
     local date = date_of(cleared - ago * DAY_MS)
     if ago > 0 then keys[#keys + 1] = PREFIX .. 'day:' .. date end
     keys[#keys + 1] = PREFIX .. 'refusals:' .. date

@@ -1,5 +1,5 @@
--- Alerts: the port of ledger/alerts.ts. Most commands need none of it, so its functions are made
--- only for one that does: `alerts` in script.ts.
+-- Alerts: the port of ledger/alerts.ts and outbox.ts. Most commands need none of it, so its
+-- functions are made only for one that does: `alerts` in script.ts.
 
 local terms = cjson.decode(ALERT_TERMS)
 
@@ -154,7 +154,7 @@ local function with_new(list, at)
       all[alert.id] = alert
     end
   end
-  local oldest = at - user_days * DAY_MS
+  local oldest = at - keep.userDays * DAY_MS
   all = filter(all, function(alert) return alert.at >= oldest end)
   for _, alert in pairs(all) do
     kept[#kept + 1] = alert

@@ -1,11 +1,10 @@
 -- The batch: decides all commands, then writes.
 --
--- KEYS are the documents that the commands are known to touch. ARGV[1] is a JSON list: the days of
--- users, the days of everyone, the number of events, and the tolerance of the clock in ms, without
--- which it is infinite. Each further argument is one command, so that a command that cannot be read
--- does not fail the others. Everything is decoded and decided before the first write, because Redis
--- does not roll back. A text that is not a document is moved to `…:damaged:…` and reported. A
--- document of a newer version fails its command and stays as it is.
+-- KEYS are the documents that the commands are known to touch. ARGV[1] is JSON: how much is kept,
+-- and the tolerance of the clock in ms. Each further argument is one command, so that a command
+-- that cannot be read does not fail the others. Everything is decoded and decided before the first
+-- write, because Redis does not roll back. A text that is not a document is moved to
+-- `…:damaged:…` and reported. A document of a newer version fails its command and stays as it is.
 
 -- What will be written: texts without an expiry in one MSET, the others one by one. What almost no
 -- batch has is made when it is first needed.
@@ -28,7 +27,7 @@ local function put(record, key, value)
 end
 
 -- A user's place in the two orders. Both are in one index, in separate ranges of scores: the lower
--- scores are `activityOf` in ledger/documents.ts, the higher ones hold the day and the tokens of
+-- scores are `activityOf` in ledger/activity.ts, the higher ones hold the day and the tokens of
 -- that day in one number, which is exact below 2^53.
 local function index_user(doc)
   local hash, id = 0, doc.id
@@ -236,7 +235,7 @@ for id, doc in pairs(usages) do
   doc.keysCharged = doc.keysCharged and stored_windows(doc.keysCharged)
   redis.call('SET', user_key('usage', id), cjson.encode(doc), 'EX', USER_SECONDS)
   local left = doc.limitedUntil and math.ceil((doc.limitedUntil - doc.at) / 1000) or 0
-  if left > user_days * 86400 then
+  if left > keep.userDays * 86400 then
     local bare = { windows = doc.windows, limitedUntil = doc.limitedUntil, models = {} }
     for model, text in pairs(doc.models) do
       bare.models[model] = cjson.encode({ row = {}, windows = cjson.decode(text).windows })
@@ -290,10 +289,10 @@ call_with('MSET', nil, texts)
 for id in pairs(once or NONE) do
   redis.call('SET', PREFIX .. 'once:' .. id, '1', 'EX', ENTER_SECONDS)
 end
-if #events > 0 and events_kept > 0 then
+if #events > 0 and keep.eventsKept > 0 then
   local length = redis.call('LPUSH', PREFIX .. 'events', unpack(events))
-  if length > events_kept * 1.1 + 64 then
-    redis.call('LTRIM', PREFIX .. 'events', 0, events_kept - 1)
+  if length > keep.eventsKept * 1.1 + 64 then
+    redis.call('LTRIM', PREFIX .. 'events', 0, keep.eventsKept - 1)
   end
 end
 
@@ -335,7 +334,7 @@ if sweep_at then
 
   local today = floor(sweep_at / DAY_MS)
   local gone =
-    sweep(PREFIX .. 'users', '-inf', format('%d', minute_of(sweep_at) - user_days * 1440))
+    sweep(PREFIX .. 'users', '-inf', format('%d', minute_of(sweep_at) - keep.userDays * 1440))
   if gone[1] then
     -- Also the words of their labels.
     local ids = {}

@@ -1,4 +1,4 @@
--- Reads documents and fits them to their shapes, like ledger/reading.ts and ledger/documents.ts.
+-- Reads documents and fits them to their shapes, like ledger/reading.ts, rows.ts and advance.ts.
 
 local function with(record, key, value)
   local result = copy(record)
@@ -161,7 +161,7 @@ local function is_in_force(block, at) return block['until'] == nil or block['unt
 -- disagree or a day has ended.
 
 local args = cjson.decode(ARGV[1])
-local user_days, history_days, events_kept, tolerance = unpack(args.keep or args)
+local keep = args.keep or args
 
 local function quota_key(scope)
   return PREFIX .. 'quota' .. (scope == ALL_MODELS and '' or ':' .. scope)
@@ -188,8 +188,8 @@ end
 local function user_key(kind, id) return PREFIX .. kind .. ':' .. id end
 
 -- A user's document is kept for a shorter time than the longest window lasts, so the counters may
--- have a key of their own: bareWindows in ledger/documents.ts.
-local IS_BRIEF = user_days and user_days < QUOTA_DAYS
+-- have a key of their own: bareWindows in ledger/advance.ts.
+local IS_BRIEF = keep.userDays and keep.userDays < QUOTA_DAYS
 
 local function load_user(kind, id)
   local key = user_key(kind, id)
@@ -318,7 +318,7 @@ end
 local function time_of(now, is_idle)
   local quota = load_quota(ALL_MODELS)
   local last = quota and quota.at or -math.huge
-  if now - last > (tolerance or math.huge) and not is_idle then
+  if now - last > (keep.tolerance or math.huge) and not is_idle then
     local time = redis.call('TIME')
     now = time[1] * 1000 + floor(time[2] / 1000)
   end
@@ -327,8 +327,8 @@ end
 
 -- Writing.
 
-local function user_seconds() return format('%d', user_days * 86400) end
-local function history_seconds() return format('%d', history_days * 86400) end
+local function user_seconds() return format('%d', keep.userDays * 86400) end
+local function history_seconds() return format('%d', keep.historyDays * 86400) end
 
 local function damaged_key(key) return PREFIX .. 'damaged:' .. string.sub(key, #PREFIX + 1) end
 
