@@ -28,7 +28,11 @@ export type State = {
 
 export type States = {
   states: State[]
-  /** Opens a state in a separate browser profile, which the caller closes. */
+  /** A new browser profile for a state, with a session if the state needs one. The caller closes it. */
+  profile(browser: Browser, state: State, options: BrowserContextOptions): Promise<BrowserContext>
+  /** Opens a state in a page of such a profile. */
+  show(page: Page, state: State): Promise<void>
+  /** Opens a state in a profile of its own. */
   open(browser: Browser, state: State, options: BrowserContextOptions): Promise<Page>
   close(): Promise<void>
 }
@@ -284,27 +288,31 @@ export async function openStates(how: { friendly?: boolean } = {}): Promise<Stat
     return state
   }
 
-  return {
+  const shown: States = {
     states,
-    async open(browser, { url, in: inside, before }, options) {
+    async profile(browser, { url, in: inside }, options) {
       // If the database is unreachable nobody can log in, but the cookie of another gateway is
       // valid too.
       const origin = url.startsWith(down) ? main : new URL(url).origin
       if (inside && !sessions.has(origin)) sessions.set(origin, session(browser, origin))
       const storageState = inside && (await sessions.get(origin))
-      const context = await browser.newContext({
-        ...options,
-        ...(storageState && { storageState }),
-      })
-      const page = await context.newPage()
+      return browser.newContext({ ...options, ...(storageState && { storageState }) })
+    },
+    async show(page, { url, before }) {
       await page.clock.setFixedTime(NOW)
       await page.goto(url)
       await before?.(page)
       await page.waitForLoadState()
+    },
+    async open(browser, state, options) {
+      const context = await shown.profile(browser, state, options)
+      const page = await context.newPage()
+      await shown.show(page, state)
       return page
     },
     async close() {
       for (const close of closing) await close()
     },
   }
+  return shown
 }

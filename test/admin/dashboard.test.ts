@@ -64,9 +64,12 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(await world.store.user(user)).toBeDefined()
   })
 
-  test('costs at most 12 commands a page and 4 a refresh, with 10 users and with 100,000', async () => {
+  // The number of users is a matter of the database, whatever the platform.
+  const counts = kind === 'node' ? [10, 100_000] : [10]
+
+  test(`costs at most 12 commands a page and 4 a refresh, with ${counts.join(' and with ')} users`, async () => {
     const gateway = await world.gateway(kind)
-    for (const users of [10, 100_000]) {
+    for (const users of counts) {
       await world.redis.flush()
       await seedUsers(world.redis, users, Date.now())
       const session = await logIn(gateway)

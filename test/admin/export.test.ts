@@ -145,10 +145,10 @@ describe.each(KINDS)('on %s', (kind) => {
   })
 
   test('all users are listed, the least recently active first', async () => {
-    await seedUsers(world.redis, 3000, Date.now())
+    await seedUsers(world.redis, 1200, Date.now())
     const rows = parseCsv(await textOf(gateway, 'kind=users'))
-    expect(new Set(rows.map(({ userId }) => userId)).size).toBe(3000)
-    expect(rows).toHaveLength(6000)
+    expect(new Set(rows.map(({ userId }) => userId)).size).toBe(1200)
+    expect(rows).toHaveLength(2400)
     const minutes = rows.map(({ lastActive = '' }) =>
       Math.floor(Date.parse(lastActive) / MINUTE_MS),
     )
@@ -156,7 +156,7 @@ describe.each(KINDS)('on %s', (kind) => {
   })
 
   test('while users are active none is missing, but one may appear twice', async () => {
-    await seedUsers(world.redis, 2000, Date.now())
+    await seedUsers(world.redis, 1200, Date.now())
     let n = 0
     world.upstash.fault(async (call) => {
       const reads = call.commands.flat().filter((arg) => String(arg).toLowerCase() === 'zrange')
@@ -172,7 +172,7 @@ describe.each(KINDS)('on %s', (kind) => {
     world.upstash.fault(undefined)
     expect(n).toBeGreaterThan(0)
     const ids = new Set(users.map(({ userId }) => userId))
-    const all = Array.from({ length: 2000 }, (_, number) => seededId(number))
+    const all = Array.from({ length: 1200 }, (_, number) => seededId(number))
     expect(all.filter((id) => !ids.has(id))).toEqual([])
   })
 
@@ -195,17 +195,16 @@ describe.each(KINDS)('on %s', (kind) => {
     let n = 0
     world.upstash.fault(async (call) => {
       const reads = call.commands.flat().filter((arg) => String(arg).toLowerCase() === 'zrange')
-      if (reads.length === 0) return undefined
+      if (reads.length === 0 || n >= 240) return undefined
       // The users of the first pages become the last active ones.
-      for (const number of Array.from({ length: 60 }, () => (n += 1))) {
-        const admit = admitOf({
-          id: `meanwhile-${number}`,
-          user: seededId(number),
-          now: Date.now(),
-        })
+      const next = Array.from({ length: 60 }, () => (n += 1))
+      const use = async (number: number) => {
+        const user = seededId(number)
+        const admit = admitOf({ id: `meanwhile-${number}`, user, now: Date.now() })
         await world.store.execute(admit)
         await world.store.execute(settleOf(admit))
       }
+      await Promise.all(next.map(use))
       return undefined
     })
     const bills = parseCsv(await textOf(gateway, `kind=users&group=model&from=${yesterday}`))
@@ -236,13 +235,11 @@ describe.each(KINDS)('on %s', (kind) => {
         timeout: 20_000,
       })
       .toBe(true)
-    expect(before).toBeLessThan(300)
-    let bytes = 0
-    for (let next = await reader.read(); !next.done; next = await reader.read()) {
-      bytes += next.value.length
-    }
-    expect(calls()).toBeGreaterThanOrEqual(300)
-    expect(bytes).toBeGreaterThan(10_000_000)
+    // The whole file takes 300.
+    expect(before).toBeLessThan(250)
+    // It reads on when the reader does.
+    while (calls() < before + 20) expect(await reader.read()).toMatchObject({ done: false })
+    await reader.cancel()
   }, 60_000)
 
   test('a reader that stalls is cut off at the deadline', async () => {
@@ -250,7 +247,8 @@ describe.each(KINDS)('on %s', (kind) => {
     await seedUsers(world.redis, 30_000, Date.now())
     const response = await fetchExport(short, 'kind=users&format=ndjson')
     const calls = () => world.upstash.log.length
-    await new Promise((resolve) => setTimeout(resolve, 1500))
+    // Longer than a busy machine is late with the deadline.
+    await new Promise((resolve) => setTimeout(resolve, 2500))
     const before = calls()
     await response.text().catch(() => undefined)
     expect(calls()).toBeLessThanOrEqual(before + 2)

@@ -1,5 +1,5 @@
 /** An admin in a real browser: with scripts, without scripts, and with the keyboard only. */
-import type { Locator, Page } from 'playwright-core'
+import type { ElementHandle, Locator, Page } from 'playwright-core'
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { Event } from '../../src/ledger/events.ts'
 import { MINUTE_MS, SECOND_MS } from '../../src/ledger/windows.ts'
@@ -163,13 +163,15 @@ describe.each(KINDS)('on %s', (kind) => {
       await expect.poll(async () => (await ask(gateway)).status, { timeout: 20_000 }).toBe(200)
     })
 
-    test('a block ends at its time', async () => {
+    // Only the server ends it, on both platforms by the same rule.
+    test.runIf(kind === 'node' && scripts)('a block ends at its time', async () => {
       const gateway = await world.gateway(kind)
       const { user } = await ask(gateway)
       const admin = await enter(gateway, scripts)
       const { page } = admin
       await goTo(admin, `/admin/users/${user}`)
-      const until = new Date(Math.ceil(Date.now() / SECOND_MS + 3) * SECOND_MS).toISOString()
+      // Later than a busy machine takes to save it and to refuse a call.
+      const until = new Date(Math.ceil(Date.now() / SECOND_MS + 6) * SECOND_MS).toISOString()
       // A browser omits seconds if they are 00.
       await page.getByLabel('or until').fill(until.replace(/(:00)?\.000Z$/, ''))
       await press(page, 'Block')
@@ -192,9 +194,9 @@ describe.each(KINDS)('on %s', (kind) => {
       expect(await page.locator('#users .tag').count()).toBe(0)
     })
 
-    sameOnBoth('300 users are all found page by page, in the requested order', async () => {
+    sameOnBoth('150 users are all found page by page, in the requested order', async () => {
       const gateway = await world.gateway(kind)
-      await seedUsers(world.redis, 300, Date.now())
+      await seedUsers(world.redis, 150, Date.now())
       const admin = await enter(gateway, scripts)
       const { page } = admin
       await goTo(admin, '/admin/users')
@@ -208,9 +210,9 @@ describe.each(KINDS)('on %s', (kind) => {
       while (await link(page, 'Next page').count()) {
         await follow(page, 'Next page')
         seen.push(...(await userIds(page)))
-        expect(seen.length).toBeLessThanOrEqual(300)
+        expect(seen.length).toBeLessThanOrEqual(150)
       }
-      expect(new Set(seen).size).toBe(300)
+      expect(new Set(seen).size).toBe(150)
       await follow(page, 'First page')
       expect(await userIds(page)).toEqual(seen.slice(0, 50))
 
@@ -320,7 +322,7 @@ describe.each(KINDS)('on %s', (kind) => {
     })
   })
 
-  test('everything works with the keyboard, and the focus is always visible', async () => {
+  sameOnBoth('everything works with the keyboard, and the focus is always visible', async () => {
     const gateway = await world.gateway(kind)
     await seedUsers(world.redis, 12, Date.now() - MINUTE_MS)
     const { user } = await ask(gateway)
@@ -408,9 +410,9 @@ describe.each(KINDS)('on %s', (kind) => {
   })
 })
 
-/** The focused element, and whether its focus is visible. */
-const focused = (page: Page) =>
-  page.evaluate(() => {
+/** The focused element, whether it is the target, and whether its focus is visible. */
+const focused = (page: Page, target?: ElementHandle | null) =>
+  page.evaluate((target) => {
     const element = document.activeElement ?? document.body
     const { outlineStyle, outlineWidth } = getComputedStyle(element)
     const { width, height, top, bottom, left, right } = element.getBoundingClientRect()
@@ -421,19 +423,20 @@ const focused = (page: Page) =>
       text: element.textContent,
       html: element.outerHTML.slice(0, 100),
       page: element === document.body,
+      isTarget: element === target,
       seen,
     }
-  })
+  }, target)
 
 /** Presses Tab until the target has the focus. */
 async function tabTo(page: Page, target: Locator): Promise<void> {
   const wanted = await target.elementHandle()
   for (let presses = 0; presses < 400; presses += 1) {
     await page.keyboard.press('Tab')
-    const at = await focused(page)
+    const at = await focused(page, wanted)
     // After the last element, the focus is briefly on the browser's own controls.
     if (!at.page) expect([at.html, at.seen]).toEqual([at.html, true])
-    if (await page.evaluate((element) => element === document.activeElement, wanted)) return
+    if (at.isTarget) return
   }
   throw new Error('no number of tabs leads there')
 }

@@ -2,7 +2,7 @@ import { build } from 'esbuild'
 import { execFile } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { promisify } from 'node:util'
-import { gunzipSync, gzipSync } from 'node:zlib'
+import { gzipSync } from 'node:zlib'
 import { beforeAll, expect, test, vi } from 'vitest'
 import { edgeBundle } from '../../scripts/bundle.ts'
 import { openapi } from '../../scripts/openapi.ts'
@@ -116,7 +116,6 @@ test.each(BUNDLES)(
   async (name) => {
     const bundle = await readFile(`dist/${name}/index.js`)
     const gzip = gzipSync(bundle)
-    expect(gunzipSync(gzip)).toEqual(bundle)
     const most = name.endsWith('-pages') ? 224 : 128
     expect(gzip.length).toBeLessThanOrEqual(most * 1024)
     expect(printed).toContain(`${(gzip.length / 1024).toFixed(1)} KB gzip`)
@@ -221,7 +220,7 @@ test('source maps are kept for reading stack traces, and out of what is uploaded
     ['pages', 'vercel-pages'],
   ]) {
     const uploaded = await readFile(`${OUTPUT}/functions/${name}.func/index.mjs`)
-    expect(uploaded).toEqual(await readFile(`dist/${entry}/index.js`))
+    expect(uploaded.equals(await readFile(`dist/${entry}/index.js`)), name).toBe(true)
   }
 })
 

@@ -334,6 +334,8 @@ test('what it lacks, a gateway says as described', async () => {
     too_many_users: { NEW_USERS_PER_MINUTE: '1' },
   }
   for (const [expected, vars] of Object.entries(lacking)) {
+    // No user is known yet, as too_many_users needs.
+    await world.redis.flush()
     const gateway = await world.gateway('node', { ...VARS, ...vars })
     const codes = new Set<string | undefined>()
     const models = ['groq/compound']

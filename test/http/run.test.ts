@@ -216,11 +216,13 @@ test('a try makes up no secret for users that a deployment or an earlier run kno
 })
 
 test.each(['start', 'run dev'])(
-  'SIGTERM to npm %s leaves no process',
+  'SIGTERM to npm %s leaves no process, also with a silent open connection',
   async (command) => {
     const { PATH, HOME } = process.env
+    const port = await freePort()
+    const vars = { PORT: String(port), USAGE_FILE: join(folder, 'logs/usage.json') }
     const npm = spawn('npm', command.split(' '), {
-      env: { PATH, HOME, PORT: '0', DEMO: '1', USAGE_FILE: join(folder, 'logs/usage.json') },
+      env: { PATH, HOME, DEMO: '1', ...vars },
       detached: true,
       stdio: ['ignore', 'pipe', 'inherit'],
     })
@@ -229,6 +231,10 @@ test.each(['start', 'run dev'])(
     await expect.poll(() => output, { timeout: 20_000 }).toMatch(/Authorization/)
     const [, key = ''] = /made up and kept in \S+: (\S+)/.exec(output) ?? []
     mayBeIn(['the output of a process'], key)
+    const silent = connect(port, '127.0.0.1')
+    await once(silent, 'connect')
+    silent.on('error', () => undefined)
+    silent.write('POST /api/groq HTTP/1.1\r\n')
     process.kill(npm.pid ?? 0, 'SIGTERM')
     // The whole group: npm, its shell, Node and workerd.
     const isLeft = () => {
@@ -238,7 +244,11 @@ test.each(['start', 'run dev'])(
         return false
       }
     }
-    await expect.poll(isLeft, { timeout: 10_000 }).toBe(false)
+    await expect.poll(isLeft).toBe(false)
+    silent.destroy()
+    // The files and the port are free again.
+    const again = await run([entry.path], vars)
+    expect(await again.end('SIGTERM')).toBe(0)
   },
   40_000,
 )
@@ -354,7 +364,7 @@ test('a second SIGTERM ends at once', async () => {
   const started = performance.now()
   weir.signal('SIGTERM')
   expect(await ended).toBe(1)
-  expect(performance.now() - started).toBeLessThan(1000)
+  expect(performance.now() - started).toBeLessThan(5000)
 }, 20_000)
 
 test('a kept-alive connection sends no more requests after a server begins to stop', async () => {
@@ -414,35 +424,6 @@ test('a SIGTERM to the group that npm start runs in lets a stream end', async ()
   release()
   expect(await stream.text()).toMatch(/data: \[DONE\]\n\n$/)
   await ended
-}, 30_000)
-
-test('npm start ends on a SIGTERM to npm itself, also with a silent open connection', async () => {
-  const port = await freePort()
-  const { PATH, HOME } = process.env
-  const vars = { PATH, HOME, PORT: String(port), USAGE_FILE: join(folder, 'usage.json') }
-  const npm = spawn('npm', ['start'], { env: vars })
-  await expect
-    .poll(
-      () =>
-        fetch(`http://127.0.0.1:${port}/api/test`).then(
-          ({ ok }) => ok,
-          () => false,
-        ),
-      { timeout: 10_000 },
-    )
-    .toBe(true)
-  const silent = connect(port, '127.0.0.1')
-  await once(silent, 'connect')
-  silent.on('error', () => undefined)
-  silent.write('POST /api/groq HTTP/1.1\r\n')
-  // `close` is emitted when no process holds the pipes.
-  const ended = once(npm, 'close')
-  npm.kill('SIGTERM')
-  await ended
-  silent.destroy()
-  // The files and the port are free again.
-  const again = await run([entry.path], { PORT: String(port), USAGE_FILE: vars.USAGE_FILE })
-  expect(await again.end('SIGTERM')).toBe(0)
 }, 30_000)
 
 test('an empty variable in .env.local leaves the one in .env in force', async () => {

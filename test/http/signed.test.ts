@@ -710,7 +710,7 @@ test('an issuer that is slow is away when its time is over, for all who wait', (
     for (const one of await Promise.allSettled(asked)) {
       expect(one).toMatchObject({ status: 'rejected', reason: { code } })
     }
-    expect(performance.now() - begun).toBeLessThan(1100)
+    expect(performance.now() - begun).toBeLessThan(5000)
     expect(issuer.asked).toBe(1)
   }))
 

@@ -834,11 +834,11 @@ const MET_BY_SHARED_CALLS = [...MET_BY_ALL, 'a folded day', 'a shared call']
 const MET_BY_REDIS = [...MET_BY_SHARED_CALLS, ...MET_BY_STORES, 'a new user too many']
 
 const WORLDS: [name: string, open: Open, seeds: number, met: string[]][] = [
-  ['files', filesWorld, 15, [...MET_BY_STORES, ...LIMITS_MET, 'a crash']],
+  ['files', filesWorld, 10, [...MET_BY_STORES, ...LIMITS_MET, 'a crash']],
   ['Redis over REST', restWorld, 6, MET_BY_SHARED_CALLS],
-  ['Redis over TCP', tcpWorld, 20, [...MET_BY_REDIS, ...LIMITS_MET]],
+  ['Redis over TCP', tcpWorld, 12, [...MET_BY_REDIS, ...LIMITS_MET]],
   ["Miniflare's binding", bindingWorld, 8, [...MET_BY_ALL, 'a crash']],
-  ['memory', memoryWorld, 20, [...MET_BY_ALL, ...LIMITS_MET, 'a new user too many']],
+  ['memory', memoryWorld, 12, [...MET_BY_ALL, ...LIMITS_MET, 'a new user too many']],
 ]
 
 /** Runs one seed in a new world, and compares the world with the books. */

@@ -172,7 +172,7 @@ test('redis and local give the same answers and end in the same documents as the
       }
     }),
     {
-      numRuns: 150,
+      numRuns: 100,
       // `clear` while the clock is two days ahead.
       examples: [[AHEAD]],
     },

@@ -29,7 +29,7 @@ type Job = { what: 'migrate' | 'import'; file: string; dieAt?: number }
 
 const CHUNK = { items: 20, bytes: 20_000 }
 /** The number of kills at random times. */
-const KILLS = 12
+const KILLS = 8
 const retention = RETENTION
 const now = () => NOON
 const warn = () => undefined
@@ -205,9 +205,9 @@ const placed = async (file: string) =>
 
 /** The job, its files, the least number of steps, and of how many steps one is tried, which is another one in each run. */
 const WHAT: [Job['what'], Source, least: number, stride: number][] = [
-  ['migrate', oldFile(40), 20, 2],
-  ['migrate', ownFiles, 20, 3],
-  ['import', oldFile(40), 11, 1],
+  ['migrate', oldFile(40), 20, 4],
+  ['migrate', ownFiles, 20, 4],
+  ['import', oldFile(40), 11, 2],
 ]
 
 test.each(

@@ -243,7 +243,7 @@ test('a history that was split in two is complete after the merge', () =>
       expect(told(await merged(left, right))).toEqual(expected)
       expect(told(await merged(right, left))).toEqual(expected)
     }),
-    { numRuns: 200 },
+    { numRuns: 120 },
   ))
 
 test('a history is complete if one part is imported while the other continues, and no day stays open', () =>
@@ -309,7 +309,7 @@ test('a history is complete if one part is imported while the other continues, a
         }
       },
     ),
-    { numRuns: 100 },
+    { numRuns: 60 },
   ))
 
 test('cached tokens of both sides are added, in the row of a user and in the day', async () => {

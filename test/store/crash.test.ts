@@ -37,7 +37,7 @@ import { ADMIN_KEY } from '../support/gateways.ts'
 import { transcripts } from '../support/transcripts.ts'
 import { startUpstream, type Upstream } from '../support/upstream.ts'
 
-const KILLS = 20
+const KILLS = 12
 const USERS = 4
 /** Requests at once. Every second one is a stream. */
 const LANES_PER_USER = 4
