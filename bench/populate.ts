@@ -1,6 +1,7 @@
 /** Fills the database with a past: one user and one day made by normal commands, and copies of them. */
-import { activityOf } from '../src/ledger/documents.ts'
-import { VERSIONS, type Key, type ProfileDoc, type UsageDoc } from '../src/ledger/shapes.ts'
+import { activityOf } from '../src/ledger/activity.ts'
+import { VERSIONS } from '../src/ledger/shapes.ts'
+import type { Key, ProfileDoc, UsageDoc } from '../src/ledger/documents.ts'
 import { DAY_MS, dateOf } from '../src/ledger/windows.ts'
 import { PREFIX, TOP_DAY, dayKey, pastKey, profileKey, usageKey } from '../src/store/redis/keys.ts'
 import { createRedisStore } from '../src/store/redis/store.ts'

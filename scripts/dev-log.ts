@@ -1,6 +1,6 @@
 /** The log of `npm run dev`: what the workers log as JSON, as short lines for the person who watches. */
 import { inWords } from '../src/log.ts'
-import type { Event } from '../src/ledger/shapes.ts'
+import type { Event } from '../src/ledger/events.ts'
 
 type Entry = { time: string; level: string; msg: string; usage?: Event }
 

@@ -1,7 +1,7 @@
 /** `npx tsx scripts/env-example.ts` writes .env.example from the table of variables. */
 import { writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import { TABLE, type Row } from '../src/config/variables.ts'
+import { TABLE, type Definition } from '../src/config/variables.ts'
 
 const HEAD = [
   'Copy this file to .env or .env.local. As it stands it changes nothing, since every value is the default.',
@@ -24,7 +24,7 @@ function commentOf(text: string): string {
   return lines.join('\n')
 }
 
-function entryOf({ name, default: byDefault, doc }: Row): string {
+function entryOf({ name, default: byDefault, doc }: Definition): string {
   if (typeof byDefault === 'object') {
     const { edge, node } = byDefault
     return `${commentOf(`${doc} Not set: ${edge} on the edge, ${node} on Node.`)}\n${name}=`

@@ -4,7 +4,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
-import { mapValues } from '../src/ledger/documents.ts'
+import { mapValues } from '../src/ledger/records.ts'
 import { formatLua, IMPORT_FILE, lintImport, lintLua, LUA_FILES } from './lua-check.ts'
 
 const { values } = parseArgs({ options: { write: { type: 'boolean', default: false } } })

@@ -1,8 +1,10 @@
 /** Ninety days of an invented application for `npm run screenshots`, the same on every run. */
 import { v7 as uuidv7 } from 'uuid'
-import { rowsOf } from '../src/ledger/documents.ts'
+import { rowsOf } from '../src/ledger/rows.ts'
 import type { Command, Raise } from '../src/ledger/commands.ts'
-import { ALL_MODELS, VERSION, type Event } from '../src/ledger/shapes.ts'
+import { VERSION } from '../src/ledger/shapes.ts'
+import { ALL_MODELS } from '../src/ledger/documents.ts'
+import type { Event } from '../src/ledger/events.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, nextDay } from '../src/ledger/windows.ts'
 import { costOf, digitsOf, nanoFrom, type Price } from '../src/ledger/money.ts'
 import { GROQ_PRICES } from '../src/providers/groq-prices.ts'
@@ -38,7 +40,27 @@ export type Seeded = { busy: string; blocked: string; hostile: string; named: st
 export const HOSTILE = `<script>alert(1)</script>"'&amp;\u202Eexe.fdp\u202C ${'so long a reason '.repeat(26)}`
 
 /** Fills a store. */
-export async function seed(store: Store): Promise<Seeded> {
+/** A user, the label and the plan. */
+type Named = [user: number, label: string, plan?: string]
+
+/** More names, for the pictures of the docs. */
+const LABELS: Named[] = [
+  [0, 'Jonas Weber', 'pro'],
+  [1, 'Amara Okafor'],
+  [3, 'Li Wei'],
+  [5, 'Nightly import'],
+  [6, 'Sofia Rossi', 'pro'],
+  [7, 'Haruto Sato', 'free'],
+  [8, 'Help centre'],
+  [9, 'Emma Dubois', 'free'],
+  [10, 'Search box'],
+  [11, 'Noah Smith'],
+  [12, 'Mateo García', 'pro'],
+  [13, 'Zofia Nowak'],
+  [17, 'crawler-7', 'free'],
+]
+
+export async function seed(store: Store, { friendly = false } = {}): Promise<Seeded> {
   const random = dice(42)
   const pick = <T>(weighted: readonly (readonly [T, number])[]): T => {
     let left = random() * weighted.reduce((sum, [, weight]) => sum + weight, 0)
@@ -180,7 +202,8 @@ export async function seed(store: Store): Promise<Seeded> {
   const loaded = { op: 'block', user: user(21), model: ALL_MODELS, ip } as const
   at(9 * HOUR_MS, (now) => ({ ...loaded, now, block: { at: now, reason: 'Load test' } }))
   at(8 * HOUR_MS, (now) => ({ ...loaded, now }))
-  const blocks: [number, string, number, string?, number?][] = [
+  type Blocked = [number, string, number, string?, number?]
+  const blocks: Blocked[] = [
     [17, ALL_MODELS, 26 * HOUR_MS, 'Scraped the help centre through the chat'],
     [
       5,
@@ -190,7 +213,7 @@ export async function seed(store: Store): Promise<Seeded> {
       21,
     ],
     [9, 'qwen/qwen3-32b', 50 * MINUTE_MS, undefined, 1],
-    [33, ALL_MODELS, 12 * MINUTE_MS, HOSTILE, 164],
+    ...(friendly ? [] : [[33, ALL_MODELS, 12 * MINUTE_MS, HOSTILE, 164] satisfies Blocked]),
   ]
   for (const [number, model, ago, reason, hours] of blocks) {
     const until = hours === undefined ? undefined : NOW + hours * HOUR_MS
@@ -219,11 +242,11 @@ export async function seed(store: Store): Promise<Seeded> {
       concurrentRequests: 8,
     },
   }))
-  const names: [number, string, string?][] = [
+  const names: Named[] = [
     [2, 'Marta Lindqvist', 'pro'],
     [4, 'Support desk, second floor', 'free'],
     [14, 'Otto'],
-    [33, HOSTILE.slice(0, 100), 'free'],
+    ...(friendly ? LABELS : [[33, HOSTILE.slice(0, 100), 'free'] satisfies Named]),
   ]
   for (const [number, label, plan] of names) {
     at(25 * MINUTE_MS, (now) => ({

@@ -59,13 +59,17 @@ const openAll = async (page: Page) => {
 }
 const guess = (page: Page) => logIn(page, 'not the admin key')
 
-/** Starts the gateways that show the states. */
-export async function openStates(): Promise<States> {
+/** Starts the gateways that show the states. `friendly`: without the texts of attackers, and with more names. */
+export async function openStates(how: { friendly?: boolean } = {}): Promise<States> {
   const folder = await mkdtemp(join(tmpdir(), 'weir-'))
   const log = createLog({ level: 'silent', format: 'text', write: () => undefined })
   const closing: (() => unknown)[] = [() => rm(folder, { recursive: true })]
 
-  async function gateway(store: FallbackStore, vars: Vars = {}): Promise<string> {
+  async function gateway(
+    store: FallbackStore,
+    vars: Vars = {},
+    clientIp = () => '198.51.100.7',
+  ): Promise<string> {
     const config = readConfig({ ADMIN_KEY, USER_HASH_SECRET: SECRET, ...LIMITS, ...vars }, 'node')
     const app = createApp({
       config,
@@ -74,7 +78,7 @@ export async function openStates(): Promise<States> {
       fetchKeys: fetch,
       now: () => NOW,
       log,
-      clientIp: () => '198.51.100.7',
+      clientIp,
       claimedIp: () => undefined,
       relay: {
         pipe: transformPipe,
@@ -120,7 +124,7 @@ export async function openStates(): Promise<States> {
   }
 
   const [full, empty] = [await open('full'), await open('empty')]
-  const seeded = await seed(full.local)
+  const seeded = await seed(full.local, how)
   const away: FallbackStore = {
     ...full.store,
     session: () => Promise.reject(new StoreError('away')),
@@ -132,11 +136,14 @@ export async function openStates(): Promise<States> {
   const [main, fresh] = [await gateway(full.store), await gateway(empty.store)]
   const down = await gateway(away)
   const read = await gateway(full.store, { ADMIN_KEYS: `vera:viewer:${VIEWER_KEY}` })
+  // Each guess comes from an address of its own, so that none of them is one too many.
+  let guesses = 0
+  const guessed = await gateway(full.store, {}, () => `198.51.100.${(guesses += 1)}`)
 
   const states: State[] = [
     { name: 'home', url: main },
     { name: 'login', url: `${main}/admin` },
-    { name: 'login-wrong', url: `${main}/admin`, before: guess },
+    { name: 'login-wrong', url: `${guessed}/admin`, before: guess },
     {
       name: 'login-limited',
       // A separate gateway, since it remembers wrong keys.

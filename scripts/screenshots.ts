@@ -15,7 +15,7 @@ const SCHEMES = ['light', 'dark'] as const
 
 const only = process.argv.slice(2)
 await mkdir(FOLDER, { recursive: true })
-const shown = await openStates()
+const shown = await openStates({ friendly: only[0] === 'docs' })
 const { states, open, close } = shown
 const browser = await chromium.launch({
   executablePath: chromiumPath(),
@@ -23,12 +23,17 @@ const browser = await chromium.launch({
 })
 try {
   if (only[0] === 'docs') await takeDocsImages(browser, shown)
-  else
-    for (const state of states) {
-      if (only.length && !only.some((name) => state.name.startsWith(name))) continue
+  else {
+    const chosen = states.filter(
+      (state) => !only.length || only.some((name) => state.name.startsWith(name)),
+    )
+    if (!chosen.length)
+      throw new Error(`There is no page whose name begins with ${only.join(' or ')}.`)
+    for (const state of chosen) {
       for (const width of WIDTHS) await take(state, width)
       console.log(`${FOLDER}/${state.name}`)
     }
+  }
 } finally {
   await browser.close()
   await close()

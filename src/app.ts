@@ -78,6 +78,8 @@ export const createProxyApp = (deps: Deps): Hono<AppEnv> => appOf(deps, proxy)
 /** Builds the app of the pages' bundle. */
 export const createPagesApp = (deps: Deps): Hono<AppEnv> => appOf(deps, pages)
 
+const NO_SUCH_PAGE = `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><title>Not found · Weir</title><h1>Not found</h1><p>This gateway has no such page.</html>`
+
 function appOf(deps: Deps, ...parts: Part[]): Hono<AppEnv> {
   const { log, now } = deps
   const { basePath, helpUrl } = deps.config
@@ -108,16 +110,22 @@ function appOf(deps: Deps, ...parts: Part[]): Hono<AppEnv> {
   const identify = createIdentify(deps)
   for (const add of parts) add(app, deps, bodies, identify)
 
-  app.notFound((c) =>
-    errorResponse(
+  app.notFound((c) => {
+    // A browser shows this address to a person.
+    if (c.req.method === 'GET' && c.req.header('accept')?.includes('text/html')) {
+      c.header('content-security-policy', "default-src 'none'")
+      c.header('cache-control', 'no-store')
+      return c.html(NO_SUCH_PAGE, 404)
+    }
+    return errorResponse(
       c,
       new ApiError(
         'not_found',
         `No such route. Calls go to POST ${basePath}/api/groq or to ${basePath}/api/groq/openai/v1/…`,
       ),
       helpUrl,
-    ),
-  )
+    )
+  })
   app.onError((thrown, c) => {
     const found = asApiError(thrown)
     const error = c.req.raw.signal.aborted ? brokenOff() : found

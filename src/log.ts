@@ -45,7 +45,9 @@ export function createLog({ level, format, write }: LogOptions): Log {
 
 /** An entry as one line for people. */
 export function inWords(time: string, level: string, event: string, fields: Fields): string {
-  const details = Object.entries(fields).map(([key, value]) => ` ${key}=${inOneLine(value)}`)
+  const details = Object.entries(fields).map(([key, value]) =>
+    value === undefined ? '' : ` ${key}=${inOneLine(value)}`,
+  )
   return `${time.slice(11, 19)} ${level.padEnd(5)} ${event}${details.join('')}`
 }
 

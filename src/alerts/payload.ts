@@ -1,6 +1,7 @@
 /** What a receiver gets of an alert. Pure. It has no text of users but the label. */
 import { amountTo } from '../ledger/policy.ts'
-import { ALL_MODELS, type Alert, type Unit } from '../ledger/shapes.ts'
+import { ALL_MODELS, type Alert } from '../ledger/documents.ts'
+import type { Unit } from '../ledger/units.ts'
 import { WINDOWS, type Window } from '../ledger/windows.ts'
 
 const iso = (at: number | undefined) => (at === undefined ? undefined : new Date(at).toISOString())

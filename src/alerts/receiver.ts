@@ -1,6 +1,6 @@
 /** One attempt to deliver an alert, signed by Standard Webhooks 1.0.0. */
 import type { AlertReceiver } from '../config/alerts.ts'
-import type { Alert } from '../ledger/shapes.ts'
+import type { Alert } from '../ledger/documents.ts'
 import { SECOND_MS } from '../ledger/windows.ts'
 import type { Bytes, Fetch } from '../ports.ts'
 import { slackBody, standardBody } from './payload.ts'

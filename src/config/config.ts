@@ -1,5 +1,5 @@
 /** The environment → one frozen `Config`; every problem is reported in one message. */
-import type { Retention } from '../ledger/documents.ts'
+import type { Retention } from '../ledger/advance.ts'
 import type { ModelLimits } from '../ledger/policy.ts'
 import type { LogLevel } from '../log.ts'
 import type { Price } from '../ledger/money.ts'

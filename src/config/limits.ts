@@ -1,5 +1,5 @@
 /** The variables that are JSON by names of models: limits and prices. */
-import { mapValues } from '../ledger/documents.ts'
+import { mapValues } from '../ledger/records.ts'
 import {
   LIMITS,
   isMoney,
@@ -8,7 +8,7 @@ import {
   type Limits,
   type ModelLimits,
 } from '../ledger/policy.ts'
-import { ALL_MODELS } from '../ledger/shapes.ts'
+import { ALL_MODELS } from '../ledger/documents.ts'
 import type { Price } from '../ledger/money.ts'
 import { picoOf } from '../metering/cost.ts'
 import { MODEL_NAME, isScope } from '../metering/models.ts'

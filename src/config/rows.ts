@@ -1,7 +1,7 @@
 /** The variables that are JSON of rows: limits and prices by name, and a list of issuers. */
 import type { Parse } from './parse.ts'
 
-type Shape = {
+type RowRules = {
   isName(text: string): boolean
   isAmount(value: unknown, field: string): boolean
   /** The names of the amounts in a row, or of whatever it has. */
@@ -15,7 +15,7 @@ type Shape = {
  * Without zod, since an isolate reads the configuration when it starts: the first schemas that it builds take a seventh of the
  * time to its first answer.
  */
-export function rows<T>(shape: Shape, like: string): Parse<Record<string, T>> {
+export function rows<T>(shape: RowRules, like: string): Parse<Record<string, T>> {
   return (text) => {
     const value = valueOf(text)
     const wrong = wrongIn(value, shape)
@@ -24,7 +24,7 @@ export function rows<T>(shape: Shape, like: string): Parse<Record<string, T>> {
 }
 
 /** Takes a JSON list of at least one row. */
-export function rowList<T>(shape: Omit<Shape, 'isName'>, like: string): Parse<T[]> {
+export function rowList<T>(shape: Omit<RowRules, 'isName'>, like: string): Parse<T[]> {
   return (text) => {
     const value = valueOf(text)
     if (!Array.isArray(value) || !value.length) return problemAt([], like)
@@ -40,7 +40,7 @@ function problemAt(path: string[], like: string): { problem: string } {
 }
 
 /** The path to the first wrong part of a value; `undefined` if all of it is right. */
-function wrongIn(value: unknown, { isName, isAmount, required, optional }: Shape) {
+function wrongIn(value: unknown, { isName, isAmount, required, optional }: RowRules) {
   const fields = [...required, ...optional]
   if (!isObject(value)) return []
   for (const [name, row] of Object.entries(value)) {

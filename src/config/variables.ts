@@ -26,7 +26,7 @@ export type Platform = 'edge' | 'node'
 /** The text that is used if a variable is not set; `undefined` if there is none. */
 export type Default = string | Record<Platform, string> | undefined
 
-export type Row = {
+export type Definition = {
   name: string
   parse: Parse<unknown>
   default: Default
@@ -339,19 +339,19 @@ export const TABLE = [
     default: 'info',
     doc: 'The lowest level that is logged: debug, info, warn, error or silent.',
   },
-] as const satisfies Row[]
+] as const satisfies Definition[]
 
-type Rows = (typeof TABLE)[number]
+type Definitions = (typeof TABLE)[number]
 
-export type Variable = Rows['name']
+export type Variable = Definitions['name']
 export type Vars = Partial<Record<Variable, string | undefined>>
 
 /** The names, in the order of the documentation. */
 export const VARIABLES: readonly Variable[] = TABLE.map(({ name }) => name)
 
-type ValueOf<R extends Row> =
+type ValueOf<R extends Definition> =
   | Extract<ReturnType<R['parse']>, { value: unknown }>['value']
   | (R['default'] extends undefined ? undefined : never)
 
 /** The values of the variables, by name. */
-export type Values = { [R in Rows as R['name']]: ValueOf<R> }
+export type Values = { [R in Definitions as R['name']]: ValueOf<R> }

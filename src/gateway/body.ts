@@ -22,7 +22,7 @@ import {
   outlineOf,
   STEP,
   type Flaw,
-  type Key,
+  type KeyText,
   type Outline,
 } from './json-scan.ts'
 import { atOnce, type Steps } from './steps.ts'
@@ -220,7 +220,7 @@ function* checkKeys(outline: Outline, bytes: Bytes): Steps<void> {
   }
 }
 
-function nameOf({ start, end, at }: Key, { text }: Outline, bytes: Bytes): string {
+function nameOf({ start, end, at }: KeyText, { text }: Outline, bytes: Bytes): string {
   const written = text.slice(at, at + end - start)
   const isPlain = !written.includes('\\') && !written.includes(FILLER)
   return isPlain
@@ -229,7 +229,7 @@ function nameOf({ start, end, at }: Key, { text }: Outline, bytes: Bytes): strin
 }
 
 function placeOf(field: string, outline: Outline, bytes: Bytes): number {
-  const isField = (key: Key) => key.depth === 1 && nameOf(key, outline, bytes) === field
+  const isField = (key: KeyText) => key.depth === 1 && nameOf(key, outline, bytes) === field
   const key = outline.keys.find(isField)
   if (!key) throw new Error(`The body has no ${field}.`)
   let at = bytes.indexOf(COLON, key.end) + 1

@@ -1,7 +1,7 @@
 /** One metered exchange: admit, call upstream, relay the answer, settle. */
 import type { Deps } from '../context.ts'
 import { ApiError, asApiError, brokenOff } from '../errors.ts'
-import type { Admitted } from '../ledger/commands.ts'
+import type { Admitted } from '../ledger/answers.ts'
 import type { Caller } from '../identity/caller.ts'
 import type { Degraded, FallbackStore } from '../store/fallback/store.ts'
 import type { Bytes, UpstreamAnswer } from '../ports.ts'

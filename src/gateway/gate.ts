@@ -2,7 +2,9 @@
 import type { Config } from '../config/config.ts'
 import type { Deps } from '../context.ts'
 import type { ApiError } from '../errors.ts'
-import type { Admit, Admitted, Refusal } from '../ledger/commands.ts'
+import type { Admit } from '../ledger/commands.ts'
+import type { Admitted, Refusal } from '../ledger/answers.ts'
+import type { OverLimit } from './over-limit.ts'
 import { amountsOf, cutTo, isFitted, leastOf, type Asked } from '../ledger/fit.ts'
 import { labelWords } from '../ledger/labels.ts'
 import type { Price } from '../ledger/money.ts'
@@ -196,8 +198,6 @@ function asking(
   const amount = amounts[refusal.unit] ?? 0
   return amount >= refusal.asked ? { ...refusal, asked: amount } : undefined
 }
-
-type OverLimit = Refusal & { reason: 'limit' }
 
 /** What a request asks for under the plan of a refusal. */
 const askedUnder = (

@@ -79,7 +79,7 @@ const SEEN = new Uint32Array(SLOTS)
 let pass = 0
 
 /** A key, if the body is valid JSON. */
-export type Key = {
+export type KeyText = {
   /** Where its bytes are in the body, without the quotes. */
   start: number
   end: number
@@ -96,7 +96,7 @@ export type Outline = {
   /** JSON in ASCII: a filler takes the place of each byte outside ASCII, and a mark that of the rest of a long text. */
   text: string
   /** In the order of the body. */
-  keys: Key[]
+  keys: KeyText[]
 }
 
 /** How far a pass has come, and what it has found. */
@@ -106,7 +106,7 @@ type Scan = {
   /** The outline, four bytes at a time. Those ahead are still as they were sent. */
   words: Int32Array
   keyDepth: number
-  keys: Key[]
+  keys: KeyText[]
   cuts: Cut[]
   /** The bytes of all cuts. */
   missing: number

@@ -1,7 +1,7 @@
 /** The headers that tell a client what is left of its limits. */
-import type { Admitted } from '../ledger/commands.ts'
+import type { Admitted } from '../ledger/answers.ts'
 import { isTotal, linesOf } from '../ledger/policy.ts'
-import type { Unit } from '../ledger/shapes.ts'
+import type { Unit } from '../ledger/units.ts'
 import type { Reservation } from '../metering/reservation.ts'
 import { SECOND_MS, startOf } from '../ledger/windows.ts'
 

@@ -2,10 +2,10 @@
 import type { Deps } from '../context.ts'
 import type { Caller } from '../identity/caller.ts'
 import { credentialRefused } from '../ledger/access.ts'
-import { newProfile } from '../ledger/documents.ts'
+import { newProfile } from '../ledger/new-documents.ts'
 import { isListed } from '../ledger/model-list.ts'
 import { planOfUser, type Policy } from '../ledger/plans.ts'
-import { own } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
 import { StoreError } from '../store/store.ts'
 import { refusalError } from './refusal.ts'
 

@@ -1,12 +1,12 @@
 /** The error of a request that would pass a limit. */
 import { ApiError } from '../errors.ts'
-import type { Refusal } from '../ledger/commands.ts'
+import type { Refusal } from '../ledger/answers.ts'
 import { isTotal, type Of } from '../ledger/policy.ts'
-import type { Unit } from '../ledger/shapes.ts'
+import type { Unit } from '../ledger/units.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, WINDOWS } from '../ledger/windows.ts'
 import { secondsUntil } from '../retry-after.ts'
 
-type OverLimit = Refusal & { reason: 'limit' }
+export type OverLimit = Refusal & { reason: 'limit' }
 
 const WHOSE: Record<Of, string> = {
   user: 'your',

@@ -4,7 +4,7 @@
  */
 import type { ApiError } from '../errors.ts'
 import { UNUSED_MODEL, refusalName } from '../ledger/refusals.ts'
-import type { RefusalCounts } from '../ledger/shapes.ts'
+import type { RefusalCounts } from '../ledger/events.ts'
 import { dateOf } from '../ledger/windows.ts'
 
 /** Counters that are kept at once; refusals of further codes and models are counted without a model. */

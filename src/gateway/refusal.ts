@@ -1,6 +1,7 @@
 /** The errors for requests that are refused. */
 import { ApiError } from '../errors.ts'
-import { MODELS_COUNTED, MODELS_PER_USER, type Refusal } from '../ledger/commands.ts'
+import { MODELS_COUNTED, MODELS_PER_USER } from '../ledger/capacity.ts'
+import type { Refusal } from '../ledger/answers.ts'
 import { isTotal } from '../ledger/policy.ts'
 import { secondsUntil } from '../retry-after.ts'
 import { overLimit, time } from './over-limit.ts'

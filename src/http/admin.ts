@@ -6,7 +6,7 @@ import { ApiError } from '../errors.ts'
 import { createKeyCheck } from '../identity/admin-key.ts'
 import { storedIp } from '../identity/caller.ts'
 import { createSessions, type Session, type Sessions } from '../identity/sessions.ts'
-import type { Audit } from '../ledger/shapes.ts'
+import type { Audit } from '../ledger/events.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 
 export type Admin = {

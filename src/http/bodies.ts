@@ -2,7 +2,7 @@
 import type { AppContext } from '../context.ts'
 import { ApiError, brokenOff } from '../errors.ts'
 import type { BodyPlatform, Bytes } from '../ports.ts'
-import { createMemory } from './memory.ts'
+import { createBodyMemory } from './memory.ts'
 
 type Body = {
   bytes: Bytes
@@ -37,7 +37,7 @@ const MIN_BUFFER = 4096
  */
 export function createBodies(
   platform = STREAMED,
-  open = createMemory(platform.memory),
+  open = createBodyMemory(platform.memory),
   room = 0,
 ): Bodies {
   return async function read(c, maxSize) {

@@ -10,7 +10,7 @@ import { checkJson, parseBody } from '../gateway/body.ts'
 import { uncompressed } from './uncompressed.ts'
 
 /** The `invalid_request` for a body that does not fit its schema. */
-export type Refusal = {
+export type Misfit = {
   /** The `param` where the schema names no field. */
   param: string
   message: (param: string) => string
@@ -28,7 +28,7 @@ const PARAM_CHARS = 200
 export async function jsonBody<T>(
   c: AppContext,
   schema: z.ZodMiniType<T>,
-  refusal: Refusal,
+  refusal: Misfit,
 ): Promise<T> {
   uncompressed(c)
   const bytes = new Uint8Array(await c.req.arrayBuffer())
@@ -37,7 +37,7 @@ export async function jsonBody<T>(
 }
 
 /** A value in its schema. Throws `invalid_request` that names the first field that is wrong or not known. */
-export function fields<T>(value: unknown, schema: z.ZodMiniType<T>, refusal: Refusal): T {
+export function fields<T>(value: unknown, schema: z.ZodMiniType<T>, refusal: Misfit): T {
   const read = schema.safeParse(value)
   if (read.success) return read.data
   throw refused(read.error, refusal)
@@ -48,7 +48,7 @@ export function fields<T>(value: unknown, schema: z.ZodMiniType<T>, refusal: Ref
  * than JSON counts as `{}`, so that pages of other origins need a preflight. Throws `invalid_request`,
  * `unsupported_encoding`; JSON that is malformed becomes `invalid_json` in src/errors.ts.
  */
-export function pageJsonBody<S extends z.ZodMiniType>(schema: S, refusal: Refusal) {
+export function pageJsonBody<S extends z.ZodMiniType>(schema: S, refusal: Misfit) {
   const validate = zValidator('json', schema, (result) => {
     if (!result.success) throw refused(result.error, refusal)
   })
@@ -61,7 +61,7 @@ export function pageJsonBody<S extends z.ZodMiniType>(schema: S, refusal: Refusa
   return checked
 }
 
-function refused(error: z.core.$ZodError, { param: byDefault, message }: Refusal): ApiError {
+function refused(error: z.core.$ZodError, { param: byDefault, message }: Misfit): ApiError {
   const [issue] = error.issues
   const unknown = issue?.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : []
   const path = [...(issue?.path ?? []), ...unknown].map(String).join('.')

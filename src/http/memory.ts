@@ -11,7 +11,7 @@ export type Share = {
 }
 
 /** Builds the memory, of `total` bytes. */
-export function createMemory(total: number) {
+export function createBodyMemory(total: number) {
   type Arriving = { bytes: number; giveWay(): void }
   /** The oldest first. */
   const arriving = new Set<Arriving>()

@@ -6,22 +6,22 @@ import { TOKEN_KINDS, type TokenKind } from '../config/tokens.ts'
 import { minuteOf } from '../ledger/windows.ts'
 import { createIds, type Ids } from './ids.ts'
 import { createIssuedKeys, isIssuedKey } from './issued-key.ts'
-import { isJwt, type Claims } from './jwt.ts'
+import { isJwt, type TokenClaims } from './jwt.ts'
 import { createVerify } from './signed.ts'
 
 /** Who a token says that its user is. */
-type User = {
+type TokenUser = {
   id: string
   /** The issued key: its id among the user's keys, and the hash of all of it. */
   key?: { id: string; hash: string }
   /** What a signed token says beside. */
-  claims?: Claims
+  claims?: TokenClaims
   /** The token is one that anyone could make up. */
   isUnverified?: true
 }
 
 /** `network` is absent if new users of it are not limited. */
-export type Caller = User & { ip?: string; session?: string; network?: string }
+export type Caller = TokenUser & { ip?: string; session?: string; network?: string }
 
 /**
  * Finds the caller of a request, from its headers or from a token in its body. Throws `missing_token`, `invalid_token`,
@@ -46,7 +46,7 @@ const ADMIN_KEY_AS_TOKEN = '\0admin key'
 type Needed = Pick<Deps, 'config' | 'clientIp' | 'claimedIp' | 'fetchKeys' | 'now' | 'log'>
 
 /** A kind of token: which texts are of it, and who their user is. */
-type Kind = { is(token: string): boolean; userOf(token: string, c: AppContext): Promise<User> }
+type Kind = { is(token: string): boolean; userOf(token: string, c: AppContext): Promise<TokenUser> }
 
 export function createIdentify(deps: Needed): Identify {
   const { config, clientIp, claimedIp } = deps
@@ -117,7 +117,7 @@ function tokenOf(c: AppContext, bodyToken: string | undefined): string {
 /** Builds what makes a user of an issued key. Junk is refused without the store, which judges the others. */
 function createIssued({ userHashSecret }: Pick<Config, 'userHashSecret'>) {
   const keys = userHashSecret === undefined ? undefined : createIssuedKeys(userHashSecret)
-  return async function userOfKey(text: string): Promise<User> {
+  return async function userOfKey(text: string): Promise<TokenUser> {
     const found = await keys?.read(text)
     if (found) return { id: found.userId, key: { id: found.id, hash: found.hash } }
     throw new ApiError(
@@ -141,7 +141,7 @@ function createAny({ config, now, log }: Pick<Deps, 'config' | 'now' | 'log'>, i
     return user
   }
 
-  return async function userOfAny(token: string): Promise<User> {
+  return async function userOfAny(token: string): Promise<TokenUser> {
     if (!PRINTABLE.test(token)) {
       throw new ApiError('invalid_token', 'A user token has 8 to 512 printable ASCII characters.')
     }

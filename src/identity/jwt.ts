@@ -6,7 +6,7 @@ import { ApiError } from '../errors.ts'
 const MAX_JWT = 8192
 
 /** What a signed token may say of its user beside the name. */
-export type Claims = {
+export type TokenClaims = {
   plan?: string
   label?: string
   /** Epoch ms; 0 if the token does not say. */
@@ -86,8 +86,8 @@ export const isUserName = (value: unknown): value is string =>
   typeof value === 'string' && /^\P{Cs}+$/su.test(value) && value.length <= USER_CHARS
 
 /** The plan and the label among claims. What is no plan and no label is left out. */
-export function claimsOf(plan: unknown, label: unknown, iat: number): Claims {
-  const claims: Claims = { issuedAt: Math.max(0, Math.floor(iat * 1000)) }
+export function claimsOf(plan: unknown, label: unknown, iat: number): TokenClaims {
+  const claims: TokenClaims = { issuedAt: Math.max(0, Math.floor(iat * 1000)) }
   if (typeof plan === 'string' && PLAN.test(plan)) claims.plan = plan
   if (typeof label === 'string') {
     // The cut may leave half a surrogate pair.

@@ -24,15 +24,15 @@ export const isAlgorithm = (value: unknown): value is Algorithm =>
   typeof value === 'string' && Object.hasOwn(ALGORITHMS, value)
 
 /** A key for one algorithm. */
-export type Key = { kid: unknown; alg: Algorithm; key: CryptoKey }
+export type PublicKey = { kid: unknown; alg: Algorithm; key: CryptoKey }
 
 export type WaitUntil = (work: Promise<unknown>) => void
 
 export type KeySet = {
   /** The keys. Throws `issuer_unavailable` if there are none yet. */
-  keys(waitUntil: WaitUntil): Promise<Key[]>
+  keys(waitUntil: WaitUntil): Promise<PublicKey[]>
   /** The keys for a token that none of the known ones fits. Throws `issuer_unavailable` if nobody can tell. */
-  newer(waitUntil: WaitUntil): Promise<Key[]>
+  newer(waitUntil: WaitUntil): Promise<PublicKey[]>
 }
 
 /** How long keys are used before they are fetched again. */
@@ -63,7 +63,7 @@ export function createKeySet({
   log,
   limitMs = 2 * SECOND_MS,
 }: Options): KeySet {
-  let known: Key[] | undefined
+  let known: PublicKey[] | undefined
   let fetchedAt = 0
   /** When the next fetch may begin. */
   let nextAt = 0
@@ -127,7 +127,11 @@ export function createKeySet({
 }
 
 /** Fetches the keys that can be used. Throws if there are none. */
-async function readKeys(fetch: Deps['fetchKeys'], url: string, limitMs: number): Promise<Key[]> {
+async function readKeys(
+  fetch: Deps['fetchKeys'],
+  url: string,
+  limitMs: number,
+): Promise<PublicKey[]> {
   const controller = new AbortController()
   let reader: BodyReader | undefined
   const timer = setTimeout(() => {
@@ -172,7 +176,7 @@ async function textOf(reader: BodyReader): Promise<string> {
 }
 
 /** The keys of a set (RFC 7517) that verify signatures with our algorithms. */
-async function importKeys(text: string): Promise<Key[]> {
+async function importKeys(text: string): Promise<PublicKey[]> {
   const jwks = listOf(text)
   const keys = await Promise.all(
     jwks.flatMap((jwk) => Object.keys(ALGORITHMS).map((alg) => importKey(jwk, alg as Algorithm))),
@@ -194,7 +198,7 @@ function listOf(text: string): Json[] {
 }
 
 /** A key for an algorithm, or undefined if it is none. */
-async function importKey(jwk: Json, alg: Algorithm): Promise<Key | undefined> {
+async function importKey(jwk: Json, alg: Algorithm): Promise<PublicKey | undefined> {
   const { kty, crv, n, e, x, y, kid, use = 'sig', key_ops: operations = ['verify'] } = jwk
   const wanted: { kty: string; crv?: string; import: object } = ALGORITHMS[alg]
   if (kty !== wanted.kty || crv !== wanted.crv || (jwk.alg ?? alg) !== alg) return undefined

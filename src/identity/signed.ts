@@ -11,12 +11,18 @@ import {
   invalid,
   isUserName,
   partsOf,
-  type Claims,
+  type TokenClaims,
   type Json,
 } from './jwt.ts'
-import { createKeySet, isAlgorithm, type Key, type KeySet, type WaitUntil } from './key-set.ts'
+import {
+  createKeySet,
+  isAlgorithm,
+  type PublicKey,
+  type KeySet,
+  type WaitUntil,
+} from './key-set.ts'
 
-type SignedUser = { id: string; claims: Claims }
+type SignedUser = { id: string; claims: TokenClaims }
 
 /** Finds the user of a signed token. Throws `invalid_token`, `expired_token`, `issuer_unavailable`. */
 export type Verify = (token: string, waitUntil: WaitUntil) => Promise<SignedUser>
@@ -91,7 +97,7 @@ const TYPES = ['JWT', 'at+jwt']
 /** Whether a key verifies a token. Errors of the library quote the token, so none gets out. */
 async function isVerified(
   { token, header }: Told,
-  { alg, key }: { alg: Key['alg'] | 'HS256'; key: CryptoKey },
+  { alg, key }: { alg: PublicKey['alg'] | 'HS256'; key: CryptoKey },
   options: VerifyOptions = {},
 ): Promise<boolean> {
   const typ = header.typ === undefined ? {} : { typ: TYPES }
@@ -147,7 +153,7 @@ function createIssuers(deps: Pick<Deps, 'config' | 'fetchKeys' | 'now' | 'log'>)
     const set = sets.get(issuer.jwksUrl)
     if (!set) throw invalid('its issuer has no keys')
 
-    const check = async (keys: Key[]): Promise<boolean | undefined> => {
+    const check = async (keys: PublicKey[]): Promise<boolean | undefined> => {
       const fitting = keys.filter(
         (key) => key.alg === alg && (kid === undefined || key.kid === kid),
       )

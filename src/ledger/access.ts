@@ -1,18 +1,18 @@
 /** Whether a caller may call a model at all: keys, revoked tokens, blocks, and lists of models. */
-import type { Admit, Refusal } from './commands.ts'
-import { blockOf } from './documents.ts'
+import type { Admit } from './commands.ts'
+import type { CredentialRefusal, Refusal } from './answers.ts'
+import { blockOf } from './blocks.ts'
 import { isListed } from './model-list.ts'
 import type { UserPlan } from './plans.ts'
-import { own, type Block, type Key, type ProfileDoc } from './shapes.ts'
-
-type Refused = Extract<Refusal, { reason: 'key' | 'revoked' }>
+import { own } from './records.ts'
+import type { Block, Key, ProfileDoc } from './documents.ts'
 
 /** The refusal of a key that is not valid, or of a token that was revoked. */
 export function credentialRefused(
   { key, claims }: Pick<Admit, 'key' | 'claims'>,
   profile: ProfileDoc | undefined,
   at: number,
-): Refused | undefined {
+): CredentialRefusal | undefined {
   const why = key && keyRefused(own(profile?.keys ?? {}, key.id), key.hash, at)
   if (why) return { ok: false, reason: 'key', why }
   const isRevoked = claims !== undefined && claims.issuedAt < (profile?.notBefore ?? 0)

@@ -1,25 +1,19 @@
-/** What the commands of requests share: the counters that they charge or correct, and a user's row and place of today. */
-import { answersOf, newQuota, thin, useOf, whole } from './documents.ts'
-import { current } from './policy.ts'
+/** What the commands of requests share: the counters that they charge or correct, and a user's row of today. */
 import {
   ALL_MODELS,
-  own,
+  type UsageDoc,
   type Lease,
+  type Windows,
   type QuotaDoc,
   type Row,
-  type UsageDoc,
-  type Windows,
-} from './shapes.ts'
-import { unverifiedScope } from './plans.ts'
-import { type View } from './step.ts'
+} from './documents.ts'
 import { charge } from './tally.ts'
-import { MINUTE_MS, dateOf } from './windows.ts'
-
-/**
- * A user's place in the indexes changes at most this often, unless a new day began or the tokens of the day have
- * doubled.
- */
-export const INDEX_MS = 10 * MINUTE_MS
+import { own } from './records.ts'
+import { useOf, whole, answersOf, thin } from './rows.ts'
+import { current } from './policy.ts'
+import type { View } from './step.ts'
+import { unverifiedScope } from './plans.ts'
+import { newQuota } from './new-documents.ts'
 
 /** The user's document with a lease's reservation charged to its windows. */
 export const charged = (usage: UsageDoc, lease: Lease): UsageDoc =>
@@ -73,13 +67,4 @@ export function withToday(usage: UsageDoc, model: string, row: Row): UsageDoc {
     answered: usage.answered + answersOf(row) - answersOf(old),
     models: { ...usage.models, [model]: { ...use, row: thin(row) } },
   }
-}
-
-/** The document with a new index entry, if one is due. */
-export function indexed(usage: UsageDoc): UsageDoc {
-  const { at, charged: tokens } = usage
-  const known = usage.indexed
-  const isDue =
-    at - known.at >= INDEX_MS || dateOf(known.at) !== usage.date || tokens > 2 * known.tokens
-  return isDue ? { ...usage, indexed: { at, tokens } } : usage
 }

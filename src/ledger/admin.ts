@@ -1,18 +1,13 @@
 /** The rules of admin commands: blocks, erase, clear, sessions and notes. What admins decide about users is in people.ts. */
-import {
-  AUDIT_ID_CHARS,
-  type Clear,
-  type Done,
-  type Erase,
-  type Login,
-  type Logout,
-  type Note,
-  type Raise,
-  type SetBlock,
-} from './commands.ts'
-import { raised, withOutbox, withoutUser } from './alerts.ts'
-import { filter, isInForce, newProfile, newDay } from './documents.ts'
-import { VERSION, type Audit } from './shapes.ts'
+import type { Clear, Erase, Login, Logout, Note, Raise, SetBlock } from './commands.ts'
+import { AUDIT_ID_CHARS } from './capacity.ts'
+import type { Done } from './answers.ts'
+import { raised, withOutbox, withoutUser } from './outbox.ts'
+import { filter } from './records.ts'
+import { isInForce } from './blocks.ts'
+import { newProfile, newDay } from './new-documents.ts'
+import { VERSION } from './shapes.ts'
+import type { Audit } from './events.ts'
 import { labelOf } from './labels.ts'
 import type { Step, Terms, View } from './step.ts'
 import { HOUR_MS, dateOf } from './windows.ts'

@@ -1,18 +1,14 @@
 /** Whether a request may begin, and what it reserves. */
-import {
-  MODELS_COUNTED,
-  MODELS_PER_USER,
-  NETWORKS,
-  RUNNING_PER_USER,
-  type Admit,
-  type Admitted,
-  type Refusal,
-} from './commands.ts'
-import { advance, filter, isPast, newUsage, useOf, whole, rowsOf } from './documents.ts'
+import type { Admit } from './commands.ts'
+import { MODELS_COUNTED, MODELS_PER_USER, NETWORKS, RUNNING_PER_USER } from './capacity.ts'
+import type { Admitted, Refusal } from './answers.ts'
+import { advance, isPast } from './advance.ts'
+import { filter, own } from './records.ts'
+import { newUsage } from './new-documents.ts'
+import { useOf, whole, rowsOf } from './rows.ts'
 import {
   LIMITS,
   MOST_LIMITS,
-  NOTHING,
   hasUnit,
   standingOf,
   windowsIn,
@@ -22,16 +18,15 @@ import {
   type Rows,
   type Standing,
 } from './policy.ts'
+import { NOTHING, type Amounts } from './units.ts'
+import { VERSIONS } from './shapes.ts'
 import {
   ALL_MODELS,
-  VERSIONS,
-  own,
-  type Amounts,
   type Lease,
   type NewUsersDoc,
   type ProfileDoc,
   type UsageDoc,
-} from './shapes.ts'
+} from './documents.ts'
 import { accessRefused } from './access.ts'
 import { holding, watchKey } from './alerts.ts'
 import { amountsOf, cutTo, fitted, type Asked } from './fit.ts'
@@ -40,7 +35,8 @@ import { everyoneRows, planOf, shareOf, unverifiedScope, userRows, type UserPlan
 import { stepOf, type Step, type Terms, type View } from './step.ts'
 import { open, sum } from './tally.ts'
 import { WINDOWS, WINDOW_NAMES, dateOf, endOf, minuteOf } from './windows.ts'
-import { charged, chargeAll, withToday, indexed } from './accounts.ts'
+import { charged, chargeAll, withToday } from './accounts.ts'
+import { indexed } from './activity.ts'
 
 /**
  * Refuses, or charges the reservation at once and records the lease. A repeated id gets the same answer. An id that was
@@ -133,7 +129,7 @@ function refuseWith(
 }
 
 /** What holds for one request: its rows of limits, its plan, and what it asks for under that plan. */
-type Policy = {
+type RequestPolicy = {
   user: Rows
   everyone: Rows
   /** The part of these for callers who are not verified, if this is one. */
@@ -142,10 +138,15 @@ type Policy = {
   asked: Asked
 }
 
-function policyOf(command: Admit, profile: ProfileDoc | undefined, view: View, at: number): Policy {
+function policyOf(
+  command: Admit,
+  profile: ProfileDoc | undefined,
+  view: View,
+  at: number,
+): RequestPolicy {
   const { model, limits, everyone, claims } = command
   const plan = planOf(profile, claims?.plan, view)
-  const policy: Policy = {
+  const policy: RequestPolicy = {
     user: userRows(model, limits, plan.doc, profile, at),
     everyone: everyoneRows(model, everyone, view.settings()),
     plan,
@@ -169,7 +170,7 @@ function tooMany(
   usage: UsageDoc,
   model: string,
   at: number,
-  { plan }: Policy,
+  { plan }: RequestPolicy,
 ): Refusal | undefined {
   const use = own(usage.models, model)
   if (!use && Object.keys(usage.models).length >= MODELS_COUNTED) {
@@ -195,7 +196,7 @@ function firstRefusal(
   groups: Standing[],
   reserved: Amounts,
   at: number,
-  { plan }: Policy,
+  { plan }: RequestPolicy,
 ): Refusal | undefined {
   const maximum = plan.doc?.maxCompletionTokens
   for (const group of groups) {
@@ -247,7 +248,7 @@ const runningAt = (leases: Record<string, Lease>, at: number): number =>
 /** All limits that hold for a request, in the order in which they are checked. */
 function groupsOf(
   { model }: Pick<Admit, 'model'>,
-  { user: limits, everyone, unverified }: Pick<Policy, 'user' | 'everyone' | 'unverified'>,
+  { user: limits, everyone, unverified }: Pick<RequestPolicy, 'user' | 'everyone' | 'unverified'>,
   usage: UsageDoc,
   quota: View['quota'],
 ): Standing[] {
@@ -313,7 +314,7 @@ function countedIn(groups: Standing[]): Lease['windows'] {
 const admitted = (
   at: number,
   groups: Standing[],
-  { plan }: Policy,
+  { plan }: RequestPolicy,
   maximum: number | undefined,
 ): Admitted => {
   const answer: Admitted = { ok: true, at }

@@ -1,16 +1,16 @@
 /** The rule for a report of usage from a user's browser. */
-import {
-  MODELS_PER_USER,
-  SYNCS_PER_MINUTE,
-  type Report,
-  type ReportRefusal,
-  type Reported,
-} from './commands.ts'
+import type { Report } from './commands.ts'
+import { MODELS_PER_USER, SYNCS_PER_MINUTE } from './capacity.ts'
+import type { ReportRefusal, Reported } from './answers.ts'
 import { credentialRefused } from './access.ts'
-import { advance, filter, isInForce, newProfile, newUsage, rowsOf } from './documents.ts'
+import { advance } from './advance.ts'
+import { filter, own } from './records.ts'
+import { isInForce } from './blocks.ts'
+import { newProfile, newUsage } from './new-documents.ts'
+import { rowsOf } from './rows.ts'
 import { planOf, userRows } from './plans.ts'
 import { rowsFor, standingOf, windowsOf, type Limits, type Standing } from './policy.ts'
-import { ALL_MODELS, own } from './shapes.ts'
+import { ALL_MODELS } from './documents.ts'
 import { reservedOf } from './tally.ts'
 import { stepOf, type Step, type Terms, type View } from './step.ts'
 import { endOf, minuteOf, nextDay } from './windows.ts'

@@ -1,79 +1,19 @@
 /** The commands of the ledger, and their answers. */
-import type { ModelLimits, Of, Rows, Standing } from './policy.ts'
 import type { Price } from './money.ts'
+import type { Rows, ModelLimits } from './policy.ts'
+import type { RefusalCounts, Event } from './events.ts'
 import type {
-  Alert,
-  AlertFacts,
   Block,
-  Boost,
-  Counts,
-  Event,
-  Key,
-  PlanDoc,
-  ProfileDoc,
-  RefusalCounts,
-  SettingsDoc,
   StoredRows,
-  Unit,
-} from './shapes.ts'
-import { DAY_MS, type Window } from './windows.ts'
-
-/** A settle that comes later than this after its admission changes nothing: the request is lost. */
-export const LATE_SETTLE_MS = DAY_MS
-
-/** The number of characters of a user's id in the audit trail. */
-export const AUDIT_ID_CHARS = 6
-
-/** An event is entered at most once, and only within this time after its request was served. */
-export const ENTER_MS = 7 * DAY_MS
-
-/**
- * A user may use this many different models a day. Clients choose the names, and must not make a document grow without
- * limit.
- */
-export const MODELS_PER_USER = 64
-
-/** The same of all models of which a user's weeks and months are counted. */
-export const MODELS_COUNTED = 256
-
-/** The new users of this many networks are counted in a minute. */
-export const NETWORKS = 1000
-
-/** A user may have this many requests running at once. */
-export const RUNNING_PER_USER = 1000
-
-/** Leases of a user that are past, and may still settle. Beyond this number the oldest are lost. */
-export const PAST_LEASES = 256
-
-/** A browser reports at most this often. The tracker does so at most once in a few seconds. */
-export const SYNCS_PER_MINUTE = 20
-
-/** The number of a user's sessions that are counted in a day; further ones are not counted. */
-export const SESSIONS_PER_USER = 64
-
-/**
- * The largest number of tokens that is accepted for one request.
- * No model comes near it, and sums of it stay exact in the JSON that Redis writes (14 digits).
- */
-export const MAX_TOKENS = 1_000_000_000
-
-/** So many different tags are counted in a day. The requests of further ones are counted together. */
-export const TAGS_PER_DAY = 50
-export const OTHER_TAG = 'other'
-/** The longest audio of one request, in ms: an upload of a second a byte is shorter. */
-export const MAX_AUDIO_MS = 100_000_000_000
-
-/** A user may have this many keys. */
-export const KEYS_PER_USER = 20
-
-/** There may be this many plans. */
-export const PLANS = 100
-
-/**
- * A client that sent no maximum of completion tokens gets at least this many of each completion, or is refused: a shorter
- * answer is of little use.
- */
-export const FIT_MIN_TOKENS = 256
+  Boost,
+  PlanDoc,
+  SettingsDoc,
+  Key,
+  AlertFacts,
+  Alert,
+} from './documents.ts'
+import type { Counts } from './units.ts'
+import type { Window } from './windows.ts'
 
 /** Ask to start a request that will use at most `reserved` tokens. */
 export type Admit = {
@@ -313,113 +253,3 @@ export type UserCommand =
   Admit | Settle | Enter | SetBlock | Report | Erase | SetProfile | SetKey | Reset
 export type Command =
   UserCommand | SetPlan | SetSettings | Clear | Login | Logout | Note | Raise | Take | Tried
-
-/**
- * `at` is the moment of admission by the ledger's clock. `limits` are the limits that hold for this request, first the
- * user's and then everyone's, each with its use, this request included. It is absent if there are none.
- */
-export type Admitted = {
-  ok: true
-  at: number
-  limits?: Standing[]
-  /** The user's plan, if it is one that is stored. */
-  plan?: string
-  /** A plan that the user should have, and that is not stored. */
-  unknownPlan?: string
-  /**
-   * The maximum of completion tokens that the sender must write into the body: that of the plan, or what is left of a
-   * limit. The reservation is of it. Absent where what the sender reserved is granted.
-   */
-  maximum?: number
-}
-
-/** `counted`: the ledger has counted the refusal, since the user is known. */
-export type Refusal = { counted?: true } & (
-  | { ok: false; reason: 'blocked'; model: string; why?: string; until?: number }
-  /** `unknown`: not one of the user's keys, or not its secret any more. */
-  | { ok: false; reason: 'key'; why: 'unknown' | 'disabled' | 'expired' }
-  /** The token was issued before the moment from which the user's tokens are valid. */
-  | { ok: false; reason: 'revoked' }
-  /** The plan, the user or the key does not include the model. */
-  | { ok: false; reason: 'model' }
-  /** The price of the model is not known, and a limit is in dollars. */
-  | { ok: false; reason: 'unpriced' }
-  /** The client asks for more completion tokens than the plan allows. */
-  | { ok: false; reason: 'maximum'; limit: number }
-  /** The user has used too many models in this window. */
-  | { ok: false; reason: 'models'; window: 'day' | 'month' }
-  | { ok: false; reason: 'running'; limit: number }
-  | { ok: false; reason: 'newUsers'; perMinute: number; resetAt: number }
-  | {
-      ok: false
-      reason: 'limit'
-      of: Of
-      /** The model of the limit, `*` for all together. */
-      model: string
-      window: Window
-      unit: Unit
-      limit: number
-      used: number
-      /** What the request would have reserved, or the smallest reservation with which it could be granted. */
-      asked: number
-      resetAt: number
-      /** The plan's maximum of completion tokens, if it has one: what `asked` was computed with. */
-      maximum?: number
-    }
-)
-
-/** `alerts`: some are due, and the instance that gets this answer delivers them. */
-export type Settled = { applied: boolean; alerts?: 1 }
-
-/** `due` is when the next alert is due, if one waits. */
-export type Taken = { ok: true; alerts: Record<string, Alert>; due?: number }
-
-/** The answer to a user who reported: limits and use for each model and for all models, and the blocks in force. */
-export type Reported = {
-  ok: true
-  at: number
-  /** Whether there is a document of the user's requests. */
-  known: boolean
-  models: Record<string, Standing>
-  total: Standing
-  blocks: Record<string, Block>
-  plan?: string
-}
-
-/** The user has reported often enough in this minute, or the key or token is not valid. */
-export type ReportRefusal =
-  { ok: false; reason: 'syncs'; resetAt: number } | Extract<Refusal, { reason: 'key' | 'revoked' }>
-
-export type Done = { ok: true }
-
-/** The key after the change. */
-export type KeyDone = { ok: true; key: Key }
-export type KeyRefusal = { ok: false; reason: 'unknown' | 'keys' | 'exists' }
-
-export type PlanRefusal = { ok: false; reason: 'unknown' | 'plans' }
-
-export type ProfileDone = { ok: true; profile: ProfileDoc }
-
-type Answers = {
-  admit: Admitted | Refusal
-  settle: Settled
-  enter: Settled
-  block: Done
-  report: Reported | ReportRefusal
-  erase: Done
-  profile: ProfileDone
-  plan: Done | PlanRefusal
-  settings: { ok: true; settings: SettingsDoc }
-  key: KeyDone | KeyRefusal
-  reset: Done
-  login: Done
-  logout: Done
-  note: Done
-  clear: Done
-  raise: Done
-  take: Taken
-  tried: Done & Pick<Taken, 'due'>
-}
-
-export type AnswerOf<C extends Command> = Answers[C['op']]
-export type Answer = AnswerOf<Command>

@@ -1,305 +1,324 @@
-/** New documents, and a user's documents advanced to a moment. */
-import { LATE_SETTLE_MS, PAST_LEASES } from './commands.ts'
-import { current } from './policy.ts'
-import { fit } from './reading.ts'
-import {
-  ALL_MODELS,
-  ROW,
-  VERSIONS,
-  own,
-  type Amounts,
-  type Block,
-  type DayDoc,
-  type DayRow,
-  type Lease,
-  type ModelUse,
-  type PastDoc,
-  type ProfileDoc,
-  type QuotaDoc,
-  type Row,
-  type SettingsDoc,
-  type ThinRow,
-  type UsageDoc,
-} from './shapes.ts'
-import { DAY_MS, NO_END, dateOf, minuteOf } from './windows.ts'
+/**
+ * Every document that is stored, as a type. `shapes.ts` has the same as data.
+ *
+ * Documents hold neither `null` nor arrays, because Lua reads `null` as an object and writes `[]` as `{}`; a list is
+ * `{name: 1}`. Times are epoch ms, dates are UTC `YYYY-MM-DD`, amounts are whole requests, tokens, nano-USD, ms of audio and
+ * characters.
+ */
+import type { Amounts, Counts } from './units.ts'
 
-/** Days that a user's past is kept. */
-export type Keep = { userDays: number }
+/** In a row of limits: no limit. */
+export const UNLIMITED = -1
 
-/** How much is kept: days of users, days of everyone, and a number of events. */
-export type Retention = Keep & { historyDays: number; eventsKept: number }
+/** Stands for "all models" in blocks, in limits and in counters. */
+export const ALL_MODELS = '*'
 
-/** A user without any use. */
-export const newUsage = (id: string, now: number): UsageDoc => ({
-  v: VERSIONS.usage,
-  id,
-  since: now,
-  at: now,
-  indexed: { at: 0, tokens: 0 },
-  date: dateOf(now),
-  charged: 0,
-  answered: 0,
-  sessions: {},
-  windows: {},
-  models: {},
-  leases: {},
-  reported: {},
-})
+/** The use since the start of each window, of one model or of all. A window that has ended does not count. */
+export type Windows = Record<string, { start: number } & Amounts>
 
 /**
- * What stays of a user after `userDays` while a window lasts for which the user has a limit: the counters alone. Else a user
- * would get a new month by waiting.
+ * One user's day with one model. `requests` counts admissions, so the running requests are `requests` minus the exact,
+ * estimated, failed and lost ones.
  */
-export const bareWindows = ({ id, at, windows, models, limitedUntil }: UsageDoc): UsageDoc => ({
-  ...newUsage(id, at),
-  windows,
-  models: mapValues(models, ({ windows }) => ({ row: {}, windows })),
-  ...(limitedUntil !== undefined && { limitedUntil }),
-})
+export type Row = {
+  requests: number
+  exact: number
+  estimated: number
+  failed: number
+  /** Admitted, and not ended within a day. */
+  lost: number
+  /** Tokens charged: the charges of ended requests, and the reservations of running and lost ones. */
+  charged: number
+  /** The part of `charged` that is reservations of running requests. */
+  reserved: number
+  /** The part of `charged` that is reservations of lost requests. */
+  lostTokens: number
+  prompt: number
+  /** The part of `prompt` that upstream had in its cache. */
+  cached: number
+  completion: number
+  /** Tokens that upstream reported beyond the reservations. */
+  overReservation: number
+  /** What `charged` costs, as far as prices were known. */
+  cost: number
+  /** The part of `cost` that is reservations of running requests. */
+  reservedCost: number
+  /** The part of `cost` that is reservations of lost requests. */
+  lostCost: number
+  /** Ms of audio, as `charged`, `reserved` and `lostTokens` are of tokens. */
+  audioMs: number
+  reservedAudioMs: number
+  lostAudioMs: number
+  /** The same of characters that are spoken. */
+  characters: number
+  reservedCharacters: number
+  lostCharacters: number
+}
 
-export const newPast = (id: string): PastDoc => ({ v: VERSIONS.past, id, days: {} })
+/** A row as it is stored, without the fields that are zero. */
+export type ThinRow = Partial<Row>
 
-export const newProfile = (id: string): ProfileDoc => ({
-  v: VERSIONS.profile,
-  id,
-  blocks: {},
-  limits: {},
-  keys: {},
-})
+/** A user's use of one model: today's row, empty if there was no request today, and the windows. */
+export type ModelUse = { row: ThinRow; windows: Windows }
 
-export const newSettings = (): SettingsDoc => ({ v: VERSIONS.settings, plans: {} })
-
-export const newQuota = (at: number): QuotaDoc => ({ v: VERSIONS.quota, at, windows: {} })
-
-/** A row without any use. */
-export const newRow = (): Row => ({
-  requests: 0,
-  exact: 0,
-  estimated: 0,
-  failed: 0,
-  lost: 0,
-  charged: 0,
-  reserved: 0,
-  lostTokens: 0,
-  prompt: 0,
-  cached: 0,
-  completion: 0,
-  overReservation: 0,
-  cost: 0,
-  reservedCost: 0,
-  lostCost: 0,
-  audioMs: 0,
-  reservedAudioMs: 0,
-  lostAudioMs: 0,
-  characters: 0,
-  reservedCharacters: 0,
-  lostCharacters: 0,
-})
-
-/** A day without any use, of one model or of all. */
-export const newDayRow = (): DayRow => ({
-  requests: 0,
-  exact: 0,
-  estimated: 0,
-  failed: 0,
-  charged: 0,
-  prompt: 0,
-  cached: 0,
-  completion: 0,
-  overReservation: 0,
-  cost: 0,
-  users: 0,
-  hours: {},
-  at: 0,
-})
-
-/** A day on which nothing has happened. */
-export const newDay = (date: string): DayDoc => ({
-  v: VERSIONS.day,
-  date,
-  total: newDayRow(),
-  sessions: 0,
-  models: {},
-  forgotten: 0,
-})
-
-/** The documents of a user that a step may change: one or both. */
-export type Account = { usage: UsageDoc; past: PastDoc | undefined }
+/** The permission to charge once. */
+export type Lease = {
+  model: string
+  /** When it was admitted, by the ledger's clock. */
+  at: number
+  /** The request may be running until then. Afterwards it is shown as lost, unless it settles late. */
+  until: number
+  reserved: Amounts
+  /** The windows that hold the reservation. */
+  windows: Record<string, 1>
+  /** The maximum of completion tokens that the admission gave, where the sender must write it into the body. */
+  maximum?: number
+  /** It counts among the callers who are not verified. */
+  unverified?: 1
+  /** Its reservation is in `held` of everyone's counters. */
+  watched?: 1
+}
 
 /**
- * Advances a user's documents to a moment: rows of an earlier day move to the past, and a lease is lost that has not
- * ended within a day, or that is one of too many. `load` reads the past only if it is needed; `past` is undefined if it
- * did not change.
+ * That an alert was sent of a limit in a window that began at `start`: at which percentage, and of which amount. By the
+ * model (`*` for all), the unit and the window of the limit, with spaces between.
  */
-export function advance(
-  usage: UsageDoc,
-  now: number,
-  load: (id: string) => PastDoc | undefined,
-  keep: Keep,
-): Account {
-  const at = Math.max(usage.at, now)
-  const windows = current(usage.windows, at)
-  const account: Account = { usage: { ...usage, at, windows }, past: undefined }
-  if (dateOf(at) !== usage.date) turn(account, load, keep)
-  return drop(account, load)
+export type AlertClaims = Record<string, { start: number; level: number; limit: number }>
+
+/** What requests write about one user. */
+export type UsageDoc = {
+  v: number
+  id: string
+  ip?: string
+  /** When this document began: at its first request, or at the first after its loss. */
+  since: number
+  /** The user's clock. It never goes backwards, and so the user's windows do not either. */
+  at: number
+  /** When a request of the user last began or ended. */
+  seen?: number
+  /** What the indexes hold: the time of the last change, and the tokens of that day. */
+  indexed: { at: number; tokens: number }
+  /** The day of the rows in `models`, of `charged`, `answered`, `sessions` and `reported`. */
+  date: string
+  /** Tokens: the sum of `charged` of today's rows. */
+  charged: number
+  /** Today's answered requests. */
+  answered: number
+  /** Sessions with an answered request today. */
+  sessions: Record<string, 1>
+  /** Of all models together. */
+  windows: Windows
+  /** When the last window ends for which the user has a limit, if that is later than its day. */
+  limitedUntil?: number
+  models: Record<string, ModelUse>
+  leases: Record<string, Lease>
+  /** The minute of the last report of the user's browser, since the epoch, and the reports in it. */
+  syncMinute?: number
+  syncs?: number
+  /** What the user's browser reports as today's use, per model. It is shown beside the metered use, and is no proof. */
+  reported: Record<string, Counts>
+  /** What the user's signed token said last. */
+  label?: string
+  words?: Record<string, 1>
+  plan?: string
+  /** When each key was last used. */
+  keysUsed?: Record<string, number>
+  /** What ended requests of each key were charged in the month that began at `start`. */
+  keysCharged?: Windows
+  /** Alerts that were sent of the user's limits. */
+  alerted?: AlertClaims
+  /** The ends of keys of which an alert was sent. */
+  keysExpiring?: Record<string, number>
 }
 
-/** Moves the rows of the day that has ended to the past. */
-function turn(account: Account, load: (id: string) => PastDoc | undefined, keep: Keep): void {
-  const { usage } = account
-  const { at, date } = usage
-  const rows = rowsOf(usage)
-  if (Object.keys(rows).length) {
-    const past = load(usage.id) ?? newPast(usage.id)
-    const oldest = dateOf(at - keep.userDays * DAY_MS)
-    const days = { ...past.days, [date]: rows }
-    account.past = { ...past, days: filter(days, (_, day) => day >= oldest) }
-  }
-  account.usage = {
-    ...usage,
-    date: dateOf(at),
-    charged: 0,
-    answered: 0,
-    sessions: {},
-    models: filter(
-      mapValues(usage.models, ({ windows }) => ({ row: {}, windows: current(windows, at) })),
-      ({ windows }) => Object.keys(windows).length > 0,
-    ),
-    reported: {},
-  }
+/** A user's days before the current one. */
+export type PastDoc = { v: number; id: string; days: Record<string, Record<string, ThinRow>> }
+
+/** Amounts by the name of a limit; `UNLIMITED` is no limit. */
+export type StoredLimits = Record<string, number>
+
+/** Rows of limits by model, `*` for models without a row, and `total` for all models together. */
+export type StoredRows = Record<string, StoredLimits>
+
+/** An issued key. Its secret is not here, only the SHA-256 of it. */
+export type Key = {
+  hash: string
+  /** The first and the last characters of the key, for people. */
+  start: string
+  last4: string
+  name?: string
+  created: number
+  expires?: number
+  disabled?: 1
+  /** The models that it may call; absent for all. */
+  models?: Record<string, 1>
+  /** The secret before the last rotation, and until when it is valid. */
+  previous?: { hash: string; until: number }
 }
 
-/** A user's rows of the document's day, by model. */
-export const rowsOf = ({ models }: UsageDoc): Record<string, ThinRow> =>
-  filter(
-    mapValues(models, ({ row }) => row),
-    ({ requests }) => requests !== undefined,
-  )
+export type Block = { at: number; reason?: string | undefined; until?: number | undefined }
 
-/** A user's use of a model; empty without a request. */
-export const useOf = ({ models }: UsageDoc, model: string): ModelUse =>
-  own(models, model) ?? { row: {}, windows: {} }
-
-/** Counts lost leases in the rows of their days, and removes them. */
-function drop(account: Account, load: (id: string) => PastDoc | undefined): Account {
-  let { usage, past } = account
-  const oldest = lastLost(usage)
-  const isLost = (lease: Lease) => lease.at <= oldest && isPast(lease, usage.at)
-  const lost = Object.values(usage.leases).filter(isLost)
-  if (lost.length === 0) return account
-  usage = { ...usage, leases: filter(usage.leases, (lease) => !isLost(lease)) }
-  for (const { model, at, reserved } of lost) {
-    const date = dateOf(at)
-    if (date === usage.date) {
-      const use = useOf(usage, model)
-      const row = thin(lose(whole(use.row), reserved))
-      usage = { ...usage, models: { ...usage.models, [model]: { ...use, row } } }
-      continue
-    }
-    const kept = past ?? load(usage.id)
-    const row = pastRow(kept, date, model)
-    if (kept && row) past = withPastRow(kept, date, model, lose(row, reserved))
-  }
-  return { usage, past }
+/** What admins write about one user. */
+export type ProfileDoc = {
+  v: number
+  id: string
+  /** By model, or `*` for all of them. */
+  blocks: Record<string, Block>
+  label?: string
+  /** The words of the label. */
+  words?: Record<string, 1>
+  note?: string
+  plan?: string
+  /** The user's own limits. They take the place of those of the plan. */
+  limits: StoredRows
+  /** What is added to limits until a moment. */
+  boost?: Boost
+  /** The models that the user may call; absent for all. */
+  models?: Record<string, 1>
+  keys: Record<string, Key>
+  /** Signed tokens that were issued before this moment are refused. */
+  notBefore?: number
 }
 
-const lose = (
-  row: Row,
-  { tokens, usd, audioSeconds: audioMs = 0, characters = 0 }: Amounts,
-): Row => ({
-  ...row,
-  lost: row.lost + 1,
-  reserved: row.reserved - tokens,
-  lostTokens: row.lostTokens + tokens,
-  reservedCost: row.reservedCost - usd,
-  lostCost: row.lostCost + usd,
-  reservedAudioMs: row.reservedAudioMs - audioMs,
-  lostAudioMs: row.lostAudioMs + audioMs,
-  reservedCharacters: row.reservedCharacters - characters,
-  lostCharacters: row.lostCharacters + characters,
-})
+export type Boost = { limits: StoredRows; until: number }
 
-/** Whether a lease's request must have ended: it holds its reservation until it settles or is lost. */
-export const isPast = ({ until }: Lease, at: number): boolean => at > until
-
-/** The time of admission up to which past leases are lost. Those of one moment are lost together. */
-function lastLost({ leases, at }: UsageDoc): number {
-  const times = Object.values(leases).flatMap((lease) => (isPast(lease, at) ? [lease.at] : []))
-  const excess = times.length - PAST_LEASES
-  const tooOld = at - LATE_SETTLE_MS
-  if (excess <= 0) return tooOld
-  return Math.max(tooOld, times.sort((a, b) => a - b)[excess - 1] ?? tooOld)
+/** A named set of limits. */
+export type PlanDoc = {
+  v: number
+  limits: StoredRows
+  /** The models that its users may call; absent for all. */
+  models?: Record<string, 1>
+  /** The most completion tokens of one request. */
+  maxCompletionTokens?: number
+  /** The most requests that a user may have running. */
+  concurrentRequests?: number
 }
 
-/** A user's row of a day before the current one, if it is kept. */
-function pastRow(past: PastDoc | undefined, date: string, model: string): Row | undefined {
-  const row = past && own(own(past.days, date) ?? {}, model)
-  return row && whole(row)
+/** What admins set for everyone. */
+export type SettingsDoc = {
+  v: number
+  /** The limits of everyone together; absent where those of the environment hold. */
+  globalLimits?: StoredRows
+  /** The plan of users without a plan; absent for `default`. */
+  defaultPlan?: string
+  /** The names of all plans that are stored. */
+  plans: Record<string, 1>
 }
 
-/** The past with one of its rows replaced. */
-export const withPastRow = (past: PastDoc, date: string, model: string, row: Row): PastDoc => ({
-  ...past,
-  days: { ...past.days, [date]: { ...own(past.days, date), [model]: thin(row) } },
-})
-
-/** A row with all of its fields. */
-export const whole = (row: ThinRow): Row => fit(ROW, row) as Row
-
-/** A row without the fields that are zero. */
-export const thin = (row: Row): ThinRow => filter(row, (value) => value !== 0) as ThinRow
-
-/** Requests of a row that have been admitted and have not ended. */
-export const runningOf = (row: Row): number =>
-  row.requests - row.exact - row.estimated - row.failed - row.lost
-
-/** Requests of a row that got an answer. */
-export const answersOf = (row: Row): number => row.exact + row.estimated
-
-/** Whether the user got an answer. */
-export const hasAnswers = (row: Row): boolean => answersOf(row) > 0
-
-/** The block that refuses a user a model at a moment, with its scope. A block from all models comes first. */
-export function blockOf(
-  { blocks }: ProfileDoc,
-  model: string,
-  at: number,
-): [scope: string, block: Block] | undefined {
-  for (const scope of [ALL_MODELS, model]) {
-    const block = own(blocks, scope)
-    if (block && isInForce(block, at)) return [scope, block]
-  }
-  return undefined
+/** Everyone's use of one model, or of all. In the document of all models, `at` is the clock of the ledger. */
+export type QuotaDoc = {
+  v: number
+  at: number
+  windows: Windows
+  /** What requests that were admitted today reserve and that have not ended. Only where alerts are sent. */
+  held?: { start: number } & Amounts
+  /** These are in the document of all models. When an alert waits to be delivered. */
+  alertsDue?: number
+  /** Alerts that were sent of the limits of everyone. */
+  alerted?: AlertClaims
+  /** When an alert of a type was last sent that is sent once in a while. */
+  told?: Record<string, number>
+  /** The calls of the provider in the five minutes since `start`, and how many of them failed. */
+  calls?: { start: number; count: number; failures: number }
 }
 
-export const isInForce = ({ until }: Block, at: number): boolean =>
-  until === undefined || until > at
+export const ALERT_TYPES = [
+  'limit.threshold',
+  'user.blocked',
+  'key.expiring',
+  'upstream.errors',
+  'upstream.spend_blocked',
+  'store.degraded',
+  'store.recovered',
+  'test',
+] as const
+type AlertType = (typeof ALERT_TYPES)[number]
 
-/** When the last block of a profile ends, in epoch ms; 0 without blocks. */
-export const endOfBlocks = ({ blocks }: ProfileDoc): number =>
-  Math.max(0, ...Object.values(blocks).map(({ until = NO_END }) => until))
-
-export function hasMoreThanBlocks(profile: ProfileDoc): boolean {
-  const { v: _, id: __, blocks: ___, limits, keys, ...others } = profile
-  return [limits, keys, others].some((part) => Object.keys(part).length > 0)
+/** What an alert tells, by its type. Amounts are those of the unit. */
+export type AlertFacts = {
+  /** Whose limit. */
+  of?: string
+  user?: string
+  label?: string
+  model?: string
+  unit?: string
+  window?: string
+  percent?: number
+  limit?: number
+  used?: number
+  resetAt?: number
+  key?: string
+  until?: number
+  /** The name of an admin. */
+  by?: string
+  calls?: number
+  failures?: number
+  /** `ON_STORE_DOWN`. */
+  mode?: string
+  downMs?: number
 }
 
-/** When a profile is no longer needed: with its last block, or never if it has more than blocks. */
-export const endOfProfile = (profile: ProfileDoc): number =>
-  hasMoreThanBlocks(profile) ? NO_END : endOfBlocks(profile)
-
-/**
- * A user's place in the order of last activity: minutes since the epoch, plus a fraction made from the id. The fraction
- * makes equal places rare, so that a page starts exactly where the previous page ended.
- */
-export function activityOf({ id, indexed }: Pick<UsageDoc, 'id' | 'indexed'>): number {
-  let hash = 0
-  for (let at = 0; at < 4; at += 1) hash = hash * 64 + ((id.charCodeAt(at) || 0) % 64)
-  return indexed.at === 0 ? 0 : minuteOf(indexed.at) + hash / 2 ** 24
+/** An alert, and how far its delivery is. */
+export type Alert = AlertFacts & {
+  id: string
+  type: AlertType
+  at: number
+  state: 'pending' | 'delivered' | 'failed'
+  attempts: number
+  /** When the next attempt is due. */
+  due?: number
+  /** What the receiver answered last; 0 if it gave no answer. */
+  status?: number
+  triedAt?: number
 }
 
-export const mapValues = <T, U>(record: Record<string, T>, map: (value: T, key: string) => U) =>
-  Object.fromEntries(Object.entries(record).map(([key, value]) => [key, map(value, key)]))
+/** The latest alerts by id. */
+export type OutboxDoc = {
+  v: number
+  alerts: Record<string, Alert>
+  /** The receiver that answered 410, by a hash of its address. It gets no more alerts. */
+  gone?: string
+}
 
-export const filter = <T>(record: Record<string, T>, keep: (value: T, key: string) => boolean) =>
-  Object.fromEntries(Object.entries(record).filter(([key, value]) => keep(value, key)))
+/** How many new users each network has had in a minute, counted since the epoch. Networks are named by hashes. */
+export type NewUsersDoc = { v: number; minute: number; networks: Record<string, number> }
+
+/** A day of everyone together, with one model or with all. It counts ended requests only. */
+export type DayRow = {
+  requests: number
+  exact: number
+  estimated: number
+  failed: number
+  charged: number
+  prompt: number
+  cached: number
+  completion: number
+  overReservation: number
+  cost: number
+  /** Ms of audio and characters; absent if there were none. */
+  audioMs?: number
+  characters?: number
+  /** Users with at least one answered request. */
+  users: number
+  /** Tokens by UTC hour, "0" to "23". */
+  hours: Record<string, number>
+  /** When it last changed. */
+  at: number
+}
+
+/** A day of everyone together with one tag, which callers give their requests: what a feature costs. */
+export type TagRow = { requests: number; charged: number; cost: number }
+
+/** One day of everyone together. */
+export type DayDoc = {
+  v: number
+  date: string
+  total: DayRow
+  /** Sessions with at least one answered request. */
+  sessions: number
+  models: Record<string, DayRow>
+  /** Answered requests that `clear` removed from the day. The quotas still count them. */
+  forgotten: number
+  /** By tag; further ones than `TAGS_PER_DAY` are `OTHER_TAG`. Absent without any. */
+  tags?: Record<string, TagRow>
+}

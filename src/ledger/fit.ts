@@ -3,10 +3,11 @@
  *
  * Where less is left of a limit than the default, what is left is granted, down to `FIT_MIN_TOKENS`.
  */
-import { FIT_MIN_TOKENS, type Admit } from './commands.ts'
+import type { Admit } from './commands.ts'
+import { FIT_MIN_TOKENS } from './capacity.ts'
 import { costOf, mostTokens } from './money.ts'
 import { LIMITS, type Standing } from './policy.ts'
-import { audioOf, type Amounts, type Unit } from './shapes.ts'
+import { audioOf, type Amounts, type Unit } from './units.ts'
 import { WINDOWS, type Window } from './windows.ts'
 
 /** What of an admission says how much it asks for. */

@@ -1,5 +1,5 @@
 /** Labels: names of users for people, and the words by which a user is found. */
-import type { ProfileDoc, UsageDoc } from './shapes.ts'
+import type { ProfileDoc, UsageDoc } from './documents.ts'
 
 /** The most words of a label by which a user is found. */
 const LABEL_WORDS = 10

@@ -1,25 +1,10 @@
 /** Merges two accounts of the same user into one: adds up what they counted separately. */
-import {
-  advance,
-  hasAnswers,
-  filter,
-  isInForce,
-  mapValues,
-  rowsOf,
-  whole,
-  type Keep,
-} from './documents.ts'
-import {
-  own,
-  type Counts,
-  type ModelUse,
-  type PastDoc,
-  type ProfileDoc,
-  type Row,
-  type ThinRow,
-  type UsageDoc,
-  type Windows,
-} from './shapes.ts'
+import { advance, type Keep } from './advance.ts'
+import { hasAnswers, rowsOf, whole } from './rows.ts'
+import { filter, mapValues, own } from './records.ts'
+import { isInForce } from './blocks.ts'
+import type { Counts } from './units.ts'
+import type { ModelUse, PastDoc, ProfileDoc, Row, ThinRow, UsageDoc, Windows } from './documents.ts'
 import { sum } from './tally.ts'
 import { DAY_MS, dateOf } from './windows.ts'
 

@@ -1,40 +1,24 @@
 /** The rules of what admins decide about users: profiles, keys, resets; and about everyone: plans and settings. */
-import {
-  KEYS_PER_USER,
-  PLANS,
-  type Done,
-  type KeyDone,
-  type KeyRefusal,
-  type PlanRefusal,
-  type ProfileDone,
-  type Reset,
-  type SetKey,
-  type SetPlan,
-  type SetProfile,
-  type SetSettings,
-} from './commands.ts'
+import type { Reset, SetKey, SetPlan, SetProfile, SetSettings } from './commands.ts'
+import { KEYS_PER_USER, PLANS } from './capacity.ts'
+import type { Done, KeyDone, KeyRefusal, PlanRefusal, ProfileDone } from './answers.ts'
 import { auditOf } from './admin.ts'
-import {
-  advance,
-  filter,
-  isInForce,
-  mapValues,
-  newProfile,
-  newSettings,
-  useOf,
-} from './documents.ts'
+import { advance } from './advance.ts'
+import { filter, mapValues, own } from './records.ts'
+import { isInForce } from './blocks.ts'
+import { newProfile, newSettings } from './new-documents.ts'
+import { useOf } from './rows.ts'
+import { VERSIONS } from './shapes.ts'
 import {
   UNLIMITED,
-  VERSIONS,
-  own,
-  type AuditAction,
   type Key,
   type Lease,
   type ProfileDoc,
   type SettingsDoc,
   type StoredRows,
   type Windows,
-} from './shapes.ts'
+} from './documents.ts'
+import type { AuditAction } from './events.ts'
 import { stepOf, type Step, type Terms, type View } from './step.ts'
 import { withoutClaims } from './alerts.ts'
 import { reservedIn } from './tally.ts'

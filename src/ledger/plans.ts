@@ -3,14 +3,14 @@ import type { Limits, ModelLimits, Rows } from './policy.ts'
 import {
   ALL_MODELS,
   UNLIMITED,
-  own,
   type PlanDoc,
   type ProfileDoc,
   type SettingsDoc,
   type StoredLimits,
   type StoredRows,
   type UsageDoc,
-} from './shapes.ts'
+} from './documents.ts'
+import { own } from './records.ts'
 
 /** The plan of users without one. Its limits are those of the environment until an admin stores others. */
 export const DEFAULT_PLAN = 'default'

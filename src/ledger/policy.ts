@@ -1,15 +1,9 @@
 /** The limits: how they are named, which of them hold for a request, and what is left of them. */
+import { UNITS, NOTHING, amountsFrom, type Unit, type Amounts } from './units.ts'
+import { WINDOWS, WINDOW_NAMES, SECOND_MS, startOf, endOf, type Window } from './windows.ts'
 import { nanoFrom, usdOf } from './money.ts'
-import {
-  ALL_MODELS,
-  UNITS,
-  own,
-  type Amounts,
-  type Unit,
-  type UsageDoc,
-  type Windows,
-} from './shapes.ts'
-import { SECOND_MS, WINDOWS, WINDOW_NAMES, endOf, startOf, type Window } from './windows.ts'
+import { own } from './records.ts'
+import { ALL_MODELS, type Windows, type UsageDoc } from './documents.ts'
 
 /**
  * Amounts by the name of their limit, such as `tokensPerDay`; those of `usd` are in nano-USD. An absent name means that
@@ -89,7 +83,7 @@ export type Standing = {
 }
 
 /** What is left of one limit. */
-export type Line = {
+export type LimitLine = {
   unit: Unit
   window: Window
   limit: number
@@ -104,19 +98,6 @@ export function usedIn(windows: Windows | undefined, window: Window, at: number)
   const counted = windows && own(windows, window)
   if (counted?.start !== startOf(window, at)) return NOTHING
   return amountsFrom((unit) => counted[unit] ?? 0)
-}
-
-/** An amount in each unit, without those of audio that are zero. It is built directly, since each request needs many. */
-export function amountsFrom(amount: (unit: Unit) => number): Amounts {
-  const amounts: Amounts = {
-    requests: amount('requests'),
-    tokens: amount('tokens'),
-    usd: amount('usd'),
-  }
-  const [audioSeconds, characters] = [amount('audioSeconds'), amount('characters')]
-  if (audioSeconds !== 0) amounts.audioSeconds = audioSeconds
-  if (characters !== 0) amounts.characters = characters
-  return amounts
 }
 
 /** The windows that have not ended. A window that this build does not know stays as it is. */
@@ -174,8 +155,11 @@ export const MOST_LIMITS: Limits = Object.fromEntries(
 )
 
 /** Every limit of a row, with what is left of it at a moment. */
-export function linesOf({ limits, used }: Pick<Standing, 'limits' | 'used'>, at: number): Line[] {
-  const lines: Line[] = []
+export function linesOf(
+  { limits, used }: Pick<Standing, 'limits' | 'used'>,
+  at: number,
+): LimitLine[] {
+  const lines: LimitLine[] = []
   for (const { name, unit, window } of LIMITS) {
     const limit = limits[name]
     if (limit === undefined) continue
@@ -188,5 +172,3 @@ export function linesOf({ limits, used }: Pick<Standing, 'limits' | 'used'>, at:
 
 /** Whether a scope is all models (`*`) and not one model. */
 export const isTotal = (model: string): boolean => model === ALL_MODELS
-
-export const NOTHING: Amounts = { requests: 0, tokens: 0, usd: 0 }

@@ -8,14 +8,13 @@ import {
   MOST,
   SHAPES,
   VERSIONS,
-  audioOf,
-  own,
   type Documents,
   type Kind,
   type Shape,
-  type Unit,
-  type Windows,
 } from './shapes.ts'
+import { audioOf, type Unit } from './units.ts'
+import { own } from './records.ts'
+import type { Windows } from './documents.ts'
 import { DAY_MS, WINDOWS, WINDOW_NAMES, dateOf, startOf } from './windows.ts'
 
 /** The conversion of one version to the next, by kind and by the older version. */

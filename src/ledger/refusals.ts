@@ -1,7 +1,9 @@
 /** What is kept of refusals: how many of a day, by code and model, and the latest ones of users. */
 import type { ErrorCode } from '../errors.ts'
-import type { Admit, Refusal } from './commands.ts'
-import { VERSION, type Refused } from './shapes.ts'
+import type { Admit } from './commands.ts'
+import type { Refusal } from './answers.ts'
+import { VERSION } from './shapes.ts'
+import type { Refused } from './events.ts'
 import { WINDOWS } from './windows.ts'
 
 /** The code of a refusal for each reason but `limit` and `key`, as clients see it. */

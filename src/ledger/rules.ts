@@ -4,13 +4,13 @@
  * The local store runs this file. `store/redis/ledger/` has its port, with the functions that it calls, one by one.
  */
 import { clear, erase, note, raise, session, setBlock } from './admin.ts'
-import { take, tried } from './alerts.ts'
+import { take, tried } from './outbox.ts'
 import { report } from './browser-report.ts'
 import { reset, setKey, setPlan, setProfile, setSettings } from './people.ts'
 import type { Command } from './commands.ts'
 import { admit } from './admission.ts'
 import { enter, settle } from './settlement.ts'
-import { ALL_MODELS } from './shapes.ts'
+import { ALL_MODELS } from './documents.ts'
 import type { Step, Terms, View } from './step.ts'
 import { MINUTE_MS } from './windows.ts'
 

@@ -1,28 +1,15 @@
 /** How a request ends, and the entry of a request that was served while the store was unreachable. */
-import {
-  ENTER_MS,
-  LATE_SETTLE_MS,
-  SESSIONS_PER_USER,
-  type Enter,
-  type Settle,
-  type Settled,
-} from './commands.ts'
-import {
-  advance,
-  filter,
-  hasAnswers,
-  newDay,
-  newPast,
-  newRow,
-  newUsage,
-  useOf,
-  whole,
-  withPastRow,
-  type Account,
-} from './documents.ts'
+import type { Enter, Settle } from './commands.ts'
+import { ENTER_MS, LATE_SETTLE_MS, SESSIONS_PER_USER } from './capacity.ts'
+import type { Settled } from './answers.ts'
+import { advance, type Account } from './advance.ts'
+import { filter, own } from './records.ts'
+import { hasAnswers, useOf, whole, withPastRow } from './rows.ts'
+import { newDay, newPast, newRow, newUsage } from './new-documents.ts'
 import { releasing, watched } from './alerts.ts'
-import { NOTHING } from './policy.ts'
-import { own, type Amounts, type Event, type Lease, type Row, type UsageDoc } from './shapes.ts'
+import { NOTHING, type Amounts } from './units.ts'
+import type { Event } from './events.ts'
+import type { Lease, Row, UsageDoc } from './documents.ts'
 import { digitsOf } from './money.ts'
 import { stepOf, type Step, type Terms, type View } from './step.ts'
 import {
@@ -37,7 +24,8 @@ import {
   type First,
 } from './tally.ts'
 import { WINDOW_NAMES, dateOf, startOf } from './windows.ts'
-import { charged, changeWindows, changeQuotas, chargeAll, withToday, indexed } from './accounts.ts'
+import { charged, changeWindows, changeQuotas, chargeAll, withToday } from './accounts.ts'
+import { indexed } from './activity.ts'
 
 /**
  * Replaces the reservation by the real charge if the lease is still there. If it was lost with the user's document, the

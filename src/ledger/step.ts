@@ -1,21 +1,18 @@
 /** What a rule can read, and what it changes. */
-import type { Answer } from './commands.ts'
-import type { Account, Keep } from './documents.ts'
+import type { Answer } from './answers.ts'
+import type { Account, Keep } from './advance.ts'
+import type { Audit, Event, RefusalCounts, Refused } from './events.ts'
 import type {
-  Audit,
   DayDoc,
-  Event,
   NewUsersDoc,
   OutboxDoc,
   PastDoc,
   PlanDoc,
   ProfileDoc,
   QuotaDoc,
-  RefusalCounts,
-  Refused,
   SettingsDoc,
   UsageDoc,
-} from './shapes.ts'
+} from './documents.ts'
 
 /** The result of a step; an absent document is unchanged. */
 export type Step<A extends Answer = Answer> = {

@@ -1,21 +1,13 @@
 /** The arithmetic of counters and rows: charges a reservation, and replaces it by the charge of the ended request. */
-import { OTHER_TAG, TAGS_PER_DAY } from './commands.ts'
-import { hasAnswers, newDayRow, newRow } from './documents.ts'
-import {
-  audioOf,
-  own,
-  type Amounts,
-  type DayDoc,
-  type DayRow,
-  type Event,
-  type Lease,
-  type Row,
-  type TagRow,
-  type UsageDoc,
-  type Windows,
-} from './shapes.ts'
+import { OTHER_TAG, TAGS_PER_DAY } from './capacity.ts'
+import { hasAnswers } from './rows.ts'
+import { newDayRow, newRow } from './new-documents.ts'
+import { audioOf, amountsFrom, type Amounts } from './units.ts'
+import { own } from './records.ts'
+import type { DayDoc, DayRow, Lease, Row, TagRow, UsageDoc, Windows } from './documents.ts'
+import type { Event } from './events.ts'
 import { nanoOf } from './money.ts'
-import { amountsFrom, isTotal } from './policy.ts'
+import { isTotal } from './policy.ts'
 import { DAY_MS, HOUR_MS, WINDOW_NAMES, startOf, type Window } from './windows.ts'
 
 /** What an ended request had reserved. */

@@ -3,7 +3,8 @@
  * whole nano-USD.
  */
 import { costOf, type Price } from '../ledger/money.ts'
-import { own, type Row } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
+import type { Row } from '../ledger/documents.ts'
 import type { Reservation } from './reservation.ts'
 
 const PICO_PER_USD_A_MILLION = 1_000_000

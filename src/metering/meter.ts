@@ -4,7 +4,7 @@
  * Groq repeats usage up to three times in a stream (`x_groq.usage`, top level, and the extra chunk of include_usage):
  * the last readable one wins, and nothing is added up.
  */
-import { MAX_AUDIO_MS, MAX_TOKENS } from '../ledger/commands.ts'
+import { MAX_AUDIO_MS, MAX_TOKENS } from '../ledger/capacity.ts'
 import { closingQuote } from './json-text.ts'
 import type { Route } from './reservation.ts'
 

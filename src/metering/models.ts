@@ -1,5 +1,5 @@
 /** Names of models, and which of them are offered. */
-import { ALL_MODELS } from '../ledger/shapes.ts'
+import { ALL_MODELS } from '../ledger/documents.ts'
 
 /**
  * A model name becomes part of keys and log lines. LoRA models have colons in theirs, as in ft:BASE:ORG/NAME:

@@ -1,6 +1,6 @@
 /** How a request ended, and what it is charged. */
 import { costOf, type Price, type Priced } from '../ledger/money.ts'
-import type { Outcome } from '../ledger/shapes.ts'
+import type { Outcome } from '../ledger/events.ts'
 import type { Metered, Usage } from './meter.ts'
 import { chargedFor } from './audio.ts'
 import type { Cap, Reservation } from './reservation.ts'

@@ -23,15 +23,15 @@ export function queueOf(state: State): ChunkQueue {
   const { quotas, plans = [], settings = [], entered = [], erased = [], events, audit = [] } = state
   const days = state.days.toSorted((a, b) => (a.date < b.date ? -1 : 1))
   const parts = [
-    part(quotas, (items) => ({ kind: 'quotas', items })),
-    part(plans, (items) => ({ kind: 'plans', items })),
-    part(settings, (items) => ({ kind: 'settings', items })),
-    part(days, (items) => ({ kind: 'days', items })),
-    part(usersOf(state), (items) => ({ kind: 'users', items })),
-    part(entered, (items) => ({ kind: 'entered', items })),
-    part(erased, (items) => ({ kind: 'erased', items })),
-    part(events.toReversed(), (items) => ({ kind: 'events', items })),
-    part(audit, (items) => ({ kind: 'audit', items })),
+    itemsOf(quotas, (items) => ({ kind: 'quotas', items })),
+    itemsOf(plans, (items) => ({ kind: 'plans', items })),
+    itemsOf(settings, (items) => ({ kind: 'settings', items })),
+    itemsOf(days, (items) => ({ kind: 'days', items })),
+    itemsOf(userPartsOf(state), (items) => ({ kind: 'users', items })),
+    itemsOf(entered, (items) => ({ kind: 'entered', items })),
+    itemsOf(erased, (items) => ({ kind: 'erased', items })),
+    itemsOf(events.toReversed(), (items) => ({ kind: 'events', items })),
+    itemsOf(audit, (items) => ({ kind: 'audit', items })),
   ]
   return {
     length: parts.reduce((sum, { length }) => sum + length, 0),
@@ -47,7 +47,7 @@ export function queueOf(state: State): ChunkQueue {
 }
 
 /** The users with all their documents. */
-export function usersOf({ usage, past, profiles }: State): UserParts[] {
+export function userPartsOf({ usage, past, profiles }: State): UserParts[] {
   const users = new Map<string, UserParts>()
   const keep = (id: string, parts: Partial<UserParts>) =>
     users.set(id, { ...users.get(id), ...parts, id })
@@ -57,7 +57,7 @@ export function usersOf({ usage, past, profiles }: State): UserParts[] {
   return [...users.values()]
 }
 
-const part = <T>(items: T[], chunkOf: (items: T[]) => Chunk): ChunkQueue => ({
+const itemsOf = <T>(items: T[], chunkOf: (items: T[]) => Chunk): ChunkQueue => ({
   length: items.length,
   from: (start, most) => chunkOf(some(items, start, most)),
 })

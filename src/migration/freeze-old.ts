@@ -5,7 +5,7 @@ import { v7 } from 'uuid'
 import { OWNER_ONLY } from '../store/local/private-file.ts'
 import { StoreError } from '../store/store.ts'
 import { createIds } from '../identity/ids.ts'
-import { damagedOf, digestOf, isSame, stampOf, writeFrozen, type Frozen } from './frozen.ts'
+import { damagedOf, digestOf, isSameFile, stampOf, writeFrozen, type Frozen } from './frozen.ts'
 import { eventOf } from './old-event.ts'
 import { gatherRequests, readOldRecord, type OldRequest } from './old-records.ts'
 import { createRebuild, type RebuildOptions } from './rebuild.ts'
@@ -51,7 +51,7 @@ export async function freezeOld(options: OldFileOptions, copy: string): Promise<
   }
 
   const id = await digestOf(file)
-  if (!source || !isSame(source, await stampOf(file))) {
+  if (!source || !isSameFile(source, await stampOf(file))) {
     throw new StoreError(`${file} is being written to`)
   }
   const frozen: Frozen = { state: rebuild.state(), id, source, report }

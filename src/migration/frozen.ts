@@ -45,7 +45,7 @@ export async function stampOf(path: string): Promise<FileStamp | undefined> {
   }
 }
 
-export const isSame = (one: FileStamp | undefined, other: FileStamp | undefined): boolean =>
+export const isSameFile = (one: FileStamp | undefined, other: FileStamp | undefined): boolean =>
   one?.size === other?.size && one?.mtimeMs === other?.mtimeMs
 
 /** The digest of a file's contents. */
@@ -110,7 +110,7 @@ export const damagedOf = (copy: string) => `${copy}.damaged`
  */
 export async function retire(file: string, copy: string, frozen: Frozen): Promise<MigrationReport> {
   const found = await stampOf(file)
-  if (found && !isSame(found, frozen.source)) {
+  if (found && !isSameFile(found, frozen.source)) {
     throw new StoreError(
       `${file} has changed since it was read; move it away, or the records in ${copy} count twice`,
     )

@@ -7,7 +7,7 @@ import { freezeOld, type OldFileOptions } from './freeze-old.ts'
 import {
   importedOf,
   isOldFile,
-  isSame,
+  isSameFile,
   migratingOf,
   readFrozen,
   retire,
@@ -33,7 +33,7 @@ export async function importOld(options: OldFileOptions): Promise<MigrationRepor
     await removeTemporary(file)
     let frozen = await readFrozen(copy)
     const old = await isOldFile(file)
-    if (old && !(frozen && isSame(frozen.source, await stampOf(file)))) {
+    if (old && !(frozen && isSameFile(frozen.source, await stampOf(file)))) {
       frozen = await freezeOld(options, copy)
     }
     // The previous owner of the lock may have done everything.

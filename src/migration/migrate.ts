@@ -6,7 +6,7 @@ import { acquireLock } from '../store/local/lock.ts'
 import { removeTemporary } from '../store/local/private-file.ts'
 import { StoreError } from '../store/store.ts'
 import { backOff } from './back-off.ts'
-import { CHUNK, queueOf, usersOf, type ChunkSize } from './chunks.ts'
+import { CHUNK, queueOf, userPartsOf, type ChunkSize } from './chunks.ts'
 import { freezeOld, type OldFileOptions } from './freeze-old.ts'
 import {
   digestOf,
@@ -124,7 +124,7 @@ async function freeze(options: MigrateOptions, copy: string): Promise<Frozen> {
   // Another process may still write to the journal.
   if (!source || journal?.size) throw new StoreError(`${file} is in use`)
   const { state } = await readState(file)
-  const records = usersOf(state).length + state.days.length + state.events.length
+  const records = userPartsOf(state).length + state.days.length + state.events.length
   const report: MigrationReport = { records, leftOut: 0, damaged: 0, positions: [] }
   const frozen: Frozen = { state, id: await digestOf(file), source, report }
   await writeFrozen(copy, frozen)

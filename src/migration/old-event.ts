@@ -1,6 +1,7 @@
 /** Converts an old request to an event of Weir. */
 import type { Ids } from '../identity/ids.ts'
-import { VERSION, type Event } from '../ledger/shapes.ts'
+import { VERSION } from '../ledger/shapes.ts'
+import type { Event } from '../ledger/events.ts'
 import type { OldRequest } from './old-records.ts'
 
 /** Replaces tokens that the old system did not know. It is too short to be a token. */

@@ -1,8 +1,10 @@
 /** Reads the predecessor's database keys, `user:TOKEN` and `blocked:TOKEN:MODEL`, as documents of Weir. */
 import * as z from 'zod/mini'
-import { MAX_TOKENS } from '../ledger/commands.ts'
-import { newProfile, newRow, newUsage, thin } from '../ledger/documents.ts'
-import type { Amounts, ModelUse, UsageDoc, Windows } from '../ledger/shapes.ts'
+import { MAX_TOKENS } from '../ledger/capacity.ts'
+import { newProfile, newRow, newUsage } from '../ledger/new-documents.ts'
+import { thin } from '../ledger/rows.ts'
+import type { Amounts } from '../ledger/units.ts'
+import type { ModelUse, UsageDoc, Windows } from '../ledger/documents.ts'
 import { sum } from '../ledger/tally.ts'
 import { WINDOWS, WINDOW_NAMES, startOf } from '../ledger/windows.ts'
 import type { UserParts } from '../ledger/merge.ts'

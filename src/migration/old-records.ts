@@ -1,7 +1,7 @@
 /** The records of the old system's usage file, and the requests that they describe. */
 import * as z from 'zod/mini'
 import { MODEL_NAME } from '../metering/models.ts'
-import { MAX_TOKENS } from '../ledger/commands.ts'
+import { MAX_TOKENS } from '../ledger/capacity.ts'
 import { HOUR_MS } from '../ledger/windows.ts'
 
 /** The most incomplete requests in memory. The old system wrote the records of one request close together. */

@@ -1,10 +1,11 @@
 /** Rebuilds the state from events of past requests, by the rules of the ledger. */
 import { reduce } from '../ledger/rules.ts'
 import type { Step, View } from '../ledger/step.ts'
-import type { DayDoc, Event, PastDoc, QuotaDoc, UsageDoc } from '../ledger/shapes.ts'
+import type { DayDoc, PastDoc, QuotaDoc, UsageDoc } from '../ledger/documents.ts'
+import type { Event } from '../ledger/events.ts'
 import { DAY_MS, dateOf } from '../ledger/windows.ts'
 import { emptyState, type State } from '../store/local/state.ts'
-import type { Retention } from '../ledger/documents.ts'
+import type { Retention } from '../ledger/advance.ts'
 import { laterWindows } from '../ledger/merge.ts'
 
 export type RebuildOptions = { retention: Retention; now: number }

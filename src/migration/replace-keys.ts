@@ -3,7 +3,7 @@
  * changed.
  */
 import { createHash } from 'node:crypto'
-import type { Retention } from '../ledger/documents.ts'
+import type { Retention } from '../ledger/advance.ts'
 import { mergeUser, type UserParts } from '../ledger/merge.ts'
 import type { Import, Replaced } from '../store/redis/import.ts'
 import { backOff } from './back-off.ts'

@@ -1,6 +1,6 @@
 /** Alerts as the admin API and the page show them. Pure. */
 import { alertText, dataOf } from '../alerts/payload.ts'
-import type { Alert } from '../ledger/shapes.ts'
+import type { Alert } from '../ledger/documents.ts'
 
 export type AlertReport = ReturnType<typeof alertReport>
 

@@ -1,15 +1,9 @@
 /** What use cost, as it was recorded when it was charged. A price that was set later changes no cost. */
 import { usdOf, type Price } from '../ledger/money.ts'
-import { NOTHING, usedIn, windowsOf } from '../ledger/policy.ts'
-import {
-  own,
-  type Amounts,
-  type DayDoc,
-  type DayRow,
-  type Row,
-  type Unit,
-  type UsageDoc,
-} from '../ledger/shapes.ts'
+import { usedIn, windowsOf } from '../ledger/policy.ts'
+import { NOTHING, type Amounts, type Unit } from '../ledger/units.ts'
+import { own } from '../ledger/records.ts'
+import type { DayDoc, DayRow, Row, UsageDoc } from '../ledger/documents.ts'
 import { reservedOf } from '../ledger/tally.ts'
 import { SECOND_MS, startOf, type Window } from '../ledger/windows.ts'
 import { costOfCharge } from '../metering/cost.ts'
@@ -114,7 +108,7 @@ export function usdDigits(cost: Cost): string | null {
 }
 
 /** Audio, if there is any. */
-export const audioOf = ({
+export const audioFields = ({
   audioMs = 0,
   characters = 0,
 }: Partial<Pick<DayRow, 'audioMs' | 'characters'>>) => ({

@@ -1,19 +1,16 @@
 /** The numbers of the dashboard: pure functions from documents. No number changes only because time passes. */
-import { isInForce, newDay, rowsOf, useOf, whole } from '../ledger/documents.ts'
+import { isInForce } from '../ledger/blocks.ts'
+import { newDay } from '../ledger/new-documents.ts'
+import { rowsOf, useOf, whole } from '../ledger/rows.ts'
 import { labelOf } from '../ledger/labels.ts'
-import { NOTHING, linesOf, usedIn, windowsOf, type Line, type Standing } from '../ledger/policy.ts'
-import {
-  ALL_MODELS,
-  own,
-  type Block,
-  type Counts,
-  type DayRow,
-  type ProfileDoc,
-} from '../ledger/shapes.ts'
+import { linesOf, usedIn, windowsOf, type LimitLine, type Standing } from '../ledger/policy.ts'
+import { NOTHING, type Counts } from '../ledger/units.ts'
+import { ALL_MODELS, type Block, type DayRow, type ProfileDoc } from '../ledger/documents.ts'
+import { own } from '../ledger/records.ts'
 import { DAY_MS, HOUR_MS, WINDOWS, dateOf, nextDay, type Window } from '../ledger/windows.ts'
 import type { Overview, User, WholeUser } from '../store/store.ts'
 import {
-  audioOf,
+  audioFields,
   chargedIn,
   costIn,
   ended,
@@ -28,15 +25,15 @@ import {
   tokensLeftToday,
   userLines,
   userReport,
-  type Terms,
+  type UsageTerms,
   type UserLine as UserLimit,
 } from './usage.ts'
 
 /** The used share of a limit; 1 if the limit allows nothing. */
-export const shareOf = (used: number, limit: number): number => (limit > 0 ? used / limit : 1)
+export const partUsed = (used: number, limit: number): number => (limit > 0 ? used / limit : 1)
 
 /** A limit and its use. */
-export type Use = Pick<Line, 'unit' | 'window' | 'used' | 'limit'>
+export type Use = Pick<LimitLine, 'unit' | 'window' | 'used' | 'limit'>
 
 /** A limit of a user. What running requests reserve is not in `used`. */
 export type UserUse = Use & Pick<UserLimit, 'reserved'>
@@ -87,7 +84,7 @@ export type Today = {
 /** Today compared with yesterday; the limits are everyone's. */
 export function today(
   { days, quotas }: Pick<Overview, 'days' | 'quotas'>,
-  { limits, prices }: Terms,
+  { limits, prices }: UsageTerms,
   now: number,
 ): Today {
   const dayOf = (at: number) => days.find(({ date }) => date === dateOf(at)) ?? newDay(dateOf(at))
@@ -108,7 +105,7 @@ export function today(
     tokens: row.charged,
     requests: row.requests,
     users: row.users,
-    ...audioOf(row),
+    ...audioFields(row),
     cost: recordedCost(row, own(prices, model)),
     left: tokensLeftToday([everyoneStanding(quotas, model, limits, now)], now) ?? undefined,
   }))
@@ -149,7 +146,7 @@ export type UserLine = Counts & {
 /** `tokens`, `requests` and `cost` are those of a window, without what running requests reserve. */
 export function userLine(
   user: User,
-  terms: Terms,
+  terms: UsageTerms,
   now: number,
   window: UserWindow = 'day',
 ): UserLine {
@@ -163,7 +160,7 @@ export function userLine(
   const nearest = [...models, { model: ALL_MODELS, uses }].flatMap(({ model, uses }) =>
     uses
       .filter(({ window }) => !WINDOWS[window].waits)
-      .map(({ used, limit }) => ({ model, share: shareOf(used, limit) })),
+      .map(({ used, limit }) => ({ model, share: partUsed(used, limit) })),
   )
   return {
     id: user.usage.id,
@@ -190,7 +187,7 @@ export type UserModel = ReturnType<typeof userDay>['models'][number]
  * A user's day per model and in total, with the limits of each window; the limits are the user's. Tokens and costs are
  * without what running requests reserve.
  */
-export function userDay(user: User, { limits, prices }: Terms, now: number) {
+export function userDay(user: User, { limits, prices }: UsageTerms, now: number) {
   const { usage } = user
   const isToday = usage.date === dateOf(now)
   const models = userReport(user, limits, now)
@@ -201,7 +198,7 @@ export function userDay(user: User, { limits, prices }: Terms, now: number) {
       const row = ended(whole(isToday ? useOf(usage, model).row : {}))
       return {
         ...report,
-        ...audioOf(row),
+        ...audioFields(row),
         tokens,
         requests,
         reserved: reservedTokens,
@@ -216,7 +213,7 @@ export function userDay(user: User, { limits, prices }: Terms, now: number) {
   return {
     ...countsOf(models),
     reserved: models.reduce((sum, { reserved }) => sum + reserved, 0),
-    ...audioOf({
+    ...audioFields({
       audioMs: models.reduce((sum, { audioMs = 0 }) => sum + audioMs, 0),
       characters: models.reduce((sum, { characters = 0 }) => sum + characters, 0),
     }),

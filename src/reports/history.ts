@@ -1,5 +1,5 @@
 /** Daily totals as rows, and sums over them. */
-import type { DayDoc } from '../ledger/shapes.ts'
+import type { DayDoc } from '../ledger/documents.ts'
 
 /** One day of everyone: total tokens as charged, prompt and completion tokens as upstream reported them. */
 export type HistoryRow = {

@@ -1,6 +1,7 @@
 /** What was used and what it cost, summed up for an invoice. */
-import { rowsOf, runningOf, whole } from '../ledger/documents.ts'
-import { own, type DayDoc, type DayRow, type PastDoc, type UsageDoc } from '../ledger/shapes.ts'
+import { rowsOf, runningOf, whole } from '../ledger/rows.ts'
+import { own } from '../ledger/records.ts'
+import type { DayDoc, DayRow, PastDoc, UsageDoc } from '../ledger/documents.ts'
 import { usdOf, type Price } from '../ledger/money.ts'
 import { SECOND_MS } from '../ledger/windows.ts'
 import { ended, recordedCost, sumOf, usdDigits, type Prices } from './costs.ts'

@@ -1,5 +1,5 @@
 /** How long requests waited for the first byte, from the recent ones: rows of days do not have it. */
-import type { Event } from '../ledger/shapes.ts'
+import type { Event } from '../ledger/events.ts'
 
 /** Half of the requests waited at most `p50`, and 95 of 100 at most `p95`: in ms. */
 type Waits = { p50: number; p95: number; requests: number }

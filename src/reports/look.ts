@@ -1,7 +1,7 @@
 /** What needs a look: users and models for which an admin may have to do something. */
-import type { Event, Refused } from '../ledger/shapes.ts'
+import type { Event, Refused } from '../ledger/events.ts'
 import { dateOf } from '../ledger/windows.ts'
-import { shareOf, type BlockLine, type UserLine, type Use } from './dashboard.ts'
+import { partUsed, type BlockLine, type UserLine, type Use } from './dashboard.ts'
 
 /** A share of a limit from which on it is near. */
 export const NEAR = 0.8
@@ -26,7 +26,7 @@ export type Look =
 /** Limits of everyone and users near a limit, the nearest first, and models that fail. */
 export function looksOf(uses: Use[], users: UserLine[], events: Event[]): Look[] {
   const limits = uses
-    .map((use) => ({ kind: 'limit', use, share: shareOf(use.used, use.limit) }) as const)
+    .map((use) => ({ kind: 'limit', use, share: partUsed(use.used, use.limit) }) as const)
     .filter(({ share }) => share >= NEAR)
   const near = users
     .map((user) => ({ kind: 'near', user, share: user.nearest?.share ?? 0 }) as const)

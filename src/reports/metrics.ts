@@ -1,11 +1,12 @@
 /** Today's numbers in Prometheus' text format: https://prometheus.io/docs/instrumenting/exposition_formats/ */
-import { newDay } from '../ledger/documents.ts'
+import { newDay } from '../ledger/new-documents.ts'
 import { usdOf } from '../ledger/money.ts'
 import { linesOf, type ModelLimits } from '../ledger/policy.ts'
-import { ALL_MODELS, type RefusalCounts } from '../ledger/shapes.ts'
+import { ALL_MODELS } from '../ledger/documents.ts'
+import type { RefusalCounts } from '../ledger/events.ts'
 import { dateOf } from '../ledger/windows.ts'
 import type { Overview } from '../store/store.ts'
-import { shareOf } from './dashboard.ts'
+import { partUsed } from './dashboard.ts'
 import { codesOf } from './refusals.ts'
 import { everyoneStanding } from './usage.ts'
 
@@ -81,7 +82,7 @@ function ratios(quotas: Overview['quotas'], limits: ModelLimits, now: number): M
       everyoneStanding(quotas, model, limits, now),
       now,
     )) {
-      found.set(window, Math.max(found.get(window) ?? 0, shareOf(used, limit)))
+      found.set(window, Math.max(found.get(window) ?? 0, partUsed(used, limit)))
     }
   }
   return found

@@ -1,5 +1,7 @@
 /** What the admin API answers about keys, users, plans and settings: pure functions from documents to answers. */
-import { filter, isInForce, rowsOf } from '../ledger/documents.ts'
+import { filter } from '../ledger/records.ts'
+import { isInForce } from '../ledger/blocks.ts'
+import { rowsOf } from '../ledger/rows.ts'
 import { labelOf } from '../ledger/labels.ts'
 import { DEFAULT_PLAN, TOTAL, everyoneLimits, limitsOfUser, type Policy } from '../ledger/plans.ts'
 import { amountTo, limitTo, type ModelLimits } from '../ledger/policy.ts'
@@ -11,7 +13,7 @@ import {
   type ProfileDoc,
   type StoredRows,
   type UsageDoc,
-} from '../ledger/shapes.ts'
+} from '../ledger/documents.ts'
 import { WINDOWS, WINDOW_NAMES, dateOf } from '../ledger/windows.ts'
 import type { User } from '../store/store.ts'
 import { costIn, costOfKey, usdOrNull, type Prices } from './costs.ts'

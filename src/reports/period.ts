@@ -1,9 +1,12 @@
 /** What everyone used in some days, in numbers and as series for a chart: pure functions from documents. */
-import { newDay } from '../ledger/documents.ts'
+import { newDay } from '../ledger/new-documents.ts'
 import { nanoOf } from '../ledger/money.ts'
-import { own, type Counts, type DayDoc, type DayRow, type Event } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
+import type { Counts } from '../ledger/units.ts'
+import type { DayDoc, DayRow } from '../ledger/documents.ts'
+import type { Event } from '../ledger/events.ts'
 import { HOUR_MS, DAY_MS, dateOf } from '../ledger/windows.ts'
-import { audioOf, costOfDay, recordedCost, sumOf, type Cost, type Prices } from './costs.ts'
+import { audioFields, costOfDay, recordedCost, sumOf, type Cost, type Prices } from './costs.ts'
 import type { Range } from './range.ts'
 
 /** Everyone's use of a model. */
@@ -44,7 +47,7 @@ export function periodOf(docs: DayDoc[], dates: string[], prices: Prices): Perio
         tokens: line.tokens + row.charged,
         requests: line.requests + row.requests,
         failed: line.failed + row.failed,
-        ...audioOf({
+        ...audioFields({
           audioMs: (line.audioMs ?? 0) + (row.audioMs ?? 0),
           characters: (line.characters ?? 0) + (row.characters ?? 0),
         }),

@@ -1,6 +1,6 @@
 /** What is told of refusals: how many, and the latest ones. */
 import { amountTo } from '../ledger/policy.ts'
-import type { RefusalCounts, Refused } from '../ledger/shapes.ts'
+import type { RefusalCounts, Refused } from '../ledger/events.ts'
 import type { Refusals } from '../store/store.ts'
 
 /** How many requests were refused on a day with a code. `?` stands for models that nobody has used. */

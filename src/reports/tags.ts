@@ -1,6 +1,7 @@
 /** What each tag of requests used and cost: sums over days. Pure. */
 import { usdOf } from '../ledger/money.ts'
-import { own, type DayDoc } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
+import type { DayDoc } from '../ledger/documents.ts'
 import { dateOf } from '../ledger/windows.ts'
 import { usdDigits } from './costs.ts'
 

@@ -1,28 +1,27 @@
 /** The reports for admins and browsers: pure functions from documents and answers to rows. */
-import type { Reported } from '../ledger/commands.ts'
-import { filter, isInForce, rowsOf, runningOf, whole } from '../ledger/documents.ts'
+import type { Reported } from '../ledger/answers.ts'
+import { filter, own } from '../ledger/records.ts'
+import { isInForce } from '../ledger/blocks.ts'
+import { rowsOf, runningOf, whole } from '../ledger/rows.ts'
 import {
-  NOTHING,
   amountTo,
-  amountsFrom,
   limitsOf,
   linesOf,
   standingOf,
   usedIn,
   windowsOf,
-  type Line,
+  type LimitLine,
   type ModelLimits,
   type Standing,
 } from '../ledger/policy.ts'
+import { NOTHING, amountsFrom, type Amounts } from '../ledger/units.ts'
 import {
   ALL_MODELS,
-  own,
-  type Amounts,
   type DayDoc,
   type DayRow,
   type QuotaDoc,
   type UsageDoc,
-} from '../ledger/shapes.ts'
+} from '../ledger/documents.ts'
 import { labelOf } from '../ledger/labels.ts'
 import { DEFAULT_PLAN } from '../ledger/plans.ts'
 import { SECOND_MS, dateOf, nextDay } from '../ledger/windows.ts'
@@ -40,7 +39,7 @@ import {
 } from './costs.ts'
 
 /** The limits of a user or of everyone, and the prices, which are shown beside the counts. */
-export type Terms = { limits: ModelLimits; prices: Prices }
+export type UsageTerms = { limits: ModelLimits; prices: Prices }
 
 /** A user's day per model. A model without use is listed too if it (or `*`) is blocked or reported. */
 export function userReport(
@@ -99,7 +98,7 @@ const userStanding = (usage: UsageDoc, model: string, limits: ModelLimits, now: 
   standingOf('user', model, limitsFor(limits, model), windowsOf(usage, model), now)
 
 /** A limit of a user. `used` is without what running requests reserve, and `left` is not. */
-export type UserLine = Line & { reserved: number }
+export type UserLine = LimitLine & { reserved: number }
 
 /** Every limit of a user for a model, or for all models (`*`). */
 export function userLines(
@@ -204,7 +203,12 @@ export const daysReport = (days: DayDoc[], prices: Prices) =>
   }))
 
 /** Everyone's day per model; the totals are over the days given. */
-export function modelStats(days: DayDoc[], quotas: Quotas, { limits, prices }: Terms, now: number) {
+export function modelStats(
+  days: DayDoc[],
+  quotas: Quotas,
+  { limits, prices }: UsageTerms,
+  now: number,
+) {
   const today = days.find((day) => day.date === dateOf(now))
   const names = new Set(days.flatMap((day) => Object.keys(day.models)))
   return [...names].map((model) => {

@@ -1,6 +1,6 @@
 /** The bodies of the admin routes. */
 import * as z from 'zod/mini'
-import type { Refusal } from '../http/json-body.ts'
+import type { Misfit } from '../http/json-body.ts'
 import { LABEL_CHARS, PLAN, USER_CHARS } from '../identity/jwt.ts'
 import { REASON_CHARS } from '../views/user-blocks.tsx'
 import { moment, userId } from './fields-schemas.ts'
@@ -16,7 +16,7 @@ export const blockBody = z.strictObject({
   until: z.optional(moment),
 })
 
-export const BLOCK_REFUSAL: Refusal = {
+export const BLOCK_REFUSAL: Misfit = {
   param: 'userId',
   message: (param) =>
     `\`${param}\` is wrong: send {userId, model ("*" for all), blocked, reason?, until? (ISO time or epoch ms)}.`,
@@ -32,7 +32,7 @@ export const tokenBody = z.strictObject({
   expires_in: z.int().check(z.minimum(LASTS.least), z.maximum(LASTS.most)),
 })
 
-export const TOKEN_REFUSAL: Refusal = {
+export const TOKEN_REFUSAL: Misfit = {
   param: 'user',
   message: (param) =>
     `\`${param}\` is wrong: send {user (1 to ${USER_CHARS} characters), plan? (a-z, 0-9 and -, at most 32), ` +
@@ -41,7 +41,7 @@ export const TOKEN_REFUSAL: Refusal = {
 
 export const loginBody = z.object({ key: z.string() })
 
-export const LOGIN_REFUSAL: Refusal = {
+export const LOGIN_REFUSAL: Misfit = {
   param: 'key',
   message: () => 'Send the admin key: {"key": "…"}.',
 }

@@ -1,7 +1,8 @@
 /** The frame of the dashboard's pages. It also shows the result of a form. */
 import type { AppContext, Deps } from '../context.ts'
 import { isViewer } from '../http/admin.ts'
-import { own, type DayDoc } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
+import type { DayDoc } from '../ledger/documents.ts'
 import { dateOf } from '../ledger/windows.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import type { Overview } from '../store/store.ts'

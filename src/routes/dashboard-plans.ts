@@ -5,7 +5,7 @@ import type { Admin, Stamp } from '../http/admin.ts'
 import { formOf } from '../http/form.ts'
 import { fields } from '../http/json-body.ts'
 import { DEFAULT_PLAN } from '../ledger/plans.ts'
-import { own } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
 import { plansReport } from '../reports/people.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import type { Fields, Refused } from '../views/form.tsx'
@@ -14,7 +14,7 @@ import { answerPage, seeOther } from './answer-page.ts'
 import { frameOf, framed } from './dashboard-frame.tsx'
 import { isRefresh } from './dashboard-refresh.ts'
 import { knownModels, modelsIn, numberOrNone, problemOf, rowsIn } from './form-fields.ts'
-import { PLAN_REFUSAL, deletePlan, planNamed, planOf, storePlan } from './plans.ts'
+import { PLAN_REFUSAL, deletePlan, planNamed, planFrom, storePlan } from './plans.ts'
 import { planBody } from './plans-schemas.ts'
 
 /** Answers with the page. */
@@ -46,7 +46,7 @@ async function save(deps: Deps, stamp: Stamp, typed: Fields): Promise<string> {
     maxCompletionTokens: numberOrNone(typed['maxCompletionTokens']),
     concurrentRequests: numberOrNone(typed['concurrentRequests']),
   }
-  await storePlan(deps, stamp, name, planOf(fields(body, planBody, PLAN_REFUSAL)))
+  await storePlan(deps, stamp, name, planFrom(fields(body, planBody, PLAN_REFUSAL)))
   return 'saved'
 }
 

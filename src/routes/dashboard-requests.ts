@@ -1,7 +1,7 @@
 /** `/admin/requests`: the page of requests, whole or as a refresh, and the page of one of them. */
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import type { Event } from '../ledger/shapes.ts'
+import type { Event } from '../ledger/events.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import { REFUSED_KEPT, type EventCursor } from '../store/store.ts'
 import { requestPage } from '../views/request.tsx'

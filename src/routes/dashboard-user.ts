@@ -1,7 +1,7 @@
 /** `/admin/users/:userId`: a user's page, whole or as a refresh. */
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import { rowsOf } from '../ledger/documents.ts'
+import { rowsOf } from '../ledger/rows.ts'
 import { createIssuedKeys } from '../identity/issued-key.ts'
 import { DEFAULT_PLAN, limitsOfUser } from '../ledger/plans.ts'
 import { dateOf, datesTo } from '../ledger/windows.ts'

@@ -6,9 +6,9 @@ import { StoreError } from '../store/store.ts'
 const REMEMBER_MS = { good: 10_000, bad: 1000 }
 
 /** `connected` is null before the first check has ended. */
-export type Database = { connected: boolean | null; latencyMs: number | null; reason?: string }
+export type DatabaseState = { connected: boolean | null; latencyMs: number | null; reason?: string }
 
-export type Checked = { database: Database; checkedAt: number }
+export type Checked = { database: DatabaseState; checkedAt: number }
 
 /** The check of the database, reused for a while. */
 export function rememberedCheck({
@@ -18,7 +18,7 @@ export function rememberedCheck({
   let known: Checked | undefined
   let wasDegraded = false
 
-  async function check(): Promise<Database> {
+  async function check(): Promise<DatabaseState> {
     const started = performance.now()
     try {
       await store?.probe()
@@ -49,7 +49,7 @@ export function rememberedCheck({
   }
 }
 
-const away = (reason?: string): Database => ({
+const away = (reason?: string): DatabaseState => ({
   connected: false,
   latencyMs: null,
   ...(reason !== undefined && { reason }),

@@ -1,8 +1,8 @@
 /** The contents of an export: users today, days, events, or an invoice. */
 import type { Deps } from '../context.ts'
 import { limitsOfUser } from '../ledger/plans.ts'
-import { mapValues } from '../ledger/documents.ts'
-import { ALL_MODELS, own } from '../ledger/shapes.ts'
+import { mapValues, own } from '../ledger/records.ts'
+import { ALL_MODELS } from '../ledger/documents.ts'
 import { labelOf } from '../ledger/labels.ts'
 import { nanoFrom, usdOf } from '../ledger/money.ts'
 import { datesTo } from '../ledger/windows.ts'

@@ -3,7 +3,7 @@ import * as z from 'zod/mini'
 import { MAX_LIMIT, MAX_SECONDS, MAX_USD, isLimit } from '../config/limits.ts'
 import { LABEL_CHARS, PLAN, USER_CHARS } from '../identity/jwt.ts'
 import { LIMITS } from '../ledger/policy.ts'
-import type { Unit } from '../ledger/shapes.ts'
+import type { Unit } from '../ledger/units.ts'
 import { MODEL_NAME } from '../metering/models.ts'
 import { USER_ID } from './user-query.ts'
 

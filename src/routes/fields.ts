@@ -1,8 +1,8 @@
 /** What the bodies of the admin API mean: times, limits and lists as they are stored, and what is said of wrong fields. */
 import { ApiError } from '../errors.ts'
-import type { Refusal } from '../http/json-body.ts'
+import type { Misfit } from '../http/json-body.ts'
 import { LIMITS, limitFrom } from '../ledger/policy.ts'
-import { UNLIMITED, type StoredRows } from '../ledger/shapes.ts'
+import { UNLIMITED, type StoredRows } from '../ledger/documents.ts'
 import { MOST_ROWS } from './fields-schemas.ts'
 
 /** Limits as they are stored. */
@@ -25,7 +25,7 @@ export const storedNames = (names: string[]): Record<string, 1> =>
   Object.fromEntries(names.map((name) => [name, 1]))
 
 /** A time in epoch ms. Throws `invalid_request` for a number that is none. */
-export function timeOf(moment: number | string, param: string): number {
+export function momentFrom(moment: number | string, param: string): number {
   const time = new Date(moment).getTime()
   if (!Number.isNaN(time)) return time
   throw new ApiError('invalid_request', `\`${param}\` must be epoch ms or ISO time.`, { param })
@@ -33,7 +33,7 @@ export function timeOf(moment: number | string, param: string): number {
 
 /** The same of a time in the future. Throws `invalid_request`. */
 export function futureOf(moment: number | string, at: number, param: string): number {
-  const time = timeOf(moment, param)
+  const time = momentFrom(moment, param)
   if (time > at) return time
   throw new ApiError('invalid_request', `\`${param}\` must be in the future.`, { param })
 }
@@ -78,7 +78,7 @@ const RIGHT: Record<string, string> = {
 }
 
 /** What is said of a body whose fields are these. `more` says how its other fields must be. */
-export function refusalOf(names: string[], more: Record<string, string> = {}): Refusal {
+export function refusalOf(names: string[], more: Record<string, string> = {}): Misfit {
   const right = { ...RIGHT, ...more }
   return {
     param: names[0] ?? '',

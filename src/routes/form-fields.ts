@@ -2,7 +2,7 @@
 import type { Config } from '../config/config.ts'
 import { MAX_LIMIT, MAX_SECONDS, MAX_USD } from '../config/limits.ts'
 import { ApiError } from '../errors.ts'
-import { own } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
 import { LIMITS, isMoney, isTime } from '../ledger/policy.ts'
 import { MODEL_NAME } from '../metering/models.ts'
 import { THESE, type Fields } from '../views/form.tsx'

@@ -9,7 +9,7 @@ import type { AppEnv, Deps } from '../context.ts'
 import { ApiError, errorResponse } from '../errors.ts'
 import { notConfigured } from '../gateway/upstream.ts'
 import { allowMethods } from '../http/methods.ts'
-import { rememberedCheck, type Database } from './database-check.ts'
+import { rememberedCheck, type DatabaseState } from './database-check.ts'
 
 export function healthRoutes(deps: Deps): Hono<AppEnv> {
   const { config, store, environment, now } = deps
@@ -47,7 +47,7 @@ export function healthRoutes(deps: Deps): Hono<AppEnv> {
 }
 
 /** Why model calls are answered with 503, if they are. */
-function problemOf({ config, store }: Deps, { connected }: Database): ApiError | undefined {
+function problemOf({ config, store }: Deps, { connected }: DatabaseState): ApiError | undefined {
   if (!store) return new ApiError('not_configured', 'This gateway has no database yet.')
   if (config.groqKey === undefined) return notConfigured()
   const { degraded, stopping } = store.health()

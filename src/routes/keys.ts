@@ -6,20 +6,18 @@ import type { Admin, Stamp } from '../http/admin.ts'
 import { fields, jsonBody } from '../http/json-body.ts'
 import { createIds } from '../identity/ids.ts'
 import { KEY_ID, createIssuedKeys } from '../identity/issued-key.ts'
-import {
-  KEYS_PER_USER,
-  type KeyFields,
-  type KeyRefusal,
-  type ProfileFields,
-} from '../ledger/commands.ts'
+import type { KeyFields, ProfileFields } from '../ledger/commands.ts'
+import { KEYS_PER_USER } from '../ledger/capacity.ts'
+import type { KeyRefusal } from '../ledger/answers.ts'
 import { labelWords } from '../ledger/labels.ts'
-import { own, type Key } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
+import type { Key } from '../ledger/documents.ts'
 import { SECOND_MS } from '../ledger/windows.ts'
 import { keyReport, keysReport } from '../reports/people.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import { changeOf, futureOf, refusalOf, storedNames } from './fields.ts'
 import { MAX_GRACE_SECONDS, keyBody, keyChange, keysQuery, rotation } from './keys-schemas.ts'
-import { secretOf, userIn } from './user-name.ts'
+import { secretOf, userNamed } from './user-name.ts'
 
 /** Where all keys are listed: the profiles that are read at once, and how many reads a page may take to have a key. */
 const PROFILES_AT_ONCE = 100
@@ -43,7 +41,7 @@ export const createKeyHandler =
     const secret = secretOf(deps)
     const store = storeOf(deps)
     const stamp = admin.stamp(c)
-    const user = await userIn(body, createIds(secret))
+    const user = await userNamed(body, createIds(secret))
     const { plan, label } = body
     const kept = keptOf(body, stamp.now)
 

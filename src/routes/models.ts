@@ -13,7 +13,7 @@ import { callUpstream } from '../gateway/upstream.ts'
 import { pathWithin } from '../http/below-path.ts'
 import type { Identify } from '../identity/caller.ts'
 import { MODEL_PATH } from '../providers/groq.ts'
-import { textOf } from './simple-form.ts'
+import { answerText } from './simple-form.ts'
 
 /**
  * Builds the handler for the list of models and for one model. An answer is kept for a few seconds: it is the same for all
@@ -96,9 +96,9 @@ export function modelsHandler(deps: Deps, identify: Identify, relay: Relay, call
 /** The provider's list with the models that are offered. Throws `upstream_unreachable` if it cannot be read. */
 async function onlyOffered(answer: Response, offer: Offer): Promise<Response> {
   try {
-    const { modelList } = await import('./models-schemas.ts')
-    const list = JSON.parse(await textOf(answer)) as z.infer<typeof modelList>
-    modelList.parse(list)
+    const { providerModels } = await import('./models-schemas.ts')
+    const list = JSON.parse(await answerText(answer)) as z.infer<typeof providerModels>
+    providerModels.parse(list)
     const data = list.data.filter(({ id }) => isOffered(id, offer))
     const headers = new Headers(answer.headers)
     // The server sets the length of what is not streamed.

@@ -5,7 +5,7 @@ import { refusalError } from '../gateway/refusal.ts'
 import { allowMethods } from '../http/methods.ts'
 import type { Identify } from '../identity/caller.ts'
 import { credentialRefused } from '../ledger/access.ts'
-import { newPast, newProfile, newUsage } from '../ledger/documents.ts'
+import { newPast, newProfile, newUsage } from '../ledger/new-documents.ts'
 import { keyShape, ownUsage } from '../reports/own-usage.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 

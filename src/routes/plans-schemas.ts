@@ -1,6 +1,6 @@
 /** The body of a plan. */
 import * as z from 'zod/mini'
-import { MAX_TOKENS, RUNNING_PER_USER } from '../ledger/commands.ts'
+import { MAX_TOKENS, RUNNING_PER_USER } from '../ledger/capacity.ts'
 import { limitRows, modelList } from './fields-schemas.ts'
 
 export const planBody = z.strictObject({

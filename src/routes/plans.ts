@@ -5,8 +5,8 @@ import { ApiError } from '../errors.ts'
 import type { Admin, Stamp } from '../http/admin.ts'
 import { jsonBody } from '../http/json-body.ts'
 import { PLAN } from '../identity/jwt.ts'
-import { MAX_TOKENS, PLANS, RUNNING_PER_USER } from '../ledger/commands.ts'
-import type { PlanDoc } from '../ledger/shapes.ts'
+import { MAX_TOKENS, PLANS, RUNNING_PER_USER } from '../ledger/capacity.ts'
+import type { PlanDoc } from '../ledger/documents.ts'
 import { planReport, plansReport } from '../reports/people.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import { storedNames, storedRows, refusalOf } from './fields.ts'
@@ -44,7 +44,7 @@ export const storePlanHandler =
   (deps: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {
     const name = planInPath(c)
-    const plan = planOf(await jsonBody(c, planBody, PLAN_REFUSAL))
+    const plan = planFrom(await jsonBody(c, planBody, PLAN_REFUSAL))
     await storePlan(deps, admin.stamp(c), name, plan)
     return c.json(planReport(name, plan))
   }
@@ -79,7 +79,7 @@ export async function deletePlan(deps: Deps, stamp: Stamp, name: string): Promis
 }
 
 /** A plan as it is stored. */
-export function planOf(body: z.infer<typeof planBody>): Omit<PlanDoc, 'v'> {
+export function planFrom(body: z.infer<typeof planBody>): Omit<PlanDoc, 'v'> {
   const { limits, models, maxCompletionTokens, concurrentRequests } = body
   const plan: Omit<PlanDoc, 'v'> = { limits: storedRows(limits) }
   if (models) plan.models = storedNames(models)

@@ -1,6 +1,6 @@
 /** The lines of a saved policy. */
 import * as z from 'zod/mini'
-import { KEYS_PER_USER } from '../ledger/commands.ts'
+import { KEYS_PER_USER } from '../ledger/capacity.ts'
 import { VERSION } from '../ledger/shapes.ts'
 import {
   amountRows,

@@ -8,31 +8,33 @@ import { ApiError } from '../errors.ts'
 import type { Admin } from '../http/admin.ts'
 import { parsing } from '../gateway/body.ts'
 import { inTurns, turn } from '../gateway/steps.ts'
-import { fields, type Refusal } from '../http/json-body.ts'
+import { fields, type Misfit } from '../http/json-body.ts'
 import { methodNotAllowed } from '../http/methods.ts'
 import { textBody } from '../http/text-body.ts'
-import {
-  KEYS_PER_USER,
-  PLANS,
-  type Command,
-  type ProfileFields,
-  type SetBlock,
-  type SetKey,
-  type SetPlan,
-  type SetProfile,
-  type SetSettings,
+import type {
+  Command,
+  ProfileFields,
+  SetBlock,
+  SetKey,
+  SetPlan,
+  SetProfile,
+  SetSettings,
 } from '../ledger/commands.ts'
-import { filter, hasMoreThanBlocks, isInForce, newProfile } from '../ledger/documents.ts'
+import { KEYS_PER_USER, PLANS } from '../ledger/capacity.ts'
+import { filter, own } from '../ledger/records.ts'
+import { hasMoreThanBlocks, isInForce } from '../ledger/blocks.ts'
+import { newProfile } from '../ledger/new-documents.ts'
 import { labelWords } from '../ledger/labels.ts'
 import type { Policy } from '../ledger/plans.ts'
-import { VERSION, own, type Key, type ProfileDoc } from '../ledger/shapes.ts'
+import { VERSION } from '../ledger/shapes.ts'
+import type { Key, ProfileDoc } from '../ledger/documents.ts'
 import { planReport, rowsReport, settingsReport } from '../reports/people.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import type { Store } from '../store/store.ts'
 import { forEach } from './at-once.ts'
 import { answerFile } from './file-answer.ts'
 import { changeOf, refusalOf, storedNames, storedRows } from './fields.ts'
-import { RIGHT_PLAN, planOf } from './plans.ts'
+import { RIGHT_PLAN, planFrom } from './plans.ts'
 import {
   planLine,
   settingsLine,
@@ -166,13 +168,13 @@ export const restoreHandler =
     return c.json({ success: true, ...counts })
   }
 
-type Line = PlanLine | SettingsLine | UserLine
+type PolicyLine = PlanLine | SettingsLine | UserLine
 
 const KINDS = {
   plan: [planLine, refusalOf(Object.keys(planLine.shape), RIGHT_PLAN)],
   settings: [settingsLine, refusalOf(Object.keys(settingsLine.shape))],
   user: [userLine, refusalOf(Object.keys(userLine.shape))],
-} as const satisfies Record<Line['kind'], [z.ZodMiniType<Line>, Refusal]>
+} as const satisfies Record<PolicyLine['kind'], [z.ZodMiniType<PolicyLine>, Misfit]>
 
 /** Checks all lines, and counts them. Throws `invalid_request`. */
 async function checked(text: string) {
@@ -198,7 +200,7 @@ const CHARACTERS_AT_ONCE = 16 * 1024
 const CHARACTERS_OF_LINE = 64
 
 /** The lines of a text, one at a time. Throws `invalid_request` that names the line. */
-async function* linesIn(text: string): AsyncGenerator<Line> {
+async function* linesIn(text: string): AsyncGenerator<PolicyLine> {
   let size = 0
   for (let from = 0, row = 1; from < text.length; row += 1) {
     const end = text.indexOf('\n', from)
@@ -213,7 +215,7 @@ async function* linesIn(text: string): AsyncGenerator<Line> {
   }
 }
 
-async function lineIn(text: string, row: number): Promise<Line> {
+async function lineIn(text: string, row: number): Promise<PolicyLine> {
   try {
     const value = await inTurns(parsing(new TextEncoder().encode(text)))
     const { v, kind } = value
@@ -221,10 +223,10 @@ async function lineIn(text: string, row: number): Promise<Line> {
       throw refused('a newer version of Weir has written it; update this instance.')
     }
     const known =
-      typeof kind === 'string' ? own<(typeof KINDS)[Line['kind']]>(KINDS, kind) : undefined
+      typeof kind === 'string' ? own<(typeof KINDS)[PolicyLine['kind']]>(KINDS, kind) : undefined
     if (!known) throw refused('`kind` must be plan, settings or user.', 'kind')
     const [schema, refusal] = known
-    return fields<Line>(value, schema, refusal)
+    return fields<PolicyLine>(value, schema, refusal)
   } catch (error) {
     if (!(error instanceof ApiError)) throw error
     const { code, message, param } = error
@@ -246,7 +248,7 @@ function policyCommand(
   if (line.kind === 'plan') {
     const { name } = line
     const { v: _, ...known } = own(plans, name) ?? { v: 0 }
-    const plan = planOf(line)
+    const plan = planFrom(line)
     return isSame(known, plan) ? undefined : { op: 'plan', name, plan }
   }
   const { globalLimits = null, defaultPlan = null } = line

@@ -25,7 +25,7 @@ import type { Bytes } from '../ports.ts'
 import { METERED, UNMETERED, UPLOADS } from '../providers/groq.ts'
 import { storeOf } from '../store/required.ts'
 import { modelsHandler } from './models.ts'
-import { readSimpleForm, simpleAnswer, textOf, toChat } from './simple-form.ts'
+import { readSimpleForm, simpleAnswer, answerText, toChat } from './simple-form.ts'
 
 /** The request, in the gateway's terms. */
 const incomingOf = (c: AppContext, isForUs: boolean): Incoming => ({
@@ -177,7 +177,7 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
 /** The text of an answer. Throws `upstream_unreachable` if it is too large or breaks off. */
 async function wholeOf(answer: Response): Promise<string> {
   try {
-    return await textOf(answer)
+    return await answerText(answer)
   } catch (cause) {
     if (cause instanceof ApiError) throw cause
     throw new ApiError('upstream_unreachable', "The model provider's answer broke off.", { cause })

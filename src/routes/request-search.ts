@@ -1,8 +1,7 @@
 /** The search for one request by its id. */
-import type { Event, Refused } from '../ledger/shapes.ts'
+import type { Event, Refused } from '../ledger/events.ts'
 import { MINUTE_MS } from '../ledger/windows.ts'
-import type { EventCursor, Store } from '../store/store.ts'
-import { REFUSED_KEPT } from '../store/store.ts'
+import { REFUSED_KEPT, type EventCursor, type Store } from '../store/store.ts'
 
 /** The id of a request: a UUIDv7, whose first 48 bits are the time at which it came. */
 export const REQUEST_ID = /^[\da-f]{8}-[\da-f]{4}-7[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/i

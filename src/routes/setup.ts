@@ -35,11 +35,11 @@ export function createSetupLook(deps: Deps): (c: Context) => Promise<Setup> {
   }
 }
 
-type Answers = { provider: Provider; called: boolean }
+type Checked = { provider: Provider; called: boolean }
 
 /** Asks the provider for its models with our key, and the database for a call, and remembers what they say. */
-function rememberedAnswers({ config, store, fetch, now }: Deps): () => Promise<Answers> {
-  let known: (Answers & { at: number }) | undefined
+function rememberedAnswers({ config, store, fetch, now }: Deps): () => Promise<Checked> {
+  let known: (Checked & { at: number }) | undefined
 
   async function hasCalls(): Promise<boolean> {
     const events = await store?.events(1).catch(() => undefined)

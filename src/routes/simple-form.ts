@@ -60,7 +60,7 @@ const MAX_ANSWER_BYTES = 8 * 1024 * 1024
 const LONG = 64 * 1024
 
 /** The text of a provider's answer. Throws `upstream_unreachable` if it is too large. */
-export async function textOf(answer: Response): Promise<string> {
+export async function answerText(answer: Response): Promise<string> {
   const decoder = new TextDecoder()
   const reader = answer.body?.getReader()
   let text = ''
@@ -83,7 +83,7 @@ export async function simpleAnswer(answer: Response): Promise<Response> {
   let text: string
   let value: unknown
   try {
-    text = await textOf(answer)
+    text = await answerText(answer)
     value = JSON.parse(text)
   } catch (error) {
     if (error instanceof ApiError) throw error

@@ -1,7 +1,7 @@
 /** The body of a browser's report. */
 import * as z from 'zod/mini'
-import type { Refusal } from '../http/json-body.ts'
-import { MODELS_PER_USER } from '../ledger/commands.ts'
+import type { Misfit } from '../http/json-body.ts'
+import { MODELS_PER_USER } from '../ledger/capacity.ts'
 import { MODEL_NAME } from '../metering/models.ts'
 
 /** More than a person uses in a day; sums of such amounts stay exact. */
@@ -20,7 +20,7 @@ export const syncBody = z.object({
     .check(z.refine((usage) => Object.keys(usage).length <= MODELS_PER_USER)),
 })
 
-export const SYNC_REFUSAL: Refusal = {
+export const SYNC_REFUSAL: Misfit = {
   param: 'modelUsage',
   message: (param) =>
     `\`${param}\` is wrong: send JSON {userToken?, modelUsage: {MODEL: {minute?, day: {tokens, requests, resetAt}}}} ` +

@@ -3,7 +3,9 @@ import { Hono } from 'hono/tiny'
 import type { AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { refusalError, tooManyUsers } from '../gateway/refusal.ts'
-import { SYNCS_PER_MINUTE, type Reported, type ReportRefusal } from '../ledger/commands.ts'
+import { SYNCS_PER_MINUTE } from '../ledger/capacity.ts'
+import type { AnswerOf } from '../ledger/answers.ts'
+import type { Report } from '../ledger/commands.ts'
 import { MINUTE_MS, minuteOf } from '../ledger/windows.ts'
 import type { Identify } from '../identity/caller.ts'
 import { pageJsonBody } from '../http/json-body.ts'
@@ -57,8 +59,6 @@ export function syncRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hono
 /** Networks that are remembered within a minute. */
 const REMEMBERED = 1000
 
-type Answer = Reported | ReportRefusal
-
 /**
  * Bounds the syncs of users who have sent no request, since anybody can make these up: as many of a network in a minute
  * as new users. Whether a user is one is known after the store was asked, so each sync takes a turn first, and known
@@ -69,7 +69,10 @@ function createStrangers({ config, now }: Deps) {
   let minute = 0
   let turns = new Map<string, number>()
 
-  return async (network: string | undefined, ask: () => Promise<Answer>): Promise<Answer> => {
+  return async (
+    network: string | undefined,
+    ask: () => Promise<AnswerOf<Report>>,
+  ): Promise<AnswerOf<Report>> => {
     if (network === undefined) return ask()
     if (minuteOf(now()) !== minute) turns = new Map()
     minute = minuteOf(now())

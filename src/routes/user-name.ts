@@ -16,7 +16,7 @@ export function userInPath(c: AppContext): string {
 }
 
 /** The id of the user that a body names. Throws `invalid_request`. */
-export async function userIn(
+export async function userNamed(
   { user, userId }: { user?: string | undefined; userId?: string | undefined },
   ids: Pick<Ids, 'ofUser'>,
 ): Promise<string> {

@@ -6,7 +6,7 @@ import { withoutAddress, type Admin, type Stamp } from '../http/admin.ts'
 import { fields, jsonBody } from '../http/json-body.ts'
 import { createIds } from '../identity/ids.ts'
 import type { ProfileFields } from '../ledger/commands.ts'
-import { newProfile, newUsage } from '../ledger/documents.ts'
+import { newProfile, newUsage } from '../ledger/new-documents.ts'
 import { labelWords } from '../ledger/labels.ts'
 import { WINDOW_NAMES } from '../ledger/windows.ts'
 import { profileReport } from '../reports/people.ts'
@@ -18,7 +18,7 @@ import {
   refusalOf,
   storedNames,
   storedRows,
-  timeOf,
+  momentFrom,
   type Change,
 } from './fields.ts'
 import { resetBody, userChange, usersQuery } from './users-schemas.ts'
@@ -129,12 +129,12 @@ export function profileOf(
     limits: limits && storedRows(limits),
     boost: boost && {
       limits: storedRows(boost.limits),
-      until: timeOf(boost.until, 'boost.until'),
+      until: momentFrom(boost.until, 'boost.until'),
     },
     models: models && storedNames(models),
     notBefore:
       typeof notBefore === 'number' || typeof notBefore === 'string'
-        ? timeOf(notBefore === 'now' ? now : notBefore, 'notBefore')
+        ? momentFrom(notBefore === 'now' ? now : notBefore, 'notBefore')
         : notBefore,
   })
 }

@@ -1,5 +1,5 @@
 /** The alerts of the outbox, in the order in which they are shown. */
-import type { Alert, OutboxDoc } from '../ledger/shapes.ts'
+import type { Alert, OutboxDoc } from '../ledger/documents.ts'
 
 /** The newest first. */
 export const alertsIn = (outbox: OutboxDoc | undefined): Alert[] =>

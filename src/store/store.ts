@@ -1,18 +1,9 @@
 /** The interface of the store. Every implementation passes the contract tests in test/store/. */
-import type { AnswerOf, Command, Enter, Settle, Settled } from '../ledger/commands.ts'
+import type { Command, Enter, Settle } from '../ledger/commands.ts'
+import type { AnswerOf, Settled } from '../ledger/answers.ts'
 import type { Policy } from '../ledger/plans.ts'
-import type {
-  Alert,
-  Audit,
-  DayDoc,
-  Event,
-  PastDoc,
-  ProfileDoc,
-  QuotaDoc,
-  RefusalCounts,
-  Refused,
-  UsageDoc,
-} from '../ledger/shapes.ts'
+import type { Alert, DayDoc, PastDoc, ProfileDoc, QuotaDoc, UsageDoc } from '../ledger/documents.ts'
+import type { Audit, Event, RefusalCounts, Refused } from '../ledger/events.ts'
 
 export interface Store {
   /** Runs a command in one atomic step. */

@@ -1,5 +1,6 @@
 /** The page of what admins did. */
-import { own, type Audit } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
+import type { Audit } from '../ledger/events.ts'
 import { select, type Choice } from './form.tsx'
 import { Page, type Frame } from './page.tsx'
 import { Card, clock, name, scope, time } from './parts.tsx'

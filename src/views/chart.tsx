@@ -3,15 +3,17 @@ import { nice, ticks as ticksOf } from 'd3-array'
 import { line, stack } from 'd3-shape'
 import type { Child } from 'hono/jsx'
 import type { Series } from '../reports/period.ts'
-import { NAME_CHARS, name as nameOf } from './parts.tsx'
+import { NAME_CHARS, name as nameOf, shortened } from './parts.tsx'
 import { table, type Column } from './table.tsx'
 
 /** The size in which shapes are computed. The style sheet gives charts the size that they have. */
 const WIDTH = 1000
 const HEIGHT = 200
-/** About so many lines across, and so many names below. */
+/** About so many lines across, and at most so many names below: fewer if they are long. */
 const TICKS = 4
 const MARKS = 6
+const LONG_MARKS = 4
+const LONG_MARK_CHARS = 8
 /** The part of a bar's place that stays free. */
 const GAP = 0.2
 
@@ -140,8 +142,6 @@ function titleOf({ series, exact }: ChartProps, name: string, n: number, total?:
 function whole(props: ChartProps, { totals, y, shapes, note }: Drawn) {
   const { id, caption, names, series, short } = props
   const ticks = y.ticks().filter((tick) => !props.whole || Number.isInteger(tick))
-  const every = Math.max(1, Math.ceil((names.length - 1) / (MARKS - 1)))
-  const marks = names.filter((_, n) => n % every === 0)
   return (
     <>
       <figure class="chart">
@@ -161,11 +161,13 @@ function whole(props: ChartProps, { totals, y, shapes, note }: Drawn) {
           ))}
           {shapes}
         </svg>
-        <div class="x" aria-hidden="true">
-          {marks.map((mark) => (
-            <span>{mark}</span>
+        <svg class="x" aria-hidden="true">
+          {marksOf(names).map(({ name, middle }) => (
+            <text x={`${round(middle * 100)}%`} y="80%" text-anchor="middle">
+              {name}
+            </text>
           ))}
-        </div>
+        </svg>
         <figcaption aria-hidden="true" hidden />
       </figure>
       <ul class="legend">
@@ -182,8 +184,20 @@ function whole(props: ChartProps, { totals, y, shapes, note }: Drawn) {
   )
 }
 
-function barsTable({ caption, names, series, exact }: ChartProps, totals: number[] | undefined) {
-  const text = (amount: number) => (Number.isNaN(amount) ? '–' : exact(amount))
+/** Some names, each with the middle of its bar from 0 to 1. */
+function marksOf(names: string[]) {
+  const isLong = names.some((name) => name.length > LONG_MARK_CHARS)
+  const every = Math.ceil(names.length / (isLong ? LONG_MARKS : MARKS))
+  return names.flatMap((name, n) =>
+    n % every === 0 ? [{ name, middle: (n + 0.5) / names.length }] : [],
+  )
+}
+
+function barsTable(props: ChartProps, totals: number[] | undefined) {
+  const { caption, names, series, short, exact, whole } = props
+  // Fractions have too many digits for a column.
+  const text = (amount: number) =>
+    Number.isNaN(amount) ? '–' : whole ? exact(amount) : shortened(short(amount), exact(amount))
   return table({
     caption,
     rows: names.map((name, n) => ({ name, n })).reverse(),

@@ -1,7 +1,7 @@
 /** Numbers, times and names as text for people, always in English and UTC, so that all admins see the same. */
 import { usdOf } from '../ledger/money.ts'
 import { isMoney } from '../ledger/policy.ts'
-import type { Unit } from '../ledger/shapes.ts'
+import type { Unit } from '../ledger/units.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, type Window } from '../ledger/windows.ts'
 
 const LOCALE = 'en-US'
@@ -12,6 +12,12 @@ const smallDollars = new Intl.NumberFormat(LOCALE, {
   style: 'currency',
   currency: 'USD',
   maximumSignificantDigits: 2,
+})
+const compactDollars = new Intl.NumberFormat(LOCALE, {
+  style: 'currency',
+  currency: 'USD',
+  notation: 'compact',
+  maximumSignificantDigits: 3,
 })
 const decimals = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 6 })
 const allDecimals = new Intl.NumberFormat(LOCALE, {
@@ -66,9 +72,12 @@ export function shares(amounts: number[]): string[] {
 
 const CENT = 0.01
 
-/** Nano-USD as US dollars. An amount below one cent has two significant digits: `$0.0031`. */
-export const usd = (nano: number): string =>
-  (nano > 0 && usdOf(nano) < CENT ? smallDollars : dollars).format(usdOf(nano))
+/** Nano-USD as US dollars: `$12.30`. Below one cent it has two significant digits, `$0.0031`; large amounts are shortened, `$1.23M`. */
+export function usd(nano: number): string {
+  const amount = usdOf(nano)
+  if (amount >= LONG) return compactDollars.format(amount)
+  return (amount > 0 && amount < CENT ? smallDollars : dollars).format(amount)
+}
 
 /** The same with all decimals. */
 export const exactUsd = (nano: number): string => allDecimals.format(usdOf(nano))

@@ -1,8 +1,8 @@
 /** The figures at the top of the overview, each beside that of the period before. */
 import type { Child } from 'hono/jsx'
-import type { Unit } from '../ledger/shapes.ts'
+import type { Unit } from '../ledger/units.ts'
 import type { Cost } from '../reports/costs.ts'
-import { shareOf, type Today, type Use } from '../reports/dashboard.ts'
+import { partUsed, type Today, type Use } from '../reports/dashboard.ts'
 import type { Period } from '../reports/period.ts'
 import type { Range } from '../reports/range.ts'
 import { counted, percent } from './format.ts'
@@ -46,9 +46,9 @@ const ofLimits = (uses: Use[], of: Unit) =>
     .filter(({ unit }) => unit === of)
     .map(({ unit, window, used, limit }) => (
       <>
-        {limitBar(shareOf(used, limit), `${counted(unit, window)}, of the limit for all users`)}
+        {limitBar(partUsed(used, limit), `${counted(unit, window)}, of the limit for all users`)}
         <p>
-          <b>{percent(shareOf(used, limit))}</b> of {amountOf(unit, limit)} per {window}
+          <b>{percent(partUsed(used, limit))}</b> of {amountOf(unit, limit)} per {window}
         </p>
       </>
     ))

@@ -94,16 +94,20 @@ export function useCard({ bars, limit, ...query }: UseProps) {
         </nav>
       }
     >
-      {stackedChart({
-        id: 'bars',
-        caption: `${title} by ${step} and ${by}, ${range.title}, UTC`,
-        names: range.hourly ? bars.names : bars.names.map(shortDate),
-        series: bars.series,
-        short: isMoney ? usd : short,
-        exact: isMoney ? exactUsd : exact,
-        whole: !isMoney,
-        limit: range.hourly ? undefined : limit,
-      })}
+      {bars.series.every(({ amounts }) => amounts.every((amount) => amount === 0)) ? (
+        <p class="empty">Nothing was counted in these days.</p>
+      ) : (
+        stackedChart({
+          id: 'bars',
+          caption: `${title} by ${step} and ${by}, ${range.title}, UTC`,
+          names: range.hourly ? bars.names : bars.names.map(shortDate),
+          series: bars.series,
+          short: isMoney ? usd : short,
+          exact: isMoney ? exactUsd : exact,
+          whole: !isMoney,
+          limit: range.hourly ? undefined : limit,
+        })
+      )}
       {bars.since !== undefined && (
         <p class="soft">
           Of the recent requests, since {clock(bars.since)}: days do not keep this by the hour.

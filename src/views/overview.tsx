@@ -1,6 +1,6 @@
 /** The overview: what everyone used, what needs a look, and the latest requests. */
 import type { TokenNotes } from '../config/tokens.ts'
-import type { Event } from '../ledger/shapes.ts'
+import type { Event } from '../ledger/events.ts'
 import type { StoreHealth } from '../store/fallback/store.ts'
 import type { Look } from '../reports/look.ts'
 import type { Latency } from '../reports/latency.ts'

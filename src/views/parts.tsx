@@ -1,14 +1,15 @@
 /** Common parts of pages: numbers, times, names, notices and cards. */
 import type { Child } from 'hono/jsx'
 import { amountTo } from '../ledger/policy.ts'
-import { ALL_MODELS, type Unit } from '../ledger/shapes.ts'
+import { ALL_MODELS } from '../ledger/documents.ts'
+import type { Unit } from '../ledger/units.ts'
 import { ago, clockText, exact, exactUsd, percent, short, usd, utc } from './format.ts'
 
 /** The most characters of a name that are shown, since names and reasons come from users. */
 export const NAME_CHARS = 300
 
 /** A text. If it is shortened, the whole one is shown on hover. */
-const shortened = (text: string, long: string) =>
+export const shortened = (text: string, long: string) =>
   text === long ? text : <span title={long}>{text}</span>
 
 export const num = (amount: number) => shortened(short(amount), exact(amount))

@@ -1,6 +1,6 @@
 /** The page of all plans, with the forms that change them. */
 import { DEFAULT_PLAN, TOTAL } from '../ledger/plans.ts'
-import { ALL_MODELS } from '../ledger/shapes.ts'
+import { ALL_MODELS } from '../ledger/documents.ts'
 import type { plansReport } from '../reports/people.ts'
 import { closedForm, modelFields, modelList, type Fields, type Refused } from './form.tsx'
 import { exact, limitText } from './format.ts'

@@ -1,5 +1,6 @@
 /** Requests that were refused. */
-import { own, type Refused } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
+import type { Refused } from '../ledger/events.ts'
 import { amountTo } from '../ledger/policy.ts'
 import { WINDOWS } from '../ledger/windows.ts'
 import { exact, exactUsd } from './format.ts'

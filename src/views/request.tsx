@@ -1,7 +1,8 @@
 /** The page of one request: all that is kept of it. */
 import { nanoOf } from '../ledger/money.ts'
 import { amountTo } from '../ledger/policy.ts'
-import { own, type Event, type Refused } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
+import type { Event, Refused } from '../ledger/events.ts'
 import { SECOND_MS } from '../ledger/windows.ts'
 import type { Child } from 'hono/jsx'
 import { duration, exact, exactUsd, utc } from './format.ts'
@@ -41,7 +42,7 @@ export function requestPage({ id, labels, found, ...frame }: RequestPage) {
       >
         <dl class="list">
           {shown
-            .filter(([, fact]) => fact !== undefined && fact !== '')
+            .filter(([, fact]) => fact !== undefined && fact !== '' && fact !== false)
             .map(([title, fact]) => (
               <div>
                 <dt>{title}</dt>

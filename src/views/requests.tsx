@@ -1,5 +1,6 @@
 /** Requests that have ended or were refused: the table of them, and the page that filters them. */
-import { own, type Event, type Refused } from '../ledger/shapes.ts'
+import { own } from '../ledger/records.ts'
+import type { Event, Refused } from '../ledger/events.ts'
 import { nanoOf } from '../ledger/money.ts'
 import { duration, exact, short } from './format.ts'
 import { select, type Choice } from './form.tsx'
@@ -155,9 +156,9 @@ export const requestsTable = (
         ({ ttfbMs }) =>
           kind === 'short' ? undefined : ttfbMs === undefined ? '–' : duration(ttfbMs),
       ],
-      ['Took', 'n w', ({ totalMs }) => duration(totalMs)],
+      ['Took', 'n v', ({ totalMs }) => duration(totalMs)],
     ],
-    empty: 'No such request has ended.',
+    empty: kind === 'whole' ? 'No such request has ended.' : 'No request has ended yet.',
   })
 
 export const outcomeCell = ({ outcome, status, charged, reserved }: Event) => (

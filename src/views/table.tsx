@@ -3,8 +3,8 @@ import type { Child } from 'hono/jsx'
 import { NAME_CHARS } from './parts.tsx'
 
 /**
- * A column: its heading, its classes and its cells. `n`: numbers; `w`: only in wide cards; `x`: only in very wide ones; `g`: takes
- * the remaining width.
+ * A column: its heading, its classes and its cells. `n`: numbers; `w`: only in wide cards; `v`: only in wider ones; `x`: only in
+ * very wide ones; `g`: takes the remaining width.
  */
 export type Column<T> = [name: string, kind: string, cell: (row: T) => Child, head?: Head]
 

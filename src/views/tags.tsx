@@ -1,6 +1,6 @@
 /** What each tag costs: the table of the overview. */
 import type { TagStats } from '../reports/tags.ts'
-import { OTHER_TAG } from '../ledger/commands.ts'
+import { OTHER_TAG } from '../ledger/capacity.ts'
 import { nanoFrom } from '../ledger/money.ts'
 import { Card, money, name, num } from './parts.tsx'
 import { ALL, requestsPath } from './requests.tsx'

@@ -1,7 +1,7 @@
 /** A user's blocks, and the form that adds one. */
 import { AdminsOnly } from './admins-only.tsx'
 import { openForm, select, type Choice, type Refused } from './form.tsx'
-import { ALL_MODELS } from '../ledger/shapes.ts'
+import { ALL_MODELS } from '../ledger/documents.ts'
 import type { BlockLine } from '../reports/dashboard.ts'
 import { Card, modelName, name, scope, time } from './parts.tsx'
 

@@ -1,5 +1,5 @@
 /** What an admin does to a user from a list: a menu in each row, which works without scripts. */
-import { ALL_MODELS } from '../ledger/shapes.ts'
+import { ALL_MODELS } from '../ledger/documents.ts'
 
 type OfMenu = { id: string; label: string | undefined; blocked: string[] }
 

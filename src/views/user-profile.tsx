@@ -1,6 +1,7 @@
 /** What an admin decides about a user: name and plan, limits, a boost, models, tokens, resets. */
 import { TOTAL } from '../ledger/plans.ts'
-import { ALL_MODELS, own } from '../ledger/shapes.ts'
+import { ALL_MODELS } from '../ledger/documents.ts'
+import { own } from '../ledger/records.ts'
 import { WINDOW_NAMES } from '../ledger/windows.ts'
 import type { LimitRows, profileReport } from '../reports/people.ts'
 import {
@@ -73,8 +74,8 @@ export function profileCard(
         button: 'Set plan',
         kind: 'quiet',
         fields: (values) => (
-          <label>
-            Plan
+          <label class="most">
+            Set the plan
             {select('plan', choices, values['plan'])}
           </label>
         ),

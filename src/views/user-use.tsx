@@ -1,14 +1,15 @@
 /** A user's usage today, and their limits. */
 import { LIMITS } from '../ledger/policy.ts'
-import type { Counts, Unit } from '../ledger/shapes.ts'
+import type { Counts, Unit } from '../ledger/units.ts'
 import type { Window } from '../ledger/windows.ts'
 import type { Cost } from '../reports/costs.ts'
-import { shareOf, type UserModel, type UserUse } from '../reports/dashboard.ts'
+import { partUsed, type UserModel, type UserUse } from '../reports/dashboard.ts'
 import { counted } from './format.ts'
 import {
   amountOf,
   audioText,
   costText,
+  count,
   heldText,
   limitBar,
   name,
@@ -46,7 +47,7 @@ function against({ uses }: Used, unit: Unit, window: Window) {
   return (
     <>
       <span class="nearest" title={`${label}, and the limit`}>
-        {limitBar(shareOf(used, limit), label)}
+        {limitBar(partUsed(used, limit), label)}
         <span>
           {usedText(unit, used, reserved)} / {amountOf(unit, limit)}
         </span>
@@ -139,12 +140,12 @@ const modelsTable = (models: UserModel[]) =>
       ['Audio', 'n', audioText],
       ['Requests', 'n w', (row) => ofDay(row, 'requests')],
       ...OTHERS.map(({ title, cell }): Column<UserModel> => [title, 'n x', cell]),
-      ['Exact', 'n x', ({ exact }) => num(exact)],
-      ['Estimated', 'n x', ({ estimated }) => num(estimated)],
-      ['Failed', 'n x', ({ failed }) => num(failed)],
-      ['Running', 'n x', ({ running }) => num(running)],
-      ['Lost', 'n x', ({ lost }) => num(lost)],
-      ['Over reservation', 'n x', ({ overReservation }) => num(overReservation)],
+      ['Exact', 'n x', ({ exact }) => count(exact)],
+      ['Estimated', 'n x', ({ estimated }) => count(estimated)],
+      ['Failed', 'n x', ({ failed }) => count(failed)],
+      ['Running', 'n x', ({ running }) => count(running)],
+      ['Lost', 'n x', ({ lost }) => count(lost)],
+      ['Over reservation', 'n x', ({ overReservation }) => count(overReservation)],
       ['Cost', 'n w', ({ cost }) => costText(cost)],
     ],
     empty: 'No request today.',

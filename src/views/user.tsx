@@ -1,5 +1,6 @@
 /** A user's page: usage and limits, blocks, and erasure. */
-import type { Counts, Event, Refused as RefusedRequest } from '../ledger/shapes.ts'
+import type { Counts } from '../ledger/units.ts'
+import type { Event, Refused as RefusedRequest } from '../ledger/events.ts'
 import { AdminsOnly } from './admins-only.tsx'
 import { stackedChart } from './chart.tsx'
 import { exact, short, shortDate } from './format.ts'

@@ -1,7 +1,7 @@
 /** Who may use the admin's routes: all of them, as the OpenAPI document lists them, with each kind of credential. */
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { ADMIN_PATHS } from '../../scripts/openapi-admin-paths.ts'
-import { PATHS } from '../../scripts/openapi-paths.ts'
+import { ADMIN_PATHS } from '../../scripts/openapi/admin-paths.ts'
+import { PATHS } from '../../scripts/openapi/paths.ts'
 import { createIssuedKeys } from '../../src/identity/issued-key.ts'
 import { MINUTE_MS } from '../../src/ledger/windows.ts'
 import { ownJwt } from '../support/issuer.ts'

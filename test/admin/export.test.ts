@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest'
 import { csvLine } from '../../src/reports/csv.ts'
-import type { Event } from '../../src/ledger/shapes.ts'
+import type { Event } from '../../src/ledger/events.ts'
 import { DAY_MS, MINUTE_MS, dateOf } from '../../src/ledger/windows.ts'
 import { pastKey } from '../../src/store/redis/keys.ts'
 import { adminGet, BEARER } from '../support/admin.ts'

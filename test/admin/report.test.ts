@@ -1,16 +1,17 @@
 import { expect, test } from 'vitest'
-import type { Admit, Command, Reported } from '../../src/ledger/commands.ts'
-import { newDay, newProfile, newRow, newUsage } from '../../src/ledger/documents.ts'
+import type { Admit, Command } from '../../src/ledger/commands.ts'
+import type { Reported } from '../../src/ledger/answers.ts'
+import { newDay, newProfile, newRow, newUsage } from '../../src/ledger/new-documents.ts'
 import type { Limits, ModelLimits } from '../../src/ledger/policy.ts'
+import type { Amounts } from '../../src/ledger/units.ts'
 import type {
-  Amounts,
   Block,
   DayDoc,
   DayRow,
   QuotaDoc,
   ThinRow,
   UsageDoc,
-} from '../../src/ledger/shapes.ts'
+} from '../../src/ledger/documents.ts'
 import type { User } from '../../src/store/store.ts'
 import {
   inOrder,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { newDay, newDayRow } from '../../src/ledger/documents.ts'
+import { newDay, newDayRow } from '../../src/ledger/new-documents.ts'
 import { usedIn } from '../../src/ledger/policy.ts'
 import { DAY_MS, dateOf } from '../../src/ledger/windows.ts'
 import { historyRow, historyStats } from '../../src/reports/history.ts'

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest'
-import { VERSION, type Audit, type Event } from '../../src/ledger/shapes.ts'
+import { VERSION } from '../../src/ledger/shapes.ts'
+import type { Audit, Event } from '../../src/ledger/events.ts'
 import { MINUTE_MS } from '../../src/ledger/windows.ts'
 import { PREFIX, profileKey } from '../../src/store/redis/keys.ts'
 import { createIds } from '../../src/identity/ids.ts'

@@ -12,28 +12,27 @@ import {
   newRow,
   newSettings,
   newUsage,
-} from '../../src/ledger/documents.ts'
+} from '../../src/ledger/new-documents.ts'
 import type { TokenKind } from '../../src/config/tokens.ts'
 import type { Limits } from '../../src/ledger/policy.ts'
-import {
-  VERSION,
-  type Amounts,
-  type Block,
-  type DayDoc,
-  type DayRow,
-  type Event,
-  type PlanDoc,
-  type ProfileDoc,
-  type QuotaDoc,
-  type Refused,
-  type Row,
-  type UsageDoc,
-} from '../../src/ledger/shapes.ts'
+import { VERSION } from '../../src/ledger/shapes.ts'
+import type { Amounts } from '../../src/ledger/units.ts'
+import type {
+  Block,
+  DayDoc,
+  DayRow,
+  PlanDoc,
+  ProfileDoc,
+  QuotaDoc,
+  Row,
+  UsageDoc,
+} from '../../src/ledger/documents.ts'
+import type { Event, Refused } from '../../src/ledger/events.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, dateOf, datesTo } from '../../src/ledger/windows.ts'
 import type { User } from '../../src/store/store.ts'
 import {
   blocksOf,
-  shareOf,
+  partUsed,
   today,
   userDay,
   userDays,
@@ -354,6 +353,18 @@ test('writes less than a cent with two significant digits', () => {
   expect(amounts).toEqual(['$0.00', '$0.000000001', '$0.000000042', '$0.0031', '$0.01', '$12.35'])
 })
 
+test('writes large amounts of money with three digits, as a tile has room for them', () => {
+  const amounts = [9_999.99e9, 12_345e9, 9_007_199e9].map(usd)
+  expect(amounts).toEqual(['$9,999.99', '$12.3K', '$9.01M'])
+})
+
+test('the page of a request has no fact without a value', () => {
+  for (const found of [eventOf('a'), refusedOf('a')]) {
+    const page = String(requestPage({ ...frame, id: found.id, labels: {}, found }))
+    expect(page).not.toContain('<dd></dd>')
+  }
+})
+
 test.each([
   [[], []],
   [
@@ -557,6 +568,16 @@ describe('today', () => {
     })
   })
 
+  test('says that nothing was counted, in place of an empty chart', () => {
+    const chartOf = (days: DayDoc[]) => {
+      const page = String(overviewPage({ ...frame, live: liveOf(days, []) }))
+      return page.slice(page.indexOf('id="use"'), page.indexOf('id="models"'))
+    }
+    expect(chartOf([])).toContain('Nothing was counted in these days.')
+    expect(chartOf([])).not.toContain('<figure')
+    expect(chartOf(days)).toContain('<figure')
+  })
+
   test('shows the limits of all windows', () => {
     const total = { requestsPerMinute: 5, tokensPerMinute: 500 }
     const minutes = windowsOf(amounts(2, 150), NOW, 'minute')
@@ -592,7 +613,7 @@ test('a first call has a token that is taken', () => {
 })
 
 test('a share of a limit of 0 is 100%', () => {
-  expect([shareOf(1, 4), shareOf(0, 4), shareOf(0, 0), shareOf(3, 0)]).toEqual([0.25, 0, 1, 1])
+  expect([partUsed(1, 4), partUsed(0, 4), partUsed(0, 0), partUsed(3, 0)]).toEqual([0.25, 0, 1, 1])
 })
 
 const rowOf = (charged: number, more: Partial<DayRow> = {}): DayRow => ({

@@ -4,12 +4,14 @@ import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { PICTURES } from '../../scripts/docs-images.ts'
 import { openStates, type State, type States } from '../../scripts/screenshots-states.ts'
 import { useBrowser } from '../support/browser.ts'
 
 const WIDTHS = [390, 1440]
 /** Checked for what fits only. */
 const BETWEEN = [720, 768, 820, 900, 1024, 1920]
+const PHONE = 500
 /** Pixels that a name needs to be read. */
 const NAME_WIDTH = 80
 const SCHEMES = ['light', 'dark'] as const
@@ -74,6 +76,17 @@ type Axe = { axe: { run(options: RunOptions): Promise<AxeResults> } }
 const tooWide = (page: Page) =>
   page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
 
+/** Tables that are wider than the card around them. */
+const outOfCard = (page: Page) =>
+  page.evaluate(() =>
+    [...document.querySelectorAll('.card table')]
+      .filter((table) => {
+        const card = table.closest('.card')?.getBoundingClientRect()
+        return card && table.getBoundingClientRect().right > card.right
+      })
+      .map((table) => table.querySelector('caption')?.textContent),
+  )
+
 /** Columns of names that nobody can read. */
 const tooNarrow = (page: Page) =>
   page.evaluate(
@@ -107,23 +120,69 @@ const thinOut = (page: Page) =>
     for (const row of document.querySelectorAll('tr:nth-child(n+13):not(:has(.tag))')) row.remove()
   })
 
-test('every state with a screenshot is checked', () => {
+test('every state with a screenshot is checked, and the pictures of the docs show some of them', () => {
   expect(all.states.map(({ name }) => name)).toEqual(NAMES)
+  expect(NAMES).toEqual(expect.arrayContaining(Object.values(PICTURES)))
+})
+
+test('a wrong key is told again at each width, and nobody is locked out by that', async () => {
+  const state = all.states.find(({ name }) => name === 'login-wrong') as State
+  for (let times = 0; times < 7; times += 1) {
+    const page = await all.open(chromium.browser(), state, {})
+    expect(await page.getByRole('alert').textContent()).not.toContain('Too many')
+    await page.context().close()
+  }
+})
+
+test.each([
+  [1440, 2],
+  [1600, 3],
+])('at %i px the overview has %i columns', async (width, columns) => {
+  const state = all.states.find(({ name }) => name === 'overview') as State
+  const page = await all.open(chromium.browser(), state, { viewport: { width, height: 900 } })
+  const lefts = await page
+    .locator('.grid > .card')
+    .evaluateAll((cards) => cards.map((card) => Math.round(card.getBoundingClientRect().left)))
+  expect(new Set(lefts).size).toBe(columns)
+  await page.context().close()
+})
+
+test('a name below a chart stands in the middle of its bar', async () => {
+  const state = all.states.find(({ name }) => name === 'overview') as State
+  const page = await all.open(chromium.browser(), state, {})
+  const middles = await page.locator('#use .chart').evaluate((chart) => {
+    const middleOf = (element: Element | undefined) => {
+      const { left = 0, width = 0 } = element?.getBoundingClientRect() ?? {}
+      return Math.round(left + width / 2)
+    }
+    const bars = [...chart.querySelectorAll('.band')]
+    return [...chart.querySelectorAll('.x text')].map((name) => [
+      middleOf(name),
+      middleOf(bars[Number.parseInt(name.textContent ?? '')]),
+    ])
+  })
+  expect(middles).toHaveLength(6)
+  for (const [name = 0, bar = 0] of middles) expect(Math.abs(name - bar)).toBeLessThanOrEqual(1)
+  await page.context().close()
 })
 
 test.each(NAMES)('axe finds nothing wrong with %s, and it fits its window', async (name) => {
   const state = all.states.find((one) => one.name === name) as State
   const page = await all.open(chromium.browser(), state, { bypassCSP: true })
+  // With all rows, because one of them may be wider than the others.
+  for (const width of [...BETWEEN, ...WIDTHS]) {
+    await page.setViewportSize({ width, height: 900 })
+    const fits = {
+      over: Math.max(0, await tooWide(page)),
+      narrow: width < PHONE ? [] : await tooNarrow(page),
+      out: await outOfCard(page),
+    }
+    expect({ width, ...fits }).toEqual({ width, over: 0, narrow: [], out: [] })
+  }
   if (name !== 'users') await thinOut(page)
   await page.evaluate(axe)
-  for (const width of BETWEEN) {
-    await page.setViewportSize({ width, height: 900 })
-    const fits = { over: Math.max(0, await tooWide(page)), narrow: await tooNarrow(page) }
-    expect({ width, ...fits }).toEqual({ width, over: 0, narrow: [] })
-  }
   for (const width of WIDTHS) {
     await page.setViewportSize({ width, height: 900 })
-    expect([width, Math.max(0, await tooWide(page))]).toEqual([width, 0])
     for (const colorScheme of SCHEMES) {
       await page.emulateMedia({ colorScheme })
       const wrong = await violations(page, colorScheme)

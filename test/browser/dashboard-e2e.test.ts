@@ -1,7 +1,7 @@
 /** An admin in a real browser: with scripts, without scripts, and with the keyboard only. */
 import type { Locator, Page } from 'playwright-core'
 import { beforeEach, describe, expect, test } from 'vitest'
-import type { Event } from '../../src/ledger/shapes.ts'
+import type { Event } from '../../src/ledger/events.ts'
 import { MINUTE_MS, SECOND_MS } from '../../src/ledger/windows.ts'
 import {
   button,

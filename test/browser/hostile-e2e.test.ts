@@ -1,7 +1,7 @@
 /** Hostile names and reasons, in the admin's browser and in the files that it saves. */
 import type { Page } from 'playwright-core'
 import { beforeEach, describe, expect, test } from 'vitest'
-import { ALL_MODELS } from '../../src/ledger/shapes.ts'
+import { ALL_MODELS } from '../../src/ledger/documents.ts'
 import { goTo, press, refresh, saved, useAdminBrowser } from '../support/admin-browser.ts'
 import { admitOf, settleOf } from '../support/commands.ts'
 import { parseCsv } from '../support/csv.ts'

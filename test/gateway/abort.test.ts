@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import type { Vars } from '../../src/config/config.ts'
-import { whole } from '../../src/ledger/documents.ts'
+import { whole } from '../../src/ledger/rows.ts'
 import { streamPipe, transformPipe } from '../../src/gateway/pipe.ts'
 import { createRelay } from '../../src/gateway/relay.ts'
 import type { Bytes } from '../../src/ports.ts'

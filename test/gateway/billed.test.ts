@@ -1,6 +1,6 @@
 /** Commands as Upstash bills them: each command, also inside scripts. */
 import { describe, expect, test } from 'vitest'
-import { ALL_MODELS } from '../../src/ledger/shapes.ts'
+import { ALL_MODELS } from '../../src/ledger/documents.ts'
 import { MINUTE_MS, nextDay } from '../../src/ledger/windows.ts'
 import { quotaKey } from '../../src/store/redis/keys.ts'
 import { BEARER, logIn } from '../support/admin.ts'

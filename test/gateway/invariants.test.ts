@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { rowsOf, runningOf, whole } from '../../src/ledger/documents.ts'
-import type { Event, Outcome } from '../../src/ledger/shapes.ts'
+import { rowsOf, runningOf, whole } from '../../src/ledger/rows.ts'
+import type { Event, Outcome } from '../../src/ledger/events.ts'
 import type { Gateway } from '../support/gateways.ts'
 import { transcripts, type Transcript } from '../support/transcripts.ts'
 import { useWorld } from '../support/world.ts'

@@ -2,7 +2,7 @@
 import { Webhook } from 'standardwebhooks'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { alertText, dataOf } from '../../src/alerts/payload.ts'
-import { ALERT_TYPES, type Alert } from '../../src/ledger/shapes.ts'
+import { ALERT_TYPES, type Alert } from '../../src/ledger/documents.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../src/ledger/windows.ts'
 import { localApp, MODEL, type Hook, type LocalApp } from '../support/local-app.ts'
 

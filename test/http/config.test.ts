@@ -10,7 +10,7 @@ import {
   type Platform,
   type Vars,
 } from '../../src/config/config.ts'
-import { TABLE, type Row } from '../../src/config/variables.ts'
+import { TABLE, type Definition } from '../../src/config/variables.ts'
 import { LIMITS } from '../../src/ledger/policy.ts'
 import { GROQ_PRICES } from '../../src/providers/groq-prices.ts'
 
@@ -866,7 +866,7 @@ test('.env.example is the output of scripts/env-example.ts', () => {
   expect(example).toBe(envExample())
 })
 
-test.each<Row>(TABLE)(
+test.each<Definition>(TABLE)(
   '.env.example has $name with its default, or empty if platforms differ',
   (row) => {
     const { [row.name]: shown } = parseEnv(example)
@@ -874,13 +874,16 @@ test.each<Row>(TABLE)(
   },
 )
 
-test.each<Row>(TABLE)('the default of $name is no problem, and its doc is sentences', (row) => {
-  const texts = typeof row.default === 'object' ? Object.values(row.default) : [row.default]
-  for (const text of texts) {
-    if (text !== undefined) expect(row.parse(text)).toHaveProperty('value')
-  }
-  expect(row.doc).toMatch(/^[A-Z].*\.$/)
-})
+test.each<Definition>(TABLE)(
+  'the default of $name is no problem, and its doc is sentences',
+  (row) => {
+    const texts = typeof row.default === 'object' ? Object.values(row.default) : [row.default]
+    for (const text of texts) {
+      if (text !== undefined) expect(row.parse(text)).toHaveProperty('value')
+    }
+    expect(row.doc).toMatch(/^[A-Z].*\.$/)
+  },
+)
 
 test('.env.example names every variable in order', () => {
   const names = [...example.matchAll(/^([A-Z_]+)=/gm)].map(([, name]) => name)

@@ -3,12 +3,12 @@ import { expect, test } from 'vitest'
 import type { AppContext } from '../../src/context.ts'
 import { ApiError } from '../../src/errors.ts'
 import { createBodies } from '../../src/http/bodies.ts'
-import { createMemory, type Share } from '../../src/http/memory.ts'
+import { createBodyMemory, type Share } from '../../src/http/memory.ts'
 import type { BodyPlatform, Bytes } from '../../src/ports.ts'
 
 /** A memory, and the names of the shares that gave way. */
 function memoryOf(total: number) {
-  const open = createMemory(total)
+  const open = createBodyMemory(total)
   const gone: string[] = []
   const named = (name: string): Share => {
     const share = open(() => {

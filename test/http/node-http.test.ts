@@ -7,7 +7,7 @@ import { connect, type AddressInfo, type Socket } from 'node:net'
 import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { isDecoded } from '../../src/platform/node/decode.ts'
-import { nodeFetch, textOf, useProxies } from '../../src/platform/node/http.ts'
+import { nodeFetch, bodyText, useProxies } from '../../src/platform/node/http.ts'
 import { proxiesOf } from '../../src/platform/node/proxies.ts'
 import type { UpstreamAnswer } from '../../src/ports.ts'
 import { restNodeClient } from '../../src/platform/node/rest.ts'
@@ -52,7 +52,7 @@ test('the request arrives unchanged', async () => {
       res.end(JSON.stringify([req.method, req.url, req.headers, Buffer.concat(chunks).toString()]))
     })
   })
-  expect(JSON.parse(await textOf(answer))).toEqual([
+  expect(JSON.parse(await bodyText(answer))).toEqual([
     'POST',
     '/path?q=1',
     expect.objectContaining({ 'content-length': '6', 'user-agent': 'node' }),
@@ -92,7 +92,7 @@ test('informational answers are ignored', async () => {
     res.end('the answer')
   })
   expect(answer.status).toBe(200)
-  expect(await textOf(answer)).toBe('the answer')
+  expect(await bodyText(answer)).toBe('the answer')
 })
 
 const TEXT = 'what was said '.repeat(10_000)
@@ -131,7 +131,7 @@ test.each<[string, string | Buffer]>([
     const told = async (text: Promise<string>) => text.catch(() => 'an error')
     const answer = await call(send)
     const kept = (answer.headers.get('content-encoding') ?? '') !== '' && !isDecoded(coding)
-    const found = await told(textOf(answer))
+    const found = await told(bodyText(answer))
     // Newer Node knows zstd; then the header stays with our bytes.
     if (coding !== 'zstd') expect(found).toBe(await told(fetch(url).then((one) => one.text())))
     expect(kept).toBe(found === body.toString() && body.length > 0 && coding !== '')
@@ -165,7 +165,7 @@ test.each([
   })
   const told = [answer.status, answer.headers.get('x-final'), answer.headers.get('link')]
   expect(told).toEqual([200, '1', undefined])
-  expect(await textOf(answer)).toBe(LIKE_ONE)
+  expect(await bodyText(answer)).toBe(LIKE_ONE)
   // The next test would be sent on this connection if its end had not arrived.
   await closed
 })
@@ -179,7 +179,7 @@ test('a connection with informational answers is used again', async () => {
       res.writeProcessing()
       req.resume().on('end', () => res.end(LIKE_ONE))
     })
-    expect(await textOf(answer)).toBe(LIKE_ONE)
+    expect(await bodyText(answer)).toBe(LIKE_ONE)
   }
   // The tests before this one may have left some.
   expect(sockets.size).toBeLessThan(20)
@@ -207,7 +207,7 @@ test('a broken encoding fails the reading, and nothing else', async () => {
   const answer = await call((_, res) => {
     res.writeHead(200, { 'content-encoding': 'gzip' }).end('this is no gzip')
   })
-  await expect(textOf(answer)).rejects.toThrow()
+  await expect(bodyText(answer)).rejects.toThrow()
 })
 
 test('an answer that breaks off fails the reading', async () => {
@@ -215,7 +215,7 @@ test('an answer that breaks off fails the reading', async () => {
     res.writeHead(200, { 'content-length': '10' })
     res.write('half', () => res.destroy())
   })
-  await expect(textOf(answer)).rejects.toThrow()
+  await expect(bodyText(answer)).rejects.toThrow()
 })
 
 test('a sender waits while nobody reads', async () => {
@@ -425,7 +425,7 @@ describe('the database over REST', () => {
 const get = async (address: string) => {
   const { signal } = new AbortController()
   const init = { method: 'GET', headers: {}, body: null, signal, redirect: 'manual' } as const
-  return textOf(await nodeFetch(address, init))
+  return bodyText(await nodeFetch(address, init))
 }
 
 describe('a proxy', () => {

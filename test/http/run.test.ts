@@ -243,6 +243,26 @@ test.each(['start', 'run dev'])(
   40_000,
 )
 
+test('npm start ends too if its shell ends while it still loads', async () => {
+  const { PATH, HOME } = process.env
+  // Loaded before all else: it tells when Node has begun.
+  const first = `import 'file://${process.cwd()}/src/platform/node/parent.mjs'; console.log('began')`
+  const child = spawn('sh', ['-c', `node ${(await startArgs()).join(' ')}; true`], {
+    env: {
+      ...{ PATH, HOME, PORT: '0', USAGE_FILE: join(folder, 'usage.json') },
+      npm_lifecycle_event: 'start',
+      NODE_OPTIONS: `--import="data:text/javascript,${encodeURIComponent(first)}"`,
+    },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  // Node has the other end of the pipe as long as it runs.
+  const ended = once(child.stdout, 'close')
+  await once(child.stdout, 'data')
+  child.kill('SIGTERM')
+  child.stdout.resume()
+  await ended
+}, 20_000)
+
 test('npm start without a provider key reports that and answers 503', async () => {
   const weir = await run([entry.path])
   expect(weir.output()).toContain('GROQ_API_KEY is not set')

@@ -47,6 +47,31 @@ test('Node sends nothing else', async () => {
   }
 })
 
+test.each(['node', 'workerd'] as const)(
+  'a browser that asks %s for a page that is not there gets a page',
+  async (kind) => {
+    const { url } = await world.gateway(kind)
+    const response = await fetch(`${url}/nothing`, { headers: { accept: 'text/html,*/*;q=0.8' } })
+    expect(response.status).toBe(404)
+    expect(response.headers.get('content-type')).toMatch(/^text\/html/)
+    expect(response.headers.get('x-weir-id')).toBeTruthy()
+    expect(await response.text()).toContain('<h1>Not found</h1>')
+    const changed = await fetch(`${url}/nothing`, {
+      method: 'POST',
+      headers: { accept: 'text/html' },
+    })
+    expect(await changed.json()).toMatchObject({ error: { code: 'not_found' } })
+  },
+)
+
+test('llms.txt names only addresses that the gateway has', async () => {
+  const { url } = await world.gateway('node')
+  const text = await (await fetch(`${url}/llms.txt`)).text()
+  const links = [...text.matchAll(/\]\((\/[^)]+)\)/g)].map(([, path]) => path)
+  expect(links).toHaveLength(3)
+  for (const path of links) expect([path, (await fetch(url + path)).status]).toEqual([path, 200])
+})
+
 test('Cloudflare is configured with the same headers', async () => {
   const rules: Record<string, Record<string, string>> = {}
   let rule: Record<string, string> = {}

@@ -1,7 +1,8 @@
 /** The fit: what a request is granted that has no maximum of completion tokens of its own. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { Admit, Admitted } from '../../src/ledger/commands.ts'
+import type { Admit } from '../../src/ledger/commands.ts'
+import type { Admitted } from '../../src/ledger/answers.ts'
 import type { Limits, Rows } from '../../src/ledger/policy.ts'
 import { admitOf, NOON, settleOf } from '../support/commands.ts'
 import { amounts } from '../support/amounts.ts'

@@ -8,26 +8,16 @@ import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import type {
-  Admit,
-  Answer,
-  Command,
-  Enter,
-  Settle,
-  UserCommand,
-} from '../../src/ledger/commands.ts'
+import type { Admit, Command, Enter, Settle, UserCommand } from '../../src/ledger/commands.ts'
+import type { Answer } from '../../src/ledger/answers.ts'
 import { fitted } from '../../src/ledger/fit.ts'
 import type { Price } from '../../src/ledger/money.ts'
 import { LIMITS, limitName, type Limits, type ModelLimits } from '../../src/ledger/policy.ts'
 import { readDocument } from '../../src/ledger/reading.ts'
-import {
-  UNITS,
-  UNLIMITED,
-  own,
-  type DayDoc,
-  type Event,
-  type StoredRows,
-} from '../../src/ledger/shapes.ts'
+import { UNITS } from '../../src/ledger/units.ts'
+import { UNLIMITED, type DayDoc, type StoredRows } from '../../src/ledger/documents.ts'
+import { own } from '../../src/ledger/records.ts'
+import type { Event } from '../../src/ledger/events.ts'
 import { DAY_MS, WINDOW_NAMES, dateOf, nextDay } from '../../src/ledger/windows.ts'
 import { bindingStore, serveStore } from '../../src/store/binding.ts'
 import type { State } from '../../src/store/local/state.ts'

@@ -1,7 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { Admitted, Enter, Report, Reported } from '../../src/ledger/commands.ts'
-import { rowsOf, activityOf, newDay, newProfile, whole } from '../../src/ledger/documents.ts'
+import type { Enter, Report } from '../../src/ledger/commands.ts'
+import type { Admitted, Reported } from '../../src/ledger/answers.ts'
+import { rowsOf, whole } from '../../src/ledger/rows.ts'
+import { activityOf, INDEX_MS } from '../../src/ledger/activity.ts'
+import { newDay, newProfile } from '../../src/ledger/new-documents.ts'
 import { everyoneLimits, limitsOfUser } from '../../src/ledger/plans.ts'
 import {
   windowsOf,
@@ -15,9 +18,10 @@ import {
   type Limits,
   type ModelLimits,
 } from '../../src/ledger/policy.ts'
-import { INDEX_MS } from '../../src/ledger/accounts.ts'
 import { CLOCK_TOLERANCE_MS } from '../../src/ledger/rules.ts'
-import { VERSION, type Event, type Windows } from '../../src/ledger/shapes.ts'
+import { VERSION } from '../../src/ledger/shapes.ts'
+import type { Event } from '../../src/ledger/events.ts'
+import type { Windows } from '../../src/ledger/documents.ts'
 import {
   DAY_MS,
   WINDOWS,

@@ -1,17 +1,11 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { Command } from '../../src/ledger/commands.ts'
-import { hasMoreThanBlocks } from '../../src/ledger/documents.ts'
+import { hasMoreThanBlocks } from '../../src/ledger/blocks.ts'
 import { wordsOf } from '../../src/ledger/labels.ts'
 import { readDocument } from '../../src/ledger/reading.ts'
-import {
-  type Block,
-  type DayDoc,
-  type Kind,
-  type ProfileDoc,
-  type QuotaDoc,
-  type UsageDoc,
-} from '../../src/ledger/shapes.ts'
+import type { Kind } from '../../src/ledger/shapes.ts'
+import type { Block, DayDoc, ProfileDoc, QuotaDoc, UsageDoc } from '../../src/ledger/documents.ts'
 import { DAY_MS, dateOf } from '../../src/ledger/windows.ts'
 import { alertsIn } from '../../src/store/alerts.ts'
 import type { Cursor, Store, User } from '../../src/store/store.ts'

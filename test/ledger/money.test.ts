@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Admit, Enter } from '../../src/ledger/commands.ts'
-import { rowsOf, whole } from '../../src/ledger/documents.ts'
+import { rowsOf, whole } from '../../src/ledger/rows.ts'
 import {
   costOf,
   digitsOf,
@@ -14,7 +14,8 @@ import {
   type Price,
 } from '../../src/ledger/money.ts'
 import { isMoney, limitFrom, limitTo, LIMITS } from '../../src/ledger/policy.ts'
-import type { Event, Windows } from '../../src/ledger/shapes.ts'
+import type { Event } from '../../src/ledger/events.ts'
+import type { Windows } from '../../src/ledger/documents.ts'
 import { DAY_MS, dateOf, startOf } from '../../src/ledger/windows.ts'
 import { admitOf, failureOf, NOON, settleOf } from '../support/commands.ts'
 import { amounts } from '../support/amounts.ts'

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { RETENTION } from '../support/stores.ts'
 import { settleOf, admitOf } from '../support/commands.ts'
-import { mapValues } from '../../src/ledger/documents.ts'
+import { mapValues } from '../../src/ledger/records.ts'
 import { edgeBundle } from '../../scripts/bundle.ts'
 import { formatLua, lintLua, LUA_FILES } from '../../scripts/lua-check.ts'
 import { NewerVersion, readDocument } from '../../src/ledger/reading.ts'
@@ -38,6 +38,7 @@ test('constants stand before the files that use them, and a constant of one valu
     settlement: 's(ALL_MODELS)\n',
     policy: 'p()\n',
     admission: 'd(MOST_LIMITS)\n',
+    administration: 'm()\n',
     changes: 'c()\n',
     rule: 'r()\n',
     batch: 'x()\n',
@@ -60,6 +61,14 @@ test('constants stand before the files that use them, and a constant of one valu
         'local function alerts()',
         'made_alerts = made_alerts or with_alerts()',
         'return made_alerts',
+        'end',
+        'local function with_administration()',
+        'm()',
+        'end',
+        'local made_administration',
+        'local function administration()',
+        'made_administration = made_administration or with_administration()',
+        'return made_administration',
         'end',
         'local function with_settlement()',
         "s('*')",
@@ -217,7 +226,7 @@ test.each(DOCUMENTS)(
       fc.asyncProperty(changes, async (all) => {
         const spoilt = all.reduce((one, [path, value]) => changed(one, path, value), unpacked(doc))
         const text = JSON.stringify(packed(kind, spoilt))
-        const args = ['EVAL', LEDGER_DOCUMENTS, 1, 'key', '{"keep":{"userDays":35}}', kind, text]
+        const args = ['EVAL', LEDGER_DOCUMENTS, 1, 'key', '{"userDays":35}', kind, text]
         const answer = String(await redis.command(args))
         const read: unknown = answer.startsWith('{') ? JSON.parse(answer, inNumbers) : answer
         expect(read, text).toEqual(readInTypeScript(kind, text))
@@ -287,7 +296,9 @@ test('a command that fails in the middle of its changes changes nothing, and the
   const broken = { ...later, event: { ...later.event, id: '3', prompt: 'x' } }
   const run = async (...commands: object[]) => {
     await redis.flush()
-    const args = [{ keep: RETENTION }, ...commands].map((arg) => JSON.stringify(arg))
+    const args = [RETENTION, ...commands].map((arg) =>
+      JSON.stringify(arg),
+    )
     const reply = await redis.command(['EVAL', LEDGER_SCRIPT, 1, 'weir:{2}:quota', ...args])
     const keys = ((await redis.command(['KEYS', '*'])) as string[]).sort()
     const texts = keys.filter((key) => /usage|quota|day|models:/.test(key))

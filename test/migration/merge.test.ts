@@ -8,20 +8,20 @@ import { current } from '../../src/ledger/policy.ts'
 import { amounts } from '../support/amounts.ts'
 import { windowsOf, usedToday } from '../support/seed.ts'
 import type { Command } from '../../src/ledger/commands.ts'
-import { filter, newPast, newProfile, newRow, newUsage } from '../../src/ledger/documents.ts'
-import {
-  own,
-  type Block,
-  type DayDoc,
-  type DayRow,
-  type Outcome,
-  type PastDoc,
-  type QuotaDoc,
-  type Row,
-  type ThinRow,
-  type UsageDoc,
-  type Windows,
-} from '../../src/ledger/shapes.ts'
+import { filter, own } from '../../src/ledger/records.ts'
+import { newPast, newProfile, newRow, newUsage } from '../../src/ledger/new-documents.ts'
+import type {
+  Block,
+  DayDoc,
+  DayRow,
+  PastDoc,
+  QuotaDoc,
+  Row,
+  ThinRow,
+  UsageDoc,
+  Windows,
+} from '../../src/ledger/documents.ts'
+import type { Outcome } from '../../src/ledger/events.ts'
 import { readDocument } from '../../src/ledger/reading.ts'
 import { DAY_MS, MINUTE_MS, dateOf, startOf } from '../../src/ledger/windows.ts'
 import { queueOf } from '../../src/migration/chunks.ts'

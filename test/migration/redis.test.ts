@@ -18,15 +18,10 @@ import { restClient } from '../../src/store/redis/rest.ts'
 import { StoreError, type Store, type User } from '../../src/store/store.ts'
 import { tcpClient } from '../../src/store/redis/tcp.ts'
 import type { Enter, Settle } from '../../src/ledger/commands.ts'
-import { rowsOf, newPast, newProfile } from '../../src/ledger/documents.ts'
-import {
-  VERSION,
-  type Block,
-  type DayDoc,
-  type QuotaDoc,
-  type ThinRow,
-  type UsageDoc,
-} from '../../src/ledger/shapes.ts'
+import { rowsOf } from '../../src/ledger/rows.ts'
+import { newPast, newProfile } from '../../src/ledger/new-documents.ts'
+import { VERSION } from '../../src/ledger/shapes.ts'
+import type { Block, DayDoc, QuotaDoc, ThinRow, UsageDoc } from '../../src/ledger/documents.ts'
 import { readDocument } from '../../src/ledger/reading.ts'
 import { DAY_MS, dateOf } from '../../src/ledger/windows.ts'
 import type { UserParts } from '../../src/ledger/merge.ts'

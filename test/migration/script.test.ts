@@ -1,7 +1,7 @@
 /** The text of the import script: `npm run lua` checks it by the same rules as the ledger script. */
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { mapValues } from '../../src/ledger/documents.ts'
+import { mapValues } from '../../src/ledger/records.ts'
 import { assembleScript } from '../../src/store/redis/script.ts'
 import { formatLua, IMPORT_FILE, LUA_FILES, lintImport } from '../../scripts/lua-check.ts'
 import { IMPORT_SCRIPT } from '../../src/store/redis/import-script.ts'

@@ -1,6 +1,7 @@
 /** Admin commands: blocks, sessions, the audit trail, and the erasure of a user. */
 import { describe, expect, test } from 'vitest'
-import type { Audit, Block } from '../../src/ledger/shapes.ts'
+import type { Audit } from '../../src/ledger/events.ts'
+import type { Block } from '../../src/ledger/documents.ts'
 import { DAY_MS, HOUR_MS, SECOND_MS } from '../../src/ledger/windows.ts'
 import type { Store } from '../../src/store/store.ts'
 import { admitOf, NOON, settleOf } from '../support/commands.ts'

@@ -25,16 +25,12 @@ import { dateOf } from '../../src/ledger/windows.ts'
 import { readConfig } from '../../src/config/config.ts'
 import { emptyState, type State } from '../../src/store/local/state.ts'
 import { openLocal } from '../../src/store/local/store.ts'
-import {
-  rowsOf,
-  newPast,
-  newProfile,
-  newUsage,
-  runningOf,
-  whole,
-} from '../../src/ledger/documents.ts'
+import { rowsOf, runningOf, whole } from '../../src/ledger/rows.ts'
+import { newPast, newProfile, newUsage } from '../../src/ledger/new-documents.ts'
 import { usedIn } from '../../src/ledger/policy.ts'
-import { VERSION, type Event, type QuotaDoc, type Row } from '../../src/ledger/shapes.ts'
+import { VERSION } from '../../src/ledger/shapes.ts'
+import type { Event } from '../../src/ledger/events.ts'
+import type { QuotaDoc, Row } from '../../src/ledger/documents.ts'
 import { quotasToday, userReport } from '../../src/reports/usage.ts'
 import { bundleScript } from '../support/entry.ts'
 import { ADMIN_KEY } from '../support/gateways.ts'

@@ -18,18 +18,12 @@ import {
   type Failed,
   type Store,
 } from '../../src/store/store.ts'
-import type {
-  Admit,
-  Admitted,
-  Answer,
-  AnswerOf,
-  Command,
-  Refusal,
-  Settled,
-} from '../../src/ledger/commands.ts'
-import { rowsOf, runningOf, whole } from '../../src/ledger/documents.ts'
+import type { Admit, Command } from '../../src/ledger/commands.ts'
+import type { Admitted, Answer, AnswerOf, Refusal, Settled } from '../../src/ledger/answers.ts'
+import { rowsOf, runningOf, whole } from '../../src/ledger/rows.ts'
 import { usedIn, type Limits, type Standing } from '../../src/ledger/policy.ts'
-import { UNLIMITED, VERSIONS } from '../../src/ledger/shapes.ts'
+import { VERSIONS } from '../../src/ledger/shapes.ts'
+import { UNLIMITED } from '../../src/ledger/documents.ts'
 import { DAY_MS, SECOND_MS } from '../../src/ledger/windows.ts'
 import { amounts } from '../support/amounts.ts'
 import { admitOf, AMPLE, failureOf, NOON, settleOf } from '../support/commands.ts'

@@ -1,7 +1,8 @@
 /** A fleet of this version and the next one on one database. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import type { Admitted, Settle } from '../../src/ledger/commands.ts'
+import type { Settle } from '../../src/ledger/commands.ts'
+import type { Admitted } from '../../src/ledger/answers.ts'
 import { createLog } from '../../src/log.ts'
 import { withFallback } from '../../src/store/fallback/store.ts'
 import { usageKey } from '../../src/store/redis/keys.ts'

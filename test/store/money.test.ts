@@ -1,6 +1,7 @@
 /** The fit, and money, in every store. */
 import { describe, expect, test } from 'vitest'
-import type { Admit, Admitted, Refusal } from '../../src/ledger/commands.ts'
+import type { Admit } from '../../src/ledger/commands.ts'
+import type { Admitted, Refusal } from '../../src/ledger/answers.ts'
 import { DAY_MS } from '../../src/ledger/windows.ts'
 import { amounts } from '../support/amounts.ts'
 import { admitOf, NOON, settleOf } from '../support/commands.ts'

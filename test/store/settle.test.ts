@@ -1,7 +1,8 @@
 /** Ends of requests: settled, late, lost, or entered without a lease. */
 import { describe, expect, test } from 'vitest'
-import { LATE_SETTLE_MS, type Admit } from '../../src/ledger/commands.ts'
-import { runningOf } from '../../src/ledger/documents.ts'
+import type { Admit } from '../../src/ledger/commands.ts'
+import { LATE_SETTLE_MS } from '../../src/ledger/capacity.ts'
+import { runningOf } from '../../src/ledger/rows.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, startOf } from '../../src/ledger/windows.ts'
 import type { EventCursor, EventPage, Store } from '../../src/store/store.ts'
 import { amounts } from '../support/amounts.ts'

@@ -1,7 +1,7 @@
 /** The list of users: places in the indexes, pages and cursors. */
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { INDEX_MS } from '../../src/ledger/accounts.ts'
+import { INDEX_MS } from '../../src/ledger/activity.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../../src/ledger/windows.ts'
 import { formatCursor, parseCursor } from '../../src/store/cursor.ts'
 import { SWEEP_EVERY, SWEPT } from '../../src/store/redis/keys.ts'

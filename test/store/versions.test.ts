@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises'
 import { describe, expect, test } from 'vitest'
 import type { Command } from '../../src/ledger/commands.ts'
-import type { Windows } from '../../src/ledger/shapes.ts'
+import type { Windows } from '../../src/ledger/documents.ts'
 import { DAY_MS, HOUR_MS, SECOND_MS, minuteOf, startOf } from '../../src/ledger/windows.ts'
 import {
   dayKey,

@@ -1,5 +1,5 @@
 /** Amounts as the ledger has them, for expectations. */
-import type { Amounts } from '../../src/ledger/shapes.ts'
+import type { Amounts } from '../../src/ledger/units.ts'
 
 export const amounts = (requests: number, tokens: number, usd = 0): Amounts => ({
   requests,

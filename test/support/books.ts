@@ -4,34 +4,27 @@
  * calendar, a fit from a search, and money is a `bigint` of nano-USD.
  */
 import { expect } from 'vitest'
-import {
-  ENTER_MS,
-  LATE_SETTLE_MS,
-  type Admit,
-  type Answer,
-  type Command,
-  type Enter,
-  type Report,
-  type SetKey,
-  type SetProfile,
-  type Settle,
+import type {
+  Admit,
+  Command,
+  Enter,
+  Report,
+  SetKey,
+  SetProfile,
+  Settle,
 } from '../../src/ledger/commands.ts'
-import {
-  answersOf,
-  mapValues,
-  rowsOf,
-  newDayRow,
-  newRow,
-  whole,
-} from '../../src/ledger/documents.ts'
+import { ENTER_MS, LATE_SETTLE_MS } from '../../src/ledger/capacity.ts'
+import type { Answer } from '../../src/ledger/answers.ts'
+import { answersOf, rowsOf, whole } from '../../src/ledger/rows.ts'
+import { mapValues } from '../../src/ledger/records.ts'
+import { newDayRow, newRow } from '../../src/ledger/new-documents.ts'
 import type { Price, Priced } from '../../src/ledger/money.ts'
 import type { Limits, Rows, Standing } from '../../src/ledger/policy.ts'
+import type { Amounts } from '../../src/ledger/units.ts'
 import type {
-  Amounts,
   Block,
   DayDoc,
   DayRow,
-  Event,
   PastDoc,
   PlanDoc,
   QuotaDoc,
@@ -39,7 +32,8 @@ import type {
   StoredRows,
   UsageDoc,
   Windows,
-} from '../../src/ledger/shapes.ts'
+} from '../../src/ledger/documents.ts'
+import type { Event } from '../../src/ledger/events.ts'
 
 /** In the order in which limits are checked. */
 const WINDOWS = ['month', 'week', 'day', 'hour', 'minute'] as const

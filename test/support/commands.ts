@@ -14,7 +14,9 @@ import type {
 } from '../../src/ledger/commands.ts'
 import type { Limits } from '../../src/ledger/policy.ts'
 import { labelWords } from '../../src/ledger/labels.ts'
-import { UNLIMITED, VERSION, type Event, type StoredRows } from '../../src/ledger/shapes.ts'
+import { VERSION } from '../../src/ledger/shapes.ts'
+import { UNLIMITED, type StoredRows } from '../../src/ledger/documents.ts'
+import type { Event } from '../../src/ledger/events.ts'
 import { DAY_MS, WINDOW_NAMES, nextDay } from '../../src/ledger/windows.ts'
 
 /** Ten seconds before midnight UTC, so that a day ends within a run. */

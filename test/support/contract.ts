@@ -1,22 +1,15 @@
 /** The contract of every store: the five stores that keep it, and the helpers of its tests. */
 import { afterEach, expect } from 'vitest'
-import type {
-  Admit,
-  Answer,
-  AnswerOf,
-  Command,
-  Enter,
-  Report,
-  Settled,
-  UserCommand,
-} from '../../src/ledger/commands.ts'
+import type { Admit, Command, Enter, Report, UserCommand } from '../../src/ledger/commands.ts'
+import type { Answer, AnswerOf, Settled } from '../../src/ledger/answers.ts'
 import type { ModelLimits } from '../../src/ledger/policy.ts'
-import { whole } from '../../src/ledger/documents.ts'
-import type { Block, Event, Row } from '../../src/ledger/shapes.ts'
+import { whole } from '../../src/ledger/rows.ts'
+import type { Retention } from '../../src/ledger/advance.ts'
+import type { Block, Row } from '../../src/ledger/documents.ts'
+import type { Event } from '../../src/ledger/events.ts'
 import { SECOND_MS } from '../../src/ledger/windows.ts'
 import { bindingStore, serveStore } from '../../src/store/binding.ts'
 import { createMemory } from '../../src/store/fallback/memory.ts'
-import type { Retention } from '../../src/ledger/documents.ts'
 import {
   REPLAY_BATCH,
   type Cursor,

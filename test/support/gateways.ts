@@ -19,7 +19,7 @@ import { createApp } from '../../src/app.ts'
 import { startServer } from '../../src/platform/node/server.ts'
 import { STATIC_PATHS, staticFiles } from '../../src/platform/node/static-files.ts'
 import type { Store } from '../../src/store/store.ts'
-import type { Event } from '../../src/ledger/shapes.ts'
+import type { Event } from '../../src/ledger/events.ts'
 
 export type Gateway = { kind: Kind; url: string; log: string[]; close(): Promise<void> }
 export type Kind = 'node' | 'workerd'

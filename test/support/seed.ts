@@ -1,14 +1,11 @@
 /** A database full of users, written without the ledger, for what must not depend on their number. */
 import { createHash } from 'node:crypto'
-import {
-  mapValues,
-  answersOf,
-  activityOf,
-  newDay,
-  newRow,
-  newUsage,
-} from '../../src/ledger/documents.ts'
-import type { Amounts, ThinRow, UsageDoc, Windows } from '../../src/ledger/shapes.ts'
+import { mapValues } from '../../src/ledger/records.ts'
+import { answersOf } from '../../src/ledger/rows.ts'
+import { activityOf } from '../../src/ledger/activity.ts'
+import { newDay, newRow, newUsage } from '../../src/ledger/new-documents.ts'
+import type { Amounts } from '../../src/ledger/units.ts'
+import type { ThinRow, UsageDoc, Windows } from '../../src/ledger/documents.ts'
 import { sum } from '../../src/ledger/tally.ts'
 import { DAY_MS, MINUTE_MS, dateOf, startOf, type Window } from '../../src/ledger/windows.ts'
 import { dayKey, PREFIX, TOP_DAY, usageKey } from '../../src/store/redis/keys.ts'

@@ -8,7 +8,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Event } from '../../src/ledger/shapes.ts'
+import type { Event } from '../../src/ledger/events.ts'
 import {
   checkSums,
   FAULTS,

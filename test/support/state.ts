@@ -1,12 +1,12 @@
 /** The reducer on maps. Every store must agree with it. */
-import type { Answer, Command } from '../../src/ledger/commands.ts'
-import type { Keep } from '../../src/ledger/documents.ts'
+import type { Command } from '../../src/ledger/commands.ts'
+import type { Answer } from '../../src/ledger/answers.ts'
+import type { Keep } from '../../src/ledger/advance.ts'
 import { reduce } from '../../src/ledger/rules.ts'
 import type { View } from '../../src/ledger/step.ts'
+import type { Audit, Event } from '../../src/ledger/events.ts'
 import type {
-  Audit,
   DayDoc,
-  Event,
   NewUsersDoc,
   OutboxDoc,
   PastDoc,
@@ -15,7 +15,7 @@ import type {
   QuotaDoc,
   SettingsDoc,
   UsageDoc,
-} from '../../src/ledger/shapes.ts'
+} from '../../src/ledger/documents.ts'
 
 export function reducerState(
   keep: Keep,

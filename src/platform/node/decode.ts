@@ -7,7 +7,7 @@ import {
   createInflate,
   createInflateRaw,
 } from 'node:zlib'
-import { own } from '../../ledger/shapes.ts'
+import { own } from '../../ledger/records.ts'
 import type { BodyReader, Bytes, UpstreamAnswer } from '../../ports.ts'
 
 /** As in browsers, what has arrived is given on at once, and an end within the compressed data is an end. */

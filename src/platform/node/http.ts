@@ -108,7 +108,7 @@ export const nodeFetch: Fetch = (url, { method, headers, body, signal }) =>
   })
 
 /** The body of an answer as text. */
-export async function textOf({ body }: UpstreamAnswer): Promise<string> {
+export async function bodyText({ body }: UpstreamAnswer): Promise<string> {
   const reader = body?.getReader()
   const chunks: Uint8Array[] = []
   for (let read = await reader?.read(); read?.value; read = await reader?.read()) {

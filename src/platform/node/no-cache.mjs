@@ -5,6 +5,7 @@
 import { mkdtempSync, rmdirSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import './parent.mjs'
 
 try {
   rmdirSync(mkdtempSync(join(tmpdir(), 'weir-')))

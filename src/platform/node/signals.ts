@@ -1,5 +1,6 @@
 /** SIGTERM and SIGINT: the first signal ends the process in an orderly way, a later one at once. */
 import type { Log } from '../../log.ts'
+import { PARENT } from './parent.mjs'
 
 /**
  * npm forwards a signal that was sent to its whole process group, so one signal may arrive twice. A second signal
@@ -41,10 +42,9 @@ export function onStopSignal(steps: (() => unknown)[], log: Pick<Log, 'error'>):
       else if (performance.now() - since >= SAME_SIGNAL_MS) process.exit(1)
     })
   }
-  const { ppid } = process
   if (['start', 'dev', 'npx'].includes(process.env.npm_lifecycle_event ?? '')) {
     setInterval(() => {
-      if (process.ppid !== ppid && since === undefined) void stop(0)
+      if (process.ppid !== PARENT && since === undefined) void stop(0)
     }, SHELL_MS).unref()
   }
   return () => {

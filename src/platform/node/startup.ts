@@ -3,7 +3,7 @@ import type { Config } from '../../config/config.ts'
 import { tokenNotes } from '../../config/tokens.ts'
 import { isLongKey } from '../../identity/admin-key.ts'
 import { amountTo, limitName, type Limits } from '../../ledger/policy.ts'
-import { UNITS } from '../../ledger/shapes.ts'
+import { UNITS } from '../../ledger/units.ts'
 import { WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
 import { evictionWarning } from '../../reports/eviction.ts'
 import type { StoreHealth } from '../../store/fallback/store.ts'
@@ -19,7 +19,7 @@ export function startupLines(
   const everyone = globalLimits?.total && inWords(globalLimits.total)
   lines.push(
     `Limits: each user ${inWords(limits.default) || 'no limit'} with a model` +
-      (everyone ? `, all users together ${everyone}` : ', no limit for all users together') +
+      (everyone ? `; all users together ${everyone}` : '; no limit for all users together') +
       ` (cap: ${config.cap})`,
   )
   const { notes, warnings } = tokenNotes(config)
@@ -62,16 +62,18 @@ export function startupLines(
   return lines
 }
 
-/** A row of limits as a list: "200,000 tokens and 1,000 requests a day". */
+const list = new Intl.ListFormat('en-US')
+
+/** A row of limits as a list: "1,000 requests and 200,000 tokens a day". */
 function inWords(row: Limits = {}): string {
   const windows = WINDOW_NAMES.map((window) => {
-    const amounts = UNITS.toReversed().flatMap((unit) => {
+    const amounts = UNITS.flatMap((unit) => {
       const limit = row[limitName(unit, window)]
       if (limit === undefined) return []
       const name = unit === 'audioSeconds' ? 'audio seconds' : unit
       return [`${amountTo(unit, limit).toLocaleString('en-US')} ${name}`]
     })
-    return amounts.length ? `${amounts.join(' and ')} ${WINDOWS[window].words}` : ''
+    return amounts.length ? `${list.format(amounts)} ${WINDOWS[window].words}` : ''
   })
   return windows.filter(Boolean).join(', ')
 }

@@ -2,24 +2,12 @@
  * What an isolate remembers, for use while the store is unavailable: the counts and blocks that the store told last, and
  * what was used since.
  */
-import type {
-  Admit,
-  Admitted,
-  Answer,
-  Refusal,
-  Report,
-  Reported,
-  Settle,
-  UserCommand,
-} from '../../ledger/commands.ts'
-import {
-  mapValues,
-  newProfile,
-  newQuota,
-  newUsage,
-  useOf,
-  type Keep,
-} from '../../ledger/documents.ts'
+import type { Admit, Report, Settle, UserCommand } from '../../ledger/commands.ts'
+import type { Admitted, Answer, Refusal, Reported } from '../../ledger/answers.ts'
+import { mapValues, own } from '../../ledger/records.ts'
+import { newProfile, newQuota, newUsage } from '../../ledger/new-documents.ts'
+import { useOf } from '../../ledger/rows.ts'
+import type { Keep } from '../../ledger/advance.ts'
 import {
   usedIn,
   windowsOf,
@@ -33,14 +21,13 @@ import { reduce } from '../../ledger/rules.ts'
 import type { Step, View } from '../../ledger/step.ts'
 import {
   ALL_MODELS,
-  own,
-  type Amounts,
   type NewUsersDoc,
   type ProfileDoc,
   type QuotaDoc,
   type UsageDoc,
   type Windows,
-} from '../../ledger/shapes.ts'
+} from '../../ledger/documents.ts'
+import type { Amounts } from '../../ledger/units.ts'
 import { chargedBy, correct, reservedBy } from '../../ledger/tally.ts'
 import { WINDOW_NAMES, startOf, type Window } from '../../ledger/windows.ts'
 

@@ -7,20 +7,13 @@
  * counts twice.
  */
 import type { Log } from '../../log.ts'
-import type {
-  Admit,
-  Admitted,
-  AnswerOf,
-  Command,
-  Refusal,
-  Settle,
-  Settled,
-} from '../../ledger/commands.ts'
+import type { Admit, Command, Settle } from '../../ledger/commands.ts'
+import type { Admitted, AnswerOf, Refusal, Settled } from '../../ledger/answers.ts'
 import { createBreaker } from './breaker.ts'
 import { createMemory } from './memory.ts'
 import type { Queue } from './queue.ts'
 import { createRecovery } from './recovery.ts'
-import type { Retention } from '../../ledger/documents.ts'
+import type { Retention } from '../../ledger/advance.ts'
 import { MINUTE_MS } from '../../ledger/windows.ts'
 import {
   CommandError,

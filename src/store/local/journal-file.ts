@@ -3,7 +3,7 @@ import type { FileHandle } from 'node:fs/promises'
 import { VERSION } from '../../ledger/shapes.ts'
 import { replaceOpen, type Pieces } from './private-file.ts'
 
-export type Entry = { v: number; seq: number; command: unknown }
+export type JournalEntry = { v: number; seq: number; command: unknown }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 
@@ -12,7 +12,7 @@ export const formatEntry = (seq: number, command: unknown): string =>
   `${JSON.stringify({ v: VERSION, seq, command })}\n`
 
 /** The entry of a line, or undefined if the line is invalid. A line without a version has the first version. */
-export function readEntry(line: Buffer): Entry | undefined {
+export function readJournalEntry(line: Buffer): JournalEntry | undefined {
   try {
     const { v = 1, seq, command } = JSON.parse(utf8.decode(line)) as Record<string, unknown>
     return typeof v === 'number' && typeof seq === 'number' ? { v, seq, command } : undefined

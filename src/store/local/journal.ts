@@ -16,7 +16,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdir, readFile, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { checkVersion } from './file-version.ts'
-import { formatEntry, openJournalFile, readEntry, type JournalFile } from './journal-file.ts'
+import { formatEntry, openJournalFile, readJournalEntry, type JournalFile } from './journal-file.ts'
 import { isWhole, linesIfThere } from './lines.ts'
 import { acquireLock, unusable, type Lock } from './lock.ts'
 import { PIECE, appendPrivate, createPrivate, removeTemporary } from './private-file.ts'
@@ -109,7 +109,7 @@ function replayJournal(path: string, options: JournalOptions, savedSeq: number) 
 
   /** Whether the line is to be kept: it is in order, and not in the snapshot. */
   function take(line: Buffer): boolean {
-    const entry = readEntry(line)
+    const entry = readJournalEntry(line)
     if (entry && entry.seq <= seq) return false
     if (entry) checkVersion(path, entry.v)
     if (!entry) throw new Error('not an entry')

@@ -1,12 +1,7 @@
 /** The reads of the local store. */
-import {
-  activityOf,
-  endOfBlocks,
-  hasMoreThanBlocks,
-  newPast,
-  newProfile,
-  newUsage,
-} from '../../ledger/documents.ts'
+import { activityOf } from '../../ledger/activity.ts'
+import { endOfBlocks, hasMoreThanBlocks } from '../../ledger/blocks.ts'
+import { newPast, newProfile, newUsage } from '../../ledger/new-documents.ts'
 import { wordsOf } from '../../ledger/labels.ts'
 import {
   ALL_MODELS,
@@ -14,11 +9,18 @@ import {
   type ProfileDoc,
   type QuotaDoc,
   type UsageDoc,
-} from '../../ledger/shapes.ts'
+} from '../../ledger/documents.ts'
 import type { Policy } from '../../ledger/plans.ts'
 import { dateOf } from '../../ledger/windows.ts'
-import { IDS_LOOKED_AT } from '../store.ts'
-import type { ProfilePage, Refusals, User, UserPage, UserQuery, WholeUser } from '../store.ts'
+import {
+  IDS_LOOKED_AT,
+  type ProfilePage,
+  type Refusals,
+  type User,
+  type UserPage,
+  type UserQuery,
+  type WholeUser,
+} from '../store.ts'
 import type { Records } from './state.ts'
 
 /** The requested days, without days that are not stored. */

@@ -1,22 +1,19 @@
 /** The state of the local store: in memory as maps, in a snapshot as lists. */
 import { readDocument } from '../../ledger/reading.ts'
 import type { View } from '../../ledger/step.ts'
+import type { Kind } from '../../ledger/shapes.ts'
+import type { Audit, Event, RefusalCounts, Refused } from '../../ledger/events.ts'
 import type {
-  Audit,
   DayDoc,
-  Event,
-  Kind,
   NewUsersDoc,
   OutboxDoc,
   PastDoc,
   PlanDoc,
   ProfileDoc,
   QuotaDoc,
-  RefusalCounts,
-  Refused,
   SettingsDoc,
   UsageDoc,
-} from '../../ledger/shapes.ts'
+} from '../../ledger/documents.ts'
 
 /** The contents of a snapshot. */
 export type State = {

@@ -1,10 +1,11 @@
 /** Sends commands to the ledger script. One call carries the commands of several requests, as far as the runtime allows. */
-import type { Admitted, Answer, Command } from '../../ledger/commands.ts'
-import type { Retention } from '../../ledger/documents.ts'
+import type { Command } from '../../ledger/commands.ts'
+import type { Admitted, Answer } from '../../ledger/answers.ts'
+import type { Retention } from '../../ledger/advance.ts'
 import { DEFAULT_PLAN, unverifiedScope } from '../../ledger/plans.ts'
 import { isTotal, type Standing } from '../../ledger/policy.ts'
 import { CLOCK_TOLERANCE_MS } from '../../ledger/rules.ts'
-import { ALL_MODELS } from '../../ledger/shapes.ts'
+import { ALL_MODELS } from '../../ledger/documents.ts'
 import { dateOf } from '../../ledger/windows.ts'
 import { guard, scriptOf, type Scripts } from './call.ts'
 import { gather } from './gather.ts'
@@ -182,7 +183,7 @@ function headOf({ retention, tolerance = CLOCK_TOLERANCE_MS }: CommandOptions): 
   const { userDays, historyDays, eventsKept } = retention
   return JSON.stringify({
     // Field by field, so that no other field is sent.
-    keep: { userDays, historyDays, eventsKept },
+    ...{ userDays, historyDays, eventsKept },
     // JSON has no Infinity. The script treats a missing tolerance as infinite.
     ...(Number.isFinite(tolerance) && { tolerance }),
   })

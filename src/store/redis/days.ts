@@ -1,11 +1,6 @@
 /** Reads days. A day that has ended is one document. For the current day, each row has its own key. */
-import {
-  ALL_MODELS,
-  type DayDoc,
-  type DayRow,
-  type Kind,
-  type QuotaDoc,
-} from '../../ledger/shapes.ts'
+import type { Kind } from '../../ledger/shapes.ts'
+import { ALL_MODELS, type DayDoc, type DayRow, type QuotaDoc } from '../../ledger/documents.ts'
 import type { DocumentOf, DocumentReader, Found } from './documents.ts'
 import { dayKey, modelsKey, quotaKey, rowKey, tagsKey } from './keys.ts'
 

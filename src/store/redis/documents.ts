@@ -1,6 +1,6 @@
 /** Reads documents from the database. A document that cannot be parsed is reported and left out. */
 import type { Redis } from '@upstash/redis'
-import { newProfile, newUsage } from '../../ledger/documents.ts'
+import { newProfile, newUsage } from '../../ledger/new-documents.ts'
 import { NewerVersion, readDocument } from '../../ledger/reading.ts'
 import type { Kind } from '../../ledger/shapes.ts'
 import { list } from './call.ts'

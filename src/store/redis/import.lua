@@ -221,18 +221,9 @@ local function set(key, text, seconds)
   end
 end
 
--- The most values in one call: Lua can pass about 8,000.
-local SLICE = 2000
-
-local function add_all(name, key, values, from, to)
-  for first = from, to, SLICE do
-    redis.call(name, key, unpack(values, first, math.min(first + SLICE - 1, to)))
-  end
-end
-
 local reply = { marker and marker.next or 0 }
 for key, text in pairs(damaged) do
-  set(PREFIX .. 'damaged:' .. string.sub(key, #PREFIX + 1), text, DAMAGED_SECONDS)
+  set(damaged_key(key), text, DAMAGED_SECONDS)
   redis.call('DEL', key)
   reply[#reply + 1] = key
 end
@@ -263,12 +254,12 @@ for scope, quota in pairs(quotas) do
   set(quota_key(scope), cjson.encode(quota))
 end
 for _, index in ipairs(indexes) do
-  add_all('ZADD', index.key, index.entries, 1, #index.entries)
+  call_with('ZADD', index.key, index.entries, 1, #index.entries)
   if index.seconds then redis.call('EXPIRE', index.key, index.seconds) end
 end
 if room > 0 then
   local first = #args.writes + 2
-  add_all('RPUSH', list.key, ARGV, first, math.min(#ARGV, first + room - 1))
+  call_with('RPUSH', list.key, ARGV, first, math.min(#ARGV, first + room - 1))
   if list.seconds then redis.call('EXPIRE', list.key, list.seconds) end
 end
 for _, old in ipairs(args.old) do

@@ -4,13 +4,14 @@
  * counters, because every request changes them.
  */
 import type { Redis } from '@upstash/redis'
-import type { Retention } from '../../ledger/documents.ts'
+import type { Retention } from '../../ledger/advance.ts'
 import type { UserParts } from '../../ledger/merge.ts'
-import type { Audit, DayDoc, Event, PlanDoc, QuotaDoc, SettingsDoc } from '../../ledger/shapes.ts'
+import type { Audit, Event } from '../../ledger/events.ts'
+import type { DayDoc, PlanDoc, QuotaDoc, SettingsDoc } from '../../ledger/documents.ts'
 import { guard, scriptOf } from './call.ts'
 import { callOf, type Also } from './import/call.ts'
 import { newer, sound, soundUser } from './import/documents.ts'
-import type { Terms } from './import/ends.ts'
+import type { ImportTerms } from './import/ends.ts'
 import { look, lookErased, lookUsers } from './import/known.ts'
 import {
   planAudit,
@@ -99,7 +100,7 @@ const NEWER = -2
 export function createImport({ redis, retention, script, now, warn }: ImportOptions): Import {
   const runScript = scriptOf(script)
   const markerKey = (id: string) => `${PREFIX}import:${id}`
-  const terms = (): Terms => ({ retention, now: now() })
+  const terms = (): ImportTerms => ({ retention, now: now() })
 
   async function plan(chunk: Chunk): Promise<Plan> {
     switch (chunk.kind) {

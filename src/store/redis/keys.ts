@@ -1,5 +1,5 @@
 /** The database keys. */
-import { ALL_MODELS } from '../../ledger/shapes.ts'
+import { ALL_MODELS } from '../../ledger/documents.ts'
 import { DAY_MS, WINDOWS } from '../../ledger/windows.ts'
 
 /**

@@ -15,35 +15,35 @@ import {
   SESSIONS_PER_USER,
   SYNCS_PER_MINUTE,
   TAGS_PER_DAY,
-} from '../../ledger/commands.ts'
-import {
-  ALERTS_KEPT,
-  ALERTS_TAKEN,
-  CLAIM_MS,
-  ERRORS,
-  EXPIRING_MS,
-  FAULTS,
-  LEVELS,
-  QUIET_MS,
-} from '../../ledger/alerts.ts'
+} from '../../ledger/capacity.ts'
+import { ERRORS, EXPIRING_MS, FAULTS, LEVELS, QUIET_MS } from '../../ledger/alerts.ts'
+import { ALERTS_KEPT, ALERTS_TAKEN, CLAIM_MS } from '../../ledger/outbox.ts'
 import { DEFAULT_PLAN, TOTAL } from '../../ledger/plans.ts'
 import { MOST_MONEY } from '../../ledger/money.ts'
-import { LIMITS, MOST_LIMITS, NOTHING } from '../../ledger/policy.ts'
+import { LIMITS, MOST_LIMITS } from '../../ledger/policy.ts'
+import { NOTHING } from '../../ledger/units.ts'
 import { KEY_CODES, REFUSAL_CODES, UNUSED_MODEL } from '../../ledger/refusals.ts'
-import { INDEX_MS } from '../../ledger/accounts.ts'
+import { INDEX_MS } from '../../ledger/activity.ts'
 import {
-  ALL_MODELS,
   MODEL_USE,
   MONEY_FIELDS,
   MOST,
   HUGE,
   SHAPES,
-  UNLIMITED,
   VERSION,
   VERSIONS,
   type Shape,
 } from '../../ledger/shapes.ts'
-import { DAY_MS, HOUR_MS, MINUTE_MS, NO_END, WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
+import { ALL_MODELS, UNLIMITED } from '../../ledger/documents.ts'
+import {
+  DAY_MS,
+  HOUR_MS,
+  MINUTE_MS,
+  NO_END,
+  WINDOWS,
+  WINDOW_NAMES,
+  type Window,
+} from '../../ledger/windows.ts'
 import { DAMAGED_SECONDS, PREFIX, QUOTA_DAYS, SWEEP_EVERY, SWEPT, TOP_DAY } from './keys.ts'
 import { AUDIT_KEPT, REFUSED_KEPT } from '../store.ts'
 
@@ -55,6 +55,14 @@ const RESERVED = new Set(
   ).split(' '),
 )
 
+/** A value for each window that has one. */
+const ofWindows = (valueOf: (row: (typeof WINDOWS)[Window]) => number | boolean) =>
+  Object.fromEntries(
+    WINDOW_NAMES.map((name) => [name, valueOf(WINDOWS[name])]).filter(
+      ([, value]) => value !== false,
+    ),
+  )
+
 /** The constants of the Lua files. The linter reports a constant that no file uses. */
 const CONSTANTS: Record<string, unknown> = {
   PREFIX,
@@ -64,17 +72,16 @@ const CONSTANTS: Record<string, unknown> = {
   NO_END,
   VERSION,
   VERSIONS,
-  WINDOWS: Object.fromEntries(
-    WINDOW_NAMES.map((name) => {
-      const { always, waits, ...row } = WINDOWS[name]
-      // The script computes months itself.
-      const long = row.longest > DAY_MS
-      return [name, { always, waits, long, ...('every' in row && { every: row.every }) }]
-    }),
-  ),
-  LIMITS: Object.fromEntries(
-    LIMITS.map(({ name, unit, window }, rank) => [name, { unit, window, rank }]),
-  ),
+  // Flat tables, because a table within a table takes as long to make as thirty values. The length of windows is in ms; the
+  // script computes months, which have 0, itself.
+  WINDOWS: ofWindows((row) => ('every' in row ? row.every.ms : 0)),
+  WINDOWS_FROM: ofWindows((row) => 'every' in row && row.every.from),
+  LONG: ofWindows((row) => row.longest > DAY_MS),
+  ALWAYS: ofWindows((row) => row.always),
+  WAITS: ofWindows((row) => row.waits),
+  LIMIT_UNITS: Object.fromEntries(LIMITS.map(({ name, unit }) => [name, unit])),
+  LIMIT_WINDOWS: Object.fromEntries(LIMITS.map(({ name, window }) => [name, window])),
+  LIMIT_RANKS: Object.fromEntries(LIMITS.map(({ name }, rank) => [name, rank])),
   MOST_LIMITS,
   NOTHING,
   MONEY: Object.fromEntries(MONEY_FIELDS.map((name) => [name, 1])),
@@ -85,6 +92,7 @@ const CONSTANTS: Record<string, unknown> = {
   HUGE,
   LATE_SETTLE_MS,
   ENTER_MS,
+  ENTER_SECONDS: String(ENTER_MS / 1000),
   INDEX_MS,
   MODELS_COUNTED,
   MODELS_PER_USER,
@@ -127,6 +135,7 @@ export const SCRIPT_PARTS = [
   'settlement',
   'policy',
   'admission',
+  'administration',
   'changes',
   'rule',
   'batch',
@@ -142,34 +151,34 @@ export type ScriptParts = Partial<Record<(typeof SCRIPT_PARTS)[number], string>>
  * that `rule.lua` calls.
  */
 export function layOut(parts: ScriptParts, constants = CONSTANTS): string {
+  const { alerts = '', settlement = '', administration = '' } = parts
   const { policy = '', admission = '', changes = '' } = parts
   const isNamed = (name: string, text: string) => new RegExp(`\\b${name}\\b`).test(text)
-  const asked = policy + admission + changes
-  const always = [
-    ...Object.values({ ...parts, policy: '', admission: '', changes: '' }),
-    shapesByKind(),
-  ].join('')
+  const rest = { alerts, settlement, administration, policy, admission, changes }
+  const none = Object.fromEntries(Object.keys(rest).map((name) => [name, '']))
+  const always = [...Object.values({ ...parts, ...none }), shapesByKind()].join('')
+  const sometimes = Object.values(rest).join('')
   const header = (isIn: (name: string) => boolean) =>
     Object.entries(constants)
       .filter(([name]) => isIn(name))
       .map(([name, value]) => `local ${name} = ${luaOf(value)}\n`)
       .join('')
+  const headerOf = (text: string) => header((name) => isNamed(name, text) && !isNamed(name, always))
   return [
-    header((name) => isNamed(name, always) || !isNamed(name, asked)),
+    header((name) => isNamed(name, always) || !isNamed(name, sometimes)),
     parts.windows,
     shapesByKind(),
     'local function with_shapes()\n',
     parts.shapes,
     'local function with_accounts()\n',
     parts.accounts,
-    'local function with_alerts()\n',
-    parts.alerts,
-    'end\nlocal made_alerts\n' +
-      'local function alerts()\nmade_alerts = made_alerts or with_alerts()\nreturn made_alerts\nend\n' +
-      'local function with_settlement()\n',
-    parts.settlement,
+    onFirstUse('alerts', headerOf(alerts) + alerts),
+    onFirstUse('administration', headerOf(administration) + administration),
+    'local function with_settlement()\n',
+    headerOf(settlement),
+    settlement,
     'end\nlocal function with_policy()\n',
-    header((name) => !isNamed(name, always) && isNamed(name, asked)),
+    headerOf(policy + admission + changes),
     policy,
     'local function with_admission()\n',
     admission,
@@ -182,6 +191,11 @@ export function layOut(parts: ScriptParts, constants = CONSTANTS): string {
     'end\nreturn run_batch()\nend\nreturn with_accounts()\nend\nreturn with_shapes()\n',
   ].join('')
 }
+
+/** A Lua function of this name: it runs a text on its first call, and returns what the text has returned. */
+const onFirstUse = (name: string, text: string): string =>
+  `local function with_${name}()\n${text}end\nlocal made_${name}\nlocal function ${name}()\n` +
+  `made_${name} = made_${name} or with_${name}()\nreturn made_${name}\nend\n`
 
 /**
  * The script that Redis runs. Constants that are numbers or texts are inlined, because a Lua function can use at most

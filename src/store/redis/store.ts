@@ -1,16 +1,12 @@
 /** The store on Redis: documents as JSON, changed by one script. */
 import type { Redis } from '@upstash/redis'
-import type { AnswerOf, Command, Settled } from '../../ledger/commands.ts'
-import { hasMoreThanBlocks, newPast } from '../../ledger/documents.ts'
-import {
-  ALL_MODELS,
-  type Audit,
-  type Event,
-  type Kind,
-  type PastDoc,
-  type RefusalCounts,
-  type Refused,
-} from '../../ledger/shapes.ts'
+import type { Command } from '../../ledger/commands.ts'
+import type { AnswerOf, Settled } from '../../ledger/answers.ts'
+import { hasMoreThanBlocks } from '../../ledger/blocks.ts'
+import { newPast } from '../../ledger/new-documents.ts'
+import type { Kind } from '../../ledger/shapes.ts'
+import { ALL_MODELS, type PastDoc } from '../../ledger/documents.ts'
+import type { Audit, Event, RefusalCounts, Refused } from '../../ledger/events.ts'
 import { guard, guardInWords, list } from './call.ts'
 import { commandRunner, type CommandOptions } from './commands.ts'
 import { dayReader } from './days.ts'

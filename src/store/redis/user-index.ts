@@ -1,7 +1,7 @@
 /** The index of users. Each user has two places: one by last activity, and one by the tokens of the last active day. */
 import type { Redis } from '@upstash/redis'
-import { activityOf } from '../../ledger/documents.ts'
-import type { UsageDoc } from '../../ledger/shapes.ts'
+import { activityOf } from '../../ledger/activity.ts'
+import type { UsageDoc } from '../../ledger/documents.ts'
 import { DAY_MS } from '../../ledger/windows.ts'
 import { list } from './call.ts'
 import { PREFIX, TOP_DAY } from './keys.ts'

@@ -1,9 +1,9 @@
 /** An import plan as the keys and arguments of the script. */
-import { ALL_MODELS } from '../../../ledger/shapes.ts'
+import { ALL_MODELS } from '../../../ledger/documents.ts'
 import { dateOf } from '../../../ledger/windows.ts'
 import { dayKey, modelsKey, quotaKey, rowKey } from '../keys.ts'
 import { StoreError } from '../../store.ts'
-import { dayEnd, secondsUntil, type Terms } from './ends.ts'
+import { dayEnd, secondsLeft, type ImportTerms } from './ends.ts'
 import type { Plan } from './plan.ts'
 
 /** The number of imported items before a chunk, and after it. */
@@ -16,7 +16,11 @@ type Marker = { key: string; from: number; next: number; seconds: string }
 export type Also = { marker?: Marker; old: { key: string; sha: string }[] }
 
 /** The keys and arguments of the script call. Throws `StoreError` if the plan contains an invalid amount. */
-export function callOf(plan: Plan, also: Also, terms: Terms): { keys: string[]; args: string[] } {
+export function callOf(
+  plan: Plan,
+  also: Also,
+  terms: ImportTerms,
+): { keys: string[]; args: string[] } {
   checkAmounts(plan)
   const { writes = [], same = [], days = [], overlaps = {}, quotas = {}, indexes = [] } = plan
   const { texts = [], ...list } = plan.list ?? {}
@@ -31,7 +35,7 @@ export function callOf(plan: Plan, also: Also, terms: Terms): { keys: string[]; 
     quotas,
     today: dateOf(terms.now),
     seconds: Object.fromEntries(
-      dates.map((date) => [date, secondsUntil(dayEnd(date, terms), terms)]),
+      dates.map((date) => [date, secondsLeft(dayEnd(date, terms), terms)]),
     ),
     indexes,
     ...(plan.list && { list }),

@@ -1,9 +1,10 @@
 /** When imported documents expire. The ledger script has the same rules. */
-import { endOfProfile, type Retention } from '../../../ledger/documents.ts'
-import type { PastDoc, ProfileDoc, UsageDoc } from '../../../ledger/shapes.ts'
+import { endOfProfile } from '../../../ledger/blocks.ts'
+import type { Retention } from '../../../ledger/advance.ts'
+import type { PastDoc, ProfileDoc, UsageDoc } from '../../../ledger/documents.ts'
 import { DAY_MS, NO_END, SECOND_MS } from '../../../ledger/windows.ts'
 
-export type Terms = { retention: Retention; now: number }
+export type ImportTerms = { retention: Retention; now: number }
 
 /**
  * The remaining seconds, or an expiry in seconds since the epoch; without both, the document is kept for ever.
@@ -13,16 +14,16 @@ export type End = { seconds?: string; until?: string }
 
 export const secondsOfDays = (days: number): string => String(days * 86_400)
 
-export const secondsUntil = (end: number, { now }: Terms): string =>
+export const secondsLeft = (end: number, { now }: ImportTerms): string =>
   String(Math.max(1, Math.ceil((end - now) / SECOND_MS)))
 
-export const usageEnd = (at: number, { retention }: Terms): number =>
+export const usageEnd = (at: number, { retention }: ImportTerms): number =>
   at + retention.userDays * DAY_MS
 
-export const dayEnd = (date: string, { retention }: Terms): number =>
+export const dayEnd = (date: string, { retention }: ImportTerms): number =>
   Date.parse(date) + (retention.historyDays + 1) * DAY_MS
 
-export function endOf(profile: ProfileDoc): End {
+export function profileEnd(profile: ProfileDoc): End {
   const end = endOfProfile(profile)
   return end === NO_END ? {} : { until: String(Math.ceil(end / SECOND_MS)) }
 }

@@ -1,19 +1,18 @@
 /** What the import script writes for each kind of chunk. Users are in users.ts. */
-import { ENTER_MS } from '../../../ledger/commands.ts'
+import { ENTER_MS } from '../../../ledger/capacity.ts'
 import type { Overlap } from '../../../ledger/merge.ts'
 import {
   ALL_MODELS,
-  type Audit,
   type DayDoc,
-  type Event,
   type PlanDoc,
   type QuotaDoc,
   type SettingsDoc,
-} from '../../../ledger/shapes.ts'
+} from '../../../ledger/documents.ts'
+import type { Audit, Event } from '../../../ledger/events.ts'
 import { DAY_MS } from '../../../ledger/windows.ts'
 import { PREFIX, QUOTA_DAYS, erasedKey, onceKey } from '../keys.ts'
 import { AUDIT_KEPT } from '../../store.ts'
-import { dayEnd, secondsOfDays, secondsUntil, type End, type Terms } from './ends.ts'
+import { dayEnd, secondsOfDays, secondsLeft, type End, type ImportTerms } from './ends.ts'
 import { parse } from './documents.ts'
 import type { KnownErased, Seen } from './known.ts'
 
@@ -40,7 +39,7 @@ export type Plan = {
   damaged?: string[]
 }
 
-export const planDays = (days: DayDoc[], terms: Terms): Plan => ({
+export const planDays = (days: DayDoc[], terms: ImportTerms): Plan => ({
   days: days.filter(({ date }) => dayEnd(date, terms) > terms.now),
 })
 
@@ -63,7 +62,7 @@ export function planSettings(all: SettingsDoc[], [seen]: Seen[]): Plan {
 }
 
 /** Leaves out windows that have not begun yet by this clock. */
-export function planQuotas(all: [scope: string, quota: QuotaDoc][], { now }: Terms): Plan {
+export function planQuotas(all: [scope: string, quota: QuotaDoc][], { now }: ImportTerms): Plan {
   const oldest = now - QUOTA_DAYS * DAY_MS
   const kept = all
     .filter(([scope, { at }]) => scope === ALL_MODELS || at >= oldest)
@@ -74,7 +73,7 @@ export function planQuotas(all: [scope: string, quota: QuotaDoc][], { now }: Ter
   return { quotas: Object.fromEntries(kept) }
 }
 
-export const planEntered = (entered: [id: string, at: number][], terms: Terms): Plan =>
+export const planEntered = (entered: [id: string, at: number][], terms: ImportTerms): Plan =>
   planMarks(
     entered.map(([id, at]) => ({ key: onceKey(id), text: '1', at })),
     terms,
@@ -84,7 +83,7 @@ export const planEntered = (entered: [id: string, at: number][], terms: Terms): 
 export function planErased(
   erased: [user: string, at: number][],
   { same, isErased }: KnownErased,
-  terms: Terms,
+  terms: ImportTerms,
 ): Plan {
   const marks = erased
     .filter(([user, at]) => !isErased(user, at))
@@ -93,10 +92,10 @@ export function planErased(
 }
 
 /** Marks that keep events from being entered again, for as long as an entry is possible. */
-function planMarks(marks: { key: string; text: string; at: number }[], terms: Terms): Plan {
+function planMarks(marks: { key: string; text: string; at: number }[], terms: ImportTerms): Plan {
   const writes = marks
     .filter(({ at }) => at + ENTER_MS > terms.now)
-    .map(({ key, text, at }) => ({ key, text, seconds: secondsUntil(at + ENTER_MS, terms) }))
+    .map(({ key, text, at }) => ({ key, text, seconds: secondsLeft(at + ENTER_MS, terms) }))
   return { writes }
 }
 
@@ -104,7 +103,7 @@ function planMarks(marks: { key: string; text: string; at: number }[], terms: Te
 export function planEvents(
   events: Event[],
   { same, isErased }: KnownErased,
-  { retention }: Terms,
+  { retention }: ImportTerms,
 ): Plan {
   const texts = textsOf(events.filter(({ user, at }) => !isErased(user, at)))
   const seconds = secondsOfDays(retention.historyDays)

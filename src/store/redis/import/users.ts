@@ -6,20 +6,20 @@ import {
   type Overlap,
   type UserParts,
 } from '../../../ledger/merge.ts'
-import { hasMoreThanBlocks } from '../../../ledger/documents.ts'
-import type { Block, UsageDoc } from '../../../ledger/shapes.ts'
+import { hasMoreThanBlocks } from '../../../ledger/blocks.ts'
+import type { Block, UsageDoc } from '../../../ledger/documents.ts'
 import { NO_END } from '../../../ledger/windows.ts'
 import { DAMAGED_SECONDS, PREFIX } from '../keys.ts'
 import { USER_INDEX, placesOf } from '../user-index.ts'
 import {
   dayEnd,
-  endOf,
+  profileEnd,
   lastOf,
   secondsOfDays,
-  secondsUntil,
+  secondsLeft,
   usageEnd,
   type End,
-  type Terms,
+  type ImportTerms,
 } from './ends.ts'
 import { erasedAt, type KnownUser, type Seen } from './known.ts'
 import type { Index, Plan, Write } from './plan.ts'
@@ -30,7 +30,7 @@ export const asideOf = (key: string) => `${PREFIX}damaged:${key.slice(PREFIX.len
 /** By default, the age of a block is taken from the block itself. */
 export function planUsers(
   known: KnownUser[],
-  terms: Terms,
+  terms: ImportTerms,
   blockedAt = ({ at }: Block): number => at,
 ): Plan {
   const plans = known.map((user) => planUser(user, terms, blockedAt))
@@ -74,7 +74,7 @@ type UserPlan = {
 
 function planUser(
   { comes: all, there, mark, ...seen }: KnownUser,
-  terms: Terms,
+  terms: ImportTerms,
   blockedAt: (block: Block) => number,
 ): UserPlan {
   const comes = keptOf(all, erasedAt(mark), terms, blockedAt)
@@ -90,7 +90,7 @@ function planUser(
     words: [],
   }
   if (comes.usage ?? comes.past) {
-    const end = { seconds: secondsUntil(usageEnd(lastOf(usage, past), terms), terms) }
+    const end = { seconds: secondsLeft(usageEnd(lastOf(usage, past), terms), terms) }
     if (usage) plan.rewrites.push(rewrite(seen.usage, there.usage, usage, end))
     if (usage) plan.places = placesOf(usage)
     if (past) plan.rewrites.push(rewrite(seen.past, there.past, past, end))
@@ -98,7 +98,7 @@ function planUser(
     plan.overlaps = overlapOf(there, comes)
   }
   if (comes.profile && profile) {
-    plan.rewrites.push(rewrite(seen.profile, there.profile, profile, endOf(profile)))
+    plan.rewrites.push(rewrite(seen.profile, there.profile, profile, profileEnd(profile)))
     plan.blocks = Object.entries(profile.blocks).flatMap(([model, { until = NO_END }]) => [
       String(until),
       `${comes.id} ${model}`,
@@ -116,7 +116,7 @@ function planUser(
 function keptOf(
   { id, usage, past, profile }: UserParts,
   erased: number,
-  terms: Terms,
+  terms: ImportTerms,
   blockedAt: (block: Block) => number,
 ): UserParts {
   const at = lastOf(usage, past)

@@ -18,7 +18,7 @@ local function charge(windows, lease, now)
   local at, reserved = lease.at, lease.reserved
   local is_today = lease.windows.day and start_of('day', at) == start_of('day', now)
   for window in pairs(lease.windows) do
-    local start, is_long = start_of(window, at), WINDOWS[window].long
+    local start, is_long = start_of(window, at), LONG[window]
     -- The day has it for the long windows too.
     if start == start_of(window, now) and not (is_long and is_today) then
       local counts = is_long and before_of(windows) or windows

@@ -4,8 +4,8 @@
 local function windows_in(limits)
   local windows = {}
   for name in pairs(limits) do
-    local limit = LIMITS[name]
-    if limit then windows[limit.window] = 1 end
+    local window = LIMIT_WINDOWS[name]
+    if window then windows[window] = 1 end
   end
   return windows
 end
@@ -71,18 +71,19 @@ local function refuse(group, reserved, at)
   local counted = group.used
   local first, passed
   for name, limit in pairs(group.limits) do
-    local named = LIMITS[name]
-    if named then
-      local asked = (reserved[named.unit] or 0) + 0
-      local used = (counted[named.window] or NOTHING)[named.unit] or 0
+    local unit, window = LIMIT_UNITS[name], LIMIT_WINDOWS[name]
+    if unit then
+      local asked = (reserved[unit] or 0) + 0
+      local used = (counted[window] or NOTHING)[unit] or 0
       -- A request that asks for nothing of a unit is not refused by its limits.
-      if asked ~= 0 and used + asked > limit and (not first or named.rank < first.rank) then
-        first, passed = named, limit
+      local is_passed = asked ~= 0 and used + asked > limit
+      if is_passed and (not first or LIMIT_RANKS[name] < LIMIT_RANKS[first]) then
+        first, passed = name, limit
       end
     end
   end
   if not first then return nil end
-  local unit, window = first.unit, first.window
+  local unit, window = LIMIT_UNITS[first], LIMIT_WINDOWS[first]
   return {
     ok = false,
     reason = 'limit',
@@ -162,17 +163,11 @@ local function fitted(asked, groups)
   local prompt, count = asked.reserved - asked.completion, completions.count
   for i = 1, #groups do
     for name, limit in pairs(groups[i].limits) do
-      local named = LIMITS[name]
-      local unit = named and named.unit
-      local wanted = named and (full[unit] or 0) + 0
+      local unit, window = LIMIT_UNITS[name], LIMIT_WINDOWS[name]
+      local wanted = unit and (full[unit] or 0) + 0
       -- No limit is on requests alone, since a request is one whatever its size.
-      if
-        named
-        and unit ~= 'requests'
-        and wanted > 0
-        and (not WINDOWS[named.window].waits or limit < wanted)
-      then
-        local left = limit - ((groups[i].used[named.window] or NOTHING)[unit] or 0)
+      if unit and unit ~= 'requests' and wanted > 0 and (not WAITS[window] or limit < wanted) then
+        local left = limit - ((groups[i].used[window] or NOTHING)[unit] or 0)
         if wanted > left then
           local fits = 0
           if unit ~= 'usd' then
@@ -203,7 +198,7 @@ end
 local function is_in_dollars(groups)
   for i = 1, #groups do
     for name in pairs(groups[i].limits) do
-      if LIMITS[name] and LIMITS[name].unit == 'usd' then return true end
+      if LIMIT_UNITS[name] == 'usd' then return true end
     end
   end
   return false
@@ -224,8 +219,8 @@ end
 
 local function counted_in(groups)
   local windows = {}
-  for window, row in pairs(WINDOWS) do
-    if row.always then windows[window] = 1 end
+  for window in pairs(ALWAYS) do
+    windows[window] = 1
   end
   for i = 1, #groups do
     for window in pairs(windows_in(groups[i].limits)) do
@@ -302,7 +297,7 @@ local function code_of(refusal)
   if refusal.reason ~= 'limit' then
     return REFUSAL_CODES[refusal.reason == 'key' and refusal.why or refusal.reason]
   end
-  if WINDOWS[refusal.window].waits then return 'rate_limit_exceeded' end
+  if WAITS[refusal.window] then return 'rate_limit_exceeded' end
   return refusal.of == 'user' and 'insufficient_quota' or 'global_quota'
 end
 

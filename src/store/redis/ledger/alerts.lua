@@ -1,5 +1,5 @@
--- Alerts: the port of ledger/alerts.ts. Most commands need none of it, so its functions are made
--- only for one that does: `alerts` in script.ts.
+-- Alerts: the port of ledger/alerts.ts and outbox.ts. Most commands need none of it, so its
+-- functions are made only for one that does: `alerts` in script.ts.
 
 local terms = cjson.decode(ALERT_TERMS)
 
@@ -63,10 +63,10 @@ end
 local function long_limits(row)
   local names = {}
   for name in pairs(row or {}) do
-    local named = LIMITS[name]
-    if named and not WINDOWS[named.window].waits then names[#names + 1] = name end
+    local window = LIMIT_WINDOWS[name]
+    if window and not WAITS[window] then names[#names + 1] = name end
   end
-  table.sort(names, function(a, b) return LIMITS[a].rank < LIMITS[b].rank end)
+  table.sort(names, function(a, b) return LIMIT_RANKS[a] < LIMIT_RANKS[b] end)
   return names
 end
 
@@ -74,7 +74,7 @@ end
 -- what was found.
 local function reach(found, of, model, row, used_of, claims, at)
   for _, name in ipairs(long_limits(row)) do
-    local limit, unit, window = row[name], LIMITS[name].unit, LIMITS[name].window
+    local limit, unit, window = row[name], LIMIT_UNITS[name], LIMIT_WINDOWS[name]
     local used, reached = limit > 0 and used_of(window)[unit] or 0, nil
     for _, level in ipairs(limit > 0 and terms.LEVELS[of] or {}) do
       if not reached and used * 100 >= limit * level then reached = level end

@@ -282,7 +282,7 @@ end
 local function note(command, at)
   local audit = audit_of(command, at, command.action, command.about)
   local answer = { ok = true }
-  local before = command.action == 'failed login' and last_audit()
+  local before = command.action == 'failed login' and administration().last_audit()
   if not before or before.action ~= audit.action or at - before.at >= HOUR_MS then
     return { audit = audit, answer = answer }
   end

@@ -29,7 +29,7 @@ local function correct(windows, lease, charged)
   local audio = (charged.audioSeconds or 0) - (reserved.audioSeconds or 0)
   local characters = (charged.characters or 0) - (reserved.characters or 0)
   for window in pairs(lease.windows) do
-    local is_long = WINDOWS[window].long
+    local is_long = LONG[window]
     local counted = nil
     if not is_long then
       counted = windows[window]
@@ -56,8 +56,8 @@ local function correct(windows, lease, charged)
   end
   if not is_today then return end
   -- A long window that does not hold the reservation does not change with the day.
-  for window, row in pairs(WINDOWS) do
-    if row.long and not lease.windows[window] then
+  for window in pairs(LONG) do
+    if not lease.windows[window] then
       local before = before_of(windows)
       local counted = before[window] or copy(NOTHING)
       counted.start = counted.start or start_of(window, at)

@@ -1,4 +1,4 @@
--- Reads documents and fits them to their shapes, like ledger/reading.ts and ledger/documents.ts.
+-- Reads documents and fits them to their shapes, like ledger/reading.ts, rows.ts and advance.ts.
 
 local function with(record, key, value)
   local result = copy(record)
@@ -161,7 +161,7 @@ local function is_in_force(block, at) return block['until'] == nil or block['unt
 -- disagree or a day has ended.
 
 local args = cjson.decode(ARGV[1])
-local keep, tolerance = args.keep, args.tolerance or math.huge
+local keep = args.keep or args
 
 local function quota_key(scope)
   return PREFIX .. 'quota' .. (scope == ALL_MODELS and '' or ':' .. scope)
@@ -188,8 +188,8 @@ end
 local function user_key(kind, id) return PREFIX .. kind .. ':' .. id end
 
 -- A user's document is kept for a shorter time than the longest window lasts, so the counters may
--- have a key of their own: bareWindows in ledger/documents.ts.
-local IS_BRIEF = keep and keep.userDays < QUOTA_DAYS
+-- have a key of their own: bareWindows in ledger/advance.ts.
+local IS_BRIEF = keep.userDays and keep.userDays < QUOTA_DAYS
 
 local function load_user(kind, id)
   local key = user_key(kind, id)
@@ -302,32 +302,48 @@ local function text_at(key)
 end
 
 -- Events that must not be entered again.
-local once = {}
-local function entered(id) return once[id] or text_at(PREFIX .. 'once:' .. id) and true or false end
+local once
+local function entered(id)
+  return once and once[id] or text_at(PREFIX .. 'once:' .. id) and true or false
+end
 
 -- The moment up to which a user's requests were erased. `erased` has the users that this batch has
 -- erased.
-local erased = {}
+local erased
 local function erased_at(id)
-  return erased[id] or tonumber(text_at(PREFIX .. 'erased:' .. id) or nil)
-end
-
--- The entries that this batch adds to the audit trail, and the one that takes the place of the
--- newest.
-local audits, changed_audit = {}, nil
-local function last_audit()
-  local text = audits[#audits] or changed_audit or redis.call('LINDEX', PREFIX .. 'audit', 0)
-  local ok, audit = pcall(cjson.decode, text)
-  return ok and type(audit) == 'table' and audit or nil
+  return erased and erased[id] or tonumber(text_at(PREFIX .. 'erased:' .. id) or nil)
 end
 
 -- When a command runs: timeOf in ledger/rules.ts.
 local function time_of(now, is_idle)
   local quota = load_quota(ALL_MODELS)
   local last = quota and quota.at or -math.huge
-  if now - last > tolerance and not is_idle then
+  if now - last > (keep.tolerance or math.huge) and not is_idle then
     local time = redis.call('TIME')
     now = time[1] * 1000 + floor(time[2] / 1000)
   end
   return max(last, now)
+end
+
+-- Writing.
+
+local function user_seconds() return format('%d', keep.userDays * 86400) end
+local function history_seconds() return format('%d', keep.historyDays * 86400) end
+
+local function damaged_key(key) return PREFIX .. 'damaged:' .. string.sub(key, #PREFIX + 1) end
+
+-- Values per call: Lua cannot pass more than about 8,000.
+local SLICE = 1000
+
+-- Calls a command with values, all of them or those of a range.
+local function call_with(name, key, values, first, last)
+  last = last or #values
+  for from = first or 1, last, SLICE do
+    local to = math.min(from + SLICE - 1, last)
+    if key then
+      redis.call(name, key, unpack(values, from, to))
+    else
+      redis.call(name, unpack(values, from, to))
+    end
+  end
 end

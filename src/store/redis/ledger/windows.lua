@@ -40,32 +40,17 @@ end
 
 local function minute_of(at) return floor(at / MINUTE_MS) end
 
--- The start of a window that contains a moment. A step asks for few moments, and for each of them
--- often.
-local starts = {}
+-- The start of a window that contains a moment.
 local function start_of(window, at)
-  local known = starts[at]
-  if not known then
-    known = {}
-    starts[at] = known
-  end
-  local start = known[window]
-  if not start then
-    local every = WINDOWS[window].every
-    if every then
-      start = at - (at - every.from) % every.ms
-    else
-      local day = tonumber(string.sub(date_of(at), 9))
-      start = at - at % DAY_MS - (day - 1) * DAY_MS
-    end
-    known[window] = start
-  end
-  return start
+  local length = WINDOWS[window]
+  if length > 0 then return at - (at - (WINDOWS_FROM[window] or 0)) % length end
+  local day = tonumber(string.sub(date_of(at), 9))
+  return at - at % DAY_MS - (day - 1) * DAY_MS
 end
 
 local function end_of(window, at)
-  local start, every = start_of(window, at), WINDOWS[window].every
-  return every and start + every.ms or start_of(window, start + 32 * DAY_MS)
+  local start, length = start_of(window, at), WINDOWS[window]
+  return length > 0 and start + length or start_of(window, start + 32 * DAY_MS)
 end
 
 -- The counters of windows are numbers in the script, and one text in documents:
@@ -154,7 +139,7 @@ end
 
 -- The counters of one window, long ones with those of the day; nil if there are none.
 local function in_window(windows, name)
-  if not WINDOWS[name].long then return windows[name] end
+  if not LONG[name] then return windows[name] end
   local before, day = windows.before and known_before(windows)[name], windows.day
   local start = day and start_of(name, day.start)
   local is_new = day and before and before.start == 0
@@ -181,8 +166,8 @@ local function whole_windows(windows)
   for name, counted in pairs(known_before(windows)) do
     whole[name] = counted
   end
-  for name, row in pairs(WINDOWS) do
-    if row.long then whole[name] = in_window(windows, name) end
+  for name in pairs(LONG) do
+    whole[name] = in_window(windows, name)
   end
   return whole
 end
@@ -192,11 +177,11 @@ end
 local function parted_windows(whole)
   local windows, before, day = {}, {}, whole.day
   for name, counted in pairs(whole) do
-    if not WINDOWS[name] or not WINDOWS[name].long then windows[name] = counted end
+    if not LONG[name] then windows[name] = counted end
   end
-  for name, row in pairs(WINDOWS) do
+  for name in pairs(LONG) do
     local counted = whole[name]
-    if row.long and (counted or day) then
+    if counted or day then
       local today = counted and of_day(whole, name, counted.start) or day
       counted = counted or { start = 0, requests = 0, tokens = 0, usd = 0 }
       before[name] = {

@@ -1,24 +1,24 @@
 /** The schemas of the routes for keys, users, plans, settings and policy. */
 import * as z from 'zod/mini'
-import { ALERT_FORMATS } from '../src/config/alerts.ts'
-import { KEY_ID } from '../src/identity/issued-key.ts'
-import { PLAN } from '../src/identity/jwt.ts'
-import { ALERT_TYPES } from '../src/ledger/shapes.ts'
-import type { AlertReport } from '../src/reports/alerts.ts'
+import { ALERT_FORMATS } from '../../src/config/alerts.ts'
+import { KEY_ID } from '../../src/identity/issued-key.ts'
+import { PLAN } from '../../src/identity/jwt.ts'
+import { ALERT_TYPES } from '../../src/ledger/documents.ts'
+import type { AlertReport } from '../../src/reports/alerts.ts'
 import type {
   keyReport,
   planReport,
   profileReport,
   settingsReport,
   LimitRows,
-} from '../src/reports/people.ts'
-import { limitLines } from './openapi-own-schemas.ts'
-import { limitRows, userName } from '../src/routes/fields-schemas.ts'
-import { keyBody, keyChange, keysQuery, rotation } from '../src/routes/keys-schemas.ts'
-import { planBody } from '../src/routes/plans-schemas.ts'
-import { settingsBody } from '../src/routes/settings-schemas.ts'
-import { resetBody, userChange, usersQuery } from '../src/routes/users-schemas.ts'
-import { amount, count, dollars, named, say, sayOf, time, userId } from './openapi-schemas.ts'
+} from '../../src/reports/people.ts'
+import { limitLines } from './own-schemas.ts'
+import { limitRows, userName } from '../../src/routes/fields-schemas.ts'
+import { keyBody, keyChange, keysQuery, rotation } from '../../src/routes/keys-schemas.ts'
+import { planBody } from '../../src/routes/plans-schemas.ts'
+import { settingsBody } from '../../src/routes/settings-schemas.ts'
+import { resetBody, userChange, usersQuery } from '../../src/routes/users-schemas.ts'
+import { amount, count, dollars, named, say, sayOf, time, userId } from './words.ts'
 
 const LIMITS =
   'By model, `*` for models without a row, and `total` for all models together. Null is no limit.'

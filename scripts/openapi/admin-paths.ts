@@ -1,6 +1,6 @@
 /** The routes for keys, users, plans, settings and policy in the OpenAPI document. */
 import type * as z from 'zod/mini'
-import type { ErrorCode } from '../src/errors.ts'
+import type { ErrorCode } from '../../src/errors.ts'
 import {
   alert,
   alerts,
@@ -26,9 +26,10 @@ import {
   userOrFound,
   userPath,
   usersQuery,
-} from './openapi-admin-schemas.ts'
-import { ADMIN, BODY, JSON_TYPE, type Operation, type Paths } from './openapi-paths.ts'
-import { erased, success, text } from './openapi-schemas.ts'
+} from './admin-schemas.ts'
+import { ADMIN, BODY, JSON_TYPE, type Operation, type Paths } from './operation.ts'
+import { erased } from './session-schemas.ts'
+import { success, text } from './words.ts'
 
 const READ: ErrorCode[] = [...ADMIN, 'invalid_request', 'body_too_large']
 const CHANGE: ErrorCode[] = [...ADMIN, ...BODY, 'cross_origin']

@@ -1,9 +1,9 @@
 /** What callers are told of their own use, in the OpenAPI document. */
 import * as z from 'zod/mini'
-import { UNITS } from '../src/ledger/shapes.ts'
-import { WINDOW_NAMES } from '../src/ledger/windows.ts'
-import type { keyShape, ownUsage } from '../src/reports/own-usage.ts'
-import { amount, named, say, time, userId } from './openapi-schemas.ts'
+import { UNITS } from '../../src/ledger/units.ts'
+import { WINDOW_NAMES } from '../../src/ledger/windows.ts'
+import type { keyShape, ownUsage } from '../../src/reports/own-usage.ts'
+import { amount, named, say, time, userId } from './words.ts'
 
 /** A limit, with what is used and left of it. */
 export const limitLines = z.array(
