@@ -3,7 +3,8 @@
 const HEAD = '{"model":"a/b","messages":[]'
 
 /** As many units as there is room for. */
-const fill = (unit: string, room: number): string => unit.repeat(Math.floor(room / unit.length))
+export const fill = (unit: string, room: number): string =>
+  unit.repeat(Math.floor(room / unit.length))
 
 /** These in no order, the same in each run. */
 function shuffled(units: string[], room: number): string {
@@ -52,6 +53,24 @@ export function bodiesOf(bytes: number): Record<string, string> {
     'one long key': `${HEAD},"${fill('a', room)}":0}`,
     numbers: `${HEAD},"x":[0${fill(',1e400', room)}]}`,
     'one long number': `${HEAD},"x":${fill('1', room)}}`,
+    'texts of 250 bytes': `${HEAD},"x":["a"${fill(`,"${'a'.repeat(250)}"`, room)}]}`,
+    'texts of 250 bytes outside ASCII': `${HEAD},"x":["a"${fill(`,"${'ж'.repeat(125)}"`, (room * 254) / 379)}]}`,
+    'lists of 64 levels': `${HEAD},"x":[0${fill(`,${'['.repeat(60)}${']'.repeat(60)}`, Math.min(room, 95_000))}]}`,
+    'escaped keys of messages': `{"model":"a/b","messages":[{"role":"user"}${fill(',{"\\u0061":0}', Math.min(room, 220_000))}]}`,
+    'escaped keys of parts': `{"model":"a/b","messages":[{"role":"user","content":[0${fill(',{"\\u0061":0}', Math.min(room, 220_000))}]}]}`,
+    'long keys of parts': `{"model":"a/b","messages":[{"role":"user","content":[0${fill(`,{"${'ж'.repeat(500)}":0}`, room * 0.6)}]}]}`,
+    'long keys on top': `${HEAD}${sequence((n) => `,"${'ж'.repeat(495)}${n}":0`, Math.min(room * 0.6, 950_000))}}`,
+    messages: `{"model":"a/b","messages":[{"role":"user","content":""}${fill(`,{"role":"user","content":"${'a'.repeat(room / 5200)}"}`, room - room / 20)}]}`,
+    'texts of a message': `{"model":"a/b","messages":[{"role":"user","content":[{"type":"text"}${fill(`,{"type":"text","text":"${'a'.repeat(300)}"}`, room)}]}]}`,
+    'one image': `{"model":"a/b","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,${fill('iVBORw0K', room)}"}}]}]}`,
+    images: `{"model":"a/b","messages":[{"role":"user","content":[{"type":"text","text":""}${fill(`,{"type":"image_url","image_url":{"url":"data:image/png;base64,${'iVBORw0K'.repeat(32)}"}}`, room)}]}]}`,
+    tools: `${HEAD},"tools":[${fill(`{"type":"function","function":{"name":"f","description":"${'a'.repeat(300)}","parameters":{"type":"object","properties":{"a":{"type":"string"}}}}},`, room)}{"type":"function"}]}`,
+    'tools of short texts outside ASCII': `${HEAD},"tools":[{"type":"function","x":["a"${`,"${'ж'.repeat(18)}"`.repeat(Math.min(98_000, room / 39))}]}]}`,
+    'tool calls of escapes': `{"model":"a/b","messages":[{"role":"user","tool_calls":[""${fill(`,"${'\\n'.repeat(45)}"`, Math.min(room, 4e6))}]}]}`,
+    'white space everywhere': `${HEAD},"x":[0${fill(' , 0     ', Math.min(room, 800_000))}]}`,
+    'an end that is missing': prompt('a'.repeat(room)).slice(0, -1),
+    'a byte that is no UTF-8': prompt(`${'ж'.repeat(room / 2)}\ud800`),
+    'a key that is there twice': `${HEAD},"x":["a"${`,"${'ж'.repeat(18)}"`.repeat(Math.min(98_000, room / 39))}],"model":"a/b"}`,
     'parts of a message': `{"model":"a/b","messages":[{"role":"user","content":[0${fill(',{"type":""}', room)}]}]}`,
   }
 }

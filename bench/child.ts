@@ -80,16 +80,37 @@ export type Usage = {
   /** Resident memory in bytes, after garbage collection if that was asked for. */
   rss: number
   heap: number
+  /** The longest step of its event loop while it was watched, in ms. */
+  longest: number
 }
 
-export type UsageQuestion = { gc: boolean }
+/** `watch`: to begin to watch the event loop, or to stop. A loop that is watched never rests. */
+export type UsageQuestion = { gc?: boolean; watch?: boolean }
 
 /** Lets the parent ask what this process has used. For the servers that are compared. */
 export function answerUsage(url: string): void {
-  answerParent<UsageQuestion, Usage>(url, ({ gc }) => {
+  const loop = { isWatched: false, longest: 0 }
+  answerParent<UsageQuestion, Usage>(url, ({ gc, watch }) => {
     if (gc) globalThis.gc?.()
+    const { longest } = loop
+    if (watch) {
+      loop.longest = 0
+      if (!loop.isWatched) watchSteps(loop)
+    }
+    loop.isWatched = watch ?? loop.isWatched
     const { user, system } = process.cpuUsage()
     const { rss, heapUsed: heap } = process.memoryUsage()
-    return { cpu: user + system, rss, heap }
+    return { cpu: user + system, rss, heap, longest }
+  })
+}
+
+/** Each turn of the event loop runs the callbacks of `setImmediate` once, so between two of them others wait. */
+function watchSteps(loop: { isWatched: boolean; longest: number }): void {
+  let last = performance.now()
+  setImmediate(function turn() {
+    const now = performance.now()
+    loop.longest = Math.max(loop.longest, now - last)
+    last = now
+    if (loop.isWatched) setImmediate(turn)
   })
 }

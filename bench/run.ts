@@ -71,7 +71,7 @@ try {
   if (parts.includes('streams')) results.streams = await streams(cases, database, token)
   const weir = cases.find((one) => one.name === 'node-rest')
   if (parts.includes('memory') && weir) results.memory = await memory(weir)
-  if (parts.includes('stalls') && weir) results.stalls = await stalls(weir)
+  if (parts.includes('stalls') && weir) results.stalls = await stalls(weir, upstream.url)
   if (parts.includes('scale')) results.scale = await scale(upstream.url)
   const seconds = Math.round((performance.now() - started) / 1000)
   writeFileSync(RESULT, `${JSON.stringify({ ...about, seconds, ...results }, null, 2)}\n`)

@@ -1,87 +1,142 @@
 /** How long one client can keep the others waiting: by the body that it sends, and by how it behaves. */
 import { readConfig } from '../src/config/config.ts'
-import { parseForUpstream, readProxyRequest } from '../src/gateway/body.ts'
 import type { Cap } from '../src/metering/reservation.ts'
-import type { Bytes } from '../src/ports.ts'
 import { bodiesOf } from './bodies.ts'
 import type { Case } from './cases.ts'
-import { startChild } from './child.ts'
+import { startChild, type Child, type Usage, type UsageQuestion } from './child.ts'
+import { JSON_TYPE, answersOf, hostileOf, type Hostile } from './hostile.ts'
 import { load } from './load.ts'
 import { median, ms, percentile, table } from './report.ts'
+import { BENCH_ADMIN_KEY } from './weir-vars.ts'
 
-const { maxBodyBytes, ...config } = readConfig({}, 'node')
-const ROUNDS = 9
+const { maxBodyBytes } = readConfig({}, 'node')
+const SIZES = [maxBodyBytes, 512 * 1024 - 8]
 const REQUESTS = 60
 
-/** Measures, prints both tables, and returns the figures. */
-export async function stalls(weir: Case): Promise<object[]> {
-  return [...reading(), ...(await waiting(weir))]
+/** Each is done so often, and the shortest time counts, since a busy machine only makes it longer. */
+const ATTEMPTS = 9
+
+/** Measures, prints the tables, and returns the figures. */
+export async function stalls(weir: Case, upstream: string): Promise<object[]> {
+  const figures: object[] = []
+  for (const bytes of SIZES) figures.push(...(await stepsFor(bytes, upstream)))
+  return [...figures, ...(await waiting(weir))]
 }
 
-/** Reads each body as the proxy does. A process has one event loop, so others wait for as long as the longest step takes. */
-function reading(): object[] {
-  const bodies = Object.entries(bodiesOf(maxBodyBytes))
-  const parsing = median(repeated(() => timed(() => void JSON.parse(bodies[0]?.[1] ?? ''))))
-  const figures = bodies.flatMap(([body, text]) =>
-    (['balanced', 'strict'] as const).map((cap) => {
-      const bytes = new TextEncoder().encode(text)
-      const reads = repeated(() => readBody(bytes, cap))
-      const longest = median(reads.map(({ steps }) => Math.max(...steps)))
-      const whole = median(reads.map(({ steps }) => steps.reduce((sum, step) => sum + step)))
-      const times = { longest: longest / parsing, whole: whole / parsing }
-      return { body, cap, ms: longest, times, answer: reads[0]?.answer ?? '' }
-    }),
+/** `like`: what JSON.parse is timed with. */
+type Asked = Hostile & { like: string | Buffer }
+
+/** How long the longest step of the event loop is, from the first byte of a request to the last one of its answer. */
+async function stepsFor(bytes: number, upstream: string): Promise<object[]> {
+  const asked = askedOf(bytes)
+  const text = parseTime(asked[0]?.like ?? '')
+  const figures: { kind: string; cap: Cap; parse: number; longest: number; answer: string }[] = []
+  for (const cap of ['balanced', 'strict'] as const) {
+    const child: Child<UsageQuestion, Usage> = await startChild('weir.ts', { upstream, cap })
+    try {
+      for (const one of asked) {
+        if (cap === 'strict' && one.isSame) continue
+        const tries = await triesOf(child, one)
+        const longest = Math.min(...tries.map((done) => done.longest))
+        const answer = tries[0]?.answer ?? ''
+        // What is no JSON, or is refused early, is compared with one text.
+        const own = parseTime(one.like)
+        const parse = Number.isNaN(own) ? text : own
+        process.stderr.write(
+          `stalls: ${cap}, ${one.name}, ${bytes}: ${ms(longest)} to ${ms(parse)}\n`,
+        )
+        figures.push({ kind: one.name, cap, parse, longest, answer })
+      }
+    } finally {
+      await child.stop()
+    }
+  }
+  const kb = Math.round(bytes / 1024).toLocaleString('en-US')
+  console.log(
+    `\nThe longest step of the event loop for ${kb} KB; one text takes JSON.parse ${ms(text)} ms\n`,
   )
-  const mb = (maxBodyBytes / 1024 / 1024).toFixed(0)
-  console.log(`\nReading a body of ${mb} MB, against JSON.parse of one text (${ms(parsing)} ms)\n`)
-  const rows = figures.map((one) => [
-    one.body,
-    one.cap,
-    ms(one.ms),
-    `${one.times.longest.toFixed(1)}×`,
-    `${one.times.whole.toFixed(1)}×`,
-    one.answer,
+  const rows = figures.map(({ kind, cap, parse, longest, answer }) => [
+    kind,
+    cap,
+    ...[parse, longest].map(ms),
+    ...[parse, text].map((time) => `${(longest / time).toFixed(1)}×`),
+    answer,
   ])
-  console.log(table(['body', 'cap', 'longest step, ms', 'times', 'all steps', 'answer'], rows))
-  return figures
+  const head = [
+    '',
+    'cap',
+    'JSON.parse, ms',
+    'longest step, ms',
+    'times',
+    'times one text',
+    'answer',
+  ]
+  console.log(table(head, rows))
+  return figures.map((one) => ({ bytes, text, ...one }))
 }
 
-type Read = {
-  /** How long each took, in ms. */
-  steps: number[]
-  answer: string
+/** All that is asked, with one text first. */
+function askedOf(bytes: number): Asked[] {
+  const chats = Object.entries(bodiesOf(bytes)).map(([name, body]) => {
+    return { name, path: CHAT, type: JSON_TYPE, body, like: body }
+  })
+  const others = hostileOf(bytes).map((one) => ({ ...one, like: one.body }))
+  const answers = answersOf(bytes).map(({ name, path, answer, ...one }) => {
+    const query = new URLSearchParams({ answer: name, bytes: String(bytes) })
+    return { ...one, name: `answer: ${name}`, path: `${path}?${query}`, like: answer }
+  })
+  return [...chats, ...others, ...answers]
 }
 
-function readBody(bytes: Bytes, cap: Cap): Read {
-  const rules = { ...config, maxBodyBytes, cap }
-  const steps: number[] = []
-  const step = <T>(work: () => T): T => {
+const CHAT = '/api/groq/openai/v1/chat/completions'
+
+type Try = { longest: number; answer: string }
+
+async function triesOf(child: Child<UsageQuestion, Usage>, one: Asked): Promise<Try[]> {
+  const tries: Try[] = []
+  for (let n = 0; n < ATTEMPTS; n += 1) {
+    await child.ask({ watch: true })
+    const answer = await send(child.url, one)
+    tries.push({ longest: (await child.ask({ watch: false })).longest, answer })
+  }
+  return tries
+}
+
+/** Some bodies take seconds to parse. */
+const MOST_PARSING = 200
+
+/** The shortest time that JSON.parse takes, in ms; not a number for what is no JSON. */
+function parseTime(sent: string | Buffer): number {
+  const text = String(sent)
+  const times: number[] = []
+  for (let n = 0, sum = 0; n < ATTEMPTS && sum < MOST_PARSING; n += 1) {
     const start = performance.now()
     try {
-      return work()
-    } finally {
-      steps.push(performance.now() - start)
+      JSON.parse(text)
+    } catch {
+      return NaN
     }
+    const time = performance.now() - start
+    times.push(time)
+    sum += time
   }
-  const parsing = parseForUpstream(bytes, rules)
-  try {
-    for (;;) {
-      const { done, value } = step(() => parsing.next())
-      if (!done) continue
-      step(() => readProxyRequest('chat/completions', bytes, rules, value))
-      return { steps, answer: 'goes up' }
-    }
-  } catch (error) {
-    return { steps, answer: (error as { code: string }).code }
-  }
+  return Math.min(...times)
 }
 
-const repeated = <T>(work: () => T): T[] => Array.from({ length: ROUNDS }, work)
+let users = 0
 
-function timed(work: () => void): number {
-  const start = performance.now()
-  work()
-  return performance.now() - start
+/** Sends a request as a new user, reads the answer, and gives what came. */
+async function send(url: string, { path, type, body, isAdmin }: Hostile): Promise<string> {
+  users += 1
+  const key = isAdmin ? BENCH_ADMIN_KEY : `token-of-user-${users}`
+  const answer = await fetch(url + path, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${key}`, 'content-type': type },
+    body: body as BodyInit,
+    signal: AbortSignal.timeout(30_000),
+  })
+  const text = await answer.text()
+  return answer.ok ? 'goes up' : (/"code":"(\w+)"/.exec(text)?.[1] ?? String(answer.status))
 }
 
 /** What a quiet client waits for an answer while another one does its worst. */

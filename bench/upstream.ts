@@ -2,6 +2,7 @@
 import { createServer, type ServerResponse } from 'node:http'
 import { transcripts, type Transcript } from '../test/support/transcripts.ts'
 import { answerParent, listen } from './child.ts'
+import { answersOf } from './hostile.ts'
 
 /** A slow stream ends this long after its first half, so that a client can leave in between. */
 const SLOW_MS = 20
@@ -12,11 +13,21 @@ const PACED = { events: 12, ms: 5 }
 const { plain, stream } = transcripts
 const half = stream.body.length / 2
 
+/** A large answer that was asked for by its name and its size. */
+const largeAnswer = (query: URLSearchParams) =>
+  query.has('answer')
+    ? answersOf(Number(query.get('bytes'))).find(({ name }) => name === query.get('answer'))
+    : undefined
+
 const server = createServer((req, res) => {
   const chunks: Buffer[] = []
   req.on('data', (chunk: Buffer) => chunks.push(chunk))
   req.on('end', () => {
     const body = Buffer.concat(chunks).toString()
+    const large = largeAnswer(new URL(req.url ?? '/', 'http://bench.test').searchParams)
+    if (large) {
+      return void res.writeHead(200, { 'content-type': large.answerType }).end(large.answer)
+    }
     if (!body.includes('"stream":true')) return void begin(res, plain).end(plain.body)
     if (body.includes('"paced"')) return void pace(begin(res, stream), PACED.events)
     if (!body.includes('"slow"')) return void begin(res, stream).end(stream.body)

@@ -1,5 +1,6 @@
 /** The environment of the gateways under test: every limit is checked and none is reached, and every feature is on. */
 import type { Vars } from '../src/config/config.ts'
+import type { Cap } from '../src/metering/reservation.ts'
 
 export type WeirOptions = {
   upstream: string
@@ -11,6 +12,7 @@ export type WeirOptions = {
   signed?: boolean
   /** Rows of MODEL_LIMITS that the run is to reach. */
   limits?: Record<string, object>
+  cap?: Cap
 }
 
 const AMPLE = {
@@ -30,7 +32,15 @@ export const BENCH_ADMIN_KEY = 'admin-key-of-the-bench'
 export const BENCH_HASH_SECRET = 'secret-of-the-bench'
 export const BENCH_TOKEN_SECRET = 'secret-of-an-application-of-the-bench'
 
-export const weirVars = ({ upstream, rest, tcp, file, signed, limits }: WeirOptions): Vars => ({
+export const weirVars = ({
+  upstream,
+  rest,
+  tcp,
+  file,
+  signed,
+  limits,
+  cap,
+}: WeirOptions): Vars => ({
   GROQ_API_KEY: 'gsk_bench',
   GROQ_BASE_URL: upstream,
   ADMIN_KEY: BENCH_ADMIN_KEY,
@@ -38,6 +48,7 @@ export const weirVars = ({ upstream, rest, tcp, file, signed, limits }: WeirOpti
   ...(rest && { KV_REST_API_URL: rest.url, KV_REST_API_TOKEN: rest.token }),
   ...(tcp !== undefined && { REDIS_URL: tcp }),
   ...(file !== undefined && { USAGE_FILE: file }),
+  ...(cap && { CAP: cap }),
   ...(signed && { USER_TOKENS: 'any,signed', USER_TOKEN_SECRETS: BENCH_TOKEN_SECRET }),
   MODEL_LIMITS: JSON.stringify({ '*': AMPLE, total: AMPLE, ...limits }),
   GLOBAL_LIMITS: JSON.stringify({ total: AMPLE, [BENCH_MODEL]: AMPLE }),

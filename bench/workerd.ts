@@ -59,7 +59,7 @@ function cpuOf(): number {
 
 function usageOf(): Usage {
   const [, pages = 0] = readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ').map(Number)
-  return { cpu: cpuOf() / 1000, rss: pages * 4096, heap: 0 }
+  return { cpu: cpuOf() / 1000, rss: pages * 4096, heap: 0, longest: 0 }
 }
 
 answerParent<UsageQuestion, Usage>(origin, usageOf)

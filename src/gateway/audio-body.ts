@@ -5,7 +5,9 @@ import { reservationOfSpeech, reservationOfUpload } from '../metering/audio.ts'
 import type { AudioRoute } from '../metering/reservation.ts'
 import type { Bytes } from '../ports.ts'
 import { checkModel, rawText, type ParsedBody, type ProxyRequest } from './body.ts'
+import { ESCAPE, STEP } from './json-scan.ts'
 import { boundaryOf, multipartOf, textOf, withField, type Part } from './multipart.ts'
+import type { Steps } from './steps.ts'
 
 type UploadRoute = Exclude<AudioRoute, 'audio/speech'>
 
@@ -34,13 +36,13 @@ const wrong = (param: string, message: string) =>
  * Reads an upload, with `room` behind its bytes, and asks for the length of the audio where the client's form of the answer does not have it. Throws
  * `unsupported_audio`, `invalid_request`, `cost_unbounded`, `model_not_allowed`.
  */
-export function readUpload(
+export function* readUpload(
   route: UploadRoute,
   contentType: string | undefined,
   { bytes, room }: { bytes: Bytes; room: number },
   config: Readonly<Config>,
-): Upload {
-  const body = multipartOf(boundaryOf(contentType), bytes)
+): Steps<Upload> {
+  const body = yield* multipartOf(boundaryOf(contentType), bytes)
   const fields = fieldsOf(body.parts, config)
   const textIn = (field: string) => {
     const part = fields.get(field)
@@ -108,18 +110,35 @@ function fieldsOf(parts: Part[], { cap }: Readonly<Config>): Map<string, Part> {
 }
 
 /** Reads a text to speak; `parsed` is `bytes`. Throws `invalid_request`, `model_not_allowed`. */
-export function readSpeech(
+export function* readSpeech(
   bytes: Bytes,
   parsed: ParsedBody,
   config: Readonly<Config>,
-): ProxyRequest {
+): Steps<ProxyRequest> {
   const { model, input } = parsed.value
   if (typeof model !== 'string') throw wrong('model', '`model` must be the name of a model.')
   checkModel(model, config)
   if (typeof input !== 'string' || input === '') {
     throw wrong('input', '`input` must be the text to speak.')
   }
-  const text = JSON.parse(new TextDecoder().decode(rawText(parsed, bytes, 'input'))) as string
-  const reservation = reservationOfSpeech(text)
+  const text = yield* rawText(parsed, bytes, 'input')
+  const reservation = reservationOfSpeech(yield* charactersOf(text.subarray(1, -1)))
   return { route: 'audio/speech', bytes, sent: bytes, model, reservation }
 }
+
+/** How many UTF-16 units a text has that is written in JSON and UTF-8. */
+function* charactersOf(text: Bytes): Steps<number> {
+  let count = 0
+  for (let i = 0, pause = STEP; i < text.length; i += 1) {
+    const byte = text[i]!
+    if (byte === BACKSLASH) i += text[i + 1] === SMALL_U ? ESCAPE - 1 : 1
+    // Two units are written in four bytes; the others of a character say nothing.
+    count += byte >= 0xf0 ? 2 : (byte & 0xc0) === 0x80 ? 0 : 1
+    if (i < pause) continue
+    pause += STEP
+    yield
+  }
+  return count
+}
+
+const [BACKSLASH, SMALL_U] = [0x5c, 0x75]

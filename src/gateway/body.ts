@@ -12,6 +12,7 @@ import { isListed } from '../ledger/model-list.ts'
 import { MODEL_NAME } from '../metering/models.ts'
 import { FILLER } from '../metering/cut-text.ts'
 import {
+  KEPT,
   MAX_DEPTH,
   MAX_KEY,
   MAX_NUMBER,
@@ -110,10 +111,15 @@ export type ParsedBody = {
  * Parses a body, which must be a JSON object in UTF-8 with each top-level key once. Throws `invalid_json`,
  * `invalid_request`.
  */
-export function parseBody(bytes: Bytes): Json {
-  const outline = atOnce(scanned(bytes, 1))
+export const parseBody = (bytes: Bytes): Json => atOnce(parsing(bytes))
+
+/** The same in steps. */
+export function* parsing(bytes: Bytes): Steps<Json> {
+  const outline = yield* scanned(bytes, 1)
+  if (bytes.length > STEP) yield
   const value = objectOf(UTF_8.decode(bytes))
-  checkKeys(outline, bytes)
+  if (bytes.length > STEP) yield
+  yield* checkKeys(outline, bytes)
   return value
 }
 
@@ -126,7 +132,8 @@ export function* parseForUpstream(bytes: Bytes, { cap }: Pick<Config, 'cap'>): S
   if (bytes.length > STEP) yield
   const value = objectOf(outline.text)
   if (bytes.length > STEP) yield
-  checkKeys(outline, bytes)
+  yield* checkKeys(outline, bytes)
+  if (bytes.length > STEP) yield
   return { value, placeOf: (field) => placeOf(field, outline, bytes) }
 }
 
@@ -175,13 +182,24 @@ function objectOf(text: string): Json {
   throw new ApiError('invalid_json', 'The body must be a JSON object.')
 }
 
-function checkKeys(outline: Outline, bytes: Bytes): void {
+/** Keys are checked in steps of so many bytes. Each counts as some more, since a short one takes time too. */
+const KEYS_STEP = 64 * 1024
+const BYTES_OF_KEY = 48
+
+function* checkKeys(outline: Outline, bytes: Bytes): Steps<void> {
   let field = ''
+  let size = 0
   /** At each depth, the names in the object that is open. */
   const open: { within: number; names: Set<string> }[] = []
   for (const key of outline.keys) {
-    const { depth, within } = key
-    if (depth > 1 && !READ_THROUGH.has(field)) continue
+    const { start, end, depth, within } = key
+    // A longer name is none that we know, even if each of its characters is an escape.
+    if (depth > 1 && (end - start > KEPT || !READ_THROUGH.has(field))) continue
+    size += end - start + BYTES_OF_KEY
+    if (size > KEYS_STEP) {
+      size = 0
+      yield
+    }
     const name = nameOf(key, outline, bytes)
     const folded = fold(name)
     if (depth === 1) field = folded
@@ -224,28 +242,25 @@ const SPACE = 0x20
 const QUOTE = 0x22
 const BACKSLASH = 0x5c
 
-/** The bytes of a top-level text, with its quotes. */
-export function rawText({ placeOf }: ParsedBody, bytes: Bytes, field: string): Bytes {
+/** The bytes of a top-level text, with its quotes. A long text takes several steps. */
+export function* rawText({ placeOf }: ParsedBody, bytes: Bytes, field: string): Steps<Bytes> {
   const start = placeOf(field)
-  return bytes.subarray(start, closingQuote(bytes, start + 1) + 1)
-}
-
-/** The index of the quote that closes a text. */
-function closingQuote(bytes: Bytes, from: number): number {
-  for (let end = bytes.indexOf(QUOTE, from); ; end = bytes.indexOf(QUOTE, end + 1)) {
-    let backslashes = 0
-    while (bytes[end - 1 - backslashes] === BACKSLASH) backslashes += 1
-    if (backslashes % 2 === 0) return end
+  let end = start + 1
+  for (let pause = end + STEP; bytes[end] !== QUOTE; end += bytes[end] === BACKSLASH ? 2 : 1) {
+    if (end < pause) continue
+    pause += STEP
+    yield
   }
+  return bytes.subarray(start, end + 1)
 }
 
 /** Checks the fields that the gate needs, and computes the reservation. `body` is `bytes`, parsed. Throws `ApiError`. */
-export function readProxyRequest(
+export function* readProxyRequest(
   route: MeteredRoute,
   bytes: Bytes,
   config: Readonly<Config>,
   body: ParsedBody,
-): ProxyRequest {
+): Steps<ProxyRequest> {
   const wrong = (param: string, message: string) =>
     new ApiError('invalid_request', message, { param })
 
@@ -270,7 +285,7 @@ export function readProxyRequest(
     }
   }
 
-  const reservation = reservationOf(route, body.value, bytes, config)
+  const reservation = yield* reservationOf(route, body.value, bytes, config)
   const { room, splice } = reservation
   const nullAt = room?.isNull ? body.placeOf(room.field) : undefined
   const request = { route, bytes, sent: bytes, model, reservation, nullAt }

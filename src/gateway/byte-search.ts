@@ -1,5 +1,10 @@
 /** Finds each place of a text in bytes, in a time that grows with the bytes only. */
 
+import type { Steps } from './steps.ts'
+
+/** It looks at so many bytes in a step, which takes about a millisecond. */
+export const LOOKS = 128 * 1024
+
 /** The search takes too many steps: the text was made to slow it down. */
 export class TooManySteps extends Error {
   override readonly name = 'TooManySteps'
@@ -10,17 +15,22 @@ export class TooManySteps extends Error {
  * (Boyer, Moore and Horspool), so it looks at few of the bytes. Throws `TooManySteps` where a text and bytes that are made for
  * that would make it look at half as many as there are: one event loop serves everybody.
  */
-export function placesOf(wanted: Uint8Array, bytes: Uint8Array): number[] {
+export function* placesOf(wanted: Uint8Array, bytes: Uint8Array): Steps<number[]> {
   const last = wanted.length - 1
   const skips = new Uint8Array(256).fill(wanted.length)
   for (let i = 0; i < last; i += 1) skips[wanted[i]!] = last - i
   const places: number[] = []
   let steps = bytes.length / 2 + 4096
+  let pause = steps - LOOKS
   for (let at = 0; at + last < bytes.length;) {
     let i = last
     while (i >= 0 && bytes[at + i] === wanted[i]) i -= 1
     steps -= last - i + 1
     if (steps < 0) throw new TooManySteps()
+    if (steps < pause) {
+      pause = steps - LOOKS
+      yield
+    }
     if (i < 0) places.push(at)
     at += i < 0 ? 1 : skips[bytes[at + last]!]!
   }

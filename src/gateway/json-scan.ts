@@ -7,8 +7,8 @@ import { cutMark, FILLER } from '../metering/cut-text.ts'
 import type { Steps } from './steps.ts'
 import { CLOSED, ESCAPED, NEXT, PLAIN } from './text-bytes.ts'
 
-/** A body is looked through in steps of so many bytes. One takes about a millisecond. */
-export const STEP = 512 * 1024
+/** A body is looked through in steps of so many bytes. One takes less than a millisecond. */
+export const STEP = 128 * 1024
 
 /** The most lists and objects within each other. */
 export const MAX_DEPTH = 64
@@ -32,12 +32,12 @@ export const MAX_NUMBERS = 500_000
  * How much of a text is in the outline, in bytes: enough for names and types, also if each character is written as an
  * escape, and for the beginning of an image.
  */
-const KEPT = 96
+export const KEPT = 96
 /** The same for the texts on top, one of which is a user token. */
 const KEPT_ON_TOP = 1024
 
 /** The longest escape, in bytes. */
-const ESCAPE = 6
+export const ESCAPE = 6
 
 /** How many bytes have to be missing, so that a mark in their place saves time. */
 const WORTH_A_CUT = 128

@@ -8,6 +8,7 @@
 import { ApiError } from '../errors.ts'
 import type { Bytes } from '../ports.ts'
 import { TooManySteps, placesOf } from './byte-search.ts'
+import type { Steps } from './steps.ts'
 
 export type Part = {
   name: string
@@ -81,7 +82,7 @@ const LATIN_1 = new TextDecoder('latin1')
 const UTF_8 = new TextDecoder('utf-8', { ignoreBOM: true })
 
 /** Finds the parts of a body. Throws `invalid_request`. */
-export function multipartOf(boundary: string, bytes: Bytes): Multipart {
+export function* multipartOf(boundary: string, bytes: Bytes): Steps<Multipart> {
   const delimiter = new TextEncoder().encode(`--${boundary}`)
   const isBreak = (at: number) => bytes[at] === CR && bytes[at + 1] === LF
   const parts: Part[] = []
@@ -89,7 +90,7 @@ export function multipartOf(boundary: string, bytes: Bytes): Multipart {
   let begun: number | undefined
   let close: number | undefined
 
-  for (const at of placesIn(bytes, delimiter)) {
+  for (const at of yield* placesIn(bytes, delimiter)) {
     const end = at + delimiter.length
     const isFirst = at === 0
     const isLast = bytes[end] === DASH && bytes[end + 1] === DASH
@@ -113,9 +114,9 @@ export function multipartOf(boundary: string, bytes: Bytes): Multipart {
   return { boundary, parts, close }
 }
 
-function placesIn(bytes: Bytes, delimiter: Uint8Array): number[] {
+function* placesIn(bytes: Bytes, delimiter: Uint8Array): Steps<number[]> {
   try {
-    return placesOf(delimiter, bytes)
+    return yield* placesOf(delimiter, bytes)
   } catch (error) {
     if (!(error instanceof TooManySteps)) throw error
     throw flaw('The boundary of the body is too much like its content. Choose a random one.')

@@ -7,6 +7,7 @@
 import type { Meter, Metered } from '../metering/meter.ts'
 import type { BodyReader, Bytes, Frame, Pipe, RelayPlatform } from '../ports.ts'
 import { createPlaces } from './places.ts'
+import { turn } from './steps.ts'
 
 type RelayOptions = {
   /** The client's request, if the answer goes to it as it is. */
@@ -41,6 +42,9 @@ export type Relay = (options: RelayOptions) => {
 const SHORT = 64 * 1024
 
 const NOTHING: Metered = { deltas: 0, bytes: 0 }
+
+/** After so many bytes others get their turn, since an answer may be there already as a whole. To look for usage in so many takes milliseconds. */
+const STEP = 64 * 1024
 
 /** A user may have one in this many of all drains. */
 const SHARE_OF_DRAINS = 4
@@ -101,6 +105,7 @@ export function createRelay({ pipe, drain: limits }: Pick<RelayPlatform, 'pipe' 
           return { metered: meter?.end() ?? NOTHING, ended: true, cut: false }
         }
         const { writer } = open()
+        let written = 0
         for (;;) {
           const { done, value } = next ?? (await reader.read())
           next = undefined
@@ -109,6 +114,11 @@ export function createRelay({ pipe, drain: limits }: Pick<RelayPlatform, 'pipe' 
           if (done) break
           if (!gone) await writer.write(value).catch(leave)
           meter?.write(value)
+          written += value.length
+          if (written > STEP) {
+            written = 0
+            await turn()
+          }
           if (!gone) continue
           drained += value.length
           if (drained > limits.bytes) cut()

@@ -18,25 +18,44 @@ export async function textBody(c: AppContext): Promise<string> {
 /** A quoted cell or a plain one, and what ends it. */
 const CELL = /(?:"([^"]*(?:""[^"]*)*)"|([^",\r\n]*))(,|\r\n|\n|\r|$)/y
 
-/** The records of a CSV text (RFC 4180), without empty lines at its end. Throws `invalid_request`. */
-export function parseCsv(text: string): string[][] {
+/** More cells than a record of ours has. */
+const MOST_CELLS = 100
+
+/**
+ * The records of a CSV text (RFC 4180), of which there may be `most`, without empty lines at its end. It reads no further than
+ * to the first one too many. Throws `invalid_request`.
+ */
+export function parseCsv(text: string, most: number): string[][] {
+  const end = endOf(text)
   const cell = new RegExp(CELL)
   const records: string[][] = []
   let record: string[] = []
-  while (cell.lastIndex < text.length || record.length > 0) {
+  while (cell.lastIndex < end || record.length > 0) {
+    const row = `Row ${records.length + 1}`
     const found = cell.exec(text)
     if (!found) {
       throw new ApiError(
         'invalid_request',
-        `Row ${records.length + 1} is no CSV: a cell with a quote, a comma or a line break must be in quotes, and a quote in it must be doubled.`,
+        `${row} is no CSV: a cell with a quote, a comma or a line break must be in quotes, and a quote in it must be doubled.`,
       )
     }
-    const [, quoted, plain = '', end] = found
+    const [, quoted, plain = '', after] = found
     record.push(quoted?.replaceAll('""', '"') ?? plain)
-    if (end === ',') continue
+    if (record.length > MOST_CELLS) {
+      throw new ApiError('invalid_request', `${row} has more than ${MOST_CELLS} cells.`)
+    }
+    if (after === ',') continue
     records.push(record)
     record = []
+    if (records.length > most) break
   }
   while (records.at(-1)?.join() === '') records.pop()
   return records
+}
+
+/** Where the line breaks at the end begin. */
+function endOf(text: string): number {
+  let end = text.length
+  while (end > 0 && '\r\n'.includes(text[end - 1]!)) end -= 1
+  return end
 }

@@ -32,10 +32,10 @@ export function reservationOfUpload(name: string, bytes: Uint8Array, cap: Cap): 
   return { ...NO_TOKENS, audioMs: Math.max(seconds * 1000, MIN_AUDIO_MS) }
 }
 
-/** The characters of a text that is spoken: UTF-16 units, of which a text has no fewer than code points. */
-export const reservationOfSpeech = (text: string): Reservation => ({
+/** The characters that are spoken: UTF-16 units, of which a text has no fewer than code points. */
+export const reservationOfSpeech = (characters: number): Reservation => ({
   ...NO_TOKENS,
-  characters: text.length,
+  characters,
 })
 
 /** What is charged for audio of a length that the provider reported. */

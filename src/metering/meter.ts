@@ -115,11 +115,15 @@ function streamMeter(): Meter {
       // The LF of a CRLF may come with the next chunk; it ends no second line.
       let from = afterCr && text.startsWith('\n') ? 1 : 0
       afterCr = text.endsWith('\r')
-      LINE_END.lastIndex = from
-      for (let end = LINE_END.exec(text); end; end = LINE_END.exec(text)) {
-        line(rest + text.slice(from, end.index))
+      let lf = text.indexOf('\n', from)
+      let cr = text.indexOf('\r', from)
+      while (lf >= 0 || cr >= 0) {
+        const end = lf < 0 || (cr >= 0 && cr < lf) ? cr : lf
+        line(rest + text.slice(from, end))
         rest = ''
-        from = LINE_END.lastIndex
+        from = end + (end === cr && lf === end + 1 ? 2 : 1)
+        if (lf >= 0 && lf < from) lf = text.indexOf('\n', from)
+        if (cr >= 0 && cr < from) cr = text.indexOf('\r', from)
       }
       rest += text.slice(from)
       over = rest.length + data.length > MAX_BUFFER
@@ -156,8 +160,6 @@ function textBytes(json: string, from: number): number {
 const encoder = new TextEncoder()
 const bytesOf = (text: string): number =>
   /[^\x00-\x7f]/.test(text) ? encoder.encode(text).length : text.length
-
-const LINE_END = /\r\n|\n|\r/g
 
 function parse(text: string): unknown {
   try {

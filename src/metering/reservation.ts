@@ -75,29 +75,38 @@ const MAXIMUM_FIELDS: Record<MeteredRoute, readonly string[]> = {
   embeddings: [],
 }
 
+/** A body of so many bytes is large. */
+const LARGE = 128 * 1024
+
 type Json = Record<string, unknown>
 
 /**
  * Computes the reservation of a parsed body and its bytes. A maximum that is not a positive integer goes up, and upstream
  * judges it. Throws `invalid_request` for such an `n`, and in strict mode `cost_unbounded` for such a maximum and for
- * all whose cost the body does not bound.
+ * all whose cost the body does not bound. A large body takes several steps.
  */
-export function reservationOf(
+export function* reservationOf(
   route: MeteredRoute,
   body: Json,
   bytes: Uint8Array,
   rules: ReservationRules,
-): Reservation {
+): Generator<void, Reservation, void> {
   const strict = rules.cap === 'strict'
   const fields = MAXIMUM_FIELDS[route]
-  if (strict) refuseUnbounded(body, fields)
-  const images = imagesOf(body)
+  const all = listOf(body.messages).concat(listOf(body.input))
+  const items = all.filter(isJson)
+  const parts = partsOf(items)
+  if (strict) refuseUnbounded(body, items, parts, fields)
+  const images = imagesOf(parts)
   // The numbers in an embeddings input are tokens.
-  const items = [...listOf(body.messages), ...listOf(body.input)]
-  const messages = Math.max(1, items.filter((item) => typeof item !== 'number').length)
+  const messages = Math.max(1, all.filter((item) => typeof item !== 'number').length)
   const promptBytes = bytes.length - images.bytes
+  const isLarge = strict && bytes.length > LARGE
+  if (isLarge) yield
+  const json = strict ? printedIn(body, items) : ''
+  if (isLarge) yield
   const text = strict
-    ? promptBytes + notAscii(bytes) + MORE_PER_PRINTED_BYTE * printedBytes(body)
+    ? promptBytes + notAscii(bytes) + MORE_PER_PRINTED_BYTE * sizeOf(json)
     : Math.ceil(promptBytes / 2)
   const prompt =
     text + images.count * TOKENS_PER_IMAGE + TOKENS_PER_REQUEST + messages * TOKENS_PER_MESSAGE
@@ -150,32 +159,26 @@ function notAscii(bytes: Uint8Array): number {
   return count
 }
 
-/** The size of what templates print: of its compact JSON, since they do not see the spaces and escapes of the body. */
-function printedBytes(body: Json): number {
+/** What templates print, as compact JSON, since they do not see the spaces and escapes of the body. */
+function printedIn(body: Json, items: Json[]): string {
   const printed = [
     ...PRINTED.map((field) => body[field]),
-    ...itemsOf(body).flatMap((item) => PRINTED_OF_ITEM.map((field) => item[field])),
+    ...items.flatMap((item) => PRINTED_OF_ITEM.map((field) => item[field])),
   ].filter((value) => value != null)
-  if (printed.length === 0) return 0
-  const json = JSON.stringify(printed)
-  return new TextEncoder().encode(json).length + missingBytes(json)
+  return printed.length === 0 ? '' : JSON.stringify(printed)
 }
+
+const sizeOf = (json: string): number => new TextEncoder().encode(json).length + missingBytes(json)
 
 const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
 
-/** The messages (chat) and the items of the input (responses). */
-const itemsOf = (body: Json): Json[] =>
-  [...listOf(body.messages), ...listOf(body.input)].filter(isJson)
+/** The parts of messages (chat) and of items of the input (responses), where the output of a tool can have parts too. */
+const partsOf = (items: Json[]): Json[] =>
+  items.flatMap(({ content, output }) => listOf(content).concat(listOf(output)).filter(isJson))
 
-/** The parts of these. In the Responses API the output of a tool can have parts too. */
-const partsOf = (body: Json): Json[] =>
-  itemsOf(body).flatMap(({ content, output }) =>
-    [...listOf(content), ...listOf(output)].filter(isJson),
-  )
-
-function imagesOf(body: Json): { count: number; bytes: number } {
+function imagesOf(parts: Json[]): { count: number; bytes: number } {
   const images = { count: 0, bytes: 0 }
-  for (const part of partsOf(body)) {
+  for (const part of parts) {
     if (part.type !== 'image_url' && part.type !== 'input_image') continue
     const image = part.image_url
     const url = isJson(image) ? image.url : image
@@ -190,7 +193,12 @@ function imagesOf(body: Json): { count: number; bytes: number } {
 const REFERENCE = 'item_reference'
 
 /** Refuses requests that can make upstream read or write more than the body says. */
-function refuseUnbounded(body: Json, maxima: readonly string[]): void {
+function refuseUnbounded(
+  body: Json,
+  items: Json[],
+  parts: Json[],
+  maxima: readonly string[],
+): void {
   const refuse = (what: string, param: string) => {
     throw new ApiError(
       'cost_unbounded',
@@ -214,19 +222,19 @@ function refuseUnbounded(body: Json, maxima: readonly string[]): void {
   }
   if (body.tools != null && !Array.isArray(body.tools)) refuse('tools that are not a list', 'tools')
   if (isJson(body.input)) refuse('an input that is neither a text nor a list', 'input')
-  if (itemsOf(body).some(({ content, output }) => isJson(content) || isJson(output))) {
+  if (items.some(({ content, output }) => isJson(content) || isJson(output))) {
     refuse('content that is neither text nor list', 'messages')
   }
   for (const tool of listOf(body.tools)) {
     const type = isJson(tool) ? tool.type : undefined
     if (type !== 'function' && type !== 'custom') refuse('built-in and remote tools', 'tools')
   }
-  for (const { type, id, role } of itemsOf(body)) {
+  for (const { type, id, role } of items) {
     if ((type ?? REFERENCE) === REFERENCE && id != null && role == null) {
       refuse('items kept upstream', 'input')
     }
   }
-  for (const { type, file_id, file_url } of partsOf(body)) {
+  for (const { type, file_id, file_url } of parts) {
     if (type === 'file' || type === 'input_file' || file_id != null || file_url != null) {
       refuse('files, which may be packed or kept elsewhere,', 'messages')
     }

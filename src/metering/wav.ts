@@ -16,6 +16,9 @@ const BITS: Record<number, number[]> = { [PCM]: [8, 16, 24, 32], [FLOAT]: [32, 6
 /** What follows the format in the id of an extensible one. */
 const SUBFORMAT = '\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71'
 
+/** More than any recorder writes: a file of megabytes could have a million empty ones. */
+const MOST_CHUNKS = 1000
+
 /**
  * The seconds of a WAV file of PCM samples; undefined for everything else. A WAV file may also hold compressed audio, whose
  * length its bytes do not tell. Decoders also look at the samples themselves for it, whatever the header says.
@@ -27,7 +30,8 @@ export function pcmSeconds(bytes: Uint8Array): number | undefined {
 
   let bytesPerSecond: number | undefined
   let samples: number | undefined
-  for (let at = 12; at + 8 <= bytes.length;) {
+  for (let at = 12, chunks = 0; at + 8 <= bytes.length; chunks += 1) {
+    if (chunks === MOST_CHUNKS) return undefined
     const id = idAt(at)
     const size = view.getUint32(at + 4, true)
     const from = at + 8

@@ -2,11 +2,14 @@
 const AT_ONCE = 16
 
 /** Waits until the work for all items is done. Rejects with the first failure, and starts nothing after it. */
-export async function forEach<T>(items: Iterable<T>, work: (item: T) => Promise<unknown>) {
-  const rest = items[Symbol.iterator]()
+export async function forEach<T>(
+  items: Iterable<T> | AsyncIterable<T>,
+  work: (item: T) => Promise<unknown>,
+) {
+  const rest = Symbol.iterator in items ? items[Symbol.iterator]() : items[Symbol.asyncIterator]()
   let failed = false
   async function worker(): Promise<void> {
-    for (let next = rest.next(); !next.done && !failed; next = rest.next()) {
+    for (let next = await rest.next(); !next.done && !failed; next = await rest.next()) {
       await work(next.value).catch((error: unknown) => {
         failed = true
         throw error

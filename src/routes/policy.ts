@@ -6,7 +6,8 @@ import type * as z from 'zod/mini'
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import type { Admin } from '../http/admin.ts'
-import { parseBody } from '../gateway/body.ts'
+import { parsing } from '../gateway/body.ts'
+import { inTurns, turn } from '../gateway/steps.ts'
 import { fields, type Misfit } from '../http/json-body.ts'
 import { methodNotAllowed } from '../http/methods.ts'
 import { textBody } from '../http/text-body.ts'
@@ -141,10 +142,10 @@ export const restoreHandler =
   async (c: AppContext): Promise<Response> => {
     const text = await textBody(c)
     const store = storeOf(deps)
-    const counts = checked(text)
+    const counts = await checked(text)
     const policy = await storeAnswer(store.policy())
     // A line is parsed once more when it is written: the text takes less memory than all that it says.
-    for (const line of linesIn(text)) {
+    for await (const line of linesIn(text)) {
       const command = line.kind === 'user' ? undefined : policyCommand(line, policy)
       const answer =
         command && (await storeAnswer(store.execute({ ...command, ...admin.stamp(c) })))
@@ -176,10 +177,10 @@ const KINDS = {
 } as const satisfies Record<PolicyLine['kind'], [z.ZodMiniType<PolicyLine>, Misfit]>
 
 /** Checks all lines, and counts them. Throws `invalid_request`. */
-function checked(text: string) {
+async function checked(text: string) {
   const seen = new Set<string>()
   const counts = { plans: 0, users: 0 }
-  for (const line of linesIn(text)) {
+  for await (const line of linesIn(text)) {
     const name =
       line.kind === 'plan'
         ? `the plan ${line.name}`
@@ -194,19 +195,29 @@ function checked(text: string) {
   return counts
 }
 
+/** After so many characters others get their turn. A short line counts as some more, since it takes time too. */
+const CHARACTERS_AT_ONCE = 16 * 1024
+const CHARACTERS_OF_LINE = 64
+
 /** The lines of a text, one at a time. Throws `invalid_request` that names the line. */
-function* linesIn(text: string): Generator<PolicyLine> {
+async function* linesIn(text: string): AsyncGenerator<PolicyLine> {
+  let size = 0
   for (let from = 0, row = 1; from < text.length; row += 1) {
     const end = text.indexOf('\n', from)
     const line = text.slice(from, end < 0 ? text.length : end).trim()
     from = end < 0 ? text.length : end + 1
-    if (line !== '') yield lineIn(line, row)
+    size += line.length + CHARACTERS_OF_LINE
+    if (size > CHARACTERS_AT_ONCE) {
+      size = 0
+      await turn()
+    }
+    if (line !== '') yield await lineIn(line, row)
   }
 }
 
-function lineIn(text: string, row: number): PolicyLine {
+async function lineIn(text: string, row: number): Promise<PolicyLine> {
   try {
-    const value = parseBody(new TextEncoder().encode(text))
+    const value = await inTurns(parsing(new TextEncoder().encode(text)))
     const { v, kind } = value
     if (typeof v === 'number' && v > VERSION) {
       throw refused('a newer version of Weir has written it; update this instance.')

@@ -83,11 +83,11 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
     return (parts ??= { deps, store, gate: createGate(deps, store, refusals), relay, calls })
   }
 
-  function serve(
+  async function serve(
     c: AppContext,
     { caller, route, bytes, body, isForUs = false }: Served,
   ): Promise<Response> {
-    const request = readProxyRequest(route, bytes, config, body)
+    const request = await inTurns(readProxyRequest(route, bytes, config, body))
     return exchange(incomingOf(c, isForUs), ready(), caller, request)
   }
 
@@ -124,7 +124,8 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
       }
       const { userToken, ...form } = await readSimpleForm(parsed.value)
       const caller = await identify(c, userToken)
-      const chat = toChat(form, config.defaultModel, rawText(parsed, bytes, 'prompt'))
+      const prompt = await inTurns(rawText(parsed, bytes, 'prompt'))
+      const chat = toChat(form, config.defaultModel, prompt)
       const answer = await serve(c, { caller, route, ...chat, isForUs: true })
       return { answer, isForm: true }
     })
@@ -147,7 +148,7 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
       const { answer, form } = await withBytes(
         c,
         async (bytes, room) => {
-          const { request, form } = readUpload(route, type, { bytes, room }, config)
+          const { request, form } = await inTurns(readUpload(route, type, { bytes, room }, config))
           const incoming = incomingOf(c, form !== undefined)
           return { answer: await exchange(incoming, ready(), caller, request), form }
         },
@@ -159,9 +160,10 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
 
   app.post('/openai/v1/audio/speech', async (c) => {
     const caller = await identify(c)
-    return withBody(c, async (bytes, body) =>
-      exchange(incomingOf(c, false), ready(), caller, readSpeech(bytes, body, config)),
-    )
+    return withBody(c, async (bytes, body) => {
+      const request = await inTurns(readSpeech(bytes, body, config))
+      return exchange(incomingOf(c, false), ready(), caller, request)
+    })
   })
 
   const models = modelsHandler(deps, identify, relay, calls)

@@ -2,6 +2,7 @@
 import type * as z from 'zod/mini'
 import { ApiError } from '../errors.ts'
 import type { Json, ParsedBody } from '../gateway/body.ts'
+import { turn } from '../gateway/steps.ts'
 import type { Bytes } from '../ports.ts'
 import type { simpleForm } from './simple-form-schemas.ts'
 
@@ -55,6 +56,9 @@ export function toChat(
 /** The most bytes of an answer, which is held in memory as a whole. The meter has the same limit. */
 const MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
+/** The meter has parsed an answer as it ended. That of a longer one was enough for a turn. */
+const LONG = 64 * 1024
+
 /** The text of a provider's answer. Throws `upstream_unreachable` if it is too large. */
 export async function answerText(answer: Response): Promise<string> {
   const decoder = new TextDecoder()
@@ -62,7 +66,11 @@ export async function answerText(answer: Response): Promise<string> {
   let text = ''
   for (;;) {
     const { done, value } = (await reader?.read()) ?? { done: true, value: undefined }
-    if (done) return text + decoder.decode()
+    if (done) {
+      text += decoder.decode()
+      if (text.length > LONG) await turn()
+      return text
+    }
     text += decoder.decode(value, { stream: true })
     if (text.length <= MAX_ANSWER_BYTES) continue
     await reader?.cancel()
@@ -72,9 +80,11 @@ export async function answerText(answer: Response): Promise<string> {
 
 /** A chat answer as `{content, usage, model}`. Throws `upstream_unreachable` if it cannot be read. */
 export async function simpleAnswer(answer: Response): Promise<Response> {
+  let text: string
   let value: unknown
   try {
-    value = JSON.parse(await answerText(answer))
+    text = await answerText(answer)
+    value = JSON.parse(text)
   } catch (error) {
     if (error instanceof ApiError) throw error
     // No cause: the message of JSON.parse quotes the answer, and would be logged.
@@ -86,6 +96,7 @@ export async function simpleAnswer(answer: Response): Promise<Response> {
     throw new ApiError('upstream_unreachable', "The model provider's answer cannot be read.")
   }
   const { choices, usage, model } = chat.data
+  if (text.length > LONG) await turn()
   const headers = new Headers(answer.headers)
   headers.delete('transfer-encoding')
   headers.set('content-type', 'application/json')

@@ -14,6 +14,8 @@ import { importRow } from './users-schemas.ts'
 /** Enough for the most rows. */
 export const IMPORT_BYTES = 1024 * 1024
 const MOST_USERS = 1000
+/** With the header, and one more to see that there are too many. */
+const MOST_RECORDS = MOST_USERS + 2
 
 const COLUMNS = Object.keys(importRow.shape)
 const ROW_REFUSAL = refusalOf(COLUMNS)
@@ -23,7 +25,7 @@ export function importHandler(deps: Deps, admin: Admin) {
   const ids = createIds(deps.config.userHashSecret)
 
   return async (c: AppContext): Promise<Response> => {
-    const rows = rowsOf(parseCsv(await textBody(c)))
+    const rows = rowsOf(parseCsv(await textBody(c), MOST_RECORDS))
     const store = storeOf(deps)
     const stamp = admin.stamp(c)
     const users = await Promise.all(

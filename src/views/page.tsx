@@ -4,7 +4,7 @@ import { ASSETS } from './assets.ts'
 import { ForViewer } from './admins-only.tsx'
 import { short } from './format.ts'
 import { time } from './parts.tsx'
-import { glossary } from './terms.tsx'
+import { Glossary } from './terms.tsx'
 
 /** What the frame of a dashboard page shows. */
 export type Frame = {
@@ -83,7 +83,7 @@ export const Page = (props: Document & Partial<Frame>) => (
           {props.notice}
           {props.children}
         </ForViewer.Provider>
-        {props.now && glossary}
+        {props.now && <Glossary />}
       </main>
     </body>
   </html>

@@ -53,7 +53,7 @@ export const help = (term: Term) => (
 )
 
 /** The explanations, which every page has. */
-export const glossary = (
+export const Glossary = () => (
   <div class="terms">
     {Object.entries(TERMS).map(([id, [title, text]]) => (
       <div popover="auto" id={`term-${id}`} class="term">

@@ -3,6 +3,7 @@ import { createIds } from '../../src/identity/ids.ts'
 import { createIssuedKeys } from '../../src/identity/issued-key.ts'
 import { HOUR_MS, MINUTE_MS, NO_END } from '../../src/ledger/windows.ts'
 import { MODEL, SECRET, localApp, type LocalApp } from '../support/local-app.ts'
+import { turnsWhile } from '../support/turns.ts'
 
 const ids = createIds(SECRET)
 
@@ -170,4 +171,21 @@ test('lines of more than 4 MB, or of bytes that are no text, are refused', async
   expect((await restore('\n')).json).toEqual({ success: true, plans: 0, users: 0 })
   const far = { ...USER, boost: { limits: {}, until: NO_END } }
   expect((await restore(JSON.stringify(far))).status).toBe(200)
+})
+
+test.each([
+  [
+    'short lines',
+    Array.from({ length: 2000 }, (_, n) =>
+      JSON.stringify({ ...USER, userId: `${n}`.padStart(22, '0') }),
+    ),
+  ],
+  ['empty lines', Array<string>(5000).fill('')],
+])('while many lines are checked, others get their turns: %s', async (_, lines) => {
+  const sent = [...lines, 'wrong'].join('\n')
+  let answer: Awaited<ReturnType<typeof restore>> | undefined
+  const turns = await turnsWhile(async () => (answer = await restore(sent)))
+  expect(answer?.json.error.message).toContain(`Line ${lines.length + 1}: `)
+  const each = 16 * 1024
+  expect(turns).toBeGreaterThanOrEqual(Math.floor((sent.length + 63 * lines.length) / each))
 })

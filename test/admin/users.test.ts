@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { createIds } from '../../src/identity/ids.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, NO_END, SECOND_MS } from '../../src/ledger/windows.ts'
 import { BEARER } from '../support/admin.ts'
@@ -373,6 +373,19 @@ describe('an import', () => {
     await send('plan,user\nfree,u-1\n')
     const { label, plan } = (await app.admin('GET', 'users?user=u-1')).json
     expect([label, plan]).toEqual(['Ann, "the" first', 'free'])
+  })
+
+  test.each<[string, string, string, number]>([
+    ['cells', `user\n${','.repeat(900_000)}`, 'Row 2 has more than 100 cells', 200],
+    ['rows', `user\n${'a\n'.repeat(450_000)}`, 'At most 1000 users', 3000],
+  ])('is read no further than to what is too much: %s', async (_, file, told, most) => {
+    const cells = vi.spyOn(RegExp.prototype, 'exec')
+    const { status, json } = await send(file)
+    const count = cells.mock.calls.length
+    cells.mockRestore()
+    expect([status, json.error.code]).toEqual([400, 'invalid_request'])
+    expect(json.error.message).toContain(told)
+    expect(count).toBeLessThan(most)
   })
 
   test.each<[string, string, string]>([

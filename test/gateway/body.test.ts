@@ -6,12 +6,19 @@ import {
   parseBody,
   parseForUpstream,
   rawText,
-  readProxyRequest,
+  readProxyRequest as reading,
   type ParsedBody,
 } from '../../src/gateway/body.ts'
 import { MAX_DEPTH, MAX_STRUCTURE, NEW_KEY, STEP } from '../../src/gateway/json-scan.ts'
 import { atOnce } from '../../src/gateway/steps.ts'
-import { reservationOf, type Cap, type MeteredRoute } from '../../src/metering/reservation.ts'
+import {
+  reservationOf as reserving,
+  type Cap,
+  type MeteredRoute,
+} from '../../src/metering/reservation.ts'
+
+const readProxyRequest = (...given: Parameters<typeof reading>) => atOnce(reading(...given))
+const reservationOf = (...given: Parameters<typeof reserving>) => atOnce(reserving(...given))
 
 const CHAT = 'chat/completions'
 const encode = (text: string): Uint8Array<ArrayBuffer> => new TextEncoder().encode(text)
@@ -318,7 +325,7 @@ test('texts of any length count with their size, images and tools too', () => {
           tokens,
           promptBytes,
         })
-        expect(decode(rawText(parsed, bytes, 'last'))).toBe(last)
+        expect(decode(atOnce(rawText(parsed, bytes, 'last')))).toBe(last)
       },
     ),
   )
@@ -351,19 +358,45 @@ test.each([
   )
 })
 
-/** How often others get a turn while a body is read. */
-function turnsOf(bytes: Uint8Array<ArrayBuffer>): number {
-  const steps = parseForUpstream(bytes, { cap: 'strict' })
+/** How often others get a turn. */
+function turnsOf(steps: Generator): number {
   let turns = 0
   while (!steps.next().done) turns += 1
   return turns
 }
 
-test('while a large body is read, others get a turn after each half megabyte and before each further step', () => {
+const turnsToParse = (bytes: Uint8Array<ArrayBuffer>) =>
+  turnsOf(parseForUpstream(bytes, { cap: 'strict' }))
+
+test('while a large body is read, others get a turn after each step and before each further work', () => {
   const body = (size: number) => encode(having(`"${'ж'.repeat(size / 2)}"`))
-  expect(turnsOf(body(STEP / 2))).toBe(0)
-  expect(turnsOf(body(8 * STEP))).toBeGreaterThan(9)
+  expect(turnsToParse(body(STEP / 2))).toBe(0)
+  expect(turnsToParse(body(8 * STEP))).toBeGreaterThan(9)
+  const bytes = body(8 * STEP)
+  const strict = readConfig({ CAP: 'strict' }, 'node')
+  expect(turnsOf(reading(CHAT, bytes, strict, parseUp(bytes, 'strict')))).toBe(2)
 })
+
+test.each([
+  ['escaped keys of parts', '{"\\u0061":0}', 15_000, 10],
+  ['long keys of parts, none of which can be ours', `{"${'ж'.repeat(500)}":0}`, 600, 0],
+])('while many keys are checked, others get their turns: %s', (_, part, count, turns) => {
+  const content = `[${Array<string>(count).fill(part).join()}]`
+  const bytes = encode(`{"model":"a/b","messages":[{"role":"user","content":${content}}]}`)
+  const ofScan = Math.ceil(bytes.length / STEP) + 3
+  expect(turnsToParse(bytes) - ofScan).toBeGreaterThanOrEqual(turns)
+  expect(turnsToParse(bytes) - ofScan).toBeLessThan(turns + 10)
+})
+
+test.each(['a', '\\"', 'ж'])(
+  'while a long text of %s is found, others get their turns',
+  (piece) => {
+    const text = piece.repeat((3.5 * STEP) / encode(piece).length)
+    const bytes = encode(`{"model":"a/b","prompt":"${text}","n":1}`)
+    const steps = rawText(parseUp(bytes, 'balanced'), bytes, 'prompt')
+    expect(turnsOf(steps)).toBe(3)
+  },
+)
 
 test.each(['ж', '漢', '😀', '\\n', '\\"', '\\u00e9', `${'a'.repeat(40)}","`])(
   'a body that is read in steps means the same, wherever a step ends: %s',

@@ -1,14 +1,15 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { ApiError } from '../../src/errors.ts'
-import { TooManySteps, placesOf } from '../../src/gateway/byte-search.ts'
+import { LOOKS, TooManySteps, placesOf } from '../../src/gateway/byte-search.ts'
 import {
   MOST_ADDED,
   boundaryOf,
-  multipartOf,
+  multipartOf as scanning,
   textOf,
   withField,
 } from '../../src/gateway/multipart.ts'
+import { atOnce } from '../../src/gateway/steps.ts'
 import type { Bytes } from '../../src/ports.ts'
 
 const bytesOf = (text: string): Bytes => new Uint8Array(Buffer.from(text, 'latin1'))
@@ -27,6 +28,7 @@ const part = (disposition: string, content: string, more = '') =>
   `--b\r\nContent-Disposition: form-data; ${disposition}\r\n${more}\r\n${content}\r\n`
 const model = part('name="model"', 'whisper-large-v3')
 const file = part('name="file"; filename="a.wav"', 'RIFF', 'Content-Type: audio/wav\r\n')
+const multipartOf = (...given: Parameters<typeof scanning>) => atOnce(scanning(...given))
 const scan = (text: string) => multipartOf('b', bytesOf(text))
 
 test('a body is scanned as it is: names, files and where their contents are', () => {
@@ -220,13 +222,24 @@ test('all places of a text are found, also those that overlap', () => {
           text.startsWith(wanted, at) ? [at] : [],
         )
         try {
-          expect(placesOf(bytesOf(wanted), bytesOf(text))).toEqual(expected)
+          expect(atOnce(placesOf(bytesOf(wanted), bytesOf(text)))).toEqual(expected)
         } catch (error) {
           if (!(error instanceof TooManySteps)) throw error
         }
       },
     ),
   )
+})
+
+test('while the boundary is looked for in a large body, others get their turns', () => {
+  const steps = scanning('a', bytesOf('y'.repeat(12 * LOOKS)))
+  let turns = 0
+  const whole = outcome(() => {
+    while (!steps.next().done) turns += 1
+  })
+  expect(whole).toBeInstanceOf(ApiError)
+  // A boundary of one letter is three bytes with its hyphens.
+  expect(turns).toBeGreaterThanOrEqual(3)
 })
 
 test('a boundary that is like its content is refused before it takes long', () => {

@@ -1,13 +1,16 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { ApiError } from '../../src/errors.ts'
+import { atOnce } from '../../src/gateway/steps.ts'
 import {
-  reservationOf,
+  reservationOf as reserving,
   type ReservationRules,
   type MeteredRoute,
 } from '../../src/metering/reservation.ts'
 
 type Json = Record<string, unknown>
+
+const reservationOf = (...given: Parameters<typeof reserving>) => atOnce(reserving(...given))
 
 const BALANCED: ReservationRules = { cap: 'balanced', maxCompletionTokens: 2500 }
 const STRICT: ReservationRules = { cap: 'strict', maxCompletionTokens: 2500 }

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { pcmSeconds } from '../../src/metering/wav.ts'
 import { chunk, formatChunk, samples, wavOf, type WavOptions } from '../support/wav.ts'
 
@@ -90,5 +90,19 @@ test.each<[string, Uint8Array]>([
 test('silence and full scale are samples, and no compressed audio', () => {
   for (const value of [0, 0x0b, 0x56, 0x7f, 0x80, 0xfe, 0xff]) {
     expect(pcmSeconds(wavOf(Buffer.alloc(32_000, value)))).toBe(1)
+  }
+})
+
+test('of a file of tiny chunks, a thousand are read', () => {
+  const chunk = Buffer.from('LIST\0\0\0\0', 'latin1')
+  const bytes = new Uint8Array(
+    Buffer.concat([Buffer.from('RIFF\0\0\0\0WAVE', 'latin1'), Buffer.alloc(800_000, chunk)]),
+  )
+  const reads = vi.spyOn(DataView.prototype, 'getUint32')
+  try {
+    expect(pcmSeconds(bytes)).toBeUndefined()
+    expect(reads.mock.calls.length).toBe(1000)
+  } finally {
+    reads.mockRestore()
   }
 })

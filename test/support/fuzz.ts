@@ -196,7 +196,14 @@ const reader: Target = {
     const config = random.chance(0.5) ? BALANCED : STRICT
     refusable(() => parseBody(bytes))
     const request = refusable(() =>
-      readProxyRequest(random.pick(ROUTES), bytes, config, atOnce(parseForUpstream(bytes, config))),
+      atOnce(
+        readProxyRequest(
+          random.pick(ROUTES),
+          bytes,
+          config,
+          atOnce(parseForUpstream(bytes, config)),
+        ),
+      ),
     )
     if (!request) return
     const { tokens, promptBytes, splice } = request.reservation
@@ -222,7 +229,7 @@ const reservation: Target = {
     note(JSON.stringify(value))
     const bytes = Buffer.from(JSON.stringify(value) + ' '.repeat(random.int(0, 10_000)))
     const rules = { cap: random.pick(['balanced', 'strict'] as const), maxCompletionTokens: 2500 }
-    const found = refusable(() => reservationOf(random.pick(ROUTES), value, bytes, rules))
+    const found = refusable(() => atOnce(reservationOf(random.pick(ROUTES), value, bytes, rules)))
     if (found)
       assert(Number.isSafeInteger(found.tokens) && found.tokens > 0, 'the reservation is no count')
   },

@@ -1,5 +1,6 @@
 /** The answers of the soak's upstream, good and bad, and the charge that each must have in the ledger. */
 import { createHash } from 'node:crypto'
+import { atOnce } from '../../src/gateway/steps.ts'
 import type { Usage } from '../../src/metering/meter.ts'
 import { reservationOf, type MeteredRoute } from '../../src/metering/reservation.ts'
 import type { Random } from './random.ts'
@@ -364,7 +365,7 @@ export function misbehave(upstream: Upstream, random: Random, largeBytes: number
       const { transcript = transcripts.plain } = behaviour
       const body = behaviour.body ?? transcript.body
       const rules = { cap: 'balanced', maxCompletionTokens: MAX_COMPLETION_TOKENS } as const
-      const { tokens, promptBytes } = reservationOf(route, json, seen.body, rules)
+      const { tokens, promptBytes } = atOnce(reservationOf(route, json, seen.body, rules))
       const entry: Served = {
         ...{ ...owed, model: `m/${name}`, status: behaviour.status ?? transcript.status },
         ...{ reserved: tokens, promptBytes, received: 0, done: false },
