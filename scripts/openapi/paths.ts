@@ -7,7 +7,16 @@ import { syncBody } from '../../src/routes/sync-schemas.ts'
 import { userQuery } from '../../src/routes/user-query.ts'
 import { healthAnswer, servesAnswer } from './health-schemas.ts'
 import { historyAnswer, historyQuery } from './history-schemas.ts'
-import { ADMIN, BODY, FORM_TYPE, JSON_TYPE, STORE, USER, type Paths } from './operation.ts'
+import {
+  ADMIN,
+  BODY,
+  FORM_TYPE,
+  JSON_TYPE,
+  STORE,
+  USER,
+  type Operation,
+  type Paths,
+} from './operation.ts'
 import { keyShapeAnswer, ownUsageAnswer } from './own-schemas.ts'
 import { PROXY_PATHS } from './proxy-paths.ts'
 import { loggedIn, login, session, tokenAnswer } from './session-schemas.ts'
@@ -16,6 +25,17 @@ import { usageAnswer } from './usage-schemas.ts'
 import { success, text } from './words.ts'
 
 /** All routes except pages, static files, and those of admin-paths.ts. */
+/** Two names of one route, because probes ask for one or the other. */
+const SERVES: Omit<Operation, 'id'> = {
+  tag: 'Health',
+  summary: 'Whether model calls are served, as a status',
+  description:
+    '503 if they are answered with 503: nothing is configured, the database is away and `ON_STORE_DOWN` is `closed`, or the instance is about to end.',
+  who: 'anyone',
+  answers: { 200: { told: 'Calls are served.', content: { [JSON_TYPE]: servesAnswer } } },
+  errors: ['not_configured', 'upstream_not_configured', 'store_unavailable'],
+}
+
 export const PATHS: Paths = {
   ...PROXY_PATHS,
   '/api/tracking/sync': {
@@ -208,20 +228,8 @@ export const PATHS: Paths = {
       errors: [],
     },
   },
-  '/api/health': {
-    get: {
-      id: 'getServes',
-      tag: 'Health',
-      summary: 'Whether model calls are served, as a status',
-      description:
-        '503 if they are answered with 503: nothing is configured, the database is away and `ON_STORE_DOWN` is `closed`, or the instance is about to end.',
-      who: 'anyone',
-      answers: {
-        200: { told: 'Calls are served.', content: { [JSON_TYPE]: servesAnswer } },
-      },
-      errors: ['not_configured', 'upstream_not_configured', 'store_unavailable'],
-    },
-  },
+  '/api/health': { get: { id: 'getServes', ...SERVES } },
+  '/api/ready': { get: { id: 'getReady', ...SERVES } },
   '/metrics': {
     get: {
       id: 'getMetrics',

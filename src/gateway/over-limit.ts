@@ -50,7 +50,7 @@ function shortOf({ of, model, window, unit, limit, used, asked }: OverLimit, isL
 
 function resetOf({ unit, limit, resetAt }: OverLimit, now: number): string {
   const reset = unit === 'usd' || limit === 1 ? 'It resets' : 'They reset'
-  return `${reset} ${inWords(resetAt - now)}, at ${time(resetAt)}.`
+  return `${reset} at ${time(resetAt)}, ${inWords(resetAt - now)}.`
 }
 
 const ADVICE: Partial<Record<Unit, string>> = {

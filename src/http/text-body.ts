@@ -15,8 +15,8 @@ export async function textBody(c: AppContext): Promise<string> {
   }
 }
 
-/** A quoted cell or a plain one, and what ends it. */
-const CELL = /(?:"([^"]*(?:""[^"]*)*)"|([^",\r\n]*))(,|\r\n|\n|\r|$)/y
+/** A quoted cell or a plain one, and what ends it. Longer ones than ours are would take long to read. */
+const CELL = /(?:"((?:[^"]|""){0,1000})"|([^",\r\n]{0,1000}))(,|\r\n|\n|\r|$)/y
 
 /** More cells than a record of ours has. */
 const MOST_CELLS = 100
@@ -36,7 +36,7 @@ export function parseCsv(text: string, most: number): string[][] {
     if (!found) {
       throw new ApiError(
         'invalid_request',
-        `${row} is no CSV: a cell with a quote, a comma or a line break must be in quotes, and a quote in it must be doubled.`,
+        `${row} is no CSV: a cell with a quote, a comma or a line break must be in quotes, a quote in it must be doubled, and it has at most 1,000 characters.`,
       )
     }
     const [, quoted, plain = '', after] = found

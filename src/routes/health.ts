@@ -1,6 +1,6 @@
 /**
- * `/api/test`: whether the database answers, and the platform. `/api/health`: the same as a status. They show no secret
- * and no address.
+ * `/api/test`: whether the database answers, and the platform. `/api/health`, also as `/api/ready`: the same as a
+ * status. They show no secret and no address.
  */
 import { Hono } from 'hono/tiny'
 import { version } from '../../package.json'
@@ -10,6 +10,9 @@ import { ApiError, errorResponse } from '../errors.ts'
 import { notConfigured } from '../gateway/upstream.ts'
 import { allowMethods } from '../http/methods.ts'
 import { rememberedCheck, type DatabaseState } from './database-check.ts'
+
+/** Probes ask for one or the other: https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/ */
+const HEALTH_PATHS = ['/health', '/ready']
 
 export function healthRoutes(deps: Deps): Hono<AppEnv> {
   const { config, store, environment, now } = deps
@@ -33,7 +36,7 @@ export function healthRoutes(deps: Deps): Hono<AppEnv> {
     })
   })
 
-  app.get('/health', async (c) => {
+  app.on('GET', HEALTH_PATHS, async (c) => {
     const { database } = await look()
     const problem = problemOf(deps, database)
     const answer = problem ? errorResponse(c, problem, config.helpUrl) : c.json({ status: 'ok' })
@@ -41,8 +44,7 @@ export function healthRoutes(deps: Deps): Hono<AppEnv> {
     return answer
   })
 
-  app.all('/test', allowMethods('GET'))
-  app.all('/health', allowMethods('GET'))
+  for (const path of ['/test', ...HEALTH_PATHS]) app.all(path, allowMethods('GET'))
   return app
 }
 

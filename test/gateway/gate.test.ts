@@ -429,8 +429,8 @@ test.each<[Refusal, string]>([
 const NO_RETRY = { 'x-should-retry': 'false' }
 const requests = { unit: 'requests', limit: 1000, used: 1000, asked: 1 } as const
 
-const AT_MIDNIGHT = 'They reset in 12 hours, at 2026-11-23T00:00:00Z.'
-const AT_MINUTE = 'They reset in 20 seconds, at 2026-11-22T12:00:20Z.'
+const AT_MIDNIGHT = 'They reset at 2026-11-23T00:00:00Z, in 12 hours.'
+const AT_MINUTE = 'They reset at 2026-11-22T12:00:20Z, in 20 seconds.'
 const NEVER = 'Waiting will not help: this is more than the whole limit.'
 const FEWER = 'Ask for fewer completion tokens, or send less text.'
 const HOUR: Partial<Limit> = { window: 'hour', resetAt: NOON + 3_600_000 }
@@ -518,21 +518,21 @@ test.each<[string, Partial<Limit>, string, object, string]>([
     HOUR,
     'rate_limit_exceeded',
     { 'retry-after': '3600' },
-    'This request may need up to 100 tokens of a/one, and 50 tokens of your 200,000 tokens an hour are left. They reset in 60 minutes, at 2026-11-22T13:00:00Z.',
+    'This request may need up to 100 tokens of a/one, and 50 tokens of your 200,000 tokens an hour are left. They reset at 2026-11-22T13:00:00Z, in 60 minutes.',
   ],
   [
     'the week',
     { window: 'week', resetAt: NOON + 6.5 * 86_400_000 },
     'insufficient_quota',
     NO_RETRY,
-    'This request may need up to 100 tokens of a/one, and 50 tokens of your 200,000 tokens a week are left. They reset in 7 days, at 2026-11-29T00:00:00Z.',
+    'This request may need up to 100 tokens of a/one, and 50 tokens of your 200,000 tokens a week are left. They reset at 2026-11-29T00:00:00Z, in 7 days.',
   ],
   [
     'the dollars of the month',
     { ...USD, window: 'month', asked: 100_001, resetAt: Date.UTC(2026, 11) },
     'insufficient_quota',
     NO_RETRY,
-    'This request may need up to $0.000101 of a/one, and $0.0001 of your $0.001 a month is left. It resets in 9 days, at 2026-12-01T00:00:00Z.',
+    'This request may need up to $0.000101 of a/one, and $0.0001 of your $0.001 a month is left. It resets at 2026-12-01T00:00:00Z, in 9 days.',
   ],
   [
     'more dollars than the whole hour',

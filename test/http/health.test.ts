@@ -125,6 +125,8 @@ describe.each(KINDS)('on %s', (kind) => {
     test('is 503 without a key of the provider', async () => {
       const gateway = await world.gateway(kind, { GROQ_API_KEY: '' })
       expect(await asked(gateway)).toEqual([503, 'upstream_not_configured'])
+      // Probes of other products ask for this.
+      expect((await fetch(`${gateway.url}/api/ready`)).status).toBe(503)
     })
 
     test('supports HEAD, and no other method than GET', async () => {
