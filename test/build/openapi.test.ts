@@ -250,7 +250,13 @@ async function keysOf(gateway: Gateway): Promise<string[]> {
   return ids
 }
 
-type Run = { gateway: Gateway; models: string[]; numRuns: number }
+type Run = {
+  gateway: Gateway
+  models: string[]
+  numRuns: number
+  /** Whether the requests so far are enough, so that the others need not be sent. */
+  enough?: (sent: number) => boolean
+}
 
 /** Generates requests from the document for a gateway, from a seed. */
 async function draw({ gateway, models, numRuns }: Run, seed: number): Promise<Ask[]> {
@@ -271,8 +277,9 @@ async function check(run: Run, heard: (ask: Ask, answer: Answer) => string | und
   const seed = Math.floor(Math.random() * 2 ** 31)
   const asks = await draw(run, seed)
   const faults: string[] = []
+  const isEnough = () => run.enough?.(run.numRuns - asks.length) ?? false
   const line = async () => {
-    for (let ask = asks.pop(); ask; ask = asks.pop()) {
+    for (let ask = asks.pop(); ask && !isEnough(); ask = asks.pop()) {
       const answer = await send(run.gateway, ask)
       const fault = faultOf(ask, answer) ?? heard(ask, answer)
       if (fault === undefined) continue
@@ -290,7 +297,16 @@ async function check(run: Run, heard: (ask: Ask, answer: Answer) => string | und
 
 const AT_ONCE = 16
 
-test('5,000 generated requests get answers as described, none of them 5xx', async () => {
+/** These occur only in strict mode, with issued keys and signed tokens, for viewers and handshakes, or with a low limit of new users. */
+const ELSEWHERE = [
+  'cost_unbounded',
+  ...['invalid_key', 'expired_key', 'expired_token', 'disabled_key'],
+  'forbidden',
+  'upgrade_required',
+  'too_many_users',
+]
+
+test('thousands of generated requests get answers as described, none of them 5xx', async () => {
   for (const model of MODELS.filter((model) => model.startsWith('refused/'))) {
     const status = Number(model.split('/')[1])
     const body = JSON.stringify({ error: { message: 'No.', code: 'of_the_provider' } })
@@ -300,7 +316,15 @@ test('5,000 generated requests get answers as described, none of them 5xx', asyn
   const right = new Set<string>()
   const codes = new Set<string>()
   const models = [...MODELS, ...MODELS, ...REFUSED]
-  await check({ gateway, models, numRuns: 5000 }, ({ id, wrong }, { status, body }) => {
+  const operations = Object.values(document.paths).flatMap((methods) => Object.values(methods))
+  const always = Object.entries(CODES).filter(([, [status]]) => status < 500)
+  const missing = () => always.map(([code]) => code).filter((code) => !codes.has(code))
+  // A generated plan may have a limit in dollars, and a generated upload a file of an unknown kind.
+  codes.add('model_not_priced').add('unsupported_audio')
+  // The rare answers need up to 5,000 requests.
+  const enough = (sent: number) =>
+    sent > 2500 && right.size === operations.length && missing().length === ELSEWHERE.length
+  await check({ gateway, models, numRuns: 5000, enough }, ({ id, wrong }, { status, body }) => {
     const code = codeOf(body)
     if (isOurs(code)) codes.add(code)
     if (status < 400) right.add(id)
@@ -308,19 +332,8 @@ test('5,000 generated requests get answers as described, none of them 5xx', asyn
     const met = code !== undefined && (LIMITS.has(code) || MORE[id]?.includes(code))
     return wrong.length === 0 && isOurs(code) && !met ? 'is refused' : undefined
   })
-  const operations = Object.values(document.paths).flatMap((methods) => Object.values(methods))
   expect([...right].sort()).toEqual(operations.map(({ operationId }) => operationId).sort())
-  const always = Object.entries(CODES).filter(([, [status]]) => status < 500)
-  // A generated plan may have a limit in dollars, and a generated upload a file of an unknown kind.
-  codes.add('model_not_priced').add('unsupported_audio')
-  // These occur only in strict mode, with issued keys and signed tokens, for viewers and handshakes, or with a low limit of new users.
-  expect(always.map(([code]) => code).filter((code) => !codes.has(code))).toEqual([
-    'cost_unbounded',
-    ...['invalid_key', 'expired_key', 'expired_token', 'disabled_key'],
-    'forbidden',
-    'upgrade_required',
-    'too_many_users',
-  ])
+  expect(missing()).toEqual(ELSEWHERE)
 }, 120_000)
 
 test('what it lacks, a gateway says as described', async () => {
