@@ -125,43 +125,46 @@ describe.each(KINDS)('on %s', (kind) => {
       expect(await textOf(page.locator('#models td').nth(1))).toBe(await figure(page, 'tokens'))
     })
 
-    test('a blocked user is refused with the reason from the next call until the block is lifted', async () => {
-      const gateway = await world.gateway(kind)
-      const { user } = await ask(gateway)
-      const { page } = await enter(gateway, scripts)
-      await leads(page, () =>
-        page
-          .locator('#pages')
-          .getByRole('link', { name: /^Users/ })
-          .click(),
-      )
-      await leads(page, () => page.locator('#users').getByRole('link', { name: user }).click())
-      await page.getByLabel('Reason, shown to the user').fill(REASON)
-      await press(page, 'Block')
-      expect(await notice(page)).toMatch(/^Blocked\./)
-      expect(await ask(gateway)).toMatchObject({
-        status: 403,
-        message: `You are blocked from all models: ${REASON}`,
-      })
-      expect(await textOf(page.locator('#blocks .block bdi').nth(1))).toBe(REASON)
-      await leads(page, () =>
-        page
-          .locator('#pages')
-          .getByRole('link', { name: /^Users/ })
-          .click(),
-      )
-      expect(await textOf(page.locator('#users .tag'))).toBe('blocked')
-      await follow(page, 'Overview')
-      expect(await textOf(page.locator('#look .blocked'))).toContain(REASON)
-      await leads(page, () =>
-        page.locator('#look .blocked').getByRole('link', { name: user }).click(),
-      )
+    sameOnBoth(
+      'a blocked user is refused with the reason from the next call until the block is lifted',
+      async () => {
+        const gateway = await world.gateway(kind)
+        const { user } = await ask(gateway)
+        const { page } = await enter(gateway, scripts)
+        await leads(page, () =>
+          page
+            .locator('#pages')
+            .getByRole('link', { name: /^Users/ })
+            .click(),
+        )
+        await leads(page, () => page.locator('#users').getByRole('link', { name: user }).click())
+        await page.getByLabel('Reason, shown to the user').fill(REASON)
+        await press(page, 'Block')
+        expect(await notice(page)).toMatch(/^Blocked\./)
+        expect(await ask(gateway)).toMatchObject({
+          status: 403,
+          message: `You are blocked from all models: ${REASON}`,
+        })
+        expect(await textOf(page.locator('#blocks .block bdi').nth(1))).toBe(REASON)
+        await leads(page, () =>
+          page
+            .locator('#pages')
+            .getByRole('link', { name: /^Users/ })
+            .click(),
+        )
+        expect(await textOf(page.locator('#users .tag'))).toBe('blocked')
+        await follow(page, 'Overview')
+        expect(await textOf(page.locator('#look .blocked'))).toContain(REASON)
+        await leads(page, () =>
+          page.locator('#look .blocked').getByRole('link', { name: user }).click(),
+        )
 
-      await press(page, 'Unblock all models')
-      expect(await notice(page)).toMatch(/^Unblocked\./)
-      expect(await page.locator('#blocks .block').count()).toBe(0)
-      await expect.poll(async () => (await ask(gateway)).status, { timeout: 20_000 }).toBe(200)
-    })
+        await press(page, 'Unblock all models')
+        expect(await notice(page)).toMatch(/^Unblocked\./)
+        expect(await page.locator('#blocks .block').count()).toBe(0)
+        await expect.poll(async () => (await ask(gateway)).status, { timeout: 20_000 }).toBe(200)
+      },
+    )
 
     // Only the server ends it, on both platforms by the same rule.
     test.runIf(kind === 'node' && scripts)('a block ends at its time', async () => {
@@ -248,7 +251,7 @@ describe.each(KINDS)('on %s', (kind) => {
       },
     )
 
-    test('saved files have the data of the API', async () => {
+    sameOnBoth('saved files have the data of the API', async () => {
       const gateway = await world.gateway(kind)
       await ask(gateway)
       await ask(gateway, 'token-of-another')
@@ -380,34 +383,37 @@ describe.each(KINDS)('on %s', (kind) => {
     await page.getByLabel('Admin key').waitFor()
   })
 
-  test('a block by the admin is a banner on the page of the user until it is lifted', async () => {
-    const gateway = await world.gateway(kind)
-    const { user } = await ask(gateway)
-    const app = await (await profile(Date.now())).newPage()
-    await app.goto(world.upstream.url)
-    await app.setContent(`<!doctype html><title>app</title>
+  sameOnBoth(
+    'a block by the admin is a banner on the page of the user until it is lifted',
+    async () => {
+      const gateway = await world.gateway(kind)
+      const { user } = await ask(gateway)
+      const app = await (await profile(Date.now())).newPage()
+      await app.goto(world.upstream.url)
+      await app.setContent(`<!doctype html><title>app</title>
       <script type="module" src="${gateway.url}/tracker.js" data-user-token="${token}" data-banner></script>`)
-    await app.waitForFunction(() => 'weir' in window)
-    await app.evaluate(() => navigator.locks.query())
-    const banner = app.getByRole('alert')
-    await nextSync(app, 2 * SECOND_MS)
-    expect(await banner.count()).toBe(0)
+      await app.waitForFunction(() => 'weir' in window)
+      await app.evaluate(() => navigator.locks.query())
+      const banner = app.getByRole('alert')
+      await nextSync(app, 2 * SECOND_MS)
+      expect(await banner.count()).toBe(0)
 
-    const admin = await enter(gateway)
-    const { page } = admin
-    await goTo(admin, `/admin/users/${user}`)
-    await page.getByLabel('Reason, shown to the user').fill(REASON)
-    await press(page, 'Block')
-    await nextSync(app, 5 * MINUTE_MS)
-    await expect
-      .poll(() => banner.allTextContents())
-      .toEqual([`You can't use the assistant until you are unblocked. Reason: ${REASON}`])
-    await press(page, 'Unblock all models')
-    // A page of a blocked user asks again when it gets the focus.
-    await app.evaluate(() => dispatchEvent(new Event('focus')))
-    await nextSync(app, 3 * SECOND_MS)
-    await expect.poll(() => banner.count()).toBe(0)
-  })
+      const admin = await enter(gateway)
+      const { page } = admin
+      await goTo(admin, `/admin/users/${user}`)
+      await page.getByLabel('Reason, shown to the user').fill(REASON)
+      await press(page, 'Block')
+      await nextSync(app, 5 * MINUTE_MS)
+      await expect
+        .poll(() => banner.allTextContents())
+        .toEqual([`You can't use the assistant until you are unblocked. Reason: ${REASON}`])
+      await press(page, 'Unblock all models')
+      // A page of a blocked user asks again when it gets the focus.
+      await app.evaluate(() => dispatchEvent(new Event('focus')))
+      await nextSync(app, 3 * SECOND_MS)
+      await expect.poll(() => banner.count()).toBe(0)
+    },
+  )
 })
 
 /** The focused element, whether it is the target, and whether its focus is visible. */
