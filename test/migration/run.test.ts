@@ -38,6 +38,7 @@ type Vars = Record<string, string>
 
 const migrate = useEntry('scripts/migrate.ts')
 const start = useEntry()
+const dev = useEntry('scripts/dev.ts')
 
 /** Starts a script, from the sources or bundled, and collects its output. */
 function run(script: string, args: string[] = [], vars: Vars = {}) {
@@ -76,7 +77,7 @@ test('npm start with a database moves the file there in the background, and logs
 
 test.each([
   ['npm start', () => start.path],
-  ['npm run dev', () => 'scripts/dev.ts'],
+  ['npm run dev', () => dev.path],
 ])(
   '%s without a database imports the old file before it serves',
   async (_, script) => {

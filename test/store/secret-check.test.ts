@@ -87,17 +87,18 @@ test('an unavailable database is asked again until it answers', async () => {
 
 type Vars = Record<string, string>
 
-const entry = useEntry()
+const start = useEntry()
+const dev = useEntry('scripts/dev.ts')
+const migrate = useEntry('scripts/migrate.ts')
 
 /** Runs a script to its end, or until it listens and a condition holds. Returns its output. */
 async function run(
-  script: string,
+  script: { readonly path: string },
   vars: Vars,
   isSo: (output: string) => boolean | Promise<boolean> = () => true,
 ): Promise<string> {
   const { PATH, HOME } = process.env
-  const command = script === 'src/node.ts' ? [entry.path] : ['--import', 'tsx', script]
-  const child = spawn(process.execPath, command, {
+  const child = spawn(process.execPath, [script.path], {
     env: { PATH, HOME, PORT: '0', USAGE_FILE: file, ...vars },
   })
   children.push(child)
@@ -105,7 +106,7 @@ async function run(
   child.stdout.on('data', (data: Buffer) => (output += data.toString()))
   child.stderr.on('data', (data: Buffer) => (output += data.toString()))
   const ended = once(child, 'close')
-  if (script !== 'scripts/migrate.ts') {
+  if (script !== migrate) {
     await expect.poll(() => output, { timeout: 20_000 }).toMatch(/listens on/)
     await expect.poll(() => isSo(output)).toBe(true)
     child.kill('SIGTERM')
@@ -125,9 +126,9 @@ test.each<[string, () => Vars]>([
 ])('npm start on %s reports that the secret has changed', async (_, vars) => {
   const isKept = async () =>
     existsSync(`${file}.secret`) || (await redis.command(['GET', KEY])) !== null
-  const first = await run('src/node.ts', { ...vars(), USER_HASH_SECRET: 'one' }, isKept)
+  const first = await run(start, { ...vars(), USER_HASH_SECRET: 'one' }, isKept)
   expect(first).not.toContain(CHANGED)
-  await run('src/node.ts', { ...vars(), USER_HASH_SECRET: 'two' }, isTold)
+  await run(start, { ...vars(), USER_HASH_SECRET: 'two' }, isTold)
 })
 
 test.each<[string, () => CheckPlace, () => Vars]>([
@@ -135,12 +136,12 @@ test.each<[string, () => CheckPlace, () => Vars]>([
   ['Redis', inDatabase, rest],
 ])('npm run dev on %s reports that the secret has changed', async (_, place, vars) => {
   await isSecretChanged('one', place())
-  await run('scripts/dev.ts', { ...vars(), USER_HASH_SECRET: 'two' }, isTold)
+  await run(dev, { ...vars(), USER_HASH_SECRET: 'two' }, isTold)
 })
 
 test('npm run migrate reports it before it moves anything', async () => {
   await isSecretChanged('one', inDatabase())
   await writeFile(file, JSON.stringify(linesOf(0, { timestamp: Date.now() })))
-  const output = await run('scripts/migrate.ts', { ...rest(), USER_HASH_SECRET: 'two' })
+  const output = await run(migrate, { ...rest(), USER_HASH_SECRET: 'two' })
   expect(output).toMatch(/USER_HASH_SECRET has changed since[^]*Migrated 3 records/)
 }, 20_000)

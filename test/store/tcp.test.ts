@@ -14,7 +14,7 @@ import { restClient } from '../../src/store/redis/rest.ts'
 import { StoreError, type Store } from '../../src/store/store.ts'
 import { tcpClient, type TcpClient } from '../../src/store/redis/tcp.ts'
 import { admitOf, AMPLE, NOON, settleOf } from '../support/commands.ts'
-import { bundleText } from '../support/entry.ts'
+import { bundleText, useEntry } from '../support/entry.ts'
 import { useDatabase } from '../support/database.ts'
 import { redisStore, tcpStore, usersOf } from '../support/stores.ts'
 
@@ -484,12 +484,14 @@ test.each([
   30_000,
 )
 
+const entry = useEntry()
+
 test('npm start keeps usage in Redis over TCP and reports that without the address', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'weir-run-'))
   opened.push({ remove: () => rm(folder, { recursive: true }) })
   const { PATH, HOME } = process.env
   const vars = { PORT: '0', ADMIN_KEY: 'admin-key-of-the-tests', STORE_TIMEOUT_MS: '5000' }
-  const child = spawn(process.execPath, ['--import', 'tsx', 'src/node.ts'], {
+  const child = spawn(process.execPath, [entry.path], {
     env: { PATH, HOME, ...vars, REDIS_URL: `${redis.url}/5`, USAGE_FILE: join(folder, 'x.json') },
   })
   opened.push({ remove: () => void child.kill('SIGKILL') })
