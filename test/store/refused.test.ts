@@ -11,6 +11,7 @@ import { withoutValues } from '../../src/store/redis/words.ts'
 import { RefusedError, StoreError, type Store } from '../../src/store/store.ts'
 import { admitOf, settleOf } from '../support/commands.ts'
 import { useDatabase } from '../support/database.ts'
+import { useEntry } from '../support/entry.ts'
 import { startProcess } from '../support/process.ts'
 import { redisStore, RETENTION, tcpStore, type TcpStore } from '../support/stores.ts'
 
@@ -169,6 +170,8 @@ describe('with the fallback', () => {
   })
 })
 
+const entry = useEntry()
+
 test('npm start names why the database cannot be used, and that it removes keys', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'weir-refused-'))
   const vars = {
@@ -177,7 +180,7 @@ test('npm start names why the database cannot be used, and that it removes keys'
     STORE_TIMEOUT_MS: '9000',
   }
   const outputOf = async () => {
-    const weir = await startProcess(vars)
+    const weir = await startProcess(vars, entry.path)
     await weir.end('SIGTERM')
     return weir.output()
   }

@@ -246,12 +246,12 @@ test('the waits between attempts grow up to a second', async () => {
     },
   })
   const client = clientOf(`redis://127.0.0.1:${door.port}`, 1000)
-  await expect.poll(() => times.length, { timeout: 10_000 }).toBe(9)
+  await expect.poll(() => times.length, { timeout: 10_000 }).toBe(8)
   const gaps = times.slice(1).map((time, n) => time - (times[n] ?? 0))
   // A busy machine adds to each.
   expect(gaps[0]).toBeLessThan(1000)
   expect(gaps[4]).toBeGreaterThan(300)
-  for (const gap of gaps.slice(6)) expect(gap).toBeGreaterThan(900)
+  expect(gaps[6]).toBeGreaterThan(900)
   expect(Math.max(...gaps)).toBeLessThan(3000)
   up = true
   await works(client)
