@@ -10,7 +10,8 @@ local function add(counted, amounts)
   counted.requests = (counted.requests or 0) + amounts.requests
   counted.tokens = (counted.tokens or 0) + amounts.tokens
   counted.usd = (counted.usd or 0) + amounts.usd
-  join_audio(counted, counted, amounts, 1)
+  local is_audio = amounts.audioSeconds or amounts.characters
+  if is_audio then join_audio(counted, counted, amounts, 1) end
 end
 
 -- Changes the windows.
@@ -20,7 +21,8 @@ local function charge(windows, lease, now)
   for window in pairs(lease.windows) do
     local start, is_long = start_of(window, at), LONG[window]
     -- The day has it for the long windows too.
-    if start == start_of(window, now) and not (is_long and is_today) then
+    local is_current = at == now or start == start_of(window, now)
+    if is_current and not (is_long and is_today) then
       local counts = is_long and before_of(windows) or windows
       local counted = counts[window]
       if counted and counted.start == 0 then

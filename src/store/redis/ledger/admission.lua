@@ -22,7 +22,10 @@ local function groups_of(model, policy, usage)
     if limits then
       local counted = of == 'unverified' and '~' .. scope or scope
       local windows = of == 'user' and use_windows(usage, scope) or everyones(counted, at)
-      groups[#groups + 1] = standing_of(of, scope, limits, windows, windows_in(limits))
+      local limited = windows_in(limits)
+      local group = standing_of(of, scope, limits, windows, limited)
+      group.windows = limited
+      groups[#groups + 1] = group
     end
   end
   add_group('user', model, mine.model)
@@ -56,7 +59,7 @@ end
 local function with_reserved(groups, lease)
   for i = 1, #groups do
     local used = groups[i].used
-    for window in pairs(windows_in(groups[i].limits)) do
+    for window in pairs(groups[i].windows) do
       used[window] = used[window] or {}
       add(used[window], lease.reserved)
     end
@@ -209,7 +212,7 @@ local function last_end(groups, at)
   local last = 0
   for i = 1, #groups do
     if groups[i].of == 'user' then
-      for window in pairs(windows_in(groups[i].limits)) do
+      for window in pairs(groups[i].windows) do
         last = max(last, end_of(window, at))
       end
     end
@@ -223,7 +226,7 @@ local function counted_in(groups)
     windows[window] = 1
   end
   for i = 1, #groups do
-    for window in pairs(windows_in(groups[i].limits)) do
+    for window in pairs(groups[i].windows) do
       windows[window] = 1
     end
   end
@@ -252,6 +255,8 @@ local function admitted(command, policy, at, groups, maximum)
   local mine, everyone = command.limits, command.everyone or {}
   for i = 1, #groups do
     local limits = groups[i].limits
+    -- The sender knows them by the limits.
+    groups[i].windows = nil
     for _, used in pairs(groups[i].used) do
       used.usd = digits_of(used.usd)
     end

@@ -41,11 +41,17 @@ end
 local function minute_of(at) return floor(at / MINUTE_MS) end
 
 -- The start of a window that contains a moment.
+local months = {}
 local function start_of(window, at)
   local length = WINDOWS[window]
   if length > 0 then return at - (at - (WINDOWS_FROM[window] or 0)) % length end
-  local day = tonumber(string.sub(date_of(at), 9))
-  return at - at % DAY_MS - (day - 1) * DAY_MS
+  local day = at - at % DAY_MS
+  local start = months[day]
+  if not start then
+    start = day - (string.sub(date_of(at), 9) - 1) * DAY_MS
+    months[day] = start
+  end
+  return start
 end
 
 local function end_of(window, at)
