@@ -11,7 +11,7 @@ const parts = { windows: read(LUA_FILES.windows), shapes: read(LUA_FILES.shapes)
 const code = read(IMPORT_FILE)
 
 test('it reads documents with the code of the ledger', () => {
-  const bare = mapValues(parts, (text) => text.replace(/^ *(--.*\n)?/gm, ''))
+  const bare = mapValues(parts, (text) => text.replace(/^ *((--.*)?\n)?/gm, ''))
   expect(IMPORT_SCRIPT).toBe(assembleScript({ ...bare, batch: code }))
 })
 

@@ -8,8 +8,8 @@ const fileOf = (part: string) => fileURLToPath(new URL(`ledger/${part}.lua`, imp
 
 export const SCRIPT_FILES = SCRIPT_PARTS.map(fileOf)
 
-/** What Redis does not need: indents, and comments that have a line to themselves. */
-const LAYOUT = /^ *(--.*\n)?/gm
+/** What Redis does not need: indents, empty lines, and comments that have a line to themselves. */
+const LAYOUT = /^ *((--.*)?\n)?/gm
 
 /** The text of each part, without its layout. */
 export const readParts = (parts: readonly (keyof ScriptParts)[]): ScriptParts =>
