@@ -244,7 +244,7 @@ describe.each(KINDS)('on %s', (kind) => {
 })
 
 const IN_FLIGHT = 32
-const ROUNDS = 10
+const ROUNDS = 20
 
 /** What requests cost with many in flight. */
 async function inFlight(gateway: Gateway, userOf: (slot: number, round: number) => string) {

@@ -276,12 +276,12 @@ export function luaOf(value: unknown): string {
   if (typeof value === 'string') return quoted(value)
   if (Array.isArray(value)) return table(Array.from(value, luaOf))
   if (isPlain(value)) {
-    return table(Object.entries(value).map(([key, item]) => `${keyOf(key)}=${luaOf(item)}`))
+    return table(Object.entries(value).map(([key, item]) => `${keyOf(key)} = ${luaOf(item)}`))
   }
   throw new TypeError(`Lua has no literal for ${String(value)}`)
 }
 
-const table = (fields: string[]) => (fields.length ? `{${fields.join(',')}}` : '{}')
+const table = (fields: string[]) => (fields.length ? `{ ${fields.join(', ')} }` : '{}')
 
 const keyOf = (key: string) =>
   /^[A-Za-z_]\w*$/.test(key) && !RESERVED.has(key) ? key : `[${quoted(key)}]`
