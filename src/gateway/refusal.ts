@@ -4,9 +4,7 @@ import { MODELS_COUNTED, MODELS_PER_USER } from '../ledger/capacity.ts'
 import type { Refusal } from '../ledger/answers.ts'
 import { isTotal } from '../ledger/policy.ts'
 import { secondsUntil } from '../retry-after.ts'
-import { overLimit, time } from './over-limit.ts'
-
-const number = (value: number) => value.toLocaleString('en-US')
+import { number, time, type OverLimit } from './over-limit.ts'
 
 /** The most models that a user may use. */
 const MODELS_OF = {
@@ -21,16 +19,15 @@ export const tooManyUsers = (
 ): ApiError =>
   new ApiError(
     'too_many_users',
-    `At most ${number(perMinute)} new users a minute may come from one network; try again when the minute has ended.`,
+    `New users of one network are limited to ${number(perMinute)} a minute; try again when the minute has ended.`,
     { headers: { 'retry-after': String(secondsUntil(resetAt, now)) } },
   )
 
-/** A refusal as an error; `now` is in epoch ms. `isLeast`: what was asked for is the smallest request that could be granted. */
+/** A refusal for another reason than a limit, as an error; `now` is in epoch ms. */
 export function refusalError(
-  refusal: Refusal,
+  refusal: Exclude<Refusal, OverLimit>,
   model: string,
   now: number,
-  isLeast = false,
 ): ApiError {
   switch (refusal.reason) {
     case 'blocked':
@@ -52,7 +49,7 @@ export function refusalError(
     case 'maximum':
       return new ApiError(
         'invalid_request',
-        `At most ${number(refusal.limit)} completion tokens are allowed for a request of yours; ask for fewer.`,
+        `The maximum of completion tokens is ${number(refusal.limit)} for a request of yours; ask for fewer.`,
         { param: 'max_completion_tokens' },
       )
     case 'models':
@@ -64,13 +61,11 @@ export function refusalError(
     case 'running':
       return new ApiError(
         'rate_limit_exceeded',
-        `You have ${number(refusal.limit)} requests running, the maximum; wait until one of them has ended.`,
+        `At most ${number(refusal.limit)} of your requests may run at once; wait until one has ended.`,
         { headers: { 'retry-after': '1' } },
       )
     case 'newUsers':
       return tooManyUsers(refusal, now)
-    case 'limit':
-      return overLimit(refusal, now, isLeast)
   }
 }
 
