@@ -222,6 +222,33 @@ describe('an export', () => {
     expect(new Set(events.map(({ at }) => at?.slice(0, 10))).size).toBe(days)
   })
 
+  test('of everyone has as many requests as that of users, also those of models that never answered', async () => {
+    await fewDays()
+    app.provider.answer = () => new Response('{}', { status: 404 })
+    await app.ask('token-of-bob', { model: 'no/model' })
+    app.clock.now += DAY_MS
+    await app.ask('token-of-bob')
+    const requestsOf = async (query: string, by: 'date' | 'model') => {
+      const counts: Record<string, number> = {}
+      for (const row of await rowsOf(query)) {
+        counts[row[by] ?? ''] = (counts[row[by] ?? ''] ?? 0) + Number(row['requests'])
+      }
+      return counts
+    }
+    const byDay = { [FIRST]: 3, [SECOND]: 1, [TODAY]: 2, '2026-11-28': 1 }
+    expect(await requestsOf('kind=users&group=day', 'date')).toEqual(byDay)
+    expect(await requestsOf('kind=days&group=day', 'date')).toEqual(byDay)
+    expect(await requestsOf('kind=users&group=model', 'model')).toEqual({
+      ...{ [MODEL]: 5, [UNPRICED]: 1, 'no/model': 1 },
+    })
+    // Of everyone, a model is counted by its name on days on which it answered.
+    expect(await requestsOf('kind=days&group=model', 'model')).toEqual({
+      ...{ [MODEL]: 4, [UNPRICED]: 1, '?': 2 },
+    })
+    const [unnamed] = await linesOf('kind=days&group=model')
+    expect(unnamed).toMatchObject({ model: '?', charged: 0, costUsd: '0', unpricedTokens: 0 })
+  })
+
   test('of everyone by day and by model sums up the same', async () => {
     await fewDays()
     const of = async (group: string) =>
