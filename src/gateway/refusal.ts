@@ -19,7 +19,7 @@ export const tooManyUsers = (
 ): ApiError =>
   new ApiError(
     'too_many_users',
-    `New users of one network are limited to ${number(perMinute)} a minute; try again when the minute has ended.`,
+    `New users of one network are limited to ${number(perMinute)} a minute; try again in a minute.`,
     { headers: { 'retry-after': String(secondsUntil(resetAt, now)) } },
   )
 

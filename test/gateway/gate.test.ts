@@ -615,7 +615,7 @@ test.each<[Refusal, string]>([
   ],
   [
     { ok: false, reason: 'newUsers', perMinute: 1, resetAt: NOON + 20_000 },
-    'New users of one network are limited to 1 a minute; try again when the minute has ended.',
+    'New users of one network are limited to 1 a minute; try again in a minute.',
   ],
 ])('can be read with a limit of one (%#)', async (answer, message) => {
   const { state, refusal } = world()

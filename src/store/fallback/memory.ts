@@ -9,6 +9,8 @@ import { newProfile, newQuota, newUsage } from '../../ledger/new-documents.ts'
 import { useOf } from '../../ledger/rows.ts'
 import type { Keep } from '../../ledger/advance.ts'
 import {
+  isTotal,
+  limitName,
   usedIn,
   windowsOf,
   type Limits,
@@ -40,6 +42,8 @@ const USERS = 1000
  * more for those with a key or a signed token. No user has these ids.
  */
 const STRANGERS = { unverified: '', verified: ' ' }
+/** Whose rows are those of everyone. No user has this id either. */
+const EVERYONE = '*'
 const SHARES = { unverified: 0.01, verified: 0.1 }
 
 type Strangers = keyof typeof STRANGERS
@@ -69,10 +73,8 @@ export function createMemory(keep: Keep): Memory {
   /** Users of whom only their requests since the outage are known. They displace no other user. */
   const strangers = new Map<string, UsageDoc>()
   const together = new Map<string, UsageDoc>()
-  /** The last limits of users that the store reported, by model and `*`; null for none. */
-  const rows = new Map<string, Record<string, Limits | null | undefined>>()
-  /** The same of everyone. */
-  const everyoneRows = new Map<string, Limits | null | undefined>()
+  /** The last limits of users and of everyone that the store reported, by model and `*`; null for none. */
+  const rows = new Map<string, SeenRows>()
   /** Keys that the store has refused: their ids with their hashes. */
   const deadKeys = new Map<string, Refusal>()
   const profiles = new Map<string, ProfileDoc>()
@@ -99,27 +101,27 @@ export function createMemory(keep: Keep): Memory {
   }
   const terms = { ...keep, tolerance: Infinity }
 
+  const learnRow = (id: string, scope: string, row: SeenRows[string]) =>
+    set(rows, id, { ...rows.get(id), [scope]: row })
+
   /** Remembers which limits the store applied to an admission, where they are not those of the command. */
   function learnRows({ user, model, limits, everyone }: Admit, standings: Standing[]): void {
-    const applied = (of: Of, scope: string, named: Limits | undefined) => {
-      const row = standings.find((one) => one.of === of && one.model === scope)?.limits
-      return row === named ? undefined : (row ?? null)
-    }
-    const scopes = [
-      [model, limits.model, everyone?.model],
-      [ALL_MODELS, limits.total, everyone?.total],
-    ] as const
-    const mine = rows.get(user)
-    const changed: Record<string, Limits | null | undefined> = {}
-    for (const [scope, own, all] of scopes) {
-      const row = applied('user', scope, own)
-      if (row !== undefined || mine?.[scope] !== undefined) changed[scope] = row
-      const shared = applied('everyone', scope, all)
-      if (shared !== undefined || everyoneRows.get(scope) !== undefined) {
-        set(everyoneRows, scope, shared)
+    const learn = (of: Of, id: string, named: Rows | undefined) => {
+      for (const scope of [model, ALL_MODELS]) {
+        const found = standings.find((one) => one.of === of && one.model === scope)?.limits
+        const row = found === rowOf(named, scope) ? undefined : (found ?? null)
+        if (row !== undefined || rows.get(id)?.[scope] !== undefined) learnRow(id, scope, row)
       }
     }
-    if (Object.keys(changed).length > 0) set(rows, user, { ...mine, ...changed })
+    learn('user', user, limits)
+    learn('everyone', EVERYONE, everyone)
+  }
+
+  /** Remembers the limit by which the store refused an admission. */
+  function learnLimit(command: Admit, { of, model: scope, unit, window, limit }: OverLimit): void {
+    const { limits, everyone } = asRemembered(command)
+    const [id, known] = of === 'user' ? [command.user, limits] : [EVERYONE, everyone]
+    learnRow(id, scope, { ...rowOf(known, scope), [limitName(unit, window)]: limit })
   }
 
   /** Replaces the local counts for one row of limits with those of the store. */
@@ -178,16 +180,18 @@ export function createMemory(keep: Keep): Memory {
     }
     if (key) deadKeys.delete(nameOf(key))
     // A user who is admitted, or refused for another reason, is not blocked from this model.
-    for (const scope of [model, ALL_MODELS]) {
-      const profile = profiles.get(user)
-      if (profile && own(profile.blocks, scope)) unblock(profile, scope)
+    const profile = profiles.get(user)
+    if (profile) {
+      const { [model]: _, [ALL_MODELS]: __, ...blocks } = profile.blocks
+      keepProfile({ ...profile, blocks })
     }
     if (answer.ok) {
       inQuotas.clear()
       meet(user, answer.at)
       learnRows(command, answer.limits ?? [])
       for (const standing of answer.limits ?? []) learnUsed(user, standing, answer.at)
-    } else if (answer.reason === 'limit') {
+    } else if (answer.reason === 'limit' && answer.of !== 'unverified') {
+      learnLimit(command, answer)
       const { of, model: scope, window, unit, used } = answer
       const counted = { ...usedIn(windowsFor(of, user, scope), window, now), [unit]: used }
       learnUsed(user, { of, model: scope, used: { [window]: counted } }, now)
@@ -226,11 +230,6 @@ export function createMemory(keep: Keep): Memory {
     else profiles.delete(profile.id)
   }
 
-  function unblock(profile: ProfileDoc, scope: string): void {
-    const { [scope]: _, ...blocks } = profile.blocks
-    keepProfile({ ...profile, blocks })
-  }
-
   /** Charges a stranger's request to all strangers; refused if that would be more than their share. */
   function share(kind: Strangers, { everyone, ...command }: Admit & { everyone: Rows }) {
     const limits = mapRows(everyone, (limit) => Math.ceil(limit * SHARES[kind]))
@@ -245,9 +244,8 @@ export function createMemory(keep: Keep): Memory {
    * be dead counts as valid, and a plan that a token names cannot be looked up.
    */
   function asRemembered({ key: _, unverified: __, claims, ...command }: Admit): Admit {
-    const seen = rows.get(command.user) ?? {}
-    const limits = lastSeen(command.limits, (scope) => own(seen, scope), command.model)
-    const everyone = lastSeen(command.everyone, (scope) => everyoneRows.get(scope), command.model)
+    const limits = lastSeen(command.limits, rows.get(command.user), command.model)
+    const everyone = lastSeen(command.everyone, rows.get(EVERYONE), command.model)
     return {
       ...command,
       limits,
@@ -329,6 +327,10 @@ export function createMemory(keep: Keep): Memory {
   }
 }
 
+type OverLimit = Extract<Refusal, { reason: 'limit' }>
+
+type SeenRows = Record<string, Limits | null | undefined>
+
 type Learned = Pick<Standing, 'of' | 'model' | 'used'>
 
 const nameOf = ({ id, hash }: NonNullable<Admit['key']>): string => `${id} ${hash}`
@@ -342,20 +344,17 @@ function withUsed(windows: Windows, used: Learned['used'], at: number): Windows 
   return next
 }
 
+const rowOf = (all: Rows | undefined, scope: string): Limits | undefined =>
+  isTotal(scope) ? all?.total : all?.model
+
 /** The last rows that the store reported, or else those of the environment. */
-function lastSeen(
-  environment: Rows | undefined,
-  seen: (scope: string) => Limits | null | undefined,
-  model: string,
-): Rows {
-  const [one, total] = [seen(model), seen(ALL_MODELS)]
-  const rows: Rows = {
-    model: one === undefined ? environment?.model : (one ?? undefined),
-    total: total === undefined ? environment?.total : (total ?? undefined),
+function lastSeen(environment: Rows | undefined, seen: SeenRows = {}, model: string): Rows {
+  const last = (scope: string) => {
+    const row = own(seen, scope)
+    return row === undefined ? rowOf(environment, scope) : row
   }
-  if (!rows.model) delete rows.model
-  if (!rows.total) delete rows.total
-  return rows
+  const [one, total] = [last(model), last(ALL_MODELS)]
+  return { ...(one && { model: one }), ...(total && { total }) }
 }
 
 const mapRows = (rows: Rows, map: (limit: number) => number): Rows =>
