@@ -87,7 +87,7 @@ export const time = (at: number): string => new Date(at).toISOString().replace(/
 
 /** The time until a moment in words, rounded up: "in 12 hours". */
 function inWords(ms: number): string {
-  const [unit, length] = SPANS.find(([, , most]) => ms <= most) ?? DAYS
+  const [unit, length] = SPANS.find(([, , most]) => ms <= most)!
   relative ??= new Intl.RelativeTimeFormat('en')
   return relative.format(Math.max(1, Math.ceil(ms / length)), unit)
 }
@@ -95,10 +95,10 @@ function inWords(ms: number): string {
 /** Made when it is first used, since it takes a tenth of the start of an isolate. */
 let relative: Intl.RelativeTimeFormat | undefined
 
-const DAYS = ['day', DAY_MS, Infinity] as const
 /** Each unit, its length, and up to which time it is used. */
 const SPANS = [
   ['second', SECOND_MS, 90 * SECOND_MS],
   ['minute', MINUTE_MS, 90 * MINUTE_MS],
   ['hour', HOUR_MS, 36 * HOUR_MS],
+  ['day', DAY_MS, Infinity],
 ] as const

@@ -3,14 +3,12 @@ import { ApiError } from '../errors.ts'
 import { MODELS_COUNTED, MODELS_PER_USER } from '../ledger/capacity.ts'
 import type { Refusal } from '../ledger/answers.ts'
 import { isTotal } from '../ledger/policy.ts'
+import { WINDOWS } from '../ledger/windows.ts'
 import { secondsUntil } from '../retry-after.ts'
 import { number, time, type OverLimit } from './over-limit.ts'
 
-/** The most models that a user may use. */
-const MODELS_OF = {
-  day: `${MODELS_PER_USER} different models today`,
-  month: `${MODELS_COUNTED} different models this month`,
-}
+/** The most models that a user may use in a window. */
+const MODELS_IN = { day: MODELS_PER_USER, month: MODELS_COUNTED }
 
 /** The error for one new user too many of a network in this minute. */
 export const tooManyUsers = (
@@ -55,7 +53,7 @@ export function refusalError(
     case 'models':
       return new ApiError(
         'model_not_allowed',
-        `You have used ${MODELS_OF[refusal.window]}, the maximum; ${model} would be one more.`,
+        `You have used ${MODELS_IN[refusal.window]} different models, the maximum of ${WINDOWS[refusal.window].words}; ${model} would be one more.`,
         { param: 'model' },
       )
     case 'running':
