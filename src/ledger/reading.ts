@@ -35,7 +35,7 @@ const isJson = (value: unknown): value is Json =>
 
 const isNumber = (value: unknown) => typeof value === 'number' && value > -MOST && value < MOST
 
-/** A stored amount of money as a number; a value that is none stays as it is. */
+/** A stored amount of money as a number; any other value stays as it is. */
 const moneyOf = (value: unknown): unknown =>
   typeof value === 'string' && /^-?\d{1,18}$/.test(value) ? Number(value) : value
 
@@ -48,7 +48,7 @@ const WINDOW = /^([^:]+):(\d+):(-?\d+):(-?\d+):(-?\d+)(?::(-?\d+):(-?\d+))?$/
 
 const LONG_WINDOWS = WINDOW_NAMES.filter((name) => WINDOWS[name].longest > DAY_MS)
 
-/** A part of the text; undefined if it is not one. */
+/** The windows that a part of a stored text has; undefined if it has anything else. */
 function countersOf(text: string): Windows | undefined {
   const windows: Windows = {}
   for (const one of text ? text.split(' ') : []) {
@@ -63,8 +63,8 @@ function countersOf(text: string): Windows | undefined {
 }
 
 /**
- * Stored windows as an object; a value that is none stays as it is. The script keeps windows longer than a day after a
- * `;`, without what the window of the day has: `windows.lua`.
+ * Stored windows as an object; any other value stays as it is. The script keeps windows longer than a day after a `;`,
+ * without what the window of the day has: `windows.lua`.
  */
 function windowsOf(value: unknown): unknown {
   if (typeof value !== 'string') return value
