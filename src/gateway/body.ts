@@ -35,11 +35,11 @@ export type ProxyRequest = {
   bytes: Uint8Array<ArrayBuffer>
   /** The client's bytes. */
   sent: Bytes
-  /** What kind of body it is; JSON without it. */
+  /** The kind of body; absent for JSON. */
   contentType?: string
   model: string
   reservation: Reservation
-  /** The place of the `null` in the client's bytes, if the client sent `null` as the maximum. */
+  /** Where the `null` is in the client's bytes, if the client sent `null` as the maximum. */
   nullAt?: number | undefined
 }
 
@@ -101,7 +101,7 @@ function fieldsByFold(fields: string[]): Map<string, string> {
 
 /** A parsed body for upstream. */
 export type ParsedBody = {
-  /** Of long texts in it, only the beginning is as it was sent. */
+  /** Of a long text in it, only the beginning is as it was sent. */
   value: Json
   /** Where the value of a top-level field begins, in bytes. */
   placeOf(field: string): number
@@ -124,8 +124,8 @@ export function* parsing(bytes: Bytes): Steps<Json> {
 }
 
 /**
- * Parses a body for upstream, of which the gateway needs no long text. In strict mode, inner keys that matter must be there
- * once too. A large body takes several steps. Throws `invalid_json`, `invalid_request`.
+ * Parses a body for upstream, without its long texts, which the gateway does not need. In strict mode, inner keys that
+ * matter must not be repeated either. A large body takes several steps. Throws `invalid_json`, `invalid_request`.
  */
 export function* parseForUpstream(bytes: Bytes, { cap }: Pick<Config, 'cap'>): Steps<ParsedBody> {
   const outline = yield* scanned(bytes, cap === 'strict' ? STRICT_DEPTH : 1)
@@ -182,7 +182,9 @@ function objectOf(text: string): Json {
   throw new ApiError('invalid_json', 'The body must be a JSON object.')
 }
 
-/** Keys are checked in steps of so many bytes. Each counts as some more, since a short one takes time too. */
+/**
+ * Keys are checked in steps of this many bytes. Each key counts as some more bytes, since a short one takes time too.
+ */
 const KEYS_STEP = 64 * 1024
 const BYTES_OF_KEY = 48
 
@@ -193,7 +195,7 @@ function* checkKeys(outline: Outline, bytes: Bytes): Steps<void> {
   const open: { within: number; names: Set<string> }[] = []
   for (const key of outline.keys) {
     const { start, end, depth, within } = key
-    // A longer name is none that we know, even if each of its characters is an escape.
+    // A longer name is not one that we know, even if each of its characters is an escape.
     if (depth > 1 && (end - start > KEPT || !READ_THROUGH.has(field))) continue
     size += end - start + BYTES_OF_KEY
     if (size > KEYS_STEP) {

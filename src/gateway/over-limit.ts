@@ -15,8 +15,8 @@ const WHOSE: Record<Of, string> = {
 }
 
 /**
- * Says which limit, what the request needs, what is left, when it resets, and whether waiting helps. `isLeast` tells that
- * the amount is that of the smallest request.
+ * It says which limit, what the request needs, what is left, when the limit resets, and whether waiting helps. With
+ * `isLeast`, the amount is that of the smallest request that could be granted.
  */
 export function overLimit(refusal: OverLimit, now: number, isLeast: boolean): ApiError {
   const { of, window, limit, asked, resetAt } = refusal
@@ -67,8 +67,8 @@ function neverOf({ unit }: OverLimit, isLeast: boolean): string {
 }
 
 /**
- * An amount of a unit in words. Dollars have up to six decimals, and seconds none; they are rounded so that no request seems to
- * fit.
+ * An amount of a unit in words. Dollars have up to six decimals, and seconds none; both are rounded so that the request
+ * does not seem to fit.
  */
 function amountOf(unit: Unit, amount: number, round = Math.round): string {
   if (unit === 'usd') {
@@ -95,7 +95,7 @@ function inWords(ms: number): string {
 let relative: Intl.RelativeTimeFormat | undefined
 
 const DAYS = ['day', DAY_MS, Infinity] as const
-/** Each unit, its length, and up to which time it is used. */
+/** Each unit, its length, and the times up to which it is used. */
 const SPANS = [
   ['second', SECOND_MS, 90 * SECOND_MS],
   ['minute', MINUTE_MS, 90 * MINUTE_MS],
