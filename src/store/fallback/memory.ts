@@ -35,9 +35,9 @@ import { WINDOW_NAMES, startOf, type Window } from '../../ledger/windows.ts'
 const USERS = 1000
 
 /**
- * Strangers are users whose counts the store has not reported. Together they are one more user, with a part of everyone's
- * limits: little for those who may have made up their token, since anyone can be a new stranger with each request, and
- * more for those with a key or a signed token. No user has these ids.
+ * Strangers are users whose counts the store has not reported. Together they are one more user, with a part of
+ * everyone's limits. It is small for unverified callers, since anyone can be a new stranger with each request, and
+ * larger for callers with a key or a signed token. No user has these ids.
  */
 const STRANGERS = { unverified: '', verified: ' ' }
 const SHARES = { unverified: 0.01, verified: 0.1 }
@@ -56,7 +56,7 @@ export type Memory = {
   correct(command: Settle): void
   /** A user was erased. */
   forget(user: string): void
-  /** As `run`, but undefined for a stranger if strangers have used up their share of everyone's limits. */
+  /** The same as `run`, but undefined for a stranger if strangers have used up their share of everyone's limits. */
   admit(command: Admit): Admitted | Refusal | undefined
   /** Runs a command on the remembered documents. */
   run(command: UserCommand): Answer
@@ -66,17 +66,17 @@ export type Memory = {
 export function createMemory(keep: Keep): Memory {
   /** Users whose counts the store has reported. */
   const users = new Map<string, UsageDoc>()
-  /** Users of whom only their requests since the outage are known. They displace no other user. */
+  /** Users of whom only the requests since the outage are known. They displace no other user. */
   const strangers = new Map<string, UsageDoc>()
   const together = new Map<string, UsageDoc>()
   /** The last limits of users that the store reported, by model and `*`; null for none. */
   const rows = new Map<string, Record<string, Limits | null | undefined>>()
-  /** The same of everyone. */
+  /** The same for everyone. */
   const everyoneRows = new Map<string, Limits | null | undefined>()
   /** Keys that the store has refused: their ids with their hashes. */
   const deadKeys = new Map<string, Refusal>()
   const profiles = new Map<string, ProfileDoc>()
-  /** Everyone's counts, by model and `*`: those that a limit names, and the latest of the other models. */
+  /** Everyone's counts by model and `*`: of the models that a limit names, and of the latest other models. */
   const quotas = { named: new Map<string, QuotaDoc>(), others: new Map<string, QuotaDoc>() }
   /** Running requests whose reservations are in `quotas`. An answer of the store replaces these counts. */
   const inQuotas = new Set<string>()
@@ -99,7 +99,7 @@ export function createMemory(keep: Keep): Memory {
   }
   const terms = { ...keep, tolerance: Infinity }
 
-  /** Remembers which limits the store applied to an admission, where they are not those of the command. */
+  /** Remembers which limits the store applied to an admission, if they are not those of the command. */
   function learnRows({ user, model, limits, everyone }: Admit, standings: Standing[]): void {
     const applied = (of: Of, scope: string, named: Limits | undefined) => {
       const row = standings.find((one) => one.of === of && one.model === scope)?.limits
@@ -219,7 +219,7 @@ export function createMemory(keep: Keep): Memory {
     else set(quotas.others, scope, quota)
   }
 
-  /** Keeps only a profile with a block or a revocation: one without must not displace it. */
+  /** Keeps only profiles with a block or a revocation, so that no other profile displaces one of these. */
   function keepProfile(profile: ProfileDoc): void {
     if (Object.keys(profile.blocks).length || profile.notBefore !== undefined)
       set(profiles, profile.id, profile)
@@ -241,8 +241,8 @@ export function createMemory(keep: Keep): Memory {
   }
 
   /**
-   * The admission with the last limits that the store reported for its user and for everyone. A key that is not known to
-   * be dead counts as valid, and a plan that a token names cannot be looked up.
+   * The admission with the last limits that the store reported for its user and for everyone. A key counts as valid
+   * unless the store has refused it, and a plan that a token names cannot be looked up.
    */
   function asRemembered({ key: _, unverified: __, claims, ...command }: Admit): Admit {
     const seen = rows.get(command.user) ?? {}
@@ -333,7 +333,7 @@ type Learned = Pick<Standing, 'of' | 'model' | 'used'>
 
 const nameOf = ({ id, hash }: NonNullable<Admit['key']>): string => `${id} ${hash}`
 
-/** The windows, with the amounts that were used of some of them at a given time. */
+/** The windows, with the use that the store reported in place of ours. */
 function withUsed(windows: Windows, used: Learned['used'], at: number): Windows {
   const next = { ...windows }
   for (const [window, amounts] of Object.entries(used) as [Window, Amounts][]) {

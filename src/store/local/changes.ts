@@ -116,7 +116,7 @@ export function removeAged(records: Records, at: number, retention: Retention): 
   for (const [user, since] of erased) if (at - since >= ENTER_MS) erased.delete(user)
   for (const [hash, until] of sessions) if (until <= at) sessions.delete(hash)
   for (const [id, since] of entered) if (at - since >= ENTER_MS) entered.delete(id)
-  // As in Redis, where the list expires.
+  // The same as in Redis, where the list expires.
   const newest = records.events.at(-1)
   if (newest && newest.at < at - retention.historyDays * DAY_MS) records.events = []
   if (records.events.length > retention.eventsKept) {

@@ -48,7 +48,7 @@ type Seen = { text: string; mtimeMs: number }
 
 const BEAT_MS = 2000
 const LOOK_MS = 1000
-/** A process whose heartbeat has not changed in so many looks is taken for dead. */
+/** A process whose heartbeat has not changed in this many looks is taken for dead. */
 const LOOKS = 10
 
 /** The guard is held for a few system calls. An older one was left by a crash. */
@@ -239,7 +239,7 @@ async function keep(
     async release() {
       released = true
       clearInterval(beating)
-      // Windows removes no file that is open.
+      // Windows does not remove a file that is open.
       await handle.close()
       if (!lost) await removeOwn(path, isOurs)
     },

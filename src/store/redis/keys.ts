@@ -18,7 +18,7 @@ export const DAMAGED_SECONDS = 30 * 86_400
 /** The first request of a day, and then each request after this many, removes expired members from the indexes. */
 export const SWEEP_EVERY = 1024
 
-/** Members removed at a time. It is more than `SWEEP_EVERY` requests can add, and so few that requests do not wait. */
+/** Members removed at a time. `SWEEP_EVERY` requests cannot add as many, and requests do not wait for so few. */
 export const SWEPT = 2048
 
 /**

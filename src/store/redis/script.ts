@@ -145,10 +145,10 @@ export const SCRIPT_PARTS = [
 export type ScriptParts = Partial<Record<(typeof SCRIPT_PARTS)[number], string>>
 
 /**
- * The files as one chunk, after the constants that they use. A file that everything needs is a function around the files after it,
- * which see its locals. This is faster than one function: Lua finds the locals of an enclosing function directly, and
- * searches for those of the same function when it creates a closure. The files that only some commands need are functions
- * that `rule.lua` calls.
+ * The files as one chunk, after the constants that they use. A file that every command needs is a function around the
+ * files after it, which see its locals. This is faster than one function: Lua finds the locals of an enclosing function
+ * directly, and searches for those of the same function when it creates a closure. The files that only some commands
+ * need are functions that `rule.lua` calls.
  */
 export function layOut(parts: ScriptParts, constants = CONSTANTS): string {
   const { alerts = '', settlement = '', administration = '' } = parts
