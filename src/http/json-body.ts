@@ -11,7 +11,7 @@ import { uncompressed } from './uncompressed.ts'
 
 /** The `invalid_request` for a body that does not fit its schema. */
 export type Misfit = {
-  /** The `param` where the schema names no field. */
+  /** The `param` if the schema names no field. */
   param: string
   message: (param: string) => string
   /** No body at all counts as `{}`. */
@@ -36,7 +36,7 @@ export async function jsonBody<T>(
   return fields(isNone ? {} : parseBody(bytes), schema, refusal)
 }
 
-/** A value in its schema. Throws `invalid_request` that names the first field that is wrong or not known. */
+/** A value in its schema. Throws an `invalid_request` that names the first wrong or unknown field. */
 export function fields<T>(value: unknown, schema: z.ZodMiniType<T>, refusal: Misfit): T {
   const read = schema.safeParse(value)
   if (read.success) return read.data

@@ -123,7 +123,7 @@ export function today(
   }
 }
 
-/** The windows of which the list of users can tell. */
+/** The windows that the list of users can show. */
 export type UserWindow = Extract<Window, 'day' | 'week' | 'month'>
 
 /** A user's line in the list of users. */

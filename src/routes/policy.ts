@@ -48,7 +48,7 @@ import { settingsOf } from './settings.ts'
 export const POLICY_BYTES = 4 * 1024 * 1024
 
 const PROFILES_AT_ONCE = 200
-/** Users with nothing but a block, of whom there is no list in pages. */
+/** The most users with only a block: no list of them can be read in pages. */
 const BLOCKED = 1000
 
 /** `GET /api/admin/policy`. */
@@ -195,7 +195,10 @@ async function checked(text: string) {
   return counts
 }
 
-/** After so many characters others get their turn. A short line counts as some more, since it takes time too. */
+/**
+ * After this many characters, others get their turn. A short line counts as some more characters, since it takes time
+ * too.
+ */
 const CHARACTERS_AT_ONCE = 16 * 1024
 const CHARACTERS_OF_LINE = 64
 
@@ -237,7 +240,7 @@ async function lineIn(text: string, row: number): Promise<PolicyLine> {
 const refused = (message: string, param?: string) =>
   new ApiError('invalid_request', message, param === undefined ? {} : { param })
 
-/** A command without the time and the address of who sends it. */
+/** A command without the time, and without the address of its sender. */
 type Bare<C extends Command> = C extends Command ? Omit<C, 'now' | 'ip'> : never
 
 /** What a line changes of the plans and the settings, if anything. */

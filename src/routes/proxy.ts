@@ -49,7 +49,7 @@ type Served = {
 /** How many uploads an instance takes in at once. An isolate has little memory. */
 const UPLOADS_AT_ONCE = { node: 8, vercel: 2, workerd: 2 }
 
-/** All that is posted below `/openai/v1/`. */
+/** All routes below `/openai/v1/` that take a POST. */
 const POSTED = [...METERED, ...UPLOADS, 'audio/speech']
 
 /** The proxy routes. Metered ones need a database and a provider key. */
@@ -143,7 +143,7 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
     app.post(`/openai/v1/${route}`, async (c) => {
       const caller = await identify(c)
       const type = c.req.header('content-type')
-      // Before a body of the wrong kind is read.
+      // Checked before the body, so that a body of the wrong kind is not read.
       boundaryOf(type)
       const { answer, form } = await withBytes(
         c,
