@@ -168,8 +168,6 @@ local function end_day(day, row, event, first, at)
   return row
 end
 
--- The step's own copy of a user's usage, after `advance`.
-
 -- A user's row of a day, and whether no request of that day was answered.
 local function row_of(account, date, model)
   local usage = account.usage
