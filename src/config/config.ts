@@ -76,7 +76,7 @@ export type Config = {
   basePath: string
   /** Whether `/` tells visitors what this is. */
   homePage: boolean
-  /** A gateway for a try. */
+  /** A gateway to try out. */
   demo: boolean
   logLevel: LogLevel
 }

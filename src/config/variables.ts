@@ -73,7 +73,7 @@ export const TABLE = [
     name: 'ADMIN_KEYS',
     parse: adminKeys,
     default: undefined,
-    doc: 'Keys of further admins, as NAME:ROLE:KEY separated by commas. The audit trail has the name. The role is admin, or viewer for one who reads only, without addresses and exports. Each key has at least 16 characters. A session ends when its key is taken out.',
+    doc: 'Keys of further admins, as NAME:ROLE:KEY separated by commas. The audit trail has the name. The role is admin, or viewer: a viewer only reads, without addresses and exports. Each key has at least 16 characters. A session ends when its key is taken out.',
   },
   {
     name: 'METRICS_KEY',
@@ -157,7 +157,7 @@ export const TABLE = [
     name: 'USAGE_FILE',
     parse: anyText,
     default: USAGE_FILE,
-    doc: 'The file that usage is kept in where there is no database, with its journal beside it. Node only.',
+    doc: 'The file in which usage is kept if there is no database, with its journal beside it. Node only.',
   },
   {
     name: 'MODEL_LIMITS',
@@ -181,7 +181,7 @@ export const TABLE = [
     name: 'UNVERIFIED_SHARE',
     parse: wholeNumber(1, 100),
     default: '50',
-    doc: 'Where USER_TOKENS has any beside other kinds: the part of the limits for all users, in percent, that users of the kind any have together, from 1 to 100.',
+    doc: 'Where USER_TOKENS has the kind any beside others: the part of the limits for all users, in percent, that users of the kind any have together, from 1 to 100.',
   },
   {
     name: 'ALLOWED_MODELS',
@@ -259,7 +259,7 @@ export const TABLE = [
     name: 'ON_STORE_DOWN',
     parse: oneOf('open', 'closed'),
     default: 'open',
-    doc: 'What happens when the database is slow or away: open goes on serving, with the blocks and counts that each server remembers, and counts the usage when the database is back; closed answers 503, and nothing reaches the provider.',
+    doc: 'What happens when the database is slow or away: open continues to serve, with the blocks and counts that each server remembers, and counts the usage when the database is back; closed answers 503, and nothing reaches the provider.',
   },
   {
     name: 'STORE_TIMEOUT_MS',
@@ -307,7 +307,7 @@ export const TABLE = [
     name: 'HOME_PAGE',
     parse: oneOf('on', 'off'),
     default: 'on',
-    doc: 'Whether / is a page for developers, with a first call and a link to the dashboard. With off it is 404 as any unknown path.',
+    doc: 'Whether / is a page for developers, with a first call and a link to the dashboard. With off it is 404, like any unknown path.',
   },
   {
     name: 'HOST',
@@ -319,7 +319,7 @@ export const TABLE = [
     name: 'BASE_PATH',
     parse: path,
     default: '/',
-    doc: 'The path of its site that the gateway is below, such as /weir. The proxy in front may leave it in or take it off.',
+    doc: 'The path of a site under which the gateway is, such as /weir. The proxy in front may keep it or remove it.',
   },
   {
     name: 'PORT',
@@ -331,7 +331,7 @@ export const TABLE = [
     name: 'DEMO',
     parse: oneOf('0', '1'),
     default: '0',
-    doc: 'With 1, a gateway for a try: without GROQ_API_KEY a built-in demo model answers, /demo is a chat page, and what is missing of ADMIN_KEY and USER_HASH_SECRET is made up once and kept beside USAGE_FILE. `npm run dev` and the command weir set it. Node only.',
+    doc: 'With 1, a gateway to try out: without GROQ_API_KEY a built-in demo model answers, /demo is a chat page, and ADMIN_KEY and USER_HASH_SECRET are made up once if they are not set, and kept beside USAGE_FILE. `npm run dev` and the command weir set it. Node only.',
   },
   {
     name: 'LOG_LEVEL',

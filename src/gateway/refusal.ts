@@ -55,7 +55,7 @@ export function refusalError(
     case 'maximum':
       return new ApiError(
         'invalid_request',
-        `At most ${number(refusal.limit)} completion tokens are allowed for a request of yours; ask for fewer.`,
+        `You may ask for at most ${number(refusal.limit)} completion tokens in a request; ask for fewer.`,
         { param: 'max_completion_tokens' },
       )
     case 'models':

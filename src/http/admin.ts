@@ -45,7 +45,7 @@ export const auditFor = (c: AppContext, audit: Audit[]): Audit[] =>
 /** Throws `forbidden` for a viewer. */
 function refuseViewer(c: AppContext): void {
   if (!isViewer(c)) return
-  throw new ApiError('forbidden', 'Your key is of a viewer, who may only read; ask an admin.')
+  throw new ApiError('forbidden', 'Your key is that of a viewer, who may only read; ask an admin.')
 }
 
 /** Builds the check of the configured admins. */

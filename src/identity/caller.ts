@@ -70,10 +70,7 @@ export function createIdentify(deps: Needed): Identify {
     const [name, kind] = told.find(([, { is }]) => is(token)) ?? []
     if (name === undefined || !kind || !isTaken(name)) {
       const names = config.userTokens.map((name) => TOKEN_KINDS[name])
-      throw new ApiError(
-        'invalid_token',
-        `This gateway takes as user tokens ${names.join(' or ')}.`,
-      )
+      throw new ApiError('invalid_token', `User tokens of this gateway are ${names.join(' or ')}.`)
     }
     const { id, key, claims, isUnverified } = await kind.userOf(token, c)
     const caller: Caller = { id }
@@ -125,7 +122,7 @@ function createIssued({ userHashSecret }: Pick<Config, 'userHashSecret'>) {
     if (found) return { id: found.userId, key: { id: found.id, hash: found.hash } }
     throw new ApiError(
       'invalid_key',
-      'This key is not valid: it is mistyped, or of another gateway.',
+      'This key is not valid: it is mistyped, or from another gateway.',
     )
   }
 }
