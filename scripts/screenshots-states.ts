@@ -140,7 +140,7 @@ export async function openStates(how: { friendly?: boolean } = {}): Promise<Stat
   const [main, fresh] = [await gateway(full.store), await gateway(empty.store)]
   const down = await gateway(away)
   const read = await gateway(full.store, { ADMIN_KEYS: `vera:viewer:${VIEWER_KEY}` })
-  // Each guess comes from an address of its own, so that no address has too many.
+  // Each guess comes from an address of its own, so that none of them is one too many.
   let guesses = 0
   const guessed = await gateway(full.store, {}, () => `198.51.100.${(guesses += 1)}`)
 
