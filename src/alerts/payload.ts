@@ -1,5 +1,5 @@
 /** What a receiver gets of an alert: no text of users except the label. Pure. */
-import { amountTo, wordsOf } from '../ledger/policy.ts'
+import { amountTo, unitWords } from '../ledger/policy.ts'
 import { ALL_MODELS, type Alert } from '../ledger/documents.ts'
 import type { Unit } from '../ledger/units.ts'
 import { WINDOWS, type Window } from '../ledger/windows.ts'
@@ -49,7 +49,7 @@ export function alertText(alert: Alert): string {
       const [used, limit] = [inUnit(unit, alert.used), inUnit(unit, alert.limit)]
       const whose = alert.of === 'everyone' ? 'All users together' : who
       const amount =
-        unit === 'usd' ? `$${used} of $${limit}` : `${used} of ${limit} ${wordsOf(unit as Unit)}`
+        unit === 'usd' ? `$${used} of $${limit}` : `${used} of ${limit} ${unitWords(unit as Unit)}`
       return `${whose} used ${percent}% of a limit: ${amount} ${words}, ${what}.`
     }
     case 'user.blocked':

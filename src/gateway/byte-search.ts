@@ -15,7 +15,7 @@ export class TooManySteps extends Error {
  * (Boyer, Moore and Horspool), so it looks at few of the bytes. Throws `TooManySteps` after half as many looks as there
  * are bytes, because one event loop serves everybody. Only a text and bytes that are made for it take so many.
  */
-export function* placesOf(wanted: Uint8Array, bytes: Uint8Array): Steps<number[]> {
+export function* indexesOf(wanted: Uint8Array, bytes: Uint8Array): Steps<number[]> {
   const last = wanted.length - 1
   const skips = new Uint8Array(256).fill(wanted.length)
   for (let i = 0; i < last; i += 1) skips[wanted[i]!] = last - i

@@ -7,7 +7,7 @@
  */
 import { ApiError } from '../errors.ts'
 import type { Bytes } from '../ports.ts'
-import { TooManySteps, placesOf } from './byte-search.ts'
+import { TooManySteps, indexesOf } from './byte-search.ts'
 import type { Steps } from './steps.ts'
 
 export type Part = {
@@ -116,7 +116,7 @@ export function* multipartOf(boundary: string, bytes: Bytes): Steps<Multipart> {
 
 function* placesIn(bytes: Bytes, delimiter: Uint8Array): Steps<number[]> {
   try {
-    return yield* placesOf(delimiter, bytes)
+    return yield* indexesOf(delimiter, bytes)
   } catch (error) {
     if (!(error instanceof TooManySteps)) throw error
     throw flaw('The boundary of the body is too much like its content. Choose a random one.')

@@ -1,7 +1,7 @@
 /** The error of a request that would pass a limit. */
 import { ApiError } from '../errors.ts'
 import type { Refusal } from '../ledger/answers.ts'
-import { isTotal, wordsOf, type Of } from '../ledger/policy.ts'
+import { isTotal, unitWords, type Of } from '../ledger/policy.ts'
 import type { Unit } from '../ledger/units.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, WINDOWS } from '../ledger/windows.ts'
 import { secondsUntil } from '../retry-after.ts'
@@ -75,7 +75,7 @@ function amountOf(unit: Unit, amount: number, round = Math.round): string {
     return `$${(round(amount / 1000) / 1e6).toLocaleString('en-US', { maximumFractionDigits: 6 })}`
   }
   const count = unit === 'audioSeconds' ? round(amount / SECOND_MS) : amount
-  const name = wordsOf(unit)
+  const name = unitWords(unit)
   return `${number(count)} ${count === 1 ? name.slice(0, -1) : name}`
 }
 

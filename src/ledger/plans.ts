@@ -57,7 +57,7 @@ export function userRows(
     rows = combine(rows, storedRows(profile.limits, model), overridden)
   }
   if (profile?.boost && profile.boost.until > at) {
-    rows = combine(rows, storedRows(profile.boost.limits, model), raised)
+    rows = combine(rows, storedRows(profile.boost.limits, model), boosted)
   }
   return rows
 }
@@ -179,7 +179,7 @@ function combine(rows: Rows, more: Rows, merge: (row: Limits, more: Limits) => L
 const overridden = (row: Limits, own: StoredLimits): Limits => limited({ ...row, ...own })
 
 /** A boost only raises limits that are there. */
-const raised = (row: Limits, boost: StoredLimits): Limits =>
+const boosted = (row: Limits, boost: StoredLimits): Limits =>
   Object.fromEntries(
     Object.entries(row).map(([name, limit]) => [name, limit + Math.max(0, boost[name] ?? 0)]),
   )

@@ -41,7 +41,7 @@ export const limitTo = (name: string, limit: number): number =>
   amountTo(UNIT_OF[name] ?? 'requests', limit)
 
 /** A unit in words. */
-export const wordsOf = (unit: Unit): string => (unit === 'audioSeconds' ? 'audio seconds' : unit)
+export const unitWords = (unit: Unit): string => (unit === 'audioSeconds' ? 'audio seconds' : unit)
 
 /** An amount of a unit as people read it: dollars where it is money, seconds where it is time. */
 export const amountTo = (unit: Unit, amount: number): number =>

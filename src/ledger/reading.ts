@@ -41,7 +41,7 @@ const moneyOf = (value: unknown): unknown =>
 
 const isAmount = (value: unknown) => typeof value === 'number' && value > -HUGE && value < HUGE
 
-const isMoney = (shape: Shape) => shape === 'money' || shape === 'money?'
+const isMoneyShape = (shape: Shape) => shape === 'money' || shape === 'money?'
 
 /** The counters of a window as the script writes them. */
 const WINDOW = /^([^:]+):(\d+):(-?\d+):(-?\d+):(-?\d+)(?::(-?\d+):(-?\d+))?$/
@@ -95,7 +95,7 @@ function windowsOf(value: unknown): unknown {
 
 /** A stored value as it is in memory, where the two differ. */
 function inMemory(shape: Shape, value: unknown): unknown {
-  if (isMoney(shape)) return moneyOf(value)
+  if (isMoneyShape(shape)) return moneyOf(value)
   if (shape === 'windows') return windowsOf(value)
   if (typeof shape === 'object' && 'optional' in shape) return inMemory(shape.optional, value)
   return value
@@ -136,7 +136,7 @@ function isWhole(shape: Shape, value: unknown): boolean {
 /** A value in its shape, with defaults for missing fields. Throws if it does not fit. */
 export function fit(shape: Shape, value: unknown): unknown {
   const missing = value === undefined || value === null
-  if (isMoney(shape)) {
+  if (isMoneyShape(shape)) {
     if (missing) return shape === 'money' ? 0 : undefined
     const amount = moneyOf(value)
     if (isAmount(amount)) return amount
