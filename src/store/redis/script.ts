@@ -134,6 +134,7 @@ export const SCRIPT_PARTS = [
   'alerts',
   'settlement',
   'policy',
+  'fit',
   'admission',
   'administration',
   'changes',
@@ -152,9 +153,9 @@ export type ScriptParts = Partial<Record<(typeof SCRIPT_PARTS)[number], string>>
  */
 export function layOut(parts: ScriptParts, constants = CONSTANTS): string {
   const { alerts = '', settlement = '', administration = '' } = parts
-  const { policy = '', admission = '', changes = '' } = parts
+  const { policy = '', fit = '', admission = '', changes = '' } = parts
   const isNamed = (name: string, text: string) => new RegExp(`\\b${name}\\b`).test(text)
-  const rest = { alerts, settlement, administration, policy, admission, changes }
+  const rest = { alerts, settlement, administration, policy, fit, admission, changes }
   const none = Object.fromEntries(Object.keys(rest).map((name) => [name, '']))
   const always = [...Object.values({ ...parts, ...none }), shapesByKind()].join('')
   const sometimes = Object.values(rest).join('')
@@ -178,9 +179,10 @@ export function layOut(parts: ScriptParts, constants = CONSTANTS): string {
     headerOf(settlement),
     settlement,
     'end\nlocal function with_policy()\n',
-    headerOf(policy + admission + changes),
+    headerOf(policy + fit + admission + changes),
     policy,
     'local function with_admission()\n',
+    fit,
     admission,
     'end\nlocal function with_changes()\n',
     changes,
