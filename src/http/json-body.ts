@@ -1,12 +1,12 @@
 /**
- * The JSON bodies of our own routes. Bodies for upstream are read by src/gateway/body.ts, because their bytes must
+ * The JSON bodies of our own routes. Bodies for upstream are read by src/gateway/body-json.ts, because their bytes must
  * not change.
  */
 import { zValidator } from '@hono/zod-validator'
 import type * as z from 'zod/mini'
 import type { AppContext } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import { checkJson, parseBody } from '../gateway/body.ts'
+import { checkJson, parseBody } from '../gateway/body-json.ts'
 import { uncompressed } from './uncompressed.ts'
 
 /** The `invalid_request` for a body that does not fit its schema. */

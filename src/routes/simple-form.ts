@@ -1,7 +1,7 @@
 /** The simple form of POST /api/groq: `{prompt, …}` becomes a chat request, and the answer `{content, usage, model}`. */
 import type * as z from 'zod/mini'
 import { ApiError } from '../errors.ts'
-import type { Json, ParsedBody } from '../gateway/body.ts'
+import type { Json, ParsedBody } from '../gateway/body-json.ts'
 import { turn } from '../gateway/steps.ts'
 import type { Bytes } from '../ports.ts'
 import type { simpleForm } from './simple-form-schemas.ts'

@@ -232,7 +232,7 @@ export const DEFENCE_MUTANTS: Mutant[] = [
   { name: 'forms are not limited', file: 'src/routes/dashboard.ts', find: 'app.use(limitBody(bodies))', replace: '', tests: HTTP, only: 'for everything else' },
   { name: 'reports are not limited', file: 'src/routes/sync.ts', find: 'limitBody(bodies), pageJsonBody', replace: 'pageJsonBody', tests: HTTP, only: 'for everything else' },
   { name: 'inherited names are rows', file: 'src/ledger/records.ts', find: 'Object.hasOwn(record, key) ? record[key] : undefined', replace: 'record[key]', tests: ['test/gateway/gate.test.ts'], only: 'without a row' },
-  { name: 'repeated keys of a body are taken', file: 'src/gateway/body.ts', find: 'if (names.has(folded)) {', replace: 'if (names.size < 0) {', tests: ['test/gateway/body.test.ts'] },
+  { name: 'repeated keys of a body are taken', file: 'src/gateway/body-json.ts', find: 'if (names.has(folded)) {', replace: 'if (names.size < 0) {', tests: ['test/gateway/body.test.ts'] },
   { name: 'a page for everyone is that of any host', file: 'src/routes/home.tsx', find: 'version, demo, helpUrl }))', replace: "version, demo, helpUrl }), 200, { 'cache-control': 'public' })", tests: DATA, only: 'shared cache' },
   { name: 'a refused body keeps its connection from others', file: 'src/platform/edge.ts', find: 'await drainBody(request)', replace: '', tests: ['test/attack/http.test.ts'], only: 'leaves the connection' },
   { name: 'a broken stream looks whole', file: 'src/platform/workerd.ts', find: 'isEventStream && length === undefined && !waits', replace: 'false', tests: ['test/gateway/transparency.test.ts'], only: 'openai throws' },
