@@ -1,5 +1,5 @@
 /** Changes the data of the local store: applies the steps of the reducer, and removes expired data. */
-import { ENTER_MS } from '../../ledger/capacity.ts'
+import { ENTER_MS, QUOTA_DAYS } from '../../ledger/capacity.ts'
 import { bareWindows, type Retention } from '../../ledger/advance.ts'
 import { endOfProfile } from '../../ledger/blocks.ts'
 import type { Step } from '../../ledger/step.ts'
@@ -7,7 +7,6 @@ import { ALL_MODELS } from '../../ledger/documents.ts'
 import { own } from '../../ledger/records.ts'
 import type { Event, Refused } from '../../ledger/events.ts'
 import { DAY_MS, dateOf, minuteOf } from '../../ledger/windows.ts'
-import { QUOTA_DAYS } from '../redis/keys.ts'
 import { AUDIT_KEPT, REFUSED_KEPT } from '../store.ts'
 import type { Records } from './state.ts'
 

@@ -2,6 +2,7 @@
 import type { Command } from '../../ledger/commands.ts'
 import type { Admitted, Answer } from '../../ledger/answers.ts'
 import type { Retention } from '../../ledger/advance.ts'
+import { QUOTA_DAYS } from '../../ledger/capacity.ts'
 import { DEFAULT_PLAN, unverifiedScope } from '../../ledger/plans.ts'
 import { isTotal, type Standing } from '../../ledger/policy.ts'
 import { CLOCK_TOLERANCE_MS } from '../../ledger/rules.ts'
@@ -11,7 +12,6 @@ import { guard, scriptOf, type Scripts } from './call.ts'
 import { gather } from './gather.ts'
 import {
   PREFIX,
-  QUOTA_DAYS,
   dayKey,
   erasedKey,
   newUsersKey,

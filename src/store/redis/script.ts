@@ -11,6 +11,7 @@ import {
   OTHER_TAG,
   PAST_LEASES,
   PLANS,
+  QUOTA_DAYS,
   RUNNING_PER_USER,
   SESSIONS_PER_USER,
   SYNCS_PER_MINUTE,
@@ -44,7 +45,7 @@ import {
   WINDOW_NAMES,
   type Window,
 } from '../../ledger/windows.ts'
-import { DAMAGED_SECONDS, PREFIX, QUOTA_DAYS, SWEEP_EVERY, SWEPT, TOP_DAY } from './keys.ts'
+import { DAMAGED_SECONDS, PREFIX, SWEEP_EVERY, SWEPT, TOP_DAY } from './keys.ts'
 import { AUDIT_KEPT, REFUSED_KEPT } from '../store.ts'
 
 /** Words that cannot be an identifier: https://www.lua.org/manual/5.1/manual.html#2.1 */
