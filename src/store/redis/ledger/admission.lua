@@ -254,6 +254,29 @@ local function models_full(usage, model)
   return today >= MODELS_PER_USER and 'day' or nil
 end
 
+-- Why a request may not begin; nil if it may.
+local function refusal_of(command, profile, policy, usage, groups, reserved)
+  local plan, at = policy.plan, usage.at
+  local denied = access_refused(command, profile, plan, at)
+  if denied then return denied end
+  if not command.price and is_in_dollars(groups) then return refused('unpriced') end
+  local window = models_full(usage, command.model)
+  if window then return with(refused('models'), 'window', window) end
+  local most = math.min(plan and plan.concurrentRequests or RUNNING_PER_USER, RUNNING_PER_USER)
+  if size(usage.leases) >= most and running_at(usage.leases, at) >= most then
+    return with(refused('running'), 'limit', most)
+  end
+  local passed
+  for i = 1, #groups do
+    passed = passed or refuse(groups[i], reserved, at)
+  end
+  if not passed and not is_far_from_most(at, reserved) then
+    passed = refuse(most_of(at), reserved, at)
+  end
+  if passed then passed.maximum = plan and plan.maxCompletionTokens end
+  return passed
+end
+
 local function admit(command, now)
   local id, user, model = command.id, command.user, command.model
   local known = load_user('usage', user)
@@ -262,7 +285,7 @@ local function admit(command, now)
   local at = usage.at
   local profile = load_user('profile', user)
   local policy = policy_of(command, profile, at)
-  local groups, plan = groups_of(model, policy, usage), policy.plan
+  local groups = groups_of(model, policy, usage)
   local held = usage.leases[id]
   if held then return { answer = admitted(command, policy, held.at, groups, held.maximum) } end
   local granted, maximum = fitted(policy.asked, groups), nil
@@ -270,36 +293,11 @@ local function admit(command, now)
   if entered(id) then return { answer = admitted(command, policy, at, groups, maximum) } end
   local reserved = amounts_of(policy.asked, granted)
 
-  local denied = access_refused(command, profile, plan, at)
-  if denied then return refuse_with(command, denied, known, at) end
-  if not command.price and is_in_dollars(groups) then
-    return refuse_with(command, refused('unpriced'), known, at)
-  end
-  local window = models_full(usage, model)
-  if window then
-    return refuse_with(command, with(refused('models'), 'window', window), known, at)
-  end
-  local most = math.min(plan and plan.concurrentRequests or RUNNING_PER_USER, RUNNING_PER_USER)
-  if size(usage.leases) >= most and running_at(usage.leases, at) >= most then
-    return refuse_with(command, with(refused('running'), 'limit', most), known, at)
-  end
-
-  for i = 1, #groups do
-    local refusal = refuse(groups[i], reserved, at)
-    if refusal then
-      refusal.maximum = plan and plan.maxCompletionTokens
-      return refuse_with(command, refusal, known, at)
-    end
-  end
-  local too_much = not is_far_from_most(at, reserved) and refuse(most_of(at), reserved, at)
-  if too_much then
-    too_much.maximum = plan and plan.maxCompletionTokens
-    return refuse_with(command, too_much, known, at)
-  end
+  local refusal = refusal_of(command, profile, policy, usage, groups, reserved)
+  if refusal then return refuse_with(command, refusal, known, at) end
 
   local newcomer
   if not known and command.newUsers then
-    local refusal
     newcomer, refusal = new_users_of(command, at)
     if refusal then return refuse_with(command, refusal, known, at) end
   end
