@@ -9,8 +9,8 @@ import { evictionWarning } from '../reports/eviction.ts'
 import type { TagStats } from '../reports/tags.ts'
 import { AdminsOnly } from './admins-only.tsx'
 import { exportCard, type Invoice } from './export.tsx'
-import { awayText, exact } from './format.ts'
-import { FirstCall } from './first-call.tsx'
+import { awayText, many } from './format.ts'
+import { FirstCall, firstCall } from './first-call.tsx'
 import { figures, type Figures, type RefusedFigure } from './overview-figures.tsx'
 import { lookCard } from './overview-look.tsx'
 import { latencyCard, modelsCard, rangeBar, useCard } from './overview-use.tsx'
@@ -55,6 +55,7 @@ export type More = {
 export function overviewPage({ live, more, ...frame }: Frame & { live: Live; more?: More }) {
   const { now } = frame
   const { health, range, period } = live
+  const gateway = { origin: more?.origin ?? '', kinds: more?.tokens.kinds ?? [] }
   const isEmpty = period.requests === 0 && live.events.length === 0
   return (
     <Page title="Overview" {...frame}>
@@ -63,7 +64,8 @@ export function overviewPage({ live, more, ...frame }: Frame & { live: Live; mor
         {(health.degraded || health.queued > 0) && (
           <Notice bad>
             {health.degraded && `${awayText(health.reason)} `}
-            {`Requests that are not counted yet: ${exact(health.queued)}.`}
+            {health.queued > 0 &&
+              `${many(health.queued, 'request')} ${health.queued === 1 ? 'is' : 'are'} not in these numbers yet; Weir adds ${health.queued === 1 ? 'it' : 'them'} by itself.`}
           </Notice>
         )}
         {health.evicts !== undefined && <Notice bad>{evictionWarning(health.evicts)}</Notice>}
@@ -73,17 +75,25 @@ export function overviewPage({ live, more, ...frame }: Frame & { live: Live; mor
       ))}
       {range.problem && <Notice bad>{range.problem}</Notice>}
       {more && isEmpty && (
-        <Card id="first" title="Nothing has been counted yet">
+        <Card
+          id="first"
+          title="Nothing has been counted yet"
+          side={
+            <button type="button" class="quiet" data-copy={firstCall(gateway)} hidden>
+              Copy
+            </button>
+          }
+        >
           <p>Make a first call. Its user appears here within seconds:</p>
-          <FirstCall origin={more.origin} kinds={more.tokens.kinds} />
+          <FirstCall {...gateway} />
         </Card>
       )}
-      {lookCard({ now: live.looks, more: more?.looks, blocked: more?.blocked ?? 0 }, now)}
       {more && rangeBar(live, more.oldest, more.date)}
       {figures(live, more?.refused, now)}
+      {lookCard({ now: live.looks, more: more?.looks, blocked: more?.blocked ?? 0 }, now)}
       <div class="grid">
         {useCard(live)}
-        {modelsCard(period.models, live.today?.models)}
+        {modelsCard(period, live.today?.models)}
         {latencyCard(live.latency, live.looked)}
         {topCard(live.top)}
         <Card
@@ -94,10 +104,10 @@ export function overviewPage({ live, more, ...frame }: Frame & { live: Live; mor
         >
           {requestsTable(live.events, live.labels, 'short')}
         </Card>
-        {more && <AdminsOnly>{exportCard(more.invoice)}</AdminsOnly>}
       </div>
-      {more && <p class="soft">{more.tokens.notes.join(' ')}</p>}
       {more && tagsCard(more.tags.rows, more.tags.days)}
+      {more && <AdminsOnly>{exportCard(more.invoice)}</AdminsOnly>}
+      {more && <p class="soft">{more.tokens.notes.join(' ')}</p>}
     </Page>
   )
 }
