@@ -85,7 +85,8 @@ function lineOf(look: Look, at: number): Child {
         <>
           {tag(percent(share), share >= 1 ? 'bad' : '')}
           <span>
-            {whom(user.id, user.label)} of the limit of {scope(user.nearest?.model ?? '*')}
+            {whom(user.id, user.label)} has used this much of the limit of{' '}
+            {scope(user.nearest?.model ?? '*')}
           </span>
           {limitBar(share, 'Used share of the limit')}
         </>
