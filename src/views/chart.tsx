@@ -85,7 +85,7 @@ export function stackedChart(props: ChartProps) {
   )
   const note = (
     <>
-      {current && <li>pale: {current.words}</li>}
+      {current && (totals[current.at] ?? 0) > 0 && <li>pale: {current.words}</li>}
       {limit && (
         <li class={isInSight ? 'limit-key' : ''}>
           {limit.words}: {props.mark(limit.amount)} {props.unit}

@@ -9,8 +9,8 @@ import { evictionWarning } from '../reports/eviction.ts'
 import type { TagStats } from '../reports/tags.ts'
 import { AdminsOnly } from './admins-only.tsx'
 import { exportCard, type Invoice } from './export.tsx'
-import { awayText, many } from './format.ts'
-import { FirstCall, firstCall } from './first-call.tsx'
+import { awayText, exact } from './format.ts'
+import { FirstCall, firstCall, type Gateway } from './first-call.tsx'
 import { figures, type Figures, type RefusedFigure } from './overview-figures.tsx'
 import { lookCard } from './overview-look.tsx'
 import { latencyCard, modelsCard, rangeBar, useCard } from './overview-use.tsx'
@@ -55,7 +55,6 @@ export type More = {
 export function overviewPage({ live, more, ...frame }: Frame & { live: Live; more?: More }) {
   const { now } = frame
   const { health, range, period } = live
-  const gateway = { origin: more?.origin ?? '', kinds: more?.tokens.kinds ?? [] }
   const isEmpty = period.requests === 0 && live.events.length === 0
   return (
     <Page title="Overview" {...frame}>
@@ -64,8 +63,7 @@ export function overviewPage({ live, more, ...frame }: Frame & { live: Live; mor
         {(health.degraded || health.queued > 0) && (
           <Notice bad>
             {health.degraded && `${awayText(health.reason)} `}
-            {health.queued > 0 &&
-              `${many(health.queued, 'request')} ${health.queued === 1 ? 'is' : 'are'} not in these numbers yet; Weir adds ${health.queued === 1 ? 'it' : 'them'} by itself.`}
+            {health.queued > 0 && queuedText(health.queued)}
           </Notice>
         )}
         {health.evicts !== undefined && <Notice bad>{evictionWarning(health.evicts)}</Notice>}
@@ -74,20 +72,7 @@ export function overviewPage({ live, more, ...frame }: Frame & { live: Live; mor
         <Notice bad>{warning}</Notice>
       ))}
       {range.problem && <Notice bad>{range.problem}</Notice>}
-      {more && isEmpty && (
-        <Card
-          id="first"
-          title="Nothing has been counted yet"
-          side={
-            <button type="button" class="quiet" data-copy={firstCall(gateway)} hidden>
-              Copy
-            </button>
-          }
-        >
-          <p>Make a first call. Its user appears here within seconds:</p>
-          <FirstCall {...gateway} />
-        </Card>
-      )}
+      {more && isEmpty && firstCard({ origin: more.origin, kinds: more.tokens.kinds })}
       {more && rangeBar(live, more.oldest, more.date)}
       {figures(live, more?.refused, now)}
       {lookCard({ now: live.looks, more: more?.looks, blocked: more?.blocked ?? 0 }, now)}
@@ -111,6 +96,26 @@ export function overviewPage({ live, more, ...frame }: Frame & { live: Live; mor
     </Page>
   )
 }
+
+const queuedText = (queued: number) =>
+  queued === 1
+    ? '1 request is not in these numbers yet; Weir adds it by itself.'
+    : `${exact(queued)} requests are not in these numbers yet; Weir adds them by itself.`
+
+const firstCard = (gateway: Gateway) => (
+  <Card
+    id="first"
+    title="Nothing has been counted yet"
+    side={
+      <button type="button" class="quiet" data-copy={firstCall(gateway)} hidden>
+        Copy
+      </button>
+    }
+  >
+    <p>Make a first call. Its user appears here within seconds:</p>
+    <FirstCall {...gateway} />
+  </Card>
+)
 
 /** The users who cost most today, among those with most tokens. */
 const topCard = (users: Line[]) => (
