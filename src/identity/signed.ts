@@ -27,7 +27,7 @@ type SignedUser = { id: string; claims: TokenClaims }
 /** Finds the user of a signed token. Throws `invalid_token`, `expired_token`, `issuer_unavailable`. */
 export type Verify = (token: string, waitUntil: WaitUntil) => Promise<SignedUser>
 
-/** How long a verified token is not verified again. */
+/** How long a token counts as verified before it is verified again. */
 const REMEMBER_MS = MINUTE_MS
 
 /**

@@ -253,7 +253,7 @@ local function counters_in(stored)
   return windows
 end
 
--- The windows of a document; nil if they are none.
+-- The windows of a document; nil if the value is not valid.
 local function windows_of(stored)
   if type(stored) == 'string' then
     local parting = string.find(stored, ';', 1, true)
