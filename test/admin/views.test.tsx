@@ -259,7 +259,16 @@ function pages(views: Views, name: string): string[] {
     }),
     ...[undefined, [refusedOf(name)]].map((refused) =>
       views.requestsPage({
-        ...{ ...frame, events, refused, labels, models: [name], looked: 9, since: NOW },
+        ...{
+          ...frame,
+          events,
+          refused,
+          labels,
+          models: [name],
+          matching: 1,
+          looked: 9,
+          since: NOW,
+        },
         query: { model: name, outcome: '', status: '', user: ID, tag: name },
         ...{ next: `1~${ID}`, paged: true },
       }),
@@ -420,7 +429,7 @@ test.each<[Partial<Event>, string, string, string]>([
   [
     { outcome: 'exact', reservedAudioMs: 58_000, audioMs: 12_345_600 },
     'exact over reservation12.3K s',
-    'Reserved → charged 58 s → 12.3K s',
+    'Reserved → charged 58 s → 12,345.6 s',
     'title="Reserved: 58 s"',
   ],
   [
