@@ -561,6 +561,21 @@ describe('the search and the pages of requests', () => {
     expect((await page('/admin/requests/nothing')).text).toContain('This is no x-weir-id')
   })
 
+  test('a page below another is part of it, and what is not found is said within the frame', async () => {
+    const { token, path } = await someone()
+    const id = (await app.ask(token)).headers.get('x-weir-id')
+    const current = async (at: string) =>
+      /href="([^"]*)" aria-current="true"/.exec((await page(at)).text)?.[1]
+    expect(await current(path)).toBe('/admin/users')
+    expect(await current(`/admin/requests/${id}`)).toBe('/admin/requests')
+    const unknown = await page('/admin/users/nobody')
+    expect(unknown.text).toContain('name="q"')
+    expect(unknown.text).toContain('<a href="/admin/users">Back to Users</a>')
+    // A page that is not there would be loaded again with every refresh.
+    expect(unknown.text).not.toContain('<script')
+    expect((await page('/admin/users/nobody', { cookie: '' })).text).not.toContain('name="q"')
+  })
+
   test('requests are filtered by model, outcome, status, user and tag', async () => {
     const { token, user } = await someone()
     for (let n = 0; n < 2; n += 1) await app.ask(token)

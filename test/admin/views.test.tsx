@@ -247,7 +247,7 @@ function pages(views: Views, name: string): string[] {
       ...{ adminKey: false, called: false, provider: { state: 'refused', status: 401 } },
       database: { connected: false, latencyMs: null, reason: name },
     }),
-    views.awayPage({ open: true, queued: 37 }),
+    views.awayPage({ open: true, queued: 37, path: '/admin' }),
     views.problemPage('Not found', name),
     views.overviewPage({ ...frame, live, more }),
     views.overviewPage({ ...frame, live }),
