@@ -692,17 +692,18 @@ describe('the lists', () => {
     await post(`${path}/sign-out`)
     await post(`${path}/reset`, { window: 'minute' })
     const { text } = await page('/admin/audit')
-    const words = [...text.matchAll(/<span class="what">(.*?)<\/span>/g)].map(([, html = '']) =>
+    const words = [...text.matchAll(/<span class="told">(.*?)<\/span>/g)].map(([, html = '']) =>
       html.replaceAll(/<[^>]*>/g, ''),
     )
     const id = `${user.slice(0, 6)}…`
     expect(words.slice(0, 5)).toEqual([
       `reset ${id}: minute`,
-      `change user ${id}: tokens refused before`,
-      `change user ${id}: label, note`,
-      'change settings default plan, limits of everyone',
-      'store plan silver',
+      `changed user ${id}: tokens refused before`,
+      `changed user ${id}: label, note`,
+      'changed settings: default plan, limits of everyone',
+      'saved plan silver',
     ])
+    expect(text).toContain(`href="/admin/users?q=${user.slice(0, 6)}"`)
   })
 })
 
