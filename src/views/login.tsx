@@ -2,7 +2,7 @@
 import type { Child } from 'hono/jsx'
 import { awayText } from './format.ts'
 import { Page, sectionOf, type Frame } from './page.tsx'
-import { num } from './parts.tsx'
+import { code, num } from './parts.tsx'
 
 /** A page with one message. */
 const message = (title: string, children: Child, frame: Partial<Frame> = {}) => (
@@ -28,11 +28,17 @@ export const loginPage = ({ error }: { error?: string | undefined } = {}) =>
         required
         autofocus
         autocomplete="current-password"
-        aria-describedby="hint"
+        aria-describedby={error ? 'problem hint' : 'hint'}
         aria-invalid={error && 'true'}
       />
-      <p id="hint" class={error ? 'error' : 'soft'} role={error && 'alert'}>
-        {error ?? 'The key is ADMIN_KEY in the environment of this gateway.'}
+      {error && (
+        <p id="problem" class="error" role="alert">
+          {error}
+        </p>
+      )}
+      <p id="hint" class="soft">
+        The key is {code('ADMIN_KEY')}, or one of {code('ADMIN_KEYS')}, in the environment of this
+        gateway.
       </p>
       <button>Log in</button>
     </form>,

@@ -846,7 +846,15 @@ describe('settings', () => {
     const { text } = await page('/admin/settings')
     expect(text).toContain('keys that an admin has issued')
     expect(text).toContain('USER_TOKENS has any beside other kinds')
-    expect(text).toContain('<code>ON_STORE_DOWN</code>')
+    const words = text.replaceAll(/<[^>]*>/g, ' ').replaceAll(/\s+/g, ' ')
+    for (const fact of [
+      'ON_ STORE_ DOWN open: calls are served while the database is away',
+      'MAX_ COMPLETION_ TOKENS 2,500 tokens',
+      'HISTORY_ RETENTION_ DAYS 90 days',
+      'ALLOWED_ MODELS all models',
+    ]) {
+      expect(words).toContain(fact)
+    }
     for (const secret of [ADMIN_KEY, SECRET, 'gsk_']) expect(text).not.toContain(secret)
   })
 

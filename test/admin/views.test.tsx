@@ -244,7 +244,12 @@ function pages(views: Views, name: string): string[] {
     views.loginPage({ error: name }),
     views.setupPage({
       ...{ platform: 'node', storage: 'database', origin: 'http://localhost', kinds: ['any'] },
-      ...{ adminKey: false, called: false, provider: { state: 'refused', status: 401 } },
+      ...{
+        adminKey: false,
+        hashSecret: true,
+        called: false,
+        provider: { state: 'refused', status: 401 },
+      },
       database: { connected: false, latencyMs: null, reason: name },
     }),
     views.awayPage({ open: true, queued: 37, path: '/admin' }),
@@ -365,6 +370,14 @@ test('writes less than a cent with two significant digits', () => {
 test('writes large amounts of money with three digits, as a tile has room for them', () => {
   const amounts = [9_999.99e9, 12_345e9, 9_007_199e9].map(usd)
   expect(amounts).toEqual(['$9,999.99', '$12.3K', '$9.01M'])
+})
+
+test('the login page says which key it wants, also after a wrong one', () => {
+  const page = String(loginPage({ error: 'That is not an admin key.' }))
+  expect(page).toMatch(/aria-describedby="problem hint" aria-invalid="true"/)
+  expect(page).toMatch(/role="alert">That is not an admin key\./)
+  const words = page.replaceAll(/<[^>]*>/g, '')
+  expect(words).toContain('The key is ADMIN_KEY, or one of ADMIN_KEYS, in the environment')
 })
 
 test('the page of a request has no fact without a value', () => {
