@@ -87,7 +87,9 @@ function eventFacts(event: Event): [Child, Child][] {
     [
       'Outcome',
       <>
-        {outcomeCell(event)} {help(event.outcome)}
+        {outcomeCell(event)}
+        {'\u00a0'}
+        {help(event.outcome)}
       </>,
     ],
     ['Status to the client', `${status}`],
@@ -100,7 +102,8 @@ function eventFacts(event: Event): [Child, Child][] {
     ['of these for reasoning', some(reasoning)],
     [
       <>
-        {reservedAudio ? 'Reserved' : 'Tokens reserved'} → charged {help('reservation')}
+        {reservedAudio ? 'Reserved' : 'Tokens reserved'} → charged{'\u00a0'}
+        {help('reservation')}
       </>,
       reservedAudio
         ? `${reservedAudio} → ${plainAudio(event) || 'nothing'}`
