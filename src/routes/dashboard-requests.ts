@@ -50,8 +50,7 @@ export const requestsHandler =
       tag = '',
       before = '',
     } = c.req.query()
-    // Refusals have no tag.
-    const query = { model, outcome, status, user, tag: outcome === REFUSED ? '' : tag }
+    const query = { model, outcome, status, user, tag }
     const [{ days }, found] = await Promise.all([
       framed(deps),
       outcome === REFUSED ? refusedOf(deps, query) : eventsOf(deps, query, placeOf(before)),
@@ -92,13 +91,14 @@ async function eventsOf(deps: Deps, query: RequestsQuery, from: EventCursor | un
   }
 }
 
-async function refusedOf(deps: Deps, { model, status, user }: RequestsQuery) {
+async function refusedOf(deps: Deps, { model, status, user, tag }: RequestsQuery) {
   const { latest } = await storeAnswer(storeOf(deps).refusals([], REFUSED_KEPT))
   const refused = latest.filter(
     (one) =>
       (model === '' || one.model === model) &&
       (status === '' || statusOf(one) === Number(status)) &&
-      (user === '' || one.user === user),
+      (user === '' || one.user === user) &&
+      (tag === '' || one.tag === tag),
   )
   return {
     events: [],

@@ -18,9 +18,9 @@ export function alertsPage({ format, alerts, ...frame }: AlertsPage) {
       {format === null ? (
         <Card id="receiver" title="No alerts are sent">
           <p>
-            Set {code('ALERT_WEBHOOK_URL')} and {code('ALERT_WEBHOOK_SECRET')} in the environment of
-            this gateway. Alerts tell of limits that are nearly used up, of blocks, of keys that are
-            about to end, and of a provider or a database that fails.
+            Set <code>ALERT_WEBHOOK_URL</code> and <code>ALERT_WEBHOOK_SECRET</code> in the
+            environment of this gateway. Alerts tell of limits that are nearly used up, of blocks,
+            of keys that are about to end, and of a provider or a database that fails.
           </p>
         </Card>
       ) : (

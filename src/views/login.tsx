@@ -2,7 +2,7 @@
 import type { Child } from 'hono/jsx'
 import { awayText } from './format.ts'
 import { Page, sectionOf, type Frame } from './page.tsx'
-import { code, num } from './parts.tsx'
+import { num } from './parts.tsx'
 
 /** A page with one message. */
 const message = (title: string, children: Child, frame: Partial<Frame> = {}) => (
@@ -37,8 +37,8 @@ export const loginPage = ({ error }: { error?: string | undefined } = {}) =>
         </p>
       )}
       <p id="hint" class="soft">
-        The key is {code('ADMIN_KEY')}, or one of {code('ADMIN_KEYS')}, in the environment of this
-        gateway.
+        The key is <code>ADMIN_KEY</code>, or one of <code>ADMIN_KEYS</code>, in the environment of
+        this gateway.
       </p>
       <button>Log in</button>
     </form>,

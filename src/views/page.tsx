@@ -2,7 +2,7 @@
 import type { Child } from 'hono/jsx'
 import { ASSETS } from './assets.ts'
 import { ForViewer } from './admins-only.tsx'
-import { short } from './format.ts'
+import { exact, short } from './format.ts'
 import { name, time } from './parts.tsx'
 import { Glossary } from './terms.tsx'
 
@@ -114,7 +114,12 @@ const pagesNav = (at: string, counts: Record<string, number>) => (
         aria-current={path === at ? 'page' : path === sectionOf(at)?.[0] ? 'true' : undefined}
       >
         {name}
-        {counts[path] !== undefined && <small>{short(counts[path])}</small>}
+        {counts[path] !== undefined && (
+          <small title={`${exact(counts[path])} today`}>
+            {short(counts[path])}
+            <span class="hide"> today</span>
+          </small>
+        )}
       </a>
     ))}
   </nav>

@@ -5,9 +5,10 @@ import type { Event, Refused } from '../ledger/events.ts'
 import { SECOND_MS, WINDOWS } from '../ledger/windows.ts'
 import type { Child } from 'hono/jsx'
 import { AdminsOnly } from './admins-only.tsx'
+import { whyRefused } from './codes.tsx'
 import { duration, exact, exactUsd, utc } from './format.ts'
 import { Page, type Frame } from './page.tsx'
-import { Card, clock, code, modelName, name, plainAudio, time, userLink } from './parts.tsx'
+import { Card, code, modelName, moment, name, plainAudio, time, userLink } from './parts.tsx'
 import { amountText, limitOf, statusOf } from './refused.tsx'
 import { ALL, outcomeCell, requestsPath, reservedAudioOf, type Labels } from './requests.tsx'
 import { help } from './terms.tsx'
@@ -24,7 +25,7 @@ export function requestPage({ id, labels, found, ...frame }: RequestPage) {
     [
       isRefused ? 'Refused at' : 'Admitted',
       <>
-        {clock(found.at)} ({time(found.at, frame.now)}, {utc(found.at)})
+        {moment(found.at)} ({time(found.at, frame.now)}, {utc(found.at)})
       </>,
     ],
     ...facts,
@@ -63,7 +64,7 @@ export function requestPage({ id, labels, found, ...frame }: RequestPage) {
 
 /** How the request ended, as a heading. */
 function titleOf(found: Event | Refused): Child {
-  if ('code' in found) return <span class="o failed">Refused: {code(found.code)}</span>
+  if ('code' in found) return <span class="o failed">Refused: {whyRefused(found.code)}</span>
   const { outcome, status, error } = found
   if (outcome !== 'failed') return <span class={`o ${outcome}`}>Answered with {status}</span>
   return (
@@ -75,6 +76,9 @@ function titleOf(found: Event | Refused): Child {
 }
 
 const some = (amount: number | undefined) => (amount === undefined ? undefined : exact(amount))
+
+const tagLink = (tag: string | undefined, outcome = '') =>
+  tag && <a href={requestsPath({ ...ALL, tag, outcome })}>{name(tag)}</a>
 
 function eventFacts(event: Event): [Child, Child][] {
   const { route, status, session, key, prompt, cached, completion, reasoning } = event
@@ -95,7 +99,7 @@ function eventFacts(event: Event): [Child, Child][] {
     ['Status to the client', `${status}`],
     ['Upstream’s error', event.error && code(event.error.slice(0, 100))],
     ['Route', <code>{route}</code>],
-    ['Tag', event.tag && <a href={requestsPath({ ...ALL, tag: event.tag })}>{name(event.tag)}</a>],
+    ['Tag', tagLink(event.tag)],
     ['Tokens in', some(prompt)],
     ['of these cached', some(cached)],
     ['Tokens out', some(completion)],
@@ -130,6 +134,7 @@ function refusedFacts(refused: Refused, now: number): [Child, Child][] {
   return [
     ['Status to the client', statusOf(refused)],
     ['Code', code(refused.code)],
+    ['Tag', tagLink(refused.tag, 'refused')],
     ...(limit ? limitFacts(limit, user, refused.at, now) : []),
     ['Charged', 'nothing: the model was not called'],
   ]
@@ -169,7 +174,7 @@ function limitFacts(
       'Resets',
       end !== undefined && (
         <>
-          {clock(end)} ({time(end, now)})
+          {moment(end)} ({time(end, now)})
         </>
       ),
     ],

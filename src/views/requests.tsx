@@ -10,11 +10,13 @@ import {
   audioText,
   clock,
   costText,
+  moment,
   name,
   num,
   plainAudio,
   tag,
   userLink,
+  whenHead,
   type Audio,
 } from './parts.tsx'
 import { refusals } from './refused.tsx'
@@ -81,13 +83,13 @@ export function requestsPage(props: RequestsPage) {
           </p>
         )}
         {(matching > 0 || looked === 0) &&
-          (refused ? refusals(refused, labels, frame.now) : requestsTable(events, labels))}
+          (refused ? refusals(refused, labels) : requestsTable(events, labels))}
         {matching < looked && (
           <p class={matching > 0 ? 'soft among' : 'empty'}>
             {matching > 0 ? exact(matching) : 'None'} of{' '}
             {paged ? `${exact(looked)} older` : `the last ${exact(looked)}`}{' '}
             {refused ? 'refusals' : 'requests'} {matching > 1 ? 'match' : 'matches'}
-            {since !== undefined && [' (back to ', clock(since), ')']}.{' '}
+            {since !== undefined && [' (back to ', moment(since), ')']}.{' '}
             {matching === 0 && <a href={requestsPath(ALL)}>Clear filter</a>}
           </p>
         )}
@@ -130,17 +132,15 @@ const filterForm = ({ model, outcome, status, user, tag }: RequestsQuery, models
         title="A status of three digits, such as 429"
       />
     </label>
-    {outcome !== 'refused' && (
-      <label>
-        Tag
-        <input
-          name="tag"
-          value={tag}
-          maxlength={32}
-          title="What the application sent as x-weir-tag"
-        />
-      </label>
-    )}
+    <label>
+      Tag
+      <input
+        name="tag"
+        value={tag}
+        maxlength={32}
+        title="What the application sent as x-weir-tag"
+      />
+    </label>
     <button class="quiet">Show</button>
     {(model || outcome || status || tag) && <a href={requestsPath({ ...ALL, user })}>Clear</a>}
   </form>
@@ -157,7 +157,7 @@ export const requestsTable = (
     rows,
     key: ({ id }) => id,
     columns: [
-      ['When', 'n', ({ id, at }) => <a href={`/admin/requests/${id}`}>{clock(at)}</a>],
+      ['When', 'n', ({ id, at }) => <a href={`/admin/requests/${id}`}>{clock(at)}</a>, whenHead()],
       [
         'User',
         'u',

@@ -4,7 +4,6 @@ import type { TokenKind } from '../config/tokens.ts'
 import type { Environment } from '../ports.ts'
 import { FirstCall } from './first-call.tsx'
 import { Page } from './page.tsx'
-import { code } from './parts.tsx'
 
 /** What the provider said to our key. */
 export type Provider =
@@ -78,7 +77,7 @@ function databaseStep({ database, storage, platform }: Setup): Step {
         : set(
             platform,
             <>
-              {code('KV_REST_API_URL')} and {code('KV_REST_API_TOKEN')} to those of an{' '}
+              <code>KV_REST_API_URL</code> and <code>KV_REST_API_TOKEN</code> to those of an{' '}
               <a href="https://console.upstash.com">Upstash Redis</a>
             </>,
           )
@@ -99,7 +98,7 @@ function providerStep({ provider, platform }: Setup): Step {
   const key = set(
     platform,
     <>
-      {code('GROQ_API_KEY')} to a key from{' '}
+      <code>GROQ_API_KEY</code> to a key from{' '}
       <a href="https://console.groq.com/keys">console.groq.com/keys</a>
     </>,
   )
@@ -128,8 +127,8 @@ const Checklist = (setup: Setup) => {
         : set(
             setup.platform,
             <>
-              {code('ADMIN_KEY')} to a random password of 16 characters or more from your password
-              manager
+              <code>ADMIN_KEY</code> to a random password of 16 characters or more from your
+              password manager
             </>,
           ),
     },
@@ -138,8 +137,13 @@ const Checklist = (setup: Setup) => {
       done: setup.hashSecret,
       children: !setup.hashSecret && (
         <>
-          {set(setup.platform, <>{code('USER_HASH_SECRET')} to another random password</>)} Never
-          change it: with another secret, each user is a new user.
+          {set(
+            setup.platform,
+            <>
+              <code>USER_HASH_SECRET</code> to another random password
+            </>,
+          )}{' '}
+          Never change it: with another secret, each user is a new user.
         </>
       ),
     },

@@ -60,7 +60,7 @@ function gateway({ vars = {}, store, platform = 'vercel', upstream }: Options) {
     const answer = await app.fetch(new Request(`https://weir.test${path}`), {}, context)
     return {
       status: answer.status,
-      html: (await answer.text()).replaceAll(/<wbr\/?>/g, '').replaceAll(/<[^>]+>/g, ' '),
+      html: (await answer.text()).replaceAll(/<[^>]+>/g, ' '),
     }
   }
   return { text, counts, clock }
