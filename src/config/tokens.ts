@@ -101,12 +101,12 @@ export function tokenNotes({ userTokens, tokenSecrets, jwtIssuers }: Tokens): To
   const [isAny, isSigned] = [userTokens.includes('any'), userTokens.includes('signed')]
   if (isAny) {
     notes.push(
-      'Tokens of the kind any are not verified: anybody can make one up and so become a new user, and a person who is blocked can come back.',
+      'USER_TOKENS has any: anyone can make up a token and is a new user with it, so a person who is blocked can come back.',
     )
   }
   if (isAny && userTokens.length > 1) {
     warnings.push(
-      'USER_TOKENS has any beside other kinds: a person who is blocked, or whose token has ended, can make one up and go on. Leave any out as soon as all users have the other kinds.',
+      'USER_TOKENS has the kind any beside others: a person who is blocked, or whose token has ended, can make one up and go on. Leave out any as soon as all users have tokens of the other kinds.',
     )
   }
   if (!isSigned && (tokenSecrets.length || jwtIssuers.length)) {

@@ -23,6 +23,7 @@ export type Entrant = {
   /** The request's id, which is also the id of its lease. */
   id: string
   caller: Caller
+  tag?: string | undefined
   model: string
   reservation: Pick<
     Reservation,
@@ -39,7 +40,7 @@ const REMEMBERED = 1000
 /** The refusals that are remembered. */
 const REASONS = ['key', 'revoked', 'blocked', 'limit'] as const
 
-/** What a remembered refusal is about: a key or a token by itself, else the user and the model. */
+/** What a remembered refusal is about: the key or the token alone, or else the user and the model. */
 function nameOf(reason: (typeof REASONS)[number], { caller, model }: Entrant): string | undefined {
   const { id, key, claims } = caller
   if (reason === 'key') return key && `${id} ${key.hash} key`
@@ -48,7 +49,7 @@ function nameOf(reason: (typeof REASONS)[number], { caller, model }: Entrant): s
 }
 
 /**
- * Builds the gate. It throws a refusal as `ApiError`, and `StoreError` if the store did not answer; then the lease may
+ * Builds the gate. It throws `ApiError` for a refusal, and `StoreError` if the store did not answer; then the lease may
  * or may not exist.
  */
 export function createGate(
@@ -139,7 +140,7 @@ export function createGate(
 
 function command(
   config: Readonly<Config>,
-  { id, caller, model, reservation }: Entrant,
+  { id, caller, tag, model, reservation }: Entrant,
   now: number,
 ): Admit {
   const { limits, globalLimits, newUsersPerMinute: perMinute } = config
@@ -159,6 +160,7 @@ function command(
     admit.unverified = config.unverifiedShare
   }
   if (key) admit.key = key
+  if (tag !== undefined) admit.tag = tag
   if (claims) admit.claims = withWords(claims)
   if (caller.ip !== undefined) admit.ip = caller.ip
   if (network !== undefined) admit.newUsers = { network, perMinute }
@@ -185,8 +187,8 @@ const withWords = (claims: NonNullable<Caller['claims']>): NonNullable<Admit['cl
   claims.label === undefined ? claims : { ...claims, words: labelWords(claims.label) }
 
 /**
- * A remembered refusal with the amount that this request asks for; undefined if this one may be granted, since a smaller
- * request may fit where a larger one did not.
+ * A remembered refusal with the amount that this request asks for; undefined if this request may be granted, because it
+ * is smaller than the refused one.
  */
 function asking(
   refusal: Refusal & Degraded,

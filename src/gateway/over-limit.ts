@@ -2,7 +2,7 @@
 import { ApiError } from '../errors.ts'
 import type { Refusal } from '../ledger/answers.ts'
 import { amountsOf, isFitted, type Asked } from '../ledger/fit.ts'
-import { isTotal, wordsOf, type Of } from '../ledger/policy.ts'
+import { isTotal, unitWords, type Of } from '../ledger/policy.ts'
 import type { Unit } from '../ledger/units.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, WINDOWS } from '../ledger/windows.ts'
 import { secondsUntil } from '../retry-after.ts'
@@ -19,7 +19,7 @@ const WHOSE: Record<Of, string> = {
 export const canFit = (limit: OverLimit, asking: Asked): boolean =>
   asking.completions !== undefined && isFitted(limit, amountsOf(asking))
 
-/** Says which limit, what the request needs, what is left, when it resets, and whether waiting helps. */
+/** It says which limit, what the request needs, what is left, when the limit resets, and whether waiting helps. */
 export function overLimit(refusal: OverLimit, now: number, asking: Asked): ApiError {
   const { of, window, limit, asked, resetAt } = refusal
   const { waits } = WINDOWS[window]
@@ -67,15 +67,15 @@ function neverOf({ limit }: OverLimit, { audioMs, completion }: Asked): string {
 }
 
 /**
- * An amount of a unit in words. Dollars have up to six decimals, and seconds none; they are rounded so that no request seems to
- * fit.
+ * An amount of a unit in words. Dollars have up to six decimals, and seconds none; both are rounded so that the request
+ * does not seem to fit.
  */
 function amountOf(unit: Unit, amount: number, round = Math.round): string {
   if (unit === 'usd') {
     return `$${(round(amount / 1000) / 1e6).toLocaleString('en-US', { maximumFractionDigits: 6 })}`
   }
   const count = unit === 'audioSeconds' ? round(amount / SECOND_MS) : amount
-  const name = wordsOf(unit)
+  const name = unitWords(unit)
   return `${number(count)} ${count === 1 ? name.slice(0, -1) : name}`
 }
 
@@ -95,7 +95,7 @@ function inWords(ms: number): string {
 /** Made when it is first used, since it takes a tenth of the start of an isolate. */
 let relative: Intl.RelativeTimeFormat | undefined
 
-/** Each unit, its length, and up to which time it is used. */
+/** Each unit, its length, and the times up to which it is used. */
 const SPANS = [
   ['second', SECOND_MS, 90 * SECOND_MS],
   ['minute', MINUTE_MS, 90 * MINUTE_MS],

@@ -10,7 +10,7 @@ import { number, time, type OverLimit } from './over-limit.ts'
 /** The most models that a user may use in a window. */
 const MODELS_IN = { day: MODELS_PER_USER, month: MODELS_COUNTED }
 
-/** The error for one new user too many of a network in this minute. */
+/** The error if a network has too many new users in this minute. */
 export const tooManyUsers = (
   { perMinute, resetAt }: { perMinute: number; resetAt: number },
   now: number,
@@ -47,7 +47,7 @@ export function refusalError(
     case 'maximum':
       return new ApiError(
         'invalid_request',
-        `The maximum of completion tokens is ${number(refusal.limit)} for a request of yours; ask for fewer.`,
+        `The maximum of completion tokens in a request of yours is ${number(refusal.limit)}; ask for fewer.`,
         { param: 'max_completion_tokens' },
       )
     case 'models':

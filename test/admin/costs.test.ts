@@ -353,6 +353,7 @@ describe('the dashboard', () => {
   const textOf = (html: string, id: string) =>
     (html.split(`id="${id}"`)[1] ?? '')
       .split('</section>', 1)[0]!
+      .replaceAll('<wbr/>', '')
       .replaceAll(/<[^>]*>/g, ' ')
       .replaceAll(/\s+/g, ' ')
 
@@ -363,8 +364,8 @@ describe('the dashboard', () => {
     await app.ask('token-of-ann', { max_tokens: 100 })
     await app.send('/api/groq', { method: 'POST', body: '{"prompt":"Hi"}' })
     const overview = await page('/admin')
-    expect(textOf(overview, 'figure-refused')).toMatch(/1 yesterday: 0 .*insufficient_quota 1 /)
-    expect(textOf(overview, 'look')).toMatch(/insufficient_quota *, now/)
+    expect(textOf(overview, 'figure-refused')).toMatch(/1 yesterday: 0 .*own limit used up 1 /)
+    expect(textOf(overview, 'look')).toMatch(/own limit used up *, now/)
     expect(overview.split('id="look"')[1]).toContain(`href="/admin/users/${id}"`)
     const refused = textOf(await page('/admin/requests?outcome=refused'), 'events')
     expect(refused).toMatch(/insufficient_quota .*\$0\.00001 a month, +all models/)
@@ -398,8 +399,8 @@ describe('the dashboard', () => {
     const dear = { messages: [] }
     await app.ask('token-of-ann', dear)
     const figures = textOf(await page('/admin'), 'figures')
-    expect(figures).toMatch(/Cost .*\$0\.000006 yesterday: \$0\.00 this month: \$0\.000006/)
+    expect(figures).toMatch(/Cost .*\$0\.00000600 yesterday: \$0\.00 this month: \$0\.00000600/)
     const user = textOf(await page(`/admin/users/${await ids.user('token-of-ann')}`), 'use')
-    expect(user).toMatch(/Cost today \$0\.000006 Month so far \$0\.000006/)
+    expect(user).toMatch(/Cost today \$0\.00000600 Month so far \$0\.00000600/)
   })
 })

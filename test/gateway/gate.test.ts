@@ -612,7 +612,7 @@ test.each<[Refusal, string]>([
   ],
   [
     { ok: false, reason: 'maximum', limit: 1 },
-    'The maximum of completion tokens is 1 for a request of yours; ask for fewer.',
+    'The maximum of completion tokens in a request of yours is 1; ask for fewer.',
   ],
   [
     { ok: false, reason: 'newUsers', perMinute: 1, resetAt: NOON + 20_000 },
