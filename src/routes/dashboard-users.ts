@@ -33,7 +33,7 @@ import { lineOf } from './dashboard-overview.ts'
 import { isRefresh, refreshed } from './dashboard-refresh.ts'
 import { answerUser } from './dashboard-user.ts'
 import { NEXT } from './dashboard-user-forms.ts'
-import { problemOf } from './form-fields.ts'
+import { refusedForm } from './form-fields.ts'
 import { CREATE_REFUSAL, createKey, keptOf } from './keys.ts'
 import { keyBody } from './keys-schemas.ts'
 import { startingWith } from './user-search.ts'
@@ -235,8 +235,7 @@ export const newUserHandler =
       )
     } catch (error) {
       if (!(error instanceof ApiError) || error.code !== 'invalid_request') throw error
-      const refused = { form: 'new', typed, problem: problemOf(error) }
-      return answerUsers(c, deps, queryOf(c), { refused })
+      return answerUsers(c, deps, queryOf(c), { refused: refusedForm('new', typed, error) })
     }
   }
 

@@ -1,6 +1,6 @@
 /** A user's blocks, and the form that adds one. */
 import { AdminsOnly } from './admins-only.tsx'
-import { openForm, select, type Choice, type Refused } from './form.tsx'
+import { Input, openForm, select, type Choice, type Refused } from './form.tsx'
 import { ALL_MODELS } from '../ledger/documents.ts'
 import type { BlockLine } from '../reports/dashboard.ts'
 import { Card, modelName, name, scope, time } from './parts.tsx'
@@ -53,7 +53,7 @@ export const blocksCard = (
       fields: ({ model, minutes, until, reason }) => (
         <>
           <label>
-            Block from
+            Model
             {select(
               'model',
               [[ALL_MODELS, 'all models'], ...names.map((one): Choice => [one, one])],
@@ -65,12 +65,12 @@ export const blocksCard = (
             {select('minutes', DURATIONS, minutes)}
           </label>
           <label>
-            or until (UTC)
-            <input name="until" type="datetime-local" step="1" value={until} />
+            Or until (UTC), in place of a duration
+            <Input name="until" type="datetime-local" value={until} />
           </label>
           <label class="wide">
             Reason, shown to the user
-            <input name="reason" maxlength={REASON_CHARS} value={reason} />
+            <Input name="reason" maxlength={REASON_CHARS} value={reason} />
           </label>
         </>
       ),

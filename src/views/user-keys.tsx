@@ -2,6 +2,7 @@
 import { DAY_MS, HOUR_MS, SECOND_MS } from '../ledger/windows.ts'
 import type { keyReport } from '../reports/people.ts'
 import {
+  Input,
   closedForm,
   modelFields,
   modelList,
@@ -82,11 +83,11 @@ const keyFields = (values: Fields) => (
   <>
     <label>
       Name
-      <input name="name" value={values['name']} autocomplete="off" />
+      <Input name="name" value={values['name']} />
     </label>
     <label>
       Expires (UTC)
-      <input name="expires" type="datetime-local" step="1" value={values['expires']} />
+      <Input name="expires" type="datetime-local" value={values['expires']} />
     </label>
     {modelList(values)}
   </>

@@ -5,6 +5,8 @@ import { own } from '../ledger/records.ts'
 import { WINDOW_NAMES } from '../ledger/windows.ts'
 import type { LimitRows, profileReport } from '../reports/people.ts'
 import {
+  Input,
+  TextArea,
   closedForm,
   modelFields,
   modelList,
@@ -15,7 +17,7 @@ import {
   type Refused,
 } from './form.tsx'
 import { limitField } from './format.ts'
-import { limitRows, rowFields } from './limit-rows.tsx'
+import { FIXED_ROWS, UNLIMITED_WORD, limitRows, rowFields } from './limit-rows.tsx'
 import { Card, NAME_CHARS, name, time } from './parts.tsx'
 
 export type UserProfile = {
@@ -52,11 +54,10 @@ export function profileCard(
     const row = own(planLimits, model) ?? (model === TOTAL ? {} : own(planLimits, ALL_MODELS))
     return (limit: string) => {
       const amount = row?.[limit] ?? null
-      return amount === null ? 'no limit' : limitField(limit, amount)
+      return amount === null ? UNLIMITED_WORD : limitField(limit, amount)
     }
   }
   const form = (form: string) => ({ form, action: `${path}/${form}`, refused })
-  const always = [TOTAL, ALL_MODELS]
   return (
     <Card id="profile" title="Plan and limits">
       <dl class="facts">
@@ -89,7 +90,7 @@ export function profileCard(
           <>
             <label>
               Label
-              <input
+              <Input
                 name="label"
                 value={values['label']}
                 placeholder={label?.slice(0, NAME_CHARS)}
@@ -97,9 +98,7 @@ export function profileCard(
             </label>
             <label class="wide">
               Note, for admins only
-              <textarea name="note" rows={3}>
-                {values['note']}
-              </textarea>
+              <TextArea name="note">{values['note']}</TextArea>
             </label>
           </>
         ),
@@ -107,13 +106,13 @@ export function profileCard(
       {closedForm({
         ...form('limits'),
         title: 'Limits of their own',
-        values: rowFields(profile.limits, always),
+        values: rowFields(profile.limits, FIXED_ROWS),
         button: 'Save',
         fields: (values) => (
           <>
             <p class="soft wide">
-              A number, those of money in dollars, or <b>unlimited</b>. What is empty is as in the
-              plan, which is shown in its place.
+              Enter a number (US dollars for money) or “{UNLIMITED_WORD}”. An empty field takes the
+              plan’s limit, shown in grey.
             </p>
             {limitRows({ values, empty: inPlan, names, id: 'limit-models' })}
           </>
@@ -124,17 +123,17 @@ export function profileCard(
         title: 'Boost',
         values: {
           until: timeField(boost?.until ?? null),
-          ...rowFields(boost?.limits ?? {}, always),
+          ...rowFields(boost?.limits ?? {}, FIXED_ROWS),
         },
         button: 'Boost',
         fields: (values) => (
           <>
             <p class="soft wide">
-              Numbers, those of money in dollars, that are added to the limits until the end.
+              These amounts (US dollars for money) are added to the limits until the end time.
             </p>
             <label>
               Ends (UTC)
-              <input name="until" type="datetime-local" step="1" value={values['until']} required />
+              <Input name="until" type="datetime-local" value={values['until']} required />
             </label>
             {limitRows({ values, empty: () => () => '0', names, id: 'boost-models' })}
           </>
@@ -180,8 +179,8 @@ export function profileCard(
         fields: ({ window }) => (
           <>
             <p class="soft wide">
-              What they used of their limits becomes nothing, but for running requests. Days and the
-              limits of everyone stay.
+              Sets usage to zero, except what running requests reserve. Daily totals and the limits
+              of everyone do not change.
             </p>
             <label>
               Window

@@ -141,19 +141,19 @@ describe('the page of a user', () => {
     ...['$', '1.0000001', '-1', '1e3', '1000000.01', '1,23', '5 dollars'].map(
       (typed): [Record<string, string>, string] => [
         { 'usdPerMonth-0': typed },
-        'Dollars a month of All models together: write dollars, such as 2.50, of at most 1,000,000 and with at most 6 decimals, or "unlimited", or nothing.',
+        'All models together, dollars a month: write dollars, such as 2.50, of at most 1,000,000 and with at most 6 decimals, or "unlimited", or nothing.',
       ],
     ),
-    [{ 'tokensPerDay-0': 'a lot' }, 'Tokens a day of All models together: write a whole number'],
-    [{ 'tokensPerDay-0': '-1' }, 'Tokens a day of All models together: write a whole number'],
-    [{ 'requestsPerMinute-0': '1.5' }, 'Requests a minute of All models together'],
-    [{ 'tokensPerDay-1': '1,5' }, 'Tokens a day of Each model without a row'],
+    [{ 'tokensPerDay-0': 'a lot' }, 'All models together, tokens a day: write a whole number'],
+    [{ 'tokensPerDay-0': '-1' }, 'All models together, tokens a day: write a whole number'],
+    [{ 'requestsPerMinute-0': '1.5' }, 'All models together, requests a minute'],
+    [{ 'tokensPerDay-1': '1,5' }, 'Every other model, tokens a day'],
     [{ 'model-2': '', 'tokensPerDay-2': '5' }, 'A row has limits and no model'],
     [{ 'model-2': 'a b', 'tokensPerDay-2': '5' }, 'a b cannot have a row'],
     [{ 'model-2': 'total', 'tokensPerDay-2': '5', 'tokensPerDay-0': '6' }, 'has two rows'],
     [
       { 'model-2': 'gpt-3.5-turbo', 'tokensPerDay-2': 'x' },
-      'Tokens a day of gpt-3.5-turbo: write a whole number of at most 10,000,000,000,000, or "unlimited", or nothing.',
+      'gpt-3.5-turbo, tokens a day: write a whole number of at most 10,000,000,000,000, or "unlimited", or nothing.',
     ],
   ])('limits %j are refused, and what was typed stays', async (wrong, told) => {
     const { user, path } = await someone()
@@ -171,6 +171,23 @@ describe('the page of a user', () => {
   })
 
   test.each([
+    ['limits', { 'model-0': 'total', 'tokensPerDay-0': 'a lot' }, 'tokensPerDay-0'],
+    ['limits', { 'model-0': 'total', 'model-1': 'a b', 'tokensPerDay-1': '5' }, 'model-1'],
+    ['boost', { until: '2001-01-01T00:00', 'model-0': 'total' }, 'until'],
+    ['models', { which: 'these', models: 'a\n<b>' }, 'models'],
+    ['keys', { expires: 'soon', next: 'abcdefgh' }, 'expires'],
+  ] as [string, Record<string, string>, string][])(
+    'the form %s with %j has the field marked that is wrong, and the focus in it',
+    async (form, wrong, field) => {
+      const { text } = await post(`${(await someone()).path}/${form}`, wrong)
+      const marked = text.match(/<[^>]*aria-invalid[^>]*>/g) ?? []
+      expect(marked).toHaveLength(1)
+      expect(marked[0]).toContain(`name="${field}"`)
+      expect(marked[0]).toContain('autofocus')
+    },
+  )
+
+  test.each([
     ['profile', { label: 'x'.repeat(101) }, 'The label must be one line of at most 100 characters'],
     ['profile', { plan: 'No plan' }, 'The plan must be the name of a plan'],
     ['boost', { until: '', 'model-0': 'total', 'tokensPerDay-0': '123' }, 'The end'],
@@ -178,7 +195,7 @@ describe('the page of a user', () => {
     [
       'boost',
       { until: '2099-01-01T00:00', 'model-0': 'total', 'tokensPerDay-0': 'unlimited' },
-      'Tokens a day of All models together: write a whole number of at most 10,000,000,000,000, or nothing.',
+      'All models together, tokens a day: write a whole number of at most 10,000,000,000,000, or nothing.',
     ],
     ['models', { which: 'all', models: 'openai/*' }, 'choose "only these"'],
     ['models', { which: 'these', models: 'a\n<b>' }, 'names of models, one a line'],
@@ -213,6 +230,19 @@ describe('the page of a user', () => {
     await post(`${path}/unboost`)
     expect((await profileOf(user)).boost).toBeNull()
     expect(await audited(2)).toEqual(['user boost', 'user boost'])
+  })
+
+  test('a boost that is edited keeps its end, whose field has no seconds', async () => {
+    const { user, path } = await someone()
+    const until = app.clock.now + HOUR_MS + 30_123
+    await app.admin('PATCH', `users/${user}`, {
+      boost: { limits: { '*': { tokensPerDay: 5 } }, until },
+    })
+    const { text } = await page(path)
+    const shown = /name="until"[^>]* value="([^"]+)"/.exec(text)?.[1] ?? ''
+    expect(shown).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d$/)
+    await post(`${path}/boost`, { until: shown, 'model-0': '*', 'tokensPerDay-0': '500' })
+    expect((await profileOf(user)).boost?.until).toBe(until)
   })
 
   test('sets the models, all of them or none', async () => {
@@ -721,7 +751,7 @@ describe('plans', () => {
   test.each([
     [{ name: 'Big Plan' }, 'The name of a plan has 1 to 32 characters'],
     [{ name: 'default' }, 'There is a plan default'],
-    [{ 'tokensPerDay-0': 'many' }, 'Tokens a day of All models together: write a whole number'],
+    [{ 'tokensPerDay-0': 'many' }, 'All models together, tokens a day: write a whole number'],
     [{ maxCompletionTokens: '0' }, 'The most completion tokens must be a whole number from 1 to'],
     [{ concurrentRequests: '5000' }, 'The most requests at once must be a whole number from 1 to'],
     [{ concurrentRequests: 'two' }, 'or nothing.'],
@@ -764,7 +794,7 @@ describe('settings', () => {
   })
 
   test.each([
-    [{ 'tokensPerDay-0': '7k' }, 'Tokens a day of All models together: write a whole number'],
+    [{ 'tokensPerDay-0': '7k' }, 'All models together, tokens a day: write a whole number'],
     [{ 'model-1': '*', 'tokensPerDay-1': '7' }, 'cannot have a row'],
   ])('limits of everyone %j are refused, and what was typed stays', async (wrong, told) => {
     const before = await audited()

@@ -351,7 +351,7 @@ describe.each(KINDS)('on %s', (kind) => {
     await leads(page, () => keys.press('Enter'))
     expect(placeOf(page)).toBe(`/admin/users/${user}`)
 
-    await tabTo(page, page.getByLabel('Block from'))
+    await tabTo(page, page.locator('#blocks select[name=model]'))
     await tabTo(page, page.getByLabel('Reason, shown to the user'))
     await keys.type(REASON)
     await tabTo(page, button(page, 'Block'))
