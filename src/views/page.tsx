@@ -19,6 +19,8 @@ export type Frame = {
   counts?: Record<string, number>
   /** A search that has found nothing. */
   search?: { text: string; problem: string }
+  /** The page is not refreshed. */
+  still?: true
   /** How often assets/admin.js refreshes the page, in ms, if it is not as often as usual. */
   every?: number
   notice?: Child
@@ -101,9 +103,16 @@ const pagesNav = (title: string, counts: Record<string, number>) => (
 )
 
 /** Whether the page is live and the database there, and the button that stops refreshes. */
-const state = (now: number, { away, every }: Partial<Frame>) => (
+const state = (now: number, { away, every, still }: Partial<Frame>) => (
   <p class="state">
-    <span id="live" class="soft" data-health={away ? 'away' : 'live'} data-every={every} hidden>
+    <span
+      id="live"
+      class="soft"
+      data-health={away ? 'away' : 'live'}
+      data-every={every}
+      data-still={still}
+      hidden
+    >
       <span role="status">{away ? 'Database down' : 'Live'}</span> {time(now, now)}
     </span>
     <button id="pause" class="quiet" type="button" hidden>

@@ -59,9 +59,10 @@ export const time = (at: number, now: number) => (
  * Text from users or admins. Its writing direction does not affect the text around it, and the style sheet truncates
  * it.
  */
-export const name = (text: string) => (
-  <bdi title={text.slice(0, NAME_CHARS)}>{text.slice(0, NAME_CHARS)}</bdi>
-)
+export const name = (text: string, most = NAME_CHARS) => {
+  const shown = text.length > most ? `${text.slice(0, most)}…` : text
+  return <bdi title={shown}>{shown}</bdi>
+}
 
 /** The name of a model in blocks and limits. */
 export const modelName = (model: string) =>
@@ -83,8 +84,8 @@ export const clock = (at: number) => (
   </time>
 )
 
-/** A count of a table, in which zeros stand back. */
-export const count = (amount: number) => (amount === 0 ? <span class="soft">–</span> : num(amount))
+/** A count of a table, which shows a 0 as a dash and leaves a column of them out. */
+export const count = (amount: number) => amount && num(amount)
 
 export const tag = (text: string, kind: string, title?: string) => (
   <span class={`tag ${kind}`} title={title}>

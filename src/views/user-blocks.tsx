@@ -31,7 +31,7 @@ export const blocksCard = (
       <form method="post" action={`${path}/unblock`} class="block">
         <p>
           <b>{scope(model)}</b>
-          {reason && name(reason)}
+          {reason && name(reason, REASON_CHARS)}
           <small>
             since {time(at, now)}, {until ? ['ends ', time(until, now)] : 'no end'}
           </small>

@@ -647,6 +647,64 @@ describe('the lists', () => {
     expect((await listed('sort=constructor&window=x&shown=x&cursor=x')).length).toBeGreaterThan(1)
   })
 
+  test('a search is filtered too, and choosing a plan keeps the search, the filter and the window', async () => {
+    const [found, blocked] = [await someone(), await someone()]
+    for (const { user } of [found, blocked]) {
+      await app.admin('PATCH', `users/${user}`, { label: `Searched ${user}` })
+    }
+    await app.admin('PUT', 'plans/searched', { limits: {} })
+    await app.admin('PATCH', `users/${found.user}`, { plan: 'searched' })
+    await post(`${blocked.path}/block`, { model: MODEL })
+    const listed = async (query: string) => {
+      const { text } = await page(`/admin/users?q=searched&${query}`)
+      return [...text.matchAll(/<tr data-key="([\w-]{22})"/g)].map(([, id]) => id).toSorted()
+    }
+    expect(await listed('')).toEqual([found.user, blocked.user].toSorted())
+    expect(await listed('shown=blocked')).toEqual([blocked.user])
+    expect(await listed('plan=searched')).toEqual([found.user])
+    const { text } = await page('/admin/users?q=searched&shown=blocked&window=week')
+    const [form = ''] = /<form action="\/admin\/users".*?<\/form>/.exec(text) ?? []
+    expect(
+      [...form.matchAll(/<input type="hidden" name="(\w+)" value="(\w+)"/g)].map(String),
+    ).toEqual([
+      expect.stringContaining('window,week'),
+      expect.stringContaining('shown,blocked'),
+      expect.stringContaining('q,searched'),
+    ])
+    expect(text).toContain('Limit used now')
+    // A search is not refreshed, so it does not say that it is live.
+    expect(text).toContain('data-still')
+    expect((await page('/admin/users?shown=blocked')).text).not.toContain('data-still')
+  })
+
+  test('the list of blocked users says from what, until when and why, and is refreshed', async () => {
+    const { user, path } = await someone()
+    const list = '/admin/users?shown=blocked'
+    const live = { 'x-weir-live': '1' }
+    await post(`${path}/block`, { model: MODEL, minutes: '60', reason: 'Too many at once' })
+    const before = await page(list, live)
+    expect(before.status).toBe(200)
+    const [row = ''] = new RegExp(`<tr data-key="${user}">.*?</tr>`).exec(before.text) ?? []
+    expect(row).toContain('blocked: 1 model')
+    expect(row.replaceAll(/<[^>]*>/g, '')).toContain(`${MODEL}, ends in 1h: Too many at once`)
+    const etag = before.headers.get('etag') ?? ''
+    expect((await page(list, { ...live, 'if-none-match': etag })).status).toBe(304)
+    await post(`${path}/unblock`, { model: MODEL })
+    const after = await page(list, { ...live, 'if-none-match': etag })
+    expect([after.status, after.text.includes(user)]).toEqual([200, false])
+  })
+
+  test('a list by tokens says that it leaves out users without tokens today', async () => {
+    const { user } = await someone()
+    await app.admin('PATCH', `users/${user}`, { label: 'Counted' })
+    for (const sort of ['tokens', 'cost', 'limit']) {
+      expect((await page(`/admin/users?sort=${sort}`)).text).toContain(
+        'Only users with tokens today.',
+      )
+    }
+    expect((await page('/admin/users')).text).not.toContain('with tokens today')
+  })
+
   const rowOf = (html: string, user: string) =>
     new RegExp(`<tr data-key="${user}">.*?</tr>`).exec(html)?.[0]
 
