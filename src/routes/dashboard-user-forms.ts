@@ -221,11 +221,15 @@ export const userFormHandler =
     }
     if ('secret' in result) return answerUser(c, deps, result)
     if (result.done === 'blocked') deliverSoon(c, deps)
-    // A user who has never called, and of whom nothing is left, has no page.
-    const left = await storeAnswer(storeOf(deps).user(user))
-    const isKept = left && (lastActiveOf(left.usage) > 0 || endOfProfile(left.profile) > deps.now())
-    return seeOther(c, `/admin${isKept ? `/users/${user}` : ''}?done=${result.done}`)
+    return seeOther(c, `${await pathAfter(deps, user)}?done=${result.done}`)
   }
+
+/** Where a form about a user leads. A user who has never called, and of whom nothing is left, has no page. */
+export async function pathAfter(deps: Deps, user: string): Promise<string> {
+  const left = await storeAnswer(storeOf(deps).user(user))
+  const isKept = left && (lastActiveOf(left.usage) > 0 || endOfProfile(left.profile) > deps.now())
+  return isKept ? `/admin/users/${user}` : '/admin'
+}
 
 /** The page of a form, whose address is below that of the user's page. */
 export const toUserHandler = (c: AppContext): Response =>

@@ -28,7 +28,7 @@ import {
   type UsersQuery,
 } from '../views/users.tsx'
 import { answerPage, seeOther } from './answer-page.ts'
-import { frameOf, framed } from './dashboard-frame.tsx'
+import { frameOf, framed, noticeOfBlock } from './dashboard-frame.tsx'
 import { lineOf } from './dashboard-overview.ts'
 import { isRefresh, refreshed } from './dashboard-refresh.ts'
 import { answerUser } from './dashboard-user.ts'
@@ -36,6 +36,7 @@ import { NEXT } from './dashboard-user-forms.ts'
 import { refusedForm } from './form-fields.ts'
 import { CREATE_REFUSAL, createKey, keptOf } from './keys.ts'
 import { keyBody } from './keys-schemas.ts'
+import { USER_ID } from './user-query.ts'
 import { startingWith } from './user-search.ts'
 import { changeUser } from './users.ts'
 
@@ -82,8 +83,12 @@ export async function answerUsers(
 ): Promise<Response> {
   const { list, overview, every } = await listOf(c, deps, query)
   const { policy, days } = overview
+  const { done, who = '' } = c.req.query()
+  const isBlock = done === 'blocked' && USER_ID.test(who)
+  const [blocked] = isBlock ? await storeAnswer(storeOf(deps).users([who])) : []
   const frame: Frame = {
     ...frameOf(c, deps, days),
+    ...(blocked && noticeOfBlock(c, blocked, deps.now())),
     ...(every !== undefined && { every }),
     ...(isStill(query) && { still: true as const }),
     ...(added.search && { search: added.search }),

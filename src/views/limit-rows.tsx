@@ -66,13 +66,13 @@ type RowsProps = {
 }
 
 /** The limits of a row in the order of the form: `40,000 tokens a day`, `$25 a month`. */
-export const limitWords = (row: Record<string, number | null>): [LimitName, string][] =>
+export const limitWords = (row: Record<string, number | null>): string[] =>
   LIMITS.flatMap(({ name, unit, window }) => {
     const amount = own(row, name)
     if (amount === undefined) return []
     const text = amount === null ? UNLIMITED_WORD : limitText(name, amount)
     const words = unit === 'usd' ? amount === null && 'dollars' : wordsOf(unit)
-    return [[name, [text, words, WINDOWS[window].words].filter(Boolean).join(' ')]]
+    return [[text, words, WINDOWS[window].words].filter(Boolean).join(' ')]
   })
 
 /** The fields of a row, windows by units. The headings are for the eyes, since each field says what it is. */

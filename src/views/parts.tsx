@@ -45,8 +45,13 @@ export const plainAudio = ({ audioMs = 0, characters = 0 }: Audio): string =>
   ].join(', ')
 
 /** Under an amount that was used: what is reserved beside it for requests that have not ended. */
-export const heldText = (unit: Unit, reserved: number) =>
-  reserved > 0 && <small class="held">{amountOf(unit, reserved)} reserved while it runs</small>
+export const heldText = (unit: Unit, reserved: number, running: number) =>
+  reserved > 0 && (
+    <small class="held">
+      {amountOf(unit, reserved)} reserved by{' '}
+      {running > 1 ? `${exact(running)} running requests` : '1 running request'}
+    </small>
+  )
 
 /** A time relative to now, with the exact time on hover. */
 export const time = (at: number, now: number) => (
@@ -92,6 +97,13 @@ export const tag = (text: string, kind: string, title?: string) => (
     {text}
   </span>
 )
+
+/** That a user is blocked: from all models, or from how many. */
+export function blockedTag(models: string[]) {
+  const many = models.length === 1 ? '1 model' : `${models.length} models`
+  const text = models.includes(ALL_MODELS) ? 'blocked' : `blocked: ${many}`
+  return tag(text, 'bad', models.map(modelName).join(', ').slice(0, NAME_CHARS))
+}
 
 /** A bar for a share from 0 to 1, with a label for screen readers. */
 export const limitBar = (share: number, label: string) => (

@@ -60,9 +60,7 @@ function planCard(plan: Plan, isDefault: boolean, names: string[], refused: Refu
   const facts = [
     ...inFormOrder(limits).map(([model, row]) => [
       scopeTitle(model),
-      limitWords(row)
-        .map(([, words]) => words)
-        .join(' · ') || UNLIMITED_WORD,
+      limitWords(row).join(' · ') || UNLIMITED_WORD,
     ]),
     ...(models ? [['Models', models.join(', ') || 'none']] : []),
     ...(maxCompletionTokens === null

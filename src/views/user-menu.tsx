@@ -1,4 +1,4 @@
-/** What an admin does to a user from a list: a menu in each row, which works without scripts. */
+/** What an admin does to a user: a menu in each row of a list and on the user's page, which works without scripts. */
 import { ALL_MODELS } from '../ledger/documents.ts'
 
 type OfMenu = { id: string; label: string | undefined; blocked: string[] }
@@ -50,7 +50,7 @@ export function userMenu({ id, label, blocked }: OfMenu, back: string) {
         <button type="button" data-copy={id} hidden>
           Copy id
         </button>
-        {label && <code class="secret">Id {id}</code>}
+        {label && <code>Id {id}</code>}
       </div>
     </>
   )

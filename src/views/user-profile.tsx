@@ -18,26 +18,32 @@ import {
 } from './form.tsx'
 import { limitField } from './format.ts'
 import { FIXED_ROWS, UNLIMITED_WORD, limitRows, rowFields } from './limit-rows.tsx'
+import { limitsInForce } from './user-limits.tsx'
 import { Card, NAME_CHARS, name, time } from './parts.tsx'
 
 export type UserProfile = {
   profile: ReturnType<typeof profileReport>
   /** The limits that the plan gives, without the user's own ones and the boost. */
   planLimits: LimitRows
+  /** An admin stored the plan. Else its limits are those of the environment. */
+  planStored: boolean
   /** The names of plans that are stored, and that of the default one. */
   plans: string[]
   defaultPlan: string
   /** Models to choose from. */
   names: string[]
+  /** Whether the gateway takes signed tokens. */
+  signed: boolean
 }
 
 /** The card of the user whose page is at `path`. */
 export function profileCard(
   path: string,
-  { profile, planLimits, plans, defaultPlan, names }: UserProfile,
+  of: UserProfile,
   refused: Refused | undefined,
   now: number,
 ) {
+  const { profile, planLimits, plans, defaultPlan, names, signed } = of
   const { ownLabel, label, note, plan, effectivePlan, boost, models, notBefore } = profile
   const facts = {
     Plan: name(effectivePlan),
@@ -68,6 +74,7 @@ export function profileCard(
           </div>
         ))}
       </dl>
+      {limitsInForce(of)}
       {note !== null && <p class="note">{name(note)}</p>}
       {openForm({
         ...form('plan'),
@@ -153,17 +160,19 @@ export function profileCard(
         button: 'Save',
         fields: modelList,
       })}
-      {closedForm({
-        ...form('sign-out'),
-        title: 'Sign out',
-        values: {},
-        button: 'Refuse all tokens issued before now',
-        fields: () => (
-          <p class="soft wide">
-            This is about signed tokens. Keys, and tokens of the kind any, stay valid.
-          </p>
-        ),
-      })}
+      {signed &&
+        closedForm({
+          ...form('sign-out'),
+          title: 'Refuse earlier tokens',
+          values: {},
+          button: 'Refuse earlier tokens',
+          fields: () => (
+            <p class="soft wide">
+              Signed tokens that were issued before now are refused. Keys, and tokens of the kind
+              any, stay valid.
+            </p>
+          ),
+        })}
       {notBefore !== null &&
         closedForm({
           ...form('sign-in'),

@@ -2,13 +2,12 @@
 import type { Child } from 'hono/jsx'
 import type { BlockLine, UserLine, UserWindow } from '../reports/dashboard.ts'
 import { AdminsOnly } from './admins-only.tsx'
-import { ALL_MODELS } from '../ledger/documents.ts'
 import { Input, closedForm, select, type Choice, type Refused } from './form.tsx'
 import { exact, percent } from './format.ts'
 import { Page, type Frame } from './page.tsx'
 import {
   Card,
-  NAME_CHARS,
+  blockedTag,
   count,
   costText,
   limitBar,
@@ -271,13 +270,6 @@ export const limitUsed = (nearest: NonNullable<UserLine['nearest']>) => (
     {limitBar(nearest.share, 'Used share of the nearest limit')} {percent(nearest.share)}
   </span>
 )
-
-/** That a user is blocked: from all models, or from how many. */
-export function blockedTag(models: string[]) {
-  const many = models.length === 1 ? '1 model' : `${models.length} models`
-  const text = models.includes(ALL_MODELS) ? 'blocked' : `blocked: ${many}`
-  return tag(text, 'bad', models.map(modelName).join(', ').slice(0, NAME_CHARS))
-}
 
 /** A user in a list, with `more` under the name. */
 export const userCell = (

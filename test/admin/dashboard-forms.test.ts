@@ -290,6 +290,57 @@ describe('the page of a user', () => {
     expect(typed.text).not.toContain('<script>alert')
   })
 
+  test('shows the limits in force and where they come from, to viewers too', async () => {
+    const { user, path } = await someone()
+    await app.admin('PUT', 'plans/some', {
+      limits: { '*': { tokensPerDay: 5000, requestsPerDay: 9 }, total: { usdPerMonth: 25 } },
+    })
+    await app.admin('PATCH', `users/${user}`, {
+      plan: 'some',
+      limits: { [MODEL]: { requestsPerDay: 70, tokensPerDay: null } },
+      boost: {
+        limits: { '*': { tokensPerDay: 250 }, [MODEL]: { requestsPerDay: 7 } },
+        until: app.clock.now + HOUR_MS,
+      },
+    })
+    const { text } = await page(path)
+    const [, list = ''] = /<dl class="list">(.*?)<\/dl>/.exec(text) ?? []
+    const rows = list.split('</div>').map((row) =>
+      row
+        .replaceAll(/<[^>]*>/g, ' ')
+        .replaceAll(/\s+/g, ' ')
+        .trim(),
+    )
+    expect(rows).toEqual([
+      'All models together $25 a month',
+      'Every other model 9 requests a day 5,250 tokens a day (250 from the boost)',
+      `${MODEL} 77 requests a day (own, 7 from the boost) unlimited tokens a day (own)`,
+      '',
+    ])
+    expect(text).toContain('Limits without a note are from the plan.')
+    expect((await page((await someone()).path)).text).toContain('from MODEL_LIMITS.')
+  })
+
+  test('a user who is blocked looks blocked, and has the menu of the list', async () => {
+    const { user, path } = await someone()
+    expect((await page(path)).text).toContain('Not blocked.')
+    await post(`${path}/block`, { model: MODEL })
+    const { text } = await page(path)
+    expect(text).toMatch(/<a href="#blocks"><span class="tag bad"[^>]*>blocked: 1 model</)
+    const quick = { do: 'unblock', back: path }
+    expect((await post(`${path}/quick`, quick)).location).toBe(`${path}?done=unblocked`)
+    // Nothing is left of a user who has never called, and so no page.
+    const never = await ids.ofUser('never called')
+    const block = { op: 'block', user: never, model: '*', block: { at: app.clock.now } } as const
+    await app.store.execute({ ...block, now: app.clock.now })
+    const gone = `/admin/users/${never}`
+    const { location } = await post(`${gone}/quick`, { do: 'unblock', back: gone })
+    expect([location, (await app.store.user(user))?.profile.blocks]).toEqual([
+      '/admin?done=unblocked',
+      {},
+    ])
+  })
+
   test('a user of whom nothing is left has no page, so the form leads to the overview', async () => {
     const user = await ids.ofUser('someone who never called')
     await app.admin('PATCH', `users/${user}`, { label: 'New' })
@@ -439,9 +490,14 @@ describe('the menu of a row', () => {
       const until = lasts && app.clock.now + lasts
       expect(await blocksOf(user)).toEqual({ '*': { at: app.clock.now, ...(until && { until }) } })
     }
-    expect((await page(`/admin/users?done=blocked&who=${user}`)).text).toContain(
-      `<a href="${path}">Show the user</a>`,
-    )
+    for (const shown of [`/admin/users?done=blocked&who=${user}`, `${path}?done=blocked`]) {
+      const [, notice = ''] =
+        /<div class="notice top" role="status">(.*?)<\/div>/.exec((await page(shown)).text) ?? []
+      expect(notice.replaceAll(/<[^>]*>/g, '')).toBe(
+        `all models are blocked for ${user} until unblocked. Calls are refused within two seconds. Running requests go on.Unblock`,
+      )
+      expect(notice).toContain(`<a href="${path}">`)
+    }
     await quick(path, 'unblock')
     expect(await blocksOf(user)).toEqual({})
   })

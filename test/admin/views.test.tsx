@@ -172,6 +172,8 @@ function decided({ usage, profile }: User, name: string) {
     keys: keysReport(whole, NOW, usage),
     next: 'abcdefgi',
     taken: false,
+    signed: true,
+    planStored: false,
   }
 }
 
