@@ -94,10 +94,12 @@ export async function answerUsers(
     ...(added.search && { search: added.search }),
   }
   const plans = [...new Set([DEFAULT_PLAN, ...Object.keys(policy.plans)])].sort()
-  const { userHashSecret: secret, userTokens } = deps.config
-  const isTaken = secret !== undefined && userTokens.includes('issued')
+  const secret = deps.config.userHashSecret
   // The id of the next key does not depend on the user.
-  const next = isTaken ? (await createIssuedKeys(secret).make('0'.repeat(22))).id : undefined
+  const next =
+    secret !== undefined && takesKeys(deps)
+      ? (await createIssuedKeys(secret).make('0'.repeat(22))).id
+      : undefined
   const page = () => usersPage({ ...frame, list, plans, next, refused: added.refused })
   if (isRefresh(c)) return refreshed(c, frame, [list, frame.counts], page)
   return answerPage(c, page(), added.refused ? 400 : 200)
@@ -235,6 +237,8 @@ async function listOfUsers(
   return { list, overview, every: EVERY_AMONG_MS }
 }
 
+const takesKeys = ({ config }: Deps): boolean => config.userTokens.includes('issued')
+
 /** Adds a user by the application's own name: a label, a plan and a key, before the first call. */
 export const newUserHandler =
   (deps: Deps, admin: Admin) =>
@@ -245,7 +249,8 @@ export const newUserHandler =
     try {
       if (user === '') throw wrong('Write the name of the user in your application.')
       if (!label && !plan && key !== 'yes') {
-        throw wrong('Nothing was added: write a label, choose a plan or make a key.')
+        const key = takesKeys(deps) ? ', or make a key' : ''
+        throw wrong(`Nothing was added: write a label or choose a plan${key}.`)
       }
       const set = { ...(label && { label }), ...(plan && { plan }) }
       fields({ user, ...set }, keyBody, CREATE_REFUSAL)

@@ -3,18 +3,25 @@ import { ALL_MODELS } from '../ledger/documents.ts'
 import { TOTAL } from '../ledger/plans.ts'
 import { LIMITS } from '../ledger/policy.ts'
 import { own } from '../ledger/records.ts'
-import type { LimitRows } from '../reports/people.ts'
+import type { LimitRows, profileReport } from '../reports/people.ts'
 import { limitText } from './format.ts'
 import { inFormOrder, limitWords, scopeTitle } from './limit-rows.tsx'
 import { name } from './parts.tsx'
-import type { UserProfile } from './user-profile.tsx'
+
+export type UserLimits = {
+  profile: ReturnType<typeof profileReport>
+  /** The limits that the plan gives, without the user's own ones and the boost. */
+  planLimits: LimitRows
+  /** An admin stored the plan. Else its limits are those of the environment. */
+  planStored: boolean
+}
 
 /** The row that holds for a model. */
 const rowOf = (rows: LimitRows, model: string) =>
   own(rows, model) ?? (model === TOTAL ? {} : (own(rows, ALL_MODELS) ?? {}))
 
 /** The limits in force, which viewers see too. */
-export function limitsInForce({ profile, planLimits, planStored }: UserProfile) {
+export function limitsInForce({ profile, planLimits, planStored }: UserLimits) {
   const { limits, effectiveLimits } = profile
   const rows = inFormOrder({ ...planLimits, ...limits, ...effectiveLimits }).flatMap(([model]) => {
     const row = linesOf(rowOf(planLimits, model), rowOf(limits, model), own(effectiveLimits, model))

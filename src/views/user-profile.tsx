@@ -3,7 +3,6 @@ import { TOTAL } from '../ledger/plans.ts'
 import { ALL_MODELS } from '../ledger/documents.ts'
 import { own } from '../ledger/records.ts'
 import { WINDOW_NAMES } from '../ledger/windows.ts'
-import type { LimitRows, profileReport } from '../reports/people.ts'
 import {
   Input,
   TextArea,
@@ -18,15 +17,10 @@ import {
 } from './form.tsx'
 import { limitField } from './format.ts'
 import { FIXED_ROWS, UNLIMITED_WORD, limitRows, rowFields } from './limit-rows.tsx'
-import { limitsInForce } from './user-limits.tsx'
+import { limitsInForce, type UserLimits } from './user-limits.tsx'
 import { Card, NAME_CHARS, name, time } from './parts.tsx'
 
-export type UserProfile = {
-  profile: ReturnType<typeof profileReport>
-  /** The limits that the plan gives, without the user's own ones and the boost. */
-  planLimits: LimitRows
-  /** An admin stored the plan. Else its limits are those of the environment. */
-  planStored: boolean
+export type UserProfile = UserLimits & {
   /** The names of plans that are stored, and that of the default one. */
   plans: string[]
   defaultPlan: string

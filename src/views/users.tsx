@@ -311,8 +311,8 @@ const newUser = (plans: string[], next: string | undefined, refused: Refused | u
           <>
             <p class="soft wide">
               The user’s name in your application (the <code>sub</code> of its tokens). Weir stores
-              only a hash. Before the first call a user is kept with a label, a plan or a key: give
-              at least one.
+              only a hash. A user who has not called yet is kept with{' '}
+              {next ? 'a label, a plan or a key' : 'a label or a plan'}.
             </p>
             <label>
               Name in your application

@@ -564,7 +564,7 @@ describe('a user who has never called', () => {
 
   test.each([
     [{ user: '' }, 'Write the name'],
-    [{ user: 'x' }, 'write a label, choose a plan or make a key'],
+    [{ user: 'x' }, 'write a label or choose a plan, or make a key'],
     [{ user: 'x'.repeat(300), label: 'y' }, 'The name in your application'],
     [{ user: 'x', label: 'y'.repeat(500) }, 'The label'],
     [{ user: 'x', plan: 'no such plan' }, 'The plan'],
