@@ -147,11 +147,11 @@ const modelsTable = (models: UserModel[]) =>
       ...OTHERS.map(({ title, cell }): Column<UserModel> => [title, 'n x', cell]),
       ['Exact', 'n x', ({ exact }) => count(exact)],
       ['Estimated', 'n x', ({ estimated }) => count(estimated)],
-      ['Failed', 'n x', ({ failed }) => count(failed)],
+      ['Failed', 'n w', ({ failed }) => count(failed)],
       ['Running', 'n x', ({ running }) => count(running)],
       ['Lost', 'n x', ({ lost }) => count(lost)],
       ['Over reservation', 'n x', ({ overReservation }) => count(overReservation)],
-      ['Cost', 'n w', ({ cost }) => costText(cost)],
+      ['Cost', 'n', ({ cost }) => costText(cost)],
     ],
     empty: 'No request today.',
   })
