@@ -3,7 +3,7 @@ import { AdminsOnly } from './admins-only.tsx'
 import { Input, openForm, select, type Choice, type Refused } from './form.tsx'
 import { ALL_MODELS } from '../ledger/documents.ts'
 import type { BlockLine } from '../reports/dashboard.ts'
-import { Card, clock, modelName, name, scope, time } from './parts.tsx'
+import { Card, modelName, moment, name, scope, time } from './parts.tsx'
 
 export const REASON_CHARS = 500
 
@@ -88,7 +88,7 @@ export const blockedNotice = (
     <span>
       {scope(model)} {model === ALL_MODELS ? 'are' : 'is'} blocked for{' '}
       <a href={`/admin/users/${id}`}>{name(label ?? id)}</a>{' '}
-      {until ? ['until ', clock(until)] : 'until unblocked'}. Calls are refused within two seconds.
+      {until ? ['until ', moment(until)] : 'until unblocked'}. Calls are refused within two seconds.
       Running requests go on.
     </span>
     <form method="post" action={`/admin/users/${id}/unblock`}>

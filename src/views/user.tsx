@@ -74,11 +74,15 @@ export function userPage({ live, events, looked, more, refused, secret, ...frame
             {stackedChart({
               id: 'days',
               caption: `Tokens by day in UTC, over ${days.length} days`,
+              heading: 'Day (UTC)',
+              unit: 'tokens',
               names: days.map(({ date }) => shortDate(date)),
               series: [{ name: 'tokens', amounts: days.map(({ tokens }) => tokens) }],
+              mark: short,
               short,
               exact,
               whole: true,
+              current: { at: days.length - 1, words: 'today, not over' },
             })}
           </Card>
           <Card
@@ -94,7 +98,7 @@ export function userPage({ live, events, looked, more, refused, secret, ...frame
           >
             {requestsTable(events, {}, 'own')}
           </Card>
-          {more && refusedOfUser(more.refused, more.refusedLooked, now)}
+          {more && refusedOfUser(more.refused, more.refusedLooked)}
         </div>
       </div>
       {more && (

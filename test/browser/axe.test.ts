@@ -101,7 +101,7 @@ type Axe = { axe: { run(options: RunOptions): Promise<AxeResults> } }
 
 /**
  * How a page fits its window: how many pixels it is too wide, the widths of columns of names that nobody can read, the
- * tables that are wider than the card around them, and the fields that cut a limit or a time.
+ * tables that are wider than the card around them, or scroll in what is wider, and the fields that cut a limit or a time.
  */
 const fitOf = (page: Page) =>
   page.evaluate(
@@ -113,7 +113,9 @@ const fitOf = (page: Page) =>
       out: [...document.querySelectorAll('.card table')]
         .filter((table) => {
           const card = table.closest('.card')?.getBoundingClientRect()
-          return card && table.getBoundingClientRect().right > card.right
+          return (
+            card && (table.closest('.scroll') ?? table).getBoundingClientRect().right > card.right
+          )
         })
         .map((table) => table.querySelector('caption')?.textContent),
       cut: [...document.querySelectorAll<HTMLInputElement>('.limits input, [type=datetime-local]')]
@@ -170,6 +172,16 @@ test.each([
   await page.context().close()
 })
 
+test.each([1440, 1600, 1920])('at %i px no table of the overview lacks a column', async (width) => {
+  const state = all.states.find(({ name }) => name === 'overview') as State
+  const page = await all.open(chromium.browser(), state, { viewport: { width, height: 900 } })
+  const lacking = await page
+    .locator('#models th[scope=col], #top th[scope=col]')
+    .evaluateAll((heads) => heads.filter((head) => !head.checkVisibility()).map(String))
+  expect(lacking).toEqual([])
+  await page.context().close()
+})
+
 test('a name below a chart stands in the middle of its bar', async () => {
   const state = all.states.find(({ name }) => name === 'overview') as State
   const page = await all.open(chromium.browser(), state, {})
@@ -186,6 +198,33 @@ test('a name below a chart stands in the middle of its bar', async () => {
   })
   expect(middles).toHaveLength(6)
   for (const [name = 0, bar = 0] of middles) expect(Math.abs(name - bar)).toBeLessThanOrEqual(1)
+  await page.context().close()
+})
+
+test.each([390, 1440])(
+  'at %i px the numbers of a bar stand beside it, in the chart',
+  async (width) => {
+    const state = all.states.find(({ name }) => name === 'overview-days') as State
+    const page = await all.open(chromium.browser(), state, { viewport: { width, height: 900 } })
+    const figure = page.locator('#use .chart')
+    const [tip, bar, around] = await Promise.all(
+      [figure.locator('figcaption'), figure.locator('.bar').nth(4), figure].map((one) =>
+        one.boundingBox(),
+      ),
+    )
+    expect(tip && bar && around).toBeTruthy()
+    expect(tip!.x + tip!.width <= bar!.x + 1 || tip!.x >= bar!.x + bar!.width - 1).toBe(true)
+    expect(tip!.y).toBeGreaterThanOrEqual(around!.y)
+    await page.context().close()
+  },
+)
+
+test('moments are in the time zone of the admin, which the heading over them names', async () => {
+  const state = all.states.find(({ name }) => name === 'overview') as State
+  const page = await all.open(chromium.browser(), state, { timezoneId: 'Asia/Kolkata' })
+  const [heading, moment] = [page.locator('#events thead th'), page.locator('#events tbody time')]
+  expect(await heading.first().textContent()).toBe('When (UTC+5:30)')
+  expect(await moment.first().textContent()).toBe('Mar 18, 20:12:03')
   await page.context().close()
 })
 
