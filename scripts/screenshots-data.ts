@@ -112,7 +112,7 @@ export async function seed(store: Store, { friendly = false } = {}): Promise<See
       cost: digitsOf(Math.round(costOf({ prompt, completion }, price) * Math.min(1, share))),
     }
     const ttfbMs = Math.round(110 + random() ** 3 * 900)
-    return {
+    const event: Event = {
       v: VERSION,
       id: uuidv7({ msecs: at, seq: entries.length, random: bytes(random) }),
       at,
@@ -140,6 +140,7 @@ export async function seed(store: Store, { friendly = false } = {}): Promise<See
       ttfbMs,
       totalMs: ttfbMs + Math.round(completion * (1.5 + random())),
     }
+    return event.status === 429 ? { ...event, error: 'rate_limit_exceeded' } : event
   }
 
   for (const seconds of [111, 84, 61, 47, 32, 18, 11, 4]) {

@@ -18,12 +18,12 @@ const NOTICES: Record<string, string> = {
   blocked: 'Blocked. Their calls are refused within two seconds.',
   unblocked: 'Unblocked. Their calls are admitted within two seconds.',
   erased: 'Erased. Only totals still include their usage.',
-  saved: 'Saved. The next request is held by it.',
-  raised: 'Raised until midnight UTC. The next request is held by it.',
+  saved: 'Saved. It holds from the next request on.',
+  raised: 'Raised until midnight UTC, from the next request on.',
   added: 'Added. Their first call finds what you set.',
   'signed-out': 'Saved. Signed tokens that were issued before now are refused.',
   reset: 'Reset. Usage of these limits is zero, except what running requests reserve.',
-  'plan-deleted': 'Deleted. The next request of its users is held by the default plan.',
+  'plan-deleted': 'Deleted. Its users have the default plan from their next request on.',
   'test-delivered': 'The receiver took the test.',
   'key-deleted': 'Deleted. Calls with the key are refused.',
 }
@@ -42,7 +42,9 @@ export function frameOf(c: AppContext, { now, environment, store }: Deps, days?:
   const at = now()
   return {
     now: at,
-    place: `${environment.platform} · ${environment.storage} · ${c.var.admin.name}`,
+    path: c.req.path,
+    place: `${environment.platform} · ${environment.storage}`,
+    who: c.var.admin.name + (isViewer(c) ? ' (viewer)' : ''),
     viewer: isViewer(c),
     away: store?.health().degraded ?? false,
     ...(days && { counts: countsOf(days, at) }),

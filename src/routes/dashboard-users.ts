@@ -72,7 +72,7 @@ export const usersPageHandler =
 const isStill = ({ q }: UsersQuery): boolean => q !== ''
 
 /** What an answer to a form adds to the page. */
-type Added = { refused?: Refused; search?: NonNullable<Frame['search']> }
+type Added = { refused?: Refused; search?: string }
 
 /** Answers with the page. */
 export async function answerUsers(
@@ -90,8 +90,8 @@ export async function answerUsers(
     ...frameOf(c, deps, days),
     ...(blocked && noticeOfBlock(c, blocked, deps.now())),
     ...(every !== undefined && { every }),
-    ...(isStill(query) && { still: true as const }),
-    ...(added.search && { search: added.search }),
+    ...(isStill(query) && { still: true }),
+    ...(added.search !== undefined && { search: added.search, path: '/admin/users' }),
   }
   const plans = [...new Set([DEFAULT_PLAN, ...Object.keys(policy.plans)])].sort()
   const secret = deps.config.userHashSecret

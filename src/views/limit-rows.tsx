@@ -1,7 +1,7 @@
 /** The fields of a form for limits: a row for each model. */
 import type { Child } from 'hono/jsx'
 import { TOTAL } from '../ledger/plans.ts'
-import { LIMITS, limitName, wordsOf, type LimitName } from '../ledger/policy.ts'
+import { LIMITS, limitName, unitWords, type LimitName } from '../ledger/policy.ts'
 import { ALL_MODELS } from '../ledger/documents.ts'
 import { UNITS } from '../ledger/units.ts'
 import { own } from '../ledger/records.ts'
@@ -71,7 +71,7 @@ export const limitWords = (row: Record<string, number | null>): string[] =>
     const amount = own(row, name)
     if (amount === undefined) return []
     const text = amount === null ? UNLIMITED_WORD : limitText(name, amount)
-    const words = unit === 'usd' ? amount === null && 'dollars' : wordsOf(unit)
+    const words = unit === 'usd' ? amount === null && 'dollars' : unitWords(unit)
     return [[text, words, WINDOWS[window].words].filter(Boolean).join(' ')]
   })
 
