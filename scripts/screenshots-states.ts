@@ -140,6 +140,7 @@ export async function openStates(how: { friendly?: boolean } = {}): Promise<Stat
   const [main, fresh] = [await gateway(full.store), await gateway(empty.store)]
   const down = await gateway(away)
   const read = await gateway(full.store, { ADMIN_KEYS: `vera:viewer:${VIEWER_KEY}` })
+  const keyed = await gateway(full.store, { USER_TOKENS: 'any,issued' })
   // Each guess comes from an address of its own, so that none of them is one too many.
   let guesses = 0
   const guessed = await gateway(full.store, {}, () => `198.51.100.${(guesses += 1)}`)
@@ -240,7 +241,7 @@ export async function openStates(how: { friendly?: boolean } = {}): Promise<Stat
     { name: 'user-hostile', url: `${main}/admin/users/${seeded.hostile}`, in: true },
     {
       name: 'user-forms',
-      url: `${main}/admin/users/${seeded.named}`,
+      url: `${keyed}/admin/users/${seeded.named}`,
       in: true,
       before: openAll,
     },
@@ -258,7 +259,7 @@ export async function openStates(how: { friendly?: boolean } = {}): Promise<Stat
     },
     {
       name: 'user-key',
-      url: `${main}/admin/users/${seeded.named}`,
+      url: `${keyed}/admin/users/${seeded.named}`,
       in: true,
       before: async (page) => {
         await page.getByText('New key').click()

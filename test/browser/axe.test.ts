@@ -13,6 +13,8 @@ const WIDTHS = [390, 720, 768, 820, 900, 1024, 1440, 1920]
 const PHONE = 500
 /** Pixels that a name needs to be read. */
 const NAME_WIDTH = 80
+/** Pixels of a date with its time and the button of the field. */
+const TIME_WIDTH = 180
 
 // Targets of less than 24 px are not among the rules that axe checks unasked.
 const TARGETS = { 'target-size': { enabled: true } }
@@ -98,12 +100,12 @@ afterAll(() => all.close())
 type Axe = { axe: { run(options: RunOptions): Promise<AxeResults> } }
 
 /**
- * How a page fits its window: how many pixels it is too wide, the widths of columns of names that nobody can read, and
- * the tables that are wider than the card around them, or scroll in what is wider.
+ * How a page fits its window: how many pixels it is too wide, the widths of columns of names that nobody can read, the
+ * tables that are wider than the card around them, or scroll in what is wider, and the fields that cut a limit or a time.
  */
 const fitOf = (page: Page) =>
   page.evaluate(
-    ({ least, phone }) => ({
+    ({ least, phone, time }) => ({
       over: Math.max(0, document.documentElement.scrollWidth - innerWidth),
       narrow: [...document.querySelectorAll('thead .g')]
         .map((cell) => cell.getBoundingClientRect().width)
@@ -116,8 +118,14 @@ const fitOf = (page: Page) =>
           )
         })
         .map((table) => table.querySelector('caption')?.textContent),
+      cut: [...document.querySelectorAll<HTMLInputElement>('.limits input, [type=datetime-local]')]
+        .filter((field) => field.checkVisibility())
+        .filter(({ type, clientWidth, scrollWidth }) =>
+          type === 'text' ? scrollWidth > clientWidth : clientWidth < time,
+        )
+        .map(({ name }) => name),
     }),
-    { least: NAME_WIDTH, phone: PHONE },
+    { least: NAME_WIDTH, phone: PHONE, time: TIME_WIDTH },
   )
 
 /** The violations and their places. */
@@ -264,7 +272,13 @@ async function fits(name: string): Promise<Page> {
   await all.show(page, state)
   for (const width of WIDTHS) {
     await page.setViewportSize({ width, height: 900 })
-    expect({ width, ...(await fitOf(page)) }).toEqual({ width, over: 0, narrow: [], out: [] })
+    expect({ width, ...(await fitOf(page)) }).toEqual({
+      width,
+      over: 0,
+      narrow: [],
+      out: [],
+      cut: [],
+    })
   }
   return page
 }
