@@ -63,6 +63,15 @@ const openAll = async (page: Page) => {
 }
 const guess = (page: Page) => logIn(page, 'not the admin key')
 
+/** Makes the window as high as the page, so that no step has to scroll. */
+async function heighten(page: Page) {
+  const [width, height] = await page.evaluate(() => [
+    innerWidth,
+    document.documentElement.scrollHeight,
+  ])
+  if (width && height) await page.setViewportSize({ width, height })
+}
+
 /** Starts the gateways that show the states. `friendly`: without the texts of attackers, and with more names. */
 export async function openStates(how: { friendly?: boolean } = {}): Promise<States> {
   const folder = await mkdtemp(join(tmpdir(), 'weir-'))
@@ -301,7 +310,10 @@ export async function openStates(how: { friendly?: boolean } = {}): Promise<Stat
     async show(page, { url, before }) {
       await page.clock.setFixedTime(NOW)
       await page.goto(url)
-      await before?.(page)
+      if (before) {
+        await heighten(page)
+        await before(page)
+      }
       await page.waitForLoadState()
     },
     async open(browser, state, options) {

@@ -5,14 +5,12 @@ import { createRequire } from 'node:module'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { PICTURES } from '../../scripts/docs-images.ts'
+import { misfitsOf } from '../../scripts/screenshots-fit.ts'
 import { openStates, type State, type States } from '../../scripts/screenshots-states.ts'
 import { useBrowser } from '../support/browser.ts'
 
 /** At each of these, a page has to fit its window. */
 const WIDTHS = [390, 720, 768, 820, 900, 1024, 1440, 1920]
-const PHONE = 500
-/** Pixels that a name needs to be read. */
-const NAME_WIDTH = 80
 
 // Targets of less than 24 px are not among the rules that axe checks unasked.
 const TARGETS = { 'target-size': { enabled: true } }
@@ -96,27 +94,6 @@ beforeAll(async () => {
 afterAll(() => all.close())
 
 type Axe = { axe: { run(options: RunOptions): Promise<AxeResults> } }
-
-/**
- * How a page fits its window: how many pixels it is too wide, the widths of columns of names that nobody can read, and
- * the tables that are wider than the card around them.
- */
-const fitOf = (page: Page) =>
-  page.evaluate(
-    ({ least, phone }) => ({
-      over: Math.max(0, document.documentElement.scrollWidth - innerWidth),
-      narrow: [...document.querySelectorAll('thead .g')]
-        .map((cell) => cell.getBoundingClientRect().width)
-        .filter((width) => innerWidth >= phone && width > 0 && width < least),
-      out: [...document.querySelectorAll('.card table')]
-        .filter((table) => {
-          const card = table.closest('.card')?.getBoundingClientRect()
-          return card && table.getBoundingClientRect().right > card.right
-        })
-        .map((table) => table.querySelector('caption')?.textContent),
-    }),
-    { least: NAME_WIDTH, phone: PHONE },
-  )
 
 /** The violations and their places. */
 const violations = async (page: Page, options: RunOptions) => {
@@ -202,7 +179,7 @@ async function fits(name: string): Promise<Page> {
   await all.show(page, state)
   for (const width of WIDTHS) {
     await page.setViewportSize({ width, height: 900 })
-    expect({ width, ...(await fitOf(page)) }).toEqual({ width, over: 0, narrow: [], out: [] })
+    expect({ width, misfits: await misfitsOf(page) }).toEqual({ width, misfits: [] })
   }
   return page
 }
