@@ -210,6 +210,7 @@ const refusedLine: z.ZodMiniType<ReturnType<typeof refusedReport>> = z.object({
   user: userId(),
   code: say(z.string(), 'The code of the error.'),
   model: z.string(),
+  tag: z.optional(z.string()),
   limit: z.optional(
     say(
       z.object({

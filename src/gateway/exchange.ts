@@ -88,10 +88,10 @@ async function serve(
 
 /** Asks the gate. If the gate's answer was lost, a lease may exist, so the request is settled. */
 async function admit({ gate, store, incoming, caller, request, settle }: Exchange) {
-  const { id } = incoming
+  const { id, tag } = incoming
   const { model, reservation } = request
   try {
-    return await gate({ id, caller, model, reservation })
+    return await gate({ id, caller, tag, model, reservation })
   } catch (error) {
     const refusal = error instanceof StoreError ? uncounted(error) : asApiError(error)
     if (store.isUnacknowledged(id)) void settle(NOTHING_SEEN, refusal.status)

@@ -23,6 +23,7 @@ export type Entrant = {
   /** The request's id, which is also the id of its lease. */
   id: string
   caller: Caller
+  tag?: string | undefined
   model: string
   reservation: Pick<
     Reservation,
@@ -138,7 +139,7 @@ export function createGate(
 
 function command(
   config: Readonly<Config>,
-  { id, caller, model, reservation }: Entrant,
+  { id, caller, tag, model, reservation }: Entrant,
   now: number,
 ): Admit {
   const { limits, globalLimits, newUsersPerMinute: perMinute } = config
@@ -158,6 +159,7 @@ function command(
     admit.unverified = config.unverifiedShare
   }
   if (key) admit.key = key
+  if (tag !== undefined) admit.tag = tag
   if (claims) admit.claims = withWords(claims)
   if (caller.ip !== undefined) admit.ip = caller.ip
   if (network !== undefined) admit.newUsers = { network, perMinute }

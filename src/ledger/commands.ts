@@ -56,6 +56,8 @@ export type Admit = {
   refusals?: Record<string, RefusalCounts>
   /** Alerts are sent, so the ledger keeps what they need. */
   watch?: 1
+  /** The tag that the caller gave the request. Only a refusal keeps it: the end of a request brings its own. */
+  tag?: string
   /** The limit for new users: at most `perMinute` of a network, which is named by a hash. */
   newUsers?: { network: string; perMinute: number }
 }

@@ -56,6 +56,7 @@ export type Refused = {
   /** The code of the error, such as `insufficient_quota`. */
   code: string
   model: string
+  tag?: string
   /** The limit that refused it, and what the request asked for. */
   limit?: {
     of: string

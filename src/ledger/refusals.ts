@@ -38,11 +38,12 @@ export function codeOf(refusal: Refusal): ErrorCode {
 
 /** The entry of a refusal in the list of the latest ones. It has no address. */
 export function refusedOf(
-  { id, user, model }: Pick<Admit, 'id' | 'user' | 'model'>,
+  { id, user, model, tag }: Pick<Admit, 'id' | 'user' | 'model' | 'tag'>,
   refusal: Refusal,
   at: number,
 ): Refused {
   const refused: Refused = { v: VERSION, id, at, user, code: codeOf(refusal), model }
+  if (tag !== undefined) refused.tag = tag
   if (refusal.reason !== 'limit') return refused
   const { of, model: scope, unit, window, limit, used, asked } = refusal
   return { ...refused, limit: { of, model: scope, unit, window, limit, used, asked } }

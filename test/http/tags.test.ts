@@ -38,6 +38,14 @@ test('requests are counted by tag, and the events of one are found', async () =>
   expect(page.text).toContain('What each tag used and cost')
 })
 
+test('a refused request keeps its tag', async () => {
+  app = await localApp({ ...VARS, MODEL_LIMITS: JSON.stringify({ '*': { requestsPerDay: 1 } }) })
+  await ask('search')
+  expect((await ask('chat')).status).toBe(429)
+  const { latest } = await app.store.refusals([], 9)
+  expect(latest.map(({ tag }) => tag)).toEqual(['chat'])
+})
+
 async function session() {
   const body = new URLSearchParams({ key: BEARER.authorization.slice('Bearer '.length) })
   const headers = { 'content-type': 'application/x-www-form-urlencoded' }

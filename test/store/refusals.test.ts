@@ -46,6 +46,14 @@ describe.each(stores)('%s', (_, open) => {
     expect(await store.refusals([TODAY], 1)).toMatchObject({ latest: [{ id: 'id-4' }] })
   })
 
+  test('the entry of a refusal has the tag of its request', async () => {
+    const { store, ask } = await spent(open)
+    await ask({ tag: 'search' })
+    await ask({ now: NOON + MINUTE_MS })
+    const { latest } = await store.refusals([TODAY], 10)
+    expect(latest.map(({ tag }) => tag)).toEqual([undefined, 'search'])
+  })
+
   test('other codes, models and days have counters of their own', async () => {
     const { store, ask } = await spent(open)
     await ask()

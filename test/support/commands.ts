@@ -168,6 +168,7 @@ const admit = fc.record({
       .tuple(fc.constantFrom(0, START - 100_000, START + 1000), rarely(planName), rarely(labelled))
       .map(([issuedAt, plan, named]) => ({ issuedAt, plan, ...named })),
   ),
+  tag: rarely(fc.constantFrom('search', 'constructor')),
   newUsers: rarely(
     fc.record({ network: fc.constantFrom('net', 'other'), perMinute: fc.constantFrom(1, 2) }),
   ),

@@ -322,6 +322,7 @@ local function refuse_with(command, refusal, known, at)
     user = command.user,
     code = code,
     model = command.model,
+    tag = command.tag,
   }
   if refusal.reason == 'limit' then
     entry.limit = {
