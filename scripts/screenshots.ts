@@ -16,7 +16,7 @@ const SCHEMES = ['light', 'dark'] as const
 
 const only = process.argv.slice(2)
 await mkdir(FOLDER, { recursive: true })
-const shown = await openStates({ friendly: only[0] === 'docs' })
+const shown = await openStates()
 const { states, open, close } = shown
 const browser = await chromium.launch({
   executablePath: chromiumPath(),
@@ -55,6 +55,7 @@ async function take(state: State, width: number) {
     console.error(`${state.name} at ${width}: ${misfit}`)
     process.exitCode = 1
   }
+  await state.after?.(page)
   await page.context().close()
 }
 

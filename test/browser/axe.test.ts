@@ -29,6 +29,7 @@ const CHECKS: { width: number; colorScheme: 'light' | 'dark'; options: RunOption
 
 const NAMES = [
   'home',
+  'setup-provider',
   'login',
   'login-wrong',
   'login-limited',
@@ -39,6 +40,8 @@ const NAMES = [
   'overview-24h',
   'overview-90d',
   'overview-days',
+  'overview-trouble',
+  'overview-hostile',
   'overview-tables',
   'users',
   'users-cost',
@@ -52,13 +55,17 @@ const NAMES = [
   'requests-refused',
   'request',
   'request-refused',
+  'request-everyone',
   'explained',
   'audit',
   'alerts',
+  'alerts-none',
   'overview-queued',
   'nobody',
   'user',
   'user-blocked',
+  'user-audio',
+  'user-uncalled',
   'user-hostile',
   'user-forms',
   'user-refused',
@@ -74,11 +81,13 @@ const NAMES = [
 /** These show what others show, with other rows or with less, so they are checked only for their fit. */
 const ALIKE = new Set([
   'overview-24h',
+  'overview-hostile',
   'overview-queued',
   'users-cost',
   'users-blocked',
   'users-page-2',
   'requests-failed',
+  'request-everyone',
   'viewer',
   'viewer-user',
 ])
