@@ -20,7 +20,7 @@ import { deeds, type Kind } from './screenshots-deeds.ts'
 import * as people from './screenshots-people.ts'
 import { USERS, inventRequests, type Request } from './screenshots-requests.ts'
 
-const { NOW, BUSY, BLOCKED, HOSTILE, NAMED, AUDIO, UNUSED, ERASED, keyOf } = people
+const { NOW, BUSY, BLOCKED, EAGER, HOSTILE, NAMED, AUDIO, UNUSED, ERASED, keyOf } = people
 
 /** Users whose pages show something of interest. */
 export type Seeded = Record<'busy' | 'blocked' | 'hostile' | 'named' | 'audio' | 'unused', string>
@@ -93,7 +93,7 @@ export async function seed(world: World, days: number, kind: Kind = {}): Promise
   }
   clock.now = NOW
 
-  await report(3, 1.02)
+  await report(EAGER, 1.02)
   await report(BLOCKED, 3.4)
   /** A browser reports a multiple of what was metered. */
   async function report(number: number, factor: number) {

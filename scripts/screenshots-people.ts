@@ -48,7 +48,9 @@ export const PEOPLE: Record<number, Person> = {
 /** Some users by what their pages show. */
 export const BUSY = 0
 export const NAMED = 2
+export const EAGER = 3
 export const BLOCKED = 5
+export const FREE = 7
 export const SEARCH = 10
 export const IMPORT = 11
 export const AUDIO = 15

@@ -2,7 +2,18 @@
 import { v7 as uuidv7 } from 'uuid'
 import type { Event } from '../src/ledger/events.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS } from '../src/ledger/windows.ts'
-import { AUDIO, IMPORT, LARGE, NOW, PEOPLE, SEARCH, SMALL, SPEECH } from './screenshots-people.ts'
+import {
+  AUDIO,
+  EAGER,
+  FREE,
+  IMPORT,
+  LARGE,
+  NOW,
+  PEOPLE,
+  SEARCH,
+  SMALL,
+  SPEECH,
+} from './screenshots-people.ts'
 
 /** A request before it is admitted. */
 export type Request = Pick<
@@ -124,7 +135,7 @@ export function inventRequests(days: number, { trouble = false } = {}): Request[
       for (let n = 0; n < count; n += 1) {
         const at = start + hour * HOUR_MS + Math.floor(random() * HOUR_MS)
         const user = Math.floor(random() ** 2.2 * USERS)
-        if (at < NOW - 2 * MINUTE_MS) add(at, user)
+        if (at < NOW - 2 * MINUTE_MS && user !== IMPORT && user !== AUDIO) add(at, user)
       }
     }
     for (let n = 0; n < 12; n += 1) {
@@ -135,6 +146,10 @@ export function inventRequests(days: number, { trouble = false } = {}): Request[
     const files = ago === 0 ? 45 : 16
     for (let n = 0; n < files; n += 1) add(start + (130 + n) * MINUTE_MS, IMPORT)
   }
+  // More than a minute allows, and a model that the plan does not have.
+  for (let n = 0; n < 6; n += 1)
+    add(NOW - 66 * MINUTE_MS + n * 6 * SECOND_MS, EAGER, { model: LARGE })
+  add(NOW - 95 * MINUTE_MS, FREE, { model: LARGE })
   if (trouble) {
     const failure = { outcome: 'failed', status: 503, error: 'service_unavailable' } as const
     for (let n = 0; n < 36; n += 1) {
