@@ -97,8 +97,7 @@ export async function openGateways() {
     return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   }
 
-  /** A store with the last days in it. */
-  async function open(name: string, days: number, kind: Kind = {}) {
+  async function open(name: string, kind: Kind = {}) {
     const config = configOf(kind.trouble ? WITH_ALERTS : {})
     const { retention } = config
     const local = await openLocal({
@@ -121,13 +120,19 @@ export async function openGateways() {
         fetch: async () => new Response(null, { status: receiverStatus(clock.now) }),
       })
     const world = { store: local, config, clock, ...(alerts && { alerts }) }
-    return { store, ...(alerts && { alerts }), users: await seed(world, days, kind) }
+    return { store, world, ...(alerts && { alerts }) }
   }
 
-  const full = await open('full', 90)
-  const trouble = await open('trouble', 2, { trouble: true })
-  const attacked = await open('attacked', 1, { hostile: true })
-  const empty = await open('empty', 0)
+  /** A store with the last days in it. */
+  async function filled(name: string, days: number, kind: Kind = {}) {
+    const opened = await open(name, kind)
+    return { ...opened, users: await seed(opened.world, days, kind) }
+  }
+
+  const empty = await open('empty')
+  const full = await filled('full', 90)
+  const trouble = await filled('trouble', 2, { trouble: true })
+  const attacked = await filled('attacked', 1, { hostile: true })
   const away: FallbackStore = {
     ...full.store,
     session: () => Promise.reject(new StoreError('away')),

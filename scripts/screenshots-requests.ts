@@ -65,9 +65,9 @@ const LAST: [seconds: number, outcome: Event['outcome']][] = [
   [39, 'exact'],
   [32, 'estimated'],
   [24, 'exact'],
-  [18, 'exact'],
+  [4, 'exact'],
 ]
-const RUNNING = [9, 4, 1]
+const RUNNING = [9, 5, 1]
 
 type Some = Partial<Pick<Request, 'model' | 'outcome' | 'status' | 'error' | 'totalMs'>>
 
