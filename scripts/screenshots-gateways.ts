@@ -17,7 +17,7 @@ import { openLocal } from '../src/store/local/store.ts'
 import { StoreError } from '../src/store/store.ts'
 import { seed } from './screenshots-data.ts'
 import type { Kind } from './screenshots-deeds.ts'
-import { NOW } from './screenshots-people.ts'
+import { LARGE, NOW } from './screenshots-people.ts'
 
 const CONTEXT = { waitUntil() {}, passThroughOnException() {}, props: {} }
 
@@ -37,11 +37,11 @@ const VARS: Vars = {
   USER_TOKEN_SECRETS: 'signing-secret-of-the-screenshots',
   MODEL_LIMITS: JSON.stringify({
     '*': { tokensPerDay: 60_000, requestsPerDay: 400, audioSecondsPerDay: 14_400 },
-    'openai/gpt-oss-120b': { tokensPerDay: 40_000, requestsPerDay: 200, tokensPerMinute: 8000 },
+    [LARGE]: { tokensPerDay: 40_000, requestsPerDay: 200, tokensPerMinute: 8000 },
   }),
   GLOBAL_LIMITS: JSON.stringify({
     total: { tokensPerDay: 1_500_000, requestsPerDay: 10_000, audioSecondsPerDay: 36_000 },
-    'openai/gpt-oss-120b': { tokensPerDay: 400_000, requestsPerDay: 2000 },
+    [LARGE]: { tokensPerDay: 400_000, requestsPerDay: 2000 },
   }),
 }
 const WITH_ALERTS: Vars = {
@@ -154,7 +154,8 @@ export async function openGateways() {
     hostile: await gateway(attacked),
     empty: await gateway(empty, any),
     noProvider: await gateway(empty, { GROQ_API_KEY: '' }),
-    noAdmin: await gateway(empty, { ADMIN_KEYS: '' }),
+    /** As on a first visit. */
+    unset: await gateway(empty, { ...any, ADMIN_KEYS: '', GROQ_API_KEY: '' }),
     guessed: await gateway(empty, {}, () => `198.51.100.${(guesses += 1)}`),
     /** Separate, since it remembers wrong keys. */
     limited: await gateway(empty),

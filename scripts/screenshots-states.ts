@@ -63,7 +63,7 @@ export async function openStates(): Promise<States> {
         await page.getByText('Too many').waitFor()
       },
     },
-    { name: 'setup', url: `${urls.noAdmin}/admin` },
+    { name: 'setup', url: `${urls.unset}/admin` },
     { name: 'away', url: `${urls.away}/admin`, in: 'ada' },
     { name: 'empty', url: `${urls.empty}/admin`, in: 'ada' },
     { name: 'overview', url: `${main}/admin`, in: 'ada' },
