@@ -17,10 +17,19 @@ import { DAY_MS, nextDay } from '../src/ledger/windows.ts'
 import { priceFor } from '../src/metering/cost.ts'
 import { REPLAY_BATCH, type Entry, type Store } from '../src/store/store.ts'
 import { deeds, type Kind } from './screenshots-deeds.ts'
-import * as people from './screenshots-people.ts'
+import {
+  AUDIO,
+  BLOCKED,
+  BUSY,
+  EAGER,
+  ERASED,
+  HOSTILE,
+  NAMED,
+  NOW,
+  UNUSED,
+  keyOf,
+} from './screenshots-people.ts'
 import { USERS, inventRequests, type Request } from './screenshots-requests.ts'
-
-const { NOW, BUSY, BLOCKED, EAGER, HOSTILE, NAMED, AUDIO, UNUSED, ERASED, keyOf } = people
 
 /** Users whose pages show something of interest. */
 export type Seeded = Record<'busy' | 'blocked' | 'hostile' | 'named' | 'audio' | 'unused', string>
@@ -70,8 +79,8 @@ export async function seed(world: World, days: number, kind: Kind = {}): Promise
       if (!admitted) return
       const watch = config.alerts && watchOf(admitted.limits ?? [])
       const about = { user: event.user, event: { ...event, at: admitted.at } }
-      const settle = { op: 'settle', now: end, ...about, ...(watch && { watch }) } as const
-      const { alerts: due } = await store.execute(settle)
+      const command = { op: 'settle', now: end, ...about, ...(watch && { watch }) } as const
+      const { alerts: due } = await store.execute(command)
       if (due) await alerts?.deliver()
     }
     steps.push({ at, step: begin })
