@@ -194,6 +194,7 @@ export async function openStates(): Promise<States> {
         await made.getByText('Change').click()
         await made.getByLabel('Delete it for good').check()
         await made.getByRole('button', { name: 'Delete' }).click()
+        await page.locator('.secret').waitFor({ state: 'detached' })
       },
     },
     { name: 'plans', url: `${main}/admin/plans`, in: 'ada' },
