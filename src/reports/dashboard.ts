@@ -74,6 +74,8 @@ export type Today = {
   uses: Use[]
   /** Requests that were admitted and have not ended. */
   running: number
+  /** Tokens that these have reserved; undefined where the day was cleared, and nobody can tell. */
+  reserved: number | undefined
   /** Tokens of each UTC hour that has begun. */
   hours: number[]
   /** Today's full hours compared with the same hours of yesterday: 0.5 means half more. */
@@ -98,7 +100,7 @@ export function today(
   const before = full(dayOf(now - DAY_MS).total)
   const { exact, estimated } = day.total
   const all = own(quotas, ALL_MODELS)?.windows
-  const { requests } = usedIn(all, 'day', now)
+  const { requests, tokens } = usedIn(all, 'day', now)
   const month = usedIn(all, 'month', now)
   const models = Object.entries(day.models).map(([model, row]) => ({
     model,
@@ -117,6 +119,7 @@ export function today(
     resetAt: nextDay(now),
     uses: usesOf(everyoneStanding(quotas, ALL_MODELS, limits, now), now),
     running: Math.max(0, requests - exact - estimated - day.forgotten),
+    reserved: day.forgotten > 0 ? undefined : Math.max(0, tokens - day.total.charged),
     hours: hoursOf(day.total),
     trend: before > 0 ? full(day.total) / before - 1 : undefined,
     models: mostFirst(models),

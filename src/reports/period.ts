@@ -5,7 +5,7 @@ import { own } from '../ledger/records.ts'
 import type { Counts } from '../ledger/units.ts'
 import type { DayDoc, DayRow } from '../ledger/documents.ts'
 import type { Event } from '../ledger/events.ts'
-import { HOUR_MS, DAY_MS, dateOf } from '../ledger/windows.ts'
+import { HOUR_MS, DAY_MS, dateOf, startOf } from '../ledger/windows.ts'
 import { audioFields, costOfDay, recordedCost, sumOf, type Cost, type Prices } from './costs.ts'
 import type { Range } from './range.ts'
 
@@ -30,10 +30,12 @@ export type Period = Counts & {
   users: number
   /** The most used first. */
   models: ModelLine[]
+  /** Failed requests that are of no model: a day has a model only from its first answer on. */
+  unanswered: number
 }
 
 const NO_COUNTS: Counts = { requests: 0, tokens: 0 }
-const NONE = { exact: 0, estimated: 0, failed: 0, overReservation: 0, users: 0 }
+const NONE = { exact: 0, estimated: 0, failed: 0, overReservation: 0, users: 0, unanswered: 0 }
 
 /** The sums of some days. */
 export function periodOf(docs: DayDoc[], dates: string[], prices: Prices): Period {
@@ -69,17 +71,28 @@ export function periodOf(docs: DayDoc[], dates: string[], prices: Prices): Perio
     users: Math.max(0, ...days.map(({ total }) => total.users)),
     cost: sumOf(days.map((day) => costOfDay(day, prices))),
     models: lines.sort((a, b) => b.tokens - a.tokens),
+    unanswered: total(days.map(unansweredOf)),
   }
 }
 
+/** The requests of a day that none of its models has. */
+const unansweredOf = ({ total: { requests }, models }: DayDoc): number =>
+  Math.max(0, requests - total(Object.values(models).map((row) => row.requests)))
+
 /**
- * The last 24 hours: the tokens by the hours of days, and the rest of the recent requests. `since` is where these end, if they do
- * not reach back a day.
+ * The current hour and the 23 before it: the tokens by the hours of days, and the rest of the recent requests. `since` is where
+ * these end, if they do not reach back so far.
  */
 export function lastDay(docs: DayDoc[], recent: Recent, prices: Prices, now: number) {
-  const events = recent.events.filter(({ at }) => at > now - DAY_MS)
+  const from = startOf('hour', now) - 23 * HOUR_MS
+  const events = recent.events.filter(({ at }) => at >= from)
   const oldest = recent.events.at(-1)?.at ?? now
-  const models = [...new Set(docs.flatMap((day) => Object.keys(day.models)))]
+  const models = [
+    ...new Set([
+      ...docs.flatMap((day) => Object.keys(day.models)),
+      ...events.map(({ model }) => model),
+    ]),
+  ]
   const lines = models
     .map((model) => {
       const own = events.filter((event) => event.model === model)
@@ -104,7 +117,7 @@ export function lastDay(docs: DayDoc[], recent: Recent, prices: Prices, now: num
     models: lines.sort((a, b) => b.tokens - a.tokens),
   }
   const before: Partial<Period> = { tokens: total(hoursOf(docs, undefined, now, 24)) }
-  const since = recent.whole || oldest <= now - DAY_MS ? undefined : oldest
+  const since = recent.whole || oldest <= from ? undefined : oldest
   return { period, before, since }
 }
 
@@ -136,28 +149,32 @@ function tokensOfHour(docs: DayDoc[], model: string | undefined, date: string, h
 
 /** What a chart can show. */
 export const MEASURES = {
-  tokens: { title: 'Tokens', by: 'model' },
-  cost: { title: 'Cost', by: 'model' },
-  requests: { title: 'Requests', by: 'model' },
-  outcomes: { title: 'Outcomes', by: 'outcome' },
+  tokens: { title: 'Tokens', by: 'model', unit: 'tokens' },
+  cost: { title: 'Cost', by: 'model', unit: '' },
+  requests: { title: 'Requests', by: 'model', unit: 'requests' },
+  outcomes: { title: 'Outcomes', by: 'outcome', unit: 'requests' },
 } as const
 
 export type Measure = keyof typeof MEASURES
 
-/** The parts of the bars of a chart. `kind` is an outcome. */
+/** The parts of the bars of a chart. `kind` is an outcome, or the colour of a model. */
 export type Series = { name: string; amounts: number[]; kind?: string }
 
 /** The bars of a chart: their names, and the parts that are stacked in each. */
 export type Bars = {
   names: string[]
   series: Series[]
-  /** The bars are made of the recent requests only, which go back to this time. */
+  /** The bar of the hour or the day that has not ended, if it is one of them. */
+  current?: number
+  /** The first bars lack requests: these are known only since this time. */
   since?: number
 }
 
 /** The most models that have a part of their own. */
 const MOST_SERIES = 5
 const REST = 'other models'
+/** What failed before its model answered on that day. */
+export const UNANSWERED = 'no answer that day'
 
 const OUTCOMES = ['exact', 'estimated', 'failed'] as const
 
@@ -168,20 +185,31 @@ export type Recent = {
   whole: boolean
 }
 
-/** The bars of a range: hours, or days. Days have no hours of requests, outcomes and costs, which the recent requests tell. */
+/**
+ * The bars of a range: hours, or days. Days have no hours of requests, outcomes and costs, which the recent requests tell.
+ * `models`, the most used first, have the same colours whatever is measured.
+ */
 export function barsOf(
   docs: DayDoc[],
   range: Range,
   measure: Measure,
   { events, whole }: Recent,
-  prices: Prices,
-  now: number,
+  { prices, models, now }: { prices: Prices; models: ModelLine[]; now: number },
 ): Bars {
-  const { names, of } = range.hourly ? hoursIn(range, now) : daysIn(range)
+  const { names, of, from } = range.hourly ? hoursIn(range, now) : daysIn(range)
+  const current = of(now)
+  const bars = (parts: Map<string, number[]>): Bars => ({
+    names,
+    series: measure === 'outcomes' ? byOutcome(parts) : coloured(inOrder(parts), models),
+    ...(current !== undefined && { current }),
+  })
   if (range.hourly && measure !== 'tokens') {
-    const since = whole ? undefined : events.at(-1)?.at
-    const series = fromEvents(events, names.length, of, measure)
-    return { names, series, ...(since !== undefined && { since }) }
+    const oldest = events.at(-1)?.at
+    const isShort = !whole && oldest !== undefined && oldest > from
+    return {
+      ...bars(fromEvents(events, names.length, of, measure)),
+      ...(isShort && { since: oldest }),
+    }
   }
   const empty = () => names.map(() => 0)
   const parts = new Map<string, number[]>()
@@ -206,8 +234,9 @@ export function barsOf(
         add(model, of(start), recordedCost(row, own(prices, model)) ?? 0)
       } else add(model, of(start), measure === 'tokens' ? row.charged : row.requests)
     }
+    if (measure === 'requests') add(UNANSWERED, of(start), unansweredOf(day))
   }
-  return { names, series: inOrder(parts, measure) }
+  return bars(parts)
 }
 
 function fromEvents(
@@ -215,7 +244,7 @@ function fromEvents(
   bars: number,
   of: (at: number) => number | undefined,
   measure: Measure,
-): Series[] {
+): Map<string, number[]> {
   const parts = new Map<string, number[]>()
   for (const { at, model, outcome, cost } of events) {
     const bar = of(at)
@@ -225,19 +254,19 @@ function fromEvents(
     amounts[bar] = (amounts[bar] ?? 0) + (measure === 'cost' ? nanoOf(cost) : 1)
     parts.set(name, amounts)
   }
-  return inOrder(parts, measure)
+  return parts
 }
 
 const total = (amounts: number[]) => amounts.reduce((sum, one) => sum + one, 0)
 
-/** The largest parts first, and the small ones as one. Outcomes have an order of their own. */
-function inOrder(parts: Map<string, number[]>, measure: Measure): Series[] {
-  if (measure === 'outcomes') {
-    return OUTCOMES.flatMap((kind) => {
-      const amounts = parts.get(kind)
-      return amounts ? [{ name: kind, amounts, kind }] : []
-    })
-  }
+const byOutcome = (parts: Map<string, number[]>): Series[] =>
+  OUTCOMES.flatMap((kind) => {
+    const amounts = parts.get(kind)
+    return amounts ? [{ name: kind, amounts, kind }] : []
+  })
+
+/** The largest parts first, and the small ones as one. */
+function inOrder(parts: Map<string, number[]>): Series[] {
   const all = [...parts]
     .map(([name, amounts]) => ({ name, amounts }))
     .sort((a, b) => total(b.amounts) - total(a.amounts))
@@ -245,6 +274,18 @@ function inOrder(parts: Map<string, number[]>, measure: Measure): Series[] {
   const rest = all.slice(MOST_SERIES)
   const amounts = all[0]!.amounts.map((_, bar) => total(rest.map((one) => one.amounts[bar] ?? 0)))
   return [...all.slice(0, MOST_SERIES), { name: REST, amounts }]
+}
+
+/** The most used models have the first colours, in this order. The others take those that are left. */
+function coloured(series: Series[], models: ModelLine[]): Series[] {
+  const placeOf = (name: string) => models.findIndex(({ model }) => model === name)
+  const isFixed = ({ name }: Series) => placeOf(name) >= 0 && placeOf(name) < MOST_SERIES
+  const taken = new Set(series.filter(isFixed).map(({ name }) => placeOf(name)))
+  const free = series.map((_, n) => n).filter((n) => !taken.has(n))
+  return series.map((one) => ({
+    ...one,
+    kind: `s${isFixed(one) ? placeOf(one.name) : free.shift()}`,
+  }))
 }
 
 const hourName = (hour: number) => `${String(hour).padStart(2, '0')}:00`
@@ -259,7 +300,7 @@ function hoursIn(range: Range, now: number) {
     const bar = Math.floor(at / HOUR_MS) - first
     return bar >= 0 && bar < 24 ? bar : undefined
   }
-  return { names, of }
+  return { names, of, from: first * HOUR_MS }
 }
 
 function daysIn({ dates }: Range) {
@@ -268,5 +309,5 @@ function daysIn({ dates }: Range) {
     const bar = names.indexOf(dateOf(at))
     return bar < 0 ? undefined : bar
   }
-  return { names, of }
+  return { names, of, from: Date.parse(names[0] ?? '') }
 }

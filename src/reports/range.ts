@@ -20,7 +20,10 @@ export type Range = {
   beforeTitle: string
   /** UTC dates, the latest first. */
   dates: string[]
+  /** None if some of them are no longer kept: they would look like days without requests. */
   before: string[]
+  /** The current day is among the dates. It has not ended. */
+  current: boolean
   /** The bars are hours. */
   hourly: boolean
   /** Why these are not the days that were asked for. */
@@ -53,10 +56,16 @@ function named(name: RangeName, now: number, keptDays: number): Range {
     title,
     beforeTitle: before,
     dates,
-    before: datesTo(now - step * DAY_MS, kept),
+    before: ifKept(datesTo(now - step * DAY_MS, kept), now, keptDays),
+    current: true,
     hourly: days <= 2,
   }
 }
+
+const oldestKept = (now: number, keptDays: number) => datesTo(now, keptDays).at(-1) ?? ''
+
+const ifKept = (dates: string[], now: number, keptDays: number) =>
+  (dates.at(-1) ?? '') < oldestKept(now, keptDays) ? [] : dates
 
 function chosen(from: string, to: string, now: number, keptDays: number): Range {
   const start = Date.parse(from)
@@ -66,7 +75,7 @@ function chosen(from: string, to: string, now: number, keptDays: number): Range 
     const problem = 'Choose a first day that is not after the last one, as YYYY-MM-DD.'
     return { ...named('today', now, keptDays), problem }
   }
-  const oldest = Date.parse(datesTo(now, keptDays).at(-1) ?? '')
+  const oldest = Date.parse(oldestKept(now, keptDays))
   const most = Math.min(days, MOST_DAYS, Math.floor((end - oldest) / DAY_MS) + 1)
   if (most < 1) {
     const problem = `Days are kept for ${keptDays} days (HISTORY_RETENTION_DAYS).`
@@ -79,7 +88,8 @@ function chosen(from: string, to: string, now: number, keptDays: number): Range 
     title: most === 1 ? dateOf(end) : `${dates.at(-1)} to ${dates[0]}`,
     beforeTitle: most === 1 ? 'the day before' : `${most} days before`,
     dates,
-    before: datesTo(end - most * DAY_MS, most),
+    before: ifKept(datesTo(end - most * DAY_MS, most), now, keptDays),
+    current: dateOf(end) === dateOf(now),
     hourly: most === 1,
     ...(isCut && { problem: `Only ${most} of these days can be shown.` }),
   }

@@ -4,7 +4,6 @@ import type { AppContext, Deps } from '../context.ts'
 import { DEFAULT_PLAN, everyoneLimits, limitsOfUser, type Policy } from '../ledger/plans.ts'
 import { labelOf } from '../ledger/labels.ts'
 import { own } from '../ledger/records.ts'
-import type { RefusalCounts } from '../ledger/events.ts'
 import { DAY_MS, MINUTE_MS, dateOf, datesTo, type Window } from '../ledger/windows.ts'
 import { blocksOf, today, userLine, type Today, type UserWindow } from '../reports/dashboard.ts'
 import { latencyOf } from '../reports/latency.ts'
@@ -64,14 +63,16 @@ export const overviewHandler =
             before: periodOf(days, range.before, prices),
             since: undefined,
           }
+    const { models } = figures.period
     const lines = page.users.map((user) => lineOf(deps, user, policy, at))
     const live: Live = {
       health: store.health(),
       range,
       measure,
       ...figures,
+      ...(range.before.length === 0 && { before: {} }),
       today: range.name === 'today' ? day : undefined,
-      bars: barsOf(days, range, measure, recent, prices, at),
+      bars: barsOf(days, range, measure, recent, { prices, models, now: at }),
       limit: limitOf(day, measure),
       looks: looksOf(day.uses, lines, events),
       latency: latencyOf(events),
@@ -115,13 +116,10 @@ function limitOf({ uses }: Today, measure: Measure): Live['limit'] {
   } as const
   const window: Window = 'day'
   const use = uses.find((one) => one.unit === unit[measure] && one.window === window)
-  return use && { amount: use.limit, words: 'limit of everyone a day' }
+  return use && { amount: use.limit, words: 'Daily limit for everyone' }
 }
 
-const sum = (counts: RefusalCounts | undefined) =>
-  counts && Object.values(counts).reduce((all, count) => all + count, 0)
-
-/** Who was refused today and who is blocked, with their labels. */
+/** How many were refused, who was refused today, and who is blocked, with their labels. */
 async function refusedAndBlocked(
   deps: Deps,
   range: Range,
@@ -129,11 +127,15 @@ async function refusedAndBlocked(
   at: number,
 ): Promise<{ refused: RefusedFigure; looks: Look[]; blocked: number }> {
   const store = storeOf(deps)
+  // Each day is a command of its own, so that those of many days are not read.
   const ofRange = range.dates.length === 1
-  const [date = '', before = ''] = ofRange ? [range.dates[0], range.before[0]] : datesTo(at, 2)
+  const [date = '', before] = ofRange ? [range.dates[0], range.before[0]] : datesTo(at, 2)
+  const dates = before === undefined ? [date] : [date, before]
   const [{ latest, days }, profiles] = await storeAnswer(
-    Promise.all([store.refusals([date, before], REFUSED), store.blockedUsers(BLOCKED)]),
+    Promise.all([store.refusals(dates, REFUSED), store.blockedUsers(BLOCKED)]),
   )
+  const sumOf = (day: string) =>
+    Object.values(own(days, day) ?? {}).reduce((all, count) => all + count, 0)
   const refused = refusedToday(latest, at)
   const blocked = profiles.flatMap((profile) =>
     blocksOf(profile, at).map((block) => ({ kind: 'blocked', user: profile.id, block }) as const),
@@ -143,8 +145,8 @@ async function refusedAndBlocked(
   const others = labelsOf(await storeAnswer(store.users(unnamed.slice(0, BLOCKED))))
   return {
     refused: {
-      count: sum(own(days, date)) ?? 0,
-      before: sum(own(days, before)) ?? 0,
+      count: sumOf(date),
+      before: before === undefined ? undefined : sumOf(before),
       codes: codesOf(own(days, date) ?? {}),
       ofRange,
     },

@@ -3,7 +3,7 @@ import { own } from '../ledger/records.ts'
 import type { Audit } from '../ledger/events.ts'
 import { select, type Choice } from './form.tsx'
 import { Page, type Frame } from './page.tsx'
-import { Card, clock, name, scope, time } from './parts.tsx'
+import { Card, clock, name, scope, time, whenHead } from './parts.tsx'
 import { table } from './table.tsx'
 
 /** What is shown: who did it and what; empty for all. */
@@ -88,7 +88,7 @@ const auditTable = (audit: Audit[], now: number) =>
     rows: audit,
     key: ({ at }) => `${at}`,
     columns: [
-      ['When', 'n', ({ at }) => clock(at)],
+      ['When', 'n', ({ at }) => clock(at), whenHead()],
       ['Ago', 'n w', ({ at }) => time(at, now)],
       [
         'What',

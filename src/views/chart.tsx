@@ -23,13 +23,20 @@ type ChartProps = {
   /** The names of the bars. */
   names: string[]
   series: Series[]
-  /** Amounts as they are shown at an axis, and exactly. */
+  /** What the names are: the heading of their column. */
+  heading: string
+  /** The unit of amounts, if they do not have it. */
+  unit?: string
+  /** Amounts as they are shown at an axis, in a table of fractions, and exactly. */
+  mark: (amount: number) => string
   short: (amount: number) => string
   exact: (amount: number) => string
   /** Whether amounts are whole numbers. */
   whole: boolean
   /** A limit, which is a line across, and what it is. */
   limit?: { amount: number; words: string } | undefined
+  /** The bar of a time that has not ended, and what that is. */
+  current?: { at: number; words: string }
 }
 
 /** A limit beyond this many times of the highest bar is told only: a line for it would make bars too low to read. */
@@ -37,7 +44,7 @@ const LIMIT_IN_SIGHT = 3
 
 /** A bar for each name, in which the series are stacked. */
 export function stackedChart(props: ChartProps) {
-  const { names, series, limit } = props
+  const { names, series, limit, current } = props
   const totals = names.map((_, n) =>
     series.reduce((sum, { amounts }) => sum + (amounts[n] ?? 0), 0),
   )
@@ -51,7 +58,7 @@ export function stackedChart(props: ChartProps) {
   const shapes = (
     <>
       {names.map((name, n) => (
-        <g class="bar">
+        <g class={n === current?.at ? 'bar current' : 'bar'}>
           <title>{titleOf(props, name, n, totals[n] ?? 0)}</title>
           <rect class="band" x={round(n * step)} width={round(step)} height={HEIGHT} />
           {stacked.map((parts, s) => {
@@ -76,10 +83,15 @@ export function stackedChart(props: ChartProps) {
       )}
     </>
   )
-  const note = limit && (
-    <li class={isInSight ? 'limit-key' : ''}>
-      {limit.words}: {props.short(limit.amount)}
-    </li>
+  const note = (
+    <>
+      {current && (totals[current.at] ?? 0) > 0 && <li>pale: {current.words}</li>}
+      {limit && (
+        <li class={isInSight ? 'limit-key' : ''}>
+          {limit.words}: {props.mark(limit.amount)} {props.unit}
+        </li>
+      )}
+    </>
   )
   return whole(props, { totals, y, shapes, note })
 }
@@ -129,25 +141,30 @@ type Drawn = {
 }
 
 /** The amounts of a bar, in words. */
-function titleOf({ series, exact }: ChartProps, name: string, n: number, total?: number): string {
+function titleOf(
+  { series, exact, unit = '' }: ChartProps,
+  name: string,
+  n: number,
+  total?: number,
+): string {
   const parts = series.flatMap(({ name, amounts }) => {
     const amount = amounts[n] ?? 0
     return amount > 0 ? [`${name.slice(0, NAME_CHARS)}: ${exact(amount)}`] : []
   })
-  const all = total === undefined ? [] : [exact(total)]
+  const all = total === undefined ? [] : [`${exact(total)} ${unit}`.trim()]
   return [name, ...all, ...(parts.length > 1 || total === undefined ? parts : [])].join('\n')
 }
 
 /** A chart with its axes, its legend and its table. */
 function whole(props: ChartProps, { totals, y, shapes, note }: Drawn) {
-  const { id, caption, names, series, short } = props
+  const { id, caption, names, series, mark } = props
   const ticks = y.ticks().filter((tick) => !props.whole || Number.isInteger(tick))
   return (
     <>
       <figure class="chart">
         <div class="y" aria-hidden="true">
           {ticks.toReversed().map((tick) => (
-            <span>{short(tick)}</span>
+            <span>{mark(tick)}</span>
           ))}
         </div>
         <svg
@@ -178,7 +195,9 @@ function whole(props: ChartProps, { totals, y, shapes, note }: Drawn) {
       </ul>
       <details id={id}>
         <summary>Show table</summary>
-        {barsTable(props, totals)}
+        <div class="scroll" role="region" aria-label={caption} tabindex={0}>
+          {barsTable(props, totals)}
+        </div>
       </details>
     </>
   )
@@ -194,7 +213,7 @@ function marksOf(names: string[]) {
 }
 
 function barsTable(props: ChartProps, totals: number[] | undefined) {
-  const { caption, names, series, short, exact, whole } = props
+  const { caption, heading, names, series, short, exact, whole } = props
   // Fractions have too many digits for a column.
   const text = (amount: number) =>
     Number.isNaN(amount) ? '–' : whole ? exact(amount) : shortened(short(amount), exact(amount))
@@ -203,11 +222,13 @@ function barsTable(props: ChartProps, totals: number[] | undefined) {
     rows: names.map((name, n) => ({ name, n })).reverse(),
     key: ({ name }) => name,
     columns: [
-      ['Time', '', ({ name }) => name],
-      ...(totals ? [['All', 'n', ({ n }) => text(totals[n] ?? 0)] satisfies Column<Bar>] : []),
+      [heading, '', ({ name }) => name],
+      ...(totals && series.length > 1
+        ? [['All', 'n', ({ n }) => text(totals[n] ?? 0)] satisfies Column<Bar>]
+        : []),
       ...series.map(({ name, amounts }): Column<Bar> => [
         name,
-        totals && series.length > 1 ? 'n w' : 'n',
+        'n',
         ({ n }) => text(amounts[n] ?? 0),
         { content: nameOf(name) },
       ]),

@@ -5,13 +5,16 @@ import { Card } from './parts.tsx'
 /** The days that an invoice can have, and those that its form suggests. */
 export type Invoice = { oldest: string; from: string; to: string }
 
+/** What each file has. */
+const KINDS = { users: 'users, today', days: 'all kept days', events: 'all kept requests' }
+
 export const exportCard = ({ oldest, from, to }: Invoice) => (
   <Card
     id="export"
     title="Export"
-    side={['users', 'days', 'events'].map((kind) => (
+    side={Object.entries(KINDS).map(([kind, words]) => (
       <p>
-        {kind}
+        {words}
         {['csv', 'ndjson'].map((format) => (
           <a
             href={`/api/admin/export?kind=${kind}&format=${format}`}
@@ -27,7 +30,7 @@ export const exportCard = ({ oldest, from, to }: Invoice) => (
     <form action="/api/admin/export" class="fields">
       <input type="hidden" name="kind" value="users" />
       <label>
-        Invoice, a line for each
+        Invoice, one line per
         {select(
           'group',
           [

@@ -11,7 +11,8 @@ const dollars = new Intl.NumberFormat(LOCALE, { style: 'currency', currency: 'US
 const smallDollars = new Intl.NumberFormat(LOCALE, {
   style: 'currency',
   currency: 'USD',
-  maximumSignificantDigits: 2,
+  minimumSignificantDigits: 3,
+  maximumSignificantDigits: 3,
 })
 const compactDollars = new Intl.NumberFormat(LOCALE, {
   style: 'currency',
@@ -26,6 +27,8 @@ const allDecimals = new Intl.NumberFormat(LOCALE, {
   maximumFractionDigits: 9,
 })
 const day = new Intl.DateTimeFormat(LOCALE, { month: 'short', day: 'numeric', timeZone: 'UTC' })
+const wholePercent = new Intl.NumberFormat(LOCALE, { style: 'percent' })
+const finePercent = new Intl.NumberFormat(LOCALE, { style: 'percent', maximumFractionDigits: 1 })
 const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: 'auto', style: 'narrow' })
 
 /** The least amount that is shortened. */
@@ -41,6 +44,10 @@ const UNITS = [
 /** `1,234,567`. */
 export const exact = (amount: number): string => whole.format(amount)
 
+/** `1 request`, `1,234 requests`. */
+export const many = (amount: number, what: string): string =>
+  `${exact(amount)} ${what}${amount === 1 ? '' : 's'}`
+
 /** `1.23M`; small amounts are not shortened. */
 export const short = (amount: number): string =>
   Math.abs(amount) < LONG ? whole.format(amount) : compact.format(amount)
@@ -51,9 +58,15 @@ export const awayText = (reason: string | undefined): string =>
     ? 'The database does not answer.'
     : `The database cannot be used: ${reason.replace(/\.?$/, '.')}`
 
-/** A share from 0 to 1 as `61%`. A small share that rounds to 0 is `<1%`. */
+/** The used share of a limit as `61%`. It is never rounded up to more than is used. A small share is `<1%`. */
 export const percent = (share: number): string =>
   share > 0 && share < 0.01 ? '<1%' : `${Math.floor(share * 100)}%`
+
+/** A part of a whole, or a change, rounded: `12%`, and below 10% with one decimal, `2.8%`. */
+export const rate = (share: number): string =>
+  share > 0 && share < 0.0005
+    ? '<0.1%'
+    : (share < 0.0995 ? finePercent : wholePercent).format(share)
 
 /**
  * The shares of amounts in all of them, as whole percent that add up to 100: those with the largest remainders are rounded up.
@@ -70,13 +83,14 @@ export function shares(amounts: number[]): string[] {
   return whole.map((share, at) => (share === 0 && (amounts[at] ?? 0) > 0 ? '<1%' : `${share}%`))
 }
 
-const CENT = 0.01
-
-/** Nano-USD as US dollars: `$12.30`. Below one cent it has two significant digits, `$0.0031`; large amounts are shortened, `$1.23M`. */
+/**
+ * Nano-USD as US dollars: `$12.30`. Below one dollar it has three significant digits, `$0.00310`, so that a column is as exact
+ * everywhere; large amounts are shortened, `$1.23M`.
+ */
 export function usd(nano: number): string {
   const amount = usdOf(nano)
   if (amount >= LONG) return compactDollars.format(amount)
-  return (amount > 0 && amount < CENT ? smallDollars : dollars).format(amount)
+  return (amount > 0 && amount < 0.9995 ? smallDollars : dollars).format(amount)
 }
 
 /** The same with all decimals. */

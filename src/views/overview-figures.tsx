@@ -5,8 +5,9 @@ import type { Cost } from '../reports/costs.ts'
 import { partUsed, type Today, type Use } from '../reports/dashboard.ts'
 import type { Period } from '../reports/period.ts'
 import type { Range } from '../reports/range.ts'
-import { counted, percent } from './format.ts'
-import { amountOf, clock, costText, limitBar, money, num, time } from './parts.tsx'
+import { whyRefused } from './codes.tsx'
+import { counted, exact, many, percent, rate } from './format.ts'
+import { amountOf, costText, limitBar, moment, money, num, time } from './parts.tsx'
 import { help, type Term } from './terms.tsx'
 
 export type Figures = {
@@ -55,12 +56,12 @@ const ofLimits = (uses: Use[], of: Unit) =>
 
 /** The change from an earlier amount, as `+12%`. */
 const change = (amount: number, before: number) =>
-  before > 0 && `${amount < before ? '−' : '+'}${percent(Math.abs(amount / before - 1))}`
+  before > 0 && `${amount < before ? '−' : '+'}${rate(Math.abs(amount / before - 1))}`
 
-/** What it was before. A day that has not ended is not compared with a whole one. */
+/** What it was before. Days of which the last one has not ended are not compared with whole ones. */
 function beside(range: Range, amount: Cost, before: Cost, text: (amount: number) => Child) {
   if (before === undefined) return undefined
-  const isWhole = range.name !== 'today' && amount !== undefined
+  const isWhole = !range.current && amount !== undefined
   return (
     <p>
       {range.beforeTitle}: {text(before)} {isWhole && <b>{change(amount, before)}</b>}
@@ -71,6 +72,7 @@ function beside(range: Range, amount: Cost, before: Cost, text: (amount: number)
 export function figures(props: Figures, refused: RefusedFigure | undefined, now: number) {
   const { range, period, before, since, today } = props
   const uses = today?.uses ?? []
+  const running = today?.running ?? 0
   const failures = period.requests ? period.failed / period.requests : 0
   const earlier = before.requests ? (before.failed ?? 0) / before.requests : undefined
   return (
@@ -99,11 +101,16 @@ export function figures(props: Figures, refused: RefusedFigure | undefined, now:
           {beside(range, period.tokens, before.tokens, num)}
           {today?.trend !== undefined && (
             <p>
-              <b>{`${today.trend < 0 ? '−' : '+'}${percent(Math.abs(today.trend))}`}</b> on
-              yesterday, by full hours
+              <b>{`${today.trend < 0 ? '−' : '+'}${rate(Math.abs(today.trend))}`}</b> on yesterday
+              until {today.hours.length - 1}:00 UTC
             </p>
           )}
           {ofLimits(uses, 'tokens')}
+          {today && running > 0 && today.reserved !== undefined && (
+            <p>
+              {num(today.reserved)} more reserved by {exact(running)} running
+            </p>
+          )}
           {today && <p>resets {time(today.resetAt, now)}</p>}
         </>,
       )}
@@ -112,12 +119,13 @@ export function figures(props: Figures, refused: RefusedFigure | undefined, now:
         'Requests',
         num(period.requests),
         <>
+          {running > 0 && <p>ended, and {exact(running)} running</p>}
           {beside(range, period.requests, before.requests, num)}
           {ofLimits(uses, 'requests')}
-          {since !== undefined && <p>of the recent ones, since {clock(since)}</p>}
+          {since !== undefined && <p>of the recent ones, since {moment(since)}</p>}
           {period.users > 0 && (
             <p>
-              <b>{num(period.users)}</b> active users
+              <b>{many(period.users, 'active user')}</b>
               {range.dates.length > 1 && ' on the busiest day'}
             </p>
           )}
@@ -130,8 +138,8 @@ export function figures(props: Figures, refused: RefusedFigure | undefined, now:
         <>
           {period.requests > 0 && (
             <p>
-              <b>{percent(failures)}</b> of requests
-              {earlier !== undefined && `, ${range.beforeTitle}: ${percent(earlier)}`}
+              <b>{rate(failures)}</b> of requests
+              {earlier !== undefined && `, ${range.beforeTitle}: ${rate(earlier)}`}
             </p>
           )}
           {period.failed > 0 && (
@@ -155,7 +163,7 @@ export function figures(props: Figures, refused: RefusedFigure | undefined, now:
             )}
             {refused.codes.slice(0, 4).map(({ code, count }) => (
               <p>
-                <code>{code}</code> {num(count)}
+                {whyRefused(code)} <b>{num(count)}</b>
               </p>
             ))}
             {refused.count > 0 && (
@@ -176,7 +184,7 @@ function priceNote({ models }: Period) {
   return (
     known < models.length && (
       <p>
-        {known} of {models.length} models have a price
+        {known} of {many(models.length, 'model')} have a price
       </p>
     )
   )

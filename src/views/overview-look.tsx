@@ -1,7 +1,8 @@
 /** What needs a look, at the top of the overview. */
 import type { Child } from 'hono/jsx'
 import type { Look } from '../reports/look.ts'
-import { counted, exact, percent } from './format.ts'
+import { whyRefused } from './codes.tsx'
+import { counted, exact, many, percent } from './format.ts'
 import { ALL, requestsPath } from './requests.tsx'
 import { amountOf, limitBar, modelName, name, num, scope, tag, time, userLink } from './parts.tsx'
 
@@ -24,12 +25,10 @@ export const lookCard = ({ now: looks, more, blocked }: LookProps, at: number) =
     </div>
     <div id="look-now" data-live>
       {lines(looks, at)}
-      {looks.length === 0 && <p class="fine">Nobody is near a limit, and no model fails.</p>}
     </div>
     {more && (
       <div id="look-more" data-live>
         {lines(more, at)}
-        {more.length === 0 && <p class="fine">Nobody was refused today, and nobody is blocked.</p>}
         {blocked > MOST && (
           <p class="all">
             <a href="/admin/users?shown=blocked">All blocked users</a>
@@ -37,6 +36,8 @@ export const lookCard = ({ now: looks, more, blocked }: LookProps, at: number) =
         )}
       </div>
     )}
+    {/* A refresh has only the first list: the style sheet hides this beside a line of any list. */}
+    <p class="fine">Nothing needs a look.</p>
   </section>
 )
 
@@ -59,6 +60,11 @@ function lines(looks: Look[], at: number) {
   )
 }
 
+/** Who it is about. The style sheet cuts a long label, so that there is room for the rest. */
+const whom = (id: string, label: string | undefined) => (
+  <span class="whom">{userLink(id, label)}</span>
+)
+
 function lineOf(look: Look, at: number): Child {
   switch (look.kind) {
     case 'limit': {
@@ -79,7 +85,7 @@ function lineOf(look: Look, at: number): Child {
         <>
           {tag(percent(share), share >= 1 ? 'bad' : '')}
           <span>
-            {userLink(user.id, user.label)} has used their limit of{' '}
+            {whom(user.id, user.label)} has used this much of the limit of{' '}
             {scope(user.nearest?.model ?? '*')}
           </span>
           {limitBar(share, 'Used share of the limit')}
@@ -93,8 +99,8 @@ function lineOf(look: Look, at: number): Child {
           <span>
             <a href={requestsPath({ ...ALL, model: look.model, outcome: 'failed' })}>
               {name(modelName(look.model))}
-            </a>
-            : {exact(look.failed)} of the last {exact(look.requests)} requests failed, most with{' '}
+            </a>{' '}
+            {exact(look.failed)} of the last {many(look.requests, 'request')} failed, most with{' '}
             {look.status}
           </span>
         </>
@@ -104,7 +110,7 @@ function lineOf(look: Look, at: number): Child {
         <>
           {tag('refused', '')}
           <span>
-            {userLink(look.user, look.label)}: <code>{look.code}</code>, {time(look.at, at)}
+            {whom(look.user, look.label)} {whyRefused(look.code)}, {time(look.at, at)}
             {look.times > 1 && [', at least ', num(look.times), ' times today']}
           </span>
         </>
@@ -115,7 +121,7 @@ function lineOf(look: Look, at: number): Child {
         <>
           {tag('blocked', 'bad')}
           <span>
-            {userLink(look.user, look.label)} from {scope(model)},{' '}
+            {whom(look.user, look.label)} from {scope(model)},{' '}
             {until ? ['ends ', time(until, at)] : 'no end'}
             {reason && [': ', name(reason)]}
           </span>

@@ -1,11 +1,28 @@
 /** Everyone's use on the overview: by hour or day, by model, and how long it waited for the first byte. */
 import type { ModelLine as ModelToday } from '../reports/dashboard.ts'
 import type { Latency } from '../reports/latency.ts'
-import { MEASURES, type Bars, type Measure, type ModelLine } from '../reports/period.ts'
+import {
+  MEASURES,
+  UNANSWERED,
+  type Bars,
+  type Measure,
+  type ModelLine,
+  type Period,
+} from '../reports/period.ts'
 import { RANGES, type Range } from '../reports/range.ts'
 import { lineChart, stackedChart } from './chart.tsx'
-import { clockText, duration, exact, exactUsd, shares, short, shortDate, usd } from './format.ts'
-import { Card, audioText, clock, costText, count, name, num } from './parts.tsx'
+import {
+  clockText,
+  duration,
+  exact,
+  exactUsd,
+  many,
+  shares,
+  short,
+  shortDate,
+  usd,
+} from './format.ts'
+import { Card, audioText, costText, count, moment, name, num } from './parts.tsx'
 import { ALL, requestsPath } from './requests.tsx'
 import { table } from './table.tsx'
 import { help } from './terms.tsx'
@@ -30,6 +47,8 @@ function pathOf({ range, measure }: OverviewQuery, more: Record<string, string>)
 /** The days of the overview: the first control of the page. */
 export function rangeBar(query: OverviewQuery, oldest: string, today: string) {
   const { range, measure } = query
+  // The last 24 hours are no days.
+  const [first, last] = range.name === '24h' ? [] : [range.dates.at(-1), range.dates[0]]
   return (
     <div class="range">
       <nav class="tabs" aria-label="Days">
@@ -46,19 +65,13 @@ export function rangeBar(query: OverviewQuery, oldest: string, today: string) {
         {measure !== 'tokens' && <input type="hidden" name="chart" value={measure} />}
         <label>
           <span>from</span>
-          <input
-            type="date"
-            name="from"
-            value={range.dates.at(-1)}
-            min={oldest}
-            max={today}
-            required
-          />
+          <input type="date" name="from" value={first} min={oldest} max={today} required />
         </label>
         <label>
           <span>to</span>
-          <input type="date" name="to" value={range.dates[0]} min={oldest} max={today} required />
+          <input type="date" name="to" value={last} min={oldest} max={today} required />
         </label>
+        <span class="soft">UTC</span>
         <button class="quiet">Show</button>
       </form>
     </div>
@@ -73,13 +86,13 @@ type UseProps = OverviewQuery & {
 
 export function useCard({ bars, limit, ...query }: UseProps) {
   const { range, measure } = query
-  const { title, by } = MEASURES[measure]
+  const { title, by, unit } = MEASURES[measure]
   const isMoney = measure === 'cost'
   const step = range.hourly ? 'hour' : 'day'
   return (
     <Card
       id="use"
-      title={`${title} by ${step}`}
+      title={`${title} by ${step} (UTC)`}
       live
       side={
         <nav class="tabs" aria-label="What the chart shows">
@@ -95,33 +108,50 @@ export function useCard({ bars, limit, ...query }: UseProps) {
       }
     >
       {bars.series.every(({ amounts }) => amounts.every((amount) => amount === 0)) ? (
-        <p class="empty">Nothing was counted in these days.</p>
+        <p class="empty">Nothing was counted {spanOf(range)}.</p>
       ) : (
         stackedChart({
           id: 'bars',
           caption: `${title} by ${step} and ${by}, ${range.title}, UTC`,
+          heading: range.hourly ? 'Hour (UTC)' : 'Day (UTC)',
+          unit,
           names: range.hourly ? bars.names : bars.names.map(shortDate),
           series: bars.series,
+          mark: isMoney ? exactUsd : short,
           short: isMoney ? usd : short,
           exact: isMoney ? exactUsd : exact,
           whole: !isMoney,
           limit: range.hourly ? undefined : limit,
+          ...(bars.current !== undefined && {
+            current: {
+              at: bars.current,
+              words: range.hourly ? 'this hour, not over' : 'today, not over',
+            },
+          }),
         })
       )}
       {bars.since !== undefined && (
         <p class="soft">
-          Of the recent requests, since {clock(bars.since)}: days do not keep this by the hour.
+          Complete only since {moment(bars.since)}. Older requests are not kept by the hour.
         </p>
       )}
-      {range.hourly && <p class="soft">Hours are in UTC.</p>}
     </Card>
   )
 }
 
+const spanOf = ({ name, hourly }: Range): string =>
+  name === 'today' ? 'today' : hourly ? 'in these hours' : 'in these days'
+
 /** The models of a range. `today` are those of the current day, which know what is left. */
-export function modelsCard(models: ModelLine[], today: ModelToday[] | undefined) {
+export function modelsCard(
+  { models: answered, unanswered }: Pick<Period, 'models' | 'unanswered'>,
+  today: ModelToday[] | undefined,
+) {
+  const rest = { model: UNANSWERED, tokens: 0, requests: unanswered, failed: unanswered, cost: 0 }
+  const models: ModelLine[] = unanswered > 0 ? [...answered, rest] : answered
   const parts = shares(models.map(({ tokens }) => tokens))
   const most = Math.max(1, ...models.map(({ tokens }) => tokens))
+  const isLimited = today?.some(({ left }) => left !== undefined)
   const leftOf = (model: string) => today?.find((one) => one.model === model)?.left
   return (
     <Card id="models" title="Models" live>
@@ -135,30 +165,35 @@ export function modelsCard(models: ModelLine[], today: ModelToday[] | undefined)
             'g',
             ({ model, tokens }) => (
               <>
-                <a href={requestsPath({ ...ALL, model })}>{name(model)}</a>
+                {model === UNANSWERED ? (
+                  model
+                ) : (
+                  <a href={requestsPath({ ...ALL, model })}>{name(model)}</a>
+                )}
                 <svg class="share" aria-hidden="true">
                   <rect width={`${((tokens / most) * 100).toFixed(1)}%`} height="100%" />
                 </svg>
               </>
             ),
           ],
-          ['Cost', 'n', ({ cost }) => costText(cost)],
-          ['Tokens', 'n', ({ tokens }) => num(tokens)],
-          ['Audio', 'n w', audioText],
+          ['Tokens', 'n', ({ tokens }) => count(tokens)],
           ['Share', 'n w', (row) => parts[models.indexOf(row)]],
-          ['Requests', 'n w', ({ requests }) => num(requests)],
+          ['Cost', 'n', ({ cost }) => costText(cost)],
+          ['Audio', 'n w', audioText],
+          ['Requests', 'n', ({ requests }) => num(requests)],
           ['Failed', 'n w', ({ failed }) => count(failed)],
           ['Users', 'n w', ({ users }) => users !== undefined && count(users)],
           [
-            'Left',
+            'Tokens left',
             'n w',
             ({ model }) => {
               const left = leftOf(model)
-              return left !== undefined && num(left)
+              if (left !== undefined) return num(left)
+              return isLimited && <span class="soft">–</span>
             },
           ],
         ],
-        empty: 'No model has answered in these days.',
+        empty: 'No model has answered.',
       })}
     </Card>
   )
@@ -180,7 +215,7 @@ export function latencyCard({ all, models, parts }: Latency, events: number) {
       id="latency"
       title={['First byte', help('firstByte')]}
       live
-      side={<small>of the last {exact(events)} requests</small>}
+      side={events > 0 && <small>of the last {many(events, 'request')}; times in UTC</small>}
     >
       {all ? (
         <>
@@ -196,9 +231,11 @@ export function latencyCard({ all, models, parts }: Latency, events: number) {
           </dl>
           {lineChart({
             id: 'waits',
-            caption: 'Time to the first byte of recent requests: p50 and p95',
+            caption: 'Time to the first byte of recent requests, times in UTC: p50 and p95',
             names: parts.map(({ from }) => clockText(from).slice(0, -3)),
             series: lines,
+            heading: 'From (UTC)',
+            mark: duration,
             short: duration,
             exact: duration,
             whole: false,

@@ -10,7 +10,7 @@ import type { TagStats } from '../reports/tags.ts'
 import { AdminsOnly } from './admins-only.tsx'
 import { exportCard, type Invoice } from './export.tsx'
 import { awayText, exact } from './format.ts'
-import { FirstCall } from './first-call.tsx'
+import { FirstCall, firstCall, type Gateway } from './first-call.tsx'
 import { figures, type Figures, type RefusedFigure } from './overview-figures.tsx'
 import { lookCard } from './overview-look.tsx'
 import { latencyCard, modelsCard, rangeBar, useCard } from './overview-use.tsx'
@@ -63,7 +63,7 @@ export function overviewPage({ live, more, ...frame }: Frame & { live: Live; mor
         {(health.degraded || health.queued > 0) && (
           <Notice bad>
             {health.degraded && `${awayText(health.reason)} `}
-            {`Requests that are not counted yet: ${exact(health.queued)}.`}
+            {health.queued > 0 && queuedText(health.queued)}
           </Notice>
         )}
         {health.evicts !== undefined && <Notice bad>{evictionWarning(health.evicts)}</Notice>}
@@ -72,18 +72,13 @@ export function overviewPage({ live, more, ...frame }: Frame & { live: Live; mor
         <Notice bad>{warning}</Notice>
       ))}
       {range.problem && <Notice bad>{range.problem}</Notice>}
-      {more && isEmpty && (
-        <Card id="first" title="Nothing has been counted yet">
-          <p>Make a first call. Its user appears here within seconds:</p>
-          <FirstCall origin={more.origin} kinds={more.tokens.kinds} />
-        </Card>
-      )}
-      {lookCard({ now: live.looks, more: more?.looks, blocked: more?.blocked ?? 0 }, now)}
+      {more && isEmpty && firstCard({ origin: more.origin, kinds: more.tokens.kinds })}
       {more && rangeBar(live, more.oldest, more.date)}
       {figures(live, more?.refused, now)}
+      {lookCard({ now: live.looks, more: more?.looks, blocked: more?.blocked ?? 0 }, now)}
       <div class="grid">
         {useCard(live)}
-        {modelsCard(period.models, live.today?.models)}
+        {modelsCard(period, live.today?.models)}
         {latencyCard(live.latency, live.looked)}
         {topCard(live.top)}
         <Card
@@ -94,13 +89,33 @@ export function overviewPage({ live, more, ...frame }: Frame & { live: Live; mor
         >
           {requestsTable(live.events, live.labels, 'short')}
         </Card>
-        {more && <AdminsOnly>{exportCard(more.invoice)}</AdminsOnly>}
       </div>
-      {more && <p class="soft">{more.tokens.notes.join(' ')}</p>}
       {more && tagsCard(more.tags.rows, more.tags.days)}
+      {more && <AdminsOnly>{exportCard(more.invoice)}</AdminsOnly>}
+      {more && <p class="soft">{more.tokens.notes.join(' ')}</p>}
     </Page>
   )
 }
+
+const queuedText = (queued: number) =>
+  queued === 1
+    ? '1 request is not in these numbers yet; Weir adds it by itself.'
+    : `${exact(queued)} requests are not in these numbers yet; Weir adds them by itself.`
+
+const firstCard = (gateway: Gateway) => (
+  <Card
+    id="first"
+    title="Nothing has been counted yet"
+    side={
+      <button type="button" class="quiet" data-copy={firstCall(gateway)} hidden>
+        Copy
+      </button>
+    }
+  >
+    <p>Make a first call. Its user appears here within seconds:</p>
+    <FirstCall {...gateway} />
+  </Card>
+)
 
 /** The users who cost most today, among those with most tokens. */
 const topCard = (users: Line[]) => (

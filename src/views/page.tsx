@@ -2,7 +2,7 @@
 import type { Child } from 'hono/jsx'
 import { ASSETS } from './assets.ts'
 import { ForViewer } from './admins-only.tsx'
-import { short } from './format.ts'
+import { exact, short } from './format.ts'
 import { time } from './parts.tsx'
 import { Glossary } from './terms.tsx'
 
@@ -94,7 +94,12 @@ const pagesNav = (title: string, counts: Record<string, number>) => (
     {PAGES.map(([path, name]) => (
       <a href={path} aria-current={name === title ? 'page' : undefined}>
         {name}
-        {counts[path] !== undefined && <small>{short(counts[path])}</small>}
+        {counts[path] !== undefined && (
+          <small title={`${exact(counts[path])} today`}>
+            {short(counts[path])}
+            <span class="hide"> today</span>
+          </small>
+        )}
       </a>
     ))}
   </nav>

@@ -18,7 +18,8 @@ export const num = (amount: number) => shortened(short(amount), exact(amount))
 export const money = (nano: number) => shortened(usd(nano), exactUsd(nano))
 
 /** A cost in nano-USD, if it is known. */
-export const costText = (cost: number | undefined) => (cost === undefined ? '–' : money(cost))
+export const costText = (cost: number | undefined) =>
+  cost === undefined ? <span title="Not known: there was no price">–</span> : money(cost)
 
 /** An amount of a unit. */
 export const amountOf = (unit: Unit, amount: number) =>
@@ -76,11 +77,24 @@ export const userLink = (id: string, label?: string) => (
   </a>
 )
 
-/** A moment: the time of the day in UTC, which assets/admin.js writes in the time zone of the admin. */
+/** A moment, in UTC, which assets/admin.js writes in the time zone of the admin. `zone` stands by it. */
 export const clock = (at: number) => (
   <time datetime={new Date(at).toISOString()} title={utc(at)} data-clock>
     {clockText(at)}
   </time>
+)
+
+/** The time zone of `clock`: UTC, which assets/admin.js replaces by that of the admin. */
+const zone = () => <span data-zone>UTC</span>
+
+/** The heading of a column of moments. */
+export const whenHead = () => ({ content: ['When (', zone(), ')'] })
+
+/** A moment in a sentence. */
+export const moment = (at: number) => (
+  <>
+    {clock(at)} {zone()}
+  </>
 )
 
 /** A count of a table, in which zeros stand back. */

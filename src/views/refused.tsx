@@ -4,29 +4,24 @@ import type { Refused } from '../ledger/events.ts'
 import { amountTo } from '../ledger/policy.ts'
 import { WINDOWS } from '../ledger/windows.ts'
 import { exact, exactUsd } from './format.ts'
-import { Card, modelName, name, time, userLink } from './parts.tsx'
+import { Card, clock, modelName, name, userLink, whenHead } from './parts.tsx'
 import { table } from './table.tsx'
 
 /** The refusals of one user among the last `looked` of all users. */
-export const refusedOfUser = (rows: Refused[], looked: number, now: number) => (
+export const refusedOfUser = (rows: Refused[], looked: number) => (
   <Card id="refused" title="Refused" side={<small>among the last {looked} of all users</small>}>
-    {refusals(rows, {}, now, true)}
+    {refusals(rows, {}, true)}
   </Card>
 )
 
 /** Refusals, the newest first, with labels of users by their ids. `isOwn` leaves out the user. */
-export const refusals = (
-  rows: Refused[],
-  labels: Record<string, string>,
-  now: number,
-  isOwn?: true,
-) =>
+export const refusals = (rows: Refused[], labels: Record<string, string>, isOwn?: true) =>
   table({
     caption: 'Refused requests, the newest first',
     rows,
     key: ({ id }) => id,
     columns: [
-      ['When', 'n', ({ id, at }) => <a href={`/admin/requests/${id}`}>{time(at, now)}</a>],
+      ['When', 'n', ({ id, at }) => <a href={`/admin/requests/${id}`}>{clock(at)}</a>, whenHead()],
       ['User', 'u', ({ user }) => (isOwn ? undefined : userLink(user, own(labels, user)))],
       ['Code', '', ({ code }) => <code>{code}</code>],
       ['Model', 'x', ({ model }) => name(model)],

@@ -7,7 +7,7 @@ import { SECOND_MS } from '../ledger/windows.ts'
 import type { Child } from 'hono/jsx'
 import { duration, exact, exactUsd, utc } from './format.ts'
 import { Page, type Frame } from './page.tsx'
-import { Card, audioText, clock, modelName, name, num, tag, time, userLink } from './parts.tsx'
+import { Card, audioText, modelName, moment, name, num, tag, time, userLink } from './parts.tsx'
 import { limitOf } from './refused.tsx'
 import { ALL, outcomeCell, requestsPath, reservedAudioOf, type Labels } from './requests.tsx'
 import { help } from './terms.tsx'
@@ -22,7 +22,7 @@ export function requestPage({ id, labels, found, ...frame }: RequestPage) {
     [
       'Admitted',
       <>
-        {clock(found.at)} ({time(found.at, frame.now)}, {utc(found.at)})
+        {moment(found.at)} ({time(found.at, frame.now)}, {utc(found.at)})
       </>,
     ],
     ...facts,

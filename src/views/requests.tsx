@@ -10,11 +10,13 @@ import {
   audioText,
   clock,
   costText,
+  moment,
   name,
   num,
   plainAudio,
   tag,
   userLink,
+  whenHead,
   type Audio,
 } from './parts.tsx'
 import { refusals } from './refused.tsx'
@@ -79,12 +81,12 @@ export function requestsPage(props: RequestsPage) {
             <a href={requestsPath({ ...query, user: '' })}>Show those of everyone</a>
           </p>
         )}
-        {refused ? refusals(refused, labels, frame.now) : requestsTable(events, labels)}
+        {refused ? refusals(refused, labels) : requestsTable(events, labels)}
         {refused && <p class="soft among">Of one user and code, one refusal a minute is kept.</p>}
         {!refused && isFiltered && looked > 0 && (
           <p class="soft among">
             Among {exact(looked)} requests
-            {since !== undefined && [', which go back to ', clock(since)]}.
+            {since !== undefined && [', which go back to ', moment(since)]}.
           </p>
         )}
         {(next ?? paged) && (
@@ -150,7 +152,7 @@ export const requestsTable = (
     rows,
     key: ({ id }) => id,
     columns: [
-      ['When', 'n', ({ id, at }) => <a href={`/admin/requests/${id}`}>{clock(at)}</a>],
+      ['When', 'n', ({ id, at }) => <a href={`/admin/requests/${id}`}>{clock(at)}</a>, whenHead()],
       ['User', 'u', ({ user }) => (kind === 'own' ? undefined : userLink(user, own(labels, user)))],
       ['Model', 'g', ({ model }) => name(model)],
       [

@@ -2,6 +2,7 @@
 import type { TagStats } from '../reports/tags.ts'
 import { OTHER_TAG } from '../ledger/capacity.ts'
 import { nanoFrom } from '../ledger/money.ts'
+import { many } from './format.ts'
 import { Card, money, name, num } from './parts.tsx'
 import { ALL, requestsPath } from './requests.tsx'
 import { table } from './table.tsx'
@@ -9,7 +10,7 @@ import { table } from './table.tsx'
 /** Nothing without tags. */
 export const tagsCard = (rows: TagStats[], days: number) =>
   rows.length > 0 && (
-    <Card id="tags" title="Tags" side={<small>x-weir-tag, {days} days</small>}>
+    <Card id="tags" title="Tags" side={<small>x-weir-tag, {many(days, 'day')}</small>}>
       {table({
         caption: 'What each tag used and cost, the most tokens first',
         rows,

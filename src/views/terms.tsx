@@ -1,7 +1,10 @@
 /** The words of the dashboard, each explained where it stands: a button opens the explanation, also without scripts. */
 
 const TERMS = {
-  outcome: ['Outcome', 'How an admitted request ended: exact, estimated, failed or lost.'],
+  outcome: [
+    'Outcome',
+    'How an admitted request ended: exact, estimated or failed. One that never ended is lost: its user’s page counts it.',
+  ],
   exact: ['Exact', 'The model reported what it used, and the answer ended. That is charged.'],
   estimated: [
     'Estimated',

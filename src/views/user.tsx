@@ -54,11 +54,15 @@ export function userPage({ live, events, looked, more, refused, secret, ...frame
             {stackedChart({
               id: 'days',
               caption: `Tokens by day over ${days.length} days`,
+              heading: 'Day (UTC)',
+              unit: 'tokens',
               names: days.map(({ date }) => shortDate(date)),
               series: [{ name: 'tokens', amounts: days.map(({ tokens }) => tokens) }],
+              mark: short,
               short,
               exact,
               whole: true,
+              current: { at: days.length - 1, words: 'today, not over' },
             })}
           </Card>
           {more && profileCard(path, more, refused, now)}
@@ -79,7 +83,7 @@ export function userPage({ live, events, looked, more, refused, secret, ...frame
           >
             {requestsTable(events, {}, 'own')}
           </Card>
-          {more && refusedOfUser(more.refused, more.refusedLooked, now)}
+          {more && refusedOfUser(more.refused, more.refusedLooked)}
         </div>
       </div>
       {more && (

@@ -80,7 +80,14 @@ describe.each(KINDS)('on %s', (kind) => {
         ...['/admin/users', '/admin/users?sort=cost&window=month', '/admin/users?shown=blocked'],
         ...['/admin/users?q=a', '/admin/users?sort=tokens&shown=near'],
         ...['/admin/requests', '/admin/requests?outcome=failed', '/admin/requests?outcome=refused'],
-        ...[`/admin/requests/${request}`, '/admin/plans', '/admin/audit', '/admin/settings', user],
+        ...[
+          `/admin/requests/${request}`,
+          '/admin/plans',
+          '/admin/alerts',
+          '/admin/audit',
+          '/admin/settings',
+          user,
+        ],
       ]) {
         const page = await billed(() => get(gateway, path, session))
         const refresh = await billed(() => get(gateway, path, { ...session, ...LIVE }))

@@ -39,7 +39,7 @@ import {
   userLine,
 } from '../../src/reports/dashboard.ts'
 import { ASSETS } from '../../src/views/assets.ts'
-import { ago, duration, percent, shares, short, usd } from '../../src/views/format.ts'
+import { ago, duration, percent, rate, shares, short, usd } from '../../src/views/format.ts'
 import { homePage } from '../../src/views/home.tsx'
 import { awayPage, loginPage, problemPage } from '../../src/views/login.tsx'
 import { setupPage } from '../../src/views/setup.tsx'
@@ -183,7 +183,7 @@ function liveOf(days: DayDoc[], events: Event[]): Live {
     period: periodOf(days, range.dates, prices),
     before: {},
     today: today({ days, quotas: {} }, shared, NOW),
-    bars: barsOf(days, range, 'tokens', recent, prices, NOW),
+    bars: barsOf(days, range, 'tokens', recent, { prices, models: [], now: NOW }),
     ...{
       looks: [],
       latency: latencyOf(events),
@@ -344,13 +344,31 @@ test.each([
   [0.0001, '<1%'],
   [0.999, '99%'],
   [1, '100%'],
-])('writes a share of %f as %s, and never rounds up to more', (share, text) => {
+])('writes a used share of %f as %s, and never rounds up to more', (share, text) => {
   expect(percent(share)).toBe(text)
 })
 
-test('writes less than a cent with two significant digits', () => {
+test.each([
+  [0, '0%'],
+  [0.0004, '<0.1%'],
+  [0.0204, '2%'],
+  [8 / 284, '2.8%'],
+  [0.0996, '10%'],
+  [0.996, '100%'],
+])('rounds a part of %f to %s', (share, text) => {
+  expect(rate(share)).toBe(text)
+})
+
+test('writes less than a dollar with three significant digits, so that a column is as exact everywhere', () => {
   const amounts = [0, 1, 42, 3_123_456, 9_999_999, 12_345_000_000].map(usd)
-  expect(amounts).toEqual(['$0.00', '$0.000000001', '$0.000000042', '$0.0031', '$0.01', '$12.35'])
+  expect(amounts).toEqual([
+    '$0.00',
+    '$0.00000000100',
+    '$0.0000000420',
+    '$0.00312',
+    '$0.0100',
+    '$12.35',
+  ])
 })
 
 test('writes large amounts of money with three digits, as a tile has room for them', () => {
@@ -468,10 +486,12 @@ test.each([
   expect(ago(NOW + away, NOW)).toBe(text)
 })
 
+const texts = { heading: 'Day', mark: short, short, exact: String, whole: true }
+
 test('a chart has a bar for each name, stacked parts, a legend, round amounts and the same numbers as a table', () => {
   const chart = String(
     stackedChart({
-      ...{ id: 'c', caption: 'Tokens', names: ['one', 'two'], short, exact: String, whole: true },
+      ...{ id: 'c', caption: 'Tokens', names: ['one', 'two'], ...texts },
       series: [
         { name: 'a', amounts: [50, 0] },
         { name: 'b', amounts: [25, 170] },
@@ -502,8 +522,8 @@ test('a limit far above the bars is told and not drawn, and a chart without bars
   const of = (amounts: number[], limit?: { amount: number; words: string }) =>
     String(
       stackedChart({
-        ...{ id: 'c', caption: 'Tokens', names: amounts.map(String), short, exact: String },
-        ...{ whole: true, series: [{ name: 'a', amounts }], limit },
+        ...{ id: 'c', caption: 'Tokens', names: amounts.map(String), ...texts },
+        ...{ series: [{ name: 'a', amounts }], limit },
       }),
     )
   const far = of([1, 2], { amount: 900, words: 'limit' })
@@ -594,6 +614,7 @@ describe('today', () => {
         { unit: 'tokens', window: 'day', used: 950, limit: 1000 },
       ],
       running: 2,
+      reserved: 250,
       hours: Array.from({ length: 15 }, () => 0),
       models: [
         { model: 'a', tokens: 400, requests: 3, users: 2, cost: 400_000, left: 550 },
@@ -617,7 +638,7 @@ describe('today', () => {
       const page = String(overviewPage({ ...frame, live: liveOf(days, []) }))
       return page.slice(page.indexOf('id="use"'), page.indexOf('id="models"'))
     }
-    expect(chartOf([])).toContain('Nothing was counted in these days.')
+    expect(chartOf([])).toContain('Nothing was counted today.')
     expect(chartOf([])).not.toContain('<figure')
     expect(chartOf(days)).toContain('<figure')
   })
@@ -678,7 +699,7 @@ test('a period adds up its days and lists its models, the most used first, with 
   ]
   expect(periodOf(docs, datesTo(NOW, 2), prices)).toEqual({
     ...{ tokens: 140, requests: 6, exact: 0, estimated: 0, failed: 2, overReservation: 0 },
-    ...{ users: 2, cost: 130 },
+    ...{ users: 2, cost: 130, unanswered: 2 },
     models: [
       { model: 'a', tokens: 50, requests: 2, failed: 0, cost: 50 },
       { model: 'b', tokens: 40, requests: 1, failed: 1, cost: 80 },
@@ -690,7 +711,7 @@ test('a period adds up its days and lists its models, the most used first, with 
 test('what a free model costs is shown as dollars, and what is not known is not shown', () => {
   const doc = { ...newDay(dateOf(NOW)), total: rowOf(9), models: { free: rowOf(9) } }
   const cells = (prices: Record<string, Price>) =>
-    String(modelsCard(periodOf([doc], [doc.date], prices).models, undefined))
+    String(modelsCard(periodOf([doc], [doc.date], prices), undefined))
   expect(cells({ free: { input: 0, output: 0 } })).toContain('<td class="n">$0.00</td>')
   expect(cells({})).not.toContain('$')
 })
@@ -746,22 +767,16 @@ describe('the days of the overview', () => {
     const many = Object.fromEntries('abcdefgh'.split('').map((name, n) => [name, rowOf(80 - n)]))
     const docs = [docOf(NOW, many), docOf(NOW - DAY_MS, { a: rowOf(1) })]
     const recent = { events: [], whole: true }
-    const bars = barsOf(docs, readRange({ range: '7d' }, NOW, 90), 'tokens', recent, prices, NOW)
+    const terms = { prices, models: [], now: NOW }
+    const bars = barsOf(docs, readRange({ range: '7d' }, NOW, 90), 'tokens', recent, terms)
     expect(bars.names).toHaveLength(7)
     expect(bars.series.map(({ name }) => name)).toEqual(['a', 'b', 'c', 'd', 'e', 'other models'])
     expect(bars.series[0]?.amounts).toEqual([0, 0, 0, 0, 0, 1, 80])
     expect(bars.series[5]?.amounts[6]).toBe(75 + 74 + 73)
-    const hours = barsOf(
-      [dayOf(NOW, { 3: 9 })],
-      readRange({}, NOW, 90),
-      'tokens',
-      recent,
-      prices,
-      NOW,
-    )
+    const hours = barsOf([dayOf(NOW, { 3: 9 })], readRange({}, NOW, 90), 'tokens', recent, terms)
     expect([hours.names.length, hours.series[0]?.amounts[3]]).toEqual([24, 9])
     const few = { events: [eventOf('a')], whole: false }
-    const kinds = barsOf(docs, readRange({}, NOW, 90), 'outcomes', few, prices, NOW)
+    const kinds = barsOf(docs, readRange({}, NOW, 90), 'outcomes', few, terms)
     expect([kinds.series[0]?.kind, kinds.since]).toEqual(['estimated', NOW - 1000])
   })
 })

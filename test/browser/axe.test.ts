@@ -135,16 +135,13 @@ test('a wrong key is told again at each width, and nobody is locked out by that'
   }
 })
 
-test.each([
-  [1440, 2],
-  [1600, 3],
-])('at %i px the overview has %i columns', async (width, columns) => {
+test.each([1440, 1600, 1920])('at %i px no table of the overview lacks a column', async (width) => {
   const state = all.states.find(({ name }) => name === 'overview') as State
   const page = await all.open(chromium.browser(), state, { viewport: { width, height: 900 } })
-  const lefts = await page
-    .locator('.grid > .card')
-    .evaluateAll((cards) => cards.map((card) => Math.round(card.getBoundingClientRect().left)))
-  expect(new Set(lefts).size).toBe(columns)
+  const lacking = await page
+    .locator('#models th[scope=col], #top th[scope=col]')
+    .evaluateAll((heads) => heads.filter((head) => !head.checkVisibility()).map(String))
+  expect(lacking).toEqual([])
   await page.context().close()
 })
 
@@ -164,6 +161,33 @@ test('a name below a chart stands in the middle of its bar', async () => {
   })
   expect(middles).toHaveLength(6)
   for (const [name = 0, bar = 0] of middles) expect(Math.abs(name - bar)).toBeLessThanOrEqual(1)
+  await page.context().close()
+})
+
+test.each([390, 1440])(
+  'at %i px the numbers of a bar stand beside it, in the chart',
+  async (width) => {
+    const state = all.states.find(({ name }) => name === 'overview-days') as State
+    const page = await all.open(chromium.browser(), state, { viewport: { width, height: 900 } })
+    const figure = page.locator('#use .chart')
+    const [tip, bar, around] = await Promise.all(
+      [figure.locator('figcaption'), figure.locator('.bar').nth(4), figure].map((one) =>
+        one.boundingBox(),
+      ),
+    )
+    expect(tip && bar && around).toBeTruthy()
+    expect(tip!.x + tip!.width <= bar!.x + 1 || tip!.x >= bar!.x + bar!.width - 1).toBe(true)
+    expect(tip!.y).toBeGreaterThanOrEqual(around!.y)
+    await page.context().close()
+  },
+)
+
+test('moments are in the time zone of the admin, which the heading over them names', async () => {
+  const state = all.states.find(({ name }) => name === 'overview') as State
+  const page = await all.open(chromium.browser(), state, { timezoneId: 'Asia/Kolkata' })
+  const [heading, moment] = [page.locator('#events thead th'), page.locator('#events tbody time')]
+  expect(await heading.first().textContent()).toBe('When (UTC+5:30)')
+  expect(await moment.first().textContent()).toBe('Mar 18, 20:12:03')
   await page.context().close()
 })
 

@@ -38,7 +38,7 @@ describe.each(KINDS)('on %s', (kind) => {
         environment: { platform: kind, isVercel: false },
         userTokens: {
           kinds: ['any'],
-          notes: [expect.any(String), expect.stringContaining('anybody can make one up')],
+          notes: [expect.any(String), expect.stringContaining('anyone can make up a token')],
           warnings: [],
         },
         version,

@@ -140,7 +140,7 @@ test('npm run dev works without variables, and the printed command works', async
   const output = weir.output()
   expect(output).toMatch(/Storage: the file .*token_usage\.json/)
   expect(output).toContain('demo model')
-  expect(output).toContain('not verified')
+  expect(output).toContain('anyone can make up a token')
   const [, key = ''] = /made up and kept in \S+: (\S+)/.exec(output) ?? []
   // Nobody else has set it, so only here the admin can read it.
   mayBeIn(['the output of a process'], key)

@@ -341,14 +341,14 @@ test('a token with a change is refused, or it is the same user', async () => {
 test('the start-up says which kinds are taken, what any means, and warns of it beside others', () => {
   const linesOf = (vars: Vars) => startupLines(readConfig(vars, 'node'), 'a place').join('\n')
   const signed = { USER_HASH_SECRET: HASH_SECRET, USER_TOKEN_SECRETS: SECRET }
-  expect(linesOf({})).toMatch(/User tokens: any text.*not verified: anybody can make one up/s)
+  expect(linesOf({})).toMatch(/User tokens: any text.*anyone can make up a token/s)
   expect(linesOf({})).not.toMatch(/JSON Web Tokens|Warning/)
   expect(linesOf({ GLOBAL_LIMITS: '{}' })).toContain('nothing limits the bill')
   const only = linesOf({ ...signed, USER_TOKENS: 'signed', GLOBAL_LIMITS: '{}' })
   expect(only).toContain('User tokens: JSON Web Tokens')
-  expect(only).not.toMatch(/not verified|Warning|nothing limits the bill/)
+  expect(only).not.toMatch(/make up a token|Warning|nothing limits the bill/)
   const both = linesOf({ ...signed, USER_TOKENS: 'any,signed' })
-  expect(both).toMatch(/not verified.*Warning: USER_TOKENS has any beside other kinds/s)
+  expect(both).toMatch(/make up a token.*Warning: USER_TOKENS has any beside other kinds/s)
   expect(linesOf(signed)).toContain('Warning: USER_TOKEN_SECRETS or JWT_ISSUERS is set, but')
 })
 

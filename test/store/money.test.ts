@@ -167,6 +167,18 @@ describe.each(stores)('%s', (_, open) => {
     expect(usage.windows['day']?.usd).toBe(0)
   })
 
+  test('a week that was reset stays so when a request of the day before ends', async () => {
+    const store = await open()
+    const late = await start(store, { id: '1', ...priced, now: NOON - DAY_MS / 2 - 60_000 })
+    const today = await start(store, { id: '2', ...priced })
+    await store.execute(settleOf(today, { charged: 90, cost: '1000' }))
+    await store.execute({ op: 'reset', now: NOON + 2000, user: 'alice', window: 'week' })
+    const week = async () => (await userOf(store)).usage.windows.week
+    expect(await week()).toMatchObject(amounts(1, 100, RESERVED))
+    await store.execute(settleOf(late, { charged: 15, cost: '30' }, NOON + 3000))
+    expect(await week()).toMatchObject(amounts(1, 15, 30))
+  })
+
   test('a reset leaves what running requests reserve', async () => {
     const store = await open()
     const ended = await start(store, { id: '1', ...priced })

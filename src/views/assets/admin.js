@@ -44,6 +44,10 @@ const clock = new Intl.DateTimeFormat('en-US', {
   ...{ month: 'short', day: 'numeric', hourCycle: 'h23' },
   ...{ hour: '2-digit', minute: '2-digit', second: '2-digit' },
 })
+/** Such as `UTC+2`. */
+const zone = new Intl.DateTimeFormat('en-US', { timeZoneName: 'shortOffset' })
+  .format()
+  .replace(/.* GMT(\+0$)?/, 'UTC')
 
 /** Updates relative times, by the rule of src/views/format.ts, and writes moments in the time of the admin. */
 function tellTimes() {
@@ -173,12 +177,13 @@ function plan() {
   timer = setTimeout(turn, Math.min(every * 2 ** failures, Math.max(every, LONGEST_MS)))
 }
 
-/** Shows what only works with this script. */
+/** Shows what only works with this script, and names the time zone in which moments are written. */
 function prepare() {
+  for (const place of document.querySelectorAll('[data-zone]')) place.textContent = zone
   for (const button of document.querySelectorAll('[data-copy]')) button.removeAttribute('hidden')
 }
 
-/** Shows the numbers of a bar above it while the pointer is on it. */
+/** Shows the numbers of a bar beside it while the pointer is on it. */
 document.addEventListener('pointerover', ({ target }) => {
   if (!(target instanceof Element)) return
   for (const tip of document.querySelectorAll('figcaption')) {
@@ -189,8 +194,8 @@ document.addEventListener('pointerover', ({ target }) => {
     if (!bar || !figure) continue
     if (tip.textContent !== text) tip.textContent = text
     const [around, at] = [figure.getBoundingClientRect(), bar.getBoundingClientRect()]
-    const middle = at.left + at.width / 2 - around.left - tip.offsetWidth / 2
-    tip.style.left = `${Math.max(0, Math.min(middle, around.width - tip.offsetWidth))}px`
+    const [before, after] = [at.left - around.left - tip.offsetWidth, at.right - around.left]
+    tip.style.left = `${after + tip.offsetWidth > around.width ? Math.max(0, before) : after}px`
   }
 })
 
