@@ -192,7 +192,7 @@ export async function openStates(): Promise<States> {
       after: async (page) => {
         const made = page.locator('.key').filter({ hasText: 'never used' }).last()
         await made.getByText('Change').click()
-        await made.getByLabel('Delete it for good').check()
+        await made.getByRole('checkbox', { name: /^Delete/ }).check()
         await made.getByRole('button', { name: 'Delete' }).click()
         await page.locator('.secret').waitFor({ state: 'detached' })
       },
