@@ -79,8 +79,8 @@ export function overviewPage({ live, more, ...frame }: Frame & { live: Live; mor
       <div class="grid">
         {useCard(live)}
         {modelsCard(period, live.today?.models)}
-        {latencyCard(live.latency, live.looked)}
         {topCard(live.top)}
+        {latencyCard(live.latency, live.looked)}
         <Card
           id="events"
           title="Recent requests"

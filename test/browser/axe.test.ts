@@ -135,6 +135,19 @@ test('a wrong key is told again at each width, and nobody is locked out by that'
   }
 })
 
+test.each([
+  [1440, 2],
+  [1600, 3],
+])('at %i px the overview has %i columns', async (width, columns) => {
+  const state = all.states.find(({ name }) => name === 'overview') as State
+  const page = await all.open(chromium.browser(), state, { viewport: { width, height: 900 } })
+  const lefts = await page
+    .locator('.grid > .card')
+    .evaluateAll((cards) => cards.map((card) => Math.round(card.getBoundingClientRect().left)))
+  expect(new Set(lefts).size).toBe(columns)
+  await page.context().close()
+})
+
 test.each([1440, 1600, 1920])('at %i px no table of the overview lacks a column', async (width) => {
   const state = all.states.find(({ name }) => name === 'overview') as State
   const page = await all.open(chromium.browser(), state, { viewport: { width, height: 900 } })
