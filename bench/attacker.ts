@@ -1,4 +1,7 @@
-/** One client that takes as much of a server as it can, in the way that the parent wants, until the parent wants another. */
+/**
+ * One client that takes as much of a server as it can, in a way that the parent chooses, until the parent chooses
+ * another.
+ */
 import { request } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import { bodiesOf } from './bodies.ts'
@@ -23,7 +26,7 @@ function dial(): Socket {
   return socket
 }
 
-/** Does it again and again, `atOnce` times at once. */
+/** Repeats an action without end, `atOnce` of it at a time. */
 function repeat(kind: string, atOnce: number, step: () => Promise<unknown>): void {
   async function slot(): Promise<void> {
     while (running === kind) await step()

@@ -1,6 +1,7 @@
 /**
- * `npm run bench:audio`: the most memory that uploads take, on Node and in workerd. As many of the largest uploads as are
- * taken in at once are sent at once, each of them so that a copy with another `response_format` is made, again and again.
+ * `npm run bench:audio`: the most memory that uploads take, on Node and in workerd. It repeats this: as many of the
+ * largest uploads as are taken in at once are sent at once, each in a form of which a copy with another
+ * `response_format` is made.
  */
 import { readFile } from 'node:fs/promises'
 import { startGateway, type Kind } from '../test/support/gateways.ts'

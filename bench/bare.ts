@@ -13,10 +13,10 @@ export type BareOptions = {
 
 const UP = ['accept', 'user-agent']
 
-/** As long as what Weir sends. The answer is as long. */
+/** As long as what Weir sends. The answer has the same length. */
 const ECHO = JSON.stringify(['ECHO', 'x'.repeat(1500)])
 
-/** Calls a provider and gives the answer. */
+/** Calls a provider and returns the answer. */
 export type Send = (
   url: string,
   init: { method: 'POST'; headers: Record<string, string>; body: Uint8Array<ArrayBuffer> },

@@ -2,11 +2,11 @@
 
 const HEAD = '{"model":"a/b","messages":[]'
 
-/** As many units as there is room for. */
+/** As many units as fit. */
 export const fill = (unit: string, room: number): string =>
   unit.repeat(Math.floor(room / unit.length))
 
-/** These in no order, the same in each run. */
+/** The units in a random order, which is the same in each run. */
 function shuffled(units: string[], room: number): string {
   const picked: string[] = []
   for (let size = 0, seed = 1; size < room;) {

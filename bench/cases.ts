@@ -45,7 +45,7 @@ const bareWorkerd = (calls: number): Start => {
 /** The workload of the cases that are about tokens. */
 export const TOKENS = 'plain, 32 in flight'
 
-/** Cases on the gateway of the case before, which send other tokens. */
+/** Cases on the gateway of the previous case, which send other tokens. */
 const withTokens = (base: string, tokens: NonNullable<Target['tokens']>) => ({
   base,
   only: TOKENS,
@@ -136,7 +136,7 @@ export async function startCases(names: string[], around: Surroundings): Promise
   return cases
 }
 
-/** Installs it for this run only. Gives its start file, or undefined if npm cannot get it. */
+/** Installs it for this run only. Returns its start file, or undefined if npm cannot get it. */
 async function installPortkey(): Promise<string | undefined> {
   const folder = await mkdtemp(join(tmpdir(), 'weir-portkey-'))
   process.on('exit', () => void execFile('rm', ['-rf', folder]))

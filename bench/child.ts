@@ -84,7 +84,7 @@ export type Usage = {
   longest: number
 }
 
-/** `watch`: to begin to watch the event loop, or to stop. A loop that is watched never rests. */
+/** `watch`: whether to begin or to stop watching the event loop. A loop that is watched never rests. */
 export type UsageQuestion = { gc?: boolean; watch?: boolean }
 
 /** Lets the parent ask what this process has used. For the servers that are compared. */

@@ -49,7 +49,7 @@ type Platform = {
   name: string
   ours: string
   theirs: string
-  /** Loads a script into a new isolate and waits for its first response. Gives the time in ms. */
+  /** Loads a script into a new isolate, waits for its first response, and returns the time in ms. */
   load(script: string, round: number): Promise<number>
   close?(): Promise<void>
 }

@@ -9,7 +9,7 @@ export type Hostile = {
   body: string | Buffer
   /** Sent with the admin key. */
   isAdmin?: true
-  /** It is the same with each cap. */
+  /** The request is the same with each cap. */
   isSame?: true
 }
 
@@ -37,7 +37,7 @@ const wav = (chunk: string, bytes: number) =>
     Buffer.alloc(bytes, Buffer.from(chunk, 'latin1')),
   ])
 
-/** The beginning of a frame of MPEG audio that is none, again and again. */
+/** What looks like the beginning of a frame of MPEG audio, repeated. */
 const frames = (bytes: number) =>
   Buffer.concat([
     Buffer.from(
@@ -57,7 +57,7 @@ const planLines = (bytes: number) => {
   return lines.join('\n')
 }
 
-/** Requests of so many bytes, where a route takes so many. */
+/** Requests of this many bytes, or fewer if the route takes fewer. */
 export function hostileOf(bytes: number): Hostile[] {
   const room = bytes - 1000
   const post = (name: string, path: string, body: string): Hostile => ({

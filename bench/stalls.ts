@@ -13,7 +13,7 @@ const { maxBodyBytes } = readConfig({}, 'node')
 const SIZES = [maxBodyBytes, 512 * 1024 - 8]
 const REQUESTS = 60
 
-/** Each is done so often, and the shortest time counts, since a busy machine only makes it longer. */
+/** How often each is measured. The shortest time counts, since a busy machine only makes it longer. */
 const ATTEMPTS = 9
 
 /** Measures, prints the tables, and returns the figures. */
@@ -39,7 +39,7 @@ async function stepsFor(bytes: number, upstream: string): Promise<object[]> {
         const tries = await triesOf(child, one)
         const longest = Math.min(...tries.map((done) => done.longest))
         const answer = tries[0]?.answer ?? ''
-        // What is no JSON, or is refused early, is compared with one text.
+        // What is not JSON, or is refused early, is compared with one text.
         const own = parseTime(one.like)
         const parse = Number.isNaN(own) ? text : own
         process.stderr.write(
@@ -75,7 +75,7 @@ async function stepsFor(bytes: number, upstream: string): Promise<object[]> {
   return figures.map((one) => ({ bytes, text, ...one }))
 }
 
-/** All that is asked, with one text first. */
+/** All requests, the one with one text first. */
 function askedOf(bytes: number): Asked[] {
   const chats = Object.entries(bodiesOf(bytes)).map(([name, body]) => {
     return { name, path: CHAT, type: JSON_TYPE, body, like: body }
@@ -105,7 +105,7 @@ async function triesOf(child: Child<UsageQuestion, Usage>, one: Asked): Promise<
 /** Some bodies take seconds to parse. */
 const MOST_PARSING = 200
 
-/** The shortest time that JSON.parse takes, in ms; not a number for what is no JSON. */
+/** The shortest time that JSON.parse takes, in ms; NaN for what is not JSON. */
 function parseTime(sent: string | Buffer): number {
   const text = String(sent)
   const times: number[] = []
@@ -125,7 +125,7 @@ function parseTime(sent: string | Buffer): number {
 
 let users = 0
 
-/** Sends a request as a new user, reads the answer, and gives what came. */
+/** Sends a request as a new user, reads the answer, and returns what came. */
 async function send(url: string, { path, type, body, isAdmin }: Hostile): Promise<string> {
   users += 1
   const key = isAdmin ? BENCH_ADMIN_KEY : `token-of-user-${users}`
@@ -139,7 +139,7 @@ async function send(url: string, { path, type, body, isAdmin }: Hostile): Promis
   return answer.ok ? 'goes up' : (/"code":"(\w+)"/.exec(text)?.[1] ?? String(answer.status))
 }
 
-/** What a quiet client waits for an answer while another one does its worst. */
+/** How long a quiet client waits for an answer while another one does its worst. */
 async function waiting(weir: Case): Promise<object[]> {
   const options = { url: weir.url, bytes: maxBodyBytes }
   const attacker = await startChild<{ attack?: string }, string[]>('attacker.ts', options)

@@ -4,7 +4,7 @@ import { transcripts, type Transcript } from '../test/support/transcripts.ts'
 import { answerParent, listen } from './child.ts'
 import { answersOf } from './hostile.ts'
 
-/** A slow stream ends this long after its first half, so that a client can leave in between. */
+/** A slow stream ends this long after its first half, so that a client can leave between the two. */
 const SLOW_MS = 20
 
 /** A paced stream: the number of events and the time between them. Each event says when it was sent. */

@@ -7,7 +7,7 @@ import { ASSET_FILES, readAssets } from '../src/views/assets.ts'
 /** The compatibility date of workerd. wrangler.toml and wrangler.pages.toml have the same date. */
 export const COMPATIBILITY_DATE = '2026-04-01'
 
-/** Replaces a module that reads files when it is loaded by the value that it exports. */
+/** Replaces a module that reads files while it loads by the values that it exports. */
 const inlined = (module: string, files: string[], read: () => Record<string, unknown>): Plugin => ({
   name: module,
   setup(build) {
@@ -42,7 +42,7 @@ export const edgeBundle = (entry: string, outfile: string): BuildOptions => ({
   platform: 'browser',
   conditions: ['edge-light', 'workerd', 'worker', 'browser'],
   legalComments: 'none',
-  // workerd has it.
+  // workerd has this module.
   external: ['cloudflare:workers'],
   plugins: [assets, script],
 })
@@ -53,8 +53,8 @@ export const WORKERS = { proxy: 'src/worker.ts', pages: 'src/worker-pages.ts' }
 export type WorkerScripts = Record<keyof typeof WORKERS, string>
 
 /**
- * The two workers as Miniflare runs them, the proxy first. Only the proxy has the variables; on `services` both call
- * what they use in development.
+ * The two workers as Miniflare runs them, the proxy first. Only the proxy has the variables; both call the `services`
+ * that they use in development.
  */
 export const workersOf = (
   scripts: WorkerScripts,

@@ -1,4 +1,4 @@
-/** The checks of `npm test` that are no tests, all at once. Prints the output of those that fail. */
+/** The checks of `npm test` that are not tests, all at once. Prints the output of those that fail. */
 import { exec } from 'node:child_process'
 
 /** The slowest first. */

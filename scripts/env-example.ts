@@ -1,7 +1,8 @@
-/** `npx tsx scripts/env-example.ts` writes .env.example from the table of variables. */
+/** `npx tsx scripts/env-example.ts` writes .env.example from the table of variables and their docs. */
 import { writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
-import { TABLE, type Definition } from '../src/config/variables.ts'
+import { TABLE, type Variable, type Default } from '../src/config/variables.ts'
+import { DOCS } from './variable-docs.ts'
 
 const HEAD = [
   'Copy this file to .env or .env.local. As it stands it changes nothing, since every value is the default.',
@@ -24,7 +25,8 @@ function commentOf(text: string): string {
   return lines.join('\n')
 }
 
-function entryOf({ name, default: byDefault, doc }: Definition): string {
+function entryOf({ name, default: byDefault }: { name: Variable; default: Default }): string {
+  const doc = DOCS[name]
   if (typeof byDefault === 'object') {
     const { edge, node } = byDefault
     return `${commentOf(`${doc} Not set: ${edge} on the edge, ${node} on Node.`)}\n${name}=`

@@ -30,7 +30,9 @@ function decoderFor(start: Buffer): TextDecoder {
   return new TextDecoder()
 }
 
-/** Without the rests of another encoding, and of the mark at the start of a file that was appended to this one. */
+/**
+ * Without what is left of another encoding, and without the mark at the start of a file that was appended to this one.
+ */
 const clean = (line: string): string =>
   line
     .replaceAll('\0', '')

@@ -76,7 +76,7 @@ function lint(script: string, files: [file: string, code: string][], more: strin
     throw new Error(`luacheck cannot be run (${error.message}): ${help}`)
   }
   const found = stdout.split('\n').filter(Boolean)
-  // From 3 on, luacheck did not get as far as checking:
+  // With a code of 3 or more, luacheck did not get as far as checking:
   // https://luacheck.readthedocs.io/en/stable/cli.html
   if (status === null || status > 2 || (found.length === 0) !== (status === 0)) {
     throw new Error(`luacheck ended with ${status}: ${stdout}${stderr}`)

@@ -18,16 +18,16 @@ const PACKAGE = new URL('../node_modules/@pydantic/genai-prices/package.json', i
 /** The package says no dates. With another version, write the day of its release. */
 const RELEASE = { version: '0.1.8', date: '2026-09-23' }
 
-/** Where the package is not believed, and why. */
+/** Prices that are not taken from the package, and why. */
 export const WRONG_IN_PACKAGE: Record<string, string> = {
   'openai/gpt-oss-safeguard-20b':
     'has the prices of gpt-oss-120b: https://github.com/pydantic/genai-prices/issues/701',
 }
 
 /**
- * What pages said on a day, in USD per million tokens or characters, or an hour of audio: models that the package does not know, and some that it does, so that
- * a test can compare. Models without a published price are on no list: allam-2-7b, and compound systems, which cost what
- * the models that they call cost.
+ * What pages said on a day, in USD per million tokens or characters, or an hour of audio: models that the package does
+ * not know, and some that it does, so that a test can compare. Models without a published price are on no list:
+ * allam-2-7b, and compound systems, which cost as much as the models that they call.
  */
 export const KNOWN: PriceList[] = [
   {
@@ -66,7 +66,7 @@ export const KNOWN: PriceList[] = [
   },
 ]
 
-/** The price as the ledger has it. Throws if that is not whole. */
+/** The price as the ledger has it. Throws if it is not a whole number. */
 function priceOf({ input, cached, output, audioHour, characters }: Price): Price {
   const whole = (usd: number): number => {
     const pico = picoOf(usd)

@@ -1,5 +1,5 @@
 /**
- * Ends the children of this process when it ends, in every case: after a kill -9, workerd would continue and keep the
+ * Ends the children of this process when it ends, even after a kill -9: otherwise workerd would continue and keep the
  * port.
  *
  * A separate process waits until our end of a pipe closes, and then ends the children.

@@ -1,4 +1,4 @@
-/** `npm run replay -- FILE`: counts the usage that, by a captured log, could not be counted when it happened. */
+/** `npm run replay -- FILE`: counts the usage that could not be counted when it happened, from a captured log. */
 import { open } from 'node:fs/promises'
 import { ConfigError, readConfig } from '../src/config/config.ts'
 import { loadEnvFiles } from '../src/platform/node/env-files.ts'

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The command `weir`: like `npm start`, from any folder. Outside of production it is a gateway for a try that only this
+ * The command `weir`: like `npm start`, from any folder. Outside of production it is a gateway to try out, which only this
  * machine reaches.
  */
 import '../src/platform/node/no-cache.mjs'

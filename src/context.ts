@@ -21,8 +21,8 @@ export type Deps = {
   /** The client's address, as the platform reports it. */
   clientIp(c: Context): string | undefined
   /**
-   * The client's address by a header that is not trusted. If there is one, a proxy that is not configured may stand
-   * before Weir, and then `clientIp` is the proxy's.
+   * The client's address by a header that is not trusted. If there is such a header, a proxy that is not configured may
+   * be in front of Weir, and then `clientIp` is the address of that proxy.
    */
   claimedIp(c: Context): string | undefined
   /** Absent if no alerts are sent. */

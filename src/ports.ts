@@ -54,8 +54,8 @@ export type BodyPlatform = {
   /** The most bytes of all bodies that are being read or sent on. */
   memory: number
   /**
-   * Gives the pieces of a body as they come, and then `end`, or `fail` if it breaks off. The function that it returns stops
-   * that. `env` is what the server gave the app beside the request.
+   * Passes on the pieces of a body as they come, and then calls `end`, or `fail` if the body breaks off. The function
+   * that it returns stops this. `env` is what the server gave the app beside the request.
    */
   read(
     request: Request,

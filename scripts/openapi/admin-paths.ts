@@ -112,7 +112,8 @@ export const ADMIN_PATHS: Paths = {
     patch: ofAdmin({
       id: 'changeUser',
       summary: 'Name a user, and set a plan, limits, a boost or models',
-      description: 'The next request of the user is held by it. The user need not have called yet.',
+      description:
+        'It holds from the next request of the user on. The user need not have called yet.',
       path: userPath,
       takes: userChange,
       told: 'The user after the change.',
@@ -224,7 +225,7 @@ export const ADMIN_PATHS: Paths = {
     put: ofAdmin({
       id: 'storePlan',
       summary: 'Store a plan',
-      description: 'The next request of its users is held by it. There may be 100 plans.',
+      description: 'It holds from the next request of its users on. There may be 100 plans.',
       path: planPath,
       takes: planBody,
       told: 'The plan.',

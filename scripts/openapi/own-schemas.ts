@@ -1,4 +1,4 @@
-/** What callers are told of their own use, in the OpenAPI document. */
+/** What callers are told about their own use, in the OpenAPI document. */
 import * as z from 'zod/mini'
 import { UNITS } from '../../src/ledger/units.ts'
 import { WINDOW_NAMES } from '../../src/ledger/windows.ts'

@@ -1,7 +1,7 @@
 /**
- * Sends alerts. The ledger has them in its outbox, so that each is delivered at least once and under one id, also after a
- * crash: the instance that takes one has a minute, and then it is due again. What happens while the database is away is kept by the
- * instance.
+ * Sends alerts. The ledger has them in its outbox, so that each is delivered at least once and under one id, even after
+ * a crash: an instance that takes one has a minute, and then the alert is due again. While the database is away, the
+ * instance keeps its own alerts.
  */
 import { v7 as uuidv7 } from 'uuid'
 import type { AlertReceiver } from '../config/alerts.ts'
@@ -16,8 +16,8 @@ import { StoreError } from '../store/store.ts'
 import { attempt, base64, type Attempt } from './receiver.ts'
 
 /**
- * The waits after failed attempts, as Standard Webhooks suggests them; then an alert is given up. A part of a wait is
- * added by chance.
+ * The waits after failed attempts, as Standard Webhooks suggests them. After the last one, an alert is given up. Each
+ * wait becomes longer by a random part.
  */
 const WAITS_MS = [
   5 * SECOND_MS,
@@ -27,10 +27,10 @@ const WAITS_MS = [
 ]
 const JITTER = 0.1
 
-/** An instance tells of an outage at most this often. */
+/** An instance sends an alert about an outage at most this often. */
 const OUTAGE_MS = 10 * MINUTE_MS
 
-/** Alerts are taken a few at a time; one call makes so many rounds at most. */
+/** Alerts are taken a few at a time, in at most this many rounds. */
 const ROUNDS = 4
 
 export type Alerts = {
@@ -71,7 +71,7 @@ export function createAlerts({ receiver, store, mode, fetch, now, log }: AlertsO
       await crypto.subtle.digest('SHA-256', new TextEncoder().encode(receiver.url)),
     ).slice(0, 16))
 
-  /** Sends one alert. The log has neither the address nor what the alert tells. */
+  /** Sends one alert. The log has neither the address nor the contents of the alert. */
   async function send(alert: Alert): Promise<Delivery> {
     const outcome = outcomeOf(await attempt(alert, receiver, fetch, now()), alert.attempts, now())
     const { id, type } = alert
@@ -116,7 +116,7 @@ export function createAlerts({ receiver, store, mode, fetch, now, log }: AlertsO
     Object.assign(alert, { state, status, attempts: alert.attempts + 1, due: next })
   }
 
-  /** The database is back: it gets what could not be delivered, and that it is back. */
+  /** The database is back. It gets the alerts that could not be delivered, and the one that it is back. */
   async function recovered({ since, alert }: NonNullable<typeof outage>): Promise<void> {
     if (!alert) return
     const facts = { downMs: Math.max(0, now() - since) }

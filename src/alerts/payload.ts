@@ -1,5 +1,5 @@
-/** What a receiver gets of an alert. Pure. It has no text of users but the label. */
-import { amountTo, wordsOf } from '../ledger/policy.ts'
+/** What a receiver gets of an alert: no text of users except the label. Pure. */
+import { amountTo, unitWords } from '../ledger/policy.ts'
 import { ALL_MODELS, type Alert } from '../ledger/documents.ts'
 import type { Unit } from '../ledger/units.ts'
 import { WINDOWS, type Window } from '../ledger/windows.ts'
@@ -10,7 +10,7 @@ const iso = (at: number | undefined) => (at === undefined ? undefined : new Date
 const inUnit = (unit: string | undefined, amount: number | undefined) =>
   amount === undefined ? undefined : amountTo((unit ?? 'requests') as Unit, amount)
 
-/** What an alert tells. Fields that are not there are left out. */
+/** The facts of an alert. Missing fields are left out. */
 export function dataOf(alert: Alert): Record<string, string | number> {
   const { of, user, label, model, unit, window, percent, key, by, mode } = alert
   const { calls, failures, downMs, limit, used, resetAt, until } = alert
@@ -33,7 +33,7 @@ export const standardBody = (alert: Alert): string =>
 const escaped = (text: string) =>
   text.replace(/[&<>]/g, (char) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[char] ?? char)
 
-/** The body for an incoming webhook of Slack, and of what takes the same. */
+/** The body for an incoming webhook of Slack, and for whatever takes the same form. */
 export const slackBody = (alert: Alert): string =>
   JSON.stringify({ text: `Weir: ${escaped(alertText(alert))}` })
 
@@ -49,7 +49,7 @@ export function alertText(alert: Alert): string {
       const [used, limit] = [inUnit(unit, alert.used), inUnit(unit, alert.limit)]
       const whose = alert.of === 'everyone' ? 'All users together' : who
       const amount =
-        unit === 'usd' ? `$${used} of $${limit}` : `${used} of ${limit} ${wordsOf(unit as Unit)}`
+        unit === 'usd' ? `$${used} of $${limit}` : `${used} of ${limit} ${unitWords(unit as Unit)}`
       return `${whose} used ${percent}% of a limit: ${amount} ${words}, ${what}.`
     }
     case 'user.blocked':

@@ -55,7 +55,7 @@ export async function attempt(
     await answer.body?.cancel().catch(() => undefined)
     return { status: answer.status, ...retryAfter(answer.headers.get('retry-after'), now) }
   } catch {
-    // What went wrong may name the address, which may be a secret.
+    // The error may name the address, which may be a secret.
     return { status: 0 }
   } finally {
     clearTimeout(timer)

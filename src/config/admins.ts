@@ -35,7 +35,7 @@ function entryOf(text: string): AdminKey | undefined {
   return role && 'value' in adminKey(key) ? { name, role, key } : undefined
 }
 
-/** Whether no two have the same name or the same key. */
+/** Whether no two admins have the same name or the same key. */
 const areApart = (all: AdminKey[]): boolean =>
   new Set(all.map(({ name }) => name)).size === all.length &&
   new Set(all.map(({ key }) => key)).size === all.length

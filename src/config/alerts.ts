@@ -5,7 +5,7 @@ export type AlertReceiver = {
   /** It may be a secret: that of Slack is. */
   url: string
   format: AlertFormat
-  /** The keys that sign: one, or two while one replaces the other. None for Slack. */
+  /** The keys that sign: one, or two while one replaces the other. Slack has none. */
   keys: Uint8Array<ArrayBuffer>[]
 }
 

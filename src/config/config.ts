@@ -30,9 +30,12 @@ export type Config = {
   userHashSecret: string | undefined
   /** The kinds of user tokens that are taken. */
   userTokens: TokenKind[]
-  /** Of everyone's limits, in percent: what users of the kind any have together, beside users of other kinds. */
+  /**
+   * The part of everyone's limits, in percent, that unverified callers have together if there are other kinds of
+   * tokens.
+   */
   unverifiedShare: number
-  /** Of the application's own signed tokens. The first one signs. */
+  /** The secrets of the application's own signed tokens. The first one signs. */
   tokenSecrets: string[]
   jwtIssuers: Issuer[]
   redis: Database | undefined
@@ -54,9 +57,9 @@ export type Config = {
   ipStorage: 'full' | 'truncated' | 'off'
   /** How many proxies in front are trusted. */
   trustProxy: number
-  /** Whether the environment says if there is a proxy in front of Weir. */
+  /** Whether the environment says if a proxy is in front of Weir. */
   proxySaid: boolean
-  /** Of one network; 0 is no limit. */
+  /** The limit for one network; 0 is no limit. */
   newUsersPerMinute: number
   onClientAbort: 'drain' | 'cancel'
   onStoreDown: 'open' | 'closed'
@@ -73,7 +76,7 @@ export type Config = {
   basePath: string
   /** Whether `/` tells visitors what this is. */
   homePage: boolean
-  /** A gateway for a try. */
+  /** A gateway to try out. */
   demo: boolean
   logLevel: LogLevel
 }

@@ -10,7 +10,7 @@ type Rest = { kind: 'rest'; url: string; token: string }
 /** The beginnings of the names of a pair; `URL` and `TOKEN` complete them. */
 const PAIRS = ['KV_REST_API_', 'UPSTASH_REDIS_REST_']
 
-/** The same behind a prefix, which Vercel's Marketplace lets one choose: `STORAGE_KV_REST_API_URL`. */
+/** The same behind a prefix, which can be chosen in Vercel's Marketplace: `STORAGE_KV_REST_API_URL`. */
 const PREFIXED = /^(.+_(?:KV_REST_API_|UPSTASH_REDIS_REST_))(?:URL|TOKEN)$/
 
 /**

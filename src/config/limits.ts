@@ -66,7 +66,7 @@ export const globalLimits: Parse<ModelLimits | undefined> = (text) => {
   return total || Object.keys(models).length ? parsed : { value: undefined }
 }
 
-/** The most USD an hour of audio. */
+/** The highest price of an hour of audio, in USD. */
 const MAX_HOUR = 100
 
 const PRICES_LIKE =

@@ -4,7 +4,7 @@ import type { Parse } from './parse.ts'
 type RowRules = {
   isName(text: string): boolean
   isAmount(value: unknown, field: string): boolean
-  /** The names of the amounts in a row, or of whatever it has. */
+  /** The names of the fields in a row. */
   required: readonly string[]
   optional: readonly string[]
 }
@@ -12,8 +12,8 @@ type RowRules = {
 /**
  * Takes JSON of such rows. `like` is an example for the message, with units.
  *
- * Without zod, since an isolate reads the configuration when it starts: the first schemas that it builds take a seventh of the
- * time to its first answer.
+ * It does not use zod, because an isolate reads the configuration when it starts, and building its first schemas takes
+ * a seventh of the time to its first answer.
  */
 export function rows<T>(shape: RowRules, like: string): Parse<Record<string, T>> {
   return (text) => {

@@ -106,7 +106,7 @@ export function tokenNotes({ userTokens, tokenSecrets, jwtIssuers }: Tokens): To
   }
   if (isAny && userTokens.length > 1) {
     warnings.push(
-      'USER_TOKENS has any beside other kinds: a person who is blocked, or whose token has ended, can make one up and go on. Leave any out as soon as all users have the other kinds.',
+      'USER_TOKENS has the kind any beside others: a person who is blocked, or whose token has ended, can make one up and go on. Leave out any as soon as all users have tokens of the other kinds.',
     )
   }
   if (!isSigned && (tokenSecrets.length || jwtIssuers.length)) {

@@ -1,10 +1,10 @@
-/** Gives a client the form of a transcription that it asked for, of one that we asked for in full. */
+/** Turns a transcription that we asked for in full into the form that the client asked for. */
 import type { Form } from './audio-body.ts'
 
 /** What the provider answers in the form `json`; the full form has more. */
 const IN_JSON = ['text', 'logprobs', 'usage', 'x_groq']
 
-/** The answer, whose text is `sent`, in a form. One that is not a transcription in full stays as it is. */
+/** The answer in a form; `sent` is its text. An answer that is not a full transcription stays as it is. */
 export function inForm(answer: Response, sent: string, form: Form): Response {
   const full = transcriptionIn(sent)
   const { status, statusText } = answer
@@ -26,7 +26,7 @@ function transcriptionIn(text: string): (Record<string, unknown> & { text: strin
     const isFull = typeof value === 'object' && value !== null && 'text' in value
     if (isFull && typeof value.text === 'string') return { ...value, text: value.text }
   } catch {
-    // It is no JSON.
+    // It is not JSON.
   }
   return undefined
 }

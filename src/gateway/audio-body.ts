@@ -4,7 +4,8 @@ import { ApiError } from '../errors.ts'
 import { reservationOfSpeech, reservationOfUpload } from '../metering/audio.ts'
 import type { AudioRoute } from '../metering/reservation.ts'
 import type { Bytes } from '../ports.ts'
-import { checkModel, rawText, type ParsedBody, type ProxyRequest } from './body.ts'
+import { checkModel, type ProxyRequest } from './body.ts'
+import { rawText, type ParsedBody } from './body-json.ts'
 import { ESCAPE, STEP } from './json-scan.ts'
 import { boundaryOf, multipartOf, textOf, withField, type Part } from './multipart.ts'
 import type { Steps } from './steps.ts'
@@ -23,7 +24,7 @@ const KNOWN = [
   ...['timestamp_granularities[]', 'timestamp_granularities', 'user'],
 ]
 
-/** Those that we read. */
+/** The fields that we read. */
 const READ = ['file', 'url', 'model', 'response_format', 'stream']
 
 /** Longer than any text that we read. */
@@ -33,8 +34,8 @@ const wrong = (param: string, message: string) =>
   new ApiError('invalid_request', message, { param })
 
 /**
- * Reads an upload, with `room` behind its bytes, and asks for the length of the audio where the client's form of the answer does not have it. Throws
- * `unsupported_audio`, `invalid_request`, `cost_unbounded`, `model_not_allowed`.
+ * Reads an upload with `room` behind its bytes, and asks upstream for the length of the audio if the form that the
+ * client wants does not have it. Throws `unsupported_audio`, `invalid_request`, `cost_unbounded`, `model_not_allowed`.
  */
 export function* readUpload(
   route: UploadRoute,
@@ -85,7 +86,10 @@ export function* readUpload(
   return { request: { ...request, bytes: changed, sent: changed }, form: asked }
 }
 
-/** The fields that we read. Upstream may take either of two of them, and may ignore case and spaces, so both are refused. */
+/**
+ * The fields that we read. Of two with one name, upstream may take either, and it may ignore case and spaces. So both
+ * cases are refused.
+ */
 function fieldsOf(parts: Part[], { cap }: Readonly<Config>): Map<string, Part> {
   const fields = new Map<string, Part>()
   for (const part of parts) {
@@ -126,13 +130,13 @@ export function* readSpeech(
   return { route: 'audio/speech', bytes, sent: bytes, model, reservation }
 }
 
-/** How many UTF-16 units a text has that is written in JSON and UTF-8. */
+/** How many UTF-16 units a text of JSON in UTF-8 has. */
 function* charactersOf(text: Bytes): Steps<number> {
   let count = 0
   for (let i = 0, pause = STEP; i < text.length; i += 1) {
     const byte = text[i]!
     if (byte === BACKSLASH) i += text[i + 1] === SMALL_U ? ESCAPE - 1 : 1
-    // Two units are written in four bytes; the others of a character say nothing.
+    // Four bytes are two units. The later bytes of a character do not count.
     count += byte >= 0xf0 ? 2 : (byte & 0xc0) === 0x80 ? 0 : 1
     if (i < pause) continue
     pause += STEP

@@ -1,8 +1,8 @@
-/** Finds each place of a text in bytes, in a time that grows with the bytes only. */
+/** Finds each place of a text in bytes, in a time that grows only with the number of bytes. */
 
 import type { Steps } from './steps.ts'
 
-/** It looks at so many bytes in a step, which takes about a millisecond. */
+/** A step looks at this many bytes, which takes about a millisecond. */
 export const LOOKS = 128 * 1024
 
 /** The search takes too many steps: the text was made to slow it down. */
@@ -12,10 +12,10 @@ export class TooManySteps extends Error {
 
 /**
  * All places where `wanted` begins, also those that overlap. It skips ahead by the length of the text where it can
- * (Boyer, Moore and Horspool), so it looks at few of the bytes. Throws `TooManySteps` where a text and bytes that are made for
- * that would make it look at half as many as there are: one event loop serves everybody.
+ * (Boyer, Moore and Horspool), so it looks at few of the bytes. Throws `TooManySteps` after half as many looks as there
+ * are bytes, because one event loop serves everybody. Only a text and bytes that are made for it take so many.
  */
-export function* placesOf(wanted: Uint8Array, bytes: Uint8Array): Steps<number[]> {
+export function* indexesOf(wanted: Uint8Array, bytes: Uint8Array): Steps<number[]> {
   const last = wanted.length - 1
   const skips = new Uint8Array(256).fill(wanted.length)
   for (let i = 0; i < last; i += 1) skips[wanted[i]!] = last - i

@@ -1,11 +1,11 @@
-/** Calls of upstream in progress: a bounded number for each user, and for all together. */
+/** Calls to upstream in progress: at most a number for each user, and for all together. */
 import { ApiError } from '../errors.ts'
 import { createPlaces } from './places.ts'
 
 const PER_USER = 128
 const TOTAL = 1024
 
-/** Begins a call of a user. Gives the function that ends it. Throws `rate_limit_exceeded`. */
+/** Begins a call of a user, and returns the function that ends it. Throws `rate_limit_exceeded`. */
 export type Calls = (user: string) => () => void
 
 /** Builds the counter of an instance. */

@@ -1,14 +1,14 @@
-/** The code of the provider's error: reads the beginning of an answer that failed, as it passes. */
+/** The code of the provider's error, from the beginning of a failed answer that passes. */
 import type { Meter } from '../metering/meter.ts'
 
-/** Errors are short, in characters. */
+/** How much of an answer is read, in characters. Errors are short. */
 const MOST = 4096
 
 /** A code is a word. Anything else is not kept, since it may quote the request. */
 const CODE = /^[\w.-]{1,64}$/
 
 export type ErrorReader = Meter & {
-  /** The code, or the type of an error without one. */
+  /** The code of an error, or its type if it has none. */
   code(): string | undefined
 }
 

@@ -30,7 +30,7 @@ type Exchange = Parts & {
   /** Aborted when the client leaves. */
   left: AbortSignal
   settle: Settlement['settle']
-  /** Ends the call, for the count of those in progress. */
+  /** Ends the call in the count of calls in progress. */
   leave(): void
 }
 

@@ -40,7 +40,7 @@ const REMEMBERED = 1000
 /** The refusals that are remembered. */
 const REASONS = ['key', 'revoked', 'blocked', 'limit'] as const
 
-/** What a remembered refusal is about: a key or a token by itself, else the user and the model. */
+/** What a remembered refusal is about: the key or the token alone, or else the user and the model. */
 function nameOf(reason: (typeof REASONS)[number], { caller, model }: Entrant): string | undefined {
   const { id, key, claims } = caller
   if (reason === 'key') return key && `${id} ${key.hash} key`
@@ -49,7 +49,7 @@ function nameOf(reason: (typeof REASONS)[number], { caller, model }: Entrant): s
 }
 
 /**
- * Builds the gate. It throws a refusal as `ApiError`, and `StoreError` if the store did not answer; then the lease may
+ * Builds the gate. It throws `ApiError` for a refusal, and `StoreError` if the store did not answer; then the lease may
  * or may not exist.
  */
 export function createGate(
@@ -186,8 +186,8 @@ const withWords = (claims: NonNullable<Caller['claims']>): NonNullable<Admit['cl
   claims.label === undefined ? claims : { ...claims, words: labelWords(claims.label) }
 
 /**
- * A remembered refusal with the amount that this request asks for; undefined if this one may be granted, since a smaller
- * request may fit where a larger one did not.
+ * A remembered refusal with the amount that this request asks for; undefined if this request may be granted, because it
+ * is smaller than the refused one.
  */
 function asking(
   refusal: Refusal & Degraded,

@@ -2,17 +2,17 @@
 import type { AnswerHeaders, Frame, RelayPlatform } from '../ports.ts'
 import { HEADERS_UP, PREFIXES_UP } from '../providers/groq.ts'
 
-/** The headers of upstream's answer that speak to others than its reader. All other headers go to the client. */
+/** The headers of upstream's answer that are not meant for its reader. All other headers go to the client. */
 const NOT_DOWN = new Set([
   // About one connection (RFC 9110, section 7.6.1).
   ...['connection', 'keep-alive', 'proxy-connection', 'te', 'trailer', 'transfer-encoding'],
   ...['upgrade', 'proxy-authenticate', 'proxy-authentication-info', 'proxy-authorization'],
-  // The body has another length here.
+  // Here the body has another length.
   'content-length',
   // They make browsers ask for a password, leave the page, load something or delete what they store for our origin.
   ...['www-authenticate', 'authentication-info', 'refresh', 'link', 'clear-site-data'],
   ...['service-worker-allowed', 'speculation-rules', 'sourcemap', 'x-sourcemap', 'set-login'],
-  // They would set state or rules of our origin. Upstream must not set these.
+  // They would set state or rules of our origin, which upstream must not do.
   ...['set-cookie', 'set-cookie2', 'alt-svc', 'strict-transport-security', 'expect-ct'],
   ...['public-key-pins', 'public-key-pins-report-only', 'accept-ch', 'accept-ch-lifetime'],
   ...['critical-ch', 'nel', 'report-to', 'reporting-endpoints', 'origin-agent-cluster'],
@@ -27,9 +27,9 @@ const NOT_DOWN = new Set([
 ])
 
 /**
- * Kinds of such names. Proxies send a file or another answer, or leave a server alone, where `x-accel-redirect`,
- * `x-sendfile` and their like say so; `cdn-cache-control` of any vendor overrules `cache-control` in its caches
- * (RFC 9213). What upstream says under names of ours is not what we say.
+ * Kinds of such names. With `x-accel-redirect`, `x-sendfile` and the like, proxies send a file or another answer, or
+ * leave a server alone. A vendor's `cdn-cache-control` overrules `cache-control` in its caches (RFC 9213). Headers with
+ * our own names must come from us, not from upstream.
  */
 const KINDS_NOT_DOWN = new RegExp(
   [
@@ -48,7 +48,7 @@ export function headersUp(
 ): Record<string, string> {
   const up: Record<string, string> = {
     authorization: `Bearer ${key}`,
-    // Upstream must not read the body as anything else than we did.
+    // Upstream must not read the body differently from us.
     'content-type': contentType,
     // No compression: a compressed stream would be buffered and decoded on the way.
     'accept-encoding': 'identity',
@@ -78,7 +78,7 @@ export function headersDown(
   return down
 }
 
-/** What the headers of upstream's answer say of the bytes that go to the client. */
+/** What the headers of upstream's answer say about the bytes that go to the client. */
 export function frameOf(
   upstream: AnswerHeaders,
   { isDecoded }: Pick<RelayPlatform, 'isDecoded'>,

@@ -1,13 +1,13 @@
 /**
- * Looks through the bytes of a JSON body before it is parsed, in one pass: to parse a few megabytes of brackets, new keys,
- * numbers or escapes takes up to a second, and everyone waits. What is parsed afterwards is an outline, in which long texts
- * are cut, since the gateway needs no more than their beginning and their size.
+ * Looks through the bytes of a JSON body in one pass, before it is parsed: parsing a few megabytes of brackets, new
+ * keys, numbers or escapes takes up to a second, during which everyone waits. What is parsed afterwards is an outline
+ * in which long texts are cut, since the gateway needs only their beginning and their size.
  */
 import { cutMark, FILLER } from '../metering/cut-text.ts'
 import type { Steps } from './steps.ts'
 import { CLOSED, ESCAPED, NEXT, PLAIN } from './text-bytes.ts'
 
-/** A body is looked through in steps of so many bytes. One takes less than a millisecond. */
+/** A body is looked through in steps of this many bytes. A step takes less than a millisecond. */
 export const STEP = 128 * 1024
 
 /** The most lists and objects within each other. */
@@ -29,17 +29,17 @@ export const MAX_NUMBER = 64
 export const MAX_NUMBERS = 500_000
 
 /**
- * How much of a text is in the outline, in bytes: enough for names and types, also if each character is written as an
- * escape, and for the beginning of an image.
+ * How many bytes of a text are in the outline: enough for names and types, even if each character is an escape, and for
+ * the beginning of an image.
  */
 export const KEPT = 96
-/** The same for the texts on top, one of which is a user token. */
+/** The same for texts of the top level, one of which may be a user token. */
 const KEPT_ON_TOP = 1024
 
 /** The longest escape, in bytes. */
 export const ESCAPE = 6
 
-/** How many bytes have to be missing, so that a mark in their place saves time. */
+/** A mark saves time only if it takes the place of at least this many bytes. */
 const WORTH_A_CUT = 128
 
 const FILLED = FILLER.charCodeAt(0)
@@ -93,7 +93,7 @@ export type KeyText = {
 
 /** A body as the parser gets it. */
 export type Outline = {
-  /** JSON in ASCII: a filler takes the place of each byte outside ASCII, and a mark that of the rest of a long text. */
+  /** JSON in ASCII: each byte outside ASCII is replaced by a filler, and the rest of a long text by a mark. */
   text: string
   /** In the order of the body. */
   keys: KeyText[]
@@ -103,7 +103,7 @@ export type Outline = {
 type Scan = {
   bytes: Uint8Array
   outline: Uint8Array
-  /** The outline, four bytes at a time. Those ahead are still as they were sent. */
+  /** The outline, four bytes at a time. Bytes that the pass has not reached are still as they were sent. */
   words: Int32Array
   keyDepth: number
   keys: KeyText[]
@@ -184,7 +184,7 @@ function begin(bytes: Uint8Array<ArrayBuffer>, keyDepth: number): Scan {
 /** Reads from where the scan is up to an index, which is a multiple of 4 or the end. */
 function readOn(scan: Scan, to: number): Flaw | undefined {
   const { bytes, outline } = scan
-  // Fields of an object take the loops twice as long.
+  // With fields of an object, the loops take twice as long.
   let { depth, structure, numbers, number, inText, state, isFilled, start, end, kept } = scan
   let i = scan.at
 
@@ -258,10 +258,10 @@ function readOn(scan: Scan, to: number): Flaw | undefined {
   return undefined
 }
 
-/** After a character that is not plain, so many bytes are looked at one by one. */
+/** After a character that is not plain, this many bytes are looked at one by one. */
 const BLOCK = 64
 
-/** Reads a text up to an index, and gives the index where it ends. */
+/** Reads a text up to an index, and returns the index where it ends. */
 function skipText(scan: Scan, from: number, to: number): number {
   const { bytes, words } = scan
   let { state } = scan
@@ -277,7 +277,7 @@ function skipText(scan: Scan, from: number, to: number): number {
   return i
 }
 
-/** Whether this is the first key of its name in the body. A few others seem to be known too. */
+/** Whether this is the first key with its name in the body. It is false for a few other keys too. */
 function isNew({ bytes, seen, pass }: Scan, start: number, end: number): boolean {
   let hash = end - start
   for (let k = start; k < end; k += 1) {
@@ -290,7 +290,7 @@ function isNew({ bytes, seen, pass }: Scan, start: number, end: number): boolean
   return !isKnown
 }
 
-/** In an outline, the bytes from an index to another are left out. */
+/** In an outline, the bytes from one index to another are left out. */
 type Cut = { from: number; to: number }
 
 /** Writes a mark in place of the rest of a text. */

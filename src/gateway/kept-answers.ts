@@ -1,4 +1,7 @@
-/** Answers of upstream that are kept for a few seconds, so that many calls of one address are one call of upstream. */
+/**
+ * Answers of upstream that are kept for a few seconds, so that many calls with the same address make one call to
+ * upstream.
+ */
 import type { Meter } from '../metering/meter.ts'
 import type { Bytes } from '../ports.ts'
 
@@ -20,7 +23,7 @@ export function createKeptAnswers(now: () => number) {
       return undefined
     },
 
-    /** Keeps an answer once it has ended. Gives the meter that gathers its body, and the end. */
+    /** Keeps an answer when it has ended. Returns the meter that gathers its body, and the function that ends it. */
     gather(key: string, answer: Omit<KeptAnswer, 'body'>): { meter: Meter; keep(): void } {
       const pieces: Bytes[] = []
       let length = 0

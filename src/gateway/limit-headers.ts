@@ -6,8 +6,8 @@ import type { Reservation } from '../metering/reservation.ts'
 import { SECOND_MS, startOf } from '../ledger/windows.ts'
 
 /**
- * How amounts are written, which must be integers of at most 15 digits: $1 million has 16 in nano-USD. Limits have whole
- * micro-USD, and what is left of them is rounded down.
+ * How amounts are written. They must be integers of at most 15 digits, and $1 million has 16 in nano-USD. Limits have
+ * whole micro-USD, and what is left of them is rounded down.
  */
 const WRITTEN: Record<Unit, { unit: string; of(amount: number): number }> = {
   requests: { unit: '', of: (amount) => amount },

@@ -7,12 +7,12 @@
  */
 import { ApiError } from '../errors.ts'
 import type { Bytes } from '../ports.ts'
-import { TooManySteps, placesOf } from './byte-search.ts'
+import { TooManySteps, indexesOf } from './byte-search.ts'
 import type { Steps } from './steps.ts'
 
 export type Part = {
   name: string
-  /** The name of the file; absent for a part that is no file. */
+  /** The name of the file; absent for a part that is not a file. */
   filename?: string
   /** Where its content begins and ends, in bytes. */
   start: number
@@ -86,7 +86,7 @@ export function* multipartOf(boundary: string, bytes: Bytes): Steps<Multipart> {
   const delimiter = new TextEncoder().encode(`--${boundary}`)
   const isBreak = (at: number) => bytes[at] === CR && bytes[at + 1] === LF
   const parts: Part[] = []
-  /** Where the part before begins. */
+  /** Where the previous part begins. */
   let begun: number | undefined
   let close: number | undefined
 
@@ -116,7 +116,7 @@ export function* multipartOf(boundary: string, bytes: Bytes): Steps<Multipart> {
 
 function* placesIn(bytes: Bytes, delimiter: Uint8Array): Steps<number[]> {
   try {
-    return yield* placesOf(delimiter, bytes)
+    return yield* indexesOf(delimiter, bytes)
   } catch (error) {
     if (!(error instanceof TooManySteps)) throw error
     throw flaw('The boundary of the body is too much like its content. Choose a random one.')
@@ -137,7 +137,7 @@ function partOf(bytes: Bytes, from: number, end: number): Part {
   return { ...nameIn(headers), start: from + length + 4, end }
 }
 
-/** Headers of parts that change nothing of how a content is read, or that are checked. */
+/** Headers of parts that do not change how a content is read, or that are checked. */
 const HEADERS = new Set(['content-disposition', 'content-type', 'content-length', 'mime-version'])
 const IDENTITY = new Set(['binary', '8bit', '7bit'])
 
@@ -186,7 +186,7 @@ function filenameOf(extended: string | undefined): string | undefined {
   try {
     if (encoded !== undefined) return decodeURIComponent(encoded)
   } catch {
-    // It is no text in UTF-8.
+    // It is not text in UTF-8.
   }
   throw flaw("The `filename*` of a part must be like utf-8''name.wav; or send only `filename`.")
 }
@@ -195,12 +195,12 @@ function filenameOf(extended: string | undefined): string | undefined {
 export const textOf = (bytes: Bytes, { start, end }: Part): string =>
   UTF_8.decode(bytes.subarray(start, end))
 
-/** The most bytes by which `withField` makes a body longer, with a name and a value of 64 bytes. */
+/** The most bytes that `withField` adds to a body, with a name and a value of up to 64 bytes. */
 export const MOST_ADDED = 256
 
 /**
- * The body with the content of a part replaced, or with a part added as the last one. It is changed in place if there is
- * `room` behind it, else copied: an upload is large.
+ * The body with the content of a part replaced, or with a part added as the last one. It is changed in place if there
+ * is `room` behind it, because an upload is large; otherwise it is copied.
  */
 export function withField(
   bytes: Bytes,

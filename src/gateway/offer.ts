@@ -9,16 +9,16 @@ import { own } from '../ledger/records.ts'
 import { StoreError } from '../store/store.ts'
 import { refusalError } from './refusal.ts'
 
-/** The lists of a caller, of which each must have the model. */
+/** The lists of a caller. Each of them must have the model. */
 export type Offer = { lists: string[][] }
 
-/** What is known of a caller, and of plans and settings, is kept this long in the isolate. */
+/** How long the isolate keeps what it knows about a caller, and about plans and settings. */
 const KEPT_MS = 30_000
 const CALLERS = 1000
 
 /**
- * Builds the lookup of a caller's models. It throws for a key or a token that is not valid. While the store is away, what it
- * cannot tell does not narrow the list: a call is checked again where it is admitted.
+ * Builds the lookup of a caller's models. It throws for a key or a token that is not valid. While the store is away,
+ * only the list of the configuration counts: a call is checked again when it is admitted.
  */
 export function createOffers({ config, now, store }: Pick<Deps, 'config' | 'now' | 'store'>) {
   const kept = new Map<string, { offer: Offer; until: number }>()

@@ -1,7 +1,7 @@
 /** The error of a request that would pass a limit. */
 import { ApiError } from '../errors.ts'
 import type { Refusal } from '../ledger/answers.ts'
-import { isTotal, wordsOf, type Of } from '../ledger/policy.ts'
+import { isTotal, unitWords, type Of } from '../ledger/policy.ts'
 import type { Unit } from '../ledger/units.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, WINDOWS } from '../ledger/windows.ts'
 import { secondsUntil } from '../retry-after.ts'
@@ -15,8 +15,8 @@ const WHOSE: Record<Of, string> = {
 }
 
 /**
- * Says which limit, what the request needs, what is left, when it resets, and whether waiting helps. `isLeast` tells that
- * the amount is that of the smallest request.
+ * It says which limit, what the request needs, what is left, when the limit resets, and whether waiting helps. With
+ * `isLeast`, the amount is that of the smallest request that could be granted.
  */
 export function overLimit(refusal: OverLimit, now: number, isLeast: boolean): ApiError {
   const { of, window, limit, asked, resetAt } = refusal
@@ -67,15 +67,15 @@ function neverOf({ unit }: OverLimit, isLeast: boolean): string {
 }
 
 /**
- * An amount of a unit in words. Dollars have up to six decimals, and seconds none; they are rounded so that no request seems to
- * fit.
+ * An amount of a unit in words. Dollars have up to six decimals, and seconds none; both are rounded so that the request
+ * does not seem to fit.
  */
 function amountOf(unit: Unit, amount: number, round = Math.round): string {
   if (unit === 'usd') {
     return `$${(round(amount / 1000) / 1e6).toLocaleString('en-US', { maximumFractionDigits: 6 })}`
   }
   const count = unit === 'audioSeconds' ? round(amount / SECOND_MS) : amount
-  const name = wordsOf(unit)
+  const name = unitWords(unit)
   return `${number(count)} ${count === 1 ? name.slice(0, -1) : name}`
 }
 
@@ -95,7 +95,7 @@ function inWords(ms: number): string {
 let relative: Intl.RelativeTimeFormat | undefined
 
 const DAYS = ['day', DAY_MS, Infinity] as const
-/** Each unit, its length, and up to which time it is used. */
+/** Each unit, its length, and the times up to which it is used. */
 const SPANS = [
   ['second', SECOND_MS, 90 * SECOND_MS],
   ['minute', MINUTE_MS, 90 * MINUTE_MS],

@@ -18,8 +18,8 @@ export function transformPipe(): Pipe {
 }
 
 /**
- * A pipe on one ReadableStream. On Node it costs an eighth of a TransformStream. If `fail` has a connection to break off,
- * the stream is left to that: @hono/node-server would write of an error in a stream to the console, past the log. The
+ * A pipe on one ReadableStream. On Node it costs an eighth of a TransformStream. If `fail` has a connection to break
+ * off, it does only that: @hono/node-server would write an error of the stream to the console, past the log. The
  * promise that `breakOff` gets resolves when the server has taken all that was written.
  */
 export function streamPipe(breakOff?: (taken: Promise<void>) => void): Pipe {

@@ -1,4 +1,4 @@
-/** A bounded number of places, of which no user can take all. A pure counter. */
+/** A bounded number of places. No user can take all of them. A pure counter. */
 
 export type Places = {
   /** Takes a place, and returns the function that leaves it; or says whose places are all taken. */

@@ -1,16 +1,16 @@
 /**
- * Refusals that no step of the ledger has counted: of callers who are not known, and those that were repeated from memory.
- * The next admission carries them to the ledger. What an isolate has not sent when it ends is not counted.
+ * Refusals that no step of the ledger has counted: those of callers who are not known, and those that were repeated
+ * from memory. The next admission carries them to the ledger. What an isolate has not sent when it ends is not counted.
  */
 import type { ApiError } from '../errors.ts'
 import { UNUSED_MODEL, refusalName } from '../ledger/refusals.ts'
 import type { RefusalCounts } from '../ledger/events.ts'
 import { dateOf } from '../ledger/windows.ts'
 
-/** Counters that are kept at once; refusals of further codes and models are counted without a model. */
+/** The most counters that are kept. Beyond that, refusals are counted without their model. */
 const MOST_COUNTERS = 100
 
-/** Models that were admitted. Clients make up names, so others are not counted by name. */
+/** The most models that are counted by name: those that were admitted, because clients make up names. */
 const MOST_MODELS = 100
 
 export type RefusalCounter = ReturnType<typeof createRefusalCounter>
@@ -40,11 +40,11 @@ export function createRefusalCounter(now: () => number) {
     isCounted(error: ApiError): void {
       counted.add(error)
     },
-    /** A model was admitted, so there is one of this name. */
+    /** A model was admitted, so its name is not made up. */
     admitted(model: string): void {
       if (models.size < MOST_MODELS) models.add(model)
     },
-    /** The counts so far, which then begin again; undefined if there are none. */
+    /** Returns the counts so far and begins again; undefined if there are none. */
     take(): Record<string, RefusalCounts> | undefined {
       if (counters === 0) return undefined
       const taken = counts
@@ -52,7 +52,7 @@ export function createRefusalCounter(now: () => number) {
       counters = 0
       return taken
     },
-    /** The ledger did not get what was taken. */
+    /** Takes counts back that the ledger did not get. */
     giveBack(taken: Record<string, RefusalCounts>): void {
       for (const [date, names] of Object.entries(taken)) {
         for (const [name, count] of Object.entries(names)) add(date, name, count)

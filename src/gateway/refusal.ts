@@ -14,7 +14,7 @@ const MODELS_OF = {
   month: `${MODELS_COUNTED} different models this month`,
 }
 
-/** The error for one new user too many of a network in this minute. */
+/** The error if a network has too many new users in this minute. */
 export const tooManyUsers = (
   { perMinute, resetAt }: { perMinute: number; resetAt: number },
   now: number,
@@ -25,7 +25,10 @@ export const tooManyUsers = (
     { headers: { 'retry-after': String(secondsUntil(resetAt, now)) } },
   )
 
-/** A refusal as an error; `now` is in epoch ms. `isLeast`: what was asked for is the smallest request that could be granted. */
+/**
+ * A refusal as an error; `now` is in epoch ms. With `isLeast`, the amount asked for is that of the smallest request
+ * that could be granted.
+ */
 export function refusalError(
   refusal: Refusal,
   model: string,
@@ -52,7 +55,7 @@ export function refusalError(
     case 'maximum':
       return new ApiError(
         'invalid_request',
-        `At most ${number(refusal.limit)} completion tokens are allowed for a request of yours; ask for fewer.`,
+        `You may ask for at most ${number(refusal.limit)} completion tokens in a request; ask for fewer.`,
         { param: 'max_completion_tokens' },
       )
     case 'models':

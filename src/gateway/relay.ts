@@ -12,7 +12,7 @@ import { turn } from './steps.ts'
 type RelayOptions = {
   /** The client's request, if the answer goes to it as it is. */
   client: Request | undefined
-  /** Aborted when the client leaves, where the platform tells it before the next write. */
+  /** Aborted when the client leaves, if the platform says so before the next write. */
   left?: AbortSignal
   body: { getReader(): BodyReader }
   frame: Frame
@@ -43,10 +43,13 @@ const SHORT = 64 * 1024
 
 const NOTHING: Metered = { deltas: 0, bytes: 0 }
 
-/** After so many bytes others get their turn, since an answer may be there already as a whole. To look for usage in so many takes milliseconds. */
+/**
+ * After this many bytes, others get their turn: a whole answer may be there at once, and looking for usage in this many
+ * bytes takes milliseconds.
+ */
 const STEP = 64 * 1024
 
-/** A user may have one in this many of all drains. */
+/** A user may have a part of all drains: one in this many. */
 const SHARE_OF_DRAINS = 4
 
 /** Builds the relay of one app. All its requests share the limit on drains at once. */
@@ -85,7 +88,7 @@ export function createRelay({ pipe, drain: limits }: Pick<RelayPlatform, 'pipe' 
       return opened
     }
     const fail = (error: unknown) => open().fail(error)
-    // A short answer has no pipe that tells it before its first piece has come.
+    // A short answer has no pipe that says so before its first piece has come.
     left?.addEventListener('abort', leave)
 
     // Releases a pump that waits for upstream, or for a client that does not read.

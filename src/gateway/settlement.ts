@@ -24,8 +24,8 @@ export type Seen = Pick<Ending, 'status' | 'metered' | 'ended' | 'cut'> & {
 
 export type Settlement = {
   /**
-   * The time that the admission told, and what it reserved. If the lease is lost with the user's document, the ledger knows
-   * it by the time.
+   * Keeps what the admission answered: its time, and what it reserved. By the time, the ledger finds out if the lease
+   * was lost with the user's document.
    */
   admitted(admission: Pick<Admitted, 'at' | 'limits'>, reserved: Reservation): void
   /** Settles the request in the background; `sent` is the status the client gets. */

@@ -19,7 +19,7 @@ export async function inTurns<T>(steps: Steps<T>): Promise<T> {
   }
 }
 
-/** `setImmediate`, which Node has, waits for nothing but the others; a timer takes a millisecond more. */
+/** `setImmediate`, which Node has, waits only for the others; a timer waits a millisecond more. */
 const later = globalThis.setImmediate ?? ((run: () => void) => void setTimeout(run))
 
 /** Resolves in another turn of the event loop. */

@@ -3,7 +3,7 @@ import { ApiError } from '../errors.ts'
 
 export const TAG = /^[A-Za-z0-9][A-Za-z0-9._:/-]{0,31}$/
 
-/** The tag; undefined without one. Throws `invalid_request`. */
+/** The tag of a request, if it has one. Throws `invalid_request`. */
 export function tagOf(header: string | undefined): string | undefined {
   const tag = header?.trim()
   if (!tag) return undefined

@@ -1,18 +1,19 @@
 /**
- * What the bytes within a text of JSON mean: an automaton that finds the end of the text, and what is no UTF-8 or no
- * escape. A table takes as long for any text; branches take five times as long where characters of all kinds are mixed.
+ * What the bytes within a text of JSON mean: an automaton that finds the end of the text, and bytes that are not UTF-8
+ * or not an escape. A table takes the same time for any text; branches take five times as long where characters of all
+ * kinds are mixed.
  */
 
 /** Before a character. */
 export const PLAIN = 0
 /** Behind a backslash. */
 export const ESCAPED = 1 << 8
-/** In `\u`: so many digits are missing. */
+/** In `\u`: this many digits are missing. */
 const DIGITS_4 = 2 << 8
 const DIGITS_3 = 3 << 8
 const DIGITS_2 = 4 << 8
 const DIGIT = 5 << 8
-/** In a character: so many bytes of any value are missing. */
+/** In a character: this many bytes of any value are missing. */
 const BYTE = 6 << 8
 const BYTES_2 = 7 << 8
 const BYTES_3 = 8 << 8

@@ -9,10 +9,10 @@ export type UpstreamCall = {
   /** The client's request: its allowed headers and its query go upstream. */
   client: Request
   method: 'GET' | 'POST'
-  /** After `/openai/v1/`; it is sent as it is. */
+  /** The part after `/openai/v1/`; it is sent as it is. */
   path: string
   body?: Bytes
-  /** JSON without it. */
+  /** Absent for JSON. */
   contentType?: string | undefined
   /** The caller's id. */
   user?: string
@@ -47,7 +47,7 @@ export async function callUpstream(
       redirect: 'manual',
     })
     // A Response cannot have such a status: https://fetch.spec.whatwg.org/#dom-response. workerd takes an informational
-    // answer for the final one, which it then never gives.
+    // answer for the final one, and never returns the final one.
     if (answer.status < 200 || answer.status > 599) {
       await answer.body?.cancel()
       throw new ApiError('upstream_unreachable', "The model provider's answer cannot be read.")

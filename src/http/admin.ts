@@ -45,7 +45,7 @@ export const auditFor = (c: AppContext, audit: Audit[]): Audit[] =>
 /** Throws `forbidden` for a viewer. */
 function refuseViewer(c: AppContext): void {
   if (!isViewer(c)) return
-  throw new ApiError('forbidden', 'Your key is of a viewer, who may only read; ask an admin.')
+  throw new ApiError('forbidden', 'Your key is that of a viewer, who may only read; ask an admin.')
 }
 
 /** Builds the check of the configured admins. */
@@ -89,7 +89,7 @@ export function createAdmin(deps: Deps): Admin {
     const { store, log } = deps
     const failure = stamp(c)
     log.warn('login.failed', failure.ip === undefined ? {} : { ip: failure.ip })
-    // The answer does not wait for the trail, and with the database away the log has it.
+    // The answer does not wait for the audit trail. While the database is away, the failure is only in the log.
     const noted = store?.execute({ op: 'note', action: 'failed login', ...failure })
     if (noted) c.executionCtx.waitUntil(noted.catch(() => undefined))
   }
@@ -129,7 +129,7 @@ export function createAdmin(deps: Deps): Admin {
     async logout(c) {
       const { sessions } = configured()
       const told = await sessions.read(c)
-      // The browser forgets its session also while the database is away.
+      // The browser forgets its session even while the database is away.
       sessions.forget(c)
       if (told) {
         c.set('admin', told.admin)

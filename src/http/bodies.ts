@@ -6,7 +6,7 @@ import { createBodyMemory } from './memory.ts'
 
 type Body = {
   bytes: Bytes
-  /** How many bytes behind them may be written to. */
+  /** How many bytes after them may be written to. */
   room: number
   /** The bytes are needed no longer. */
   release(): void
@@ -19,12 +19,12 @@ type Body = {
 export type Bodies = (c: AppContext, maxSize: number) => Promise<Body>
 
 /**
- * The most pieces of a body: so many, and one more for each 512 bytes, which is less than a packet of a network. To take in
- * a piece costs the same whether it has one byte or thousands.
+ * The most pieces of a body: a fixed number, and one more for each 512 bytes, which is less than a network packet.
+ * Taking in a piece costs the same whether it has one byte or thousands.
  */
 const MOST_PIECES = { first: 4000, oneFor: 512 }
 
-/** Whether so many pieces are too many for their bytes. */
+/** Whether there are too many pieces for their bytes. */
 export const areTooMany = (pieces: number, bytes: number): boolean =>
   pieces > MOST_PIECES.first + bytes / MOST_PIECES.oneFor
 
@@ -32,8 +32,8 @@ export const areTooMany = (pieces: number, bytes: number): boolean =>
 const MIN_BUFFER = 4096
 
 /**
- * Builds the reader of bodies. `open` counts their memory. With `room`, a body of a declared length gets one buffer with
- * so much more room at once, so that it need not be copied.
+ * Builds the reader of bodies. `open` counts their memory. With `room`, a body of a declared length gets a buffer with
+ * that much room at its end, so that it need not be copied.
  */
 export function createBodies(
   platform = STREAMED,
@@ -91,7 +91,7 @@ const STREAMED = streamed(true)
 /** The same for bodies that get a buffer with room: each piece is copied into it. */
 export const IN_PIECES = streamed(false)
 
-/** `atOnce`: where the length is declared, the platform gathers the pieces. */
+/** `atOnce`: if the length is declared, the platform gathers the pieces. */
 function streamed(atOnce: boolean): BodyPlatform {
   return {
     memory: 32 * 1024 * 1024,

@@ -1,17 +1,17 @@
 /**
- * The JSON bodies of our own routes. Bodies for upstream are read by src/gateway/body.ts, because their bytes must
+ * The JSON bodies of our own routes. Bodies for upstream are read by src/gateway/body-json.ts, because their bytes must
  * not change.
  */
 import { zValidator } from '@hono/zod-validator'
 import type * as z from 'zod/mini'
 import type { AppContext } from '../context.ts'
 import { ApiError } from '../errors.ts'
-import { checkJson, parseBody } from '../gateway/body.ts'
+import { checkJson, parseBody } from '../gateway/body-json.ts'
 import { uncompressed } from './uncompressed.ts'
 
 /** The `invalid_request` for a body that does not fit its schema. */
 export type Misfit = {
-  /** The `param` where the schema names no field. */
+  /** The `param` if the schema names no field. */
   param: string
   message: (param: string) => string
   /** No body at all counts as `{}`. */
@@ -36,7 +36,7 @@ export async function jsonBody<T>(
   return fields(isNone ? {} : parseBody(bytes), schema, refusal)
 }
 
-/** A value in its schema. Throws `invalid_request` that names the first field that is wrong or not known. */
+/** A value in its schema. Throws an `invalid_request` that names the first wrong or unknown field. */
 export function fields<T>(value: unknown, schema: z.ZodMiniType<T>, refusal: Misfit): T {
   const read = schema.safeParse(value)
   if (read.success) return read.data

@@ -31,7 +31,7 @@ export function createBodyMemory(total: number) {
       take(bytes) {
         while (used + bytes > total) {
           const other = largest()
-          // A client that sends slowly holds what it has for a long time. One that comes later must not wait for it.
+          // A slow client holds its memory for a long time. Clients that come later must not wait for it.
           if (!other || other === own || other.bytes < own.bytes + bytes) return false
           other.giveWay()
         }

@@ -15,15 +15,18 @@ export async function textBody(c: AppContext): Promise<string> {
   }
 }
 
-/** A quoted cell or a plain one, and what ends it. Longer ones than ours are would take long to read. */
+/**
+ * A quoted cell or a plain one, and what ends it. Our cells are not longer, and reading much longer ones would take
+ * long.
+ */
 const CELL = /(?:"((?:[^"]|""){0,1000})"|([^",\r\n]{0,1000}))(,|\r\n|\n|\r|$)/y
 
-/** More cells than a record of ours has. */
+/** Our records have fewer cells. */
 const MOST_CELLS = 100
 
 /**
- * The records of a CSV text (RFC 4180), of which there may be `most`, without empty lines at its end. It reads no further than
- * to the first one too many. Throws `invalid_request`.
+ * The records of a CSV text (RFC 4180), at most `most`, without empty lines at its end. It stops reading at the first
+ * record too many. Throws `invalid_request`.
  */
 export function parseCsv(text: string, most: number): string[][] {
   const end = endOf(text)

@@ -11,22 +11,22 @@ import { storeAnswer, storeOf } from '../store/required.ts'
 export const WRONG_PER_MINUTE = 5
 
 /**
- * Behind a proxy that is not configured, a right key is still accepted after the wrong keys of others, by the address
+ * Behind a proxy that is not configured, a right key is accepted even after others have sent wrong keys: by the address
  * that the proxy's headers name. Clients may make these headers up, so at most this many keys a minute are checked in
  * this way.
  */
 const LOOKED_AT = 60
 
-/** A key of this length, with so many different characters, cannot be guessed at any rate: it is always checked. */
+/** A key of this length with this many different characters cannot be guessed, so it is always checked. */
 const LONG_KEY = { length: 32, different: 10 }
 
-/** Addresses with wrong keys that are remembered within a minute. */
+/** The most addresses with wrong keys that are remembered in a minute. */
 const REMEMBERED = 1000
 
 /**
- * Builds the check of a key against those of the admins, which gives its admin. It throws `invalid_token` for a wrong key. After too many wrong keys
- * from an address it throws `rate_limit_exceeded` for any key, so that the address does not learn whether a key is
- * right; but never for a key that is long, so that no guesser can lock the admin out.
+ * Builds the check of a key against the keys of the admins, which returns the admin. It throws `invalid_token` for a
+ * wrong key. After too many wrong keys from an address it throws `rate_limit_exceeded` for any key, so that the address
+ * does not learn whether a key is right; but never for a key that is long, so that no guesser can lock the admin out.
  *
  * The isolate raises its own count before it waits for anything, so neither many guesses at once nor guesses while the
  * store is unreachable pass the limit. All isolates share the store's count, and a right key needs no call to the

@@ -9,12 +9,12 @@ import { createIssuedKeys, isIssuedKey } from './issued-key.ts'
 import { isJwt, type TokenClaims } from './jwt.ts'
 import { createVerify } from './signed.ts'
 
-/** Who a token says that its user is. */
+/** The user of a token. */
 type TokenUser = {
   id: string
   /** The issued key: its id among the user's keys, and the hash of all of it. */
   key?: { id: string; hash: string }
-  /** What a signed token says beside. */
+  /** What else a signed token says. */
   claims?: TokenClaims
   /** The token is one that anyone could make up. */
   isUnverified?: true
@@ -38,8 +38,8 @@ const PRINTABLE = /^[\x20-\x7e]{8,512}$/
 export const CUSTOMER_GROUPS = 4
 
 /**
- * Stands for the admin key where that is sent as a token, so that no hash of the key is stored. No token has its first
- * character.
+ * Takes the place of the admin key if that is sent as a token, so that no hash of the key is stored. No token has its
+ * first character.
  */
 const ADMIN_KEY_AS_TOKEN = '\0admin key'
 
@@ -52,8 +52,8 @@ export function createIdentify(deps: Needed): Identify {
   const { config, clientIp, claimedIp } = deps
   const ids = createIds(config.userHashSecret)
   const verify = createVerify(deps, ids)
-  // In the order in which they are asked. A token is of the first kind that has its shape, and never of another. A JWT is
-  // any text where signed tokens are not taken; an issued key is never any text.
+  // In the order in which they are asked. A token belongs to the first kind that has its shape, and never to another.
+  // Without signed tokens, a JWT belongs to the kind `any`; an issued key never does.
   const kinds: Record<TokenKind, Kind> = {
     issued: { is: isIssuedKey, userOf: createIssued(config) },
     signed: {
@@ -70,10 +70,7 @@ export function createIdentify(deps: Needed): Identify {
     const [name, kind] = told.find(([, { is }]) => is(token)) ?? []
     if (name === undefined || !kind || !isTaken(name)) {
       const names = config.userTokens.map((name) => TOKEN_KINDS[name])
-      throw new ApiError(
-        'invalid_token',
-        `This gateway takes as user tokens ${names.join(' or ')}.`,
-      )
+      throw new ApiError('invalid_token', `User tokens of this gateway are ${names.join(' or ')}.`)
     }
     const { id, key, claims, isUnverified } = await kind.userOf(token, c)
     const caller: Caller = { id }
@@ -125,7 +122,7 @@ function createIssued({ userHashSecret }: Pick<Config, 'userHashSecret'>) {
     if (found) return { id: found.userId, key: { id: found.id, hash: found.hash } }
     throw new ApiError(
       'invalid_key',
-      'This key is not valid: it is mistyped, or of another gateway.',
+      'This key is not valid: it is mistyped, or from another gateway.',
     )
   }
 }
@@ -173,7 +170,7 @@ export function storedIp(
   return ip === undefined ? undefined : shortened(ip, storage)
 }
 
-/** An address in lower case; undefined if it is none. */
+/** An address in lower case; undefined if it is not an address. */
 function plainIp(address: string | undefined): string | undefined {
   // A socket for both families writes IPv4 as ::ffff:192.0.2.1.
   const ip = address

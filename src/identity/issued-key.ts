@@ -27,7 +27,7 @@ export type IssuedKeys = {
 
 const PREFIX = 'weir_'
 
-/** Whether a token is to be an issued key. If it is none, it is no token of another kind either. */
+/** Whether a token claims to be an issued key. If it is not one, it is not a token of another kind either. */
 export const isIssuedKey = (token: string): boolean => token.startsWith(PREFIX)
 
 const VERSION = '1'
@@ -52,7 +52,10 @@ export const KEY_ID = new RegExp(`^([\\w-]{${USER_CHARS}})\\.([0-9A-Za-z]{${ID_D
 /** The first characters, for people: enough to tell a key from other secrets. */
 const START_CHARS = PREFIX.length + 4
 
-/** Keys that are remembered, by their whole text: some 3 MB. To verify one costs three times as much as the id of a token. */
+/**
+ * The most keys that are remembered, by their whole text: some 3 MB. Verifying one costs three times as much as the id
+ * of a token.
+ */
 const REMEMBERED = 10_000
 
 /** Builds the keys of a deployment from its `USER_HASH_SECRET`. */
@@ -70,7 +73,7 @@ export function createIssuedKeys(secret: string): IssuedKeys {
     const [, user, id, check] = SHAPE.exec(text) ?? []
     if (user === undefined || id === undefined) return undefined
     const [own, hash] = await Promise.all([checkOf(text.slice(0, -CHECK_DIGITS)), hashOf(text)])
-    // The check is no secret that protects anything: the store compares the hash. So the comparison may take any time.
+    // The check protects no secret, because the store compares the hash. So this comparison may take any time.
     if (own !== check) return undefined
     return { userId: rebased(user, BASE62, BASE64, USER_CHARS), id, hash }
   }

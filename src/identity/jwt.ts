@@ -5,7 +5,7 @@ import { ApiError } from '../errors.ts'
 /** The longest signed token, in characters, which are bytes of ASCII. */
 const MAX_JWT = 8192
 
-/** What a signed token may say of its user beside the name. */
+/** What a signed token may say about its user besides the name. */
 export type TokenClaims = {
   plan?: string
   label?: string
@@ -30,14 +30,14 @@ const LEEWAY = 60
 /** The third segment is the signature, which `alg: none` leaves empty. */
 const THREE_SEGMENTS = /^[\w-]+\.[\w-]*\.[\w-]*$/
 
-/** Whether a value is an object of JSON, and no list. */
+/** Whether a value is a JSON object, and not a list. */
 export const isObject = (value: unknown): value is Json =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** Whether a text has the shape of a JWT: three segments of base64url, and the first is a JSON object. */
 export function isJwt(text: string): boolean {
   if (!THREE_SEGMENTS.test(text)) return false
-  // A longer one is refused for its length, as a signed token, since no other kind is that long.
+  // A longer one counts as a signed token, and is refused for its length: no other kind is that long.
   if (text.length > MAX_JWT) return true
   try {
     return isObject(decodeHeader(text))
@@ -81,11 +81,13 @@ export function checkTimes({ exp, nbf, iat }: Json, now: number): { exp: number;
   return { exp, iat: (iat ?? 0) as number }
 }
 
-/** Whether a value is a name of a user. Half a surrogate pair is no text: many of them would have one hash. */
+/**
+ * Whether a value is a name of a user. Half of a surrogate pair is not text: all such halves would have the same hash.
+ */
 export const isUserName = (value: unknown): value is string =>
   typeof value === 'string' && /^\P{Cs}+$/su.test(value) && value.length <= USER_CHARS
 
-/** The plan and the label among claims. What is no plan and no label is left out. */
+/** The plan and the label among claims. Values that are not valid are left out. */
 export function claimsOf(plan: unknown, label: unknown, iat: number): TokenClaims {
   const claims: TokenClaims = { issuedAt: Math.max(0, Math.floor(iat * 1000)) }
   if (typeof plan === 'string' && PLAN.test(plan)) claims.plan = plan

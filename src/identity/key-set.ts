@@ -31,7 +31,7 @@ export type WaitUntil = (work: Promise<unknown>) => void
 export type KeySet = {
   /** The keys. Throws `issuer_unavailable` if there are none yet. */
   keys(waitUntil: WaitUntil): Promise<PublicKey[]>
-  /** The keys for a token that none of the known ones fits. Throws `issuer_unavailable` if nobody can tell. */
+  /** The keys for a token that fits none of the known keys. Throws `issuer_unavailable` if nobody can tell. */
   newer(waitUntil: WaitUntil): Promise<PublicKey[]>
 }
 
@@ -112,7 +112,7 @@ export function createKeySet({
     async keys(waitUntil) {
       if (!known || now() >= fetchedAt + FRESH_MS) {
         const looked = look(waitUntil)
-        // While the issuer is away, nobody waits for it who has keys.
+        // While the issuer is away, nobody who has keys waits for it.
         if (!known || failures === 0) await looked
       }
       if (!known) throw away()
@@ -197,7 +197,7 @@ function listOf(text: string): Json[] {
   return keys.filter(isObject)
 }
 
-/** A key for an algorithm, or undefined if it is none. */
+/** A key for an algorithm, or undefined if the value is not such a key. */
 async function importKey(jwk: Json, alg: Algorithm): Promise<PublicKey | undefined> {
   const { kty, crv, n, e, x, y, kid, use = 'sig', key_ops: operations = ['verify'] } = jwk
   const wanted: { kty: string; crv?: string; import: object } = ALGORITHMS[alg]

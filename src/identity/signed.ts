@@ -1,4 +1,4 @@
-/** Signed tokens: who a JSON Web Token of the application's own, or of an OIDC issuer, says that its user is. */
+/** Signed tokens: the user of a JSON Web Token that the application or an OIDC issuer has signed. */
 import { sign, verify, type VerifyOptions } from 'hono/utils/jwt/jwt'
 import type { Config } from '../config/config.ts'
 import type { Issuer } from '../config/tokens.ts'
@@ -27,7 +27,7 @@ type SignedUser = { id: string; claims: TokenClaims }
 /** Finds the user of a signed token. Throws `invalid_token`, `expired_token`, `issuer_unavailable`. */
 export type Verify = (token: string, waitUntil: WaitUntil) => Promise<SignedUser>
 
-/** How long a verified token is not verified again. */
+/** How long a token counts as verified before it is verified again. */
 const REMEMBER_MS = MINUTE_MS
 
 /**
@@ -36,7 +36,7 @@ const REMEMBER_MS = MINUTE_MS
  */
 const REMEMBERED_CHARS = 2_000_000
 
-/** What the payload says before it is verified: where to look for the key, and whom it would name. */
+/** What the payload says before it is verified: where to look for the key, and which user it would name. */
 type Told = { token: string; header: Json; payload: Json }
 
 /** Builds the verification. It uses no database. */
@@ -94,7 +94,7 @@ const TIMES = { exp: false, nbf: false, iat: false } as const
 /** Access tokens may say what they are (RFC 9068). */
 const TYPES = ['JWT', 'at+jwt']
 
-/** Whether a key verifies a token. Errors of the library quote the token, so none gets out. */
+/** Whether a key verifies a token. Errors of the library quote the token, so they are not passed on. */
 async function isVerified(
   { token, header }: Told,
   { alg, key }: { alg: PublicKey['alg'] | 'HS256'; key: CryptoKey },
@@ -133,7 +133,7 @@ function createOwn({ tokenSecrets }: Readonly<Config>): (told: Told) => Promise<
 export const signOwn = async (payload: Json, secret: string): Promise<string> =>
   sign(payload, await keyOf(secret), 'HS256')
 
-/** Builds the check of the tokens of issuers. It gives the issuer. */
+/** Builds the check of the tokens of issuers. The check returns the issuer. */
 function createIssuers(deps: Pick<Deps, 'config' | 'fetchKeys' | 'now' | 'log'>) {
   const sets = new Map<string, KeySet>()
   const { jwtIssuers } = deps.config

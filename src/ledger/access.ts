@@ -19,7 +19,7 @@ export function credentialRefused(
   return isRevoked ? { ok: false, reason: 'revoked' } : undefined
 }
 
-/** The refusal of a caller whatever the limits are. */
+/** The refusal of a caller for a reason other than a limit. */
 export function accessRefused(
   command: Admit,
   profile: ProfileDoc | undefined,

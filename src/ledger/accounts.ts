@@ -37,8 +37,8 @@ export function changeWindows(
 }
 
 /**
- * Applies a change to everyone's windows of all models and of a lease's model, and for a caller who is not verified also
- * to those of all such callers.
+ * Applies a change to everyone's windows of all models and of a lease's model, and for an unverified caller also to
+ * those of all unverified callers.
  */
 export function changeQuotas(
   quota: View['quota'],

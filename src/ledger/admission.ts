@@ -40,7 +40,7 @@ import { indexed } from './activity.ts'
 
 /**
  * Refuses, or charges the reservation at once and records the lease. A repeated id gets the same answer. An id that was
- * entered before gets no lease: the store was slow, and the request was served without it.
+ * entered before gets no lease, because the store was slow and the request was served without a lease.
  */
 export function admit(
   command: Admit,
@@ -132,7 +132,7 @@ function refuseWith(
 type RequestPolicy = {
   user: Rows
   everyone: Rows
-  /** The part of these for callers who are not verified, if this is one. */
+  /** The unverified callers' part of these, if this is one of them. */
   unverified?: Rows
   plan: UserPlan
   asked: Asked
@@ -217,7 +217,7 @@ const usedKeys = (
 })
 
 /**
- * Counts a new user in the network's minute, or refuses. A network beyond `NETWORKS` is not counted: this limit cannot
+ * Counts a new user in the network's minute, or refuses. A network beyond `NETWORKS` is not counted: the limit cannot
  * stop a caller who has so many networks, and such a caller must not shut out everybody else.
  */
 function newUsersOf({ newUsers }: Admit, at: number, view: View) {

@@ -15,8 +15,8 @@ export type Keep = { userDays: number }
 export type Retention = Keep & { historyDays: number; eventsKept: number }
 
 /**
- * What stays of a user after `userDays` while a window lasts for which the user has a limit: the counters alone. Else a user
- * would get a new month by waiting.
+ * What is kept of a user after `userDays`, as long as a window with a limit of the user lasts: only the counters.
+ * Otherwise, a user could get a new month by waiting.
  */
 export const bareWindows = ({ id, at, windows, models, limitedUntil }: UsageDoc): UsageDoc => ({
   ...newUsage(id, at),
@@ -29,9 +29,9 @@ export const bareWindows = ({ id, at, windows, models, limitedUntil }: UsageDoc)
 export type Account = { usage: UsageDoc; past: PastDoc | undefined }
 
 /**
- * Advances a user's documents to a moment: rows of an earlier day move to the past, and a lease is lost that has not
- * ended within a day, or that is one of too many. `load` reads the past only if it is needed; `past` is undefined if it
- * did not change.
+ * Advances a user's documents to a moment: rows of an earlier day move to the past, and leases that did not end within
+ * a day, or that are too many, are lost. `load` reads the past only if it is needed; `past` is undefined if it did not
+ * change.
  */
 export function advance(
   usage: UsageDoc,

@@ -23,27 +23,27 @@ import type { Settle, Admit } from './commands.ts'
 import { newQuota } from './new-documents.ts'
 import { labelOf } from './labels.ts'
 
-/** The percentages of a limit that are told, the highest first. */
+/** The percentages of a limit at which an alert is sent, the highest first. */
 export const LEVELS: Record<'user' | 'everyone', number[]> = {
   user: [100, 80],
   everyone: [100, 80, 50],
 }
 
-/** A key that is used is told this long before its end. Keys with a shorter life are not told. */
+/** An alert is sent this long before a key in use ends. A key with a shorter life causes none. */
 export const EXPIRING_MS = 7 * DAY_MS
 
-/** The provider fails: of at least `calls` in `ms`, more than a part of `of`. */
+/** When the provider counts as failing: of at least `calls` calls in `ms`, more than one in `of` fails. */
 export const ERRORS = { ms: 5 * MINUTE_MS, calls: 20, of: 10 }
 
-/** How long no second alert of a type is sent. */
+/** How long after an alert of a type no second one is sent. */
 export const QUIET_MS = { 'upstream.errors': 30 * MINUTE_MS, 'upstream.spend_blocked': HOUR_MS }
 
-/** Statuses below 500 by which the provider itself fails, and not the request. */
+/** Statuses below 500 that are a failure of the provider, not of the request. */
 export const FAULTS: Record<string, 1> = { 401: 1, 402: 1, 403: 1, 408: 1, 429: 1 }
 
 type Quotas = Record<string, QuotaDoc>
 
-/** What is held in a quota's day. What is not given back leaves with the day. */
+/** What running requests hold in a quota's day. What is never given back leaves with the day. */
 function heldIn({ held, at }: QuotaDoc): NonNullable<QuotaDoc['held']> {
   const start = startOf('day', at)
   return held?.start === start ? held : { start, ...NOTHING }
@@ -201,7 +201,7 @@ function limitsReached(
   return { found, mine, everyones }
 }
 
-/** What an ended request tells of the provider: its failures, and that its own limit of spending is reached. */
+/** What an ended request tells about the provider: that it fails, and that its own spending limit is reached. */
 function providerFailures(
   event: Event,
   { spendBlocked }: NonNullable<Settle['watch']>,
@@ -234,7 +234,7 @@ function countCall({ calls, at }: QuotaDoc, event: Event): NonNullable<QuotaDoc[
   }
 }
 
-/** An admission with the alert that its key is about to end, once for each end of a key. */
+/** An admission with the alert that its key ends soon. Each end of a key is told once. */
 export function watchKey(
   step: Step<Admitted> & { usage: UsageDoc; quotas: Quotas },
   { id, key, user }: Admit,

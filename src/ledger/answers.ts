@@ -19,7 +19,7 @@ export type Admitted = {
   unknownPlan?: string
   /**
    * The maximum of completion tokens that the sender must write into the body: that of the plan, or what is left of a
-   * limit. The reservation is of it. Absent where what the sender reserved is granted.
+   * limit. The reservation is computed with it. Absent if what the sender reserved is granted.
    */
   maximum?: number
 }
@@ -54,7 +54,7 @@ export type Refusal = { counted?: true } & (
       /** What the request would have reserved, or the smallest reservation with which it could be granted. */
       asked: number
       resetAt: number
-      /** The plan's maximum of completion tokens, if it has one: what `asked` was computed with. */
+      /** The plan's maximum of completion tokens, if it has one. `asked` is computed with it. */
       maximum?: number
     }
 )
@@ -69,7 +69,7 @@ export type Taken = { ok: true; alerts: Record<string, Alert>; due?: number }
 export type Reported = {
   ok: true
   at: number
-  /** Whether there is a document of the user's requests. */
+  /** Whether the user has a document, which a request writes. */
   known: boolean
   models: Record<string, Standing>
   total: Standing

@@ -1,8 +1,15 @@
 /** How much the ledger takes of each thing, and for how long. */
-import { DAY_MS } from './windows.ts'
+import { DAY_MS, WINDOWS } from './windows.ts'
 
 /** A settle that comes later than this after its admission changes nothing: the request is lost. */
 export const LATE_SETTLE_MS = DAY_MS
+
+/**
+ * Days after which everyone's counters of an unused model expire: the longest window, and one day for late
+ * settlements.
+ */
+export const QUOTA_DAYS =
+  1 + Math.ceil(Math.max(...Object.values(WINDOWS).map(({ longest }) => longest)) / DAY_MS)
 
 /** The number of characters of a user's id in the audit trail. */
 export const AUDIT_ID_CHARS = 6

@@ -30,7 +30,7 @@ export type Admit = {
   /** The price of the model; absent if it is not known. */
   price?: Price
   now: number
-  /** Milliseconds after which the request will have been cut. */
+  /** Milliseconds after which the request has ended, because it is cut then. */
   lasts: number
   ip?: string
   /** The limits that the environment sets for each user, for this model and for all models. */
@@ -63,16 +63,16 @@ export type Admit = {
 }
 
 /**
- * Say how an admitted request ended. Time, user, model and reservation come from the lease. The event's `at` is the time
- * that the answer to the admission had: if the user's document is gone or older, the lease was lost with it, and the
- * event is entered.
+ * Say how an admitted request ended. Time, user, model and reservation come from the lease. The event's `at` is the
+ * time in the answer to the admission: if the user's document is gone, or is not from that time, the lease was lost
+ * with it, and the event is entered.
  */
 export type Settle = {
   op: 'settle'
   now: number
   user: string
   event: Event
-  /** The admission was that of a caller who is not verified. By this the store knows what the step reads. */
+  /** The caller is unverified. So the store knows which counters the step reads. */
   unverified?: 1
   watch?: Watch
 }
@@ -81,7 +81,7 @@ export type Settle = {
 export type Watch = {
   user?: Rows
   everyone?: Rows
-  /** The provider refuses since its own limit of spending is reached. */
+  /** The provider refuses calls, because its own spending limit is reached. */
   spendBlocked?: 1
 }
 
@@ -95,8 +95,8 @@ export type Enter = {
   user: string
   event: Event
   /**
-   * The request was refused after all. It is not counted, but an admission of it that comes late gets no lease. If there
-   * is a lease, the request ends as the event says.
+   * The request was refused after all. It is not counted, but a late admission of it gets no lease. If there is a lease
+   * already, the request ends as the event says.
    */
   refused?: true
   watch?: Watch
@@ -109,13 +109,13 @@ export type SetBlock = {
   user: string
   model: string
   block?: Block | undefined
-  /** The id of the alert of it; absent where no alerts are sent. */
+  /** The id of its alert; absent if no alerts are sent. */
   alert?: string
   ip?: string
   by?: string
 }
 
-/** Record what a browser reports that it used: amounts of the day that ends at `resetAt`. */
+/** Record the use that a browser reports: amounts of the day that ends at `resetAt`. */
 export type Report = {
   op: 'report'
   now: number
@@ -128,7 +128,7 @@ export type Report = {
   claims?: Admit['claims']
 }
 
-/** Change what is known of a user. A field of `clear` is removed. */
+/** Change a user's profile. The fields of `clear` are removed. */
 export type SetProfile = {
   op: 'profile'
   now: number
@@ -161,7 +161,7 @@ export type SetPlan = {
   by?: string
 }
 
-/** Change the settings. A field of `clear` is removed. */
+/** Change the settings. The fields of `clear` are removed. */
 export type SetSettings = {
   op: 'settings'
   now: number
@@ -184,7 +184,7 @@ export type SetKey = {
 } & (
   | { action: 'create'; key: Key }
   | { action: 'change'; set: KeyFields; clear?: Partial<Record<keyof KeyFields, 1>> }
-  /** The secret before stays valid until `graceUntil`. */
+  /** The previous secret stays valid until `graceUntil`. */
   | { action: 'rotate'; secret: Pick<Key, 'hash' | 'start' | 'last4'>; graceUntil: number }
   | { action: 'delete' }
 )
@@ -207,7 +207,7 @@ export type Reset = {
  */
 export type Erase = { op: 'erase'; now: number; user: string; ip?: string; by?: string }
 
-/** Open an admin's session, known by the hash of its id, or end it. */
+/** Open or end an admin's session, which is named by the hash of its id. */
 export type Login = {
   op: 'login'
   now: number
@@ -241,7 +241,7 @@ export type Raise = {
 /** Take alerts that are due, to deliver them: for a minute nobody else gets them. `to` is a hash of the receiver's address. */
 export type Take = { op: 'take'; now: number; to: string }
 
-/** Say how deliveries went, by the ids of the alerts. */
+/** Say how deliveries of alerts went, by the ids of the alerts. */
 export type Tried = { op: 'tried'; now: number; to: string; results: Record<string, Delivery> }
 
 /** `due` is when the next attempt is, of an alert that is still pending. */

@@ -71,16 +71,16 @@ export type Lease = {
   reserved: Amounts
   /** The windows that hold the reservation. */
   windows: Record<string, 1>
-  /** The maximum of completion tokens that the admission gave, where the sender must write it into the body. */
+  /** The maximum of completion tokens that the sender must write into the body, if the admission gave one. */
   maximum?: number
-  /** It counts among the callers who are not verified. */
+  /** The caller is unverified. */
   unverified?: 1
   /** Its reservation is in `held` of everyone's counters. */
   watched?: 1
 }
 
 /**
- * The alerts that were sent of limits. The key is the model (`*` for all), the unit and the window of a limit, with
+ * The alerts that were sent about limits. The key is the model (`*` for all), the unit and the window of a limit, with
  * spaces between. `start` is when that window began, `level` the percentage, and `limit` the amount.
  */
 export type AlertClaims = Record<string, { start: number; level: number; limit: number }>
@@ -112,7 +112,7 @@ export type UsageDoc = {
   limitedUntil?: number
   models: Record<string, ModelUse>
   leases: Record<string, Lease>
-  /** The minute of the last report of the user's browser, since the epoch, and the reports in it. */
+  /** The minute of the browser's last report, counted since the epoch, and the number of reports in it. */
   syncMinute?: number
   syncs?: number
   /** What the user's browser reports as today's use, per model. It is shown beside the metered use, and is no proof. */
@@ -125,9 +125,9 @@ export type UsageDoc = {
   keysUsed?: Record<string, number>
   /** What ended requests of each key were charged in the month that began at `start`. */
   keysCharged?: Windows
-  /** Alerts that were sent of the user's limits. */
+  /** Alerts that were sent about the user's limits. */
   alerted?: AlertClaims
-  /** The ends of keys of which an alert was sent. */
+  /** The ends of keys about which an alert was sent. */
   keysExpiring?: Record<string, number>
 }
 
@@ -152,7 +152,7 @@ export type Key = {
   disabled?: 1
   /** The models that it may call; absent for all. */
   models?: Record<string, 1>
-  /** The secret before the last rotation, and until when it is valid. */
+  /** The secret from before the last rotation, and until when it is valid. */
   previous?: { hash: string; until: number }
 }
 
@@ -210,11 +210,11 @@ export type QuotaDoc = {
   v: number
   at: number
   windows: Windows
-  /** What requests that were admitted today reserve and that have not ended. Only where alerts are sent. */
+  /** The reservations of today's requests that have not ended. Kept only if alerts are sent. */
   held?: { start: number } & Amounts
-  /** These are in the document of all models. When an alert waits to be delivered. */
+  /** When the next alert is due. This and the fields below are only in the document of all models. */
   alertsDue?: number
-  /** Alerts that were sent of the limits of everyone. */
+  /** Alerts that were sent about the limits of everyone. */
   alerted?: AlertClaims
   /** For types of alerts that are sent at most once in a while: when each was last sent. */
   told?: Record<string, number>
@@ -319,6 +319,6 @@ export type DayDoc = {
   models: Record<string, DayRow>
   /** Answered requests that `clear` removed from the day. The quotas still count them. */
   forgotten: number
-  /** By tag; further ones than `TAGS_PER_DAY` are `OTHER_TAG`. Absent without any. */
+  /** By tag; tags beyond `TAGS_PER_DAY` count as `OTHER_TAG`. Absent if there are none. */
   tags?: Record<string, TagRow>
 }

@@ -20,7 +20,7 @@ export type Event = {
   outcome: Outcome
   /** The HTTP status the client got. */
   status: number
-  /** The code of upstream's error, where it told one. */
+  /** The code of upstream's error, if it had one. */
   error?: string
   prompt?: number
   completion?: number
@@ -47,7 +47,7 @@ export type Event = {
   late?: true
 }
 
-/** A request of a known user that was refused. Of one user and code, at most one in a minute is kept. */
+/** A request of a known user that was refused. At most one a minute is kept for each user and code. */
 export type Refused = {
   v: number
   id: string
@@ -111,6 +111,6 @@ export type Audit = {
   ip?: string
   /** The name of the admin. */
   by?: string
-  /** How often logging in failed, within an hour and with no other action in between; absent for once. */
+  /** How many logins failed within an hour, without another action between them; absent if it was one. */
   times?: number
 }

@@ -1,7 +1,7 @@
 /**
- * The fit: how much of its default maximum of completion tokens a request gets whose client sent none.
+ * The fit: how many completion tokens a request gets if its client sent no maximum.
  *
- * Where less is left of a limit than the default, what is left is granted, down to `FIT_MIN_TOKENS`.
+ * It gets the default maximum, or what is left of a limit if that is less, down to `FIT_MIN_TOKENS`.
  */
 import type { Admit } from './commands.ts'
 import { FIT_MIN_TOKENS } from './capacity.ts'
@@ -10,7 +10,7 @@ import { LIMITS, type Standing } from './policy.ts'
 import { audioOf, type Amounts, type Unit } from './units.ts'
 import { WINDOWS, type Window } from './windows.ts'
 
-/** What of an admission says how much it asks for. */
+/** The fields of an admission that say how much it asks for. */
 export type Asked = Pick<
   Admit,
   'reserved' | 'completion' | 'completions' | 'price' | 'audioMs' | 'characters'
@@ -25,7 +25,9 @@ export function amountsOf(asked: Asked, most = asked.completions?.tokens): Amoun
   return { requests: 1, tokens: prompt + completion, usd, ...audioOf(audioMs, characters) }
 }
 
-/** What a request asks for with at most so many tokens of each completion, if the client sent no maximum. */
+/**
+ * The same request with at most `most` tokens for each completion. A request with a maximum of its own stays as it is.
+ */
 export function cutTo<T extends Asked>(asked: T, most = Infinity): T {
   const { completions } = asked
   if (!completions || completions.tokens <= most) return asked
@@ -59,8 +61,8 @@ export function fitted(asked: Asked, groups: readonly Standing[]): number | unde
 }
 
 /**
- * Whether a request is cut to what is left of a limit, in a unit that it asks for. A client can wait for the end of a short window, which is better than a
- * cut answer, unless the limit itself is below the default.
+ * Whether a request is cut to what is left of a limit, in a unit that it asks for. A client can wait for the end of a
+ * short window, which is better than a cut answer, unless the limit itself is below the default.
  */
 export const isFitted = (
   { unit, window, limit }: { unit: Unit; window: Window; limit: number },

@@ -17,7 +17,7 @@ export const labelOf = ({ usage, profile }: Named): string | undefined =>
 export const wordsOf = ({ usage, profile }: Named): string[] =>
   Object.keys({ ...usage?.words, ...profile?.words })
 
-/** The words of a label, as `folded`. Both ledgers keep them as they come: Lua folds ASCII only. */
+/** The words of a label, `folded` before they reach the ledger: Lua can fold only ASCII. */
 export const labelWords = (label: string): Record<string, 1> => {
   const words = folded(label).split(/\s+/).filter(Boolean).slice(0, LABEL_WORDS)
   return Object.fromEntries(words.map((word) => [word, 1]))

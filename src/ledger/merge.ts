@@ -26,8 +26,8 @@ export type MergeTerms = Keep & { now: number }
 export type Overlap = { users: number; models: Record<string, number>; sessions: number }
 
 /**
- * Merges two accounts at the later of their two moments. If both block the same model, the first one's block holds, and
- * so does what admins wrote of it.
+ * Merges two accounts at the later of their two moments. If both block the same model, the first one's block holds. The
+ * same is true of everything else that admins wrote.
  */
 export function mergeUser(first: UserParts, second: UserParts, terms: MergeTerms): UserParts {
   const profile = mergeProfile(first.profile, second.profile, terms)

@@ -71,8 +71,8 @@ function partsOf(
 }
 
 /**
- * count × each ÷ per, as a whole number and the rest, which is not divided and below per². The product may pass 2^53 where the
- * quotient does not, so it is not built.
+ * count × each ÷ per, as a whole number and a remainder, which is below per² and not divided. The product may pass 2^53
+ * although the quotient does not, so it is not computed.
  */
 function product(count: number, each: number, per: number): { whole: number; rest: number } {
   const few = count % per

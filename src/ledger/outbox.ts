@@ -14,7 +14,7 @@ export const ALERTS_KEPT = 100
 /** At most this many are taken at a time. */
 export const ALERTS_TAKEN = 5
 
-/** Who takes an alert has this long to deliver it. */
+/** An instance that takes an alert has this long to deliver it. */
 export const CLAIM_MS = MINUTE_MS
 
 export type New = Omit<Alert, 'state' | 'attempts' | 'due'>

@@ -1,4 +1,4 @@
-/** The rules of what admins decide about users: profiles, keys, resets; and about everyone: plans and settings. */
+/** The rules of what admins decide: about users (profiles, keys, resets) and about everyone (plans and settings). */
 import type { Reset, SetKey, SetPlan, SetProfile, SetSettings } from './commands.ts'
 import { KEYS_PER_USER, PLANS } from './capacity.ts'
 import type { Done, KeyDone, KeyRefusal, PlanRefusal, ProfileDone } from './answers.ts'
@@ -24,7 +24,7 @@ import { withoutClaims } from './alerts.ts'
 import { reservedIn } from './tally.ts'
 import { WINDOWS, type Window } from './windows.ts'
 
-/** Changes what is known of a user, also of one who has never sent a request. */
+/** Changes a user's profile, also that of a user who has never sent a request. */
 export function setProfile(command: SetProfile, at: number, view: View): Step<ProfileDone> {
   const { user, set, clear = {} } = command
   const profile = changed(profileAt(view, user, at), set, clear)
@@ -105,7 +105,7 @@ export function setSettings(
   return { settings, audit, answer: { ok: true, settings } }
 }
 
-/** Rows that start from no limits need not say that there is none. */
+/** The rows without `UNLIMITED`: they replace no other limits, so a limit that is left out is no limit. */
 const withoutUnlimited = (rows: StoredRows): StoredRows =>
   mapValues(rows, (row) => filter(row, (limit) => limit !== UNLIMITED))
 

@@ -57,7 +57,7 @@ export function userRows(
     rows = combine(rows, storedRows(profile.limits, model), overridden)
   }
   if (profile?.boost && profile.boost.until > at) {
-    rows = combine(rows, storedRows(profile.boost.limits, model), raised)
+    rows = combine(rows, storedRows(profile.boost.limits, model), boosted)
   }
   return rows
 }
@@ -72,7 +72,7 @@ export const everyoneRows = (
 /** All plans and the settings, as the store reads them. */
 export type Policy = { settings?: SettingsDoc | undefined; plans: Record<string, PlanDoc> }
 
-/** As `planOf`, by what was read of all plans. */
+/** The same as `planOf`, from plans that were read before. */
 export const planOfUser = (
   profile: Pick<ProfileDoc, 'plan'>,
   claimed: string | undefined,
@@ -80,7 +80,7 @@ export const planOfUser = (
 ): UserPlan =>
   planOf(profile, claimed, { plan: (name) => own(plans, name), settings: () => settings })
 
-/** The plan and all limits of a user, for pages. The plan that a token says is the one of the last request. */
+/** The plan and all limits of a user, for pages. If a token names the plan, it is that of the last request. */
 export function limitsOfUser(
   environment: ModelLimits,
   { usage, profile }: { usage: Pick<UsageDoc, 'plan'>; profile: ProfileDoc },
@@ -125,11 +125,14 @@ export const everyoneLimits = (
 ): ModelLimits =>
   settings?.globalLimits ? modelLimits(settings.globalLimits) : (environment ?? { models: {} })
 
-/** A part in percent, rounded down. The product of a limit in dollars and a percentage may pass 2^53, so it is not built. */
+/**
+ * A part in percent, rounded down. The product of a limit in dollars and a percentage may pass 2^53, so it is not
+ * computed.
+ */
 const percentOf = (limit: number, percent: number): number =>
   Math.floor(limit / 100) * percent + Math.floor(((limit % 100) * percent) / 100)
 
-/** The part of everyone's limits that callers who are not verified have together; `share` is in percent. */
+/** The part of everyone's limits that unverified callers have together; `share` is in percent. */
 export const shareOf = (rows: Rows, share: number): Rows => {
   const part = (row: Limits): Limits =>
     Object.fromEntries(Object.entries(row).map(([name, limit]) => [name, percentOf(limit, share)]))
@@ -139,7 +142,7 @@ export const shareOf = (rows: Rows, share: number): Rows => {
   }
 }
 
-/** Where the use of callers who are not verified is counted. No model has this name. */
+/** Where the use of unverified callers is counted. No model has this name. */
 export const unverifiedScope = (scope: string): string => `~${scope}`
 
 /** Stored rows as limits by model. */
@@ -176,7 +179,7 @@ function combine(rows: Rows, more: Rows, merge: (row: Limits, more: Limits) => L
 const overridden = (row: Limits, own: StoredLimits): Limits => limited({ ...row, ...own })
 
 /** A boost only raises limits that are there. */
-const raised = (row: Limits, boost: StoredLimits): Limits =>
+const boosted = (row: Limits, boost: StoredLimits): Limits =>
   Object.fromEntries(
     Object.entries(row).map(([name, limit]) => [name, limit + Math.max(0, boost[name] ?? 0)]),
   )

@@ -41,7 +41,7 @@ export const limitTo = (name: string, limit: number): number =>
   amountTo(UNIT_OF[name] ?? 'requests', limit)
 
 /** A unit in words. */
-export const wordsOf = (unit: Unit): string => (unit === 'audioSeconds' ? 'audio seconds' : unit)
+export const unitWords = (unit: Unit): string => (unit === 'audioSeconds' ? 'audio seconds' : unit)
 
 /** An amount of a unit as people read it: dollars where it is money, seconds where it is time. */
 export const amountTo = (unit: Unit, amount: number): number =>
@@ -81,7 +81,7 @@ export type Standing = {
   limits: Limits
   /** By window; only windows that are counted. */
   used: Record<string, Amounts>
-  /** The part of `used` that requests reserve which have not ended; only in the answer to a report. */
+  /** The part of `used` that is reservations of requests that have not ended; only in the answer to a report. */
   reserved?: Record<string, Amounts>
 }
 
@@ -147,8 +147,8 @@ export const hasUnit = (limits: Limits, unit: Unit): boolean =>
 const MOST = 9e15
 
 /**
- * The most of everyone together, whatever the limits are: far beyond, documents cannot be read. A week may be in two
- * months, so it is limited too. Requests and audio come nowhere near it.
+ * The most that everyone together may use, whatever the limits are: documents with much larger amounts cannot be read.
+ * A week may be in two months, so it is limited too. Requests and audio come nowhere near it.
  */
 export const MOST_LIMITS: Limits = Object.fromEntries(
   LIMITS.filter(

@@ -35,20 +35,20 @@ const isJson = (value: unknown): value is Json =>
 
 const isNumber = (value: unknown) => typeof value === 'number' && value > -MOST && value < MOST
 
-/** A stored amount of money as a number; a value that is none stays as it is. */
+/** A stored amount of money as a number; any other value stays as it is. */
 const moneyOf = (value: unknown): unknown =>
   typeof value === 'string' && /^-?\d{1,18}$/.test(value) ? Number(value) : value
 
 const isAmount = (value: unknown) => typeof value === 'number' && value > -HUGE && value < HUGE
 
-const isMoney = (shape: Shape) => shape === 'money' || shape === 'money?'
+const isMoneyShape = (shape: Shape) => shape === 'money' || shape === 'money?'
 
 /** The counters of a window as the script writes them. */
 const WINDOW = /^([^:]+):(\d+):(-?\d+):(-?\d+):(-?\d+)(?::(-?\d+):(-?\d+))?$/
 
 const LONG_WINDOWS = WINDOW_NAMES.filter((name) => WINDOWS[name].longest > DAY_MS)
 
-/** A part of the text; undefined if it is not one. */
+/** The windows that a part of a stored text has; undefined if it has anything else. */
 function countersOf(text: string): Windows | undefined {
   const windows: Windows = {}
   for (const one of text ? text.split(' ') : []) {
@@ -63,8 +63,8 @@ function countersOf(text: string): Windows | undefined {
 }
 
 /**
- * Stored windows as an object; a value that is none stays as it is. The script keeps windows longer than a day after a
- * `;`, without what the window of the day has: `windows.lua`.
+ * Stored windows as an object; any other value stays as it is. The script keeps windows longer than a day after a `;`,
+ * without what the window of the day has: `windows.lua`.
  */
 function windowsOf(value: unknown): unknown {
   if (typeof value !== 'string') return value
@@ -95,7 +95,7 @@ function windowsOf(value: unknown): unknown {
 
 /** A stored value as it is in memory, where the two differ. */
 function inMemory(shape: Shape, value: unknown): unknown {
-  if (isMoney(shape)) return moneyOf(value)
+  if (isMoneyShape(shape)) return moneyOf(value)
   if (shape === 'windows') return windowsOf(value)
   if (typeof shape === 'object' && 'optional' in shape) return inMemory(shape.optional, value)
   return value
@@ -136,7 +136,7 @@ function isWhole(shape: Shape, value: unknown): boolean {
 /** A value in its shape, with defaults for missing fields. Throws if it does not fit. */
 export function fit(shape: Shape, value: unknown): unknown {
   const missing = value === undefined || value === null
-  if (isMoney(shape)) {
+  if (isMoneyShape(shape)) {
     if (missing) return shape === 'money' ? 0 : undefined
     const amount = moneyOf(value)
     if (isAmount(amount)) return amount

@@ -49,5 +49,5 @@ export function refusedOf(
   return { ...refused, limit: { of, model: scope, unit, window, limit, used, asked } }
 }
 
-/** What a counter of refusals is named: the code and the model. */
+/** The name of a counter of refusals: the code and the model. */
 export const refusalName = (code: string, model: string): string => `${code} ${model}`

@@ -34,7 +34,7 @@ export type Step<A extends Answer = Answer> = {
   refused?: Refused
   /** Refusals to add to the counts of days. */
   refusals?: Record<string, RefusalCounts>
-  /** The user is erased. Requests up to this moment are not entered any more. */
+  /** The user is erased. Requests up to this moment are not entered. */
   erased?: { user: string; at: number }
   session?: { hash: string; until: number | undefined }
   audit?: Audit

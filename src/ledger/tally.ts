@@ -79,7 +79,7 @@ export const reservedIn = (leases: Lease[], window: Window, start: number): Amou
       .map((lease) => lease.reserved),
   )
 
-/** What a user's requests of a model, or of all models, reserve that have not ended: by window, without windows of none. */
+/** What a user's leases of a model, or of all models, hold: by window, without windows in which they hold nothing. */
 export function reservedOf({ leases, at }: UsageDoc, scope: string): Record<string, Amounts> {
   const all = Object.values(leases)
   const own = isTotal(scope) ? all : all.filter(({ model }) => model === scope)

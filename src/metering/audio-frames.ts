@@ -39,7 +39,10 @@ export function holdsFrames(bytes: Uint8Array): boolean {
 /** The length of the frame that begins somewhere; 0 if none does. */
 type LengthAt = (bytes: Uint8Array, at: number) => number
 
-/** `frames`: so many, each of which ends where the next one begins, are no coincidence, and fewer do not convince decoders. */
+/**
+ * `frames`: this many frames, each of which ends where the next one begins, are no coincidence. Fewer do not convince
+ * decoders.
+ */
 type Format = { lengthAt: LengthAt; frames: number }
 
 function isRun(bytes: Uint8Array, from: number, { lengthAt, frames }: Format): boolean {

@@ -3,21 +3,21 @@ import { ApiError } from '../errors.ts'
 import type { Cap, Reservation } from './reservation.ts'
 import { pcmSeconds } from './wav.ts'
 
-/** The provider charges at least so much: https://console.groq.com/docs/speech-to-text */
+/** The provider charges at least this much: https://console.groq.com/docs/speech-to-text */
 const MIN_AUDIO_MS = 10_000
 
 /**
- * The bytes of a second that compressed audio is taken to have: 16 kbit/s, which speech seldom goes below. Silence may go
- * below it, so this proves nothing.
+ * The bytes that a second of compressed audio is assumed to have: 16 kbit/s, and speech rarely has less. Silence may
+ * have less, so this proves nothing.
  */
 const BYTES_PER_SECOND = 2000
 
 const NO_TOKENS = { tokens: 0, completion: 0, promptBytes: 0 }
 
 /**
- * The seconds that an upload may be charged: those of PCM by its bytes, else an estimate. Whole seconds, since what is
- * charged may be rounded up. The provider goes by the extension of the name, so that must be of a WAV file too. Throws
- * `unsupported_audio` where the cap is strict and the bytes bound nothing.
+ * The time that an upload may be charged: that of PCM by its bytes, or else an estimate. It is in whole seconds, since
+ * the charge may be rounded up. The provider goes by the extension of the name, so that must be of a WAV file too.
+ * Throws `unsupported_audio` where the cap is strict and the bytes bound nothing.
  */
 export function reservationOfUpload(name: string, bytes: Uint8Array, cap: Cap): Reservation {
   const exact = /\.wav$/i.test(name) ? pcmSeconds(bytes) : undefined

@@ -1,5 +1,5 @@
 /**
- * The cost of tokens. Prices are whole pico-USD a token, since those of cached tokens are no whole nano-USD; costs are
+ * The cost of tokens. Prices are whole pico-USD a token, since cached tokens do not cost whole nano-USD; costs are
  * whole nano-USD.
  */
 import { costOf, type Price } from '../ledger/money.ts'

@@ -1,4 +1,7 @@
-/** The long texts of a body are cut before the body is parsed. A mark at the end of such a text says how many bytes are missing. */
+/**
+ * The long texts of a body are cut before the body is parsed. A mark at the end of such a text says how many bytes are
+ * missing.
+ */
 
 /** Begins and ends a mark. It also takes the place of each byte of a character outside ASCII. */
 export const FILLER = '\x7f'

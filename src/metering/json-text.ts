@@ -2,7 +2,7 @@
 
 /** The index of the quote that closes a string whose text begins at `from`; the length of the JSON if there is none. */
 export function closingQuote(json: string, from: number): number {
-  // A search for each quote would take ten times as long where most are escaped.
+  // Searching for each quote would take ten times as long if most of them are escaped.
   for (let at = from; at < json.length; at += 1) {
     const character = json.charCodeAt(at)
     if (character === 0x22) return at

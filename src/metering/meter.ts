@@ -53,7 +53,7 @@ export function createMeter(route: Route, contentType: string | null | undefined
     : jsonMeter((body) => usageIn(body, route === 'embeddings'))
 }
 
-/** What is spoken is known before the call. */
+/** The characters that are spoken are known before the call. */
 const NO_METER: Meter = { write() {}, end: () => ({ deltas: 0, bytes: 0 }) }
 
 function jsonMeter(read: (body: unknown) => Partial<Metered>): Meter {
@@ -112,7 +112,7 @@ function streamMeter(): Meter {
       // quadratic time.
       const text = decoder.decode(chunk, { stream: true })
       if (text === '') return
-      // The LF of a CRLF may come with the next chunk; it ends no second line.
+      // The LF of a CRLF may come with the next chunk. It does not end a second line.
       let from = afterCr && text.startsWith('\n') ? 1 : 0
       afterCr = text.endsWith('\r')
       let lf = text.indexOf('\n', from)

@@ -28,7 +28,7 @@ export type ReservationRules = {
 export type Reservation = {
   /** Tokens, prompt and completion together. */
   tokens: number
-  /** The part of these for the completions. */
+  /** The part of `tokens` for the completions. */
   completion: number
   /** Body bytes without image data, for estimates. */
   promptBytes: number
@@ -37,7 +37,7 @@ export type Reservation = {
   characters?: number
   /** The maximum that the client sent; absent if it sent none. */
   sent?: number
-  /** Where the client sent no maximum: the field for one, and what is reserved for each of the completions. */
+  /** If the client sent no maximum: the field for one, and the tokens that are reserved for each completion. */
   room?: Room
   /** The maximum that has to be written into the body (strict only). */
   splice?: { field: string; tokens: number }
@@ -45,7 +45,7 @@ export type Reservation = {
 
 type Room = {
   field: string
-  /** The field is there, and null. */
+  /** The field is there, with the value null. */
   isNull: boolean
   completions: number
   tokens: number
@@ -59,8 +59,8 @@ const TOKENS_PER_MESSAGE = 16
 const TOKENS_PER_IMAGE = 6_400
 
 /**
- * strict adds these to the byte of the body: 4 tokens in all for a byte of the JSON that templates print. The densest is
- * a list of digits, of which each fills a line of its own.
+ * strict adds these to the token of each byte, which makes 4 tokens for a byte of the JSON that templates print. The
+ * densest JSON is a list of digits, each of which fills a line.
  */
 const MORE_PER_PRINTED_BYTE = 3
 
@@ -75,15 +75,15 @@ const MAXIMUM_FIELDS: Record<MeteredRoute, readonly string[]> = {
   embeddings: [],
 }
 
-/** A body of so many bytes is large. */
+/** A body of this many bytes is large. */
 const LARGE = 128 * 1024
 
 type Json = Record<string, unknown>
 
 /**
- * Computes the reservation of a parsed body and its bytes. A maximum that is not a positive integer goes up, and upstream
- * judges it. Throws `invalid_request` for such an `n`, and in strict mode `cost_unbounded` for such a maximum and for
- * all whose cost the body does not bound. A large body takes several steps.
+ * Computes the reservation of a parsed body and its bytes. A maximum that is not a positive integer goes up, and
+ * upstream judges it. Throws `invalid_request` for such an `n`, and in strict mode `cost_unbounded` for such a maximum
+ * and for everything whose cost the body does not bound. A large body takes several steps.
  */
 export function* reservationOf(
   route: MeteredRoute,
@@ -112,7 +112,7 @@ export function* reservationOf(
     text + images.count * TOKENS_PER_IMAGE + TOKENS_PER_REQUEST + messages * TOKENS_PER_MESSAGE
 
   const given = fields.map((field) => body[field]).filter((value) => value != null)
-  // Upstream may ignore a maximum that is none, or read a text as a number.
+  // Upstream may ignore a maximum that is not valid, or read a text as a number.
   const assumed = given.length > 0 && given.every(isAmount) ? 0 : rules.maxCompletionTokens
   const maximum = fields.length === 0 ? 0 : Math.max(assumed, ...given.map(amountOf))
   const most = MAX_RESERVATION - prompt
@@ -138,7 +138,7 @@ function numberOf({ n }: Json): number {
   throw new ApiError('invalid_request', '`n` must be a positive integer.', { param: 'n' })
 }
 
-/** What upstream may take a value for; 0 if it is neither a number nor the text of one. */
+/** The number that upstream may read in a value; 0 if it is neither a number nor the text of one. */
 function amountOf(value: unknown): number {
   if (typeof value !== 'number' && typeof value !== 'string') return 0
   const amount = Math.ceil(Number(value))
@@ -159,7 +159,7 @@ function notAscii(bytes: Uint8Array): number {
   return count
 }
 
-/** What templates print, as compact JSON, since they do not see the spaces and escapes of the body. */
+/** What templates print, as compact JSON, because templates do not see the spaces and escapes of the body. */
 function printedIn(body: Json, items: Json[]): string {
   const printed = [
     ...PRINTED.map((field) => body[field]),
@@ -192,7 +192,7 @@ function imagesOf(parts: Json[]): { count: number; bytes: number } {
 /** The type of an item that only names an id. An item without a type is one too. */
 const REFERENCE = 'item_reference'
 
-/** Refuses requests that can make upstream read or write more than the body says. */
+/** Refuses requests that can make upstream read or write more than the body shows. */
 function refuseUnbounded(
   body: Json,
   items: Json[],

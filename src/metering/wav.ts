@@ -1,11 +1,12 @@
 /**
- * The length of a WAV file with PCM samples, by its own bytes: what its header says of its length is the client's word.
+ * The length of a WAV file with PCM samples, by its own bytes, because the client may have made up the length in its
+ * header.
  *
  * The layout: https://www.mmsp.ece.mcgill.ca/Documents/AudioFormats/WAVE/WAVE.html
  */
 import { holdsFrames } from './audio-frames.ts'
 
-/** Chunks that may stand before the samples, since they change nothing of how these are read. */
+/** Chunks that may stand before the samples, because they do not change how the samples are read. */
 const HARMLESS = new Set([
   ...['LIST', 'JUNK', 'junk', 'FLLR', 'PAD ', 'bext', 'fact', 'PEAK'],
   ...['iXML', 'cue ', 'id3 ', 'ID3 ', 'minf', 'elm1', 'regn', 'umid', 'smpl', 'inst'],
@@ -16,7 +17,7 @@ const BITS: Record<number, number[]> = { [PCM]: [8, 16, 24, 32], [FLOAT]: [32, 6
 /** What follows the format in the id of an extensible one. */
 const SUBFORMAT = '\0\0\0\0\x10\0\x80\0\0\xaa\0\x38\x9b\x71'
 
-/** More than any recorder writes: a file of megabytes could have a million empty ones. */
+/** More chunks than any recorder writes: a file of megabytes could have a million empty ones. */
 const MOST_CHUNKS = 1000
 
 /**
@@ -50,7 +51,7 @@ export function pcmSeconds(bytes: Uint8Array): number | undefined {
   return (bytes.length - samples) / bytesPerSecond
 }
 
-/** Decoders disagree about files with more. */
+/** Decoders disagree about files with more channels. */
 const MOST_CHANNELS = 32
 const HIGHEST_RATE = 384_000
 

@@ -87,7 +87,7 @@ export async function readFrozen(path: string): Promise<Frozen | undefined> {
   }
 }
 
-/** What a snapshot contains. Throws if the file is none, or if `check` throws. */
+/** What a snapshot contains. Throws if the file is not a snapshot, or if `check` throws. */
 export async function readState(path: string, check = (_: Record<string, unknown>): void => {}) {
   let head: Record<string, unknown> = {}
   const state: Record<string, unknown[]> = emptyState()

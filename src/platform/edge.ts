@@ -33,7 +33,7 @@ type EdgeOptions = EdgePart & {
   /** Calls upstream. */
   fetch: typeof fetch
   clientIp(c: Context): string | undefined
-  /** Headers in which a proxy before the platform tells the address of a client. */
+  /** Headers in which a proxy in front of the platform tells the address of a client. */
   proxyHeaders?: readonly string[]
   /** Replaces the database. */
   store?: Store | undefined

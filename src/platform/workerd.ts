@@ -14,11 +14,11 @@ export const isWorkerd = 'IdentityTransformStream' in globalThis
 
 /**
  * workerd ends every chunked answer as if it were whole, whatever its stream does. So the client is told by the event
- * with which the provider reports an error in a stream, and which clients know. The empty line before it ends what
- * has arrived of an event.
+ * with which the provider reports an error in a stream, and which clients know. The empty line before it ends what has
+ * arrived of an event.
  *
- * A function, since an error that is made while a bundle loads makes a cold start a quarter longer: workerd looks up the
- * lines of its stack, for which V8 parses the whole bundle again.
+ * It is a function, because an error that is made while a bundle loads makes a cold start a quarter longer: workerd
+ * looks up the lines of its stack, for which V8 parses the whole bundle again.
  */
 const brokenOff = () =>
   new TextEncoder().encode(
@@ -27,7 +27,7 @@ const brokenOff = () =>
     )}\n\n`,
   )
 
-/** How long a client may take to take in the last event. */
+/** How long a client may take to read the last event. */
 const LAST_EVENT_MS = 1000
 
 /**

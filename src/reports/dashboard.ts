@@ -23,10 +23,10 @@ import {
   everyoneStanding,
   lastActiveOf,
   tokensLeftToday,
-  userLines,
+  userLimits,
   userReport,
   type UsageTerms,
-  type UserLine as UserLimit,
+  type UserLimit,
 } from './usage.ts'
 
 /** The used share of a limit; 1 if the limit allows nothing. */
@@ -126,7 +126,7 @@ export function today(
   }
 }
 
-/** The windows of which the list of users can tell. */
+/** The windows that the list of users can show. */
 export type UserWindow = Extract<Window, 'day' | 'week' | 'month'>
 
 /** A user's line in the list of users. */
@@ -205,14 +205,14 @@ export function userDay(user: User, { limits, prices }: UsageTerms, now: number)
         tokens,
         requests,
         reserved: reservedTokens,
-        uses: userUsesOf(userLines(usage, model, limits, now)),
+        uses: userUsesOf(userLimits(usage, model, limits, now)),
         cost: recordedCost(row, own(prices, model)),
         differs:
           reportedTokensDay !== null &&
           Math.abs(reportedTokensDay - tokens) > Math.max(TRAILING.tokens, TRAILING.share * tokens),
       }
     })
-  const uses = userUsesOf(userLines(usage, ALL_MODELS, limits, now))
+  const uses = userUsesOf(userLimits(usage, ALL_MODELS, limits, now))
   return {
     ...countsOf(models),
     reserved: models.reduce((sum, { reserved }) => sum + reserved, 0),

@@ -3,9 +3,9 @@ import type { Event, Refused } from '../ledger/events.ts'
 import { dateOf } from '../ledger/windows.ts'
 import { partUsed, type BlockLine, type UserLine, type Use } from './dashboard.ts'
 
-/** A share of a limit from which on it is near. */
+/** The share of a limit from which on the limit counts as near. */
 export const NEAR = 0.8
-/** Requests of a model that tell something, and the share of them that failed. */
+/** The fewest requests by which a model is judged, and the share of failed ones that counts as failing. */
 const LEAST = 20
 const FAILING = 0.1
 

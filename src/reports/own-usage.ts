@@ -76,9 +76,10 @@ const NOT_OURS = {
 }
 
 /**
- * The same in the shape of OpenRouter's `GET /api/v1/key`, which meters read: https://openrouter.ai/docs/api/api-reference/api-keys/get-current-key
- * Amounts are dollars. There is one limit in it, over all models: of those of the caller, the one with the least left, since
- * that one stops them. Without any it is null, also where limits of single models are in dollars, which are not what is meant.
+ * The same in the shape of OpenRouter's `GET /api/v1/key`, which meters read:
+ * https://openrouter.ai/docs/api/api-reference/api-keys/get-current-key Amounts are dollars. There is one limit in it,
+ * over all models: of those of the caller, the one with the least left, since that one stops them. If the caller has no
+ * such limit, it is null, even if limits of single models are in dollars.
  */
 export function keyShape(
   known: WholeUser,

@@ -17,7 +17,7 @@ import {
 import { WINDOWS, WINDOW_NAMES, dateOf } from '../ledger/windows.ts'
 import type { User } from '../store/store.ts'
 import { costIn, costOfKey, usdOrNull, type Prices } from './costs.ts'
-import { lastActiveOf, userLines } from './usage.ts'
+import { lastActiveOf, userLimits } from './usage.ts'
 
 /** The windows that are counted for every user. */
 const ALWAYS = WINDOW_NAMES.filter((window) => WINDOWS[window].always)
@@ -137,7 +137,7 @@ export function windowsReport(
   const used = usage.date === dateOf(at) ? Object.keys(rowsOf(usage)) : []
   const models = new Set([ALL_MODELS, ...Object.keys(limits.models), ...used, ...always])
   return [...models].flatMap((model) =>
-    userLines(usage, model, limits, at).map(
+    userLimits(usage, model, limits, at).map(
       ({ unit, window, limit, used, reserved, left, resetAt }) => ({
         model,
         unit,

@@ -26,7 +26,7 @@ export type Period = Counts & {
   estimated: number
   failed: number
   overReservation: number
-  /** Users of the day with most of them. */
+  /** The users of the day with the most users. */
   users: number
   /** The most used first. */
   models: ModelLine[]

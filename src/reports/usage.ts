@@ -98,15 +98,15 @@ const userStanding = (usage: UsageDoc, model: string, limits: ModelLimits, now: 
   standingOf('user', model, limitsFor(limits, model), windowsOf(usage, model), now)
 
 /** A limit of a user. `used` is without what running requests reserve, and `left` is not. */
-export type UserLine = LimitLine & { reserved: number }
+export type UserLimit = LimitLine & { reserved: number }
 
 /** Every limit of a user for a model, or for all models (`*`). */
-export function userLines(
+export function userLimits(
   usage: UsageDoc,
   model: string,
   limits: ModelLimits,
   now: number,
-): UserLine[] {
+): UserLimit[] {
   const held = heldBy(usage, model, now)
   return linesOf(userStanding(usage, model, limits, now), now).map((line) => {
     const reserved = held[line.window]?.[line.unit] ?? 0

@@ -41,7 +41,7 @@ export async function testAlert(deps: Deps, stamp: Stamp): Promise<AlertReport> 
   throw new ApiError('store_unavailable', 'The test is gone from the list of alerts.')
 }
 
-/** What a block needs to be told as an alert. */
+/** What the alert of a block needs. */
 export const alertOfBlock = ({ alerts, now }: Deps): Pick<SetBlock, 'alert'> =>
   alerts ? { alert: uuidv7({ msecs: now() }) } : {}
 

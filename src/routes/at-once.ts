@@ -1,7 +1,7 @@
 /** Runs work for many items, a few at once, so that calls to a distant database take little time and little memory. */
 const AT_ONCE = 16
 
-/** Waits until the work for all items is done. Rejects with the first failure, and starts nothing after it. */
+/** Waits until the work for all items is done. Rejects with the first failure, and then starts nothing more. */
 export async function forEach<T>(
   items: Iterable<T> | AsyncIterable<T>,
   work: (item: T) => Promise<unknown>,

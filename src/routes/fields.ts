@@ -1,4 +1,7 @@
-/** What the bodies of the admin API mean: times, limits and lists as they are stored, and what is said of wrong fields. */
+/**
+ * What the bodies of the admin API mean: times, limits and lists as they are stored, and the messages about wrong
+ * fields.
+ */
 import { ApiError } from '../errors.ts'
 import type { Misfit } from '../http/json-body.ts'
 import { LIMITS, limitFrom } from '../ledger/policy.ts'
@@ -24,14 +27,14 @@ export const storedRows = (
 export const storedNames = (names: string[]): Record<string, 1> =>
   Object.fromEntries(names.map((name) => [name, 1]))
 
-/** A time in epoch ms. Throws `invalid_request` for a number that is none. */
+/** A time in epoch ms. Throws `invalid_request` for a number that is not a time. */
 export function momentFrom(moment: number | string, param: string): number {
   const time = new Date(moment).getTime()
   if (!Number.isNaN(time)) return time
   throw new ApiError('invalid_request', `\`${param}\` must be epoch ms or ISO time.`, { param })
 }
 
-/** The same of a time in the future. Throws `invalid_request`. */
+/** The same for a time in the future. Throws `invalid_request`. */
 export function futureOf(moment: number | string, at: number, param: string): number {
   const time = momentFrom(moment, param)
   if (time > at) return time
@@ -77,7 +80,7 @@ const RIGHT: Record<string, string> = {
   defaultPlan: 'must be the name of a plan: up to 32 small letters, digits and hyphens',
 }
 
-/** What is said of a body whose fields are these. `more` says how its other fields must be. */
+/** The message about a body with these fields. `more` says how its other fields must be. */
 export function refusalOf(names: string[], more: Record<string, string> = {}): Misfit {
   const right = { ...RIGHT, ...more }
   return {

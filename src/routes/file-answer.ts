@@ -5,7 +5,7 @@ import { storeAnswer } from '../store/required.ts'
 import { StoreError } from '../store/store.ts'
 import type { Format } from './export-schemas.ts'
 
-/** Streams the pieces, of which none is empty. If the store fails after the first one, the file breaks off. */
+/** Streams the pieces. None of them is empty. If the store fails after the first one, the file breaks off. */
 export async function answerFile(
   c: AppContext,
   deps: Deps,

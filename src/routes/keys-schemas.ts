@@ -3,7 +3,7 @@ import * as z from 'zod/mini'
 import { DAY_MS, SECOND_MS } from '../ledger/windows.ts'
 import { keyName, label, modelList, moment, planName, userId, userName } from './fields-schemas.ts'
 
-/** How long the secret before a rotation may stay valid. */
+/** How long the previous secret may stay valid after a rotation. */
 export const MAX_GRACE_SECONDS = (30 * DAY_MS) / SECOND_MS
 
 export const keyBody = z.strictObject({

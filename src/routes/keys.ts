@@ -19,7 +19,9 @@ import { changeOf, futureOf, refusalOf, storedNames } from './fields.ts'
 import { MAX_GRACE_SECONDS, keyBody, keyChange, keysQuery, rotation } from './keys-schemas.ts'
 import { secretOf, userNamed } from './user-name.ts'
 
-/** Where all keys are listed: the profiles that are read at once, and how many reads a page may take to have a key. */
+/**
+ * For the list of all keys: the profiles that are read at once, and the most reads that a page may take to find a key.
+ */
 const PROFILES_AT_ONCE = 100
 const READS = 10
 
@@ -33,7 +35,7 @@ export const ROTATE_REFUSAL = {
 } as const
 const LIST_REFUSAL = refusalOf(['userId', 'cursor'], { cursor: 'must be a nextCursor' })
 
-/** `POST /api/admin/keys`: creates a key. `plan` and `label` are the user's. */
+/** `POST /api/admin/keys`: creates a key. `plan` and `label` are those of the user. */
 export const createKeyHandler =
   (deps: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {
@@ -48,13 +50,13 @@ export const createKeyHandler =
     const set: ProfileFields = {}
     if (plan !== undefined) set.plan = plan
     if (label !== undefined) Object.assign(set, { label, words: labelWords(label) })
-    // Before the key: if this fails, no key is left behind that nobody has seen.
+    // This comes before the key: if it fails, no key is left behind that nobody has seen.
     if (Object.keys(set).length > 0) {
       await storeAnswer(store.execute({ op: 'profile', user, set, ...stamp }))
     }
     for (;;) {
       const made = await createKey(deps, stamp, user, kept)
-      // The random id is that of another key of the user: the next one is not.
+      // The random id belongs to another key of the user. The next one does not.
       if (made)
         return c.json({ key: made.key, ...keyReport(user, made.id, made.doc, stamp.now) }, 201)
     }

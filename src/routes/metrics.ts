@@ -12,7 +12,7 @@ import { storeAnswer, storeOf } from '../store/required.ts'
 /** https://prometheus.io/docs/instrumenting/exposition_formats/#basic-info */
 const TYPE = 'text/plain; version=0.0.4; charset=utf-8'
 
-/** The route. Without `METRICS_KEY` there is none. */
+/** The route. It exists only with `METRICS_KEY`. */
 export function metricsRoutes(deps: Deps): Hono<AppEnv> {
   const { config, now } = deps
   const { metricsKey } = config

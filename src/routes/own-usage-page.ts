@@ -10,8 +10,9 @@ import { answerPage } from './answer-page.ts'
 const NAMEABLE = /^[a-z][a-z0-9+.-]*:\/\/(\*\.)?[a-z0-9.-]+(:\d+)?$/
 
 /**
- * The origins whose pages may show it in a frame: those that ALLOWED_ORIGINS names, since they handle users' tokens anyway. `*` names
- * none. The page acts on nothing and knows no cookie, so a frame gains nothing by what is clicked in it.
+ * The origins whose pages may show it in a frame: those that ALLOWED_ORIGINS names, since they handle users' tokens
+ * anyway. `*` names none. The page changes nothing and uses no cookie, so a page around it gains nothing from clicks in
+ * it.
  */
 const framersOf = (origins: string[]): string[] => origins.filter((one) => NAMEABLE.test(one))
 

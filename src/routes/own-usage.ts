@@ -14,7 +14,7 @@ export function ownUsageRoutes(deps: Deps, identify: Identify): Hono<AppEnv> {
   const { config, now } = deps
   const app = new Hono<AppEnv>()
 
-  /** What is known of the caller. Throws for a credential that is not valid. */
+  /** What is known about the caller. Throws if the key or the token is not valid. */
   async function look(c: AppContext) {
     const caller = await identify(c)
     const store = storeOf(deps)

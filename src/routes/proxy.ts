@@ -4,7 +4,8 @@ import type { AppContext, AppEnv, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import { inForm } from '../gateway/audio-answer.ts'
 import { readSpeech, readUpload } from '../gateway/audio-body.ts'
-import { parseForUpstream, rawText, readProxyRequest, type ParsedBody } from '../gateway/body.ts'
+import { readProxyRequest } from '../gateway/body.ts'
+import { parseForUpstream, rawText, type ParsedBody } from '../gateway/body-json.ts'
 import { createCalls } from '../gateway/calls.ts'
 import { exchange, type Parts } from '../gateway/exchange.ts'
 import type { Incoming } from '../gateway/incoming.ts'
@@ -49,7 +50,7 @@ type Served = {
 /** How many uploads an instance takes in at once. An isolate has little memory. */
 const UPLOADS_AT_ONCE = { node: 8, vercel: 2, workerd: 2 }
 
-/** All that is posted below `/openai/v1/`. */
+/** All routes below `/openai/v1/` that take a POST. */
 const POSTED = [...METERED, ...UPLOADS, 'audio/speech']
 
 /** The proxy routes. Metered ones need a database and a provider key. */
@@ -143,7 +144,7 @@ export function proxyRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hon
     app.post(`/openai/v1/${route}`, async (c) => {
       const caller = await identify(c)
       const type = c.req.header('content-type')
-      // Before a body of the wrong kind is read.
+      // Checked before the body, so that a body of the wrong kind is not read.
       boundaryOf(type)
       const { answer, form } = await withBytes(
         c,

@@ -6,7 +6,7 @@ import { REFUSED_KEPT, type EventCursor, type Store } from '../store/store.ts'
 /** The id of a request: a UUIDv7, whose first 48 bits are the time at which it came. */
 export const REQUEST_ID = /^[\da-f]{8}-[\da-f]{4}-7[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/i
 
-/** Events that are read at once, and how often. */
+/** The events that are read at once, and the most reads. */
 const AT_ONCE = 2000
 const READS = 5
 
@@ -28,7 +28,8 @@ export async function findRequest(
     const { events, next } = await store.eventPage(AT_ONCE, from)
     const found = events.find((event) => event.id === id)
     if (found) return found
-    // The newest ends come first: what ended before the request came cannot be it, nor can anything older.
+    // The newest ends come first. An event that ended before the request came is not the request, and neither is any
+    // older one.
     const last = events.at(-1)
     if (!next || (last && last.at + last.totalMs < timeOf(id) - SLACK_MS)) break
     from = next

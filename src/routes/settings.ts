@@ -22,7 +22,7 @@ export const settingsHandler =
     return c.json(settingsReport(settings, deps.config))
   }
 
-/** `PUT /api/admin/settings`: changes what is given; null means that the environment holds again. */
+/** `PUT /api/admin/settings`: changes what is given; null brings back the value of the environment. */
 export const storeSettingsHandler =
   (deps: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {

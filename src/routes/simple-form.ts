@@ -1,7 +1,7 @@
 /** The simple form of POST /api/groq: `{prompt, …}` becomes a chat request, and the answer `{content, usage, model}`. */
 import type * as z from 'zod/mini'
 import { ApiError } from '../errors.ts'
-import type { Json, ParsedBody } from '../gateway/body.ts'
+import type { Json, ParsedBody } from '../gateway/body-json.ts'
 import { turn } from '../gateway/steps.ts'
 import type { Bytes } from '../ports.ts'
 import type { simpleForm } from './simple-form-schemas.ts'
@@ -27,8 +27,8 @@ export async function readSimpleForm(body: Json) {
 type SimpleForm = Omit<z.infer<typeof simpleForm>, 'userToken'>
 
 /**
- * The simple form as a chat request: its bytes, and the same parsed. `rawPrompt` is the prompt as it came, in JSON, which may
- * be megabytes and is not written again.
+ * The simple form as a chat request: its bytes, and the same parsed. `rawPrompt` is the prompt in JSON as it came. It
+ * may be megabytes long, so it is not written again.
  */
 export function toChat(
   { prompt, model, ...rest }: SimpleForm,
@@ -56,7 +56,7 @@ export function toChat(
 /** The most bytes of an answer, which is held in memory as a whole. The meter has the same limit. */
 const MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
-/** The meter has parsed an answer as it ended. That of a longer one was enough for a turn. */
+/** The meter has just parsed the answer. For a longer answer, that was enough for one turn. */
 const LONG = 64 * 1024
 
 /** The text of a provider's answer. Throws `upstream_unreachable` if it is too large. */

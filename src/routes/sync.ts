@@ -56,13 +56,13 @@ export function syncRoutes(deps: Deps, bodies: Bodies, identify: Identify): Hono
   return app
 }
 
-/** Networks that are remembered within a minute. */
+/** The most networks that are remembered in a minute. */
 const REMEMBERED = 1000
 
 /**
- * Bounds the syncs of users who have sent no request, since anybody can make these up: as many of a network in a minute
- * as new users. Whether a user is one is known after the store was asked, so each sync takes a turn first, and known
- * users give it back. Throws `too_many_users`.
+ * Limits the syncs of users who have sent no request, since anybody can make such users up: a network may have as many
+ * in a minute as it may have new users. Only the store knows whether a user is known, so each sync takes a turn first,
+ * and known users give it back. Throws `too_many_users`.
  */
 function createStrangers({ config, now }: Deps) {
   const { newUsersPerMinute: perMinute } = config

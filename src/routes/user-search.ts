@@ -1,4 +1,4 @@
-/** The search for users, by what an admin has of one. */
+/** The search for users, by whatever an admin knows about one. */
 import type { Deps } from '../context.ts'
 import { createIds } from '../identity/ids.ts'
 import { KEY_ID, createIssuedKeys } from '../identity/issued-key.ts'
@@ -9,7 +9,7 @@ import { USER_ID } from './user-query.ts'
 
 /** The most users that a search finds. */
 const FOUND = 20
-/** Users whose labels are looked at, where a search has several words. */
+/** The most users whose labels are looked at if a search has several words. */
 const LOOKED_AT = 200
 
 /** The beginning of an id. */

@@ -14,7 +14,7 @@ import { importRow } from './users-schemas.ts'
 /** Enough for the most rows. */
 export const IMPORT_BYTES = 1024 * 1024
 const MOST_USERS = 1000
-/** With the header, and one more to see that there are too many. */
+/** These include the header, and one row more, which shows that there are too many. */
 const MOST_RECORDS = MOST_USERS + 2
 
 const COLUMNS = Object.keys(importRow.shape)

@@ -1,4 +1,4 @@
-/** `/api/admin/users`: what is known of users, what an admin decides about them, and resets. */
+/** `/api/admin/users`: what is known about users, what an admin decides about them, and resets. */
 import type * as z from 'zod/mini'
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
@@ -96,7 +96,7 @@ export async function changeUser(
   await storeAnswer(storeOf(deps).execute({ op: 'profile', user, ...change, ...stamp }))
 }
 
-/** `POST /api/admin/users/:userId/reset`: frees what was used of the limits, of one window or of all. */
+/** `POST /api/admin/users/:userId/reset`: takes back what was used of the limits, in one window or in all. */
 export const resetHandler =
   (deps: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {
@@ -105,7 +105,7 @@ export const resetHandler =
     return c.json({ success: true })
   }
 
-/** Frees what a user used of the limits. */
+/** Takes back what a user has used of the limits. */
 export async function resetUser(
   deps: Deps,
   stamp: Stamp,
@@ -139,7 +139,7 @@ export function profileOf(
   })
 }
 
-/** The answer about a user; one of whom nothing is stored has nothing. */
+/** The answer about a user. It is empty for a user about whom nothing is stored. */
 async function reportOf(c: AppContext, deps: Deps, id: string, user: User | undefined) {
   const policy = await storeAnswer(storeOf(deps).policy())
   const known = user ?? { usage: newUsage(id, 0), profile: newProfile(id) }

@@ -5,8 +5,7 @@ export type GrowingList<T> = {
   /** The number of items that count. Later ones have expired. */
   most: number
   /**
-   * At most `count` items from position `skip` on, with undefined for one that cannot be read. There are fewer only at
-   * the end.
+   * `count` items from position `skip` on, with undefined for one that cannot be read. There are fewer only at the end.
    */
   read(skip: number, count: number): Promise<(T | undefined)[]>
   /** No two items have the same key. */

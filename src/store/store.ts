@@ -23,7 +23,7 @@ export interface Store {
   overview(query: OverviewQuery): Promise<Overview>
   /** At most `limit` users with a word in their label that begins with a text, which is in lower case. */
   searchLabels(prefix: string, limit: number): Promise<User[]>
-  /** The ids of at most `limit` users that begin with a text, of those who were active last: at most `IDS_LOOKED_AT`. */
+  /** At most `limit` ids that begin with a text, of the `IDS_LOOKED_AT` users who were active last. */
   searchIds(prefix: string, limit: number): Promise<string[]>
   /** A page of at most `limit` profiles that have more than blocks, in the order of ids, after the id `from`. */
   listProfiles(limit: number, from?: string): Promise<ProfilePage>
@@ -35,9 +35,9 @@ export interface Store {
   session(hash: string, now: number): Promise<boolean>
   /** A user, or undefined if nothing is stored about them. */
   user(id: string): Promise<WholeUser | undefined>
-  /** These users, without those of whom nothing is stored. */
+  /** These users, without those about whom nothing is stored. */
   users(ids: string[]): Promise<User[]>
-  /** The past days of users; nothing of a user without any. */
+  /** The past days of users; users without past days are left out. */
   pasts(ids: string[]): Promise<PastDoc[]>
   /** Actions of admins, the newest first: at most `limit` of the last `AUDIT_KEPT`. */
   audit(limit: number): Promise<Audit[]>
@@ -59,7 +59,7 @@ export interface Store {
   probe(): Promise<Probe>
 }
 
-/** `days` has the counts of each date by `CODE MODEL`; a date without any may be missing. */
+/** `days` has the counts of each date by `CODE MODEL`; a date without refusals may be missing. */
 export type Refusals = { latest: Refused[]; days: Record<string, RefusalCounts> }
 
 /** What a probe found. `evicts` is the database's policy by which it may remove any key. */
@@ -78,10 +78,10 @@ export const REPLAY_BATCH = 64
 
 export const AUDIT_KEPT = 1000
 
-/** The users, by last activity, among whom a search looks for the beginning of an id. */
+/** How many users, by last activity, a search for the beginning of an id looks at. */
 export const IDS_LOOKED_AT = 5000
 
-/** The refusals of users that are kept, about so many. */
+/** About how many refusals of users are kept. */
 export const REFUSED_KEPT = 1000
 
 /** `resetAt`, epoch ms, is when turns are available again. */
@@ -117,7 +117,7 @@ export type ProfilePage = { profiles: ProfileDoc[]; next?: string }
 
 export type UserPage = { users: User[]; next?: Cursor }
 
-/** `dates` as for `days`, `users` as for `listUsers`; `events` is the most events. */
+/** `dates` as for `days`, `users` as for `listUsers`; `events` is the largest number of events. */
 type OverviewQuery = { dates: string[]; users: UserQuery; events: number }
 
 /** `quotas` are everyone's counters by model, for the models of the current day, with `*` for all models together. */

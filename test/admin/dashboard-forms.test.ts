@@ -793,7 +793,7 @@ describe('settings', () => {
   test('the page says which tokens are taken and what the environment sets, and no secret', async () => {
     const { text } = await page('/admin/settings')
     expect(text).toContain('keys that an admin has issued')
-    expect(text).toContain('USER_TOKENS has any beside other kinds')
+    expect(text).toContain('USER_TOKENS has the kind any beside others')
     expect(text).toContain('<code>ON_STORE_DOWN</code>')
     for (const secret of [ADMIN_KEY, SECRET, 'gsk_']) expect(text).not.toContain(secret)
   })

@@ -19,7 +19,7 @@ import {
   quotasToday,
   syncReport,
   tokensLeftToday,
-  userLines,
+  userLimits,
   userReport,
 } from '../../src/reports/usage.ts'
 import { keysReport } from '../../src/reports/people.ts'
@@ -217,7 +217,11 @@ test('what is used and what is reserved of a limit are apart, and at midnight bo
   const done = admitOf({ id: '1', lasts: DAY })
   const { usage } = after(done, settleOf(done), admitOf({ id: '2', lasts: DAY }))
   const lines = (now: number) =>
-    userLines(usage, 'a/one', LIMITS, now).map(({ used, reserved, left }) => [used, reserved, left])
+    userLimits(usage, 'a/one', LIMITS, now).map(({ used, reserved, left }) => [
+      used,
+      reserved,
+      left,
+    ])
   expect(lines(NOON + 5000)).toEqual([
     [1, 1, 3],
     [15, 100, 385],

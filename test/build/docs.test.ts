@@ -9,8 +9,10 @@ import { expect, test } from 'vitest'
 import { readConfig, VARIABLES } from '../../src/config/config.ts'
 import { imported, migrated } from '../../src/migration/report.ts'
 import { UNRECORDED } from '../../src/store/fallback/queue.ts'
-import { PREFIX } from '../../src/store/redis/keys.ts'
+import { PREFIX, SWEEP_EVERY, SWEPT } from '../../src/store/redis/keys.ts'
+import { AUDIT_KEPT, REFUSED_KEPT } from '../../src/store/store.ts'
 import { CONNECTED } from '../../src/store/redis/store.ts'
+import { QUOTA_DAYS } from '../../src/ledger/capacity.ts'
 import { nextDay } from '../../src/ledger/windows.ts'
 import { createIds } from '../../src/identity/ids.ts'
 import { nextSync, useBrowser } from '../support/browser.ts'
@@ -118,6 +120,28 @@ test('every mentioned file exists', () => {
   expect([...paths].filter((path) => !existsSync(path))).toEqual([])
 })
 
+test('architecture.md names files that exist, and says rightly which file has a function', () => {
+  const text = doc('architecture')
+  const files = ['src', 'test', 'scripts'].flatMap((folder) => filesOf(folder, /\.\w+$/))
+  const at = (name: string) =>
+    [...files, ...readdirSync('.')].filter((file) => `/${file}`.endsWith(`/${name}`))
+  const named = [...text.matchAll(/`([\w./-]+\.(?:tsx?|js|mjs|lua))`/g)].map(
+    ([, name = '']) => name,
+  )
+  expect(new Set(named).size).toBeGreaterThan(50)
+  expect(named.filter((name) => at(name).length === 0)).toEqual([])
+  const pairs = [...text.matchAll(/((?:`\w+`(?:, | and )?)+) of `([\w./-]+\.\w+)`/g)].flatMap(
+    ([, names = '', file = '']) =>
+      [...names.matchAll(/\w+/g)]
+        .filter(([name]) => name !== 'and')
+        .map(([name]) => ({ name, file })),
+  )
+  expect(pairs.length).toBeGreaterThan(15)
+  const isIn = ({ name, file }: (typeof pairs)[number]) =>
+    at(file).some((path) => new RegExp(`\\b${name}\\b`).test(readFileSync(path, 'utf8')))
+  expect(pairs.filter((pair) => !isIn(pair))).toEqual([])
+})
+
 test('architecture.md has the rooms with about as many lines as they have, and no file is too long', () => {
   const lines = (file: string) => readFileSync(file, 'utf8').split('\n').length - 1
   const sizes = filesOf('src', /\.(tsx?|js|mjs|lua|css|html)$/).map(
@@ -221,6 +245,17 @@ test('operations.md has every entry of the log, and no other', () => {
   for (const phrase of [CONNECTED, migrated(report), imported(report)]) {
     expect(rows).toContain(`\`${phrase.replace(' 0 ', ' X ')}\``)
   }
+})
+
+test('storage.md has the days, the sweeps and the entries of the code', () => {
+  const text = doc('storage')
+  const number = (count: number) => count.toLocaleString('en-US')
+  const days = [...text.matchAll(/after (\w+) days without a request/g)].map(([, said]) => said)
+  expect(new Set(days)).toEqual(new Set([String(QUOTA_DAYS)]))
+  expect(text).toContain(`every ${number(SWEEP_EVERY)}th after it`)
+  expect(text).toContain(`at most ${number(SWEPT)} entries of each index`)
+  expect(text).toContain(`the last ${number(AUDIT_KEPT)} actions of admins`)
+  expect(text).toContain(`about ${number(REFUSED_KEPT)}, one of a user and code`)
 })
 
 test('storage.md has every key of the database', async () => {

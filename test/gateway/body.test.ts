@@ -2,13 +2,13 @@ import fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
 import { readConfig, type Vars } from '../../src/config/config.ts'
 import { ApiError } from '../../src/errors.ts'
+import { readProxyRequest as reading } from '../../src/gateway/body.ts'
 import {
   parseBody,
   parseForUpstream,
   rawText,
-  readProxyRequest as reading,
   type ParsedBody,
-} from '../../src/gateway/body.ts'
+} from '../../src/gateway/body-json.ts'
 import { MAX_DEPTH, MAX_STRUCTURE, NEW_KEY, STEP } from '../../src/gateway/json-scan.ts'
 import { atOnce } from '../../src/gateway/steps.ts'
 import {

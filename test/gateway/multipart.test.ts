@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { ApiError } from '../../src/errors.ts'
-import { LOOKS, TooManySteps, placesOf } from '../../src/gateway/byte-search.ts'
+import { LOOKS, TooManySteps, indexesOf } from '../../src/gateway/byte-search.ts'
 import {
   MOST_ADDED,
   boundaryOf,
@@ -222,7 +222,7 @@ test('all places of a text are found, also those that overlap', () => {
           text.startsWith(wanted, at) ? [at] : [],
         )
         try {
-          expect(atOnce(placesOf(bytesOf(wanted), bytesOf(text)))).toEqual(expected)
+          expect(atOnce(indexesOf(bytesOf(wanted), bytesOf(text)))).toEqual(expected)
         } catch (error) {
           if (!(error instanceof TooManySteps)) throw error
         }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { parseEnv } from 'node:util'
 import { expect, test } from 'vitest'
 import { envExample } from '../../scripts/env-example.ts'
+import { DOCS } from '../../scripts/variable-docs.ts'
 import {
   ConfigError,
   readConfig,
@@ -10,7 +11,7 @@ import {
   type Platform,
   type Vars,
 } from '../../src/config/config.ts'
-import { TABLE, type Definition } from '../../src/config/variables.ts'
+import { TABLE, type Definition, type Variable } from '../../src/config/variables.ts'
 import { LIMITS } from '../../src/ledger/policy.ts'
 import { GROQ_PRICES } from '../../src/providers/groq-prices.ts'
 
@@ -356,7 +357,7 @@ test.each([
   ['EVENTS_KEPT', 0, 20_000],
   ['PORT', 0, 65_535],
 ] as const)('accepts %s from %i to %i, and reports the range', (name, least, most) => {
-  expect(TABLE.find((row) => row.name === name)?.doc).toContain(`from ${least} to ${most}`)
+  expect(DOCS[name]).toContain(`from ${least} to ${most}`)
   for (const value of [least, most, ` ${least} `, `00${most}`]) {
     expect(problems({ [name]: String(value) })).toEqual([])
   }
@@ -881,7 +882,7 @@ test.each<Definition>(TABLE)(
     for (const text of texts) {
       if (text !== undefined) expect(row.parse(text)).toHaveProperty('value')
     }
-    expect(row.doc).toMatch(/^[A-Z].*\.$/)
+    expect(DOCS[row.name as Variable]).toMatch(/^[A-Z].*\.$/)
   },
 )
 

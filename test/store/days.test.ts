@@ -1,6 +1,7 @@
 /** Days of everyone together: their counts, how they are folded, and how they are cleared. */
 import { describe, expect, test } from 'vitest'
-import { QUOTA_DAYS, SWEPT } from '../../src/store/redis/keys.ts'
+import { QUOTA_DAYS } from '../../src/ledger/capacity.ts'
+import { SWEPT } from '../../src/store/redis/keys.ts'
 import type { DayDoc } from '../../src/ledger/documents.ts'
 import { readDocument } from '../../src/ledger/reading.ts'
 import { DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, dateOf } from '../../src/ledger/windows.ts'

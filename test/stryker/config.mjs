@@ -13,7 +13,7 @@ export default {
     'src/{ledger,metering,reports}/*.ts',
     'src/identity/ids.ts',
     'src/store/local/*.ts',
-    'src/store/fallback/memory.ts',
+    'src/store/fallback/{memory,remembered,seen-limits}.ts',
     'src/store/cursor.ts',
   ],
   testRunner: 'vitest',

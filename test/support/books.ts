@@ -46,7 +46,7 @@ const MONEY = ['cost', 'reservedCost', 'lostCost'] as const
 /** The fewest completion tokens that a request without a maximum is granted. */
 const FEWEST = 256
 
-/** Everyone together is admitted up to this amount of money, or of tokens, in a month and in a week. */
+/** In a month and in a week, everyone together may use at most this amount of money or of tokens. */
 const MOST = 9_000_000_000_000_000n
 
 /** When the window of a moment began, by the calendar. */
@@ -122,7 +122,7 @@ type Lease = {
   until: number
   reserved: Sum
   windows: readonly string[]
-  /** What the admission told, where that was less than what was asked for. */
+  /** What the admission granted, if it was less than what was asked for. */
   maximum?: number | undefined
   unverified?: boolean | undefined
 }

@@ -15,9 +15,9 @@ const STEP_MS = 2000
 const LATE_MS = 10_000
 
 /**
- * Advances the clock of a page until it sends a request of this kind, and returns the answer. It goes by `ms` at most,
- * and by what the page's own steps may be late. It stops with the request: one that ends itself after a time does so by
- * this clock too.
+ * Advances the clock of a page until it sends a request of this kind, and returns the answer. It advances by at most
+ * `ms`, and by what the page's own steps may be late. It stops at the request, because a request that ends itself after
+ * a time does so by this clock too.
  */
 export async function nextAnswer(
   page: Page,
@@ -33,7 +33,7 @@ export async function nextAnswer(
     for (let passed = 0; !sent; passed += STEP_MS) {
       if (passed > ms + LATE_MS) throw new Error(`no such request within ${passed} ms`)
       await page.clock.runFor(STEP_MS)
-      // What the page has begun by now is told before the answer to this.
+      // The browser reports what the page has begun by now before it answers this.
       await page.evaluate(() => 0)
     }
   } finally {

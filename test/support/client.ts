@@ -5,7 +5,7 @@ export type Call = {
   method?: 'GET' | 'POST' | 'PUT'
   headers?: Record<string, string>
   body?: string | Buffer
-  /** Without one, each call has a new connection. */
+  /** Without an agent, each call has a new connection. */
   agent?: Agent | undefined
   /** When the client leaves: this many ms after it was sent, or with the first bytes. */
   leave?: number | 'first bytes' | undefined

@@ -90,7 +90,7 @@ const limits: fc.Arbitrary<Limits> = fc.record(
     tokensPerHour: fc.constantFrom(400, 2500),
     requestsPerWeek: fc.constantFrom(8, 900),
     tokensPerMonth: fc.constantFrom(3000, 20_000),
-    // Of a cent, and up to a million dollars.
+    // From parts of a cent up to a million dollars.
     usdPerDay: fc.constantFrom(30_000_000, 10_000_000_000, 1e15),
     usdPerMonth: fc.constantFrom(90_000_000, 1e15),
     usdPerMinute: fc.constantFrom(20_000_000, 5_000_000_000),
@@ -377,7 +377,7 @@ function ended(
     at,
     outcome,
     charged: outcome === 'failed' ? 0 : charged,
-    // Also where nothing of it was reserved, or of the other unit.
+    // Even if nothing was reserved in this unit, or something in the other one.
     ...(outcome !== 'failed' && audio),
     ...(audio && { reservedAudioMs: 10_000 }),
   }
@@ -491,7 +491,7 @@ function toCommand(draw: Draw, now: number): Command {
   }
 }
 
-/** A command as it is where alerts are sent. */
+/** A command as it is if alerts are sent. */
 function watchedCommand(
   command: Command,
   {
@@ -511,7 +511,7 @@ function watchedCommand(
   return settle ? { ...command, watch } : command
 }
 
-/** The same where alerts are sent. */
+/** The same if alerts are sent. */
 export const watchedSequence = (maxLength: number): fc.Arbitrary<Command[]> =>
   fc
     .tuple(

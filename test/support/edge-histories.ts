@@ -73,7 +73,7 @@ export type Told = {
   repeated: number
   /** Requests that never settled: their leases hold what was reserved. */
   running: number
-  /** Requests of which nothing can be left but a lease, and which were settled by others all the same. */
+  /** Requests that can have left only a lease, and that other requests settled all the same. */
   rescued: number
 }
 
@@ -82,7 +82,7 @@ type Sent = { id?: string; status?: number; user: string; model: string; mayEnd:
 type Options = {
   histories: number
   seed: number
-  /** One in so many histories ends with a kill of workerd. */
+  /** One in this many histories ends with a kill of workerd. */
   killEvery: number
   onProgress?(told: Told): void
 }

@@ -13,7 +13,7 @@ type Mode =
   | 'cut'
   /** It answers every question with a web page. */
   | 'page'
-  /** It passes each question on this many ms late, also if nobody waits for it any more. */
+  /** It passes each question on this many ms late, even if nobody waits for the answer any more. */
   | { late: number }
 
 export type FaultProxy = {

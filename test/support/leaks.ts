@@ -1,19 +1,19 @@
 /**
- * Searches what a test file leaves behind for the secrets that it used. `searched.ts` collects both, and lets a file with
- * a leak fail.
+ * Searches what a test file leaves behind for the secrets that it used. `searched.ts` collects both, and lets a file
+ * with a leak fail.
  *
- * A text shorter than 12 characters is no secret here, since it may be part of anything. Of a longer secret, 23
- * characters in a row are found.
+ * A text shorter than 12 characters does not count as a secret, since it may be part of anything. Any 23 characters in
+ * a row of a longer secret are found.
  */
 
-/** Of what is searched for, at least, in characters. */
+/** The shortest text that is searched for, in characters. */
 const LENGTH = 12
 /** Wherever such a text stands, one of the blocks that begin at each multiple of this lies within it. */
 const BLOCK = LENGTH / 2
 
 type Place = 'a log line' | 'the output of a process' | 'an error' | 'a document'
 
-/** What must have no secret. A process may go on printing after its output was added. */
+/** The texts that must not contain a secret. A process may go on printing after its output was added. */
 export type Text = { place: Place; text: string }
 
 const texts: Text[] = []
@@ -32,10 +32,10 @@ function piecesOf(secret: string): string[] {
   return pieces
 }
 
-/** From the start of this test file to its end, no text may have the secret. `kind` says what it is. */
+/** From the start of this test file to its end, no text may contain the secret. `kind` says what it is. */
 export function addSecret(kind: string, secret: string): void {
   for (const piece of piecesOf(secret)) {
-    // A row of the same few characters is part of other rows.
+    // A text that repeats a few characters is a part of other such texts.
     if (new Set(piece).size > 3) kinds.set(piece, kind)
   }
 }

@@ -19,7 +19,7 @@ import { RETENTION } from './stores.ts'
 
 type Sent = { method?: string; headers?: Record<string, string>; body?: BodyInit }
 
-/** An answer, with its body as JSON; `{}` if it is none. */
+/** An answer, with its body as JSON; `{}` if the body is not JSON. */
 type Answer = { status: number; headers: Headers; text: string; json: Json }
 
 /** The fields that tests read of some answer. */
@@ -40,12 +40,12 @@ export type LocalApp = {
   clock: { now: number }
   /** What the receiver of alerts got, and how it answers: 204 unless a test sets something else. */
   receiver: { hooks: Hook[]; answer(hook: Hook, signal: AbortSignal): Response | Promise<Response> }
-  /** How the provider answers, if not as usual. */
+  /** How the provider answers; absent if it answers as usual. */
   provider: { answer?: () => Response }
   log: string[]
   store: FallbackStore
   send(path: string, sent?: Sent): Promise<Answer>
-  /** As the admin, below /api/admin/. A body that is no text is sent as JSON. */
+  /** As the admin, below /api/admin/. A body that is not a text is sent as JSON. */
   admin(method: string, path: string, body?: unknown): Promise<Answer>
   /** A chat request with a user's token, and its settlement. */
   ask(token: string, body?: object, headers?: Record<string, string>): Promise<Answer>

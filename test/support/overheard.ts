@@ -56,7 +56,7 @@ globalThis.fetch = async (input, init) => {
 /** Files larger than this, in bytes, are histories without end that tests make. */
 const LARGE = 8_000_000
 
-/** Adds the files of a folder that are no programs. */
+/** Adds the files of a folder that are not programs. */
 async function addFiles(folder: string): Promise<void> {
   const entries = await fs.promises.readdir(folder, { recursive: true, withFileTypes: true })
   for (const entry of entries) {

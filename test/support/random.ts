@@ -1,7 +1,7 @@
 /** Random choices, the same for the same seed. */
 
 export type Random = {
-  /** From 0 to below 1. */
+  /** At least 0 and below 1. */
   next(): number
   int(from: number, to: number): number
   pick<T>(list: readonly T[]): T

@@ -55,8 +55,8 @@ vi.mock(import('../../src/errors.ts'), async (original) => {
 })
 
 /**
- * All keys and values, but at most 1,000 of a kind. DUMP has the texts of a value of any type as they are, if nothing is
- * compressed.
+ * All keys and values, but at most 1,000 of each kind. DUMP has the texts of a value of any type as they are, if
+ * nothing is compressed.
  */
 const DOCUMENTS = `
 local found, kinds = {}, {}
@@ -88,7 +88,7 @@ vi.mock(import('./redis.ts'), async (original) => {
         await redis.flush()
       },
       async stop(signal) {
-        // A server that is killed may be one that does not answer.
+        // A server may be killed because it does not answer.
         if (signal !== 'SIGKILL') await addDocuments(redis)
         await redis.stop(signal)
       },

@@ -66,8 +66,8 @@ function seededUser(n: number, now: number): UsageDoc {
 }
 
 /**
- * Writes users, of whom each is like one of the variants. A script, because a hundred thousand documents take seconds on
- * their way to the database.
+ * Writes users, each of which is like one of the variants. A script does it, because a hundred thousand documents take
+ * seconds on their way to the database.
  */
 const WRITE = `
   local variants = cjson.decode(ARGV[1])

@@ -10,7 +10,7 @@ import { assetsOf, expectAssets } from './assets.ts'
 export type Target = {
   /** Without a slash at the end. */
   url: string
-  /** Without it, the admin's checks are left out. */
+  /** Without the key, the admin's checks are left out. */
   adminKey: string | undefined
   /** A model for chats; the checks use a few hundred tokens of it. */
   model: string

@@ -185,7 +185,7 @@ function largeStream({ largeBytes }: Pick<Question, 'largeBytes'>): Reply {
   return { ...whole('usage', behaviour), digest, usage: LARGE_USAGE }
 }
 
-type Answer = { /** Of a thousand requests so many get it. */ share: number } & {
+type Answer = { /** How many of a thousand requests get it. */ share: number } & {
   reply(question: Question): Reply
 }
 

@@ -78,7 +78,7 @@ export async function startUpstash(redis: Redis): Promise<Upstash> {
   let fault: Fault | undefined
   let round = 0
 
-  /** Waits, by default for ever. Gives false if its round is over before. */
+  /** Waits, by default for ever. Returns false if its round ends first. */
   const hold = (mine: number, ms?: number): Promise<boolean> =>
     new Promise((resolve) => {
       if (mine !== round) return resolve(false)

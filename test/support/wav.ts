@@ -4,7 +4,7 @@ export type WavOptions = {
   channels?: number
   rate?: number
   bits?: number
-  /** What the header says of its length, where that is not true. */
+  /** The length in the header, if it is not the true one. */
   said?: number
   bytesPerSecond?: number
   /** Chunks before and after the samples, whole. */

@@ -42,7 +42,7 @@ export function useWorld(): World {
     world.upstream = await startUpstream()
     world.store = redisStore(world.upstash)
     world.gateway = (kind, vars = {}) => {
-      // A variable that is not set differs from one that a test does not name.
+      // A variable that a test sets to undefined differs from one that it does not name.
       const key = `${kind} ${JSON.stringify(vars, (_, value: unknown) => value ?? null)}`
       const started =
         gateways.get(key) ??
@@ -60,7 +60,7 @@ export function useWorld(): World {
     world.upstream.reset()
     world.upstash.reset()
     await settled(world.store)
-    // It keeps no trace of that.
+    // The REST server's log keeps no trace of this wait.
     world.upstash.reset()
     await world.redis.flush()
   })

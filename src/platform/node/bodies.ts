@@ -27,7 +27,7 @@ export const NODE_BODIES: BodyPlatform = {
       fail()
     }
     incoming.on('data', take).on('end', finish).on('error', breakOff).on('close', breakOff)
-    // Then none of these comes any more.
+    // From then on, none of these events comes.
     if (incoming.destroyed) queueMicrotask(breakOff)
     return () => {
       stop()

@@ -10,7 +10,7 @@ import {
 import { own } from '../../ledger/records.ts'
 import type { BodyReader, Bytes, UpstreamAnswer } from '../../ports.ts'
 
-/** As in browsers, what has arrived is given on at once, and an end within the compressed data is an end. */
+/** As in browsers, what has arrived is passed on at once, and data that ends early counts as complete. */
 const ZLIB = { flush: constants.Z_SYNC_FLUSH, finishFlush: constants.Z_SYNC_FLUSH }
 const BROTLI = {
   flush: constants.BROTLI_OPERATION_FLUSH,
@@ -24,7 +24,7 @@ const DECODERS: Record<string, () => Duplex> = {
   br: () => createBrotliDecompress(BROTLI),
 }
 
-/** As in `fetch` of Node; each coding costs a decoder. */
+/** The same limit as that of Node's `fetch`; each coding costs a decoder. */
 const MOST_CODINGS = 5
 
 /** The decoders of a Content-Encoding, in the order in which they run. None if one of the codings is not known. */

@@ -44,7 +44,7 @@ function skipOn(socket: Socket): void {
   }
 }
 
-/** Takes off all that are complete, but for `101`, after which no final answer comes. */
+/** Removes all complete informational answers except `101`, after which no final answer comes. */
 function withoutInformational(bytes: Buffer): Buffer {
   if (!bytes.subarray(0, BEGIN.length).equals(BEGIN) || isSwitch(bytes)) return bytes
   const end = bytes.indexOf('\r\n\r\n')

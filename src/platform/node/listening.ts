@@ -1,4 +1,4 @@
-/** What is said about the address of a server: where it listens, or why it cannot. */
+/** What Weir says about the address of a server: where it listens, or why it cannot. */
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 

@@ -1,5 +1,5 @@
 /**
- * Loaded before tsx, which keeps a cache in the folder for temporary files. Where nothing can be made there, for
+ * Loaded before tsx, which keeps a cache in the folder for temporary files. If nothing can be created there, for
  * example in a container with a read-only root, tsx would end the process.
  */
 import { mkdtempSync, rmdirSync } from 'node:fs'

@@ -1,1 +1,2 @@
+/** The types of parent.mjs. */
 export const PARENT: number

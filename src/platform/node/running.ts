@@ -31,7 +31,7 @@ export function trackAnswers() {
   }
 }
 
-// A kept-alive connection would send further requests. And after `server.close`, Node has no time-out for a body that
+// A kept-alive connection would send further requests. After `server.close`, Node also has no time-out for a body that
 // never arrives.
 function hurry(response: ServerResponse): void {
   response.shouldKeepAlive = false

@@ -31,7 +31,7 @@ export type ServerOptions = {
   config: Readonly<Config>
   store: FallbackStore
   log: Log
-  /** Answers calls to the model; the provider, without it. */
+  /** Answers calls to the model. Without it, the provider does. */
   upstream?: Fetch | undefined
 }
 
@@ -41,10 +41,10 @@ export type Server = {
   close(): Promise<void>
 }
 
-/** How long a client may take to take in what has arrived of an answer that breaks off, in ms. */
+/** How long a client may take to read the part of a broken answer that has arrived, in ms. */
 const LAST_BYTES_MS = 1000
 
-/** Ends the connection of an answer that is not whole, after what has arrived of it. */
+/** Ends the connection of an incomplete answer, after the part that has arrived. */
 function breakOff(answer: ServerResponse, taken: Promise<void>): void {
   const timer = setTimeout(() => answer.destroy(), LAST_BYTES_MS)
   answer.once('close', () => clearTimeout(timer))
@@ -95,8 +95,8 @@ const TIMEOUTS = {
 const TEND_MS = 250
 
 /**
- * Takes scheme and host off a target in absolute form (RFC 9112, section 3.2.2). Any client may write them, and no proxy in
- * front checks them as it checks Host: what we say of our own address must not come from there.
+ * Removes scheme and host from a target in absolute form (RFC 9112, section 3.2.2). Any client may write them, and
+ * proxies in front do not check them as they check Host, so our own address must not come from them.
  */
 function toOriginForm(request: IncomingMessage): void {
   const [, path] = /^https?:\/\/[^/?#]*(.*)$/i.exec(request.url ?? '') ?? []
@@ -177,7 +177,7 @@ export async function startServer({
     server.once('error', reject)
     server.listen(config.port, config.host, resolve)
   })
-  // What a process that has ended left.
+  // What an earlier process left there.
   if (alerts) work.waitUntil(alerts.deliver())
   const { port } = server.address() as AddressInfo
   return {

@@ -15,9 +15,9 @@ const SAME_SIGNAL_MS = 1000
 const SHELL_MS = 250
 
 /**
- * At the first signal runs `steps` in order, each also if an earlier one failed, and ends the process: with code 0, or
- * with 1 if a step failed, which is logged. A signal that comes later ends it with 1 at once. Returns a function that
- * does the same as the first signal, but ends the process with 1.
+ * At the first signal, runs all `steps` in order, even if one fails, and ends the process: with code 0, or with 1 if a
+ * step failed, which is logged. A signal that comes later ends it with 1 at once. Returns a function that does the same
+ * as the first signal, but ends the process with 1.
  */
 export function onStopSignal(steps: (() => unknown)[], log: Pick<Log, 'error'>): () => void {
   let since: number | undefined

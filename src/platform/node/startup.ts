@@ -2,7 +2,7 @@
 import type { Config } from '../../config/config.ts'
 import { tokenNotes } from '../../config/tokens.ts'
 import { isLongKey } from '../../identity/admin-key.ts'
-import { LIMITS, amountTo, limitName, wordsOf, type Limits } from '../../ledger/policy.ts'
+import { LIMITS, amountTo, limitName, unitWords, type Limits } from '../../ledger/policy.ts'
 import { UNITS } from '../../ledger/units.ts'
 import { WINDOWS, WINDOW_NAMES } from '../../ledger/windows.ts'
 import { evictionWarning } from '../../reports/eviction.ts'
@@ -82,7 +82,7 @@ function inWords(row: Limits = {}): string {
     const amounts = UNITS.flatMap((unit) => {
       const limit = row[limitName(unit, window)]
       if (limit === undefined) return []
-      return [`${amountTo(unit, limit).toLocaleString('en-US')} ${wordsOf(unit)}`]
+      return [`${amountTo(unit, limit).toLocaleString('en-US')} ${unitWords(unit)}`]
     })
     return amounts.length ? `${list.format(amounts)} ${WINDOWS[window].words}` : ''
   })

@@ -21,7 +21,7 @@ export type Breaker = {
   reason(): string | undefined
   /** Runs a command or a probe. While the breaker is open, rejects with `StoreError` at once. */
   call<T>(run: () => Promise<T>): Promise<T>
-  /** As `call`, for what only reads: it may succeed where no command does. */
+  /** The same as `call`, for reads: they may succeed while commands fail. */
   read<T>(run: () => Promise<T>): Promise<T>
   /** Reports a successful command that did not go through the breaker. */
   succeeded(): void
@@ -32,7 +32,7 @@ export type Breaker = {
 
 /** Builds a breaker, which is closed. */
 export function createBreaker({ connected, opened, now, log }: BreakerOptions): Breaker {
-  /** In a row: of all calls, and of commands and probes without the reads between them. */
+  /** Failures in a row: of all calls, and of commands and probes without the reads between them. */
   let failures = { all: 0, commands: 0 }
   let lastFailure: StoreError | undefined
   /** How often it was closed again. Failures of calls that were sent before that are ignored. */

@@ -43,8 +43,8 @@ export async function fileQueue(file: string, log: Log): Promise<Queue> {
   const { inTurn } = writer
 
   /**
-   * Takes the lock on the files when they are first needed, or as soon as no other process holds it. If it takes
-   * seconds to find out whether another one does, the answer is no for now.
+   * Takes the lock on the files when they are first needed, or as soon as no other process holds it. If finding that
+   * out takes seconds, the files do not belong to this process for now.
    */
   function locked(): Promise<boolean> {
     locking ??= new Promise((resolve) => {

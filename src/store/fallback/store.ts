@@ -66,7 +66,7 @@ export type FallbackStore = Omit<Store, 'execute'> & {
   execute<C extends Command>(command: C): Promise<FallbackAnswerOf<C>>
   /** Whether the answer to an admission was lost. The admission may be applied now or later, so it must be settled. */
   isUnacknowledged(id: string): boolean
-  /** As `probe`, unless one has succeeded before. */
+  /** The same as `probe`, unless a probe has succeeded before. */
   probeOnce(): Promise<Probe>
   health(): StoreHealth
   /** Sends no more entries, because the process is about to end. */
@@ -194,7 +194,7 @@ export function withFallback(options: FallbackOptions): FallbackStore {
   }
 }
 
-/** A request whose lease may not exist, or may come to exist. `served`: memory has admitted it. */
+/** A request whose lease may exist now or later. `served`: memory has admitted it. */
 type Unsure = { admit: Admit; served: boolean }
 
 /** The entry of such a request. One that was not served must not count, and must not get a lease later. */
@@ -204,7 +204,7 @@ function entryOf({ now, user, event, watch }: Settle, { admit, served }: Unsure)
   return served ? entry : { ...entry, refused: true }
 }
 
-/** Time for a request to be settled after it must have ended. */
+/** How long a request may take to settle after it must have ended. */
 const GRACE_MS = MINUTE_MS
 
 /** The requests whose admission is not certain, until they are settled. */

@@ -1,5 +1,5 @@
 /** Changes the data of the local store: applies the steps of the reducer, and removes expired data. */
-import { ENTER_MS } from '../../ledger/capacity.ts'
+import { ENTER_MS, QUOTA_DAYS } from '../../ledger/capacity.ts'
 import { bareWindows, type Retention } from '../../ledger/advance.ts'
 import { endOfProfile } from '../../ledger/blocks.ts'
 import type { Step } from '../../ledger/step.ts'
@@ -7,7 +7,6 @@ import { ALL_MODELS } from '../../ledger/documents.ts'
 import { own } from '../../ledger/records.ts'
 import type { Event, Refused } from '../../ledger/events.ts'
 import { DAY_MS, dateOf, minuteOf } from '../../ledger/windows.ts'
-import { QUOTA_DAYS } from '../redis/keys.ts'
 import { AUDIT_KEPT, REFUSED_KEPT } from '../store.ts'
 import type { Records } from './state.ts'
 
@@ -116,7 +115,7 @@ export function removeAged(records: Records, at: number, retention: Retention): 
   for (const [user, since] of erased) if (at - since >= ENTER_MS) erased.delete(user)
   for (const [hash, until] of sessions) if (until <= at) sessions.delete(hash)
   for (const [id, since] of entered) if (at - since >= ENTER_MS) entered.delete(id)
-  // As in Redis, where the list expires.
+  // The same as in Redis, where the list expires.
   const newest = records.events.at(-1)
   if (newest && newest.at < at - retention.historyDays * DAY_MS) records.events = []
   if (records.events.length > retention.eventsKept) {

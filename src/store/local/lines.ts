@@ -22,7 +22,7 @@ export async function* linesOf(path: string): AsyncGenerator<Buffer> {
   if (parts.length) yield Buffer.concat(parts)
 }
 
-/** The same, or no lines if there is no file. */
+/** The lines of a file, or no lines if there is no file. */
 export async function* linesIfThere(path: string): AsyncGenerator<Buffer> {
   try {
     yield* linesOf(path)

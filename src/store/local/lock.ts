@@ -1,12 +1,12 @@
 /**
- * One process owns the files, also where processes cannot see each other: in two containers or on two machines that
- * share a volume.
+ * One process owns the files, even if processes cannot see each other: in two containers or on two machines that share
+ * a volume.
  *
  * The owner's lock file has a nonce, and the owner sets its time again and again (the heartbeat). A lock is taken over
  *
- * - at once, if its process belongs to this machine and namespace and has ended;
- * - otherwise if the heartbeat does not change while this process looks at it ten times. Only changes count, never the
- *   difference between two clocks, and a pause of this process is one look, however long it is.
+ * - at once, if its process belongs to this machine and namespace and has ended; - otherwise if the heartbeat does not
+ * change while this process looks at it ten times. Only changes count, never the   difference between two clocks, and a
+ * pause of this process is one look, however long it is.
  *
  * An owner that was paused may be taken for dead. So it checks that the lock is still its own: after each write and
  * before it acknowledges it, before each renaming, and with each heartbeat. The next owner replaces the lock file
@@ -48,7 +48,7 @@ type Seen = { text: string; mtimeMs: number }
 
 const BEAT_MS = 2000
 const LOOK_MS = 1000
-/** A process whose heartbeat has not changed in so many looks is taken for dead. */
+/** A process whose heartbeat has not changed in this many looks is taken for dead. */
 const LOOKS = 10
 
 /** The guard is held for a few system calls. An older one was left by a crash. */
@@ -239,7 +239,7 @@ async function keep(
     async release() {
       released = true
       clearInterval(beating)
-      // Windows removes no file that is open.
+      // Windows does not remove a file that is open.
       await handle.close()
       if (!lost) await removeOwn(path, isOurs)
     },

@@ -67,7 +67,7 @@ export function wholeUserOf(records: Records, id: string): WholeUser | undefined
   return { ...userOf(records, id), past: records.past.get(id) ?? newPast(id) }
 }
 
-/** These users, without those of whom nothing is stored. */
+/** These users, without those about whom nothing is stored. */
 export const usersOf = (records: Records, ids: string[]): User[] =>
   ids
     .filter((id) => records.usage.has(id) || records.profiles.has(id))

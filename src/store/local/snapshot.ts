@@ -65,7 +65,7 @@ const END = ']}}\n'
 const OPENS = Buffer.from('[\n')
 const NEXT_LIST = /^\],"(\w+)":\[\n$/
 
-/** Passes a snapshot on. Throws if it is none; nothing is passed on before the head. */
+/** Passes a snapshot on, the head first. Throws if it is not a snapshot. */
 export async function readSnapshot(path: string, reader: SnapshotReader): Promise<void> {
   const lines = linesOf(path)
   const { value: first = Buffer.alloc(0) } = (await lines.next()) as { value?: Buffer }

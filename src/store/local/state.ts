@@ -114,7 +114,7 @@ export const viewOf = (records: Records, time: () => number): View => ({
   time,
 })
 
-/** Loads an item of a list of a snapshot. Throws if it is not valid. A list that is not known is left out. */
+/** Loads an item of a list of a snapshot. Throws if it is not valid. An unknown list is left out. */
 export function restoreItem(records: Records, list: string, item: unknown): void {
   if (Object.hasOwn(RESTORE, list)) RESTORE[list as keyof State](records, item)
 }

@@ -96,7 +96,7 @@ export async function openLocal(options: LocalOptions): Promise<LocalStore> {
     stale: isStale,
   })
 
-  // Also where no request ever comes again. The journal reports a failure.
+  // This happens even if no request ever comes again. The journal reports a failure.
   const tidying = setInterval(() => {
     if (isStale()) journal.fold().catch(() => undefined)
   }, HOUR_MS).unref()
@@ -186,7 +186,10 @@ function withCompletion(command: Command): Command {
   return { ...command, completion: count * tokens }
 }
 
-/** A command without what could refuse it when it is replayed: the counts of new users are not in the files. */
+/**
+ * A command without the limit for new users, whose counts are not in the files. It could refuse the command in a
+ * replay.
+ */
 function asGranted(command: Command): Command {
   if (command.op !== 'admit') return command
   const { newUsers: _, ...granted } = command

@@ -21,8 +21,8 @@ export async function guard<T>(call: () => Promise<T>): Promise<T> {
 }
 
 /**
- * As `guard`, for a call that contains nothing of a user: if the database answers with an error, rejects with a
- * `RefusedError` that has the text of the answer.
+ * The same as `guard`, for a call that contains no data of a user: if the database answers with an error, it rejects
+ * with a `RefusedError` that has the text of the answer.
  */
 export const guardInWords = <T>(call: () => Promise<T>): Promise<T> =>
   guard(async () => {

@@ -2,6 +2,7 @@
 import type { Command } from '../../ledger/commands.ts'
 import type { Admitted, Answer } from '../../ledger/answers.ts'
 import type { Retention } from '../../ledger/advance.ts'
+import { QUOTA_DAYS } from '../../ledger/capacity.ts'
 import { DEFAULT_PLAN, unverifiedScope } from '../../ledger/plans.ts'
 import { isTotal, type Standing } from '../../ledger/policy.ts'
 import { CLOCK_TOLERANCE_MS } from '../../ledger/rules.ts'
@@ -11,7 +12,6 @@ import { guard, scriptOf, type Scripts } from './call.ts'
 import { gather } from './gather.ts'
 import {
   PREFIX,
-  QUOTA_DAYS,
   dayKey,
   erasedKey,
   newUsersKey,
@@ -33,7 +33,7 @@ import { REPLAY_BATCH, type Failed } from '../store.ts'
 const BATCH = REPLAY_BATCH
 
 /**
- * The most commands of each kind that the database has at once. So a flood of requests waits here, and does not make
+ * The most commands of each kind that the database gets at once. A flood of requests waits here, so it does not make
  * the database miss its deadline.
  */
 const AT_ONCE = 2 * BATCH
@@ -45,8 +45,8 @@ const KNOWN_PLANS = 1000
 const SETTLE_GATHER_MS = 25
 
 /**
- * How the requests of an instance share calls: whole calls, where a request may wait for a promise of another one; only
- * settlements, where it may not.
+ * How the requests of an instance share calls: whole calls if a request may wait for a promise of another one, and only
+ * settlements if it may not.
  */
 export type Sharing = 'calls' | 'settlements' | 'none'
 
@@ -71,15 +71,15 @@ type Written = { command: Command; text: string }
 const written = (command: Command): Written => ({ command, text: JSON.stringify(command) })
 
 /**
- * Builds the functions that run commands in the database: `runAll` in one call, `run` together with those of other
- * requests.
+ * Builds the functions that run commands in the database: `runAll` runs several in one call, `run` shares its call with
+ * other requests.
  */
 export function commandRunner(redis: Scripts, options: CommandOptions) {
   const { sharing, warn } = options
   const head = headOf(options)
   const ledger = scriptOf(options.script)
   const plans = createKnownPlans()
-  // Then the counters of a long window may have outlived the user's document.
+  // If so, the counters of a long window may have outlived the user's document.
   const isBrief = options.retention.userDays < QUOTA_DAYS
 
   async function send(all: Written[]): Promise<(Answer | Failed)[]> {
@@ -254,7 +254,7 @@ const planKeys = (...names: (string | undefined)[]): string[] => [
   ...[DEFAULT_PLAN, ...names].flatMap((name) => (name === undefined ? [] : planKey(name))),
 ]
 
-/** The plans of the users that were seen last. */
+/** The plans of the users who were seen last. */
 function createKnownPlans() {
   const plans = new Map<string, string>()
   return {
@@ -262,7 +262,7 @@ function createKnownPlans() {
     learn(command: Command | undefined, answer: Answer | Failed): void {
       if (command?.op !== 'admit' && command?.op !== 'report') return
       if (!('ok' in answer) || !answer.ok) return
-      // One that is not stored is looked for with each admission too.
+      // A plan that is not stored is also looked up with each admission.
       const { plan, unknownPlan = plan } = answer as Pick<Admitted, 'plan' | 'unknownPlan'>
       if (unknownPlan === undefined && plans.size === 0) return
       plans.delete(command.user)

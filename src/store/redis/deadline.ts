@@ -2,8 +2,8 @@
 
 /**
  * A deadline is this many short timers, one after the other. A timer that fires late, because this process was busy,
- * counts no more than its length, and before the next one the event loop reads what has arrived. So a busy process
- * gives an answer that is already there many turns in which to be read.
+ * counts only with its length, and before the next one the event loop reads what has arrived. So even in a busy
+ * process, an answer that is already there is read in time.
  *
  * It needs no clock: in workerd none advances while code runs.
  */

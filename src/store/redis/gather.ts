@@ -7,11 +7,11 @@
 export type BatchOptions<Item, Result> = {
   /** Called when the first item of a batch arrives. The batch is sent when it calls `go`. */
   schedule(go: () => void): void
-  /** Most items of a batch. */
+  /** The most items of a batch. */
   size: number
   /**
-   * Most items that have been sent and have no result, at least `size`. Further items wait here, so that what is sent
-   * at once is never so much that the other side seems slow.
+   * The most items that are sent and have no result yet, at least `size`. Further items wait here, because too many at
+   * once would make the other side seem slow.
    */
   atOnce: number
   /** Returns one result per item, in order. */
@@ -26,7 +26,7 @@ export function gather<Item, Result>(options: BatchOptions<Item, Result>) {
   type Call = { item: Item; done(result: Result): void; fail(error: unknown): void }
   let waiting: Call[] = []
   let sent = 0
-  /** Whether items wait for the results of others, and not for the schedule. */
+  /** Whether items wait for the results of others, instead of for the schedule. */
   let held = false
 
   function go(): void {

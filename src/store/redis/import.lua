@@ -101,8 +101,8 @@ local function row_of(day, model)
   return day.models[model]
 end
 
--- Takes tags in the order of their names, so that it is no chance which of too many are counted as
--- others.
+-- Takes tags in the order of their names, so that the same tags are always counted as others if
+-- there are too many.
 local function add_tags(day, comes)
   local key, known = PREFIX .. 'tags:' .. day.date, {}
   local tagged = day.open and (load('tags', key) or new('tags', {}))

@@ -40,13 +40,13 @@ export type ImportOptions = {
 }
 
 /**
- * The items that one call imports. Alerts come first, since everyone's counters say when one is due. These contain the clock,
- * so they come before the days, and these before their users.
+ * The items that one call imports. Alerts come first, since everyone's counters say when one is due. Everyone's
+ * counters contain the clock, so they come before the days, and the days come before the users.
  */
 export type Chunk =
   | { kind: 'outbox'; items: OutboxDoc[] }
   | { kind: 'quotas'; items: [scope: string, quota: QuotaDoc][] }
-  /** Plans and settings that the database has not got. */
+  /** Plans and settings, which are imported only if the database has none. */
   | { kind: 'plans'; items: [name: string, plan: PlanDoc][] }
   | { kind: 'settings'; items: SettingsDoc[] }
   | { kind: 'days'; items: DayDoc[] }

@@ -1,6 +1,5 @@
 /** The database keys. */
 import { ALL_MODELS } from '../../ledger/documents.ts'
-import { DAY_MS, WINDOWS } from '../../ledger/windows.ts'
 
 /**
  * The prefix separates our keys from other keys in the database. The number is the version of the layout. The braces
@@ -18,15 +17,8 @@ export const DAMAGED_SECONDS = 30 * 86_400
 /** The first request of a day, and then each request after this many, removes expired members from the indexes. */
 export const SWEEP_EVERY = 1024
 
-/** Members removed at a time. It is more than `SWEEP_EVERY` requests can add, and so few that requests do not wait. */
+/** Members removed at a time. `SWEEP_EVERY` requests cannot add as many, and requests do not wait for so few. */
 export const SWEPT = 2048
-
-/**
- * Days after which everyone's counters of an unused model expire: the longest window, and one day for late
- * settlements.
- */
-export const QUOTA_DAYS =
-  1 + Math.ceil(Math.max(...Object.values(WINDOWS).map(({ longest }) => longest)) / DAY_MS)
 
 export const usageKey = (id: string) => `${PREFIX}usage:${id}`
 export const windowsKey = (id: string) => `${PREFIX}windows:${id}`

@@ -2,7 +2,7 @@
  * Lets a call to the database carry what other requests have left for it.
  *
  * For runtimes in which a request must not wait for a promise of another one, as on the edge: only plain values are
- * shared. What is carried must be safe to send twice, because two requests may send it, and none knows of the other.
+ * shared. What is carried must be safe to send twice, because two requests may send it without knowing of each other.
  */
 
 /** How long an owner waits before it looks for its answer. */
@@ -10,7 +10,8 @@ const LOOK_MS = 50
 
 /**
  * How long items stay with the request that took them. A request whose call fails returns them, but a request that was
- * cut never does. The time is longer than a call to a slow database takes, which must not get everything twice.
+ * cut never does. The time is longer than a call to a slow database takes, because such a database must not get
+ * everything twice.
  */
 const TAKEN_MS = 1000
 
@@ -43,7 +44,7 @@ export function createRides<Item extends { text: string }, Result extends object
       if (taken.length === SEATS) break
       if (ride.takenUntil > now()) continue
       if (ride.calls < MOST_CALLS) taken.push(ride)
-      // Only its owner may still send it.
+      // From now on, only its owner may send it.
       else listed.delete(ride)
     }
     for (const ride of taken) mark(ride)
@@ -78,7 +79,7 @@ export function createRides<Item extends { text: string }, Result extends object
       mark(own)
       return await carry(item)
     } finally {
-      // If this request is cut before, others still carry it.
+      // If this request is cut before this line, others still carry the item.
       listed.delete(own)
     }
   }

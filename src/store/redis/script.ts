@@ -11,6 +11,7 @@ import {
   OTHER_TAG,
   PAST_LEASES,
   PLANS,
+  QUOTA_DAYS,
   RUNNING_PER_USER,
   SESSIONS_PER_USER,
   SYNCS_PER_MINUTE,
@@ -44,7 +45,7 @@ import {
   WINDOW_NAMES,
   type Window,
 } from '../../ledger/windows.ts'
-import { DAMAGED_SECONDS, PREFIX, QUOTA_DAYS, SWEEP_EVERY, SWEPT, TOP_DAY } from './keys.ts'
+import { DAMAGED_SECONDS, PREFIX, SWEEP_EVERY, SWEPT, TOP_DAY } from './keys.ts'
 import { AUDIT_KEPT, REFUSED_KEPT } from '../store.ts'
 
 /** Words that cannot be an identifier: https://www.lua.org/manual/5.1/manual.html#2.1 */
@@ -134,6 +135,7 @@ export const SCRIPT_PARTS = [
   'alerts',
   'settlement',
   'policy',
+  'fit',
   'admission',
   'administration',
   'changes',
@@ -145,16 +147,16 @@ export const SCRIPT_PARTS = [
 export type ScriptParts = Partial<Record<(typeof SCRIPT_PARTS)[number], string>>
 
 /**
- * The files as one chunk, after the constants that they use. A file that everything needs is a function around the files after it,
- * which see its locals. This is faster than one function: Lua finds the locals of an enclosing function directly, and
- * searches for those of the same function when it creates a closure. The files that only some commands need are functions
- * that `rule.lua` calls.
+ * The files as one chunk, after the constants that they use. A file that every command needs is a function around the
+ * files after it, which see its locals. This is faster than one function: Lua finds the locals of an enclosing function
+ * directly, and searches for those of the same function when it creates a closure. The files that only some commands
+ * need are functions that `rule.lua` calls.
  */
 export function layOut(parts: ScriptParts, constants = CONSTANTS): string {
   const { alerts = '', settlement = '', administration = '' } = parts
-  const { policy = '', admission = '', changes = '' } = parts
+  const { policy = '', fit = '', admission = '', changes = '' } = parts
   const isNamed = (name: string, text: string) => new RegExp(`\\b${name}\\b`).test(text)
-  const rest = { alerts, settlement, administration, policy, admission, changes }
+  const rest = { alerts, settlement, administration, policy, fit, admission, changes }
   const none = Object.fromEntries(Object.keys(rest).map((name) => [name, '']))
   const always = [...Object.values({ ...parts, ...none }), shapesByKind()].join('')
   const sometimes = Object.values(rest).join('')
@@ -178,9 +180,10 @@ export function layOut(parts: ScriptParts, constants = CONSTANTS): string {
     headerOf(settlement),
     settlement,
     'end\nlocal function with_policy()\n',
-    headerOf(policy + admission + changes),
+    headerOf(policy + fit + admission + changes),
     policy,
     'local function with_admission()\n',
+    fit,
     admission,
     'end\nlocal function with_changes()\n',
     changes,

@@ -32,8 +32,8 @@ const AGAIN_MS = 20
 
 /**
  * It gives the same answers as REST. With `createClient`, each client with new options gets a new class with a method
- * for every command of Redis, and making that holds up everyone for tens of milliseconds. `factory` keeps the class of
- * these options, which are the same for each connection.
+ * for every command of Redis, and making that class holds up everyone for tens of milliseconds. `factory` keeps the
+ * class of these options, which are the same for each connection.
  */
 const RESP2 = { RESP: 2 } as const
 
@@ -85,7 +85,7 @@ export function tcpClient({ url, timeoutMs }: TcpOptions): TcpClient {
 
   /** Opens another connection after its node has refused a command. Other commands on it are still answered. */
   function leave(line: Connection, then: () => void): void {
-    // Of the commands that were refused together, only the first one does this.
+    // Of several commands that were refused together, only the first one does this.
     if (line !== connection || line.isOver()) return
     line.retire(timeoutMs)
     then()
@@ -168,7 +168,7 @@ async function send(line: Connection, { command, asking, givenUp }: Sending): Pr
   }
   givenUp.addEventListener('abort', check)
   try {
-    // It holds for the next command on the connection.
+    // It applies to the next command on the connection.
     if (asking) void line.client.sendCommand(['ASKING']).catch(() => undefined)
     // If the command still waits to be written at its deadline, it is not written.
     const reply = await line.client.sendCommand(command, { abortSignal: givenUp })

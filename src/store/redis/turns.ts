@@ -15,14 +15,14 @@ const AT_ONCE = 64
 type Commands = Pick<Redis, 'evalsha' | 'eval' | 'get' | 'set'>
 
 /**
- * The limiter passes an empty key in place of an option that is off. A cluster refuses it, since it belongs to another
- * node, and so do permissions by key. So the script gets it without being told a key.
+ * The limiter passes an empty key in place of an option that is off. A cluster refuses that key, because it belongs to
+ * another node, and a database with permissions by key refuses it too. So the script sets the key itself.
  */
 function withoutEmptyKeys(redis: Commands): Commands {
   const scripts = new Map<string, ReturnType<typeof scriptOf>>()
   return {
     ...{ get: redis.get, set: redis.set },
-    // The limiter then gives the text of its script.
+    // Then the limiter sends the text of its script.
     evalsha: () => Promise.reject(new Error('NOSCRIPT')),
     async eval<A extends unknown[], T>(text: string, keys: string[], args: A) {
       const script = scripts.get(text) ?? scriptOf(`KEYS[2] = KEYS[2] or ''\n${text}`)

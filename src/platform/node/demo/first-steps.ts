@@ -19,7 +19,7 @@ export function firstSteps({ config, adminKey, isDemoModel }: Trial, origin: str
   ]
 }
 
-/** A call by a user, or where no token can be made up, how to get a key or a signed token. */
+/** A call by a user, or how to get a key or a signed token if no token can be made up. */
 function firstCalls(
   { userTokens }: Pick<Trial['config'], 'userTokens'>,
   origin: string,

@@ -11,9 +11,9 @@ import { replaceFile } from '../../../store/local/private-file.ts'
 type Secrets = Partial<Record<'ADMIN_KEY' | 'USER_HASH_SECRET', string>>
 
 /**
- * Gives what is missing of ADMIN_KEY and USER_HASH_SECRET, as an earlier run made it up, or made up now. A database may
- * hold users of a deployment, and files those of earlier runs without a secret; with another one they would all be new users.
- * So USER_HASH_SECRET is only made up for new files.
+ * Returns ADMIN_KEY and USER_HASH_SECRET if they are missing: those that an earlier run made up, or new ones. A
+ * database may hold users of a deployment, and files may hold users of earlier runs without a secret. With a new
+ * secret, all of them would be new users, so USER_HASH_SECRET is made up only for new files.
  */
 export async function keptSecrets(
   vars: Vars,

@@ -1,4 +1,4 @@
-/** The demo page at /demo: where the demo model may answer, and in development. A deployment has none. */
+/** The demo page at /demo: where the demo model may answer, and in development. A deployment does not have it. */
 import { serveStatic } from '@hono/node-server/serve-static'
 import type { Env, Hono } from 'hono'
 import { fileURLToPath } from 'node:url'

@@ -9,7 +9,7 @@ export type Trial = {
   vars: Vars
   /** The key of the admin, if it was made up. */
   adminKey: string | undefined
-  /** There is no key of a provider, so the demo model answers. */
+  /** There is no provider key, so the demo model answers. */
   isDemoModel: boolean
 }
 

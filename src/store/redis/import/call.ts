@@ -10,8 +10,7 @@ import type { Plan } from './plan.ts'
 type Marker = { key: string; from: number; next: number; seconds: string }
 
 /**
- * What the same step also does: it advances the progress of the import, and removes old keys if they have not
- * changed.
+ * What the step does besides: it advances the progress of the import, and removes old keys if they have not changed.
  */
 export type Also = { marker?: Marker; old: { key: string; sha: string }[] }
 

@@ -9,7 +9,7 @@ export const newer = () =>
     'a newer version of Weir has written the data that would be changed; update this instance',
   )
 
-/** The document in a text, or undefined if it is none. Throws `StoreError` if a newer version wrote it. */
+/** The document in a text, or undefined if there is none. Throws `StoreError` if a newer version wrote it. */
 export function parse<K extends Kind>(kind: K, text: string | undefined) {
   let value: unknown
   try {

@@ -1,5 +1,5 @@
 /** What the import script writes for each kind of chunk. Users are in users.ts. */
-import { ENTER_MS } from '../../../ledger/capacity.ts'
+import { ENTER_MS, QUOTA_DAYS } from '../../../ledger/capacity.ts'
 import type { Overlap } from '../../../ledger/merge.ts'
 import { mergeOutbox } from '../../../ledger/outbox.ts'
 import { filter } from '../../../ledger/records.ts'
@@ -13,7 +13,7 @@ import {
 } from '../../../ledger/documents.ts'
 import type { Audit, Event } from '../../../ledger/events.ts'
 import { DAY_MS } from '../../../ledger/windows.ts'
-import { PREFIX, QUOTA_DAYS, erasedKey, onceKey } from '../keys.ts'
+import { PREFIX, erasedKey, onceKey } from '../keys.ts'
 import { AUDIT_KEPT } from '../../store.ts'
 import { dayEnd, secondsOfDays, secondsLeft, type End, type ImportTerms } from './ends.ts'
 import { parse } from './documents.ts'

@@ -125,7 +125,7 @@ function keptOf(
     ([, block]) => (block.until ?? NO_END) > terms.now && blockedAt(block) > erased,
   )
   const kept = profile && { ...profile, blocks: Object.fromEntries(blocks) }
-  // Only blocks say when they were set. What else admins wrote about a user who was erased does not come back.
+  // Only blocks say when they were set. Everything else that admins wrote about an erased user stays erased.
   const isKept = kept && (hasMoreThanBlocks(kept) ? erased < 0 : blocks.length > 0)
   return {
     id,
@@ -134,7 +134,7 @@ function keptOf(
   }
 }
 
-/** The next request with a signed token brings the label, and its words into the index. */
+/** The next request with a signed token brings the label, and puts its words into the index. */
 const withoutLabel = ({ label: _, words: __, ...usage }: UsageDoc): UsageDoc => usage
 
 /** The writes of a document, and its key if the stored one cannot be read. */

@@ -1,5 +1,5 @@
--- What changes by an admin write, and other changes that are no calls. Almost no command needs it,
--- so its functions are made only for one that does: `administration` in script.ts.
+-- Keeps and writes what admins and browsers change. Almost no command needs it, so its functions
+-- are made only for a command that does: `administration` in script.ts.
 
 local audits, changed_audit = {}, nil
 local blocks, sessions, profiles, plans, settings, labels = {}, {}, {}, {}, nil, {}
@@ -219,7 +219,7 @@ local function write_labels()
       redis.call('ZADD', PREFIX .. 'labels', 0, member)
     end
     if label.kind == 'usage' then
-      -- A usage document leaves by itself, and with it what it says of its words.
+      -- A usage document expires by itself, and its list of words with it.
       local named = PREFIX .. 'labelled'
       if after[1] then
         redis.call('HSET', named, label.user, cjson.encode(after))

@@ -1,4 +1,4 @@
--- Whether a request may begin, and what it reserves: the port of ledger/admission.ts and fit.ts.
+-- Whether a request may begin: the port of ledger/admission.ts.
 
 -- The windows that a row has limits of.
 local function windows_in(limits)
@@ -99,102 +99,6 @@ local function refuse(group, reserved, at)
     asked = told(unit, reserved[unit]),
     resetAt = end_of(window, at),
   }
-end
-
--- Money: ledger/money.ts.
-
--- count * each / per, as a whole number and the rest, which is not divided.
--- No product passes 2^53.
-local function parts_of(count, each, per)
-  local few, rest = count % per, each % per
-  return count * ((each - rest) / per) + ((count - few) / per) * rest, few * rest
-end
-
--- The cost of a request in nano-USD, rounded up once. `audio` has what is not tokens, if there is
--- any.
-local function cost_of(prompt, completion, price, audio)
-  local nano, pico = parts_of(prompt, price.input, 1000)
-  local more, rest = parts_of(completion, price.output, 1000)
-  nano, pico = nano + more, pico + rest
-  if not audio then return math.min(nano + math.ceil(pico / 1000), MOST_MONEY) end
-  -- There are 3,600,000 ms in an hour.
-  local heard, left = parts_of(audio.audioMs or 0, price.audioHour or 0, 3600000)
-  more, rest = parts_of(audio.characters or 0, price.characters or 0, 1000)
-  local parts = (pico + rest) * 3600 + left
-  return math.min(nano + heard + more + math.ceil(parts / 3600000), MOST_MONEY)
-end
-
--- The fit: ledger/fit.ts.
-
--- What a request reserves, with a maximum of its own or with `most` tokens of each completion.
-local function amounts_of(asked, most)
-  local completions, price = asked.completions, asked.price
-  local prompt = asked.reserved - asked.completion
-  local completion = completions and most and completions.count * most or asked.completion
-  local audio = (asked.audioMs or asked.characters) and asked
-  local usd = price and cost_of(prompt, completion, price, audio) or 0
-  return {
-    requests = 1,
-    tokens = prompt + completion,
-    usd = digits_of(usd),
-    audioSeconds = asked.audioMs,
-    characters = asked.characters,
-  }
-end
-
--- The most tokens of each completion, up to `most`, with which a request costs at most `left`.
-local function most_tokens(prompt, count, price, left, most)
-  local function fits(each) return cost_of(prompt, count * each, price) <= left end
-  if not fits(0) then return -1 end
-  if fits(most) then return most end
-  local nano, pico = parts_of(prompt, price.input, 1000)
-  local tokens = max(0, floor(((left - nano) * 1000 - pico) / (count * price.output)))
-  while not fits(tokens) do
-    tokens = tokens - 1
-  end
-  while fits(tokens + 1) do
-    tokens = tokens + 1
-  end
-  return tokens
-end
-
--- The tokens of each completion that a request is granted; nil if the client sent a maximum.
-local function fitted(asked, groups)
-  local completions = asked.completions
-  if not completions then return nil end
-  local full, most = amounts_of(asked, completions.tokens), completions.tokens
-  local prompt, count = asked.reserved - asked.completion, completions.count
-  for i = 1, #groups do
-    for name, limit in pairs(groups[i].limits) do
-      local unit, window = LIMIT_UNITS[name], LIMIT_WINDOWS[name]
-      local wanted = unit and (full[unit] or 0) + 0
-      -- No limit is on requests alone, since a request is one whatever its size.
-      if unit and unit ~= 'requests' and wanted > 0 and (not WAITS[window] or limit < wanted) then
-        local left = limit - ((groups[i].used[window] or NOTHING)[unit] or 0)
-        if wanted > left then
-          local fits = 0
-          if unit ~= 'usd' then
-            fits = floor((left - prompt) / count)
-          elseif asked.price then
-            fits = most_tokens(prompt, count, asked.price, left, most)
-          end
-          most = math.min(most, fits)
-        end
-      end
-    end
-  end
-  return max(most, math.min(FIT_MIN_TOKENS, completions.tokens))
-end
-
--- What a request asks for. Without a maximum of its own, it gets the plan's.
-local function under_plan(command, most)
-  local completions = command.completions
-  if not most or not completions or completions.tokens <= most then return command end
-  local asked = copy(command)
-  asked.completion = completions.count * most
-  asked.reserved = command.reserved - command.completion + asked.completion
-  asked.completions = { count = completions.count, tokens = most }
-  return asked
 end
 
 -- Whether a limit is in dollars.
@@ -350,6 +254,29 @@ local function models_full(usage, model)
   return today >= MODELS_PER_USER and 'day' or nil
 end
 
+-- Why a request may not begin; nil if it may.
+local function refusal_of(command, profile, policy, usage, groups, reserved)
+  local plan, at = policy.plan, usage.at
+  local denied = access_refused(command, profile, plan, at)
+  if denied then return denied end
+  if not command.price and is_in_dollars(groups) then return refused('unpriced') end
+  local window = models_full(usage, command.model)
+  if window then return with(refused('models'), 'window', window) end
+  local most = math.min(plan and plan.concurrentRequests or RUNNING_PER_USER, RUNNING_PER_USER)
+  if size(usage.leases) >= most and running_at(usage.leases, at) >= most then
+    return with(refused('running'), 'limit', most)
+  end
+  local passed
+  for i = 1, #groups do
+    passed = passed or refuse(groups[i], reserved, at)
+  end
+  if not passed and not is_far_from_most(at, reserved) then
+    passed = refuse(most_of(at), reserved, at)
+  end
+  if passed then passed.maximum = plan and plan.maxCompletionTokens end
+  return passed
+end
+
 local function admit(command, now)
   local id, user, model = command.id, command.user, command.model
   local known = load_user('usage', user)
@@ -358,7 +285,7 @@ local function admit(command, now)
   local at = usage.at
   local profile = load_user('profile', user)
   local policy = policy_of(command, profile, at)
-  local groups, plan = groups_of(model, policy, usage), policy.plan
+  local groups = groups_of(model, policy, usage)
   local held = usage.leases[id]
   if held then return { answer = admitted(command, policy, held.at, groups, held.maximum) } end
   local granted, maximum = fitted(policy.asked, groups), nil
@@ -366,36 +293,11 @@ local function admit(command, now)
   if entered(id) then return { answer = admitted(command, policy, at, groups, maximum) } end
   local reserved = amounts_of(policy.asked, granted)
 
-  local denied = access_refused(command, profile, plan, at)
-  if denied then return refuse_with(command, denied, known, at) end
-  if not command.price and is_in_dollars(groups) then
-    return refuse_with(command, refused('unpriced'), known, at)
-  end
-  local window = models_full(usage, model)
-  if window then
-    return refuse_with(command, with(refused('models'), 'window', window), known, at)
-  end
-  local most = math.min(plan and plan.concurrentRequests or RUNNING_PER_USER, RUNNING_PER_USER)
-  if size(usage.leases) >= most and running_at(usage.leases, at) >= most then
-    return refuse_with(command, with(refused('running'), 'limit', most), known, at)
-  end
-
-  for i = 1, #groups do
-    local refusal = refuse(groups[i], reserved, at)
-    if refusal then
-      refusal.maximum = plan and plan.maxCompletionTokens
-      return refuse_with(command, refusal, known, at)
-    end
-  end
-  local too_much = not is_far_from_most(at, reserved) and refuse(most_of(at), reserved, at)
-  if too_much then
-    too_much.maximum = plan and plan.maxCompletionTokens
-    return refuse_with(command, too_much, known, at)
-  end
+  local refusal = refusal_of(command, profile, policy, usage, groups, reserved)
+  if refusal then return refuse_with(command, refusal, known, at) end
 
   local newcomer
   if not known and command.newUsers then
-    local refusal
     newcomer, refusal = new_users_of(command, at)
     if refusal then return refuse_with(command, refusal, known, at) end
   end

@@ -5,7 +5,8 @@ local terms = cjson.decode(ALERT_TERMS)
 
 local function load_outbox() return load('outbox', PREFIX .. 'alerts') end
 
--- A copy of what is held in a quota's day. What is not given back leaves with the day.
+-- A copy of what running requests hold in a quota's day. What is never given back leaves with the
+-- day.
 local function held_in(quota)
   local start, held = start_of('day', quota.at), quota.held
   if held and held.start == start then return copy(held) end
@@ -110,7 +111,7 @@ local function minus(amounts, held)
   return left
 end
 
--- What windows have counted of one, without what was counted in another span of it.
+-- The counters of a window, unless they are of another span of it.
 local function used_in(windows, window, at)
   local counted = windows and in_window(windows, window)
   return counted and counted.start == start_of(window, at) and counted or NOTHING
@@ -247,7 +248,7 @@ local function watch(step, watched)
   return step
 end
 
--- An admission with the alert that its key is about to end. Changes the step.
+-- An admission with the alert that its key ends soon. Changes the step.
 local function watch_key(step, command, profile)
   local usage, all, key = step.usage, step.quotas[ALL_MODELS], command.key
   local known, at = key and profile and profile.keys[key.id], usage.at

@@ -110,7 +110,8 @@ local function set_key(command, at)
   return { profile = profile, audit = audit, answer = { ok = true, key = key } }
 end
 
--- Rows that start from no limits need not say that there is none.
+-- The rows without UNLIMITED: they replace no other limits, so a limit that is left out is no
+-- limit.
 local function without_unlimited(rows)
   local result = {}
   for name, row in pairs(rows) do
@@ -150,7 +151,7 @@ local function set_settings(command, at)
   return { settings = settings, audit = audit, answer = { ok = true, settings = settings } }
 end
 
--- What a user's requests of a model reserve that have not ended: by window.
+-- What a user's leases of a model hold, by window. `model` is nil for all.
 local function reserved_of(usage, model)
   local held = {}
   for window in pairs(WINDOWS) do
@@ -161,7 +162,7 @@ local function reserved_of(usage, model)
   return held
 end
 
--- The windows with only what the leases of one span of them reserve. `model` is nil for all.
+-- The windows with only what the leases of the same span reserve. `model` is nil for all.
 local function only_leases(windows, leases, model, wanted)
   local result = whole_windows(windows)
   for window, counted in pairs(whole_windows(windows)) do

@@ -78,7 +78,7 @@ local function part_of(row, share)
   return result
 end
 
--- The part of everyone's limits that callers who are not verified have together, in percent.
+-- The part of everyone's limits that unverified callers have together, in percent.
 local function share_of(rows, share)
   return { model = part_of(rows.model, share), total = part_of(rows.total, share) }
 end
@@ -114,7 +114,7 @@ local function credential_refused(command, profile, at)
   return revoked and refused('revoked') or nil
 end
 
--- The refusal of a caller whatever the limits are.
+-- The refusal of a caller for a reason other than a limit.
 local function access_refused(command, profile, plan, at)
   local model, key = command.model, command.key
   local invalid = credential_refused(command, profile, at)

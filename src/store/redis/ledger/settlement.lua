@@ -154,7 +154,7 @@ local function load_ended(date, model, first)
   return day, row
 end
 
--- Changes the day and its row. Gives the row.
+-- Changes the day and its row, and returns the row.
 local function end_day(day, row, event, first, at)
   if not row and event.outcome ~= 'failed' then row = new_day_row() end
   if row then end_day_row(row, event, first.model, at) end
@@ -167,9 +167,6 @@ local function end_day(day, row, event, first, at)
   end
   return row
 end
-
--- The step's own copy of a user's usage: rows of an earlier day move to the past, and a lease that
--- has not ended within a day is lost.
 
 -- A user's row of a day, and whether no request of that day was answered.
 local function row_of(account, date, model)

@@ -66,7 +66,8 @@ end
 -- follows.
 local WINDOW = '^([^:]+):(%d+):(%-?%d+):(%-?%d+):(%-?%d+)([%d:%-]*) ?'
 
--- Amounts of audio are there only if they are not zero. So a request without audio costs two looks.
+-- Amounts of audio are there only if they are not zero. So a request without audio costs only two
+-- checks.
 local function set_audio(counted, audio, characters)
   counted.audioSeconds = audio ~= 0 and audio or nil
   counted.characters = characters ~= 0 and characters or nil
@@ -252,7 +253,7 @@ local function counters_in(stored)
   return windows
 end
 
--- The windows of a document; nil if they are none.
+-- The windows of a document; nil if the value is not valid.
 local function windows_of(stored)
   if type(stored) == 'string' then
     local parting = string.find(stored, ';', 1, true)
