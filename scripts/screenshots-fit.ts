@@ -5,6 +5,8 @@ import type { Page } from 'playwright-core'
 const PHONE = 500
 /** Pixels that a name needs to be read. */
 const NAME_WIDTH = 80
+/** Pixels before the button of a field of a date that may be missing. */
+const DATE_GAP = 20
 
 /** What does not fit, in words. */
 export async function misfitsOf(page: Page): Promise<string[]> {
@@ -48,17 +50,19 @@ const tablesIn = (page: Page): Promise<string[]> =>
 
 /** Fields that cut their texts. A field of a date does not tell that, but it has a width of its own. */
 const fieldsIn = (page: Page): Promise<string[]> =>
-  page.locator('input:not([type=checkbox]):visible, textarea:visible').evaluateAll((fields) =>
-    (fields as HTMLInputElement[])
-      .filter((field) => {
-        if (!field.type.startsWith('date')) return field.scrollWidth > field.clientWidth
-        const { offsetWidth } = field
-        field.style.width = 'max-content'
-        const isCut = field.offsetWidth > offsetWidth
-        field.style.width = ''
-        return isCut
-      })
-      .map(({ ariaLabel, name, value }) => `the field "${ariaLabel ?? name}" cuts "${value}"`),
+  page.locator('input:not([type=checkbox]):visible, textarea:visible').evaluateAll(
+    (fields, gap) =>
+      (fields as HTMLInputElement[])
+        .filter((field) => {
+          if (!field.type.startsWith('date')) return field.scrollWidth > field.clientWidth
+          const { offsetWidth } = field
+          field.style.width = 'max-content'
+          const isCut = field.offsetWidth - gap > offsetWidth
+          field.style.width = ''
+          return isCut
+        })
+        .map(({ ariaLabel, name, value }) => `the field "${ariaLabel ?? name}" cuts "${value}"`),
+    DATE_GAP,
   )
 
 /** Headings of a grid that run into the next ones. */
