@@ -2,7 +2,7 @@
 import { writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { TABLE, type Variable, type Default } from '../src/config/variables.ts'
-import { DOCS } from './variable-docs.ts'
+import { DOCS } from '../src/config/variable-docs.ts'
 
 const HEAD = [
   'Copy this file to .env or .env.local. As it stands it changes nothing, since every value is the default.',

@@ -121,7 +121,7 @@ export function createAlerts({ receiver, store, mode, fetch, now, log }: AlertsO
     if (!alert) return
     const facts = { downMs: Math.max(0, now() - since) }
     try {
-      const { due: _, attempts: __, triedAt: ___, ...kept } = alert
+      const { due: _, triedAt: __, ...kept } = alert
       await store.execute({ op: 'raise', now: now(), alert: kept })
       await store.execute({ op: 'raise', now: now(), alert: made('store.recovered', facts) })
     } catch (error) {

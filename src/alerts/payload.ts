@@ -40,22 +40,24 @@ export const slackBody = (alert: Alert): string =>
 /** An alert as one sentence. */
 export function alertText(alert: Alert): string {
   const { type, user, label, model, unit, window, percent, until, key } = alert
-  const who = label === undefined ? `user ${user}` : `${label} (user ${user})`
+  const who = label ? `${label} (user ${user})` : `User ${user}`
   const end = until === undefined ? '' : ` until ${iso(until)}`
   const what = model === ALL_MODELS ? 'all models' : model
   switch (type) {
     case 'limit.threshold': {
       const words = WINDOWS[window as Window].words
-      const [used, limit] = [inUnit(unit, alert.used), inUnit(unit, alert.limit)]
+      const [used, limit] = [alert.used, alert.limit].map((amount) =>
+        inUnit(unit, amount)?.toLocaleString('en-US', { maximumFractionDigits: 9 }),
+      )
       const whose = alert.of === 'everyone' ? 'All users together' : who
       const amount =
         unit === 'usd' ? `$${used} of $${limit}` : `${used} of ${limit} ${unitWords(unit as Unit)}`
       return `${whose} used ${percent}% of a limit: ${amount} ${words}, ${what}.`
     }
     case 'user.blocked':
-      return `${who} was blocked from ${what}${end}${alert.by === undefined ? '' : ` by ${alert.by}`}.`
+      return `${who} was blocked from ${what}${end}${alert.by ? ` by ${alert.by}` : ''}.`
     case 'key.expiring':
-      return `The key ${user}.${key} of ${who} is valid${end}.`
+      return `${who} has the key ${key}, which is valid${end}.`
     case 'upstream.errors':
       return `The provider failed ${alert.failures} of ${alert.calls} calls within five minutes.`
     case 'upstream.spend_blocked':

@@ -1,4 +1,4 @@
-/** Every variable: how its text is read, and its default. scripts/variable-docs.ts says what each is for. */
+/** The table of the variables: how the text of each is read, and its default. Its column `doc` is variable-docs.ts. */
 import { DEFAULT_MODEL, GROQ_URL } from '../providers/groq.ts'
 import { adminKeys } from './admins.ts'
 import { ALERT_FORMATS, alertSecrets, alertUrl } from './alerts.ts'

@@ -41,7 +41,7 @@ export function createKeyCheck(deps: Deps): (c: AppContext, key: string) => Prom
     const seconds = secondsUntil(resetAt, now())
     return new ApiError(
       'rate_limit_exceeded',
-      `Too many wrong admin keys from this address; try again in ${seconds} s. A key of ${LONG_KEY.length} random characters is never locked out.`,
+      `Too many wrong admin keys from this address. Try again in ${seconds} s.`,
       { headers: { 'retry-after': String(seconds) } },
     )
   }

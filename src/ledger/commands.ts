@@ -233,7 +233,9 @@ export type Note = {
 export type Raise = {
   op: 'raise'
   now: number
-  alert: AlertFacts & Pick<Alert, 'id' | 'type'> & Partial<Pick<Alert, 'state' | 'status'>>
+  alert: AlertFacts &
+    Pick<Alert, 'id' | 'type'> &
+    Partial<Pick<Alert, 'state' | 'status' | 'attempts'>>
   ip?: string
   by?: string
 }

@@ -17,7 +17,7 @@ export const ALERTS_TAKEN = 5
 /** An instance that takes an alert has this long to deliver it. */
 export const CLAIM_MS = MINUTE_MS
 
-export type New = Omit<Alert, 'state' | 'attempts' | 'due'>
+export type New = Omit<Alert, 'state' | 'attempts' | 'due'> & Partial<Pick<Alert, 'attempts'>>
 
 const newOutbox = (): OutboxDoc => ({ v: VERSIONS.outbox, alerts: {} })
 
@@ -32,7 +32,7 @@ export function withNew(
   const all = { ...known.alerts }
   for (const alert of alerts) {
     const { state = 'pending' } = alert
-    all[alert.id] ??= { ...alert, state, attempts: 0, ...(state === 'pending' && { due: at }) }
+    all[alert.id] ??= { attempts: 0, ...alert, state, ...(state === 'pending' && { due: at }) }
   }
   return latestOf({ ...known, alerts: all }, at - userDays * DAY_MS)
 }

@@ -4,16 +4,18 @@ import type { Admin } from '../http/admin.ts'
 import { alertsPage } from '../views/alerts.tsx'
 import { alertsOf, testAlert } from './alerts.ts'
 import { answerPage, seeOther } from './answer-page.ts'
-import { framed, frameOf } from './dashboard-frame.tsx'
-import { isRefresh } from './dashboard-refresh.ts'
+import { frameOf, framed } from './dashboard-frame.tsx'
+import { isRefresh, refreshed } from './dashboard-refresh.ts'
 
-/** Answers with the page. */
+/** Answers with the page, whole or as a refresh. */
 export const alertsPageHandler =
   (deps: Deps) =>
   async (c: AppContext): Promise<Response> => {
-    if (isRefresh(c)) return c.body(null, 304)
-    const [{ days }, alerts] = await Promise.all([framed(deps), alertsOf(deps)])
-    return answerPage(c, alertsPage({ ...frameOf(c, deps, days), ...alerts }))
+    const [{ days }, told] = await Promise.all([framed(deps), alertsOf(deps)])
+    const frame = frameOf(c, deps, days)
+    const page = () => alertsPage({ ...frame, ...told })
+    if (isRefresh(c)) return refreshed(c, frame, [told, frame.counts], page)
+    return answerPage(c, page())
   }
 
 /** Sends a test, and leads back to the page, which says how it went. */

@@ -23,7 +23,6 @@ export function findHandler(deps: Deps) {
       return seeOther(c, `/admin/users/${first.profile.id}`)
     }
     if (first) return seeOther(c, `/admin/users?q=${encodeURIComponent(q)}`)
-    const problem = 'No user has this label, id, token or key, and no request this x-weir-id.'
-    return answerUsers(c, deps, ALL, { search: { text: q, problem } })
+    return answerUsers(c, deps, ALL, { search: q })
   }
 }

@@ -39,7 +39,9 @@ export function frameOf(c: AppContext, { now, environment, store }: Deps, days?:
   const at = now()
   return {
     now: at,
-    place: `${environment.platform} · ${environment.storage} · ${c.var.admin.name}`,
+    path: c.req.path,
+    place: `${environment.platform} · ${environment.storage}`,
+    who: c.var.admin.name + (isViewer(c) ? ' (viewer)' : ''),
     viewer: isViewer(c),
     away: store?.health().degraded ?? false,
     ...(days && { counts: countsOf(days, at) }),

@@ -4,6 +4,7 @@ import { ApiError } from '../errors.ts'
 import type { Event } from '../ledger/events.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
 import { REFUSED_KEPT, type EventCursor } from '../store/store.ts'
+import { statusOf } from '../views/refused.tsx'
 import { requestPage } from '../views/request.tsx'
 import { requestsPage, type RequestsQuery } from '../views/requests.tsx'
 import { answerPage } from './answer-page.ts'
@@ -36,7 +37,7 @@ const matches = ({ model, outcome, status, user, tag }: RequestsQuery) => {
     (tag === '' || event.tag === tag)
 }
 
-/** Answers `?model&outcome&status&user&tag&before`. Refusals have no tag. */
+/** Answers `?model&outcome&status&user&tag&before`. */
 export const requestsHandler =
   (deps: Deps) =>
   async (c: AppContext): Promise<Response> => {
@@ -83,22 +84,28 @@ async function eventsOf(deps: Deps, query: RequestsQuery, from: EventCursor | un
   return {
     events,
     refused: undefined,
+    matching: matching.length,
     looked: all.length,
     since: all.at(-1)?.at,
     next: last && (isCut || page.next) ? `${Math.max(1, end - rest)}~${last.id}` : undefined,
   }
 }
 
-async function refusedOf(deps: Deps, { model, user }: RequestsQuery) {
+async function refusedOf(deps: Deps, { model, status, user, tag }: RequestsQuery) {
   const { latest } = await storeAnswer(storeOf(deps).refusals([], REFUSED_KEPT))
   const refused = latest.filter(
-    (one) => (model === '' || one.model === model) && (user === '' || one.user === user),
+    (one) =>
+      (model === '' || one.model === model) &&
+      (status === '' || statusOf(one) === Number(status)) &&
+      (user === '' || one.user === user) &&
+      (tag === '' || one.tag === tag),
   )
   return {
     events: [],
     refused: refused.slice(0, SHOWN),
+    matching: refused.length,
     looked: latest.length,
-    since: undefined,
+    since: latest.at(-1)?.at,
     next: undefined,
   }
 }

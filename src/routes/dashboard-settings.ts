@@ -9,7 +9,8 @@ import { DEFAULT_PLAN } from '../ledger/plans.ts'
 import { own } from '../ledger/records.ts'
 import { settingsReport } from '../reports/people.ts'
 import type { Fields, Refused } from '../views/form.tsx'
-import { settingsPage } from '../views/settings.tsx'
+import { exact } from '../views/format.ts'
+import { settingsPage, type Variable } from '../views/settings.tsx'
 import { answerPage, seeOther } from './answer-page.ts'
 import { frameOf, framed } from './dashboard-frame.tsx'
 import { isRefresh } from './dashboard-refresh.ts'
@@ -39,25 +40,40 @@ async function answerSettings(c: AppContext, deps: Deps, refused?: Refused): Pro
   return answerPage(c, page, refused ? 400 : 200)
 }
 
+const CAPS = {
+  balanced: 'balanced: two bytes of a request are reserved as a token',
+  strict: 'strict: the most that a request can use is reserved',
+}
+const STORE_DOWN = {
+  open: 'open: calls are served while the database is away, and counted later',
+  closed: 'closed: calls are refused while the database is away',
+}
+const ADDRESSES = {
+  full: 'full: whole addresses are kept',
+  truncated: 'truncated: only networks are kept',
+  off: 'off: no address is kept',
+}
+
 /** What an admin needs to know of the environment. Nothing of it is a secret. */
-function environmentOf(config: Deps['config']): [string, string][] {
-  const { retention, admins, groqKey, metricsKey } = config
-  const isSet = (secret: string | undefined) => (secret === undefined ? 'not set' : 'set')
+function environmentOf(config: Deps['config']): Variable[] {
+  const { retention, admins, groqKey, metricsKey, allowedModels, newUsersPerMinute } = config
   return [
-    ['GROQ_API_KEY', isSet(groqKey)],
+    ['GROQ_API_KEY', groqKey === undefined ? 'not set: no model can be called' : 'set', !groqKey],
     ['ADMIN_KEY, ADMIN_KEYS', admins.map(({ name, role }) => `${name} (${role})`).join(', ')],
-    ['USER_TOKENS', config.userTokens.join(', ')],
-    ['METRICS_KEY', isSet(metricsKey)],
+    ['METRICS_KEY', metricsKey === undefined ? 'not set: there is no /metrics' : 'set'],
     ['DEFAULT_MODEL', config.defaultModel],
-    ['ALLOWED_MODELS', config.allowedModels.join(', ')],
-    ['CAP', config.cap],
-    ['MAX_COMPLETION_TOKENS', `${config.maxCompletionTokens}`],
-    ['UNVERIFIED_SHARE', `${config.unverifiedShare} %`],
-    ['NEW_USERS_PER_MINUTE', `${config.newUsersPerMinute}`],
-    ['ON_STORE_DOWN', config.onStoreDown],
-    ['IP_STORAGE', config.ipStorage],
-    ['USER_RETENTION_DAYS', `${retention.userDays}`],
-    ['HISTORY_RETENTION_DAYS', `${retention.historyDays}`],
+    ['ALLOWED_MODELS', allowedModels.includes('*') ? 'all models' : allowedModels.join(', ')],
+    ['CAP', CAPS[config.cap]],
+    ['MAX_COMPLETION_TOKENS', `${exact(config.maxCompletionTokens)} tokens`],
+    ['UNVERIFIED_SHARE', `${config.unverifiedShare}% of the limits of everyone`],
+    [
+      'NEW_USERS_PER_MINUTE',
+      newUsersPerMinute === 0 ? 'no limit' : `${exact(newUsersPerMinute)} from one network`,
+    ],
+    ['ON_STORE_DOWN', STORE_DOWN[config.onStoreDown]],
+    ['IP_STORAGE', ADDRESSES[config.ipStorage]],
+    ['USER_RETENTION_DAYS', `${exact(retention.userDays)} days`],
+    ['HISTORY_RETENTION_DAYS', `${exact(retention.historyDays)} days`],
   ]
 }
 

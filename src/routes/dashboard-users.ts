@@ -70,7 +70,7 @@ export const usersPageHandler =
   }
 
 /** What an answer to a form adds to the page. */
-type Added = { refused?: Refused; search?: NonNullable<Frame['search']> }
+type Added = { refused?: Refused; search?: string }
 
 /** Answers with the page. */
 export async function answerUsers(
@@ -84,7 +84,7 @@ export async function answerUsers(
   const frame: Frame = {
     ...frameOf(c, deps, days),
     ...(list.among !== undefined && { every: EVERY_AMONG_MS }),
-    ...(added.search && { search: added.search }),
+    ...(added.search !== undefined && { search: added.search, path: '/admin/users' }),
   }
   const plans = [...new Set([DEFAULT_PLAN, ...Object.keys(policy.plans)])].sort()
   const secret = deps.config.userHashSecret

@@ -28,6 +28,7 @@ export function createSetupLook(deps: Deps): (c: Context) => Promise<Setup> {
       origin: new URL(c.req.url).origin + config.basePath,
       kinds: config.userTokens,
       adminKey: config.admins.length > 0,
+      hashSecret: config.userHashSecret !== undefined,
       database: checked.database,
       provider,
       called,

@@ -2,7 +2,7 @@
 import type { AlertReport } from '../reports/alerts.ts'
 import { AdminsOnly } from './admins-only.tsx'
 import { Page, type Frame } from './page.tsx'
-import { Card, num, tag, time } from './parts.tsx'
+import { Card, code, num, tag, time } from './parts.tsx'
 import { table } from './table.tsx'
 
 type AlertsPage = Frame & {
@@ -18,9 +18,9 @@ export function alertsPage({ format, alerts, ...frame }: AlertsPage) {
       {format === null ? (
         <Card id="receiver" title="No alerts are sent">
           <p>
-            Set ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET in the environment of this gateway.
-            Alerts tell of limits that are nearly used up, of blocks, of keys that are about to end,
-            and of a provider or a database that fails.
+            Set <code>ALERT_WEBHOOK_URL</code> and <code>ALERT_WEBHOOK_SECRET</code> in the
+            environment of this gateway. Alerts tell of limits that are nearly used up, of blocks,
+            of keys that are about to end, and of a provider or a database that fails.
           </p>
         </Card>
       ) : (
@@ -36,8 +36,8 @@ export function alertsPage({ format, alerts, ...frame }: AlertsPage) {
           </AdminsOnly>
         </Card>
       )}
-      <Card id="alerts" title="Latest alerts">
-        {list(alerts, frame.now)}
+      <Card id="alerts" title="Latest alerts" live>
+        {list(alerts, format !== null, frame.now)}
       </Card>
     </Page>
   )
@@ -45,29 +45,48 @@ export function alertsPage({ format, alerts, ...frame }: AlertsPage) {
 
 const FORMATS: Record<string, string> = { standard: 'Standard Webhooks', slack: 'Slack' }
 
-const list = (rows: AlertReport[], now: number) =>
+const list = (rows: AlertReport[], isSent: boolean, now: number) =>
   table({
     caption: 'Alerts, the newest first',
     rows,
     key: ({ id }) => id,
     columns: [
       ['When', 'n', ({ at }) => time(at, now)],
-      ['Alert', '', ({ type, id }) => <code title={id}>{type}</code>],
-      ['What', 'g', ({ text }) => <bdi class="what">{text}</bdi>],
-      ['State', '', stateOf],
+      ['Alert', 'w', ({ type }) => code(type)],
+      ['What', 'g', textOf],
+      [
+        'State',
+        '',
+        ({ state }) =>
+          state === 'failed'
+            ? tag('failed', 'bad', 'It is not tried again.')
+            : state === 'pending' && !isSent
+              ? 'not sent'
+              : state,
+      ],
       ['Attempts', 'n w', ({ attempts }) => num(attempts)],
       ['Last answer', 'n w', ({ attempts, lastStatus }) => attempts > 0 && answerOf(lastStatus)],
       [
         'Next attempt',
         'n w',
         ({ nextAttemptAt: next, attempts }) =>
-          next !== null && attempts > 0 && time(Math.max(next, now), now),
+          isSent && next !== null && attempts > 0 && time(Math.max(next, now), now),
       ],
     ],
     empty: 'Nothing was told yet.',
   })
 
-const stateOf = ({ state }: AlertReport) =>
-  state === 'failed' ? tag('failed', 'bad', 'It is not tried again.') : state
+/** The sentence of an alert, in which the id of the user is a link. */
+function textOf({ text, data: { userId } }: AlertReport) {
+  const at = userId === undefined ? -1 : text.lastIndexOf(`${userId}`)
+  if (at < 0) return <bdi class="told">{text}</bdi>
+  return (
+    <bdi class="told">
+      {text.slice(0, at)}
+      <a href={`/admin/users/${userId}`}>{userId}</a>
+      {text.slice(at + `${userId}`.length)}
+    </bdi>
+  )
+}
 
 const answerOf = (status: number | null) => (status === null || status === 0 ? 'none' : status)

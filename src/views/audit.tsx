@@ -1,9 +1,9 @@
 /** The page of what admins did. */
 import { own } from '../ledger/records.ts'
-import type { Audit } from '../ledger/events.ts'
+import type { Audit, AuditAction } from '../ledger/events.ts'
 import { select, type Choice } from './form.tsx'
 import { Page, type Frame } from './page.tsx'
-import { Card, clock, name, scope, time, whenHead } from './parts.tsx'
+import { Card, clock, moment, name, scope, time, whenHead } from './parts.tsx'
 import { table } from './table.tsx'
 
 /** What is shown: who did it and what; empty for all. */
@@ -24,7 +24,7 @@ export const auditPage = ({ audit, query, names, actions, cut, ...frame }: Audit
     <h1 class="hide">Audit</h1>
     <Card
       id="audit"
-      title="Actions of admins"
+      title="Audit log"
       live
       side={
         <form action="/admin/audit" class="inline">
@@ -59,11 +59,27 @@ export const auditPage = ({ audit, query, names, actions, cut, ...frame }: Audit
   </Page>
 )
 
-/** Actions that are shown in other words than those of the audit log. */
-const AUDIT_WORDS: Record<string, string> = {
-  user: 'change user',
-  plan: 'store plan',
-  settings: 'change settings',
+/** What was done, by the actions of the audit log. */
+const AUDIT_WORDS: Record<AuditAction, string> = {
+  login: 'logged in',
+  'failed login': 'failed to log in',
+  logout: 'logged out',
+  block: 'blocked',
+  unblock: 'unblocked',
+  erase: 'erased',
+  clear: 'deleted days and requests',
+  export: 'exported',
+  user: 'changed user',
+  reset: 'reset',
+  plan: 'saved plan',
+  'delete plan': 'deleted plan',
+  settings: 'changed settings',
+  'create key': 'created key of',
+  'change key': 'changed key of',
+  'rotate key': 'rotated key of',
+  'delete key': 'deleted key of',
+  'make token': 'made token of',
+  'test alert': 'sent a test alert',
 }
 
 /** Fields that are shown in other words than those of the admin API. */
@@ -82,6 +98,16 @@ const whatOf = (what: string) =>
       .join(', '),
   )
 
+/** The beginning of a user's id, which is all that is kept here, and leads to the user. Nobody is left of one who was erased. */
+const userStart = (start: string, action: AuditAction) =>
+  action === 'erase' ? (
+    <code>{start}…</code>
+  ) : (
+    <a href={`/admin/users?q=${start}`}>
+      <code>{start}…</code>
+    </a>
+  )
+
 const auditTable = (audit: Audit[], now: number) =>
   table({
     caption: 'Actions of admins, the newest first',
@@ -94,12 +120,13 @@ const auditTable = (audit: Audit[], now: number) =>
         'What',
         'g',
         ({ action, user, model, what, reason, until, times }) => (
-          <span class="what">
-            {own(AUDIT_WORDS, action) ?? action} {times && `${times} times `}
-            {user && <code>{user}…</code>}
+          <span class="told">
+            {own(AUDIT_WORDS, action) ?? action}
+            {times && ` ${times} times`}
+            {user && [' ', userStart(user, action)]}
             {model && [' from ', scope(model)]}
-            {what && [user && ': ', whatOf(what)]}
-            {until && [', ends ', time(until, now)]}
+            {until && [' until ', moment(until)]}
+            {what && [user || action === 'settings' ? ': ' : ' ', whatOf(what)]}
             {reason && [': ', name(reason)]}
           </span>
         ),

@@ -3,22 +3,28 @@ import type { Child } from 'hono/jsx'
 import { ASSETS } from './assets.ts'
 import { ForViewer } from './admins-only.tsx'
 import { exact, short } from './format.ts'
-import { time } from './parts.tsx'
+import { name, time } from './parts.tsx'
 import { Glossary } from './terms.tsx'
 
 /** What the frame of a dashboard page shows. */
 export type Frame = {
   now: number
-  /** The platform, the storage, and the name of the admin. */
+  /** The path of the page. */
+  path?: string
+  /** The platform and the storage. */
   place: string
+  /** Who is logged in. */
+  who?: string
   /** The page is for a viewer. */
   viewer?: boolean
   /** The database is away, as far as this instance knows. */
   away?: boolean
   /** What is counted beside the names of pages, by their paths: users and requests of today. */
   counts?: Record<string, number>
-  /** A search that has found nothing. */
-  search?: { text: string; problem: string }
+  /** What was searched for, if nothing was found. */
+  search?: string
+  /** The page is not refreshed. */
+  still?: boolean
   /** How often assets/admin.js refreshes the page, in ms, if it is not as often as usual. */
   every?: number
   notice?: Child
@@ -53,7 +59,7 @@ export const Page = (props: Document & Partial<Frame>) => (
       <meta name="color-scheme" content="light dark" />
       <title>{`${props.title} · Weir`}</title>
       <link rel="stylesheet" href={ASSETS.style.path} />
-      {props.now && <script type="module" src={ASSETS.script.path} />}
+      {props.now && !props.still && <script type="module" src={ASSETS.script.path} />}
       {props.copies && <script type="module" src="/copy.js" />}
       <link rel="icon" href="/favicon.svg" />
     </head>
@@ -70,9 +76,10 @@ export const Page = (props: Document & Partial<Frame>) => (
           <>
             {state(props.now, props)}
             {searchForm(props.search)}
-            {pagesNav(props.title, props.counts ?? {})}
+            {pagesNav(props.path ?? '', props.counts ?? {})}
             <form method="post" action="/api/admin/logout" class="out">
               <span class="soft place">{props.place}</span>
+              {props.who && <span class="soft">{name(props.who)}</span>}
               <button class="quiet">Log out</button>
             </form>
           </>
@@ -80,6 +87,12 @@ export const Page = (props: Document & Partial<Frame>) => (
       </header>
       <main id="main">
         <ForViewer.Provider value={props.viewer ?? false}>
+          {props.search !== undefined && (
+            <p id="find-problem" class="notice bad" role="alert">
+              Nothing was found for “{name(props.search)}”: no user has this label, id, token or
+              key, and no request this x-weir-id.
+            </p>
+          )}
           {props.notice}
           {props.children}
         </ForViewer.Provider>
@@ -89,10 +102,17 @@ export const Page = (props: Document & Partial<Frame>) => (
   </html>
 )
 
-const pagesNav = (title: string, counts: Record<string, number>) => (
+/** The page of the navigation that a path is, or is below. */
+export const sectionOf = (path: string): (typeof PAGES)[number] | undefined =>
+  PAGES.find(([own]) => path === own || (own !== '/admin' && path.startsWith(`${own}/`)))
+
+const pagesNav = (at: string, counts: Record<string, number>) => (
   <nav class="pages-of" aria-label="Pages" id="pages" data-live>
     {PAGES.map(([path, name]) => (
-      <a href={path} aria-current={name === title ? 'page' : undefined}>
+      <a
+        href={path}
+        aria-current={path === at ? 'page' : path === sectionOf(at)?.[0] ? 'true' : undefined}
+      >
         {name}
         {counts[path] !== undefined && (
           <small title={`${exact(counts[path])} today`}>
@@ -121,20 +141,15 @@ const searchForm = (failed: Frame['search']) => (
   <form method="post" action="/admin/find" class="find" role="search">
     <input
       name="q"
-      value={failed?.text}
+      value={failed}
       aria-label={SEARCH}
-      aria-describedby={failed && 'find-problem'}
-      aria-invalid={failed && 'true'}
+      aria-describedby={failed === undefined ? undefined : 'find-problem'}
+      aria-invalid={failed === undefined ? undefined : 'true'}
       placeholder="Label, id, request, token or key"
       title="The beginning of a word of a label or of an id, a whole token, a key or its id, or an x-weir-id"
       autocomplete="off"
       required
     />
     <button class="quiet">Find</button>
-    {failed && (
-      <p id="find-problem" class="error" role="alert">
-        {failed.problem}
-      </p>
-    )}
   </form>
 )

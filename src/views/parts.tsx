@@ -70,6 +70,11 @@ export const modelName = (model: string) =>
 
 export const scope = (model: string) => name(modelName(model))
 
+/** A code or the name of a variable. A line may break after each of its words. */
+export const code = (text: string) => (
+  <code>{text.split(/(?<=[_.])/).map((part, at) => (at > 0 ? [<wbr />, part] : part))}</code>
+)
+
 /** A link to a user: the label, if there is one, or the id. */
 export const userLink = (id: string, label?: string) => (
   <a class={label ? 'label' : 'id'} href={`/admin/users/${id}`}>

@@ -1,10 +1,11 @@
 /** Requests that were refused. */
+import { CODES } from '../errors.ts'
 import { own } from '../ledger/records.ts'
 import type { Refused } from '../ledger/events.ts'
 import { amountTo } from '../ledger/policy.ts'
 import { WINDOWS } from '../ledger/windows.ts'
 import { exact, exactUsd } from './format.ts'
-import { Card, clock, modelName, name, userLink, whenHead } from './parts.tsx'
+import { Card, clock, code, modelName, name, userLink, whenHead } from './parts.tsx'
 import { table } from './table.tsx'
 
 /** The refusals of one user among the last `looked` of all users. */
@@ -22,13 +23,41 @@ export const refusals = (rows: Refused[], labels: Record<string, string>, isOwn?
     key: ({ id }) => id,
     columns: [
       ['When', 'n', ({ id, at }) => <a href={`/admin/requests/${id}`}>{clock(at)}</a>, whenHead()],
-      ['User', 'u', ({ user }) => (isOwn ? undefined : userLink(user, own(labels, user)))],
-      ['Code', '', ({ code }) => <code>{code}</code>],
-      ['Model', 'x', ({ model }) => name(model)],
-      ['Limit', 'g', ({ limit }) => limit && limitOf(limit)],
+      [
+        'User',
+        'u',
+        ({ user, model }) =>
+          isOwn ? undefined : (
+            <>
+              {userLink(user, own(labels, user))}
+              <small class="under">{name(model)}</small>
+            </>
+          ),
+      ],
+      ['Model', isOwn ? 'x' : 'w', ({ model }) => name(model)],
+      ['Tag', 'x', ({ tag: one }) => !isOwn && one && name(one)],
+      ['Status', 'n v', (one) => (isOwn ? undefined : statusOf(one))],
+      [
+        'Code',
+        '',
+        (one) => (
+          <>
+            {code(one.code)}
+            {!isOwn && one.limit && <small class="under">{limitOf(one.limit, one.model)}</small>}
+          </>
+        ),
+      ],
+      [
+        'Limit',
+        isOwn ? 'g' : 'g w',
+        ({ limit, model }) => limit && limitOf(limit, isOwn ? undefined : model),
+      ],
     ],
     empty: 'Nobody was refused.',
   })
+
+/** The HTTP status of a refusal; undefined if no code of this version is that of the refusal. */
+export const statusOf = ({ code }: Refused): number | undefined => own(CODES, code)?.[0]
 
 const WORDS = {
   requests: 'requests',
@@ -39,15 +68,23 @@ const WORDS = {
 }
 const OF: Record<string, string> = { everyone: 'of everyone', unverified: 'of unverified callers' }
 
-/** Which limit refused, and on hover what was used of it and asked for. */
-export function limitOf({ of, model, unit, window, ...amounts }: NonNullable<Refused['limit']>) {
-  const text = (amount: number) =>
-    unit === 'usd' ? exactUsd(amount) : exact(amountTo(unit, amount))
-  const [limit, used, asked] = [amounts.limit, amounts.used, amounts.asked].map(text)
-  const words = [limit, WORDS[unit], own(WINDOWS, window)?.words ?? window, OF[of]]
+type Limit = NonNullable<Refused['limit']>
+
+/** An amount of the unit of a limit, with its unit. */
+export const amountText = (unit: Limit['unit'], amount: number): string =>
+  unit === 'usd' ? exactUsd(amount) : `${exact(amountTo(unit, amount))} ${WORDS[unit]}`
+
+/** Which limit refused, and on hover what was used of it and asked for. `known` is a model that is shown beside it. */
+export function limitOf({ of, model, unit, window, ...amounts }: Limit, known?: string) {
+  const { limit, used, asked } = amounts
+  const words = [amountText(unit, limit), own(WINDOWS, window)?.words ?? window, own(OF, of)]
   return (
-    <span class="what" title={`Used: ${used}. Asked for: ${asked}.`}>
-      {words.filter(Boolean).join(' ')}, {name(modelName(model))}
+    <span
+      class="what"
+      title={`Used: ${amountText(unit, used)}. Asked for: ${amountText(unit, asked)}.`}
+    >
+      {words.filter(Boolean).join(' ')}
+      {model !== known && [', ', name(modelName(model))]}
     </span>
   )
 }

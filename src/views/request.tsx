@@ -1,26 +1,29 @@
 /** The page of one request: all that is kept of it. */
 import { nanoOf } from '../ledger/money.ts'
-import { amountTo } from '../ledger/policy.ts'
 import { own } from '../ledger/records.ts'
 import type { Event, Refused } from '../ledger/events.ts'
-import { SECOND_MS } from '../ledger/windows.ts'
+import { SECOND_MS, WINDOWS } from '../ledger/windows.ts'
 import type { Child } from 'hono/jsx'
+import { AdminsOnly } from './admins-only.tsx'
+import { whyRefused } from './codes.tsx'
 import { duration, exact, exactUsd, utc } from './format.ts'
 import { Page, type Frame } from './page.tsx'
-import { Card, audioText, modelName, moment, name, num, tag, time, userLink } from './parts.tsx'
-import { limitOf } from './refused.tsx'
+import { Card, code, modelName, moment, name, plainAudio, time, userLink } from './parts.tsx'
+import { amountText, limitOf, statusOf } from './refused.tsx'
 import { ALL, outcomeCell, requestsPath, reservedAudioOf, type Labels } from './requests.tsx'
 import { help } from './terms.tsx'
 
 type RequestPage = Frame & { id: string; labels: Labels; found: Event | Refused }
 
 export function requestPage({ id, labels, found, ...frame }: RequestPage) {
-  const facts = 'code' in found ? refusedFacts(found) : eventFacts(found)
+  const isRefused = 'code' in found
+  const facts = isRefused ? refusedFacts(found, frame.now) : eventFacts(found)
+  const listed = { ...ALL, user: found.user, outcome: isRefused ? 'refused' : '' }
   const shown: [Child, Child][] = [
     ['User', userLink(found.user, own(labels, found.user))],
     ['Model', name(modelName(found.model))],
     [
-      'Admitted',
+      isRefused ? 'Refused at' : 'Admitted',
       <>
         {moment(found.at)} ({time(found.at, frame.now)}, {utc(found.at)})
       </>,
@@ -37,8 +40,12 @@ export function requestPage({ id, labels, found, ...frame }: RequestPage) {
       </h1>
       <Card
         id="request"
-        title={'code' in found ? tag('refused', 'bad') : outcomeCell(found)}
-        side={<a href={`/admin/requests?user=${found.user}`}>All requests of the user</a>}
+        title={titleOf(found)}
+        side={
+          <a href={requestsPath(listed)}>
+            {isRefused ? 'All refused requests of the user' : 'All requests of the user'}
+          </a>
+        }
       >
         <dl class="list">
           {shown
@@ -55,12 +62,28 @@ export function requestPage({ id, labels, found, ...frame }: RequestPage) {
   )
 }
 
-const some = (amount: number | undefined) => (amount === undefined ? undefined : num(amount))
+/** How the request ended, as a heading. */
+function titleOf(found: Event | Refused): Child {
+  if ('code' in found) return <span class="o failed">Refused: {whyRefused(found.code)}</span>
+  const { outcome, status, error } = found
+  if (outcome !== 'failed') return <span class={`o ${outcome}`}>Answered with {status}</span>
+  return (
+    <span class="o failed">
+      Failed with {status}
+      {error && [': ', code(error.slice(0, 100))]}
+    </span>
+  )
+}
+
+const some = (amount: number | undefined) => (amount === undefined ? undefined : exact(amount))
+
+const tagLink = (tag: string | undefined, outcome = '') =>
+  tag && <a href={requestsPath({ ...ALL, tag, outcome })}>{name(tag)}</a>
 
 function eventFacts(event: Event): [Child, Child][] {
   const { route, status, session, key, prompt, cached, completion, reasoning } = event
   const { reserved, charged, reservedCost, cost, ttfbMs, totalMs } = event
-  const reservedAudio = audioText(reservedAudioOf(event))
+  const reservedAudio = plainAudio(reservedAudioOf(event))
   const writing = totalMs - (ttfbMs ?? 0)
   const speed =
     completion !== undefined && writing > 0 ? (completion / writing) * SECOND_MS : undefined
@@ -68,29 +91,30 @@ function eventFacts(event: Event): [Child, Child][] {
     [
       'Outcome',
       <>
-        {event.outcome} {help(event.outcome)}
+        {outcomeCell(event)}
+        {'\u00a0'}
+        {help(event.outcome)}
       </>,
     ],
     ['Status to the client', `${status}`],
-    ['Upstream’s error', event.error && <code>{event.error.slice(0, 100)}</code>],
+    ['Upstream’s error', event.error && code(event.error.slice(0, 100))],
     ['Route', <code>{route}</code>],
-    ['Tag', event.tag && <a href={requestsPath({ ...ALL, tag: event.tag })}>{name(event.tag)}</a>],
+    ['Tag', tagLink(event.tag)],
     ['Tokens in', some(prompt)],
     ['of these cached', some(cached)],
     ['Tokens out', some(completion)],
     ['of these for reasoning', some(reasoning)],
     [
-      <>Reserved → charged {help('reservation')}</>,
-      reservedAudio ? (
-        <>
-          {reservedAudio} → {audioText(event) || 'nothing'}
-        </>
-      ) : (
-        `${exact(reserved)} → ${exact(charged)} tokens`
-      ),
+      <>
+        {reservedAudio ? 'Reserved' : 'Tokens reserved'} → charged{'\u00a0'}
+        {help('reservation')}
+      </>,
+      reservedAudio
+        ? `${reservedAudio} → ${plainAudio(event) || 'nothing'}`
+        : `${exact(reserved)} → ${exact(charged)}`,
     ],
     [
-      'Reserved → charged, cost',
+      'Cost reserved → charged',
       cost === undefined
         ? 'no price of the model is known'
         : `${exactUsd(nanoOf(reservedCost))} → ${exactUsd(nanoOf(cost))}`,
@@ -105,17 +129,54 @@ function eventFacts(event: Event): [Child, Child][] {
   ]
 }
 
-function refusedFacts({ code, limit }: Refused): [Child, Child][] {
+function refusedFacts(refused: Refused, now: number): [Child, Child][] {
+  const { user, limit } = refused
   return [
-    ['Code', <code>{code}</code>],
-    ['Limit', limit && limitOf(limit)],
-    ['Used, and asked for', limit && usedText(limit)],
+    ['Status to the client', statusOf(refused)],
+    ['Code', code(refused.code)],
+    ['Tag', tagLink(refused.tag, 'refused')],
+    ...(limit ? limitFacts(limit, user, refused.at, now) : []),
     ['Charged', 'nothing: the model was not called'],
   ]
 }
 
-function usedText({ unit, used, asked }: NonNullable<Refused['limit']>): string {
-  const text = (amount: number) =>
-    unit === 'usd' ? exactUsd(amount) : exact(amountTo(unit, amount))
-  return `${text(used)} used, ${text(asked)} asked for`
+const WHOSE: Record<string, string> = {
+  user: 'of the user alone',
+  everyone: 'of all users together',
+  unverified: 'of all unverified callers together',
+}
+
+function limitFacts(
+  limit: NonNullable<Refused['limit']>,
+  user: string,
+  at: number,
+  now: number,
+): [Child, Child][] {
+  const { of, unit, used, asked } = limit
+  const end = own(WINDOWS, limit.window)?.end(at)
+  const change = of === 'user' ? `/admin/users/${user}?open=limits` : '/admin/settings'
+  return [
+    ['Limit', limitOf(limit)],
+    [
+      'Whose limit',
+      <>
+        {own(WHOSE, of) ?? of}{' '}
+        <AdminsOnly>
+          <small>
+            <a href={change}>Change it</a>
+          </small>
+        </AdminsOnly>
+      </>,
+    ],
+    ['Used of it', amountText(unit, used)],
+    ['Asked for', amountText(unit, asked)],
+    [
+      'Resets',
+      end !== undefined && (
+        <>
+          {moment(end)} ({time(end, now)})
+        </>
+      ),
+    ],
+  ]
 }

@@ -45,7 +45,8 @@ type RequestsPage = Frame & {
   labels: Labels
   query: RequestsQuery
   models: string[]
-  /** How many requests were looked at, and when the oldest of them was admitted. */
+  /** How many requests match, how many were looked at, and when the oldest of these was admitted. */
+  matching: number
   looked: number
   since: number | undefined
   /** The cursor of older requests. `paged`: these are not the newest. */
@@ -69,8 +70,8 @@ export function requestsPath(query: RequestsQuery, before = ''): string {
 }
 
 export function requestsPage(props: RequestsPage) {
-  const { events, refused, labels, query, models, looked, since, next, paged, ...frame } = props
-  const isFiltered = Object.values(query).some((value) => value !== '')
+  const { events, refused, labels, query, models, matching, looked, since, next, paged, ...frame } =
+    props
   return (
     <Page title="Requests" {...frame}>
       <h1 class="hide">Requests</h1>
@@ -81,20 +82,26 @@ export function requestsPage(props: RequestsPage) {
             <a href={requestsPath({ ...query, user: '' })}>Show those of everyone</a>
           </p>
         )}
-        {refused ? refusals(refused, labels) : requestsTable(events, labels)}
-        {refused && <p class="soft among">Of one user and code, one refusal a minute is kept.</p>}
-        {!refused && isFiltered && looked > 0 && (
-          <p class="soft among">
-            Among {exact(looked)} requests
-            {since !== undefined && [', which go back to ', moment(since)]}.
+        {(matching > 0 || looked === 0) &&
+          (refused ? refusals(refused, labels) : requestsTable(events, labels))}
+        {matching < looked && (
+          <p class={matching > 0 ? 'soft among' : 'empty'}>
+            {matching > 0 ? exact(matching) : 'None'} of{' '}
+            {paged ? `${exact(looked)} older` : `the last ${exact(looked)}`}{' '}
+            {refused ? 'refusals' : 'requests'} {matching > 1 ? 'match' : 'matches'}
+            {since !== undefined && [' (back to ', moment(since), ')']}.{' '}
+            {matching === 0 && <a href={requestsPath(ALL)}>Clear filter</a>}
           </p>
+        )}
+        {refused && (
+          <p class="soft among">At most one refusal a minute is kept of each user and code.</p>
         )}
         {(next ?? paged) && (
           <nav class="pages" aria-label="Pages of requests">
             {paged && <a href={requestsPath(query)}>Newest</a>}
             {next && (
               <a href={requestsPath(query, next)} rel="next">
-                Older
+                {matching > 0 ? 'Older' : 'Search older'}
               </a>
             )}
           </nav>
@@ -116,22 +123,20 @@ const filterForm = ({ model, outcome, status, user, tag }: RequestsQuery, models
       {select('outcome', OUTCOMES, outcome)}
     </label>
     <label>
-      <span class="hide">Status</span>
+      Status
       <input
         name="status"
         value={status}
-        placeholder="Status"
         inputmode="numeric"
         pattern="[0-9]{3}"
         title="A status of three digits, such as 429"
       />
     </label>
     <label>
-      <span class="hide">Tag</span>
+      Tag
       <input
         name="tag"
         value={tag}
-        placeholder="Tag"
         maxlength={32}
         title="What the application sent as x-weir-tag"
       />
@@ -153,14 +158,27 @@ export const requestsTable = (
     key: ({ id }) => id,
     columns: [
       ['When', 'n', ({ id, at }) => <a href={`/admin/requests/${id}`}>{clock(at)}</a>, whenHead()],
-      ['User', 'u', ({ user }) => (kind === 'own' ? undefined : userLink(user, own(labels, user)))],
-      ['Model', 'g', ({ model }) => name(model)],
+      [
+        'User',
+        'u',
+        ({ user, model }) =>
+          kind === 'own' ? undefined : (
+            <>
+              {userLink(user, own(labels, user))}
+              <small class="under">{name(model)}</small>
+            </>
+          ),
+      ],
+      ['Model', kind === 'own' ? 'g' : 'g w', ({ model }) => name(model)],
       [
         'Outcome',
         'e',
         outcomeCell,
         kind === 'whole' ? { content: ['Outcome', help('outcome')] } : undefined,
       ],
+      ['Tag', 'x', ({ tag: one }) => kind === 'whole' && one && name(one)],
+      ['Tokens in', 'n x', ({ prompt }) => kind === 'whole' && some(prompt)],
+      ['Tokens out', 'n x', ({ completion }) => kind === 'whole' && some(completion)],
       ['Tokens', 'n', tokensCell],
       ['Cost', 'n w', ({ cost }) => costText(cost === undefined ? undefined : nanoOf(cost))],
       [
@@ -171,14 +189,17 @@ export const requestsTable = (
       ],
       ['Took', 'n v', ({ totalMs }) => duration(totalMs)],
     ],
-    empty: kind === 'whole' ? 'No such request has ended.' : 'No request has ended yet.',
+    empty: 'No request has ended yet.',
   })
 
+const some = (amount: number | undefined) => amount !== undefined && num(amount)
+
 export const outcomeCell = (event: Event) => {
-  const { outcome, status } = event
+  const { outcome, status, error } = event
   return (
     <>
       <span class={`o ${outcome}`}>{outcome === 'failed' ? `failed ${status}` : outcome}</span>
+      {error && <small class="x"> {name(error)}</small>}
       {isOver(event) && ' '}
       {isOver(event) && tag('over reservation', '', `Reserved: ${reservedText(event)}`)}
     </>

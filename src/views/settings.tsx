@@ -5,7 +5,10 @@ import type { settingsReport } from '../reports/people.ts'
 import { closedForm, openForm, select, type Choice, type Refused } from './form.tsx'
 import { limitRows, rowFields } from './limit-rows.tsx'
 import { Page, type Frame } from './page.tsx'
-import { Card, Notice, name } from './parts.tsx'
+import { Card, Notice, code, name } from './parts.tsx'
+
+/** A variable and what it is set to, which is no secret. `isProblem`: calls fail by it. */
+export type Variable = [name: string, value: string, isProblem?: boolean]
 
 type SettingsPage = Frame & {
   settings: ReturnType<typeof settingsReport>
@@ -14,8 +17,7 @@ type SettingsPage = Frame & {
   /** Models to choose from. */
   names: string[]
   tokens: TokenNotes
-  /** Variables and what they are set to. None is a secret. */
-  environment: [variable: string, value: string][]
+  environment: Variable[]
   refused?: Refused | undefined
 }
 
@@ -90,12 +92,10 @@ export function settingsPage(props: SettingsPage) {
           </Card>
           <Card id="environment" title="From the environment" side={<small>read only</small>}>
             <dl class="list">
-              {environment.map(([variable, value]) => (
+              {environment.map(([variable, value, isProblem]) => (
                 <div>
-                  <dt>
-                    <code>{variable}</code>
-                  </dt>
-                  <dd>{name(value)}</dd>
+                  <dt>{code(variable)}</dt>
+                  <dd class={isProblem ? 'error' : undefined}>{name(value)}</dd>
                 </div>
               ))}
             </dl>

@@ -1,4 +1,4 @@
-/** What a gateway still needs before its first call, as a list of four steps. */
+/** What a gateway still needs before its first call, as a list of steps. */
 import type { Child } from 'hono/jsx'
 import type { TokenKind } from '../config/tokens.ts'
 import type { Environment } from '../ports.ts'
@@ -14,28 +14,36 @@ export type Setup = Environment & {
   origin: string
   kinds: TokenKind[]
   adminKey: boolean
+  hashSecret: boolean
   database: { connected: boolean | null; latencyMs: number | null; reason?: string }
   provider: Provider
   /** There was a call. */
   called: boolean
 }
 
-/** Where a variable is set. */
-const PLACES: Record<Setup['platform'], (names: string) => Child> = {
-  vercel: (names) => (
-    <>In Vercel: Settings → Environment Variables, add {names}. Then Deployments → Redeploy.</>
+/** Where variables are set, after "Set …". */
+const PLACES: Record<Setup['platform'], Child> = {
+  vercel: (
+    <>in Vercel, under Settings → Environment Variables. Then choose Deployments → Redeploy.</>
   ),
-  workerd: (names) => (
+  workerd: (
     <>
-      With <code>npx wrangler secret put NAME</code>, for {names}. It is in force at once.
+      with <code>npx wrangler secret put NAME</code>. It is in force at once.
     </>
   ),
-  node: (names) => (
+  node: (
     <>
-      In the environment or in the file <code>.env.local</code>: {names}. Then start Weir again.
+      in the environment or in the file <code>.env.local</code>. Then start Weir again.
     </>
   ),
 }
+
+/** What to set, and where. */
+const set = (platform: Setup['platform'], what: Child) => (
+  <>
+    Set {what}, {PLACES[platform]}
+  </>
+)
 
 /** `done` is undefined while nobody knows. */
 type Step = { title: string; done: boolean | undefined; children?: Child }
@@ -59,16 +67,20 @@ const Item = ({ title, done, children }: Step) => {
   )
 }
 
-const KEY = 'a random password of 16 characters or more, from your password manager'
-
 function databaseStep({ database, storage, platform }: Setup): Step {
   const { connected, latencyMs, reason } = database
   const title = storage === 'file' ? 'Storage: files' : 'Database'
   if (storage === 'none') {
     const where =
       platform === 'vercel'
-        ? 'In Vercel: Storage → Create Database → Upstash → Redis, and connect it to this project. Then Deployments → Redeploy.'
-        : PLACES[platform]('KV_REST_API_URL and KV_REST_API_TOKEN of an Upstash Redis')
+        ? 'In Vercel, choose Storage → Create Database → Upstash → Redis, and connect it to this project. Then choose Deployments → Redeploy.'
+        : set(
+            platform,
+            <>
+              <code>KV_REST_API_URL</code> and <code>KV_REST_API_TOKEN</code> to those of an{' '}
+              <a href="https://console.upstash.com">Upstash Redis</a>
+            </>,
+          )
     return { title, done: false, children: where }
   }
   if (connected === null) return { title, done: undefined }
@@ -83,14 +95,20 @@ function providerStep({ provider, platform }: Setup): Step {
   if (provider.state === 'asking') return { title, done: undefined }
   if (provider.state === 'away')
     return { title, done: false, children: 'The provider does not answer.' }
-  const set = PLACES[platform]('GROQ_API_KEY, a key from console.groq.com/keys')
-  if (provider.state === 'unset') return { title, done: false, children: set }
+  const key = set(
+    platform,
+    <>
+      <code>GROQ_API_KEY</code> to a key from{' '}
+      <a href="https://console.groq.com/keys">console.groq.com/keys</a>
+    </>,
+  )
+  if (provider.state === 'unset') return { title, done: false, children: key }
   return {
     title,
     done: false,
     children: (
       <>
-        The provider refuses it with {provider.status}. {set}
+        The provider refuses it with {provider.status}. {key}
       </>
     ),
   }
@@ -98,22 +116,43 @@ function providerStep({ provider, platform }: Setup): Step {
 
 /** The steps in the order in which they are done. */
 const Checklist = (setup: Setup) => {
+  // An earlier call says nothing of the key that is set now.
+  const isCalled = setup.called && setup.provider.state === 'works'
   const steps: Step[] = [
     {
       title: 'Admin key',
       done: setup.adminKey,
       children: setup.adminKey
         ? undefined
-        : PLACES[setup.platform](
-            `ADMIN_KEY, ${KEY}; and USER_HASH_SECRET, another one that you keep`,
+        : set(
+            setup.platform,
+            <>
+              <code>ADMIN_KEY</code> to a random password of 16 characters or more from your
+              password manager
+            </>,
           ),
+    },
+    {
+      title: 'Secret of user ids',
+      done: setup.hashSecret,
+      children: !setup.hashSecret && (
+        <>
+          {set(
+            setup.platform,
+            <>
+              <code>USER_HASH_SECRET</code> to another random password
+            </>,
+          )}{' '}
+          Never change it: with another secret, each user is a new user.
+        </>
+      ),
     },
     databaseStep(setup),
     providerStep(setup),
     {
       title: 'First call',
-      done: setup.called,
-      children: setup.called ? undefined : <FirstCall origin={setup.origin} kinds={setup.kinds} />,
+      done: isCalled,
+      children: isCalled ? undefined : <FirstCall origin={setup.origin} kinds={setup.kinds} />,
     },
   ]
   return (

@@ -63,10 +63,29 @@ test('a label is text there, and a viewer sees no button', async () => {
   expect(app.receiver.hooks).toHaveLength(1)
 })
 
-test('without a receiver it says what to set', async () => {
+test('a refresh has the alerts of the meantime, with a link to the user', async () => {
+  app = await localApp(VARS)
+  const headers = { ...(await session(ADMIN_KEY)), 'x-weir-live': '1' }
+  const first = await app.send('/admin/alerts', { headers })
+  const again = { ...headers, 'if-none-match': first.headers.get('etag') ?? '' }
+  expect((await app.send('/admin/alerts', { headers: again })).status).toBe(304)
+  await app.ask('token-of-ann')
+  const userId = (await app.store.events(1))[0]?.user
+  await app.admin('POST', 'usage', { userId, model: '*', blocked: true })
+  const next = await app.send('/admin/alerts', { headers: again })
+  expect([next.status, /id="alerts"[^>]*data-live/.test(next.text)]).toEqual([200, true])
+  expect(next.text).toContain(`User <a href="/admin/users/${userId}">${userId}</a> was blocked`)
+})
+
+test('without a receiver it says what to set, and that no alert is sent', async () => {
   app = await localApp()
+  const alert = { id: 'i', type: 'upstream.errors', calls: 20, failures: 3 } as const
+  await app.store.execute({ op: 'raise', now: app.clock.now, alert })
   const headers = await session(ADMIN_KEY)
   const { text } = await app.send('/admin/alerts', { headers })
-  expect(text).toContain('Set ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET')
+  const words = text.replaceAll(/<[^>]*>/g, '')
+  expect(words).toContain('Set ALERT_WEBHOOK_URL and ALERT_WEBHOOK_SECRET')
+  expect(words).toContain('not sent')
+  expect(words).not.toContain('pending')
   expect(text).not.toContain('Send a test')
 })

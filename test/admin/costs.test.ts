@@ -303,6 +303,7 @@ describe('the dashboard', () => {
   const textOf = (html: string, id: string) =>
     (html.split(`id="${id}"`)[1] ?? '')
       .split('</section>', 1)[0]!
+      .replaceAll('<wbr/>', '')
       .replaceAll(/<[^>]*>/g, ' ')
       .replaceAll(/\s+/g, ' ')
 

@@ -506,6 +506,14 @@ test('a key may have models of its own', async () => {
 describe('the search and the pages of requests', () => {
   const find = (q: string) => post('/admin/find', { q })
 
+  /** What a page of a request says, by the titles. */
+  const factsOf = (text: string) =>
+    Object.fromEntries(
+      [...text.matchAll(/<dt>(.*?)<\/dt><dd>(.*?)<\/dd>/g)].map(([, title = '', fact = '']) =>
+        [title, fact].map((html) => html.replaceAll(/<button.*?<\/button>|<[^>]*>/g, '').trim()),
+      ),
+    ) as Record<string, string>
+
   test('an x-weir-id leads to the request, which shows all that is kept of it', async () => {
     const { token, user } = await someone()
     const answer = await app.ask(token)
@@ -513,28 +521,33 @@ describe('the search and the pages of requests', () => {
     const { location } = await find(` ${id.toUpperCase()} `)
     expect(location).toBe(`/admin/requests/${id}`)
     const { text } = await page(location ?? '')
-    const facts = Object.fromEntries(
-      [...text.matchAll(/<dt>(.*?)<\/dt><dd>(.*?)<\/dd>/g)].map(([, title = '', fact = '']) =>
-        [title, fact].map((html) => html.replaceAll(/<button.*?<\/button>|<[^>]*>/g, '').trim()),
-      ),
-    ) as Record<string, string>
-    expect(facts).toMatchObject({
+    expect(text).toMatch(/<h2[^>]*><span class="o exact">Answered with 200</)
+    expect(factsOf(text)).toMatchObject({
       ...{ User: user, Model: MODEL, Outcome: 'exact', 'Status to the client': '200' },
       ...{ Route: 'chat/completions', 'Tokens in': '20', 'Tokens out': '15' },
-      'Reserved → charged': expect.stringMatching(/^\d+ → 35 tokens$/) as string,
-      'Reserved → charged, cost': expect.stringMatching(/^\$0\.\d+ → \$0\.000006$/) as string,
+      'Tokens reserved → charged': expect.stringMatching(/^[\d,]+ → 35$/) as string,
+      'Cost reserved → charged': expect.stringMatching(/^\$0\.\d+ → \$0\.000006$/) as string,
     })
   })
 
-  test('a refused request is found too, with the limit that refused it', async () => {
+  test('a refused request is found too, with whose limit refused it and until when', async () => {
     const { token, user } = await someone()
     await app.admin('PATCH', `users/${user}`, { limits: { '*': { requestsPerDay: 1 } } })
     const refused = await app.ask(token)
     expect(refused.status).toBe(429)
     const { location } = await find(refused.headers.get('x-weir-id') ?? '')
     const { text } = await page(location ?? '')
-    expect(text).toContain('insufficient_quota')
-    expect(text).toMatch(/1 used, 1 asked for/)
+    const facts = factsOf(text)
+    expect(facts).not.toHaveProperty('Admitted')
+    expect(facts).toMatchObject({
+      ...{ 'Refused at': expect.any(String) as string, 'Status to the client': '429' },
+      ...{ Code: 'insufficient_quota', Limit: `1 requests a day, ${MODEL}` },
+      ...{ 'Used of it': '1 requests', 'Asked for': '1 requests' },
+      ...{ 'Whose limit': 'of the user alone Change it' },
+      Resets: expect.stringContaining('00:00:00') as string,
+    })
+    expect(text).toContain(`href="/admin/users/${user}?open=limits"`)
+    expect(text).toContain(`href="/admin/requests?outcome=refused&amp;user=${user}"`)
   })
 
   test('an id of no request is looked for among tokens, and is in no address', async () => {
@@ -546,6 +559,21 @@ describe('the search and the pages of requests', () => {
     expect(unknown.text).toContain('no request this x-weir-id')
     expect((await page(`/admin/requests/${typed}`)).status).toBe(404)
     expect((await page('/admin/requests/nothing')).text).toContain('This is no x-weir-id')
+  })
+
+  test('a page below another is part of it, and what is not found is said within the frame', async () => {
+    const { token, path } = await someone()
+    const id = (await app.ask(token)).headers.get('x-weir-id')
+    const current = async (at: string) =>
+      /href="([^"]*)" aria-current="true"/.exec((await page(at)).text)?.[1]
+    expect(await current(path)).toBe('/admin/users')
+    expect(await current(`/admin/requests/${id}`)).toBe('/admin/requests')
+    const unknown = await page('/admin/users/nobody')
+    expect(unknown.text).toContain('name="q"')
+    expect(unknown.text).toContain('<a href="/admin/users">Back to Users</a>')
+    // A page that is not there would be loaded again with every refresh.
+    expect(unknown.text).not.toContain('<script')
+    expect((await page('/admin/users/nobody', { cookie: '' })).text).not.toContain('name="q"')
   })
 
   test('requests are filtered by model, outcome, status, user and tag', async () => {
@@ -565,6 +593,26 @@ describe('the search and the pages of requests', () => {
     expect(await rows('tag=search')).toBe(1)
     expect(await rows('tag=searc')).toBe(0)
     expect(await rows('outcome=refused&before=x~y')).toBeGreaterThan(0)
+    await app.admin('PATCH', `users/${user}`, { limits: { '*': { requestsPerDay: 1 } } })
+    await app.ask(token, {}, { 'x-weir-tag': 'search' })
+    expect(await rows(`outcome=refused&user=${user}&status=429`)).toBe(1)
+    expect(await rows(`outcome=refused&user=${user}&status=403`)).toBe(0)
+    expect(await rows(`outcome=refused&user=${user}&tag=search`)).toBe(1)
+    expect(await rows(`outcome=refused&user=${user}&tag=searc`)).toBe(0)
+  })
+
+  test('a filter says how many of the requests match, and that none does', async () => {
+    const { token, user } = await someone()
+    for (let n = 0; n < 2; n += 1) await app.ask(token, {}, { 'x-weir-tag': 'counted' })
+    const said = async (query: string) => {
+      const { text } = await page(`/admin/requests?${query}`)
+      return text.replaceAll(/<[^>]*>/g, '')
+    }
+    expect(await said('tag=counted')).toMatch(/2 of the last [\d,]+ requests match \(back to /)
+    expect(await said(`user=${user}&tag=x`)).toMatch(/None of the last [\d,]+ requests matches/)
+    const refused = await said(`outcome=refused&user=${user}`)
+    expect(refused).toMatch(/None of the last [\d,]+ refusals matches/)
+    expect(refused).not.toContain('Nobody was refused')
   })
 
   test('pages of requests repeat none and leave none out, while new ones arrive', async () => {
@@ -641,17 +689,18 @@ describe('the lists', () => {
     await post(`${path}/sign-out`)
     await post(`${path}/reset`, { window: 'minute' })
     const { text } = await page('/admin/audit')
-    const words = [...text.matchAll(/<span class="what">(.*?)<\/span>/g)].map(([, html = '']) =>
+    const words = [...text.matchAll(/<span class="told">(.*?)<\/span>/g)].map(([, html = '']) =>
       html.replaceAll(/<[^>]*>/g, ''),
     )
     const id = `${user.slice(0, 6)}…`
     expect(words.slice(0, 5)).toEqual([
       `reset ${id}: minute`,
-      `change user ${id}: tokens refused before`,
-      `change user ${id}: label, note`,
-      'change settings default plan, limits of everyone',
-      'store plan silver',
+      `changed user ${id}: tokens refused before`,
+      `changed user ${id}: label, note`,
+      'changed settings: default plan, limits of everyone',
+      'saved plan silver',
     ])
+    expect(text).toContain(`href="/admin/users?q=${user.slice(0, 6)}"`)
   })
 })
 
@@ -794,7 +843,18 @@ describe('settings', () => {
     const { text } = await page('/admin/settings')
     expect(text).toContain('keys that an admin has issued')
     expect(text).toContain('USER_TOKENS has the kind any beside others')
-    expect(text).toContain('<code>ON_STORE_DOWN</code>')
+    const words = text
+      .replaceAll('<wbr/>', '')
+      .replaceAll(/<[^>]*>/g, ' ')
+      .replaceAll(/\s+/g, ' ')
+    for (const fact of [
+      'ON_STORE_DOWN open: calls are served while the database is away',
+      'MAX_COMPLETION_TOKENS 2,500 tokens',
+      'HISTORY_RETENTION_DAYS 90 days',
+      'ALLOWED_MODELS all models',
+    ]) {
+      expect(words).toContain(fact)
+    }
     for (const secret of [ADMIN_KEY, SECRET, 'gsk_']) expect(text).not.toContain(secret)
   })
 

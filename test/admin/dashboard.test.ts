@@ -143,7 +143,7 @@ describe.each(KINDS)('on %s', (kind) => {
         body: new URLSearchParams({ q }),
       })
       const html = await answer.text()
-      expect(html).toMatch(/role="alert">No user has this label, id/)
+      expect(html).toMatch(/role="alert">Nothing was found for .*no user has this label, id/)
       // What was typed stays, beside the message.
       expect(html).toContain(`name="q" value="${q}"`)
     }
@@ -330,9 +330,10 @@ describe.each(KINDS)('on %s', (kind) => {
     const gateway = await world.gateway(kind, { STORE_TIMEOUT_MS: '100', ON_STORE_DOWN: 'closed' })
     const session = await logIn(gateway)
     world.upstash.fault(() => ({ hang: true }))
-    const { status, html } = await get(gateway, '/admin', session)
+    const { status, html } = await get(gateway, '/admin/users?sort=cost&window=day', session)
     expect(status).toBe(503)
     expect(html).toContain('Calls are refused with 503')
+    expect(html).toContain('href="/admin/users?sort=cost&amp;window=day">Try again')
   })
 
   test('the page at / has a call that works', async () => {

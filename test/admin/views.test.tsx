@@ -244,10 +244,15 @@ function pages(views: Views, name: string): string[] {
     views.loginPage({ error: name }),
     views.setupPage({
       ...{ platform: 'node', storage: 'database', origin: 'http://localhost', kinds: ['any'] },
-      ...{ adminKey: false, called: false, provider: { state: 'refused', status: 401 } },
+      ...{
+        adminKey: false,
+        hashSecret: true,
+        called: false,
+        provider: { state: 'refused', status: 401 },
+      },
       database: { connected: false, latencyMs: null, reason: name },
     }),
-    views.awayPage({ open: true, queued: 37 }),
+    views.awayPage({ open: true, queued: 37, path: '/admin' }),
     views.problemPage('Not found', name),
     views.overviewPage({ ...frame, live, more }),
     views.overviewPage({ ...frame, live }),
@@ -259,7 +264,16 @@ function pages(views: Views, name: string): string[] {
     }),
     ...[undefined, [refusedOf(name)]].map((refused) =>
       views.requestsPage({
-        ...{ ...frame, events, refused, labels, models: [name], looked: 9, since: NOW },
+        ...{
+          ...frame,
+          events,
+          refused,
+          labels,
+          models: [name],
+          matching: 1,
+          looked: 9,
+          since: NOW,
+        },
         query: { model: name, outcome: '', status: '', user: ID, tag: name },
         ...{ next: `1~${ID}`, paged: true },
       }),
@@ -376,6 +390,14 @@ test('writes large amounts of money with three digits, as a tile has room for th
   expect(amounts).toEqual(['$9,999.99', '$12.3K', '$9.01M'])
 })
 
+test('the login page says which key it wants, also after a wrong one', () => {
+  const page = String(loginPage({ error: 'That is not an admin key.' }))
+  expect(page).toMatch(/aria-describedby="problem hint" aria-invalid="true"/)
+  expect(page).toMatch(/role="alert">That is not an admin key\./)
+  const words = page.replaceAll(/<[^>]*>/g, '')
+  expect(words).toContain('The key is ADMIN_KEY, or one of ADMIN_KEYS, in the environment')
+})
+
 test('the page of a request has no fact without a value', () => {
   for (const found of [eventOf('a'), refusedOf('a')]) {
     const page = String(requestPage({ ...frame, id: found.id, labels: {}, found }))
@@ -438,7 +460,7 @@ test.each<[Partial<Event>, string, string, string]>([
   [
     { outcome: 'exact', reservedAudioMs: 58_000, audioMs: 12_345_600 },
     'exact over reservation12.3K s',
-    'Reserved → charged 58 s → 12.3K s',
+    'Reserved → charged 58 s → 12,345.6 s',
     'title="Reserved: 58 s"',
   ],
   [

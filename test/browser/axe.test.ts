@@ -148,6 +148,29 @@ test.each([
   await page.context().close()
 })
 
+test.each([390, 720, 1024, 1280, 1440])(
+  'at %i px the head is as high for a long name and without the database',
+  async (width) => {
+    const state = all.states.find(({ name }) => name === 'viewer') as State
+    const page = await all.open(chromium.browser(), state, { viewport: { width, height: 900 } })
+    const heights = await page.evaluate(() => {
+      const high = () => document.querySelector('header')?.getBoundingClientRect().height
+      const who = document.querySelector('.out bdi') as HTMLElement
+      const live = document.getElementById('live') as HTMLElement
+      const first = [who.textContent, high()]
+      who.textContent = 'a-name-of-thirty-two-characters (viewer)'
+      const long = high()
+      live.dataset['state'] = 'away'
+      const [status] = live.getElementsByTagName('span') as unknown as [HTMLElement]
+      status.textContent = 'Database down'
+      return { first, others: [long, high()] }
+    })
+    const [who, height] = heights.first
+    expect([who, heights.others]).toEqual(['vera (viewer)', [height, height]])
+    await page.context().close()
+  },
+)
+
 test.each([1440, 1600, 1920])('at %i px no table of the overview lacks a column', async (width) => {
   const state = all.states.find(({ name }) => name === 'overview') as State
   const page = await all.open(chromium.browser(), state, { viewport: { width, height: 900 } })

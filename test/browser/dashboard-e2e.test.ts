@@ -246,7 +246,9 @@ describe.each(KINDS)('on %s', (kind) => {
         }
         await page.getByLabel('Find a user or a request').fill('token-of-nobody')
         await press(page, 'Find')
-        expect(await textOf(page.getByRole('alert'))).toMatch(/^No user has this label, id/)
+        expect(await textOf(page.getByRole('alert'))).toMatch(
+          /^Nothing was found for “token-of-nobody”: no user/,
+        )
         expect(urls.join(' ')).not.toContain('token-of')
       },
     )
@@ -323,6 +325,24 @@ describe.each(KINDS)('on %s', (kind) => {
       expect((await page.goto(`${gateway.url}/admin/users/${user}`))?.status()).toBe(404)
       expect(await world.store.user(user)).toBeUndefined()
     })
+  })
+
+  sameOnBoth('on a phone the name of the page is in view, below a search too', async () => {
+    const gateway = await world.gateway(kind)
+    const admin = await enter(gateway)
+    const { page } = admin
+    await page.setViewportSize({ width: 390, height: 844 })
+    const current = page.locator('#pages [aria-current]')
+    await goTo(admin, '/admin/settings')
+    expect(await textOf(current)).toBe('Settings')
+    const { x, width } = (await current.boundingBox()) ?? { x: 0, width: 0 }
+    expect(x).toBeGreaterThan(0)
+    expect(x + width).toBeLessThan(390)
+    await page.getByLabel('Find a user or a request').fill('nobody')
+    await press(page, 'Find')
+    expect(await textOf(current)).toMatch(/^Users/)
+    const top = async (part: Locator) => (await part.boundingBox())?.y ?? 0
+    expect(await top(page.getByRole('alert'))).toBeGreaterThan(await top(current))
   })
 
   sameOnBoth('everything works with the keyboard, and the focus is always visible', async () => {

@@ -134,7 +134,7 @@ describe.each([
     await find(page, at.busy.id)
     await go(findButton(page))
     const request = await textOf(page.locator('#request'))
-    expect(request).toContain('Reserved → charged')
+    expect(request).toContain('Tokens reserved → charged')
     expect(request).toMatch(/→ \$0\.\d+/)
     done()
   })

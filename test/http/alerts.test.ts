@@ -277,10 +277,10 @@ describe('the payload', () => {
     ]
     expect(told.map(alertText)).toEqual([
       'Ann (user U) used 80% of a limit: $4 of $5 a month, all models.',
-      'All users together used 80% of a limit: 4000000000 of 5000000000 tokens a month, a.',
+      'All users together used 80% of a limit: 4,000,000,000 of 5,000,000,000 tokens a month, a.',
       'Ann (user U) used 80% of a limit: 93.6 of 100 audio seconds a month, a.',
       'Ann (user U) was blocked from all models until 1970-01-01T00:00:00.000Z by ann.',
-      'The key U.K of Ann (user U) is valid until 1970-01-01T00:00:00.000Z.',
+      'Ann (user U) has the key K, which is valid until 1970-01-01T00:00:00.000Z.',
       'The provider failed 3 of 20 calls within five minutes.',
       'The provider refuses calls, because the spending limit of the organisation there is reached.',
       'An instance cannot reach the database (ON_STORE_DOWN=open).',

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { parseEnv } from 'node:util'
 import { expect, test } from 'vitest'
 import { envExample } from '../../scripts/env-example.ts'
-import { DOCS } from '../../scripts/variable-docs.ts'
+import { DOCS } from '../../src/config/variable-docs.ts'
 import {
   ConfigError,
   readConfig,

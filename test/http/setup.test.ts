@@ -4,6 +4,7 @@ import { createPagesApp } from '../../src/app.ts'
 import { readConfig, type Vars } from '../../src/config/config.ts'
 import type { Deps } from '../../src/context.ts'
 import { createLog } from '../../src/log.ts'
+import type { Event } from '../../src/ledger/events.ts'
 import type { UpstreamAnswer } from '../../src/ports.ts'
 import { memoryQueue } from '../../src/store/fallback/queue.ts'
 import { withFallback, type FallbackStore } from '../../src/store/fallback/store.ts'
@@ -57,7 +58,10 @@ function gateway({ vars = {}, store, platform = 'vercel', upstream }: Options) {
   const text = async (path: string) => {
     const context = { waitUntil() {}, passThroughOnException() {}, props: {} }
     const answer = await app.fetch(new Request(`https://weir.test${path}`), {}, context)
-    return { status: answer.status, html: (await answer.text()).replaceAll(/<[^>]+>/g, ' ') }
+    return {
+      status: answer.status,
+      html: (await answer.text()).replaceAll(/<[^>]+>/g, ' '),
+    }
   }
   return { text, counts, clock }
 }
@@ -111,6 +115,22 @@ test('each step is shown as done when it is: the admin key, the database, the pr
   expect(html).toMatch(/refuses it with 401/)
   const away = gateway({ vars: noAdmin, store: {}, upstream: () => Promise.reject(new Error()) })
   expect((await away.text('/admin')).html).toContain('The provider does not answer')
+})
+
+test('the secret of user ids is a step of its own, and no call is done without a key of the provider', async () => {
+  const store = { events: async () => [{}] as unknown as Event[] }
+  const stepsOf = async (vars: Vars) =>
+    (await gateway({ vars, store }).text('/')).html.match(
+      /(Secret of user ids|First call)\s+(done|missing)/g,
+    )
+  const missing = [/Secret of user ids\s+missing/, /First call\s+missing/]
+  expect(await stepsOf({ ADMIN_KEY })).toEqual(missing.map((step) => expect.stringMatching(step)))
+  expect(await stepsOf({ ADMIN_KEY, USER_HASH_SECRET: 'a secret of the deployment' })).toEqual([
+    expect.stringMatching(/Secret of user ids\s+done/),
+    expect.stringMatching(/First call\s+missing/),
+  ])
+  const works = gateway({ vars: { GROQ_API_KEY: 'gsk_server_key' }, store })
+  expect((await works.text('/admin')).html).toMatch(/First call\s+done/)
 })
 
 test('a thousand visitors cost one check of the provider and of the database', async () => {

@@ -245,6 +245,9 @@ if (address.searchParams.has('done')) {
 document.addEventListener('visibilitychange', turn)
 addEventListener('online', turn)
 setInterval(tellTimes, 1000)
+// On a phone the names of the pages scroll.
+const page = document.querySelector('.pages-of [aria-current]')
+page?.scrollIntoView({ block: 'nearest', inline: 'center' })
 indicator.hidden = pause.hidden = false
 prepare()
 showPause()

@@ -150,7 +150,7 @@ local function with_new(list, at)
   local all, kept = copy(known.alerts), {}
   for _, alert in ipairs(list) do
     if not all[alert.id] then
-      alert.state, alert.attempts = alert.state or 'pending', 0
+      alert.state, alert.attempts = alert.state or 'pending', alert.attempts or 0
       if alert.state == 'pending' then alert.due = at end
       all[alert.id] = alert
     end

@@ -1,8 +1,8 @@
 /**
- * What each variable is for, for the person who sets it: sentences with the unit and the range. They are not in
- * src/config/variables.ts, because they would be a fortieth of the proxy's bundle.
+ * The column `doc` of the table in variables.ts: what each variable is for, in sentences for the person who sets it, with the
+ * unit and the range. It is a file of its own, because only .env.example and the documentation need it, and not the bundles.
  */
-import type { Variable } from '../src/config/variables.ts'
+import type { Variable } from './variables.ts'
 
 export const DOCS: Record<Variable, string> = {
   GROQ_API_KEY:
