@@ -1,13 +1,16 @@
 /** The frame of the dashboard's pages. It also shows the result of a form. */
 import type { AppContext, Deps } from '../context.ts'
 import { isViewer } from '../http/admin.ts'
+import { labelOf } from '../ledger/labels.ts'
 import { own } from '../ledger/records.ts'
 import type { DayDoc } from '../ledger/documents.ts'
 import { dateOf } from '../ledger/windows.ts'
+import { blocksOf } from '../reports/dashboard.ts'
 import { storeAnswer, storeOf } from '../store/required.ts'
-import type { Overview } from '../store/store.ts'
+import type { Overview, User } from '../store/store.ts'
 import type { Frame } from '../views/page.tsx'
 import { Notice } from '../views/parts.tsx'
+import { blockedNotice } from '../views/user-blocks.tsx'
 import { USER_ID } from './user-query.ts'
 
 /** The notices after a form, by `?done`. */
@@ -19,7 +22,7 @@ const NOTICES: Record<string, string> = {
   raised: 'Raised until midnight UTC, from the next request on.',
   added: 'Added. Their first call finds what you set.',
   'signed-out': 'Saved. Signed tokens that were issued before now are refused.',
-  reset: 'Reset. What they used of these limits is free again.',
+  reset: 'Reset. Usage of these limits is zero, except what running requests reserve.',
   'plan-deleted': 'Deleted. Its users have the default plan from their next request on.',
   'test-delivered': 'The receiver took the test.',
   'key-deleted': 'Deleted. Calls with the key are refused.',
@@ -51,6 +54,13 @@ export function frameOf(c: AppContext, { now, environment, store }: Deps, days?:
       </Notice>
     ),
   }
+}
+
+/** The notice after a block: from what a user is blocked, and until when. */
+export function noticeOfBlock(c: AppContext, user: User, now: number): Pick<Frame, 'notice'> {
+  const [block] = blocksOf(user.profile, now)
+  if (c.req.query('done') !== 'blocked' || !block) return {}
+  return { notice: blockedNotice({ id: user.profile.id, label: labelOf(user) }, block) }
 }
 
 /** What is counted beside the names of pages: users and requests of today. */

@@ -13,7 +13,7 @@ import { plansPage } from '../views/plans.tsx'
 import { answerPage, seeOther } from './answer-page.ts'
 import { frameOf, framed } from './dashboard-frame.tsx'
 import { isRefresh } from './dashboard-refresh.ts'
-import { knownModels, modelsIn, numberOrNone, problemOf, rowsIn } from './form-fields.ts'
+import { knownModels, modelsIn, numberOrNone, refusedForm, rowsIn } from './form-fields.ts'
 import { PLAN_REFUSAL, deletePlan, planNamed, planFrom, storePlan } from './plans.ts'
 import { planBody } from './plans-schemas.ts'
 
@@ -88,6 +88,6 @@ export const plansFormHandler =
     } catch (error) {
       if (!(error instanceof ApiError) || error.code !== 'invalid_request') throw error
       const name = form === 'new' ? form : `${form}-${typed['name'] ?? ''}`
-      return answerPlans(c, deps, { form: name, typed, problem: problemOf(error) })
+      return answerPlans(c, deps, refusedForm(name, typed, error))
     }
   }

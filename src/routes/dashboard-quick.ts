@@ -1,4 +1,4 @@
-/** What an admin does to a user from the list of users: the buttons of the menu of a row. */
+/** What an admin does to a user by the buttons of a menu, in the list of users or on the user's page. */
 import type { AppContext, Deps } from '../context.ts'
 import { ApiError } from '../errors.ts'
 import type { Admin, Stamp } from '../http/admin.ts'
@@ -15,6 +15,7 @@ import { alertOfBlock, deliverSoon } from './alerts.ts'
 import { seeOther } from './answer-page.ts'
 import { framed } from './dashboard-frame.tsx'
 import { userOf } from './dashboard-user.ts'
+import { pathAfter } from './dashboard-user-forms.ts'
 import { listPath } from './dashboard-users.ts'
 import { changeUser } from './users.ts'
 import type { Deed } from '../views/user-menu.tsx'
@@ -71,7 +72,7 @@ const DEEDS: Record<Deed, Run> = {
 /** The limits of a day or longer. */
 const LONG = LIMITS.filter(({ window }) => !WINDOWS[window].waits).map(({ name }) => name)
 
-/** Does what the button says, and leads back to the list. */
+/** Does what the button says, and leads back to the list or the user's page. */
 export const quickHandler =
   (deps: Deps, admin: Admin) =>
   async (c: AppContext): Promise<Response> => {
@@ -81,5 +82,9 @@ export const quickHandler =
     const user = await userOf(c, deps)
     const done = await run(deps, admin.stamp(c), user)
     if (done === 'blocked') deliverSoon(c, deps)
-    return seeOther(c, listPath(typed['back'] ?? '', { done, who: user.profile.id }))
+    const { back = '' } = typed
+    const { id } = user.profile
+    if (back === `/admin/users/${id}`)
+      return seeOther(c, `${await pathAfter(deps, id)}?done=${done}`)
+    return seeOther(c, listPath(back, { done, who: id }))
   }

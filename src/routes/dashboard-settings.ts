@@ -14,7 +14,7 @@ import { settingsPage, type Variable } from '../views/settings.tsx'
 import { answerPage, seeOther } from './answer-page.ts'
 import { frameOf, framed } from './dashboard-frame.tsx'
 import { isRefresh } from './dashboard-refresh.ts'
-import { knownModels, problemOf, rowsIn, textOrNone } from './form-fields.ts'
+import { knownModels, refusedForm, rowsIn, textOrNone } from './form-fields.ts'
 import { SETTINGS_REFUSAL, storeSettings } from './settings.ts'
 import { settingsBody } from './settings-schemas.ts'
 
@@ -99,7 +99,7 @@ export const settingsFormHandler =
       await storeSettings(deps, admin.stamp(c), body)
     } catch (error) {
       if (!(error instanceof ApiError) || error.code !== 'invalid_request') throw error
-      return answerSettings(c, deps, { form, typed, problem: problemOf(error) })
+      return answerSettings(c, deps, refusedForm(form, typed, error))
     }
     return seeOther(c, '/admin/settings?done=saved')
   }

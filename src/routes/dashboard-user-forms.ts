@@ -16,7 +16,14 @@ import { timeField, type Fields } from '../views/form.tsx'
 import { DURATIONS, REASON_CHARS } from '../views/user-blocks.tsx'
 import { seeOther } from './answer-page.ts'
 import { answerUser, userOf } from './dashboard-user.ts'
-import { modelsIn, numberOrNone, problemOf, rowsIn, textOrNone, timeOrNone } from './form-fields.ts'
+import {
+  modelsIn,
+  numberOrNone,
+  refusedForm,
+  rowsIn,
+  textOrNone,
+  timeOrNone,
+} from './form-fields.ts'
 import {
   CHANGE_REFUSAL,
   CREATE_REFUSAL,
@@ -70,9 +77,13 @@ const FORMS: Record<string, Run> = {
   profile: change('saved', named),
   plan: change('saved', named),
   limits: change('saved', ({ typed }) => ({ limits: rowsIn(typed) })),
-  boost: change('saved', ({ typed }) => ({
-    boost: { limits: rowsIn(typed), until: timeOrNone(typed['until']) },
-  })),
+  boost: change('saved', ({ typed, profile }) => {
+    const { until } = typed
+    // A field shows minutes. An end that nobody changed stays.
+    const stored = profile.boost?.until ?? null
+    const isSame = stored !== null && until === timeField(stored)
+    return { boost: { limits: rowsIn(typed), until: isSame ? stored : timeOrNone(until) } }
+  }),
   unboost: change('saved', () => ({ boost: null })),
   models: change('saved', ({ typed }) => ({ models: modelsIn(typed) })),
   'sign-out': change('signed-out', () => ({ notBefore: 'now' })),
@@ -158,7 +169,7 @@ const KEY_FORMS: Record<string, Run> = {
   change: changeOfKey(({ id, profile, typed }) => {
     const { name, expires } = typed
     const end = timeOrNone(expires)
-    // A field shows seconds. An end that nobody changed stays, also one that has passed.
+    // A field shows minutes. An end that nobody changed stays, also one that has passed.
     const shown = timeOrNone(timeField(own(profile.keys, id)?.expires ?? null))
     const isSame = end === shown || (end && shown && Date.parse(end) === Date.parse(shown))
     return {
@@ -206,15 +217,19 @@ export const userFormHandler =
       const isWrong = error instanceof ApiError && error.code === 'invalid_request'
       if (!isWrong) throw error
       const name = id === undefined ? form : `${form}-${id}`
-      return answerUser(c, deps, { refused: { form: name, typed, problem: problemOf(error) } })
+      return answerUser(c, deps, { refused: refusedForm(name, typed, error) })
     }
     if ('secret' in result) return answerUser(c, deps, result)
     if (result.done === 'blocked') deliverSoon(c, deps)
-    // A user who has never called, and of whom nothing is left, has no page.
-    const left = await storeAnswer(storeOf(deps).user(user))
-    const isKept = left && (lastActiveOf(left.usage) > 0 || endOfProfile(left.profile) > deps.now())
-    return seeOther(c, `/admin${isKept ? `/users/${user}` : ''}?done=${result.done}`)
+    return seeOther(c, `${await pathAfter(deps, user)}?done=${result.done}`)
   }
+
+/** Where a form about a user leads. A user who has never called, and of whom nothing is left, has no page. */
+export async function pathAfter(deps: Deps, user: string): Promise<string> {
+  const left = await storeAnswer(storeOf(deps).user(user))
+  const isKept = left && (lastActiveOf(left.usage) > 0 || endOfProfile(left.profile) > deps.now())
+  return isKept ? `/admin/users/${user}` : '/admin'
+}
 
 /** The page of a form, whose address is below that of the user's page. */
 export const toUserHandler = (c: AppContext): Response =>

@@ -14,7 +14,7 @@ import type { WholeUser } from '../store/store.ts'
 import type { Refused } from '../views/form.tsx'
 import { userPage, type UserLive } from '../views/user.tsx'
 import { answerPage } from './answer-page.ts'
-import { frameOf, framed } from './dashboard-frame.tsx'
+import { frameOf, framed, noticeOfBlock } from './dashboard-frame.tsx'
 import { isRefresh, refreshed } from './dashboard-refresh.ts'
 import { USER_ID } from './user-query.ts'
 
@@ -22,6 +22,8 @@ import { USER_ID } from './user-query.ts'
 const USER_DAYS = 7
 /** The latest events of everyone, among which those of the user are searched. */
 const LOOKED = 500
+/** The most of them that are shown. The list of requests has all. */
+const SHOWN_EVENTS = 20
 /** The latest refusals of everyone, among which those of the user are searched. */
 const REFUSED_LOOKED = 200
 
@@ -46,7 +48,7 @@ export async function answerUser(
     userOf(c, deps, asked),
     framed(deps, LOOKED),
   ])
-  const frame = frameOf(c, deps, days)
+  const frame = { ...frameOf(c, deps, days), ...noticeOfBlock(c, user, at) }
   const { usage, profile } = user
   const { id, ip } = usage
   const { limits } = limitsOfUser(config.limits, user, policy, at)
@@ -59,7 +61,8 @@ export async function answerUser(
     ...userDay(user, terms, at),
     days: userDays(user, datesTo(at, Math.min(USER_DAYS, config.retention.userDays) + 1)),
   }
-  const seen = { events: newest.filter((event) => event.user === id), looked: LOOKED }
+  const ofUser = newest.filter((event) => event.user === id)
+  const seen = { events: ofUser.slice(0, SHOWN_EVENTS), looked: LOOKED }
   if (isRefresh(c)) {
     return refreshed(c, frame, [live, seen], () => userPage({ ...frame, live, ...seen }))
   }
@@ -69,19 +72,22 @@ export async function answerUser(
   const { boost: _, ...rest } = profile
   const plain = { usage, profile: { ...rest, limits: {} } }
   const { latest } = await storeAnswer(storeOf(deps).refusals([], REFUSED_LOOKED))
+  const report = profileReport(user, config, policy, at)
   const open = c.req.query('open')
   const more = {
     refused: latest.filter((one) => one.user === id),
     refusedLooked: REFUSED_LOOKED,
     blocks: blocksOf(profile, at),
     names,
-    profile: profileReport(user, config, policy, at),
+    profile: report,
+    planStored: Object.hasOwn(policy.plans, report.effectivePlan),
     planLimits: effectiveRows(limitsOfUser(config.limits, plain, policy, at).limits),
     plans: [...new Set([DEFAULT_PLAN, ...Object.keys(policy.plans)])].sort(),
     defaultPlan: policy.settings?.defaultPlan ?? DEFAULT_PLAN,
     keys: keysReport(profile, at, usage),
     next: secret === undefined ? undefined : (await createIssuedKeys(secret).make(id)).id,
     taken: config.userTokens.includes('issued'),
+    signed: config.userTokens.includes('signed'),
   }
   const refused = outcome.refused ?? (open === undefined ? undefined : { form: open })
   const page = userPage({ ...frame, live, ...seen, more, refused, secret: outcome.secret })

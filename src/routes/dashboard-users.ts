@@ -6,9 +6,9 @@ import { formOf } from '../http/form.ts'
 import { fields } from '../http/json-body.ts'
 import { createIds } from '../identity/ids.ts'
 import { createIssuedKeys } from '../identity/issued-key.ts'
-import { DEFAULT_PLAN, limitsOfUser } from '../ledger/plans.ts'
+import { DEFAULT_PLAN, limitsOfUser, type Policy } from '../ledger/plans.ts'
 import { MINUTE_MS, dateOf } from '../ledger/windows.ts'
-import type { UserWindow } from '../reports/dashboard.ts'
+import { blocksOf, type UserWindow } from '../reports/dashboard.ts'
 import { NEAR } from '../reports/look.ts'
 import { inOrder } from '../reports/usage.ts'
 import { formatCursor, parseCursor } from '../store/cursor.ts'
@@ -28,14 +28,15 @@ import {
   type UsersQuery,
 } from '../views/users.tsx'
 import { answerPage, seeOther } from './answer-page.ts'
-import { frameOf, framed } from './dashboard-frame.tsx'
+import { frameOf, framed, noticeOfBlock } from './dashboard-frame.tsx'
 import { lineOf } from './dashboard-overview.ts'
 import { isRefresh, refreshed } from './dashboard-refresh.ts'
 import { answerUser } from './dashboard-user.ts'
 import { NEXT } from './dashboard-user-forms.ts'
-import { problemOf } from './form-fields.ts'
+import { refusedForm } from './form-fields.ts'
 import { CREATE_REFUSAL, createKey, keptOf } from './keys.ts'
 import { keyBody } from './keys-schemas.ts'
+import { USER_ID } from './user-query.ts'
 import { startingWith } from './user-search.ts'
 import { changeUser } from './users.ts'
 
@@ -63,11 +64,12 @@ export const usersPageHandler =
   (deps: Deps) =>
   async (c: AppContext): Promise<Response> => {
     const query = queryOf(c)
-    // These lists are read in other ways, which would cost a refresh too much.
-    const isStill = query.q !== '' || query.shown === 'blocked'
-    if (isRefresh(c) && isStill) return c.body(null, 304)
+    if (isRefresh(c) && isStill(query)) return c.body(null, 304)
     return answerUsers(c, deps, query)
   }
+
+/** A search reads too much for a refresh. */
+const isStill = ({ q }: UsersQuery): boolean => q !== ''
 
 /** What an answer to a form adds to the page. */
 type Added = { refused?: Refused; search?: string }
@@ -79,23 +81,31 @@ export async function answerUsers(
   query: UsersQuery,
   added: Added = {},
 ): Promise<Response> {
-  const { list, overview } = await listOf(c, deps, query)
+  const { list, overview, every } = await listOf(c, deps, query)
   const { policy, days } = overview
+  const { done, who = '' } = c.req.query()
+  const isBlock = done === 'blocked' && USER_ID.test(who)
+  const [blocked] = isBlock ? await storeAnswer(storeOf(deps).users([who])) : []
   const frame: Frame = {
     ...frameOf(c, deps, days),
-    ...(list.among !== undefined && { every: EVERY_AMONG_MS }),
+    ...(blocked && noticeOfBlock(c, blocked, deps.now())),
+    ...(every !== undefined && { every }),
+    ...(isStill(query) && { still: true }),
     ...(added.search !== undefined && { search: added.search, path: '/admin/users' }),
   }
   const plans = [...new Set([DEFAULT_PLAN, ...Object.keys(policy.plans)])].sort()
   const secret = deps.config.userHashSecret
   // The id of the next key does not depend on the user.
-  const next = secret && (await createIssuedKeys(secret).make('0'.repeat(22))).id
+  const next =
+    secret !== undefined && takesKeys(deps)
+      ? (await createIssuedKeys(secret).make('0'.repeat(22))).id
+      : undefined
   const page = () => usersPage({ ...frame, list, plans, next, refused: added.refused })
   if (isRefresh(c)) return refreshed(c, frame, [list, frame.counts], page)
   return answerPage(c, page(), added.refused ? 400 : 200)
 }
 
-type Listed = { list: UserList; overview: Overview }
+type Listed = { list: UserList; overview: Overview; every?: number }
 
 function listOf(c: AppContext, deps: Deps, query: UsersQuery): Promise<Listed> {
   if (query.q !== '') return foundList(deps, query)
@@ -114,18 +124,27 @@ async function indexedList(c: AppContext, deps: Deps, query: UsersQuery): Promis
   const now = deps.now()
   const sort = query.sort === 'tokens' ? 'tokens' : 'lastActive'
   const from = parseCursor(c.req.query('cursor') ?? '')
+  const first = from === undefined ? 0 : skippedOf(c)
   const users: UserQuery = { sort, from, limit: PAGE, now }
   const overview = await read(deps, users)
   const { page, policy } = overview
   const list: UserList = {
     ...query,
     users: inOrder(page.users, users).map((user) => lineOf(deps, user, policy, now, query.window)),
-    next: page.next && { cursor: formatCursor(page.next) },
-    paged: from !== undefined,
-    among: undefined,
+    next: page.next && { cursor: formatCursor(page.next), skip: `${first + PAGE}` },
+    first,
+    among: sort === 'tokens' ? WITH_TOKENS : undefined,
   }
   return { list, overview }
 }
+
+/** How many users are on the pages before. */
+function skippedOf(c: AppContext): number {
+  const skip = Number(c.req.query('skip'))
+  return Number.isSafeInteger(skip) && skip > 0 ? skip : 0
+}
+
+const WITH_TOKENS = 'Only users with tokens today.'
 
 /** A page in another order, or filtered: of a bounded number of users. */
 async function sortedList(c: AppContext, deps: Deps, query: UsersQuery): Promise<Listed> {
@@ -139,23 +158,34 @@ async function sortedList(c: AppContext, deps: Deps, query: UsersQuery): Promise
     byTokens && query.shown !== 'failing' && query.sort !== 'failed' ? 'tokens' : 'lastActive'
   const overview = await read(deps, { sort, limit: AMONG, now })
   const { page, policy } = overview
-  const skipped = Math.min(AMONG, Math.max(0, Number(c.req.query('skip')) || 0))
-  const plan = (user: User) => limitsOfUser(deps.config.limits, user, policy, now).plan
-  const lines = page.users
-    .filter((user) => query.plan === '' || plan(user) === query.plan)
-    .map((user) => lineOf(deps, user, policy, now, query.window))
-    .filter(FILTERS[query.shown])
-    .sort(ORDERS[query.sort])
-  const isCut = page.next !== undefined
+  const first = Math.min(AMONG, skippedOf(c))
+  const lines = linesOf(deps, page.users, policy, query)
   const words = sort === 'tokens' ? 'with the most tokens today' : 'who were active last'
+  const all = sort === 'tokens' ? WITH_TOKENS : undefined
+  const isCut = page.next !== undefined
   const list: UserList = {
     ...query,
-    users: lines.slice(skipped, skipped + PAGE),
-    next: lines.length > skipped + PAGE ? { skip: `${skipped + PAGE}` } : undefined,
-    paged: skipped > 0,
-    among: isCut ? `Among the ${exact(AMONG)} users ${words}.` : undefined,
+    users: lines.slice(first, first + PAGE),
+    next: lines.length > first + PAGE ? { skip: `${first + PAGE}` } : undefined,
+    previous: first > PAGE ? { skip: `${first - PAGE}` } : undefined,
+    first,
+    among: isCut ? `Among the ${exact(AMONG)} users ${words}.` : all,
   }
-  return { list, overview }
+  return { list, overview, ...(isCut && { every: EVERY_AMONG_MS }) }
+}
+
+/** Users as the list shows them: those that it is filtered for, in its order. */
+function linesOf(deps: Deps, users: User[], policy: Policy, query: UsersQuery): Line[] {
+  const now = deps.now()
+  const plan = (user: User) => limitsOfUser(deps.config.limits, user, policy, now).plan
+  return users
+    .filter((user) => query.plan === '' || plan(user) === query.plan)
+    .map((user) => ({
+      ...lineOf(deps, user, policy, now, query.window),
+      ...(query.shown === 'blocked' && { blocks: blocksOf(user.profile, now) }),
+    }))
+    .filter(FILTERS[query.shown])
+    .sort(ORDERS[query.sort])
 }
 
 const FILTERS: Record<Shown, (line: Line) => boolean> = {
@@ -179,14 +209,13 @@ const ORDERS: Record<Sort, (a: Line, b: Line) => number> = {
   failed: by(({ failed }) => failed),
 }
 
-/** Blocked users, the longest-lasting block first. */
+/** Blocked users. Of very many, those whose blocks last longest. */
 async function blockedList(deps: Deps, query: UsersQuery): Promise<Listed> {
   const profiles = await storeAnswer(storeOf(deps).blockedUsers(BLOCKED))
   const users = () => storeAnswer(storeOf(deps).users(profiles.map(({ id }) => id)))
-  const list = await listOfUsers(deps, query, users)
-  list.list.users = list.list.users.filter(FILTERS.blocked)
-  if (profiles.length >= BLOCKED) list.list.among = `Only the ${BLOCKED} longest blocks.`
-  return list
+  const listed = await listOfUsers(deps, query, users)
+  if (profiles.length >= BLOCKED) listed.list.among = `Only the ${BLOCKED} longest blocks.`
+  return listed
 }
 
 const foundList = (deps: Deps, query: UsersQuery): Promise<Listed> =>
@@ -198,17 +227,17 @@ async function listOfUsers(
   users: () => Promise<User[]>,
 ): Promise<Listed> {
   const [overview, found] = await Promise.all([framed(deps), users()])
-  const now = deps.now()
-  const lines = found.map((user) => lineOf(deps, user, overview.policy, now, query.window))
   const list: UserList = {
     ...query,
-    users: query.sort === 'lastActive' ? lines : lines.sort(ORDERS[query.sort]),
+    users: linesOf(deps, found, overview.policy, query),
     next: undefined,
-    paged: false,
+    first: 0,
     among: undefined,
   }
-  return { list, overview }
+  return { list, overview, every: EVERY_AMONG_MS }
 }
+
+const takesKeys = ({ config }: Deps): boolean => config.userTokens.includes('issued')
 
 /** Adds a user by the application's own name: a label, a plan and a key, before the first call. */
 export const newUserHandler =
@@ -220,7 +249,8 @@ export const newUserHandler =
     try {
       if (user === '') throw wrong('Write the name of the user in your application.')
       if (!label && !plan && key !== 'yes') {
-        throw wrong('Nothing was added: write a label, choose a plan or make a key.')
+        const key = takesKeys(deps) ? ', or make a key' : ''
+        throw wrong(`Nothing was added: write a label or choose a plan${key}.`)
       }
       const set = { ...(label && { label }), ...(plan && { plan }) }
       fields({ user, ...set }, keyBody, CREATE_REFUSAL)
@@ -235,8 +265,7 @@ export const newUserHandler =
       )
     } catch (error) {
       if (!(error instanceof ApiError) || error.code !== 'invalid_request') throw error
-      const refused = { form: 'new', typed, problem: problemOf(error) }
-      return answerUsers(c, deps, queryOf(c), { refused })
+      return answerUsers(c, deps, queryOf(c), { refused: refusedForm('new', typed, error) })
     }
   }
 

@@ -5,7 +5,7 @@ import { ApiError } from '../errors.ts'
 import { own } from '../ledger/records.ts'
 import { LIMITS, isMoney, isTime } from '../ledger/policy.ts'
 import { MODEL_NAME } from '../metering/models.ts'
-import { THESE, type Fields } from '../views/form.tsx'
+import { THESE, type Fields, type Refused } from '../views/form.tsx'
 import { exact } from '../views/format.ts'
 import {
   LIMIT_TITLES,
@@ -100,8 +100,29 @@ const TITLES: Record<string, string> = {
 
 const IN_ROWS = /^(boost\.limits|limits|globalLimits)(?:\.(.+?))?(?:\.(\w+Per\w+))?$/
 
+/** A form that was refused: what was typed, what is wrong, and in which field. */
+export function refusedForm(form: string, typed: Fields, error: ApiError): Refused {
+  const field = fieldOf(error, typed)
+  return { form, typed, problem: problemOf(error), ...(field !== undefined && { field }) }
+}
+
+/** Fields that have another name than what they become. */
+const FIELDS: Record<string, string> = { expires_at: 'expires', 'boost.until': 'until' }
+
+/** The field that an error is about; undefined if it is about none of those that were typed. */
+function fieldOf({ param = '' }: ApiError, typed: Fields): string | undefined {
+  const [, rows, model, limit = 'model'] = IN_ROWS.exec(param) ?? []
+  if (rows === undefined) {
+    const [first = ''] = param.split('.')
+    return [own(FIELDS, param) ?? first].find((name) => Object.hasOwn(typed, name))
+  }
+  return Object.keys(typed)
+    .filter((name) => name.startsWith('model-') && typed[name] === model)
+    .map((name) => name.replace('model', limit))[0]
+}
+
 /** What is wrong with a form, in the words of the form. */
-export function problemOf({ message, param = '' }: ApiError): string {
+function problemOf({ message, param = '' }: ApiError): string {
   const [, rows, model, limit = ''] = IN_ROWS.exec(param) ?? []
   const title = own(LIMIT_TITLES, limit)
   if (model !== undefined && title !== undefined) {
@@ -109,7 +130,7 @@ export function problemOf({ message, param = '' }: ApiError): string {
     const right = isMoney(limit)
       ? `dollars, such as 2.50, of at most ${exact(MAX_USD)} and with at most 6 decimals`
       : `a whole number of at most ${exact(isTime(limit) ? MAX_SECONDS : MAX_LIMIT)}`
-    return `${title} of ${scopeTitle(model)}: write ${right}${orNone}, or nothing.`
+    return `${scopeTitle(model)}, ${title.toLowerCase()}: write ${right}${orNone}, or nothing.`
   }
   if (model !== undefined) {
     return `${scopeTitle(model)} cannot have a row: write the exact name of a model, of letters, digits and . _ : / - only.`

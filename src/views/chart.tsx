@@ -203,12 +203,12 @@ function whole(props: ChartProps, { totals, y, shapes, note }: Drawn) {
   )
 }
 
-/** Some names, each with the middle of its bar from 0 to 1. */
+/** Some names, the last one always, each with the middle of its bar from 0 to 1. */
 function marksOf(names: string[]) {
   const isLong = names.some((name) => name.length > LONG_MARK_CHARS)
   const every = Math.ceil(names.length / (isLong ? LONG_MARKS : MARKS))
   return names.flatMap((name, n) =>
-    n % every === 0 ? [{ name, middle: (n + 0.5) / names.length }] : [],
+    (names.length - 1 - n) % every === 0 ? [{ name, middle: (n + 0.5) / names.length }] : [],
   )
 }
 

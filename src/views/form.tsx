@@ -1,12 +1,12 @@
 /** Forms that show what was typed again if it was refused. */
-import type { Child } from 'hono/jsx'
+import { createContext, useContext, type Child, type JSX } from 'hono/jsx'
 import { AdminsOnly } from './admins-only.tsx'
 
 /** The fields of a form, by name. */
 export type Fields = Record<string, string | undefined>
 
-/** The form that is open: which one, and if it was refused, what was typed and what is wrong. */
-export type Refused = { form: string; typed?: Fields; problem?: string }
+/** The form that is open: which one, and if it was refused, what was typed, what is wrong, and in which field. */
+export type Refused = { form: string; typed?: Fields; problem?: string; field?: string }
 
 type FormProps = {
   /** Tells the forms of a page apart. */
@@ -37,16 +37,37 @@ export const openForm = ({ form, action, values, refused, button, kind, fields }
     <AdminsOnly>
       <form method="post" action={action} class="fields">
         {own?.problem && (
-          <p class="error wide" role="alert">
+          <p id="problem" class="error wide" role="alert">
             <bdi>{own.problem}</bdi>
           </p>
         )}
-        {fields?.(own?.typed ?? values)}
+        <WrongField.Provider value={own?.field}>
+          {fields?.(own?.typed ?? values)}
+        </WrongField.Provider>
         <button class={kind}>{button}</button>
       </form>
     </AdminsOnly>
   )
 }
+
+const WrongField = createContext<string | undefined>(undefined)
+
+/** Marks a field of a form that was refused because of it, and gives it the focus. */
+const marked = (name: string | undefined) =>
+  useContext(WrongField) === name && name !== undefined
+    ? { 'aria-invalid': 'true' as const, 'aria-describedby': 'problem', autofocus: true }
+    : {}
+
+/** A field, marked if the form was refused because of it. */
+export const Input = (props: JSX.IntrinsicElements['input']) => (
+  <input autocomplete="off" {...props} {...marked(props.name)} />
+)
+
+export const TextArea = ({ children, ...props }: JSX.IntrinsicElements['textarea']) => (
+  <textarea rows={3} {...props} {...marked(props.name)}>
+    {children}
+  </textarea>
+)
 
 /** A choice: what is sent, and what is shown. */
 export type Choice = readonly [value: string, words: string]
@@ -61,9 +82,9 @@ export const select = (name: string, choices: readonly Choice[], chosen: string 
   </select>
 )
 
-/** The value of a field for a time, in UTC. */
+/** The value of a field for a time, in UTC, to the minute. */
 export const timeField = (at: number | null): string =>
-  at === null ? '' : new Date(at).toISOString().slice(0, 19)
+  at === null ? '' : new Date(at).toISOString().slice(0, 16)
 
 const ALL = 'all'
 export const THESE = 'these'
@@ -90,9 +111,9 @@ export const modelList = ({ which, models }: Fields) => (
     </label>
     <label class="wide">
       Models, one a line; * stands for any characters
-      <textarea name="models" rows={3} spellcheck={false}>
+      <TextArea name="models" spellcheck={false} placeholder=" ">
         {models}
-      </textarea>
+      </TextArea>
     </label>
   </>
 )

@@ -135,7 +135,7 @@ const topCard = (users: Line[]) => (
       rows: users,
       key: ({ id }) => id,
       columns: [
-        ['User', 'g', userCell],
+        ['User', 'g', (user) => userCell(user)],
         ['Cost', 'n', ({ cost }) => costText(cost)],
         ['Tokens', 'n', ({ tokens }) => num(tokens)],
         ['Limit used', 'w', ({ nearest }) => nearest && limitUsed(nearest)],

@@ -59,7 +59,7 @@ export const Page = (props: Document & Partial<Frame>) => (
       <meta name="color-scheme" content="light dark" />
       <title>{`${props.title} · Weir`}</title>
       <link rel="stylesheet" href={ASSETS.style.path} />
-      {props.now && !props.still && <script type="module" src={ASSETS.script.path} />}
+      {props.now && <script type="module" src={ASSETS.script.path} />}
       {props.copies && <script type="module" src="/copy.js" />}
       <link rel="icon" href="/favicon.svg" />
     </head>
@@ -126,9 +126,16 @@ const pagesNav = (at: string, counts: Record<string, number>) => (
 )
 
 /** Whether the page is live and the database there, and the button that stops refreshes. */
-const state = (now: number, { away, every }: Partial<Frame>) => (
+const state = (now: number, { away, every, still }: Partial<Frame>) => (
   <p class="state">
-    <span id="live" class="soft" data-health={away ? 'away' : 'live'} data-every={every} hidden>
+    <span
+      id="live"
+      class="soft"
+      data-health={away ? 'away' : 'live'}
+      data-every={every}
+      data-still={still}
+      hidden
+    >
       <span role="status">{away ? 'Database down' : 'Live'}</span> {time(now, now)}
     </span>
     <button id="pause" class="quiet" type="button" hidden>

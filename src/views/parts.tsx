@@ -46,8 +46,13 @@ export const plainAudio = ({ audioMs = 0, characters = 0 }: Audio): string =>
   ].join(', ')
 
 /** Under an amount that was used: what is reserved beside it for requests that have not ended. */
-export const heldText = (unit: Unit, reserved: number) =>
-  reserved > 0 && <small class="held">{amountOf(unit, reserved)} reserved while it runs</small>
+export const heldText = (unit: Unit, reserved: number, running: number) =>
+  reserved > 0 && (
+    <small class="held">
+      {amountOf(unit, reserved)} reserved by{' '}
+      {running > 1 ? `${exact(running)} running requests` : '1 running request'}
+    </small>
+  )
 
 /** A time relative to now, with the exact time on hover. */
 export const time = (at: number, now: number) => (
@@ -60,9 +65,10 @@ export const time = (at: number, now: number) => (
  * Text from users or admins. Its writing direction does not affect the text around it, and the style sheet truncates
  * it.
  */
-export const name = (text: string) => (
-  <bdi title={text.slice(0, NAME_CHARS)}>{text.slice(0, NAME_CHARS)}</bdi>
-)
+export const name = (text: string, most = NAME_CHARS) => {
+  const shown = text.length > most ? `${text.slice(0, most)}…` : text
+  return <bdi title={shown}>{shown}</bdi>
+}
 
 /** The name of a model in blocks and limits. */
 export const modelName = (model: string) =>
@@ -102,14 +108,21 @@ export const moment = (at: number) => (
   </>
 )
 
-/** A count of a table, in which zeros stand back. */
-export const count = (amount: number) => (amount === 0 ? <span class="soft">–</span> : num(amount))
+/** A count of a table, which shows a 0 as a dash and leaves a column of them out. */
+export const count = (amount: number) => amount && num(amount)
 
 export const tag = (text: string, kind: string, title?: string) => (
   <span class={`tag ${kind}`} title={title}>
     {text}
   </span>
 )
+
+/** That a user is blocked: from all models, or from how many. */
+export function blockedTag(models: string[]) {
+  const many = models.length === 1 ? '1 model' : `${models.length} models`
+  const text = models.includes(ALL_MODELS) ? 'blocked' : `blocked: ${many}`
+  return tag(text, 'bad', models.map(modelName).join(', ').slice(0, NAME_CHARS))
+}
 
 /** A bar for a share from 0 to 1, with a label for screen readers. */
 export const limitBar = (share: number, label: string) => (

@@ -1,10 +1,17 @@
 /** The page of all plans, with the forms that change them. */
-import { DEFAULT_PLAN, TOTAL } from '../ledger/plans.ts'
-import { ALL_MODELS } from '../ledger/documents.ts'
+import { DEFAULT_PLAN } from '../ledger/plans.ts'
 import type { plansReport } from '../reports/people.ts'
-import { closedForm, modelFields, modelList, type Fields, type Refused } from './form.tsx'
-import { exact, limitText } from './format.ts'
-import { LIMIT_TITLES, limitRows, rowFields, scopeTitle } from './limit-rows.tsx'
+import { Input, closedForm, modelFields, modelList, type Fields, type Refused } from './form.tsx'
+import { exact } from './format.ts'
+import {
+  FIXED_ROWS,
+  UNLIMITED_WORD,
+  inFormOrder,
+  limitRows,
+  limitWords,
+  rowFields,
+  scopeTitle,
+} from './limit-rows.tsx'
 import { Page, type Frame } from './page.tsx'
 import { Card, name, tag } from './parts.tsx'
 
@@ -22,20 +29,22 @@ type PlansPage = Frame & {
 export const plansPage = ({ plans, defaultPlan, names, refused, ...frame }: PlansPage) => (
   <Page title="Plans" {...frame}>
     <h1>Plans</h1>
-    {plans.map((plan) => planCard(plan, plan.name === defaultPlan, names, refused))}
+    <div class="two">
+      {plans.map((plan) => planCard(plan, plan.name === defaultPlan, names, refused))}
+    </div>
     <Card id="new" title="New plan">
       {closedForm({
         form: 'new',
         action: '/admin/plans/new',
         title: 'Create a plan',
-        values: { ...rowFields({}, ALWAYS), ...modelFields(null) },
+        values: { ...rowFields({}, FIXED_ROWS), ...modelFields(null) },
         refused,
         button: 'Create plan',
         fields: (values) => (
           <>
             <label>
               Name
-              <input name="name" value={values['name']} autocomplete="off" required />
+              <Input name="name" value={values['name']} required />
             </label>
             {planFields(values, names, 'new-models')}
           </>
@@ -45,20 +54,13 @@ export const plansPage = ({ plans, defaultPlan, names, refused, ...frame }: Plan
   </Page>
 )
 
-const ALWAYS = [TOTAL, ALL_MODELS]
-
 function planCard(plan: Plan, isDefault: boolean, names: string[], refused: Refused | undefined) {
   const { limits, models, maxCompletionTokens, concurrentRequests, stored } = plan
   const number = (amount: number | null) => (amount === null ? '' : exact(amount))
   const facts = [
-    ...Object.entries(limits).map(([model, row]) => [
+    ...inFormOrder(limits).map(([model, row]) => [
       scopeTitle(model),
-      Object.entries(row)
-        .map(
-          ([limit, amount]) =>
-            `${LIMIT_TITLES[limit]}: ${amount === null ? 'no limit' : limitText(limit, amount)}`,
-        )
-        .join(', ') || 'no limit',
+      limitWords(row).join(' · ') || UNLIMITED_WORD,
     ]),
     ...(models ? [['Models', models.join(', ') || 'none']] : []),
     ...(maxCompletionTokens === null
@@ -94,7 +96,7 @@ function planCard(plan: Plan, isDefault: boolean, names: string[], refused: Refu
         action: '/admin/plans/save',
         title: 'Edit',
         values: {
-          ...rowFields(limits, ALWAYS),
+          ...rowFields(limits, FIXED_ROWS),
           ...modelFields(models),
           maxCompletionTokens: number(maxCompletionTokens),
           concurrentRequests: number(concurrentRequests),
@@ -127,7 +129,8 @@ function planCard(plan: Plan, isDefault: boolean, names: string[], refused: Refu
               <input type="hidden" name="name" value={plan.name} />
               <label class="tick">
                 <span>
-                  <input type="checkbox" name="sure" value="yes" required /> Delete it for good
+                  <input type="checkbox" name="sure" value="yes" required /> Delete the plan{' '}
+                  {name(plan.name)} for good
                 </span>
               </label>
             </>
@@ -140,17 +143,16 @@ function planCard(plan: Plan, isDefault: boolean, names: string[], refused: Refu
 const planFields = (values: Fields, names: string[], id: string) => (
   <>
     <p class="soft wide">
-      Limits are numbers, those of money in dollars. What is empty has no limit, and{' '}
-      <b>unlimited</b> says the same.
+      Enter a number (US dollars for money). Leave a field empty for no limit.
     </p>
-    {limitRows({ values, empty: () => () => 'no limit', names, id })}
+    {limitRows({ values, empty: () => () => UNLIMITED_WORD, names, id })}
     <label>
       Completion tokens of a request, at most
-      <input name="maxCompletionTokens" value={values['maxCompletionTokens']} autocomplete="off" />
+      <Input name="maxCompletionTokens" value={values['maxCompletionTokens']} />
     </label>
     <label>
       Requests at once, at most
-      <input name="concurrentRequests" value={values['concurrentRequests']} autocomplete="off" />
+      <Input name="concurrentRequests" value={values['concurrentRequests']} />
     </label>
     {modelList(values)}
   </>

@@ -3,7 +3,7 @@ import type { TokenNotes } from '../config/tokens.ts'
 import { TOTAL } from '../ledger/plans.ts'
 import type { settingsReport } from '../reports/people.ts'
 import { closedForm, openForm, select, type Choice, type Refused } from './form.tsx'
-import { limitRows, rowFields } from './limit-rows.tsx'
+import { UNLIMITED_WORD, limitRows, rowFields } from './limit-rows.tsx'
 import { Page, type Frame } from './page.tsx'
 import { Card, Notice, code, name } from './parts.tsx'
 
@@ -46,9 +46,14 @@ export function settingsPage(props: SettingsPage) {
             fields: (values) => (
               <>
                 <p class="soft wide">
-                  Limits are numbers, those of money in dollars. What is empty has no limit.
+                  Enter a number (US dollars for money). Leave a field empty for no limit.
                 </p>
-                {limitRows({ values, empty: () => () => 'no limit', names, id: 'limit-models' })}
+                {limitRows({
+                  values,
+                  empty: () => () => UNLIMITED_WORD,
+                  names,
+                  id: 'limit-models',
+                })}
               </>
             ),
           })}

@@ -3,7 +3,7 @@ import type { Child } from 'hono/jsx'
 import { NAME_CHARS } from './parts.tsx'
 
 /**
- * A column: its heading, its classes and its cells. `n`: numbers; `w`: only in wide cards; `v`: only in wider ones; `x`: only in
+ * A column: its heading, its classes and its cells, of which a 0 is shown as a dash. `n`: numbers; `w`: only in wide cards; `v`: only in wider ones; `x`: only in
  * very wide ones; `g`: takes the remaining width.
  */
 export type Column<T> = [name: string, kind: string, cell: (row: T) => Child, head?: Head]
@@ -21,12 +21,12 @@ export type TableProps<T> = {
   empty?: string
 }
 
-/** A table. The first cell of a row is its header. Empty columns are left out. */
+/** A table. The first cell of a row is its header. Empty columns are left out, but not the one that it is sorted by. */
 export function table<T>({ caption, rows, key, columns, empty }: TableProps<T>) {
   if (!rows.length) return <p class="empty">{empty}</p>
   const cells = columns.map(([, , cell]) => rows.map(cell))
   const shown = columns.flatMap(([name, kind, , head], at) =>
-    cells[at]?.some(Boolean) ? [{ name, kind, head, cells: cells[at] }] : [],
+    head?.sorted || cells[at]?.some(Boolean) ? [{ name, kind, head, cells: cells[at] }] : [],
   )
   return (
     <table>
@@ -45,10 +45,10 @@ export function table<T>({ caption, rows, key, columns, empty }: TableProps<T>) 
           <tr data-key={key(row).slice(0, NAME_CHARS)}>
             {shown.map(({ kind, cells }, at) =>
               at ? (
-                <td class={kind}>{cells[n]}</td>
+                <td class={kind}>{cells?.[n] === 0 ? <span class="soft">–</span> : cells?.[n]}</td>
               ) : (
                 <th scope="row" class={kind}>
-                  {cells[n]}
+                  {cells?.[n]}
                 </th>
               ),
             )}

@@ -39,6 +39,10 @@ const TERMS = {
     'Failed',
     'Requests of today that the model answered with an error. They cost nothing.',
   ],
+  reported: [
+    'Reported',
+    'The tokens of today that the user’s browser reported. It is marked where it is far from what the gateway counted. Only the gateway’s count is charged.',
+  ],
 } as const
 
 export type Term = keyof typeof TERMS

@@ -1,9 +1,9 @@
 /** A user's blocks, and the form that adds one. */
 import { AdminsOnly } from './admins-only.tsx'
-import { openForm, select, type Choice, type Refused } from './form.tsx'
+import { Input, openForm, select, type Choice, type Refused } from './form.tsx'
 import { ALL_MODELS } from '../ledger/documents.ts'
 import type { BlockLine } from '../reports/dashboard.ts'
-import { Card, modelName, name, scope, time } from './parts.tsx'
+import { Card, modelName, moment, name, scope, time } from './parts.tsx'
 
 export const REASON_CHARS = 500
 
@@ -27,13 +27,14 @@ export const blocksCard = (
   now: number,
 ) => (
   <Card id="blocks" title="Blocks">
+    {!blocks.length && <p class="empty">Not blocked.</p>}
     {blocks.map(({ model, reason, at, until }) => (
       <form method="post" action={`${path}/unblock`} class="block">
         <p>
           <b>{scope(model)}</b>
-          {reason && name(reason)}
+          {reason && name(reason, REASON_CHARS)}
           <small>
-            since {time(at, now)}, {until ? ['ends ', time(until, now)] : 'no end'}
+            since {time(at, now)}, {until ? ['ends ', time(until, now)] : 'until unblocked'}
           </small>
         </p>
         <input type="hidden" name="model" value={model} />
@@ -53,7 +54,7 @@ export const blocksCard = (
       fields: ({ model, minutes, until, reason }) => (
         <>
           <label>
-            Block from
+            Model
             {select(
               'model',
               [[ALL_MODELS, 'all models'], ...names.map((one): Choice => [one, one])],
@@ -65,15 +66,34 @@ export const blocksCard = (
             {select('minutes', DURATIONS, minutes)}
           </label>
           <label>
-            or until (UTC)
-            <input name="until" type="datetime-local" step="1" value={until} />
+            Or until (UTC) instead
+            <Input name="until" type="datetime-local" value={until} />
           </label>
           <label class="wide">
             Reason, shown to the user
-            <input name="reason" maxlength={REASON_CHARS} value={reason} />
+            <Input name="reason" maxlength={REASON_CHARS} value={reason} />
           </label>
         </>
       ),
     })}
   </Card>
+)
+
+/** What a block did, and how to lift it. */
+export const blockedNotice = (
+  { id, label }: { id: string; label: string | undefined },
+  { model, until }: BlockLine,
+) => (
+  <div class="notice top" role="status">
+    <span>
+      {scope(model)} {model === ALL_MODELS ? 'are' : 'is'} blocked for{' '}
+      <a href={`/admin/users/${id}`}>{name(label ?? id)}</a>{' '}
+      {until ? ['until ', moment(until)] : 'until unblocked'}. Calls are refused within two seconds.
+      Running requests go on.
+    </span>
+    <form method="post" action={`/admin/users/${id}/unblock`}>
+      <input type="hidden" name="model" value={model} />
+      <button class="quiet">Unblock</button>
+    </form>
+  </div>
 )

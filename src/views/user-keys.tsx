@@ -2,6 +2,7 @@
 import { DAY_MS, HOUR_MS, SECOND_MS } from '../ledger/windows.ts'
 import type { keyReport } from '../reports/people.ts'
 import {
+  Input,
   closedForm,
   modelFields,
   modelList,
@@ -12,6 +13,7 @@ import {
   type Fields,
   type Refused,
 } from './form.tsx'
+import { AdminsOnly } from './admins-only.tsx'
 import { nanoFrom } from '../ledger/money.ts'
 import { Card, NAME_CHARS, money, Notice, name, tag, time } from './parts.tsx'
 
@@ -40,6 +42,9 @@ export const newKey = (secret: string) => (
   <Notice>
     The key is shown only here and only now. Copy it:
     <code class="secret">{secret}</code>
+    <button type="button" class="quiet" data-copy={secret} hidden>
+      Copy key
+    </button>
   </Notice>
 )
 
@@ -52,14 +57,14 @@ export const keysCard = (
   <Card id="keys" title="Keys">
     {!taken && (
       <p class="soft">
-        USER_TOKENS has no <code>issued</code>: the gateway does not take keys.
+        This gateway does not accept issued keys. Add <code>issued</code> to USER_TOKENS.
       </p>
     )}
     {!keys.length && <p class="empty">No keys.</p>}
     {keys.map((key) => keyBlock(path, key, refused, now))}
-    {next === undefined ? (
-      <p class="soft">Keys need USER_HASH_SECRET to be set.</p>
-    ) : (
+    {taken && next === undefined && <p class="soft">Keys need USER_HASH_SECRET to be set.</p>}
+    {taken &&
+      next !== undefined &&
       closedForm({
         form: 'keys',
         action: `${path}/keys`,
@@ -73,8 +78,7 @@ export const keysCard = (
             {keyFields(values)}
           </>
         ),
-      })
-    )}
+      })}
   </Card>
 )
 
@@ -82,11 +86,11 @@ const keyFields = (values: Fields) => (
   <>
     <label>
       Name
-      <input name="name" value={values['name']} autocomplete="off" />
+      <Input name="name" value={values['name']} />
     </label>
     <label>
       Expires (UTC)
-      <input name="expires" type="datetime-local" step="1" value={values['expires']} />
+      <Input name="expires" type="datetime-local" value={values['expires']} />
     </label>
     {modelList(values)}
   </>
@@ -107,7 +111,7 @@ function keyBlock(path: string, key: Key, refused: Refused | undefined, now: num
     monthCostUsd,
   } = key
   const id = ownId(key)
-  const title = (key.name ?? `${start}…${last4}`).slice(0, NAME_CHARS)
+  const title = (key.name ?? 'Unnamed key').slice(0, NAME_CHARS)
   const form = (deed: string) => ({
     form: `${deed}-${id}`,
     action: `${path}/keys/${id}/${deed}`,
@@ -129,54 +133,57 @@ function keyBlock(path: string, key: Key, refused: Refused | undefined, now: num
       <small>
         created {time(createdAt, now)},{' '}
         {expiresAt === null
-          ? 'no end'
+          ? 'does not expire'
           : [isExpired ? 'expired ' : 'expires ', time(expiresAt, now)]}
         , {lastUsedAt ? ['last used ', time(lastUsedAt, now)] : 'never used'}
         {monthCostUsd ? [', ', money(nanoFrom(monthCostUsd)), ' this month'] : ''}
-        {previousExpiresAt !== null && ['; the secret before ends ', time(previousExpiresAt, now)]}
+        {previousExpiresAt !== null && ['; the old secret ends ', time(previousExpiresAt, now)]}
         {models && ['; models: ', name(models.join(', ') || 'none')]}
       </small>
-      <details class="form" open={isOpen}>
-        <summary aria-label={`Change the key ${title}`}>Change</summary>
-        {openForm({
-          ...form('change'),
-          values: { name: key.name ?? '', expires: timeField(expiresAt), ...modelFields(models) },
-          button: 'Save',
-          fields: keyFields,
-        })}
-        {openForm({
-          ...form(key.disabled ? 'enable' : 'disable'),
-          button: key.disabled ? 'Enable' : 'Disable',
-          kind: 'quiet',
-        })}
-        {openForm({
-          ...form('rotate'),
-          values: { grace: DAY_GRACE },
-          button: 'Rotate',
-          kind: 'quiet',
-          fields: ({ grace }) => (
-            <>
-              <input type="hidden" name="last4" value={last4} />
-              <label>
-                The secret before
-                {select('grace', GRACES, grace)}
+      <AdminsOnly>
+        <details class="form" open={isOpen}>
+          <summary aria-label={`Change the key ${title} ${last4}`}>Change</summary>
+          {openForm({
+            ...form('change'),
+            values: { name: key.name ?? '', expires: timeField(expiresAt), ...modelFields(models) },
+            button: 'Save',
+            fields: keyFields,
+          })}
+          {openForm({
+            ...form(key.disabled ? 'enable' : 'disable'),
+            button: key.disabled ? 'Enable' : 'Disable',
+            kind: 'quiet',
+          })}
+          {openForm({
+            ...form('rotate'),
+            values: { grace: DAY_GRACE },
+            button: 'Rotate',
+            kind: 'quiet',
+            fields: ({ grace }) => (
+              <>
+                <input type="hidden" name="last4" value={last4} />
+                <label>
+                  Old secret
+                  {select('grace', GRACES, grace)}
+                </label>
+              </>
+            ),
+          })}
+          {openForm({
+            ...form('delete'),
+            button: 'Delete',
+            kind: 'danger',
+            fields: () => (
+              <label class="tick">
+                <span>
+                  <input type="checkbox" name="sure" value="yes" required /> Delete {name(title)}{' '}
+                  for good
+                </span>
               </label>
-            </>
-          ),
-        })}
-        {openForm({
-          ...form('delete'),
-          button: 'Delete',
-          kind: 'danger',
-          fields: () => (
-            <label class="tick">
-              <span>
-                <input type="checkbox" name="sure" value="yes" required /> Delete it for good
-              </span>
-            </label>
-          ),
-        })}
-      </details>
+            ),
+          })}
+        </details>
+      </AdminsOnly>
     </div>
   )
 }

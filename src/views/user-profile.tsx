@@ -3,8 +3,9 @@ import { TOTAL } from '../ledger/plans.ts'
 import { ALL_MODELS } from '../ledger/documents.ts'
 import { own } from '../ledger/records.ts'
 import { WINDOW_NAMES } from '../ledger/windows.ts'
-import type { LimitRows, profileReport } from '../reports/people.ts'
 import {
+  Input,
+  TextArea,
   closedForm,
   modelFields,
   modelList,
@@ -15,27 +16,28 @@ import {
   type Refused,
 } from './form.tsx'
 import { limitField } from './format.ts'
-import { limitRows, rowFields } from './limit-rows.tsx'
+import { FIXED_ROWS, UNLIMITED_WORD, limitRows, rowFields } from './limit-rows.tsx'
+import { limitsInForce, type UserLimits } from './user-limits.tsx'
 import { Card, NAME_CHARS, name, time } from './parts.tsx'
 
-export type UserProfile = {
-  profile: ReturnType<typeof profileReport>
-  /** The limits that the plan gives, without the user's own ones and the boost. */
-  planLimits: LimitRows
+export type UserProfile = UserLimits & {
   /** The names of plans that are stored, and that of the default one. */
   plans: string[]
   defaultPlan: string
   /** Models to choose from. */
   names: string[]
+  /** Whether the gateway takes signed tokens. */
+  signed: boolean
 }
 
 /** The card of the user whose page is at `path`. */
 export function profileCard(
   path: string,
-  { profile, planLimits, plans, defaultPlan, names }: UserProfile,
+  of: UserProfile,
   refused: Refused | undefined,
   now: number,
 ) {
+  const { profile, planLimits, plans, defaultPlan, names, signed } = of
   const { ownLabel, label, note, plan, effectivePlan, boost, models, notBefore } = profile
   const facts = {
     Plan: name(effectivePlan),
@@ -52,11 +54,10 @@ export function profileCard(
     const row = own(planLimits, model) ?? (model === TOTAL ? {} : own(planLimits, ALL_MODELS))
     return (limit: string) => {
       const amount = row?.[limit] ?? null
-      return amount === null ? 'no limit' : limitField(limit, amount)
+      return amount === null ? UNLIMITED_WORD : limitField(limit, amount)
     }
   }
   const form = (form: string) => ({ form, action: `${path}/${form}`, refused })
-  const always = [TOTAL, ALL_MODELS]
   return (
     <Card id="profile" title="Plan and limits">
       <dl class="facts">
@@ -67,6 +68,7 @@ export function profileCard(
           </div>
         ))}
       </dl>
+      {limitsInForce(of)}
       {note !== null && <p class="note">{name(note)}</p>}
       {openForm({
         ...form('plan'),
@@ -89,7 +91,7 @@ export function profileCard(
           <>
             <label>
               Label
-              <input
+              <Input
                 name="label"
                 value={values['label']}
                 placeholder={label?.slice(0, NAME_CHARS)}
@@ -97,9 +99,7 @@ export function profileCard(
             </label>
             <label class="wide">
               Note, for admins only
-              <textarea name="note" rows={3}>
-                {values['note']}
-              </textarea>
+              <TextArea name="note">{values['note']}</TextArea>
             </label>
           </>
         ),
@@ -107,13 +107,13 @@ export function profileCard(
       {closedForm({
         ...form('limits'),
         title: 'Limits of their own',
-        values: rowFields(profile.limits, always),
+        values: rowFields(profile.limits, FIXED_ROWS),
         button: 'Save',
         fields: (values) => (
           <>
             <p class="soft wide">
-              A number, those of money in dollars, or <b>unlimited</b>. What is empty is as in the
-              plan, which is shown in its place.
+              Enter a number (US dollars for money) or “{UNLIMITED_WORD}”. An empty field takes the
+              plan’s limit, shown in grey.
             </p>
             {limitRows({ values, empty: inPlan, names, id: 'limit-models' })}
           </>
@@ -124,17 +124,17 @@ export function profileCard(
         title: 'Boost',
         values: {
           until: timeField(boost?.until ?? null),
-          ...rowFields(boost?.limits ?? {}, always),
+          ...rowFields(boost?.limits ?? {}, FIXED_ROWS),
         },
         button: 'Boost',
         fields: (values) => (
           <>
             <p class="soft wide">
-              Numbers, those of money in dollars, that are added to the limits until the end.
+              These amounts (US dollars for money) are added to the limits until the end time.
             </p>
             <label>
               Ends (UTC)
-              <input name="until" type="datetime-local" step="1" value={values['until']} required />
+              <Input name="until" type="datetime-local" value={values['until']} required />
             </label>
             {limitRows({ values, empty: () => () => '0', names, id: 'boost-models' })}
           </>
@@ -154,17 +154,19 @@ export function profileCard(
         button: 'Save',
         fields: modelList,
       })}
-      {closedForm({
-        ...form('sign-out'),
-        title: 'Sign out',
-        values: {},
-        button: 'Refuse all tokens issued before now',
-        fields: () => (
-          <p class="soft wide">
-            This is about signed tokens. Keys, and tokens of the kind any, stay valid.
-          </p>
-        ),
-      })}
+      {signed &&
+        closedForm({
+          ...form('sign-out'),
+          title: 'Refuse earlier tokens',
+          values: {},
+          button: 'Refuse earlier tokens',
+          fields: () => (
+            <p class="soft wide">
+              Signed tokens that were issued before now are refused. Keys, and tokens of the kind
+              any, stay valid.
+            </p>
+          ),
+        })}
       {notBefore !== null &&
         closedForm({
           ...form('sign-in'),
@@ -180,8 +182,8 @@ export function profileCard(
         fields: ({ window }) => (
           <>
             <p class="soft wide">
-              What they used of their limits becomes nothing, but for running requests. Days and the
-              limits of everyone stay.
+              Sets usage to zero, except what running requests reserve. Daily totals and the limits
+              of everyone do not change.
             </p>
             <label>
               Window

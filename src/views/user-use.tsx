@@ -19,12 +19,13 @@ import {
   type Audio,
 } from './parts.tsx'
 import { table, type Column } from './table.tsx'
+import { help } from './terms.tsx'
 
-/** Counts of today, the tokens that are reserved beside them, and the limits that apply. */
-type Used = Counts & Audio & { reserved: number; cost: Cost; uses: UserUse[] }
+/** Counts of today, the tokens that running requests reserve beside them, and the limits that apply. */
+type Used = Counts & Audio & { reserved: number; running: number; cost: Cost; uses: UserUse[] }
 
 /** A user's usage. `uses` are the limits of all models together. */
-export type UserToday = Used & {
+export type UserToday = Omit<Used, 'running'> & {
   ip: string | undefined
   /** Last activity, epoch ms; 0 if the user has never called. */
   at: number
@@ -34,7 +35,7 @@ export type UserToday = Used & {
 }
 
 /** Usage and limit; undefined without a limit. A request that runs is a request, whatever it will use. */
-function against({ uses }: Used, unit: Unit, window: Window) {
+function against({ uses, running }: Used, unit: Unit, window: Window) {
   const use = uses.find((one) => one.unit === unit && one.window === window)
   if (!use) return undefined
   // Few use audio, so its limits are shown only where it was used.
@@ -52,7 +53,7 @@ function against({ uses }: Used, unit: Unit, window: Window) {
           {usedText(unit, used, reserved)} / {amountOf(unit, limit)}
         </span>
       </span>
-      {heldText(unit, reserved)}
+      {heldText(unit, reserved, running)}
     </>
   )
 }
@@ -70,7 +71,7 @@ function ofDay(of: Used, unit: keyof Counts) {
       <>
         {usedText(unit, of[unit], reserved)}
         {reserved > 0 && ', '}
-        {heldText(unit, reserved)}
+        {heldText(unit, reserved, of.running)}
       </>
     )
   )
@@ -86,14 +87,17 @@ const OTHERS = LIMITS.filter(
 
 /** Today's usage, in total and for each model, with the limits. */
 export function usedToday(live: UserToday, now: number) {
-  const { models, sessions, at, ip, cost, monthCost } = live
-  const others = OTHERS.map(({ title, cell }) => [title, cell(live)] as const)
+  const { models, sessions, at, ip, cost, monthCost, uses } = live
+  const all = { ...live, running: models.reduce((sum, { running }) => sum + running, 0) }
+  const others = OTHERS.map(({ title, cell }) => [title, cell(all)] as const)
+  // A limit of dollars this month has them beside it.
+  const isMonthLimited = uses.some(({ unit, window }) => unit === 'usd' && window === 'month')
   const facts = {
-    'Tokens today': ofDay(live, 'tokens'),
-    Requests: ofDay(live, 'requests'),
+    'Tokens today': ofDay(all, 'tokens'),
+    Requests: ofDay(all, 'requests'),
     ...(audioText(live) && { 'Audio today': audioText(live) }),
     'Cost today': costText(cost),
-    'Month so far': costText(monthCost),
+    ...(!isMonthLimited && { 'Month so far': costText(monthCost) }),
     ...Object.fromEntries(others.filter(([, fact]) => fact !== undefined)),
     Sessions: num(sessions),
     'Last active': at ? time(at, now) : 'never',
@@ -136,17 +140,18 @@ const modelsTable = (models: UserModel[]) =>
         'n',
         ({ reportedTokensDay: said, differs }) =>
           said === null ? undefined : <span class={differs ? 'tag' : ''}>{num(said)}</span>,
+        { content: ['Reported', help('reported')] },
       ],
       ['Audio', 'n', audioText],
       ['Requests', 'n w', (row) => ofDay(row, 'requests')],
       ...OTHERS.map(({ title, cell }): Column<UserModel> => [title, 'n x', cell]),
       ['Exact', 'n x', ({ exact }) => count(exact)],
       ['Estimated', 'n x', ({ estimated }) => count(estimated)],
-      ['Failed', 'n x', ({ failed }) => count(failed)],
+      ['Failed', 'n w', ({ failed }) => count(failed)],
       ['Running', 'n x', ({ running }) => count(running)],
       ['Lost', 'n x', ({ lost }) => count(lost)],
       ['Over reservation', 'n x', ({ overReservation }) => count(overReservation)],
-      ['Cost', 'n w', ({ cost }) => costText(cost)],
+      ['Cost', 'n', ({ cost }) => costText(cost)],
     ],
     empty: 'No request today.',
   })

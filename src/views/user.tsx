@@ -6,12 +6,13 @@ import { stackedChart } from './chart.tsx'
 import { exact, short, shortDate } from './format.ts'
 import { Page, type Frame } from './page.tsx'
 import { openForm, type Refused } from './form.tsx'
-import { Card, name } from './parts.tsx'
+import { Card, blockedTag, name } from './parts.tsx'
 import { refusedOfUser } from './refused.tsx'
 import { requestsTable } from './requests.tsx'
 import { blocksCard, type UserBlocks } from './user-blocks.tsx'
 import { keysCard, newKey, type UserKeys } from './user-keys.tsx'
 import { profileCard, type UserProfile } from './user-profile.tsx'
+import { userMenu } from './user-menu.tsx'
 import { usedToday, type UserToday } from './user-use.tsx'
 
 /** The data that a refresh updates. It is plain data, because the ETag of a refresh is made of it. */
@@ -20,7 +21,7 @@ export type UserLive = UserToday & { id: string; days: (Counts & { date: string 
 /** `refused` are the user's among the last `refusedLooked` refusals of everyone. */
 type UserRefusals = { refused: RefusedRequest[]; refusedLooked: number }
 
-/** `events` are the user's among the last `looked` events of everyone. `more` is what only a whole page shows. */
+/** `events` are the user's latest among the last `looked` events of everyone. `more` is what only a whole page shows. */
 export type UserPage = Frame & {
   live: UserLive
   events: Event[]
@@ -32,6 +33,26 @@ export type UserPage = Frame & {
   secret?: string | undefined
 }
 
+/** Who it is, whether they are blocked, and what an admin does most. */
+const userHead = (path: string, id: string, { profile, blocks }: NonNullable<UserPage['more']>) => (
+  <div class="top">
+    <h1>
+      <a href="/admin/users">Users</a> {profile.label && [name(profile.label), ' ']}
+      <span class="id">{id}</span>
+    </h1>
+    {blocks.length > 0 && <a href="#blocks">{blockedTag(blocks.map(({ model }) => model))}</a>}
+    <button type="button" class="quiet" data-copy={id} hidden>
+      Copy id
+    </button>
+    <AdminsOnly>
+      {userMenu(
+        { id, label: profile.label ?? undefined, blocked: blocks.map(({ model }) => model) },
+        path,
+      )}
+    </AdminsOnly>
+  </div>
+)
+
 /** The page, or without `more` only the parts for a refresh. */
 export function userPage({ live, events, looked, more, refused, secret, ...frame }: UserPage) {
   const { now } = frame
@@ -40,20 +61,19 @@ export function userPage({ live, events, looked, more, refused, secret, ...frame
   return (
     <Page title={`User ${id.slice(0, 6)}`} {...frame}>
       {secret !== undefined && newKey(secret)}
-      <h1>
-        <a href="/admin/users">Users</a> {more?.profile.label && [name(more.profile.label), ' ']}
-        <span class="id">{id}</span>{' '}
-        <button type="button" class="quiet" data-copy={id} hidden>
-          Copy id
-        </button>
-      </h1>
+      {more && userHead(path, id, more)}
       {usedToday(live, now)}
-      <div class="two">
+      <div class="two of-user">
         <div>
-          <Card id="week" title={`${days.length} days`} live>
+          {more && blocksCard(path, more, refused, now)}
+          {more && keysCard(path, more, refused, now)}
+        </div>
+        <div>{more && profileCard(path, more, refused, now)}</div>
+        <div>
+          <Card id="week" title="Tokens by day (UTC)" live>
             {stackedChart({
               id: 'days',
-              caption: `Tokens by day over ${days.length} days`,
+              caption: `Tokens by day in UTC, over ${days.length} days`,
               heading: 'Day (UTC)',
               unit: 'tokens',
               names: days.map(({ date }) => shortDate(date)),
@@ -65,18 +85,13 @@ export function userPage({ live, events, looked, more, refused, secret, ...frame
               current: { at: days.length - 1, words: 'today, not over' },
             })}
           </Card>
-          {more && profileCard(path, more, refused, now)}
-          {more && keysCard(path, more, refused, now)}
-          {more && blocksCard(path, more, refused, now)}
-        </div>
-        <div>
           <Card
             id="events"
             title="Recent requests"
             side={
               <small>
-                among the last {looked} of all users,{' '}
-                <a href={`/admin/requests?user=${id}`}>show more</a>
+                The latest of the last {looked} of all users.{' '}
+                <a href={`/admin/requests?user=${id}`}>Show all of this user</a>
               </small>
             }
             live
@@ -99,13 +114,14 @@ export function userPage({ live, events, looked, more, refused, secret, ...frame
               fields: () => (
                 <>
                   <p class="soft wide">
-                    This deletes their counts, blocks and events for good. If they call again, they
-                    start unblocked, with a full day. Totals keep their usage, without their id.
+                    This deletes for good all that is kept of this user: counts, requests, label,
+                    note, plan, own limits, boost, blocks and keys. If they call again, they are a
+                    new user. Totals keep their usage, without their id.
                   </p>
-                  <label class="tick wide">
+                  <label class="tick">
                     <span>
                       <input type="checkbox" name="sure" value="yes" required /> I understand: their
-                      blocks are deleted too
+                      keys stop working, and their blocks are gone
                     </span>
                   </label>
                 </>

@@ -1,17 +1,30 @@
 /** The page of users: their order, filters and pages, and what an admin does to one of them from the list. */
 import type { Child } from 'hono/jsx'
-import type { UserLine, UserWindow } from '../reports/dashboard.ts'
+import type { BlockLine, UserLine, UserWindow } from '../reports/dashboard.ts'
 import { AdminsOnly } from './admins-only.tsx'
-import { closedForm, select, type Choice, type Refused } from './form.tsx'
+import { Input, closedForm, select, type Choice, type Refused } from './form.tsx'
 import { exact, percent } from './format.ts'
 import { Page, type Frame } from './page.tsx'
-import { Card, count, costText, limitBar, modelName, name, tag, time, userLink } from './parts.tsx'
+import {
+  Card,
+  blockedTag,
+  count,
+  costText,
+  limitBar,
+  modelName,
+  name,
+  scope,
+  tag,
+  time,
+  userLink,
+} from './parts.tsx'
 import { table, type Column } from './table.tsx'
 import { help } from './terms.tsx'
+import { REASON_CHARS } from './user-blocks.tsx'
 import { userMenu } from './user-menu.tsx'
 
-/** `plan` is one that is not the default. */
-export type Line = UserLine & { plan?: string }
+/** `plan` is one that is not the default, and `blocks` are what the list of blocked users shows of them. */
+export type Line = UserLine & { plan?: string; blocks?: BlockLine[] }
 
 export const SORTS = {
   lastActive: 'Active',
@@ -48,8 +61,10 @@ export type UserList = UsersQuery & {
   users: Line[]
   /** What the address of the next page adds. */
   next: Record<string, string> | undefined
-  /** This page is not the first. */
-  paged: boolean
+  /** Likewise of the page before, where there is one between this page and the first. */
+  previous?: Record<string, string> | undefined
+  /** How many users are on the pages before. */
+  first: number
   /** Among which users these were chosen or sorted, if not among all. */
   among: string | undefined
 }
@@ -100,6 +115,11 @@ export function usersPage({ list, plans, next, refused, ...frame }: UsersPage) {
   )
 }
 
+/** The query of a list without the list. */
+const queryOf = ({ sort, window, shown, plan, q }: UserList): UsersQuery => ({
+  ...{ sort, window, shown, plan, q },
+})
+
 const tabs = (label: string, of: [string, string, boolean][]) => (
   <nav aria-label={label} class="tabs">
     {of.map(([path, title, isCurrent]) => (
@@ -110,10 +130,9 @@ const tabs = (label: string, of: [string, string, boolean][]) => (
   </nav>
 )
 
-function filters(
-  { users: _, next: __, paged: ___, among: ____, ...query }: UserList,
-  plans: string[],
-) {
+function filters(list: UserList, plans: string[]) {
+  const query = queryOf(list)
+  const kept = (['window', 'shown', 'q'] as const).filter((name) => query[name] !== DEFAULTS[name])
   return (
     <>
       {tabs(
@@ -132,10 +151,14 @@ function filters(
           shown === query.shown,
         ]),
       )}
-      {plans.length > 1 && (
-        <form action="/admin/users" class="inline">
-          {query.sort !== 'lastActive' && <input type="hidden" name="sort" value={query.sort} />}
-          {query.window !== 'day' && <input type="hidden" name="window" value={query.window} />}
+      <form action="/admin/users" class={`inline ${plans.length > 1 ? '' : 'small-only'}`}>
+        {kept.map((name) => (
+          <input type="hidden" name={name} value={query[name]} />
+        ))}
+        <label class="small-only">
+          Sort by {select('sort', Object.entries(SORTS), query.sort)}
+        </label>
+        {plans.length > 1 && (
           <label>
             <span class="hide">Plan</span>
             {select(
@@ -144,17 +167,30 @@ function filters(
               query.plan,
             )}
           </label>
-          <button class="quiet">Show</button>
-        </form>
-      )}
+        )}
+        <button class="quiet">Show</button>
+      </form>
     </>
   )
 }
 
-const pagesOf = ({ users: _, next, paged, among: __, ...query }: UserList) =>
-  (next ?? paged) && (
+function pagesOf(list: UserList) {
+  const { users, next, previous, first } = list
+  const query = queryOf(list)
+  if (!next && first === 0) return undefined
+  return (
     <nav class="pages" aria-label="Pages of users">
-      {paged && <a href={usersPath(query)}>First page</a>}
+      {users.length > 0 && (
+        <span class="soft">
+          {exact(first + 1)}–{exact(first + users.length)}
+        </span>
+      )}
+      {first > 0 && <a href={usersPath(query)}>First page</a>}
+      {previous && (
+        <a href={usersPath(query, previous)} rel="prev">
+          Previous page
+        </a>
+      )}
       {next && (
         <a href={usersPath(query, next)} rel="next">
           Next page
@@ -162,18 +198,39 @@ const pagesOf = ({ users: _, next, paged, among: __, ...query }: UserList) =>
       )}
     </nav>
   )
+}
+
+/** Headings of numbers that are of now or of today, whatever the window is. */
+const NOW_TITLES: Partial<Record<Sort, string>> = {
+  limit: 'Limit used now',
+  failed: 'Failed today',
+}
 
 function usersTable(list: UserList, now: number) {
-  const { users: rows, next: _, paged, among: __, ...query } = list
-  const sortable = (sort: Sort, more?: Child) => ({
-    sorted: sort === query.sort,
-    content: (
-      <>
-        <a href={usersPath({ ...query, sort })}>{SORTS[sort]}</a>
-        {more}
-      </>
-    ),
-  })
+  const { users: rows, first } = list
+  const query = queryOf(list)
+  /** A column that the list can be sorted by. The one that it is sorted by is on narrow cards too. */
+  const sortable = (
+    sort: Sort,
+    kind: string,
+    cell: (user: Line) => Child,
+    more?: Child,
+  ): Column<Line> => [
+    SORTS[sort],
+    sort === query.sort ? kind.replace(' w', '') : kind,
+    cell,
+    {
+      sorted: sort === query.sort,
+      content: (
+        <>
+          <a href={usersPath({ ...query, sort })}>
+            {(query.window !== 'day' && NOW_TITLES[sort]) || SORTS[sort]}
+          </a>
+          {more}
+        </>
+      ),
+    },
+  ]
   const menu: Column<Line> = [
     'Actions',
     'm',
@@ -185,26 +242,22 @@ function usersTable(list: UserList, now: number) {
     rows,
     key: ({ id }) => id,
     columns: [
-      ['User', 'g', userCell],
+      ['User', 'g', (user) => userCell(user, blockLines(user, now))],
       ['Plan', 'x', ({ plan }) => plan && name(plan)],
-      ['Cost', 'n', ({ cost }) => costText(cost), sortable('cost', help('cost'))],
-      ['Tokens', 'n w', ({ tokens }) => count(tokens), sortable('tokens')],
-      ['Requests', 'n w', ({ requests }) => count(requests), sortable('requests')],
-      [
-        'Limit used',
-        '',
-        ({ nearest }) => nearest && limitUsed(nearest),
-        sortable('limit', help('limit')),
-      ],
-      ['Failed', 'n w', ({ failed }) => count(failed), sortable('failed', help('failures'))],
-      ['Active', 'n w', ({ at }) => (at ? time(at, now) : 'never'), sortable('lastActive')],
+      sortable('cost', 'n', ({ cost }) => costText(cost), help('cost')),
+      sortable('tokens', 'n w', ({ tokens }) => count(tokens)),
+      sortable('requests', 'n w', ({ requests }) => count(requests)),
+      sortable('limit', '', ({ nearest }) => nearest && limitUsed(nearest), help('limit')),
+      sortable('failed', 'n w', ({ failed }) => count(failed), help('failures')),
+      sortable('lastActive', 'n w', ({ at }) => (at ? time(at, now) : 'never')),
       menu,
     ],
-    empty: paged ? 'No more users.' : emptyText(query),
+    empty: first > 0 ? 'No more users.' : emptyText(query),
   })
 }
 
 function emptyText({ shown, plan, q }: UsersQuery): string {
+  if (q && (plan || shown !== 'all')) return 'No user who begins like this is shown here.'
   if (q) return 'No user has a label or an id that begins like this.'
   if (plan) return 'None of these users has this plan.'
   if (shown === 'near') return 'Nobody is near a limit.'
@@ -218,22 +271,35 @@ export const limitUsed = (nearest: NonNullable<UserLine['nearest']>) => (
   </span>
 )
 
-export const userCell = ({ id, label, plan, blocked, differs, overReservation }: Line) => (
+/** A user in a list, with `more` under the name. */
+export const userCell = (
+  { id, label, plan, blocked, differs, overReservation }: Line,
+  more?: Child,
+) => (
   <span class="who">
     {label && <b>{userLink(id, label)}</b>}
     {label ? <span class="id soft">{id}</span> : userLink(id)}
     {plan && tag(plan, 'plan narrow-only', 'Plan')}
-    {blocked.length > 0 && tag('blocked', 'bad', blocked.join(', ').slice(0, 200))}
+    {blocked.length > 0 && blockedTag(blocked)}
     {differs && tag('reports differ', '', 'Their browser reports other counts than the gateway')}
     {overReservation > 0 &&
       tag('over reservation', '', `${exact(overReservation)} tokens beyond the reservations`)}
+    {more}
   </span>
 )
+
+const blockLines = ({ blocks }: Line, now: number) =>
+  blocks?.map(({ model, reason, until }) => (
+    <small class="what">
+      {scope(model)}, {until ? ['ends ', time(until, now)] : 'until unblocked'}
+      {reason && [': ', name(reason, REASON_CHARS)]}
+    </small>
+  ))
 
 /** The form for a user who may have never called. */
 const newUser = (plans: string[], next: string | undefined, refused: Refused | undefined) => (
   <AdminsOnly>
-    <Card id="new" title="A user who has not called yet">
+    <Card id="new" title="New user">
       {closedForm({
         form: 'new',
         action: '/admin/users',
@@ -244,16 +310,17 @@ const newUser = (plans: string[], next: string | undefined, refused: Refused | u
         fields: (values) => (
           <>
             <p class="soft wide">
-              Your application’s own name of the user, as in <code>sub</code> of its tokens. Weir
-              stores only the id that it makes of it.
+              The user’s name in your application (the <code>sub</code> of its tokens). Weir stores
+              only a hash. A user who has not called yet is kept with{' '}
+              {next ? 'a label, a plan or a key' : 'a label or a plan'}.
             </p>
             <label>
               Name in your application
-              <input name="user" value={values['user']} autocomplete="off" required />
+              <Input name="user" value={values['user']} required />
             </label>
             <label>
               Label
-              <input name="label" value={values['label']} autocomplete="off" />
+              <Input name="label" value={values['label']} />
             </label>
             <label>
               Plan

@@ -104,6 +104,40 @@ test('a viewer sees the pages without forms, exports and addresses', async () =>
   }
 })
 
+test('keys and the refusal of tokens are offered only where the gateway takes them', async () => {
+  const shown = async (vars: Record<string, string>) => {
+    app = await localApp({ ADMIN_KEYS: KEYS, ...vars })
+    await app.ask('token-of-ann')
+    const { users } = await app.store.listUsers({
+      sort: 'lastActive',
+      limit: 1,
+      now: app.clock.now,
+    })
+    const headers = await logIn(ANN_KEY)
+    const [list, user] = await Promise.all(
+      ['', `/${users[0]?.usage.id}`].map((path) => app.send(`/admin/users${path}`, { headers })),
+    )
+    return ['Make a key', 'New key', 'Refuse earlier tokens', 'does not accept issued keys'].map(
+      (words) => `${list?.text}${user?.text}`.includes(words),
+    )
+  }
+  expect(await shown({})).toEqual([false, false, false, true])
+  await app.close()
+  const USER_TOKEN_SECRETS = 'a-secret-of-at-least-32-characters-for-tokens'
+  expect(await shown({ USER_TOKENS: 'any,issued,signed', USER_TOKEN_SECRETS })).toEqual([
+    ...[true, true, true, false],
+  ])
+})
+
+test('a viewer sees keys and nothing that opens a form', async () => {
+  app = await localApp({ ADMIN_KEYS: KEYS, USER_TOKENS: 'any,issued' })
+  const { json } = await app.admin('POST', 'keys', { user: 'ann', name: 'Laptop' })
+  const { text } = await app.send(`/admin/users/${json.userId}`, { headers: await logIn(VERA_KEY) })
+  const [, keys = ''] = /<section id="keys"(.*?)<\/section>/.exec(text) ?? []
+  expect(keys).toContain('Laptop')
+  expect(text.match(/<details class="form/g)).toBeNull()
+})
+
 test.each(['plans/save', 'settings/save', `users/${'A'.repeat(22)}/block`])(
   'a form of a viewer (%s) changes nothing',
   async (form) => {

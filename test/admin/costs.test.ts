@@ -339,7 +339,7 @@ describe('the dashboard', () => {
       ...{ price, now: app.clock.now, lasts: HOUR_MS, limits: {} },
     })
     const shown = textOf(await page(`/admin/users/${user}`), 'use')
-    expect(shown).toContain('Tokens today 35 used, 2,652 reserved while it runs')
+    expect(shown).toContain('Tokens today 35 used, 2,652 reserved by 1 running request')
     expect(shown).toContain('Requests 2')
     expect(shown).not.toContain('2,687')
     expect(await page('/admin')).not.toContain('2,687')

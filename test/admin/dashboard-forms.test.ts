@@ -141,19 +141,19 @@ describe('the page of a user', () => {
     ...['$', '1.0000001', '-1', '1e3', '1000000.01', '1,23', '5 dollars'].map(
       (typed): [Record<string, string>, string] => [
         { 'usdPerMonth-0': typed },
-        'Dollars a month of All models together: write dollars, such as 2.50, of at most 1,000,000 and with at most 6 decimals, or "unlimited", or nothing.',
+        'All models together, dollars a month: write dollars, such as 2.50, of at most 1,000,000 and with at most 6 decimals, or "unlimited", or nothing.',
       ],
     ),
-    [{ 'tokensPerDay-0': 'a lot' }, 'Tokens a day of All models together: write a whole number'],
-    [{ 'tokensPerDay-0': '-1' }, 'Tokens a day of All models together: write a whole number'],
-    [{ 'requestsPerMinute-0': '1.5' }, 'Requests a minute of All models together'],
-    [{ 'tokensPerDay-1': '1,5' }, 'Tokens a day of Each model without a row'],
+    [{ 'tokensPerDay-0': 'a lot' }, 'All models together, tokens a day: write a whole number'],
+    [{ 'tokensPerDay-0': '-1' }, 'All models together, tokens a day: write a whole number'],
+    [{ 'requestsPerMinute-0': '1.5' }, 'All models together, requests a minute'],
+    [{ 'tokensPerDay-1': '1,5' }, 'Every other model, tokens a day'],
     [{ 'model-2': '', 'tokensPerDay-2': '5' }, 'A row has limits and no model'],
     [{ 'model-2': 'a b', 'tokensPerDay-2': '5' }, 'a b cannot have a row'],
     [{ 'model-2': 'total', 'tokensPerDay-2': '5', 'tokensPerDay-0': '6' }, 'has two rows'],
     [
       { 'model-2': 'gpt-3.5-turbo', 'tokensPerDay-2': 'x' },
-      'Tokens a day of gpt-3.5-turbo: write a whole number of at most 10,000,000,000,000, or "unlimited", or nothing.',
+      'gpt-3.5-turbo, tokens a day: write a whole number of at most 10,000,000,000,000, or "unlimited", or nothing.',
     ],
   ])('limits %j are refused, and what was typed stays', async (wrong, told) => {
     const { user, path } = await someone()
@@ -171,6 +171,23 @@ describe('the page of a user', () => {
   })
 
   test.each([
+    ['limits', { 'model-0': 'total', 'tokensPerDay-0': 'a lot' }, 'tokensPerDay-0'],
+    ['limits', { 'model-0': 'total', 'model-1': 'a b', 'tokensPerDay-1': '5' }, 'model-1'],
+    ['boost', { until: '2001-01-01T00:00', 'model-0': 'total' }, 'until'],
+    ['models', { which: 'these', models: 'a\n<b>' }, 'models'],
+    ['keys', { expires: 'soon', next: 'abcdefgh' }, 'expires'],
+  ] as [string, Record<string, string>, string][])(
+    'the form %s with %j has the field marked that is wrong, and the focus in it',
+    async (form, wrong, field) => {
+      const { text } = await post(`${(await someone()).path}/${form}`, wrong)
+      const marked = text.match(/<[^>]*aria-invalid[^>]*>/g) ?? []
+      expect(marked).toHaveLength(1)
+      expect(marked[0]).toContain(`name="${field}"`)
+      expect(marked[0]).toContain('autofocus')
+    },
+  )
+
+  test.each([
     ['profile', { label: 'x'.repeat(101) }, 'The label must be one line of at most 100 characters'],
     ['profile', { plan: 'No plan' }, 'The plan must be the name of a plan'],
     ['boost', { until: '', 'model-0': 'total', 'tokensPerDay-0': '123' }, 'The end'],
@@ -178,7 +195,7 @@ describe('the page of a user', () => {
     [
       'boost',
       { until: '2099-01-01T00:00', 'model-0': 'total', 'tokensPerDay-0': 'unlimited' },
-      'Tokens a day of All models together: write a whole number of at most 10,000,000,000,000, or nothing.',
+      'All models together, tokens a day: write a whole number of at most 10,000,000,000,000, or nothing.',
     ],
     ['models', { which: 'all', models: 'openai/*' }, 'choose "only these"'],
     ['models', { which: 'these', models: 'a\n<b>' }, 'names of models, one a line'],
@@ -213,6 +230,19 @@ describe('the page of a user', () => {
     await post(`${path}/unboost`)
     expect((await profileOf(user)).boost).toBeNull()
     expect(await audited(2)).toEqual(['user boost', 'user boost'])
+  })
+
+  test('a boost that is edited keeps its end, whose field has no seconds', async () => {
+    const { user, path } = await someone()
+    const until = app.clock.now + HOUR_MS + 30_123
+    await app.admin('PATCH', `users/${user}`, {
+      boost: { limits: { '*': { tokensPerDay: 5 } }, until },
+    })
+    const { text } = await page(path)
+    const shown = /name="until"[^>]* value="([^"]+)"/.exec(text)?.[1] ?? ''
+    expect(shown).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d$/)
+    await post(`${path}/boost`, { until: shown, 'model-0': '*', 'tokensPerDay-0': '500' })
+    expect((await profileOf(user)).boost?.until).toBe(until)
   })
 
   test('sets the models, all of them or none', async () => {
@@ -258,6 +288,57 @@ describe('the page of a user', () => {
     }
     const typed = await post(`${path}/profile`, { label: HOSTILE.repeat(9), plan: HOSTILE })
     expect(typed.text).not.toContain('<script>alert')
+  })
+
+  test('shows the limits in force and where they come from, to viewers too', async () => {
+    const { user, path } = await someone()
+    await app.admin('PUT', 'plans/some', {
+      limits: { '*': { tokensPerDay: 5000, requestsPerDay: 9 }, total: { usdPerMonth: 25 } },
+    })
+    await app.admin('PATCH', `users/${user}`, {
+      plan: 'some',
+      limits: { [MODEL]: { requestsPerDay: 70, tokensPerDay: null } },
+      boost: {
+        limits: { '*': { tokensPerDay: 250 }, [MODEL]: { requestsPerDay: 7 } },
+        until: app.clock.now + HOUR_MS,
+      },
+    })
+    const { text } = await page(path)
+    const [, list = ''] = /<dl class="list">(.*?)<\/dl>/.exec(text) ?? []
+    const rows = list.split('</div>').map((row) =>
+      row
+        .replaceAll(/<[^>]*>/g, ' ')
+        .replaceAll(/\s+/g, ' ')
+        .trim(),
+    )
+    expect(rows).toEqual([
+      'All models together $25 a month',
+      'Every other model 9 requests a day 5,250 tokens a day (250 from the boost)',
+      `${MODEL} 77 requests a day (own, 7 from the boost) unlimited tokens a day (own)`,
+      '',
+    ])
+    expect(text).toContain('Limits without a note are from the plan.')
+    expect((await page((await someone()).path)).text).toContain('from MODEL_LIMITS.')
+  })
+
+  test('a user who is blocked looks blocked, and has the menu of the list', async () => {
+    const { user, path } = await someone()
+    expect((await page(path)).text).toContain('Not blocked.')
+    await post(`${path}/block`, { model: MODEL })
+    const { text } = await page(path)
+    expect(text).toMatch(/<a href="#blocks"><span class="tag bad"[^>]*>blocked: 1 model</)
+    const quick = { do: 'unblock', back: path }
+    expect((await post(`${path}/quick`, quick)).location).toBe(`${path}?done=unblocked`)
+    // Nothing is left of a user who has never called, and so no page.
+    const never = await ids.ofUser('never called')
+    const block = { op: 'block', user: never, model: '*', block: { at: app.clock.now } } as const
+    await app.store.execute({ ...block, now: app.clock.now })
+    const gone = `/admin/users/${never}`
+    const { location } = await post(`${gone}/quick`, { do: 'unblock', back: gone })
+    expect([location, (await app.store.user(user))?.profile.blocks]).toEqual([
+      '/admin?done=unblocked',
+      {},
+    ])
   })
 
   test('a user of whom nothing is left has no page, so the form leads to the overview', async () => {
@@ -409,9 +490,14 @@ describe('the menu of a row', () => {
       const until = lasts && app.clock.now + lasts
       expect(await blocksOf(user)).toEqual({ '*': { at: app.clock.now, ...(until && { until }) } })
     }
-    expect((await page(`/admin/users?done=blocked&who=${user}`)).text).toContain(
-      `<a href="${path}">Show the user</a>`,
-    )
+    for (const shown of [`/admin/users?done=blocked&who=${user}`, `${path}?done=blocked`]) {
+      const [, notice = ''] =
+        /<div class="notice top" role="status">(.*?)<\/div>/.exec((await page(shown)).text) ?? []
+      expect(notice.replaceAll(/<[^>]*>/g, '')).toBe(
+        `all models are blocked for ${user} until unblocked. Calls are refused within two seconds. Running requests go on.Unblock`,
+      )
+      expect(notice).toContain(`<a href="${path}">`)
+    }
     await quick(path, 'unblock')
     expect(await blocksOf(user)).toEqual({})
   })
@@ -478,7 +564,7 @@ describe('a user who has never called', () => {
 
   test.each([
     [{ user: '' }, 'Write the name'],
-    [{ user: 'x' }, 'write a label, choose a plan or make a key'],
+    [{ user: 'x' }, 'write a label or choose a plan, or make a key'],
     [{ user: 'x'.repeat(300), label: 'y' }, 'The name in your application'],
     [{ user: 'x', label: 'y'.repeat(500) }, 'The label'],
     [{ user: 'x', plan: 'no such plan' }, 'The plan'],
@@ -572,7 +658,7 @@ describe('the search and the pages of requests', () => {
     expect(unknown.text).toContain('name="q"')
     expect(unknown.text).toContain('<a href="/admin/users">Back to Users</a>')
     // A page that is not there would be loaded again with every refresh.
-    expect(unknown.text).not.toContain('<script')
+    expect(unknown.text).toContain('data-still')
     expect((await page('/admin/users/nobody', { cookie: '' })).text).not.toContain('name="q"')
   })
 
@@ -663,6 +749,64 @@ describe('the lists', () => {
     expect(await listed('plan=rare')).toEqual([few.user])
     expect(await listed(`q=${few.user.slice(0, 6)}`)).toEqual([few.user])
     expect((await listed('sort=constructor&window=x&shown=x&cursor=x')).length).toBeGreaterThan(1)
+  })
+
+  test('a search is filtered too, and choosing a plan keeps the search, the filter and the window', async () => {
+    const [found, blocked] = [await someone(), await someone()]
+    for (const { user } of [found, blocked]) {
+      await app.admin('PATCH', `users/${user}`, { label: `Searched ${user}` })
+    }
+    await app.admin('PUT', 'plans/searched', { limits: {} })
+    await app.admin('PATCH', `users/${found.user}`, { plan: 'searched' })
+    await post(`${blocked.path}/block`, { model: MODEL })
+    const listed = async (query: string) => {
+      const { text } = await page(`/admin/users?q=searched&${query}`)
+      return [...text.matchAll(/<tr data-key="([\w-]{22})"/g)].map(([, id]) => id).toSorted()
+    }
+    expect(await listed('')).toEqual([found.user, blocked.user].toSorted())
+    expect(await listed('shown=blocked')).toEqual([blocked.user])
+    expect(await listed('plan=searched')).toEqual([found.user])
+    const { text } = await page('/admin/users?q=searched&shown=blocked&window=week')
+    const [form = ''] = /<form action="\/admin\/users".*?<\/form>/.exec(text) ?? []
+    expect(
+      [...form.matchAll(/<input type="hidden" name="(\w+)" value="(\w+)"/g)].map(String),
+    ).toEqual([
+      expect.stringContaining('window,week'),
+      expect.stringContaining('shown,blocked'),
+      expect.stringContaining('q,searched'),
+    ])
+    expect(text).toContain('Limit used now')
+    // A search is not refreshed, so it does not say that it is live.
+    expect(text).toContain('data-still')
+    expect((await page('/admin/users?shown=blocked')).text).not.toContain('data-still')
+  })
+
+  test('the list of blocked users says from what, until when and why, and is refreshed', async () => {
+    const { user, path } = await someone()
+    const list = '/admin/users?shown=blocked'
+    const live = { 'x-weir-live': '1' }
+    await post(`${path}/block`, { model: MODEL, minutes: '60', reason: 'Too many at once' })
+    const before = await page(list, live)
+    expect(before.status).toBe(200)
+    const [row = ''] = new RegExp(`<tr data-key="${user}">.*?</tr>`).exec(before.text) ?? []
+    expect(row).toContain('blocked: 1 model')
+    expect(row.replaceAll(/<[^>]*>/g, '')).toContain(`${MODEL}, ends in 1h: Too many at once`)
+    const etag = before.headers.get('etag') ?? ''
+    expect((await page(list, { ...live, 'if-none-match': etag })).status).toBe(304)
+    await post(`${path}/unblock`, { model: MODEL })
+    const after = await page(list, { ...live, 'if-none-match': etag })
+    expect([after.status, after.text.includes(user)]).toEqual([200, false])
+  })
+
+  test('a list by tokens says that it leaves out users without tokens today', async () => {
+    const { user } = await someone()
+    await app.admin('PATCH', `users/${user}`, { label: 'Counted' })
+    for (const sort of ['tokens', 'cost', 'limit']) {
+      expect((await page(`/admin/users?sort=${sort}`)).text).toContain(
+        'Only users with tokens today.',
+      )
+    }
+    expect((await page('/admin/users')).text).not.toContain('with tokens today')
   })
 
   const rowOf = (html: string, user: string) =>
@@ -770,7 +914,7 @@ describe('plans', () => {
   test.each([
     [{ name: 'Big Plan' }, 'The name of a plan has 1 to 32 characters'],
     [{ name: 'default' }, 'There is a plan default'],
-    [{ 'tokensPerDay-0': 'many' }, 'Tokens a day of All models together: write a whole number'],
+    [{ 'tokensPerDay-0': 'many' }, 'All models together, tokens a day: write a whole number'],
     [{ maxCompletionTokens: '0' }, 'The most completion tokens must be a whole number from 1 to'],
     [{ concurrentRequests: '5000' }, 'The most requests at once must be a whole number from 1 to'],
     [{ concurrentRequests: 'two' }, 'or nothing.'],
@@ -813,7 +957,7 @@ describe('settings', () => {
   })
 
   test.each([
-    [{ 'tokensPerDay-0': '7k' }, 'Tokens a day of All models together: write a whole number'],
+    [{ 'tokensPerDay-0': '7k' }, 'All models together, tokens a day: write a whole number'],
     [{ 'model-1': '*', 'tokensPerDay-1': '7' }, 'cannot have a row'],
   ])('limits of everyone %j are refused, and what was typed stays', async (wrong, told) => {
     const before = await audited()

@@ -122,6 +122,7 @@ describe.each(KINDS)('on %s', (kind) => {
       const { html } = await get(gateway, path, session)
       const table = html.slice(html.indexOf('id="users"'))
       for (const [, id] of table.matchAll(/\/admin\/users\/([\w-]{22})"/g)) seen.add(id ?? '')
+      expect(html).toContain(`${pages * 50 + 1}–${Math.min(120, pages * 50 + 50)}<`)
       path = /href="([^"]*)" rel="next"/.exec(html)?.[1]?.replaceAll('&amp;', '&') ?? ''
     }
     expect(seen.size).toBe(120)

@@ -18,6 +18,8 @@ const indicator = /** @type {HTMLElement} */ (document.getElementById('live'))
 const said = /** @type {HTMLElement} */ (indicator.querySelector('[role=status]'))
 const updated = /** @type {HTMLTimeElement} */ (indicator.querySelector('time'))
 const pause = /** @type {HTMLButtonElement} */ (document.getElementById('pause'))
+/** This page is not refreshed, and so does not say that it is live. */
+const isStill = indicator.dataset.still !== undefined
 /** How often this page refreshes. */
 const often = Number(indicator.dataset.every) || EVERY_MS
 /** Milliseconds that the server's clock is ahead of this one. */
@@ -159,6 +161,7 @@ async function refresh() {
 async function turn() {
   clearTimeout(timer)
   timer = undefined
+  if (isStill) return
   if (document.hidden || isPaused) return tell('paused')
   try {
     await refresh()
@@ -248,9 +251,9 @@ setInterval(tellTimes, 1000)
 // On a phone the names of the pages scroll.
 const page = document.querySelector('.pages-of [aria-current]')
 page?.scrollIntoView({ block: 'nearest', inline: 'center' })
-indicator.hidden = pause.hidden = false
+indicator.hidden = pause.hidden = isStill
 prepare()
 showPause()
 tellTimes()
 tell(isPaused ? 'paused' : health)
-if (!isPaused) plan()
+if (!isPaused && !isStill) plan()
