@@ -155,7 +155,7 @@ export async function openGateways() {
     empty: await gateway(empty, any),
     noProvider: await gateway(empty, { GROQ_API_KEY: '' }),
     /** As on a first visit. */
-    unset: await gateway(empty, { ...any, ADMIN_KEYS: '', GROQ_API_KEY: '' }),
+    unset: await gateway(empty, { ...any, ADMIN_KEYS: '', USER_HASH_SECRET: '', GROQ_API_KEY: '' }),
     guessed: await gateway(empty, {}, () => `198.51.100.${(guesses += 1)}`),
     /** Separate, since it remembers wrong keys. */
     limited: await gateway(empty),
