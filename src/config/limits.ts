@@ -70,7 +70,7 @@ export const globalLimits: Parse<ModelLimits | undefined> = (text) => {
 const MAX_HOUR = 100
 
 const PRICES_LIKE =
-  '{"openai/gpt-oss-20b":{"input":0.075,"output":0.3}}, by exact names of models, with input, output and, if wanted, cached ' +
+  '{"openai/gpt-oss-20b":{"input":0.075,"output":0.3}}, by exact names of models, with input, output and, if cheaper, cached ' +
   'in USD per million tokens; or {"whisper-large-v3":{"audioHour":0.111}} in USD an hour; or {"canopylabs/orpheus-v1-english":{"characters":22}} ' +
   `in USD per million characters; each from 0 to ${MAX_PRICE} (${MAX_HOUR} an hour) with at most 6 decimals`
 
@@ -112,7 +112,10 @@ export const modelPrices: Parse<Record<string, Price>> = (text) => {
   }
 }
 
-/** Whether a row has the two prices of tokens, or those of audio alone. */
+/**
+ * Whether a row has the two prices of tokens, or those of audio alone. Cached input that costs more than other input would cost
+ * more than its reservation.
+ */
 function isPrice({
   input,
   cached,
@@ -121,7 +124,7 @@ function isPrice({
   characters,
 }: Record<string, number>): boolean {
   const ofTokens = [input, output].filter((one) => one !== undefined).length
-  if (ofTokens === 2) return true
+  if (ofTokens === 2) return (cached ?? 0) <= (input ?? 0)
   return ofTokens === 0 && cached === undefined && (audioHour ?? characters) !== undefined
 }
 
@@ -133,7 +136,7 @@ function rowsLike(example: string): Parse<ModelLimits> {
       required: [],
       optional: LIMITS.map(({ name }) => name),
     },
-    `${example}, by exact names of models, with some of requests, tokens, usd, audioSeconds or characters, then PerMinute, PerHour, PerDay, PerWeek or PerMonth; usd is dollars, at most a million`,
+    `${example}, by exact names of models, with some of requests, tokens, usd, audioSeconds or characters, then PerMinute, PerHour, PerDay, PerWeek or PerMonth; usd is dollars, at most a million with at most 6 decimals`,
   )
   return (text) => {
     const parsed = parse(text)

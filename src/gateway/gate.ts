@@ -4,8 +4,8 @@ import type { Deps } from '../context.ts'
 import type { ApiError } from '../errors.ts'
 import type { Admit } from '../ledger/commands.ts'
 import type { Admitted, Refusal } from '../ledger/answers.ts'
-import type { OverLimit } from './over-limit.ts'
-import { amountsOf, cutTo, isFitted, leastOf, type Asked } from '../ledger/fit.ts'
+import { canFit, overLimit, type OverLimit } from './over-limit.ts'
+import { amountsOf, cutTo, leastOf, type Asked } from '../ledger/fit.ts'
 import { labelWords } from '../ledger/labels.ts'
 import type { Price } from '../ledger/money.ts'
 import { rowsFor } from '../ledger/policy.ts'
@@ -95,9 +95,10 @@ export function createGate(
   }
 
   function refused(refusal: Refusal & Degraded, entrant: Entrant): ApiError {
-    const isLeast =
-      refusal.reason === 'limit' && canFit(refusal, askedUnder(refusal, entrant, config))
-    const error = refusalError(refusal, entrant.model, now(), isLeast)
+    const error =
+      refusal.reason === 'limit'
+        ? overLimit(refusal, now(), askedUnder(refusal, entrant, config))
+        : refusalError(refusal, entrant.model, now())
     if (refusal.degraded) error.headers['x-weir-degraded'] = '1'
     return error
   }
@@ -207,7 +208,3 @@ const askedUnder = (
   { model, reservation }: Entrant,
   { prices }: Readonly<Config>,
 ): Asked => cutTo(askedOf(reservation, priceFor(prices, model, reservation)), maximum)
-
-/** Whether a request would have been cut to what is left of a limit. */
-const canFit = (limit: OverLimit, asked: Asked): boolean =>
-  asked.completions !== undefined && isFitted(limit, amountsOf(asked))

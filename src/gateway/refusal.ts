@@ -3,16 +3,12 @@ import { ApiError } from '../errors.ts'
 import { MODELS_COUNTED, MODELS_PER_USER } from '../ledger/capacity.ts'
 import type { Refusal } from '../ledger/answers.ts'
 import { isTotal } from '../ledger/policy.ts'
+import { WINDOWS } from '../ledger/windows.ts'
 import { secondsUntil } from '../retry-after.ts'
-import { overLimit, time } from './over-limit.ts'
+import { number, time, type OverLimit } from './over-limit.ts'
 
-const number = (value: number) => value.toLocaleString('en-US')
-
-/** The most models that a user may use. */
-const MODELS_OF = {
-  day: `${MODELS_PER_USER} different models today`,
-  month: `${MODELS_COUNTED} different models this month`,
-}
+/** The most models that a user may use in a window. */
+const MODELS_IN = { day: MODELS_PER_USER, month: MODELS_COUNTED }
 
 /** The error if a network has too many new users in this minute. */
 export const tooManyUsers = (
@@ -21,19 +17,15 @@ export const tooManyUsers = (
 ): ApiError =>
   new ApiError(
     'too_many_users',
-    `At most ${number(perMinute)} new users a minute may come from one network; try again when the minute has ended.`,
+    `New users of one network are limited to ${number(perMinute)} a minute; try again in a minute.`,
     { headers: { 'retry-after': String(secondsUntil(resetAt, now)) } },
   )
 
-/**
- * A refusal as an error; `now` is in epoch ms. With `isLeast`, the amount asked for is that of the smallest request
- * that could be granted.
- */
+/** A refusal for another reason than a limit, as an error; `now` is in epoch ms. */
 export function refusalError(
-  refusal: Refusal,
+  refusal: Exclude<Refusal, OverLimit>,
   model: string,
   now: number,
-  isLeast = false,
 ): ApiError {
   switch (refusal.reason) {
     case 'blocked':
@@ -55,25 +47,23 @@ export function refusalError(
     case 'maximum':
       return new ApiError(
         'invalid_request',
-        `You may ask for at most ${number(refusal.limit)} completion tokens in a request; ask for fewer.`,
+        `The maximum of completion tokens in a request of yours is ${number(refusal.limit)}; ask for fewer.`,
         { param: 'max_completion_tokens' },
       )
     case 'models':
       return new ApiError(
         'model_not_allowed',
-        `You have used ${MODELS_OF[refusal.window]}, the maximum; ${model} would be one more.`,
+        `You have used ${MODELS_IN[refusal.window]} different models, the maximum of ${WINDOWS[refusal.window].words}; ${model} would be one more.`,
         { param: 'model' },
       )
     case 'running':
       return new ApiError(
         'rate_limit_exceeded',
-        `You have ${number(refusal.limit)} requests running, the maximum; wait until one of them has ended.`,
+        `At most ${number(refusal.limit)} of your requests may run at once; wait until one has ended.`,
         { headers: { 'retry-after': '1' } },
       )
     case 'newUsers':
       return tooManyUsers(refusal, now)
-    case 'limit':
-      return overLimit(refusal, now, isLeast)
   }
 }
 

@@ -68,7 +68,7 @@ export function admit(
     accessRefused(command, profile, policy, at) ??
     unpriced(command, groups) ??
     tooMany(usage, model, at, policy) ??
-    firstRefusal([...groups, mostOf(view, at)], reserved, at, policy)
+    overLimit([...groups, mostOf(view, at)], reserved, at, policy)
   if (refusal) return refuseWith(command, refusal, known, at, view)
 
   const newUsers = known ? {} : newUsersOf(command, at, view)
@@ -192,18 +192,33 @@ const lastEnd = (groups: Standing[], at: number): number =>
       .flatMap(({ limits }) => windowsIn(limits).map((window) => endOf(window, at))),
   )
 
-function firstRefusal(
+/**
+ * The refusal, if the reservation would pass one of the limits: the first that the request can never be within, since waiting
+ * does not help there, or else the first. A request that asks for nothing of a unit cannot pass a limit of that unit.
+ */
+function overLimit(
   groups: Standing[],
   reserved: Amounts,
   at: number,
   { plan }: RequestPolicy,
 ): Refusal | undefined {
   const maximum = plan.doc?.maxCompletionTokens
-  for (const group of groups) {
-    const refusal = refuse(group, reserved, at)
-    if (refusal) return maximum === undefined ? refusal : { ...refusal, maximum }
+  let first: Refusal | undefined
+  for (const { of, model, limits, used: counted } of groups) {
+    for (const { name, unit, window } of LIMITS) {
+      const limit = limits[name]
+      const used = counted[window]?.[unit] ?? 0
+      const asked = reserved[unit] ?? 0
+      if (limit === undefined || asked === 0 || used + asked <= limit) continue
+      const isNever = asked > limit
+      if (first && !isNever) continue
+      const resetAt = endOf(window, at)
+      first = { ok: false, reason: 'limit', of, model, window, unit, limit, used, asked, resetAt }
+      if (maximum !== undefined) first.maximum = maximum
+      if (isNever) return first
+    }
   }
-  return undefined
+  return first
 }
 
 /** When each of the user's keys was last used. Keys that were deleted are left out. */
@@ -281,27 +296,6 @@ const withReserved = (groups: Standing[], { reserved }: Lease): Standing[] =>
     ])
     return { ...group, used: { ...used, ...Object.fromEntries(charged) } }
   })
-
-/**
- * The refusal, if the reservation would pass one of the limits. A request that asks for nothing of a unit cannot pass a
- * limit of that unit.
- */
-function refuse(
-  group: Standing,
-  reserved: Amounts,
-  at: number,
-): Extract<Refusal, { reason: 'limit' }> | undefined {
-  const { of, model } = group
-  for (const { name, unit, window } of LIMITS) {
-    const limit = group.limits[name]
-    const used = group.used[window]?.[unit] ?? 0
-    const asked = reserved[unit] ?? 0
-    if (limit === undefined || asked === 0 || used + asked <= limit) continue
-    const resetAt = endOf(window, at)
-    return { ok: false, reason: 'limit', of, model, window, unit, limit, used, asked, resetAt }
-  }
-  return undefined
-}
 
 /** The windows that are always counted, and the windows of these limits. */
 function countedIn(groups: Standing[]): Lease['windows'] {

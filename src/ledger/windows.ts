@@ -58,7 +58,7 @@ const MONDAY = 4 * DAY_MS
 const long = { always: true, waits: false }
 const short = { always: false, waits: true }
 
-/** In the order in which limits are checked, so that a refusal tells the limit that lasts longest. */
+/** In the order in which limits are checked, so that of those that are spent a refusal tells the one that lasts longest. */
 export const WINDOWS = {
   month: { ...monthly, ...long, name: 'Month', words: 'a month' },
   week: { ...every(7 * DAY_MS, MONDAY), ...long, name: 'Week', words: 'a week' },

@@ -2,7 +2,9 @@
 import { usdOf, type Price } from '../ledger/money.ts'
 import { usedIn, windowsOf } from '../ledger/policy.ts'
 import { NOTHING, type Amounts, type Unit } from '../ledger/units.ts'
-import { own } from '../ledger/records.ts'
+import { isPast } from '../ledger/advance.ts'
+import { LATE_SETTLE_MS } from '../ledger/capacity.ts'
+import { filter, own } from '../ledger/records.ts'
 import type { DayDoc, DayRow, Row, UsageDoc } from '../ledger/documents.ts'
 import { reservedOf } from '../ledger/tally.ts'
 import { SECOND_MS, startOf, type Window } from '../ledger/windows.ts'
@@ -68,9 +70,17 @@ export const costIn = (usage: UsageDoc, window: Window, prices: Prices, at: numb
     }),
   )
 
-/** What a user's requests of a model, or of all (`*`), reserve in the windows of a moment that have not ended. */
-export const heldBy = (usage: UsageDoc, model: string, at: number): Record<string, Amounts> =>
-  reservedOf({ ...usage, at }, model)
+/**
+ * What a user's requests of a model, or of all (`*`), reserve in the windows of a moment that have not ended. Those that are
+ * lost reserve nothing, though the ledger drops their leases only with the next request of their user.
+ */
+export function heldBy(usage: UsageDoc, model: string, at: number): Record<string, Amounts> {
+  const leases = filter(
+    usage.leases,
+    (lease) => at - lease.at < LATE_SETTLE_MS || !isPast(lease, at),
+  )
+  return reservedOf({ ...usage, at, leases }, model)
+}
 
 /** What windows count, as a row has it. */
 export const chargedIn = ({ usd, tokens, audioSeconds = 0, characters = 0 }: Amounts) => ({

@@ -3,6 +3,8 @@ import { rowsOf, runningOf, whole } from '../ledger/rows.ts'
 import { own } from '../ledger/records.ts'
 import type { DayDoc, DayRow, PastDoc, UsageDoc } from '../ledger/documents.ts'
 import { usdOf, type Price } from '../ledger/money.ts'
+import { newDayRow } from '../ledger/new-documents.ts'
+import { UNUSED_MODEL } from '../ledger/refusals.ts'
 import { SECOND_MS } from '../ledger/windows.ts'
 import { ended, recordedCost, sumOf, usdDigits, type Prices } from './costs.ts'
 
@@ -48,11 +50,13 @@ export const itemsOfUser = (usage: UsageDoc, past: PastDoc | undefined, dates: s
     })
   })
 
-/** Everyone's use on some days. */
+/** Everyone's use on some days. Failed requests of models that gave no answer on a day are in its total only. */
 export const itemsOfDays = (days: DayDoc[]): Item[] =>
-  days.flatMap(({ date, models }) =>
-    Object.entries(models).map(([model, row]) => ({ date, model, row })),
-  )
+  days.flatMap(({ date, total, models }) => {
+    const items = Object.entries(models).map(([model, row]) => ({ date, model, row }))
+    const requests = items.reduce((rest, { row }) => rest - row.requests, total.requests)
+    return [...items, { date, model: UNUSED_MODEL, row: { ...newDayRow(), requests } }]
+  })
 
 /** The lines of an invoice, in the order of days or models. */
 export function invoiceLines(items: Item[], group: Group, prices: Prices) {

@@ -27,6 +27,7 @@ async function answerPlans(c: AppContext, deps: Deps, refused?: Refused): Promis
   const { policy, days } = await framed(deps)
   const page = plansPage({
     ...frameOf(c, deps, days),
+    still: true,
     plans: plansReport(policy, deps.config),
     defaultPlan: policy.settings?.defaultPlan ?? DEFAULT_PLAN,
     names: knownModels(deps.config),

@@ -127,5 +127,6 @@ export const requestHandler =
       )
     }
     const labels = labelsOf(await storeAnswer(store.users([found.user])))
-    return answerPage(c, requestPage({ ...frameOf(c, deps, days), id: found.id, labels, found }))
+    const frame = { ...frameOf(c, deps, days), still: true }
+    return answerPage(c, requestPage({ ...frame, id: found.id, labels, found }))
   }

@@ -30,6 +30,7 @@ async function answerSettings(c: AppContext, deps: Deps, refused?: Refused): Pro
   const { plans, settings } = policy
   const page = settingsPage({
     ...frameOf(c, deps, days),
+    still: true,
     settings: settingsReport(settings, config),
     plans: [...new Set([DEFAULT_PLAN, ...Object.keys(plans)])].sort(),
     names: knownModels(config),

@@ -1,5 +1,6 @@
 /** The contents of an export: users today, days, events, or an invoice. */
 import type { Deps } from '../context.ts'
+import { advance } from '../ledger/advance.ts'
 import { limitsOfUser } from '../ledger/plans.ts'
 import { mapValues, own } from '../ledger/records.ts'
 import { ALL_MODELS } from '../ledger/documents.ts'
@@ -207,11 +208,11 @@ const events = (dates: string[] | undefined, tag: string | undefined): ExportFil
 const bills = (dates: string[], group: Group): ExportFile => ({
   columns: ['label', 'userId', ...INVOICE],
   async *pages(store, deps) {
-    const { prices } = deps.config
+    const { prices, retention } = deps.config
     const start = deps.now()
     // Users who are active meanwhile are listed again, and nobody is billed twice.
     const billed = new Set<string>()
-    for await (const { users } of pagesOfUsers(store, deps, BILLED_AT_ONCE)) {
+    for await (const { at, users } of pagesOfUsers(store, deps, BILLED_AT_ONCE)) {
       const ids = users.map(({ usage }) => usage.id)
       const pasts = new Map((await store.pasts(ids)).map((past) => [past.id, past]))
       const rows = users.flatMap((user) => {
@@ -220,7 +221,9 @@ const bills = (dates: string[], group: Group): ExportFile => ({
         if (lastActiveOf(usage) >= start && billed.has(id)) return []
         billed.add(id)
         const label = labelOf(user) ?? null
-        const items = itemsOfUser(usage, pasts.get(id), dates)
+        // Requests that are lost by now are billed, though their user may never come back.
+        const now = advance(usage, at, (user) => pasts.get(user), retention)
+        const items = itemsOfUser(now.usage, now.past ?? pasts.get(id), dates)
         return invoiceLines(items, group, prices).map((line) => ({ label, userId: id, ...line }))
       })
       yield { objects: rows, rows }

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createIds } from '../../src/identity/ids.ts'
 import { DAY_MS, HOUR_MS } from '../../src/ledger/windows.ts'
+import { admitOf } from '../support/commands.ts'
 import { ADMIN_KEY } from '../support/gateways.ts'
 import { parseCsv } from '../support/csv.ts'
 import { MODEL, SECRET, localApp, type LocalApp } from '../support/local-app.ts'
@@ -220,6 +221,55 @@ describe('an export', () => {
     expect(new Set((await rowsOf(`kind=days&${range}`)).map(({ date }) => date)).size).toBe(days)
     const events = await rowsOf(`kind=events&${range}`)
     expect(new Set(events.map(({ at }) => at?.slice(0, 10))).size).toBe(days)
+  })
+
+  test('bills a request that is lost, also of a user who never came back, and tells its cost', async () => {
+    await app.ask('token-of-ann')
+    const user = await ids.user('token-of-ann')
+    const price = { input: 75_000, output: 300_000 }
+    const asked = { user, model: MODEL, reserved: 500, completion: 300, price, limits: {} }
+    await app.store.execute(admitOf({ id: 'lost', ...asked, now: app.clock.now }))
+    const billed = async () => {
+      const [line] = await rowsOf('kind=users&group=user')
+      const { costs } = (await app.admin('GET', `users/${user}`)).json as unknown as {
+        costs: { month: number }
+      }
+      return [line?.['requests'], line?.['charged'], line?.['costUsd'], costs.month]
+    }
+    app.clock.now += HOUR_MS
+    expect(await billed()).toEqual(['1', '35', '0.000006', COST])
+    app.clock.now += DAY_MS
+    // 200 tokens of the prompt and 300 of the completion.
+    expect(await billed()).toEqual(['2', '535', '0.000111', 0.000111])
+    await app.ask('token-of-ann')
+    expect(await billed()).toEqual(['3', '570', '0.000117', 0.000117])
+  })
+
+  test('of everyone has as many requests as that of users, also those of models that never answered', async () => {
+    await fewDays()
+    app.provider.answer = () => new Response('{}', { status: 404 })
+    await app.ask('token-of-bob', { model: 'no/model' })
+    app.clock.now += DAY_MS
+    await app.ask('token-of-bob')
+    const requestsOf = async (query: string, by: 'date' | 'model') => {
+      const counts: Record<string, number> = {}
+      for (const row of await rowsOf(query)) {
+        counts[row[by] ?? ''] = (counts[row[by] ?? ''] ?? 0) + Number(row['requests'])
+      }
+      return counts
+    }
+    const byDay = { [FIRST]: 3, [SECOND]: 1, [TODAY]: 2, '2026-11-28': 1 }
+    expect(await requestsOf('kind=users&group=day', 'date')).toEqual(byDay)
+    expect(await requestsOf('kind=days&group=day', 'date')).toEqual(byDay)
+    expect(await requestsOf('kind=users&group=model', 'model')).toEqual({
+      ...{ [MODEL]: 5, [UNPRICED]: 1, 'no/model': 1 },
+    })
+    // Of everyone, a model is counted by its name on days on which it answered.
+    expect(await requestsOf('kind=days&group=model', 'model')).toEqual({
+      ...{ [MODEL]: 4, [UNPRICED]: 1, '?': 2 },
+    })
+    const [unnamed] = await linesOf('kind=days&group=model')
+    expect(unnamed).toMatchObject({ model: '?', charged: 0, costUsd: '0', unpricedTokens: 0 })
   })
 
   test('of everyone by day and by model sums up the same', async () => {

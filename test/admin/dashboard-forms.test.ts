@@ -1005,7 +1005,10 @@ describe('settings', () => {
   test('both pages are in the navigation, need a session and a page of this gateway', async () => {
     for (const path of ['/admin/plans', '/admin/settings']) {
       expect((await page('/admin')).text).toContain(`href="${path}"`)
-      expect((await page(path)).text).toContain(`href="${path}" aria-current="page"`)
+      const { text } = await page(path)
+      expect(text).toContain(`href="${path}" aria-current="page"`)
+      // It is not refreshed, so it does not say that it is live.
+      expect(text).toContain('data-still')
       expect((await page(path, { cookie: '' })).status).toBe(401)
       expect((await page(path, { 'x-weir-live': '1' })).status).toBe(304)
       const got = await page(`${path}/limits`)

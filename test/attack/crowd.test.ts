@@ -91,7 +91,7 @@ describe.each(KINDS)('on %s', (kind) => {
       const refused = await call(gateway, 'made-up-9', from(kind, '203.0.113.7'))
       expect(refused.status).toBe(429)
       expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
-      expect(await refused.text()).toContain('At most 3 new users a minute')
+      expect(await refused.text()).toContain('New users of one network are limited to 3 a minute')
     })
     await inOneMinute(async () => {
       await world.redis.flush()

@@ -407,8 +407,9 @@ test('asks the store each time about one model too many', async () => {
   const error = await refusal()
   expect(asked).toHaveLength(2)
   expect(error).toMatchObject({ code: 'model_not_allowed', status: 403, param: 'model' })
-  expect(error.message).toContain('64 different models')
-  expect(error.message).toContain('a/one')
+  expect(error.message).toBe(
+    'You have used 64 different models, the maximum of a day; a/one would be one more.',
+  )
 })
 
 test.each<[Refusal, string]>([
@@ -432,7 +433,8 @@ const requests = { unit: 'requests', limit: 1000, used: 1000, asked: 1 } as cons
 const AT_MIDNIGHT = 'They reset at 2026-11-23T00:00:00Z, in 12 hours.'
 const AT_MINUTE = 'They reset at 2026-11-22T12:00:20Z, in 20 seconds.'
 const NEVER = 'Waiting will not help: this is more than the whole limit.'
-const FEWER = 'Ask for fewer completion tokens, or send less text.'
+const LESS = 'Send less text.'
+const FEWER = 'Send less text, or ask for fewer completion tokens.'
 const HOUR: Partial<Limit> = { window: 'hour', resetAt: NOON + 3_600_000 }
 
 test.each<[string, Partial<Limit>, string, object, string]>([
@@ -455,7 +457,28 @@ test.each<[string, Partial<Limit>, string, object, string]>([
     { ...requests, limit: 0, used: 0 },
     'insufficient_quota',
     NO_RETRY,
-    'All of your 0 requests a day of a/one are used. Waiting will not help: the limit allows none.',
+    'No use of a/one is allowed: your limit is 0 requests a day. Waiting will not help.',
+  ],
+  [
+    'no tokens at all, of everyone',
+    { of: 'everyone', model: '*', limit: 0, used: 0 },
+    'global_quota',
+    NO_RETRY,
+    "No use of all models together is allowed: everyone's limit is 0 tokens a day. Waiting will not help.",
+  ],
+  [
+    'the last token',
+    { used: 199_999 },
+    'insufficient_quota',
+    NO_RETRY,
+    `This request may need up to 100 tokens of a/one, and 1 token of your 200,000 tokens a day is left. ${AT_MIDNIGHT}`,
+  ],
+  [
+    'the only request',
+    { ...requests, limit: 1, used: 1 },
+    'insufficient_quota',
+    NO_RETRY,
+    'All of your 1 request a day of a/one is used. It resets at 2026-11-23T00:00:00Z, in 12 hours.',
   ],
   [
     'all models together',
@@ -469,7 +492,7 @@ test.each<[string, Partial<Limit>, string, object, string]>([
     { asked: 300_000 },
     'insufficient_quota',
     NO_RETRY,
-    `This request may need up to 300,000 tokens of a/one, and 50 tokens of your 200,000 tokens a day are left. ${NEVER} ${FEWER}`,
+    `This request may need up to 300,000 tokens of a/one, and 50 tokens of your 200,000 tokens a day are left. ${NEVER} ${LESS}`,
   ],
   [
     'a day that was overshot',
@@ -511,7 +534,7 @@ test.each<[string, Partial<Limit>, string, object, string]>([
     { ...MINUTE, asked: 1001 },
     'rate_limit_exceeded',
     NO_RETRY,
-    `This request may need up to 1,001 tokens of a/one, and 50 tokens of your 1,000 tokens a minute are left. ${NEVER} ${FEWER}`,
+    `This request may need up to 1,001 tokens of a/one, and 50 tokens of your 1,000 tokens a minute are left. ${NEVER} ${LESS}`,
   ],
   [
     'the hour',
@@ -539,7 +562,7 @@ test.each<[string, Partial<Limit>, string, object, string]>([
     { ...HOUR, ...USD, ...HOUR, limit: 2_500_000_000, used: 0, asked: 3_000_000_000 },
     'rate_limit_exceeded',
     NO_RETRY,
-    `This request may need up to $3 of a/one, and $2.5 of your $2.5 an hour is left. ${NEVER} ${FEWER}`,
+    `This request may need up to $3 of a/one, and $2.5 of your $2.5 an hour is left. ${NEVER} ${LESS}`,
   ],
 ])(
   'reports what is needed, the rest and the reset: %s',
@@ -567,8 +590,38 @@ test('a request without a maximum is told what it needs at least, and what to do
   state.now += 2000
   state.answer = { ...SPENT, limit: 400, used: 0, asked: 456 }
   expect((await refusal({ reservation: open(200) })).message).toBe(
-    `This request needs at least 456 tokens of a/one, and 400 tokens of your 400 tokens a day are left. ${NEVER} Send less text.`,
+    `This request needs at least 456 tokens of a/one, and 400 tokens of your 400 tokens a day are left. ${NEVER} ${FEWER}`,
   )
+})
+
+test.each<[string, Partial<Limit>, Entrant['reservation'], string]>([
+  ['a chat', {}, { tokens: 300_000, completion: 1, sent: 1 }, FEWER],
+  ['embeddings', {}, { tokens: 300_000, completion: 0 }, LESS],
+  ['speech', USD, { tokens: 0, completion: 0, characters: 9 }, LESS],
+  ['a recording', USD, { tokens: 0, completion: 0, audioMs: 20_000 }, 'Send a shorter recording.'],
+])('where waiting does not help, says what does: %s', async (_, fields, reservation, help) => {
+  const { state, refusal } = world(PRICES)
+  state.answer = { ...SPENT, ...fields, limit: 1000, used: 0, asked: 300_000 }
+  expect((await refusal({ reservation })).message).toMatch(`${NEVER} ${help}`)
+})
+
+test.each<[Refusal, string]>([
+  [
+    { ok: false, reason: 'running', limit: 1 },
+    'At most 1 of your requests may run at once; wait until one has ended.',
+  ],
+  [
+    { ok: false, reason: 'maximum', limit: 1 },
+    'The maximum of completion tokens in a request of yours is 1; ask for fewer.',
+  ],
+  [
+    { ok: false, reason: 'newUsers', perMinute: 1, resetAt: NOON + 20_000 },
+    'New users of one network are limited to 1 a minute; try again in a minute.',
+  ],
+])('can be read with a limit of one (%#)', async (answer, message) => {
+  const { state, refusal } = world()
+  state.answer = answer
+  expect((await refusal()).message).toBe(message)
 })
 
 test.each([

@@ -867,7 +867,7 @@ describe.each(KINDS)('on %s', (kind) => {
       {},
       429,
       'insufficient_quota',
-      /All of your 0 requests a day of openai\/gpt-oss-20b are used. Waiting will not help/,
+      /No use of openai\/gpt-oss-20b is allowed: your limit is 0 requests a day. Waiting will not help/,
     ],
     [
       'tokens of all models',
@@ -891,7 +891,7 @@ describe.each(KINDS)('on %s', (kind) => {
       {},
       429,
       'global_quota',
-      /All of everyone's 0 requests/,
+      /No use of openai\/gpt-oss-20b is allowed: everyone's limit is 0 requests a day/,
     ],
     [
       'tokens of a minute, more than it ever has',

@@ -566,6 +566,7 @@ test.each([
   ['a negative price', '{"a":{"input":1,"output":-0.1}}'],
   ['null as price', '{"a":{"input":1,"cached":null,"output":1}}'],
   ['more than any model', '{"a":{"input":1,"output":100000.1}}'],
+  ['cached input that costs more', '{"a":{"input":1,"cached":1.000001,"output":9}}'],
   ['seven decimals', '{"a":{"input":1,"cached":0.0000001,"output":1}}'],
   ['infinity', '{"a":{"input":1e999,"output":1}}'],
   ['a wrong row beside a right one', '{"a":{"input":1,"output":1},"b":{}}'],

@@ -47,6 +47,30 @@ describe.each(ledgers)('%s', (_, open) => {
     })
   })
 
+  test('a refusal tells the limit that waiting does not help with, before those that are spent', async () => {
+    const ledger = await open()
+    const price = { input: 1000, output: 1000 }
+    await ledger.execute(admitOf({ id: '1', reserved: 100, price }))
+    const refusalOf = (limits: Admit['limits'], fields: Partial<Admit> = {}) =>
+      ledger.execute(
+        admitOf({ id: '2', reserved: 50, now: NOON + SECOND_MS, price, limits, ...fields }),
+      )
+    const spent = { tokensPerMonth: 110, tokensPerDay: 110 }
+    expect(await refusalOf({ model: spent })).toMatchObject({ window: 'month', limit: 110 })
+    const never = { model: { ...spent, tokensPerMinute: 49 } }
+    expect(await refusalOf(never)).toMatchObject({ window: 'minute', limit: 49, asked: 50 })
+    const total = { usdPerWeek: 49, usdPerDay: 49 }
+    expect(await refusalOf({ model: spent, total })).toMatchObject({
+      ...{ of: 'user', model: '*', unit: 'usd', window: 'week', limit: 49, asked: 50 },
+    })
+    const everyone = { total: { tokensPerHour: 1 } }
+    expect(await refusalOf({ model: spent }, { everyone })).toMatchObject({
+      ...{ of: 'everyone', window: 'hour', limit: 1 },
+    })
+    // Of several, the first.
+    expect(await refusalOf({ ...never, total }, { everyone })).toMatchObject({ window: 'minute' })
+  })
+
   test('an admission lists each limit in force, first those of the user and then those of everyone', async () => {
     const ledger = await open()
     await spend(ledger, { id: '1', user: 'bob', model: 'b/two', everyone: { total: AMPLE } })

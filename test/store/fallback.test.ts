@@ -336,6 +336,42 @@ test('a user whom the store refused is refused during an outage', async () => {
   expect(again).toMatchObject({ ok: false, used: 100, degraded: true })
 })
 
+test('a limit that is only known from a refusal holds during an outage, until an answer has another', async () => {
+  const it = world()
+  const limits = { model: { tokensPerDay: 1000, requestsPerDay: 4 } }
+  const everyone = { total: { tokensPerDay: 1000 } }
+  const ask = (id: string, more: Partial<Admit> = {}) =>
+    it.fallback.execute(admitOf({ id, limits, everyone, ...more }))
+  const own = (tokensPerDay: number) =>
+    it.store.execute({
+      ...{ op: 'profile', now: NOON, user: 'alice', set: { limits: { '*': { tokensPerDay } } } },
+    })
+  await own(150)
+  await it.store.execute(admitOf({ id: '1', limits, everyone }))
+  const refusal = { ok: false, of: 'user', limit: 150, used: 100 }
+  expect(await ask('2')).toMatchObject(refusal)
+  await goAway(it)
+  expect(await ask('3')).toMatchObject({ ...refusal, degraded: true })
+  await comeBack(it)
+  await own(900)
+  expect(await ask('4')).toMatchObject({ ok: true })
+  await goAway(it)
+  expect(await ask('5')).toMatchObject({ ok: true, degraded: true })
+  // The other limits are those of the environment.
+  for (const id of ['6', '7', '8']) await ask(id)
+  expect(await ask('9')).toMatchObject({ unit: 'requests', limit: 4, used: 4 })
+  await comeBack(it)
+  const settings = { globalLimits: { total: { tokensPerDay: 250 } } }
+  await it.store.execute({ op: 'settings', now: NOON, set: settings })
+  const global = { ok: false, of: 'everyone', model: '*', limit: 250 }
+  expect(await ask('10', { user: 'bob' })).toMatchObject(global)
+  await goAway(it)
+  expect(await ask('11', { user: 'bob', model: 'b/two' })).toMatchObject({
+    ...global,
+    degraded: true,
+  })
+})
+
 test('requests that were served during an outage are charged their usage', async () => {
   const it = world()
   const limits = { model: { tokensPerDay: 215, requestsPerDay: 10 } }

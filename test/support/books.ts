@@ -591,16 +591,22 @@ export function keepBooks({ lasting = true } = {}) {
       return must(command, answer, { ok: false, reason: 'unpriced' })
     }
     const reserved = reservedOf(command, granted)
-    for (const { of, model: scope, used, window, unit, limit } of named) {
+    const passed = named.filter(
+      ({ used, window, unit, limit }) =>
+        reserved[unit] && BigInt(used[window]?.[unit] ?? 0) + BigInt(reserved[unit]) > limit,
+    )
+    // Waiting does not help with a limit below what is asked for, so that comes first.
+    const told = passed.find(({ unit, limit }) => BigInt(reserved[unit]) > limit) ?? passed[0]
+    if (told) {
+      const { of, model: scope, used, window, unit, limit } = told
       const count = used[window]?.[unit] ?? 0
       const amount = reserved[unit]
-      if (!amount || BigInt(count) + BigInt(amount) <= limit) continue
       met.add(`a limit of ${unit} in a ${window}`)
       met.add(`a limit of ${unit} of ${of}`)
       const resetAt = endOf(window, at)
       const amounts = { limit: Number(limit), used: Number(count), asked: Number(amount) }
-      const told = ofPlan < Infinity ? { maximum: ofPlan } : {}
-      const refusal = { of, model: scope, window, unit, ...amounts, resetAt, ...told }
+      const most = ofPlan < Infinity ? { maximum: ofPlan } : {}
+      const refusal = { of, model: scope, window, unit, ...amounts, resetAt, ...most }
       return must(command, answer, { ok: false, reason: 'limit', ...refusal })
     }
     for (const window of ['month', 'week']) {

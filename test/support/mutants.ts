@@ -61,7 +61,7 @@ export const LEDGER_MUTANTS: Mutant[] = [
   inBooks('a repeated admission forgets its fit', 'maximum = maximum,\n    unverified', 'unverified'),
   inBooks('a late end corrects the new month', 'if counted and counted.start == start_of(window, at) then\n      local', 'if counted then\n      local'),
   inBooks('a correction passes what is exact', 'counted.usd + (charged.usd - reserved.usd)', 'counted.usd + charged.usd - reserved.usd', 'nine million'),
-  inBooks('more is admitted than can be counted', 'if not passed and not is_far_from_most(at, reserved) then', 'if false then', 'nine million'),
+  inBooks('more is admitted than can be counted', 'if not is_never and not is_far_from_most(at, reserved) then', 'if false then', 'nine million'),
   inBooks('the sender says what was reserved', 'event.reservedCost = lease.reserved.usd end', 'event.reservedCost = event.reservedCost or lease.reserved.usd end'),
   inBooks('a model without a price is free', "LIMIT_UNITS[name] == 'usd' then return true", "LIMIT_UNITS[name] == '' then return true"),
   inBooks('hours are counted only where a limit of the user names them', "  for i = 1, #groups do\n    for window in pairs(groups[i].windows) do\n      windows", "  for i = 1, #groups do\n    for window in pairs(groups[i].of == 'user' and groups[i].windows or {}) do\n      windows"),

@@ -112,7 +112,8 @@ export function createMemory(keep: Keep): Memory {
       meet(user, answer.at)
       seen.learn(command, answer.limits ?? [])
       for (const standing of answer.limits ?? []) learnUsed(user, standing, answer.at)
-    } else if (answer.reason === 'limit') {
+    } else if (answer.reason === 'limit' && answer.of !== 'unverified') {
+      seen.learnRefusal(command, answer)
       const { of, model: scope, window, unit, used } = answer
       const counted = { ...usedIn(windowsFor(of, user, scope), window, now), [unit]: used }
       learnUsed(user, { of, model: scope, used: { [window]: counted } }, now)

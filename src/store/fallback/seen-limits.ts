@@ -1,69 +1,79 @@
 /** The limits that the store applied last, to users and to everyone. */
+import type { Refusal } from '../../ledger/answers.ts'
 import type { Admit } from '../../ledger/commands.ts'
 import { ALL_MODELS } from '../../ledger/documents.ts'
-import type { Limits, Of, Rows, Standing } from '../../ledger/policy.ts'
+import {
+  isTotal,
+  limitName,
+  type Limits,
+  type Of,
+  type Rows,
+  type Standing,
+} from '../../ledger/policy.ts'
 import { own } from '../../ledger/records.ts'
 import { setNewest } from './newest.ts'
 
 /** A row that differs from that of the command; null for no limits, undefined where the command's row holds. */
 type Seen = Limits | null | undefined
 
+/** Whose rows are those of everyone. No user has this id. */
+const EVERYONE = '*'
+
 /** Builds the memory of limits. It knows those of 1,000 users. */
 export function createSeenLimits() {
   /** By user, then by model and `*`. */
-  const ofUsers = new Map<string, Record<string, Seen>>()
-  /** By model and `*`. */
-  const ofEveryone = new Map<string, Seen>()
+  const rows = new Map<string, Record<string, Seen>>()
+
+  const keep = (id: string, scope: string, row: Seen) =>
+    setNewest(rows, id, { ...rows.get(id), [scope]: row })
+
+  /** The rows of limits for an admission: those that held last, or else those of the command. */
+  const rowsFor = ({ user, model, limits, everyone }: Admit): { limits: Rows; everyone: Rows } => ({
+    limits: lastSeen(limits, rows.get(user), model),
+    everyone: lastSeen(everyone, rows.get(EVERYONE), model),
+  })
 
   return {
     /** Remembers which limits the store applied to an admission, if they are not those of the command. */
     learn({ user, model, limits, everyone }: Admit, standings: Standing[]): void {
-      const applied = (of: Of, scope: string, named: Limits | undefined): Seen => {
-        const row = standings.find((one) => one.of === of && one.model === scope)?.limits
-        return row === named ? undefined : (row ?? null)
-      }
-      const scopes = [
-        [model, limits.model, everyone?.model],
-        [ALL_MODELS, limits.total, everyone?.total],
-      ] as const
-      const known = ofUsers.get(user)
-      const changed: Record<string, Seen> = {}
-      for (const [scope, mine, all] of scopes) {
-        const row = applied('user', scope, mine)
-        if (row !== undefined || known?.[scope] !== undefined) changed[scope] = row
-        const shared = applied('everyone', scope, all)
-        if (shared !== undefined || ofEveryone.get(scope) !== undefined) {
-          setNewest(ofEveryone, scope, shared)
+      const learnOf = (of: Of, id: string, named: Rows | undefined) => {
+        for (const scope of [model, ALL_MODELS]) {
+          const found = standings.find((one) => one.of === of && one.model === scope)?.limits
+          const row = found === rowOf(named, scope) ? undefined : (found ?? null)
+          if (row !== undefined || rows.get(id)?.[scope] !== undefined) keep(id, scope, row)
         }
       }
-      if (Object.keys(changed).length > 0) setNewest(ofUsers, user, { ...known, ...changed })
+      learnOf('user', user, limits)
+      learnOf('everyone', EVERYONE, everyone)
     },
-    /** The rows of limits for an admission: those that held last, or else those of the command. */
-    rowsFor({ user, model, limits, everyone }: Admit): { limits: Rows; everyone: Rows } {
-      const seen = ofUsers.get(user) ?? {}
-      return {
-        limits: lastSeen(limits, (scope) => own(seen, scope), model),
-        everyone: lastSeen(everyone, (scope) => ofEveryone.get(scope), model),
-      }
+    /** Remembers the limit of a user or of everyone by which the store refused an admission. */
+    learnRefusal(command: Admit, { of, model: scope, unit, window, limit }: OverLimit): void {
+      const { limits, everyone } = rowsFor(command)
+      const [id, known] = of === 'user' ? [command.user, limits] : [EVERYONE, everyone]
+      keep(id, scope, { ...rowOf(known, scope), [limitName(unit, window)]: limit })
     },
+    rowsFor,
     forget(user: string): void {
-      ofUsers.delete(user)
+      rows.delete(user)
     },
   }
 }
 
+type OverLimit = Extract<Refusal, { reason: 'limit' }>
+
+const rowOf = (all: Rows | undefined, scope: string): Limits | undefined =>
+  isTotal(scope) ? all?.total : all?.model
+
 /** The rows that were seen, or else those of the environment. */
 function lastSeen(
   environment: Rows | undefined,
-  seen: (scope: string) => Seen,
+  seen: Record<string, Seen> = {},
   model: string,
 ): Rows {
-  const [one, total] = [seen(model), seen(ALL_MODELS)]
-  const rows: Rows = {
-    model: one === undefined ? environment?.model : (one ?? undefined),
-    total: total === undefined ? environment?.total : (total ?? undefined),
+  const last = (scope: string) => {
+    const row = own(seen, scope)
+    return row === undefined ? rowOf(environment, scope) : row
   }
-  if (!rows.model) delete rows.model
-  if (!rows.total) delete rows.total
-  return rows
+  const [one, total] = [last(model), last(ALL_MODELS)]
+  return { ...(one && { model: one }), ...(total && { total }) }
 }

@@ -70,9 +70,10 @@ end
 -- An amount as answers have it.
 local function told(unit, amount) return unit == 'usd' and digits_of(amount) or amount end
 
+-- The refusal of a group, and whether the request can never be within that limit.
 local function refuse(group, reserved, at)
   local counted = group.used
-  local first, passed
+  local first, passed, best
   for name, limit in pairs(group.limits) do
     local unit, window = LIMIT_UNITS[name], LIMIT_WINDOWS[name]
     if unit then
@@ -80,14 +81,15 @@ local function refuse(group, reserved, at)
       local used = (counted[window] or NOTHING)[unit] or 0
       -- A request that asks for nothing of a unit is not refused by its limits.
       local is_passed = asked ~= 0 and used + asked > limit
-      if is_passed and (not first or LIMIT_RANKS[name] < LIMIT_RANKS[first]) then
-        first, passed = name, limit
+      local rank = LIMIT_RANKS[name] - (asked > limit and 1000 or 0)
+      if is_passed and (not first or rank < best) then
+        first, passed, best = name, limit, rank
       end
     end
   end
   if not first then return nil end
   local unit, window = LIMIT_UNITS[first], LIMIT_WINDOWS[first]
-  return {
+  local refusal = {
     ok = false,
     reason = 'limit',
     of = group.of,
@@ -99,6 +101,7 @@ local function refuse(group, reserved, at)
     asked = told(unit, reserved[unit]),
     resetAt = end_of(window, at),
   }
+  return refusal, best < 0
 end
 
 -- Whether a limit is in dollars.
@@ -267,12 +270,16 @@ local function refusal_of(command, profile, policy, usage, groups, reserved)
     return with(refused('running'), 'limit', most)
   end
   local passed
+  local is_never = false
+  local function look(group)
+    local refusal
+    refusal, is_never = refuse(group, reserved, at)
+    if is_never or not passed then passed = refusal end
+  end
   for i = 1, #groups do
-    passed = passed or refuse(groups[i], reserved, at)
+    if not is_never then look(groups[i]) end
   end
-  if not passed and not is_far_from_most(at, reserved) then
-    passed = refuse(most_of(at), reserved, at)
-  end
+  if not is_never and not is_far_from_most(at, reserved) then look(most_of(at)) end
   if passed then passed.maximum = plan and plan.maxCompletionTokens end
   return passed
 end
