@@ -1,29 +1,18 @@
-/** Every page of the gateway in every state, with ninety invented days and a clock that stands still. */
-import { serve } from '@hono/node-server'
-import { mkdtemp, rm } from 'node:fs/promises'
-import type { AddressInfo } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+/** Every page of the gateway in every state. */
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core'
-import { createApp } from '../src/app.ts'
-import { readConfig, type Vars } from '../src/config/config.ts'
-import { createLog } from '../src/log.ts'
-import { transformPipe } from '../src/gateway/pipe.ts'
-import { staticFiles } from '../src/platform/node/static-files.ts'
-import { withFallback, type FallbackStore } from '../src/store/fallback/store.ts'
-import { openLocal } from '../src/store/local/store.ts'
-import { memoryQueue } from '../src/store/fallback/queue.ts'
-import { StoreError } from '../src/store/store.ts'
 import { SEARCH } from '../src/views/page.tsx'
-import { NOW, SECRET, seed } from './screenshots-data.ts'
+import { ADMINS, openGateways } from './screenshots-gateways.ts'
+import { NOW } from './screenshots-people.ts'
 
 export type State = {
   name: string
   url: string
-  /** The page needs a login. */
-  in?: true
+  /** Who is logged in, if the page needs that. */
+  in?: keyof typeof ADMINS
   /** The steps on the page that lead to the state. */
   before?: (page: Page) => Promise<unknown>
+  /** The steps after a picture that undo those before. */
+  after?: (page: Page) => Promise<unknown>
 }
 
 export type States = {
@@ -37,22 +26,6 @@ export type States = {
   close(): Promise<void>
 }
 
-const CONTEXT = { waitUntil() {}, passThroughOnException() {}, props: {} }
-
-const ADMIN_KEY = 'admin-key-of-the-screenshots'
-const VIEWER_KEY = 'viewer-key-of-the-screenshots'
-
-const LIMITS = {
-  MODEL_LIMITS: JSON.stringify({
-    '*': { tokensPerDay: 60_000, requestsPerDay: 400 },
-    'openai/gpt-oss-120b': { tokensPerDay: 40_000, requestsPerDay: 200, tokensPerMinute: 8000 },
-  }),
-  GLOBAL_LIMITS: JSON.stringify({
-    total: { tokensPerDay: 1_000_000, requestsPerDay: 10_000 },
-    'openai/gpt-oss-120b': { tokensPerDay: 200_000, requestsPerDay: 2000 },
-  }),
-}
-
 const submit = (page: Page, name: string) => page.getByRole('button', { name, exact: true }).click()
 const logIn = async (page: Page, key: string) => {
   await page.getByLabel('Admin key').fill(key)
@@ -62,139 +35,73 @@ const openAll = async (page: Page) => {
   for (const summary of await page.locator('summary').all()) await summary.click()
 }
 const guess = (page: Page) => logIn(page, 'not the admin key')
+const openFirst = (page: Page) => page.locator('#events tbody a').first().click()
 
-/** Starts the gateways that show the states. `friendly`: without the texts of attackers, and with more names. */
-export async function openStates(how: { friendly?: boolean } = {}): Promise<States> {
-  const folder = await mkdtemp(join(tmpdir(), 'weir-'))
-  const log = createLog({ level: 'silent', format: 'text', write: () => undefined })
-  const closing: (() => unknown)[] = [() => rm(folder, { recursive: true })]
+/** Makes the window as high as the page, so that no step has to scroll. */
+async function heighten(page: Page) {
+  const [width, height] = await page.evaluate(() => [
+    innerWidth,
+    document.documentElement.scrollHeight,
+  ])
+  if (width && height) await page.setViewportSize({ width, height })
+}
 
-  async function gateway(
-    store: FallbackStore,
-    vars: Vars = {},
-    clientIp = () => '198.51.100.7',
-  ): Promise<string> {
-    const config = readConfig({ ADMIN_KEY, USER_HASH_SECRET: SECRET, ...LIMITS, ...vars }, 'node')
-    const app = createApp({
-      config,
-      store,
-      fetch,
-      fetchKeys: fetch,
-      now: () => NOW,
-      log,
-      clientIp,
-      claimedIp: () => undefined,
-      relay: {
-        pipe: transformPipe,
-        headers: {},
-        isDecoded: () => true,
-        drain: { ms: 0, bytes: 0, atOnce: 0 },
-      },
-      environment: { platform: 'node', storage: 'database' },
-    })
-    app.get('/:file', staticFiles())
-    const server = serve({
-      fetch: (request, env) => app.fetch(request, env, CONTEXT),
-      port: 0,
-      hostname: '127.0.0.1',
-    })
-    closing.unshift(() => server.close())
-    if (!server.listening) await new Promise((resolve) => server.once('listening', resolve))
-    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  }
-
-  async function open(name: string) {
-    const retention = { userDays: 7, historyDays: 90, eventsKept: 10_000 }
-    const file = join(folder, `${name}.json`)
-    const local = await openLocal({
-      file,
-      retention,
-      now: () => NOW,
-      // The ninety days are written within seconds.
-      tolerance: Infinity,
-      warn: () => undefined,
-    })
-    closing.unshift(() => local.close())
-    const queue = memoryQueue(log)
-    const store = withFallback({
-      store: local,
-      mode: 'open',
-      queue,
-      retention,
-      now: () => NOW,
-      log,
-    })
-    return { local, store }
-  }
-
-  const [full, empty] = [await open('full'), await open('empty')]
-  const seeded = await seed(full.local, how)
-  const away: FallbackStore = {
-    ...full.store,
-    session: () => Promise.reject(new StoreError('away')),
-    takeTurn: () => Promise.reject(new StoreError('away')),
-    health: () => ({ degraded: true, queued: 37 }),
-  }
-  const queued = { ...full.store, health: () => ({ degraded: false, queued: 37 }) }
-
-  const [main, fresh] = [await gateway(full.store), await gateway(empty.store)]
-  const down = await gateway(away)
-  const read = await gateway(full.store, { ADMIN_KEYS: `vera:viewer:${VIEWER_KEY}` })
-  const keyed = await gateway(full.store, { USER_TOKENS: 'any,issued' })
-  // Each guess comes from an address of its own, so that none of them is one too many.
-  let guesses = 0
-  const guessed = await gateway(full.store, {}, () => `198.51.100.${(guesses += 1)}`)
-
+/** Starts the gateways that show the states. */
+export async function openStates(): Promise<States> {
+  const { urls, users, close } = await openGateways()
+  const { main } = urls
   const states: State[] = [
     { name: 'home', url: main },
+    { name: 'setup-provider', url: urls.noProvider },
     { name: 'login', url: `${main}/admin` },
-    { name: 'login-wrong', url: `${guessed}/admin`, before: guess },
+    { name: 'login-wrong', url: `${urls.guessed}/admin`, before: guess },
     {
       name: 'login-limited',
-      // A separate gateway, since it remembers wrong keys.
-      url: `${await gateway(full.store)}/admin`,
+      url: `${urls.limited}/admin`,
       before: async (page) => {
         for (let tries = 0; tries < 6; tries += 1) await guess(page)
         await page.getByText('Too many').waitFor()
       },
     },
-    { name: 'setup', url: `${await gateway(full.store, { ADMIN_KEY: '' })}/admin` },
-    { name: 'away', url: `${down}/admin`, in: true },
-    { name: 'empty', url: `${fresh}/admin`, in: true },
-    { name: 'overview', url: `${main}/admin`, in: true },
-    { name: 'overview-24h', url: `${main}/admin?range=24h&chart=cost`, in: true },
-    { name: 'overview-90d', url: `${main}/admin?range=90d&chart=outcomes`, in: true },
+    { name: 'setup', url: `${urls.unset}/admin` },
+    { name: 'away', url: `${urls.away}/admin`, in: 'ada' },
+    { name: 'empty', url: `${urls.empty}/admin`, in: 'ada' },
+    { name: 'overview', url: `${main}/admin`, in: 'ada' },
+    { name: 'overview-24h', url: `${main}/admin?range=24h&chart=cost`, in: 'ada' },
+    { name: 'overview-90d', url: `${main}/admin?range=90d&chart=outcomes`, in: 'ada' },
     {
       name: 'overview-days',
       url: `${main}/admin?from=2026-03-01&to=2026-03-09`,
-      in: true,
+      in: 'ada',
       before: (page) => page.locator('#use .bar').nth(4).hover(),
     },
+    { name: 'overview-trouble', url: `${urls.trouble}/admin`, in: 'ada' },
+    { name: 'overview-hostile', url: `${urls.hostile}/admin`, in: 'ada' },
     {
       name: 'overview-tables',
       url: `${main}/admin?range=7d`,
-      in: true,
+      in: 'ada',
       before: openAll,
     },
-    { name: 'users', url: `${main}/admin/users`, in: true },
-    { name: 'users-cost', url: `${main}/admin/users?sort=cost&window=month`, in: true },
-    { name: 'users-blocked', url: `${main}/admin/users?shown=blocked`, in: true },
+    { name: 'users', url: `${main}/admin/users`, in: 'ada' },
+    { name: 'users-cost', url: `${main}/admin/users?sort=cost&window=month`, in: 'ada' },
+    { name: 'users-blocked', url: `${main}/admin/users?shown=blocked`, in: 'ada' },
     {
       name: 'users-page-2',
       url: `${main}/admin/users?sort=tokens`,
-      in: true,
+      in: 'ada',
       before: (page) => page.getByRole('link', { name: 'Next page' }).click(),
     },
     {
       name: 'users-menu',
       url: `${main}/admin/users?shown=blocked`,
-      in: true,
+      in: 'ada',
       before: (page) => page.locator('.more').first().click(),
     },
     {
       name: 'users-new',
       url: `${main}/admin/users`,
-      in: true,
+      in: 'ada',
       before: async (page) => {
         await page.getByText('Add a user').first().click()
         await page.getByLabel('Name in your application').fill('marta@example.com')
@@ -202,53 +109,69 @@ export async function openStates(how: { friendly?: boolean } = {}): Promise<Stat
         await page.locator('#new').getByRole('alert').waitFor()
       },
     },
-    { name: 'requests', url: `${main}/admin/requests`, in: true },
-    { name: 'requests-failed', url: `${main}/admin/requests?outcome=failed&status=429`, in: true },
-    { name: 'requests-none', url: `${main}/admin/requests?model=nothing`, in: true },
-    { name: 'requests-refused', url: `${main}/admin/requests?outcome=refused`, in: true },
+    { name: 'requests', url: `${main}/admin/requests`, in: 'ada' },
+    { name: 'requests-failed', url: `${main}/admin/requests?outcome=failed&status=429`, in: 'ada' },
+    { name: 'requests-none', url: `${main}/admin/requests?model=nothing`, in: 'ada' },
+    { name: 'requests-refused', url: `${main}/admin/requests?outcome=refused`, in: 'ada' },
     {
       name: 'request',
       url: `${main}/admin/requests`,
-      in: true,
-      before: (page) => page.locator('#events tbody a').first().click(),
+      in: 'ada',
+      before: openFirst,
     },
     {
       name: 'request-refused',
       url: `${main}/admin/requests?outcome=refused`,
-      in: true,
-      before: (page) => page.locator('#events tbody a').first().click(),
+      in: 'ada',
+      before: openFirst,
+    },
+    {
+      name: 'request-everyone',
+      url: `${urls.trouble}/admin/requests?outcome=refused`,
+      in: 'ada',
+      before: (page) =>
+        page
+          .getByRole('row')
+          .filter({ hasText: 'global_quota' })
+          .first()
+          .getByRole('link')
+          .first()
+          .click(),
     },
     {
       name: 'explained',
       url: `${main}/admin`,
-      in: true,
+      in: 'ada',
       before: (page) => page.locator('#figures .help').first().click(),
     },
-    { name: 'audit', url: `${main}/admin/audit`, in: true },
-    { name: 'alerts', url: `${main}/admin/alerts`, in: true },
-    { name: 'overview-queued', url: `${await gateway(queued)}/admin`, in: true },
+    { name: 'audit', url: `${main}/admin/audit`, in: 'ada' },
+    { name: 'alerts', url: `${urls.trouble}/admin/alerts`, in: 'ada' },
+    { name: 'alerts-none', url: `${main}/admin/alerts`, in: 'ada' },
+    { name: 'overview-queued', url: `${urls.queued}/admin`, in: 'ada' },
     {
       name: 'nobody',
       url: `${main}/admin/users`,
-      in: true,
+      in: 'ada',
       before: async (page) => {
         await page.getByLabel(SEARCH).fill('nobody-with-this-token')
         await submit(page, 'Find')
       },
     },
-    { name: 'user', url: `${main}/admin/users/${seeded.busy}`, in: true },
-    { name: 'user-blocked', url: `${main}/admin/users/${seeded.blocked}?done=blocked`, in: true },
-    { name: 'user-hostile', url: `${main}/admin/users/${seeded.hostile}`, in: true },
+    { name: 'user', url: `${main}/admin/users/${users.busy}`, in: 'ada' },
+    { name: 'user-blocked', url: `${main}/admin/users/${users.blocked}?done=blocked`, in: 'ada' },
+    { name: 'user-audio', url: `${main}/admin/users/${users.audio}`, in: 'ada' },
+    { name: 'user-uncalled', url: `${main}/admin/users/${users.unused}`, in: 'ada' },
+    { name: 'user-hostile', url: `${urls.hostile}/admin/users/${users.hostile}`, in: 'ada' },
     {
       name: 'user-forms',
-      url: `${keyed}/admin/users/${seeded.named}`,
-      in: true,
+      url: `${main}/admin/users/${users.named}`,
+      in: 'ada',
       before: openAll,
     },
     {
       name: 'user-refused',
-      url: `${main}/admin/users/${seeded.named}`,
-      in: true,
+      url: `${main}/admin/users/${users.named}`,
+      in: 'ada',
       before: async (page) => {
         await page.getByText('Limits of their own').click()
         const form = page.locator('form[action$="/limits"]')
@@ -259,30 +182,41 @@ export async function openStates(how: { friendly?: boolean } = {}): Promise<Stat
     },
     {
       name: 'user-key',
-      url: `${keyed}/admin/users/${seeded.named}`,
-      in: true,
+      url: `${main}/admin/users/${users.named}`,
+      in: 'ada',
       before: async (page) => {
         await page.getByText('New key').click()
         await submit(page, 'Create key')
         await page.locator('.secret').waitFor()
       },
+      after: async (page) => {
+        const made = page.locator('.key').filter({ hasText: 'never used' }).last()
+        await made.getByText('Change').click()
+        await made.getByRole('checkbox', { name: /^Delete/ }).check()
+        await made.getByRole('button', { name: 'Delete' }).click()
+        await page.locator('.secret').waitFor({ state: 'detached' })
+      },
     },
-    { name: 'plans', url: `${main}/admin/plans`, in: true },
-    { name: 'plans-forms', url: `${main}/admin/plans`, in: true, before: openAll },
-    { name: 'settings', url: `${main}/admin/settings`, in: true },
-    { name: 'viewer', url: `${read}/admin`, in: true },
-    { name: 'viewer-user', url: `${read}/admin/users/${seeded.named}`, in: true },
-    { name: 'user-unknown', url: `${main}/admin/users/nobody`, in: true },
+    { name: 'plans', url: `${main}/admin/plans`, in: 'ada' },
+    { name: 'plans-forms', url: `${main}/admin/plans`, in: 'ada', before: openAll },
+    { name: 'settings', url: `${main}/admin/settings`, in: 'ada' },
+    { name: 'viewer', url: `${urls.any}/admin`, in: 'vera' },
+    { name: 'viewer-user', url: `${urls.any}/admin/users/${users.named}`, in: 'vera' },
+    { name: 'user-unknown', url: `${main}/admin/users/nobody`, in: 'ada' },
   ]
 
   /** The cookies of each gateway after a login. */
   const sessions = new Map<string, Promise<Awaited<ReturnType<BrowserContext['storageState']>>>>()
 
-  async function session(browser: Browser, origin: string) {
+  async function session(
+    browser: Browser,
+    origin: string,
+    [, key]: (typeof ADMINS)[keyof typeof ADMINS],
+  ) {
     const context = await browser.newContext()
     const page = await context.newPage()
     await page.goto(`${origin}/admin`)
-    await logIn(page, origin === read ? VIEWER_KEY : ADMIN_KEY)
+    await logIn(page, key)
     await page.getByRole('button', { name: 'Log out' }).waitFor()
     const state = await context.storageState()
     await context.close()
@@ -291,18 +225,23 @@ export async function openStates(how: { friendly?: boolean } = {}): Promise<Stat
 
   const shown: States = {
     states,
-    async profile(browser, { url, in: inside }, options) {
+    async profile(browser, { url, in: name }, options) {
       // If the database is unreachable nobody can log in, but the cookie of another gateway is
       // valid too.
-      const origin = url.startsWith(down) ? main : new URL(url).origin
-      if (inside && !sessions.has(origin)) sessions.set(origin, session(browser, origin))
-      const storageState = inside && (await sessions.get(origin))
+      const origin = url.startsWith(urls.away) ? main : new URL(url).origin
+      if (name && !sessions.has(origin)) {
+        sessions.set(origin, session(browser, origin, ADMINS[name]))
+      }
+      const storageState = name && (await sessions.get(origin))
       return browser.newContext({ ...options, ...(storageState && { storageState }) })
     },
     async show(page, { url, before }) {
       await page.clock.setFixedTime(NOW)
       await page.goto(url)
-      await before?.(page)
+      if (before) {
+        await heighten(page)
+        await before(page)
+      }
       await page.waitForLoadState()
     },
     async open(browser, state, options) {
@@ -311,9 +250,7 @@ export async function openStates(how: { friendly?: boolean } = {}): Promise<Stat
       await shown.show(page, state)
       return page
     },
-    async close() {
-      for (const close of closing) await close()
-    },
+    close,
   }
   return shown
 }

@@ -1,12 +1,13 @@
 /**
  * `npm run screenshots`: pictures of every page in every state, in screenshots/, from a phone to a wide desktop, light and
- * dark. `-- home user` takes only the pages whose names begin with these. It fails if a page is wider than its window.
+ * dark. `-- home user` takes only the pages whose names begin with these. It fails if something on a page does not fit.
  * `-- docs` takes the pictures of docs/ instead.
  */
 import { mkdir } from 'node:fs/promises'
-import { chromium } from 'playwright-core'
+import { chromium, type Page } from 'playwright-core'
 import { chromiumPath } from '../test/support/chromium-path.ts'
 import { takeDocsImages } from './docs-images.ts'
+import { misfitsOf } from './screenshots-fit.ts'
 import { openStates, type State } from './screenshots-states.ts'
 
 const FOLDER = 'screenshots'
@@ -15,7 +16,7 @@ const SCHEMES = ['light', 'dark'] as const
 
 const only = process.argv.slice(2)
 await mkdir(FOLDER, { recursive: true })
-const shown = await openStates({ friendly: only[0] === 'docs' })
+const shown = await openStates()
 const { states, open, close } = shown
 const browser = await chromium.launch({
   executablePath: chromiumPath(),
@@ -41,19 +42,27 @@ try {
 
 async function take(state: State, width: number) {
   const phone = width < 500
-  const page = await open(browser, state, {
-    viewport: { width, height: phone ? 844 : 900 },
-    deviceScaleFactor: phone ? 2 : 1,
-  })
+  const viewport = { width, height: phone ? 844 : 900 }
+  const page = await open(browser, state, { viewport, deviceScaleFactor: phone ? 2 : 1 })
+  await page.setViewportSize(viewport)
+  await toTop(page)
   for (const colorScheme of SCHEMES) {
     await page.emulateMedia({ colorScheme })
     const path = `${FOLDER}/${state.name}-${width}-${colorScheme}.png`
     await page.screenshot({ path, fullPage: true })
   }
-  const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
-  if (wide > 0) {
-    console.error(`${state.name} at ${width}: ${wide} px too wide`)
+  for (const misfit of await misfitsOf(page)) {
+    console.error(`${state.name} at ${width}: ${misfit}`)
     process.exitCode = 1
   }
+  await state.after?.(page)
   await page.context().close()
+}
+
+/** Scrolls to the top, because the header sticks to the top of what is seen. A field with the focus would scroll back. */
+function toTop(page: Page): Promise<void> {
+  return page.evaluate(() => {
+    if (document.activeElement instanceof HTMLElement) document.activeElement.blur()
+    scrollTo(0, 0)
+  })
 }

@@ -26,7 +26,7 @@ export const tagsCard = (rows: TagStats[], days: number) =>
                 <a href={requestsPath({ ...ALL, tag })}>{name(tag)}</a>
               ),
           ],
-          ['Tokens today', 'n', ({ tokensUsedDay }) => num(tokensUsedDay)],
+          ['Tokens today', 'n w', ({ tokensUsedDay }) => num(tokensUsedDay)],
           ['Cost today', 'n', ({ costUsd }) => money(nanoFrom(costUsd))],
           ['Requests', 'n w', ({ totalRequests }) => num(totalRequests)],
           ['Tokens', 'n', ({ totalTokensUsed }) => num(totalTokensUsed)],

@@ -5,16 +5,12 @@ import { createRequire } from 'node:module'
 import type { Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { PICTURES } from '../../scripts/docs-images.ts'
+import { misfitsOf } from '../../scripts/screenshots-fit.ts'
 import { openStates, type State, type States } from '../../scripts/screenshots-states.ts'
 import { useBrowser } from '../support/browser.ts'
 
 /** At each of these, a page has to fit its window. */
 const WIDTHS = [390, 720, 768, 820, 900, 1024, 1440, 1920]
-const PHONE = 500
-/** Pixels that a name needs to be read. */
-const NAME_WIDTH = 80
-/** Pixels of a date with its time and the button of the field. */
-const TIME_WIDTH = 180
 
 // Targets of less than 24 px are not among the rules that axe checks unasked.
 const TARGETS = { 'target-size': { enabled: true } }
@@ -33,6 +29,7 @@ const CHECKS: { width: number; colorScheme: 'light' | 'dark'; options: RunOption
 
 const NAMES = [
   'home',
+  'setup-provider',
   'login',
   'login-wrong',
   'login-limited',
@@ -43,6 +40,8 @@ const NAMES = [
   'overview-24h',
   'overview-90d',
   'overview-days',
+  'overview-trouble',
+  'overview-hostile',
   'overview-tables',
   'users',
   'users-cost',
@@ -56,13 +55,17 @@ const NAMES = [
   'requests-refused',
   'request',
   'request-refused',
+  'request-everyone',
   'explained',
   'audit',
   'alerts',
+  'alerts-none',
   'overview-queued',
   'nobody',
   'user',
   'user-blocked',
+  'user-audio',
+  'user-uncalled',
   'user-hostile',
   'user-forms',
   'user-refused',
@@ -78,11 +81,13 @@ const NAMES = [
 /** These show what others show, with other rows or with less, so they are checked only for their fit. */
 const ALIKE = new Set([
   'overview-24h',
+  'overview-hostile',
   'overview-queued',
   'users-cost',
   'users-blocked',
   'users-page-2',
   'requests-failed',
+  'request-everyone',
   'viewer',
   'viewer-user',
 ])
@@ -98,35 +103,6 @@ beforeAll(async () => {
 afterAll(() => all.close())
 
 type Axe = { axe: { run(options: RunOptions): Promise<AxeResults> } }
-
-/**
- * How a page fits its window: how many pixels it is too wide, the widths of columns of names that nobody can read, the
- * tables that are wider than the card around them, or scroll in what is wider, and the fields that cut a limit or a time.
- */
-const fitOf = (page: Page) =>
-  page.evaluate(
-    ({ least, phone, time }) => ({
-      over: Math.max(0, document.documentElement.scrollWidth - innerWidth),
-      narrow: [...document.querySelectorAll('thead .g')]
-        .map((cell) => cell.getBoundingClientRect().width)
-        .filter((width) => innerWidth >= phone && width > 0 && width < least),
-      out: [...document.querySelectorAll('.card table')]
-        .filter((table) => {
-          const card = table.closest('.card')?.getBoundingClientRect()
-          return (
-            card && (table.closest('.scroll') ?? table).getBoundingClientRect().right > card.right
-          )
-        })
-        .map((table) => table.querySelector('caption')?.textContent),
-      cut: [...document.querySelectorAll<HTMLInputElement>('.limits input, [type=datetime-local]')]
-        .filter((field) => field.checkVisibility())
-        .filter(({ type, clientWidth, scrollWidth }) =>
-          type === 'text' ? scrollWidth > clientWidth : clientWidth < time,
-        )
-        .map(({ name }) => name),
-    }),
-    { least: NAME_WIDTH, phone: PHONE, time: TIME_WIDTH },
-  )
 
 /** The violations and their places. */
 const violations = async (page: Page, options: RunOptions) => {
@@ -272,13 +248,7 @@ async function fits(name: string): Promise<Page> {
   await all.show(page, state)
   for (const width of WIDTHS) {
     await page.setViewportSize({ width, height: 900 })
-    expect({ width, ...(await fitOf(page)) }).toEqual({
-      width,
-      over: 0,
-      narrow: [],
-      out: [],
-      cut: [],
-    })
+    expect({ width, misfits: await misfitsOf(page) }).toEqual({ width, misfits: [] })
   }
   return page
 }
