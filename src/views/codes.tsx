@@ -5,7 +5,7 @@ import { own } from '../ledger/records.ts'
 const WORDS: Partial<Record<ErrorCode, string>> = {
   insufficient_quota: 'own limit used up',
   global_quota: 'limit of everyone used up',
-  rate_limit_exceeded: 'too many at once',
+  rate_limit_exceeded: 'rate limit reached',
   too_many_users: 'too many new users',
   user_blocked: 'user blocked',
   model_not_allowed: 'model not allowed',
