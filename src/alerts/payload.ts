@@ -41,7 +41,10 @@ export const slackBody = (alert: Alert): string =>
 export function alertText(alert: Alert): string {
   const { type, user, label, model, unit, window, percent, until, key } = alert
   const who = label ? `${label} (user ${user})` : `User ${user}`
-  const end = until === undefined ? '' : ` until ${iso(until)}`
+  const end =
+    until === undefined
+      ? ''
+      : ` until ${new Date(until).toISOString().slice(0, 19).replace('T', ' ')} UTC`
   const what = model === ALL_MODELS ? 'all models' : model
   switch (type) {
     case 'limit.threshold': {

@@ -101,7 +101,7 @@ export function tokenNotes({ userTokens, tokenSecrets, jwtIssuers }: Tokens): To
   const [isAny, isSigned] = [userTokens.includes('any'), userTokens.includes('signed')]
   if (isAny) {
     notes.push(
-      'USER_TOKENS has any: anyone can make up a token and is a new user with it, so a person who is blocked can come back.',
+      'USER_TOKENS has any: anyone can make up a token, and so a person who is blocked can come back as a new user.',
     )
   }
   if (isAny && userTokens.length > 1) {

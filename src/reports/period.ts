@@ -174,7 +174,7 @@ export type Bars = {
 const MOST_SERIES = 5
 const REST = 'other models'
 /** What failed before its model answered on that day. */
-export const UNANSWERED = 'no answer that day'
+export const UNANSWERED = 'models without an answer'
 
 const OUTCOMES = ['exact', 'estimated', 'failed'] as const
 

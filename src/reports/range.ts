@@ -4,10 +4,10 @@ import { DAY_MS, dateOf, datesTo } from '../ledger/windows.ts'
 /** The ranges that have a name: their days, and the words for them and for the days before. */
 export const RANGES = {
   today: { days: 1, title: 'Today', before: 'yesterday' },
-  '24h': { days: 2, title: '24 hours', before: '24 hours before' },
-  '7d': { days: 7, title: '7 days', before: '7 days before' },
-  '30d': { days: 30, title: '30 days', before: '30 days before' },
-  '90d': { days: 90, title: '90 days', before: '90 days before' },
+  '24h': { days: 2, title: '24 hours', before: 'the 24 hours before' },
+  '7d': { days: 7, title: '7 days', before: 'the 7 days before' },
+  '30d': { days: 30, title: '30 days', before: 'the 30 days before' },
+  '90d': { days: 90, title: '90 days', before: 'the 90 days before' },
 } as const
 
 type RangeName = keyof typeof RANGES
@@ -86,7 +86,7 @@ function chosen(from: string, to: string, now: number, keptDays: number): Range 
   return {
     name: undefined,
     title: most === 1 ? dateOf(end) : `${dates.at(-1)} to ${dates[0]}`,
-    beforeTitle: most === 1 ? 'the day before' : `${most} days before`,
+    beforeTitle: most === 1 ? 'the day before' : `the ${most} days before`,
     dates,
     before: ifKept(datesTo(end - most * DAY_MS, most), now, keptDays),
     current: dateOf(end) === dateOf(now),

@@ -89,13 +89,10 @@ export const overviewHandler =
     }
     if (isRefresh(c)) return refreshed(c, frame, live, () => overviewPage({ ...frame, live }))
     const more = {
-      tags: {
-        rows: tagStats(
-          days.filter(({ date }) => range.dates.includes(date)),
-          at,
-        ),
-        days: range.dates.length,
-      },
+      tags: tagStats(
+        days.filter(({ date }) => range.dates.includes(date)),
+        at,
+      ),
       ...(await refusedAndBlocked(deps, range, live.labels, at)),
       invoice: invoiceDays(deps, at),
       origin: new URL(c.req.url).origin,

@@ -42,7 +42,7 @@ async function answerSettings(c: AppContext, deps: Deps, refused?: Refused): Pro
 }
 
 const CAPS = {
-  balanced: 'balanced: two bytes of a request are reserved as a token',
+  balanced: 'balanced: a token is reserved for every two bytes of a request',
   strict: 'strict: the most that a request can use is reserved',
 }
 const STORE_DOWN = {
@@ -66,7 +66,10 @@ function environmentOf(config: Deps['config']): Variable[] {
     ['ALLOWED_MODELS', allowedModels.includes('*') ? 'all models' : allowedModels.join(', ')],
     ['CAP', CAPS[config.cap]],
     ['MAX_COMPLETION_TOKENS', `${exact(config.maxCompletionTokens)} tokens`],
-    ['UNVERIFIED_SHARE', `${config.unverifiedShare}% of the limits of everyone`],
+    [
+      'UNVERIFIED_SHARE',
+      `${config.unverifiedShare}% of the limits of everyone, for users of the kind any`,
+    ],
     [
       'NEW_USERS_PER_MINUTE',
       newUsersPerMinute === 0 ? 'no limit' : `${exact(newUsersPerMinute)} from one network`,

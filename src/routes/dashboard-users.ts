@@ -144,16 +144,16 @@ function skippedOf(c: AppContext): number {
   return Number.isSafeInteger(skip) && skip > 0 ? skip : 0
 }
 
-const WITH_TOKENS = 'Only users with tokens today.'
+const WITH_TOKENS = 'Only users who used or reserved tokens today.'
 
 /** A page in another order, or filtered: of a bounded number of users. */
 async function sortedList(c: AppContext, deps: Deps, query: UsersQuery): Promise<Listed> {
   const now = deps.now()
-  // Who has used most of a limit or costs most today has tokens today. A user whose requests fail has none.
+  // Who has used most of a limit has tokens today, or nearly always. Audio costs money and has none, and who fails has none.
   const byTokens =
     query.shown === 'near' ||
     query.sort === 'limit' ||
-    (query.window === 'day' && (query.sort === 'cost' || query.sort === 'requests'))
+    (query.window === 'day' && query.sort === 'requests')
   const sort =
     byTokens && query.shown !== 'failing' && query.sort !== 'failed' ? 'tokens' : 'lastActive'
   const overview = await read(deps, { sort, limit: AMONG, now })
@@ -249,8 +249,10 @@ export const newUserHandler =
     try {
       if (user === '') throw wrong('Write the name of the user in your application.')
       if (!label && !plan && key !== 'yes') {
-        const key = takesKeys(deps) ? ', or make a key' : ''
-        throw wrong(`Nothing was added: write a label or choose a plan${key}.`)
+        const ways = takesKeys(deps)
+          ? 'write a label, choose a plan or make a key'
+          : 'write a label or choose a plan'
+        throw wrong(`Nothing was added: ${ways}.`)
       }
       const set = { ...(label && { label }), ...(plan && { plan }) }
       fields({ user, ...set }, keyBody, CREATE_REFUSAL)

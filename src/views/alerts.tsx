@@ -52,7 +52,7 @@ const list = (rows: AlertReport[], isSent: boolean, now: number) =>
     key: ({ id }) => id,
     columns: [
       ['When', 'n', ({ at }) => time(at, now)],
-      ['Alert', 'w', ({ type }) => code(type)],
+      ['Alert', 'v', ({ type }) => code(type)],
       ['What', 'g', textOf],
       [
         'State',
@@ -64,7 +64,7 @@ const list = (rows: AlertReport[], isSent: boolean, now: number) =>
               ? 'not sent'
               : state,
       ],
-      ['Attempts', 'n w', ({ attempts }) => num(attempts)],
+      ['Attempts', 'n v', ({ attempts }) => num(attempts)],
       ['Last answer', 'n w', ({ attempts, lastStatus }) => attempts > 0 && answerOf(lastStatus)],
       [
         'Next attempt',

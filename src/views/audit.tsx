@@ -124,7 +124,7 @@ const auditTable = (audit: Audit[], now: number) =>
             {own(AUDIT_WORDS, action) ?? action}
             {times && ` ${times} times`}
             {user && [' ', userStart(user, action)]}
-            {model && [' from ', scope(model)]}
+            {model && [action === 'unblock' ? ' for ' : ' from ', scope(model)]}
             {until && [' until ', moment(until)]}
             {what && [user || action === 'settings' ? ': ' : ' ', whatOf(what)]}
             {reason && [': ', name(reason)]}

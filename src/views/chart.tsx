@@ -12,7 +12,7 @@ const HEIGHT = 200
 /** About so many lines across, and at most so many names below: fewer if they are long. */
 const TICKS = 4
 const MARKS = 6
-const LONG_MARKS = 4
+const LONG_MARKS = 3
 const LONG_MARK_CHARS = 8
 /** The part of a bar's place that stays free. */
 const GAP = 0.2
@@ -85,7 +85,7 @@ export function stackedChart(props: ChartProps) {
   )
   const note = (
     <>
-      {current && (totals[current.at] ?? 0) > 0 && <li>pale: {current.words}</li>}
+      {current && (totals[current.at] ?? 0) > 0 && <li>faint: {current.words}</li>}
       {limit && (
         <li class={isInSight ? 'limit-key' : ''}>
           {limit.words}: {props.mark(limit.amount)} {props.unit}
@@ -179,8 +179,12 @@ function whole(props: ChartProps, { totals, y, shapes, note }: Drawn) {
           {shapes}
         </svg>
         <svg class="x" aria-hidden="true">
-          {marksOf(names).map(({ name, middle }) => (
-            <text x={`${round(middle * 100)}%`} y="80%" text-anchor="middle">
+          {marksOf(names).map(({ name, middle, isEnd }) => (
+            <text
+              x={isEnd ? '100%' : `${round(middle * 100)}%`}
+              y="80%"
+              text-anchor={isEnd ? 'end' : 'middle'}
+            >
               {name}
             </text>
           ))}
@@ -207,9 +211,12 @@ function whole(props: ChartProps, { totals, y, shapes, note }: Drawn) {
 function marksOf(names: string[]) {
   const isLong = names.some((name) => name.length > LONG_MARK_CHARS)
   const every = Math.ceil(names.length / (isLong ? LONG_MARKS : MARKS))
-  return names.flatMap((name, n) =>
-    (names.length - 1 - n) % every === 0 ? [{ name, middle: (n + 0.5) / names.length }] : [],
-  )
+  const last = names.length - 1
+  return names.flatMap((name, n) => {
+    if ((last - n) % every !== 0) return []
+    // In the middle of its bar, a long name at the end would leave the chart.
+    return [{ name, middle: (n + 0.5) / names.length, isEnd: isLong && n === last }]
+  })
 }
 
 function barsTable(props: ChartProps, totals: number[] | undefined) {

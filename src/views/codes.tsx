@@ -3,8 +3,8 @@ import type { ErrorCode } from '../errors.ts'
 import { own } from '../ledger/records.ts'
 
 const WORDS: Partial<Record<ErrorCode, string>> = {
-  insufficient_quota: 'own limit used up',
-  global_quota: 'limit of everyone used up',
+  insufficient_quota: 'over the user’s limit',
+  global_quota: 'over the limit of everyone',
   rate_limit_exceeded: 'rate limit reached',
   too_many_users: 'too many new users',
   user_blocked: 'user blocked',

@@ -50,7 +50,9 @@ export const many = (amount: number, what: string): string =>
 
 /** `1.23M`; small amounts are not shortened. */
 export const short = (amount: number): string =>
-  Math.abs(amount) < LONG ? whole.format(amount) : compact.format(amount)
+  Math.abs(amount) < LONG
+    ? whole.format(Math.abs(amount) < 100 ? amount : Math.round(amount))
+    : compact.format(amount)
 
 /** That the database is away. `reason` is in its own words. */
 export const awayText = (reason: string | undefined): string =>

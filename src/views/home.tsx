@@ -58,8 +58,8 @@ export const homePage = (home: Home) => {
       ))}
       <p class="soft">
         {isAny(kinds)
-          ? 'The API key is a user token: any text of 8 characters or more is a user, and a new one is a new user.'
-          : `The API key is a user token: ${kinds.map((kind) => TOKEN_KINDS[kind]).join(', or ')}.`}{' '}
+          ? 'The API key is a user token: any text of 8 to 512 printable ASCII characters is a user, and a new one is a new user.'
+          : `API keys are user tokens: ${kinds.map((kind) => TOKEN_KINDS[kind]).join(', or ')}.`}{' '}
         For the package groq-sdk the base URL is {origin}/api/groq.
       </p>
       <h2>Go on</h2>

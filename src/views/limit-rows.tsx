@@ -141,7 +141,7 @@ export function limitRows(props: RowsProps) {
 }
 
 /** The row of one more model, which is closed while it is empty. */
-function newRow({ values, names, id }: RowsProps, at: number) {
+function newRow({ values, empty, names, id }: RowsProps, at: number) {
   const fields = ['model', ...LIMITS.map(({ name }) => name)] as const
   const isFilled = fields.some((field) => values[rowField(at, field)])
   return (
@@ -153,7 +153,7 @@ function newRow({ values, names, id }: RowsProps, at: number) {
           Model
           <Input name={rowField(at, 'model')} value={values[rowField(at, 'model')]} list={id} />
         </label>
-        {limitFields(values, at)}
+        {limitFields(values, at, empty(''))}
       </fieldset>
       <datalist id={id}>
         {names.map((model) => (

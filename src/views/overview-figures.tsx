@@ -105,12 +105,12 @@ export function figures(props: Figures, refused: RefusedFigure | undefined, now:
               until {today.hours.length - 1}:00 UTC
             </p>
           )}
-          {ofLimits(uses, 'tokens')}
           {today && running > 0 && today.reserved !== undefined && (
             <p>
-              {num(today.reserved)} more reserved by {exact(running)} running
+              and {num(today.reserved)} reserved by {exact(running)} running
             </p>
           )}
+          {ofLimits(uses, 'tokens')}
           {today && <p>resets {time(today.resetAt, now)}</p>}
         </>,
       )}
@@ -142,9 +142,11 @@ export function figures(props: Figures, refused: RefusedFigure | undefined, now:
               {earlier !== undefined && `, ${range.beforeTitle}: ${rate(earlier)}`}
             </p>
           )}
-          {period.failed > 0 && (
+          {period.failed > 0 && range.current && (
             <p>
-              <a href="/admin/requests?outcome=failed">Show failed requests</a>
+              <a href="/admin/requests?outcome=failed">
+                Show {range.dates.length > 2 && 'recent '}failed requests
+              </a>
             </p>
           )}
         </>,
@@ -163,7 +165,9 @@ export function figures(props: Figures, refused: RefusedFigure | undefined, now:
             )}
             {refused.codes.slice(0, 4).map(({ code, count }) => (
               <p>
-                {whyRefused(code)} <b>{num(count)}</b>
+                {whyRefused(code)}
+                {'\u00a0'}
+                <b>{num(count)}</b>
               </p>
             ))}
             {refused.count > 0 && (

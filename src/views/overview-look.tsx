@@ -99,8 +99,8 @@ function lineOf(look: Look, at: number): Child {
           <span>
             <a href={requestsPath({ ...ALL, model: look.model, outcome: 'failed' })}>
               {name(modelName(look.model))}
-            </a>{' '}
-            {exact(look.failed)} of the last {many(look.requests, 'request')} failed, most with{' '}
+            </a>
+            : {exact(look.failed)} of the last {many(look.requests, 'request')} failed, most with{' '}
             {look.status}
           </span>
         </>
@@ -110,7 +110,7 @@ function lineOf(look: Look, at: number): Child {
         <>
           {tag('refused', '')}
           <span>
-            {whom(look.user, look.label)} {whyRefused(look.code)}, {time(look.at, at)}
+            {whom(look.user, look.label)}: {whyRefused(look.code)}, {time(look.at, at)}
             {look.times > 1 && [', at least ', num(look.times), ' times today']}
           </span>
         </>

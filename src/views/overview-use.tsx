@@ -142,6 +142,9 @@ export function useCard({ bars, limit, ...query }: UseProps) {
 const spanOf = ({ name, hourly }: Range): string =>
   name === 'today' ? 'today' : hourly ? 'in these hours' : 'in these days'
 
+/** Where a row has no value. */
+const NONE = <span class="soft">–</span>
+
 /** The models of a range. `today` are those of the current day, which know what is left. */
 export function modelsCard(
   { models: answered, unanswered }: Pick<Period, 'models' | 'unanswered'>,
@@ -182,14 +185,14 @@ export function modelsCard(
           ['Audio', 'n w', audioText],
           ['Requests', 'n', ({ requests }) => num(requests)],
           ['Failed', 'n w', ({ failed }) => count(failed)],
-          ['Users', 'n w', ({ users }) => users !== undefined && count(users)],
+          ['Users', 'n w', ({ users }) => (users === undefined ? NONE : count(users))],
           [
             'Tokens left',
             'n w',
             ({ model }) => {
               const left = leftOf(model)
               if (left !== undefined) return num(left)
-              return isLimited && <span class="soft">–</span>
+              return isLimited && NONE
             },
           ],
         ],

@@ -39,7 +39,7 @@ export type Live = Figures & {
 
 /** What only a whole page shows. */
 export type More = {
-  tags: { rows: TagStats[]; days: number }
+  tags: TagStats[]
   refused: RefusedFigure
   looks: Look[]
   blocked: number
@@ -90,7 +90,7 @@ export function overviewPage({ live, more, ...frame }: Frame & { live: Live; mor
           {requestsTable(live.events, live.labels, 'short')}
         </Card>
       </div>
-      {more && tagsCard(more.tags.rows, more.tags.days)}
+      {more && tagsCard(more.tags, range)}
       {more && <AdminsOnly>{exportCard(more.invoice)}</AdminsOnly>}
       {more && <p class="soft">{more.tokens.notes.join(' ')}</p>}
     </Page>
@@ -125,13 +125,14 @@ const topCard = (users: Line[]) => (
     live
     side={
       <>
+        <small>with tokens</small>
         <a href="/admin/users?sort=cost&window=month">This month</a>
         <a href="/admin/users?sort=cost">All users</a>
       </>
     }
   >
     {table({
-      caption: 'Users who cost most today',
+      caption: 'Users who cost most today, among those with the most tokens',
       rows: users,
       key: ({ id }) => id,
       columns: [

@@ -152,7 +152,7 @@ const searchForm = (failed: Frame['search']) => (
       aria-label={SEARCH}
       aria-describedby={failed === undefined ? undefined : 'find-problem'}
       aria-invalid={failed === undefined ? undefined : 'true'}
-      placeholder="Label, id, request, token or key"
+      placeholder="Label, id, token or key"
       title="The beginning of a word of a label or of an id, a whole token, a key or its id, or an x-weir-id"
       autocomplete="off"
       required

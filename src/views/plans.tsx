@@ -147,7 +147,7 @@ const planFields = (values: Fields, names: string[], id: string) => (
     </p>
     {limitRows({ values, empty: () => () => UNLIMITED_WORD, names, id })}
     <label>
-      Completion tokens of a request, at most
+      Completion tokens, at most
       <Input name="maxCompletionTokens" value={values['maxCompletionTokens']} />
     </label>
     <label>

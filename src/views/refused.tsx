@@ -53,7 +53,7 @@ export const refusals = (rows: Refused[], labels: Record<string, string>, isOwn?
         ({ limit, model }) => limit && limitOf(limit, isOwn ? undefined : model),
       ],
     ],
-    empty: 'Nobody was refused.',
+    empty: isOwn ? 'No request of this user is among them.' : 'Nobody was refused.',
   })
 
 /** The HTTP status of a refusal; undefined if no code of this version is that of the refusal. */

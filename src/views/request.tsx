@@ -6,7 +6,7 @@ import { SECOND_MS, WINDOWS } from '../ledger/windows.ts'
 import type { Child } from 'hono/jsx'
 import { AdminsOnly } from './admins-only.tsx'
 import { whyRefused } from './codes.tsx'
-import { duration, exact, exactUsd, utc } from './format.ts'
+import { duration, exact, exactUsd } from './format.ts'
 import { Page, type Frame } from './page.tsx'
 import { Card, code, modelName, moment, name, plainAudio, time, userLink } from './parts.tsx'
 import { amountText, limitOf, statusOf } from './refused.tsx'
@@ -25,7 +25,7 @@ export function requestPage({ id, labels, found, ...frame }: RequestPage) {
     [
       isRefused ? 'Refused at' : 'Admitted',
       <>
-        {moment(found.at)} ({time(found.at, frame.now)}, {utc(found.at)})
+        {moment(found.at)} ({time(found.at, frame.now)})
       </>,
     ],
     ...facts,

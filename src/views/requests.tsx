@@ -89,8 +89,7 @@ export function requestsPage(props: RequestsPage) {
             {matching > 0 ? exact(matching) : 'None'} of{' '}
             {paged ? `${exact(looked)} older` : `the last ${exact(looked)}`}{' '}
             {refused ? 'refusals' : 'requests'} {matching > 1 ? 'match' : 'matches'}
-            {since !== undefined && [' (back to ', moment(since), ')']}.{' '}
-            {matching === 0 && <a href={requestsPath(ALL)}>Clear filter</a>}
+            {since !== undefined && [' (back to ', moment(since), ')']}.
           </p>
         )}
         {refused && (
@@ -179,7 +178,12 @@ export const requestsTable = (
       ['Tag', 'x', ({ tag: one }) => kind === 'whole' && one && name(one)],
       ['Tokens in', 'n x', ({ prompt }) => kind === 'whole' && some(prompt)],
       ['Tokens out', 'n x', ({ completion }) => kind === 'whole' && some(completion)],
-      ['Tokens', 'n', tokensCell],
+      [
+        'Tokens',
+        'n',
+        tokensCell,
+        rows.some((row) => audioText(row) !== false) ? { content: ['Tokens or audio'] } : undefined,
+      ],
       ['Cost', 'n w', ({ cost }) => costText(cost === undefined ? undefined : nanoOf(cost))],
       [
         'First byte',
@@ -189,7 +193,7 @@ export const requestsTable = (
       ],
       ['Took', 'n v', ({ totalMs }) => duration(totalMs)],
     ],
-    empty: 'No request has ended yet.',
+    empty: kind === 'own' ? 'No request of this user is among them.' : 'No request has ended yet.',
   })
 
 const some = (amount: number | undefined) => amount !== undefined && num(amount)

@@ -1,8 +1,8 @@
 /** What a gateway still needs before its first call, as a list of steps. */
 import type { Child } from 'hono/jsx'
-import type { TokenKind } from '../config/tokens.ts'
+import { TOKEN_KINDS, type TokenKind } from '../config/tokens.ts'
 import type { Environment } from '../ports.ts'
-import { FirstCall } from './first-call.tsx'
+import { FirstCall, isAny } from './first-call.tsx'
 import { Page } from './page.tsx'
 
 /** What the provider said to our key. */
@@ -50,7 +50,7 @@ type Step = { title: string; done: boolean | undefined; children?: Child }
 
 const MARKS = {
   done: ['✓', 'done'],
-  open: ['○', 'missing'],
+  open: ['○', 'to do'],
   unknown: ['…', 'not known yet'],
 } as const
 
@@ -152,7 +152,16 @@ const Checklist = (setup: Setup) => {
     {
       title: 'First call',
       done: isCalled,
-      children: isCalled ? undefined : <FirstCall origin={setup.origin} kinds={setup.kinds} />,
+      children: isCalled ? undefined : (
+        <>
+          <FirstCall origin={setup.origin} kinds={setup.kinds} />
+          {!isAny(setup.kinds) && (
+            <p>
+              TOKEN is a user token: {setup.kinds.map((kind) => TOKEN_KINDS[kind]).join(', or ')}.
+            </p>
+          )}
+        </>
+      ),
     },
   ]
   return (

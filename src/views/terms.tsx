@@ -17,7 +17,7 @@ const TERMS = {
   running: ['Running', 'Admitted, and not ended yet. The reservation is charged meanwhile.'],
   refused: [
     'Refused',
-    'Not admitted: a limit is used up, the user is blocked, or the key is not valid. The model was not called.',
+    'Not admitted: it would pass a limit, the user is blocked, or the key is not valid. The model was not called.',
   ],
   reservation: [
     'Reservation',

@@ -34,7 +34,7 @@ export const blocksCard = (
           <b>{scope(model)}</b>
           {reason && name(reason, REASON_CHARS)}
           <small>
-            since {time(at, now)}, {until ? ['ends ', time(until, now)] : 'until unblocked'}
+            blocked {time(at, now)}, {until ? ['ends ', time(until, now)] : 'until unblocked'}
           </small>
         </p>
         <input type="hidden" name="model" value={model} />

@@ -44,7 +44,12 @@ export function limitsInForce({ profile, planLimits, planStored }: UserLimits) {
           </div>
         ))}
       </dl>
-      <small>Limits without a note are from {planStored ? 'the plan' : 'MODEL_LIMITS'}.</small>
+      <small>
+        {rows.some(({ row }) => row.some(({ notes }) => notes.length > 0))
+          ? 'What is not marked is'
+          : 'These limits are'}{' '}
+        from {planStored ? 'the plan' : 'MODEL_LIMITS'}.
+      </small>
     </>
   )
 }

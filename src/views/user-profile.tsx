@@ -53,6 +53,8 @@ export function profileCard(
   const inPlan = (model: string) => {
     const row = own(planLimits, model) ?? (model === TOTAL ? {} : own(planLimits, ALL_MODELS))
     return (limit: string) => {
+      // What holds for a model that is still to be named is not known.
+      if (model === '') return ''
       const amount = row?.[limit] ?? null
       return amount === null ? UNLIMITED_WORD : limitField(limit, amount)
     }
@@ -69,7 +71,11 @@ export function profileCard(
         ))}
       </dl>
       {limitsInForce(of)}
-      {note !== null && <p class="note">{name(note)}</p>}
+      {note !== null && (
+        <p class="note">
+          <b>Note:</b> {name(note)}
+        </p>
+      )}
       {openForm({
         ...form('plan'),
         values: { plan: plan ?? '' },
@@ -98,7 +104,7 @@ export function profileCard(
               />
             </label>
             <label class="wide">
-              Note, for admins only
+              Note, not shown to the user
               <TextArea name="note">{values['note']}</TextArea>
             </label>
           </>
@@ -113,7 +119,7 @@ export function profileCard(
           <>
             <p class="soft wide">
               Enter a number (US dollars for money) or “{UNLIMITED_WORD}”. An empty field takes the
-              plan’s limit, shown in grey.
+              plan’s limit, which is shown in grey for the models listed.
             </p>
             {limitRows({ values, empty: inPlan, names, id: 'limit-models' })}
           </>
@@ -162,8 +168,8 @@ export function profileCard(
           button: 'Refuse earlier tokens',
           fields: () => (
             <p class="soft wide">
-              Signed tokens that were issued before now are refused. Keys, and tokens of the kind
-              any, stay valid.
+              Signed tokens that were issued before now are refused. Keys stay valid, and so do
+              tokens that are not signed (<code>any</code> in USER_TOKENS).
             </p>
           ),
         })}
@@ -182,8 +188,8 @@ export function profileCard(
         fields: ({ window }) => (
           <>
             <p class="soft wide">
-              Sets usage to zero, except what running requests reserve. Daily totals and the limits
-              of everyone do not change.
+              Sets this user’s usage to zero, except what running requests reserve. The days in the
+              chart stay, and so does what counts against the limits of everyone.
             </p>
             <label>
               Window

@@ -94,7 +94,7 @@ export function usedToday(live: UserToday, now: number) {
   const isMonthLimited = uses.some(({ unit, window }) => unit === 'usd' && window === 'month')
   const facts = {
     'Tokens today': ofDay(all, 'tokens'),
-    Requests: ofDay(all, 'requests'),
+    'Requests today': ofDay(all, 'requests'),
     ...(audioText(live) && { 'Audio today': audioText(live) }),
     'Cost today': costText(cost),
     ...(!isMonthLimited && { 'Month so far': costText(monthCost) }),

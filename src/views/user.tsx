@@ -71,19 +71,23 @@ export function userPage({ live, events, looked, more, refused, secret, ...frame
         <div>{more && profileCard(path, more, refused, now)}</div>
         <div>
           <Card id="week" title="Tokens by day (UTC)" live>
-            {stackedChart({
-              id: 'days',
-              caption: `Tokens by day in UTC, over ${days.length} days`,
-              heading: 'Day (UTC)',
-              unit: 'tokens',
-              names: days.map(({ date }) => shortDate(date)),
-              series: [{ name: 'tokens', amounts: days.map(({ tokens }) => tokens) }],
-              mark: short,
-              short,
-              exact,
-              whole: true,
-              current: { at: days.length - 1, words: 'today, not over' },
-            })}
+            {!days.some(({ tokens }) => tokens > 0) && (
+              <p class="empty">No tokens in these {days.length} days.</p>
+            )}
+            {days.some(({ tokens }) => tokens > 0) &&
+              stackedChart({
+                id: 'days',
+                caption: `Tokens by day in UTC, over ${days.length} days`,
+                heading: 'Day (UTC)',
+                unit: 'tokens',
+                names: days.map(({ date }) => shortDate(date)),
+                series: [{ name: 'tokens', amounts: days.map(({ tokens }) => tokens) }],
+                mark: short,
+                short,
+                exact,
+                whole: true,
+                current: { at: days.length - 1, words: 'today, not over' },
+              })}
           </Card>
           <Card
             id="events"

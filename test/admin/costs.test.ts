@@ -364,8 +364,10 @@ describe('the dashboard', () => {
     await app.ask('token-of-ann', { max_tokens: 100 })
     await app.send('/api/groq', { method: 'POST', body: '{"prompt":"Hi"}' })
     const overview = await page('/admin')
-    expect(textOf(overview, 'figure-refused')).toMatch(/1 yesterday: 0 .*own limit used up 1 /)
-    expect(textOf(overview, 'look')).toMatch(/own limit used up *, now/)
+    expect(textOf(overview, 'figure-refused')).toMatch(
+      /1 yesterday: 0 .*over the user’s limit\s+1 /,
+    )
+    expect(textOf(overview, 'look')).toMatch(/over the user’s limit *, now/)
     expect(overview.split('id="look"')[1]).toContain(`href="/admin/users/${id}"`)
     const refused = textOf(await page('/admin/requests?outcome=refused'), 'events')
     expect(refused).toMatch(/insufficient_quota .*\$0\.00001 a month, +all models/)
@@ -390,7 +392,7 @@ describe('the dashboard', () => {
     })
     const shown = textOf(await page(`/admin/users/${user}`), 'use')
     expect(shown).toContain('Tokens today 35 used, 2,652 reserved by 1 running request')
-    expect(shown).toContain('Requests 2')
+    expect(shown).toContain('Requests today 2')
     expect(shown).not.toContain('2,687')
     expect(await page('/admin')).not.toContain('2,687')
   })

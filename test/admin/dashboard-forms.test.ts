@@ -317,7 +317,7 @@ describe('the page of a user', () => {
       `${MODEL} 77 requests a day (own, 7 from the boost) unlimited tokens a day (own)`,
       '',
     ])
-    expect(text).toContain('Limits without a note are from the plan.')
+    expect(text).toContain('What is not marked is from the plan.')
     expect((await page((await someone()).path)).text).toContain('from MODEL_LIMITS.')
   })
 
@@ -564,7 +564,7 @@ describe('a user who has never called', () => {
 
   test.each([
     [{ user: '' }, 'Write the name'],
-    [{ user: 'x' }, 'write a label or choose a plan, or make a key'],
+    [{ user: 'x' }, 'write a label, choose a plan or make a key'],
     [{ user: 'x'.repeat(300), label: 'y' }, 'The name in your application'],
     [{ user: 'x', label: 'y'.repeat(500) }, 'The label'],
     [{ user: 'x', plan: 'no such plan' }, 'The plan'],
@@ -801,9 +801,9 @@ describe('the lists', () => {
   test('a list by tokens says that it leaves out users without tokens today', async () => {
     const { user } = await someone()
     await app.admin('PATCH', `users/${user}`, { label: 'Counted' })
-    for (const sort of ['tokens', 'cost', 'limit']) {
+    for (const sort of ['tokens', 'requests', 'limit']) {
       expect((await page(`/admin/users?sort=${sort}`)).text).toContain(
-        'Only users with tokens today.',
+        'Only users who used or reserved tokens today.',
       )
     }
     expect((await page('/admin/users')).text).not.toContain('with tokens today')

@@ -48,7 +48,7 @@ const recent: Recent = { events: [], whole: true }
 test('requests that failed before their model answered that day have a row of their own', () => {
   const period = periodOf(days, [dateOf(NOW), dateOf(NOW - DAY_MS)], {})
   expect(period.unanswered).toBe(3)
-  expect(plain(modelsCard(period, undefined))).toMatch(/no answer that day – 0% \$0\.00 3 3/)
+  expect(plain(modelsCard(period, undefined))).toMatch(/models without an answer – 0% \$0\.00 3 3/)
   const told = period.models.reduce((sum, { requests }) => sum + requests, period.unanswered)
   expect(told).toBe(period.requests)
 })
@@ -62,7 +62,7 @@ const barsAt = (measure: Measure, asked: object, events = recent, docs = days) =
 test('they have a part of the bars too', () => {
   const { series } = barsAt('requests', { range: '7d' })
   expect(series.map(({ name, amounts }) => [name, amounts.at(-1)])).toContainEqual([
-    'no answer that day',
+    'models without an answer',
     3,
   ])
 })
@@ -142,7 +142,7 @@ describe('the period before', () => {
   })
 })
 
-test('an hour or a day that has not ended is pale and said to be so', () => {
+test('an hour or a day that has not ended is faint and said to be so', () => {
   const range = readRange({ range: '7d' }, NOW, 90)
   const card = (asked: object) => {
     const bars = barsAt('tokens', asked)
@@ -152,7 +152,7 @@ test('an hour or a day that has not ended is pale and said to be so', () => {
   }
   expect(range.current).toBe(true)
   expect(card({ range: '7d' })).toMatch(
-    /class="bar current"><title>Mar 18\n.*pale: today, not over/s,
+    /class="bar current"><title>Mar 18\n.*faint: today, not over/s,
   )
   expect(card({ from: '2026-03-16', to: '2026-03-17' })).not.toContain('current"')
 })
@@ -174,5 +174,5 @@ test('a chart of one series has its numbers once, under what they are of, and a 
 test('why a user was refused is in words, with the code on hover', () => {
   const look = { kind: 'refused', user: 'ann', code: 'insufficient_quota', times: 1 } as const
   const card = lookCard({ now: [], more: [{ ...look, at: NOW - MINUTE_MS }], blocked: 0 }, NOW)
-  expect(String(card)).toContain('<span title="insufficient_quota">own limit used up</span>')
+  expect(String(card)).toContain('<span title="insufficient_quota">over the user’s limit</span>')
 })

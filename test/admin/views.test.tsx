@@ -216,7 +216,7 @@ function pages(views: Views, name: string): string[] {
   }
   const query = { sort: 'cost', window: 'week', shown: 'all', plan: name, q: name } as const
   const more = {
-    tags: { rows: [], days: 1 },
+    tags: [],
     looks: [
       { kind: 'blocked', user: ID, label: name, block: block! },
       { ...refusedToday([refusedOf(name)], NOW)[0]!, label: name },
@@ -949,7 +949,7 @@ describe('a day of a user', () => {
     expect(page).toContain('<th scope="col" class="n x">Requests this minute</th>')
     expect(page).not.toContain('class="n x">Tokens this minute')
     expect(page).toMatch(/<td class="n">[^/]*<meter[^>]*aria-label="Tokens today"/)
-    expect(page).toContain('<dt>Requests</dt><dd>4</dd>')
+    expect(page).toContain('<dt>Requests today</dt><dd>4</dd>')
     expect(page).toContain('<dd>never</dd>')
   })
 
