@@ -182,7 +182,7 @@ export const requestsTable = (
         'Tokens',
         'n',
         tokensCell,
-        rows.some((row) => audioText(row) !== false) ? { content: ['Tokens or audio'] } : undefined,
+        rows.every((row) => audioText(row) !== false) ? { content: ['Audio'] } : undefined,
       ],
       ['Cost', 'n w', ({ cost }) => costText(cost === undefined ? undefined : nanoOf(cost))],
       [

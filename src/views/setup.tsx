@@ -154,12 +154,13 @@ const Checklist = (setup: Setup) => {
       done: isCalled,
       children: isCalled ? undefined : (
         <>
-          <FirstCall origin={setup.origin} kinds={setup.kinds} />
           {!isAny(setup.kinds) && (
             <p>
-              TOKEN is a user token: {setup.kinds.map((kind) => TOKEN_KINDS[kind]).join(', or ')}.
+              Replace TOKEN by a user token. This gateway takes{' '}
+              {setup.kinds.map((kind) => TOKEN_KINDS[kind]).join(', or ')}.
             </p>
           )}
+          <FirstCall origin={setup.origin} kinds={setup.kinds} />
         </>
       ),
     },
