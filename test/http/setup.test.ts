@@ -92,9 +92,7 @@ test('without anything, / and /admin say what to set and where', async () => {
 test('each step is shown as done when it is: the admin key, the database, the provider key', async () => {
   const done = async (options: Options) => {
     const { html } = await gateway(options).text('/admin')
-    return html.match(
-      /(Admin key|Database|Provider key|First call)\s+(done|to do|not known yet)/g,
-    )
+    return html.match(/(Admin key|Database|Provider key|First call)\s+(done|to do|not known yet)/g)
   }
   const { ADMIN_KEY: _, ...noAdmin } = SET
   expect(await done({ vars: noAdmin, store: {} })).toEqual([
