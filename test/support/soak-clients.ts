@@ -120,7 +120,7 @@ const BAD: ((marker: string) => Call & { path?: string; refusal: number })[] = [
   () => ({ refusal: 401, headers: { authorization: 'Bearer short' }, body: '{}' }),
   () => ({ refusal: 401, headers: { authorization: '' }, body: '{}' }),
   () => ({ refusal: 405, method: 'PUT' as const, body: '{}' }),
-  () => ({ refusal: 404, path: '/api/groq/openai/v1/audio/speech', body: '{}' }),
+  () => ({ refusal: 404, path: '/api/groq/openai/v1/batches', body: '{}' }),
   () => ({ refusal: 413, body: JSON.stringify({ model: 'm/well', pad: 'x'.repeat(300_000) }) }),
   () => ({ refusal: 415, headers: { 'content-encoding': 'gzip' }, body: '{}' }),
 ]
