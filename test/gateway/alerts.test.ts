@@ -137,6 +137,16 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(tellsOf(hooks[1] as Hook).type).toBe('test')
   })
 
+  test('two tests at once are both answered as they were sent', async () => {
+    const gateway = await gatewayOf()
+    const send = async (): Promise<unknown> => {
+      const url = `${gateway.url}/api/admin/alerts/test`
+      return (await fetch(url, { method: 'POST', headers: BEARER })).json()
+    }
+    const sent = { state: 'delivered', lastStatus: 204, attempts: 1 }
+    expect(await Promise.all([send(), send()])).toMatchObject([sent, sent])
+  })
+
   test("the provider's own spending limit is told, once", async () => {
     const gateway = await gatewayOf()
     const model = 'spent/model'
