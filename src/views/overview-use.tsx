@@ -143,7 +143,7 @@ const spanOf = ({ name, hourly }: Range): string =>
   name === 'today' ? 'today' : hourly ? 'in these hours' : 'in these days'
 
 /** Where a row has no value. */
-const NONE = <span class="soft">–</span>
+const none = () => <span class="soft">–</span>
 
 /** The models of a range. `today` are those of the current day, which know what is left. */
 export function modelsCard(
@@ -185,14 +185,14 @@ export function modelsCard(
           ['Audio', 'n w', audioText],
           ['Requests', 'n', ({ requests }) => num(requests)],
           ['Failed', 'n w', ({ failed }) => count(failed)],
-          ['Users', 'n w', ({ users }) => (users === undefined ? NONE : count(users))],
+          ['Users', 'n w', ({ users }) => (users === undefined ? none() : count(users))],
           [
             'Tokens left',
             'n w',
             ({ model }) => {
               const left = leftOf(model)
               if (left !== undefined) return num(left)
-              return isLimited && NONE
+              return isLimited && none()
             },
           ],
         ],

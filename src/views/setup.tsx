@@ -22,26 +22,31 @@ export type Setup = Environment & {
 }
 
 /** Where variables are set, after "Set …". */
-const PLACES: Record<Setup['platform'], Child> = {
-  vercel: (
-    <>in Vercel, under Settings → Environment Variables. Then choose Deployments → Redeploy.</>
-  ),
-  workerd: (
-    <>
-      with <code>npx wrangler secret put NAME</code>. It is in force at once.
-    </>
-  ),
-  node: (
-    <>
-      in the environment or in the file <code>.env.local</code>. Then start Weir again.
-    </>
-  ),
+function placeOn(platform: Setup['platform']): Child {
+  switch (platform) {
+    case 'vercel':
+      return (
+        <>in Vercel, under Settings → Environment Variables. Then choose Deployments → Redeploy.</>
+      )
+    case 'workerd':
+      return (
+        <>
+          with <code>npx wrangler secret put NAME</code>. It is in force at once.
+        </>
+      )
+    case 'node':
+      return (
+        <>
+          in the environment or in the file <code>.env.local</code>. Then start Weir again.
+        </>
+      )
+  }
 }
 
 /** What to set, and where. */
 const set = (platform: Setup['platform'], what: Child) => (
   <>
-    Set {what}, {PLACES[platform]}
+    Set {what}, {placeOn(platform)}
   </>
 )
 

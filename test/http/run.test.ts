@@ -452,6 +452,14 @@ test('an empty variable in .env.local leaves the one in .env in force', async ()
   expect(await readEnvFiles()).toBe('strict of-local undefined')
 })
 
+test('no JSX is made while files load, so that the server starts where tsx does not find tsconfig.json', async () => {
+  const TSX_TSCONFIG_PATH = join(folder, 'tsconfig.json')
+  await writeFile(TSX_TSCONFIG_PATH, '{}')
+  const vars = { GROQ_API_KEY: 'gsk_test', GROQ_BASE_URL: upstream.url }
+  const weir = await run('src/node.ts', { ...vars, ADMIN_KEY, TSX_TSCONFIG_PATH })
+  expect((await fetch(`${weir.url}/api/health`)).status).toBe(200)
+})
+
 test('npm start is one program with its arguments, as each shell starts it', async () => {
   const { scripts } = JSON.parse(await readFile('package.json', 'utf8')) as Package
   expect(scripts.start).toMatch(/^node( [\w./-]+)+$/)
